@@ -1,0 +1,130 @@
+"""The coordinator's settings of a study: Flower's flat run config, parsed once.
+
+`[tool.flwr.app.config]` in pyproject.toml lists every key, because Flower overrides only keys that stand there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared_models.features import parse_features
+from shared_models.settings import Settings, SettingsError, parse_settings
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class RunConfig(Settings):
+    """What every site is asked to do in one study. Names in Flower's run config use `-` for `_`."""
+
+    # What is learned
+    study: Name = Field("study", description="names the split kept at each site and the folder of results")
+    task: str = Field("recurrence_clinical", description="a file of shared_models/tasks")
+    features: str = Field("", description="`modality: name, name:log, name{a|b}`; empty takes the task's own")
+    time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
+    horizon_days: Positive = Field(1826.25, description="horizon of a yes/no target made from time to event")
+
+    # Who takes part
+    sites: str = Field("", description="comma-separated site names to wait for; empty takes whoever is there")
+    evaluation_only_sites: str = Field("", description="comma-separated names of sites that never train")
+    min_sites: int = Field(2, ge=1, description="fewest sites whose update makes a round count")
+
+    # How it is learned
+    rounds: int = Field(20, ge=1, le=10_000)
+    strategy: Literal["fedavg", "fedprox", "fedadam", "fedyogi"] = "fedavg"
+    proximal_mu: float = Field(0.01, ge=0.0, description="FedProx's weight of the distance to the global model")
+    server_learning_rate: Positive = Field(0.01, description="FedAdam's and FedYogi's step")
+    server_tau: Positive = Field(0.001, description="FedAdam's and FedYogi's adaptivity")
+    local_epochs: int = Field(1, ge=1, le=1_000)
+    batch_size: int = Field(16, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 0.001
+    weight_decay: float = Field(0.01, ge=0.0)
+    hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0 keeps it linear")
+    modality_dropout: Fraction = Field(0.2, description="chance to hide a modality a patient has, while training")
+
+    # Splits and seeds
+    seed: int = Field(0, ge=0, description="weights, batches and dropout")
+    split_seed: int = Field(0, ge=0, description="splits by patient, where a site brings none of its own")
+    validation_fraction: Fraction = 0.15
+    test_fraction: Fraction = 0.15
+    threshold: Literal["f1", "youden"] = Field("f1", description="rule for the cut on pooled validation scores")
+
+    # When things go wrong
+    join_timeout_s: Positive = Field(600.0, description="how long to wait for the sites before round 1")
+    round_timeout_s: Positive = Field(3600.0, description="how long a site may take for one message")
+    round_attempts: int = Field(3, ge=1, description="tries of a round that too few sites answered")
+    resume: bool = Field(False, description="go on from the study's last checkpoint")
+    results_dir: str = Field("runs", description="where the center keeps checkpoints and results")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        parse_features(self.features)
+        edges = self.edges
+        if list(edges) != sorted(set(edges)) or (edges and edges[0] <= 0):
+            raise ValueError(f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction + test_fraction must leave patients to train on")
+        return self
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """`time_edges_days` as numbers."""
+        return tuple(float(day) for day in self.time_edges_days.split(",") if day.strip())
+
+    @property
+    def expected_sites(self) -> tuple[str, ...]:
+        """`sites` as names."""
+        return _names(self.sites)
+
+    @property
+    def never_train(self) -> tuple[str, ...]:
+        """`evaluation_only_sites` as names."""
+        return _names(self.evaluation_only_sites)
+
+    @property
+    def mu(self) -> float:
+        """Weight of the proximal term: `proximal_mu` under FedProx, else 0."""
+        return self.proximal_mu if self.strategy == "fedprox" else 0.0
+
+    def to_flat(self) -> dict[str, bool | int | float | str]:
+        """The run config as Flower carries it."""
+        return {name.replace("_", "-"): value for name, value in self.model_dump().items()}
+
+
+def parse_run_config(values: Mapping[str, Any], source: str = "run config") -> RunConfig:
+    """Validates a run config.
+
+    Raises:
+        SettingsError: With every problem on a line of its own.
+    """
+    return parse_settings(RunConfig, values, source)
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Reads `key=value` words of a command line; a value is TOML, or else taken as text.
+
+    Raises:
+        SettingsError: If a word has no `=`.
+    """
+    import tomllib
+
+    values: dict[str, Any] = {}
+    for word in assignments:
+        key, equals, text = word.partition("=")
+        if not equals:
+            msg = f"{word!r}: expected KEY=VALUE, as in rounds=30"
+            raise SettingsError(msg)
+        try:
+            values[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = text
+    return values
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

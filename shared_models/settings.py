@@ -1,0 +1,65 @@
+"""Settings from text (TOML, YAML) to frozen pydantic models, with errors that name the mistake and its cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used: one line for each problem, each with where it stands and what is expected."""
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; keys may be written with `-` or `_`, unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = {str(key).replace("-", "_"): value for key, value in values.items()}
+        unknown = [key for key in values if key not in cls.model_fields]
+        if unknown:
+            hints = "; ".join(f"unknown key {key!r}: {nearest(key, cls.model_fields)}" for key in unknown)
+            raise ValueError(hints)
+        return values
+
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def parse_settings(model: type[Model], values: Mapping[str, Any], source: str) -> Model:
+    """Validates `values` as `model`.
+
+    Args:
+        model: The settings class.
+        values: What was read from `source`.
+        source: Where it was read, for messages ("site_configs/duke.yaml").
+
+    Raises:
+        SettingsError: With every problem on a line of its own.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{source}: {_sentence(problem)}" for problem in error.errors())) from None
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for a misspelt `name`: the nearest valid one, or all of them when none is near."""
+    choices = sorted(names)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(choices)}"
+
+
+def _sentence(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    found = problem.get("input")
+    shown = "" if isinstance(found, Mapping) or problem["type"] == "missing" else f" (found {found!r})"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}"

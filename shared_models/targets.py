@@ -1,0 +1,164 @@
+"""What a network predicts: four kinds of target, each with a loss for every patient.
+
+Losses have shape `(N,)` and one patient's loss never depends on another's, so that private training can clip
+each patient's gradient. That is why time to event is a discrete-time hazard and not a Cox partial likelihood.
+An unknown truth is NaN and has loss 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+YEAR_DAYS = 365.25
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A yes/no target; truth is 0, 1 or NaN.
+
+    Attributes:
+        horizon_days: For a site that records time to event: an event by then is 1, follow-up to then without one
+            is 0, and earlier censoring is unknown. None where the truth is a column of its own.
+    """
+
+    horizon_days: float | None = None
+    outputs: int = field(default=1, init=False)
+
+    def loss(self, output: Tensor, truth: Tensor) -> Tensor:
+        """Binary cross-entropy `(N,)` of logits `(N, 1)`."""
+        known = ~truth.isnan()
+        loss = functional.binary_cross_entropy_with_logits(output[:, 0], truth.nan_to_num(), reduction="none")
+        return torch.where(known, loss, torch.zeros_like(loss))
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Probability `(N,)`."""
+        return output[:, 0].sigmoid()
+
+    def counts(self, truth: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Patients `(negative, positive)`, additive over sites."""
+        return np.asarray([(truth == 0).sum(), (truth == 1).sum()], dtype=np.float64)
+
+    def base_logits(self, counts: NDArray[np.float64]) -> Tensor:
+        """The logits `(1,)` of the prevalence: where an output bias starts."""
+        return _log_odds(counts[1:], counts.sum(keepdims=True))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of K classes; truth is the class index or NaN."""
+
+    classes: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        """One logit a class."""
+        return len(self.classes)
+
+    def loss(self, output: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy `(N,)` of logits `(N, K)`."""
+        known = ~truth.isnan()
+        loss = functional.cross_entropy(output, truth.nan_to_num().long(), reduction="none")
+        return torch.where(known, loss, torch.zeros_like(loss))
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Probabilities `(N, K)`."""
+        return output.softmax(dim=1)
+
+    def counts(self, truth: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Patients of each class `(K,)`, additive over sites."""
+        return np.asarray([(truth == index).sum() for index in range(self.outputs)], dtype=np.float64)
+
+    def base_logits(self, counts: NDArray[np.float64]) -> Tensor:
+        """The logits `(K,)` of the class frequencies."""
+        return torch.as_tensor(np.log((counts + 0.5) / (counts.sum() + 0.5 * self.outputs)), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A number; `scale` (in the number's unit) brings its errors to the order of 1."""
+
+    scale: float = 1.0
+    outputs: int = field(default=1, init=False)
+
+    def loss(self, output: Tensor, truth: Tensor) -> Tensor:
+        """Smooth L1 `(N,)` of `output * scale` against the truth, in units of `scale`."""
+        known = ~truth.isnan()
+        loss = functional.smooth_l1_loss(output[:, 0], truth.nan_to_num() / self.scale, reduction="none")
+        return torch.where(known, loss, torch.zeros_like(loss))
+
+    def predict(self, output: Tensor) -> Tensor:
+        """The number `(N,)` in its own unit."""
+        return output[:, 0] * self.scale
+
+    def counts(self, truth: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """`(patients, sum)`, additive over sites."""
+        known = truth[~np.isnan(truth)]
+        return np.asarray([len(known), known.sum()], dtype=np.float64)
+
+    def base_logits(self, counts: NDArray[np.float64]) -> Tensor:
+        """The mean `(1,)`, in units of `scale`."""
+        return torch.as_tensor(counts[1:] / max(counts[0], 1.0) / self.scale, dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class TimeToEvent:
+    """Time to an event as discrete-time hazards; truth is `(N, 2)`: days, and 1 for an event or 0 for censoring.
+
+    Gensheimer & Narasimhan 2019 (10.7717/peerj.6257): the likelihood is a product over intervals, one sigmoid
+    an interval, so the loss is a sum over one patient's own intervals. A censored patient counts as having
+    survived an interval if they were seen for at least half of it. After the last edge everyone is censored.
+
+    Attributes:
+        edges_days: The end of each of the K intervals, ascending; the first starts at 0.
+    """
+
+    edges_days: tuple[float, ...] = tuple(YEAR_DAYS * year for year in (1, 2, 3, 4, 5, 7, 10))
+
+    @property
+    def outputs(self) -> int:
+        """One logit an interval."""
+        return len(self.edges_days)
+
+    def loss(self, output: Tensor, truth: Tensor) -> Tensor:
+        """Negative log-likelihood `(N,)` of hazard logits `(N, K)`."""
+        survived, failed = self._intervals(truth)
+        return (survived * functional.softplus(output) + failed * functional.softplus(-output)).sum(dim=1)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Probability of the event by the last edge `(N,)`."""
+        return 1.0 - (-functional.softplus(output).sum(dim=1)).exp()
+
+    def counts(self, truth: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Patients `(2, K)` who survived and who failed in each interval, additive over sites."""
+        survived, failed = self._intervals(torch.as_tensor(np.asarray(truth, dtype=np.float32)))
+        return np.stack([survived.sum(dim=0).numpy(), failed.sum(dim=0).numpy()]).astype(np.float64)
+
+    def base_logits(self, counts: NDArray[np.float64]) -> Tensor:
+        """The logits `(K,)` of the life table's hazards."""
+        return _log_odds(counts[1], counts.sum(axis=0))
+
+    def _intervals(self, truth: Tensor) -> tuple[Tensor, Tensor]:
+        known = ~truth.isnan().any(dim=1, keepdim=True)
+        days, event = truth[:, :1].nan_to_num(), truth[:, 1:].nan_to_num()
+        end = torch.tensor(self.edges_days, dtype=truth.dtype, device=truth.device)
+        start = torch.cat([torch.zeros_like(end[:1]), end[:-1]])
+        failed = known & (event == 1) & (days > start) & (days <= end)
+        failed[:, :1] |= known & (event == 1) & (days <= 0)
+        needed = torch.where(event == 1, end, (start + end) / 2)
+        survived = known & (days >= needed) & ~failed
+        return survived.to(truth.dtype), failed.to(truth.dtype)
+
+
+Target = Binary | Categorical | Regression | TimeToEvent
+
+
+def _log_odds(positive: NDArray[np.float64], total: NDArray[np.float64]) -> Tensor:
+    """Log odds with half a patient added to each side, so that an empty class stays finite."""
+    return torch.as_tensor(np.log((positive + 0.5) / (total - positive + 0.5)), dtype=torch.float32)

@@ -1,0 +1,134 @@
+"""A task: which modalities go in, which targets come out, and the network between them.
+
+Adding a task is adding one file to `shared_models/tasks/` that defines `TASK`; its file name is its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared_models.features import Feature, parse_features
+from shared_models.settings import SettingsError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from shared_models.run_config import RunConfig
+    from shared_models.targets import Target
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image modality: the tensor a site's reader makes of it for one patient.
+
+    Attributes:
+        shape: `(C, D, H, W)`.
+        spacing_mm: Voxel size along `(D, H, W)`.
+    """
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tabular modality: its features, which a study's run config may replace."""
+
+    features: tuple[Feature, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The C input columns before missing flags."""
+        return tuple(column for feature in self.features for column in feature.columns)
+
+    @property
+    def width(self) -> int:
+        """Network inputs: a z-score and a missing flag for each column."""
+        return 2 * len(self.columns)
+
+
+Modality = Volume | Table
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned.
+
+    Attributes:
+        modalities: Input name to its kind, in the order of the presence mask's columns.
+        targets: Output name to its kind.
+        build_model: Makes the network. Its `forward(inputs, present)` takes `inputs[name]` for each modality,
+            `(N, C, D, H, W)` or `(N, width)`, and `present` `(N, modalities)`, 1 where a patient has it, and
+            returns `{target: (N, outputs)}`.
+        weights: Weight of a target's loss where it is not 1.
+        name: The file's name, set by `load_task`.
+    """
+
+    modalities: Mapping[str, Modality]
+    targets: Mapping[str, Target]
+    build_model: Callable[[Task, RunConfig], nn.Module]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tabular modalities."""
+        return {name: kind for name, kind in self.modalities.items() if isinstance(kind, Table)}
+
+    def loss(self, outputs: Mapping[str, Tensor], truths: Mapping[str, Tensor]) -> Tensor:
+        """Weighted mean of the targets' losses, `(N,)`.
+
+        The divisor is constant: dividing by how many labels a patient has would let one patient's label change
+        the scale of another's gradient under masking, and break the per-patient sensitivity of private training.
+        """
+        losses = [self.weights.get(name, 1.0) * kind.loss(outputs[name], truths[name]) for name, kind in self.targets.items()]
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total / sum(self.weights.get(name, 1.0) for name in self.targets)
+
+
+def load_task(config: RunConfig) -> Task:
+    """The task that the run config names, with the study's features and time edges in place.
+
+    Raises:
+        SettingsError: If there is no such task, or the features do not fit it.
+    """
+    if config.task not in task_names():
+        msg = f"task: there is no task {config.task!r}; {nearest(config.task, task_names())}"
+        raise SettingsError(msg)
+    task: Task = importlib.import_module(f"shared_models.tasks.{config.task}").TASK
+    modalities = _with_features(task, config)
+    targets = {name: _with_times(target, config) for name, target in task.targets.items()}
+    return dataclasses.replace(task, name=config.task, modalities=modalities, targets=targets)
+
+
+def task_names() -> list[str]:
+    """The tasks there are: the files of `shared_models/tasks/`."""
+    package = importlib.import_module("shared_models.tasks")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:
+    listed = parse_features(config.features)
+    if stray := set(listed) - set(task.tables):
+        msg = f"features: {config.task} has no table {', '.join(sorted(stray))}; it has {', '.join(task.tables)}"
+        raise SettingsError(msg)
+    modalities = {name: Table(listed[name]) if name in listed else kind for name, kind in task.modalities.items()}
+    # A table without features is not part of this study: the network is built without it.
+    return {name: kind for name, kind in modalities.items() if not isinstance(kind, Table) or kind.features}
+
+
+def _with_times(target: Target, config: RunConfig) -> Target:
+    from shared_models.targets import Binary, TimeToEvent
+
+    if isinstance(target, TimeToEvent) and config.time_edges_days:
+        return TimeToEvent(config.edges)
+    if isinstance(target, Binary) and target.horizon_days is not None:
+        return Binary(horizon_days=config.horizon_days)
+    return target
