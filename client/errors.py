@@ -1,0 +1,46 @@
+"""Errors at a site: one clear message each, a stable exit code, and a sentence that may leave the site."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `python -m client`, stable for scripts and service managers."""
+
+    OK = 0
+    USAGE = 2
+    SITE_CONFIG = 3
+    DATA = 4
+    CREDENTIALS = 5
+    SERVER_UNREACHABLE = 6
+    STUDY = 7
+
+
+class SiteError(Exception):
+    """Something at the site that must be mended before it can take part.
+
+    The full message may name files, columns and row numbers and stays at the site. Only `public` crosses the
+    boundary: it holds no file name, value or patient identifier.
+
+    Attributes:
+        public: A sentence for the coordinating center.
+        exit_code: What `python -m client` exits with.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str,
+        found: str = "",
+        expected: str = "",
+        fix: str = "",
+        public: str = "the site's data or settings need attention",
+        exit_code: ExitCode = ExitCode.DATA,
+    ) -> None:
+        lines = [("where", where), ("found", found), ("expected", expected), ("to do", fix)]
+        super().__init__("\n".join([what, *(f"  {label + ':':<10}{text}" for label, text in lines if text)]))
+        self.what = what
+        self.public = public
+        self.exit_code = exit_code
