@@ -1,0 +1,1 @@
+"""The science, the same at every site: tasks, targets, networks, messages, statistics."""

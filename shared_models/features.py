@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared_models.evaluation.arrays import add, summed
 from shared_models.settings import SettingsError
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
@@ -99,21 +100,21 @@ def expand(features: Sequence[Feature], values: FloatArray) -> NDArray[np.float3
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureStatistics:
     """Additive statistics of a tabular modality's columns over training patients, for z-scores and imputation.
 
     Attributes:
-        patients: `()` patients who have the modality.
+        patients: Patients who have the modality.
         known: `(C,)` patients with a value.
         total: `(C,)` sum of the values.
         squares: `(C,)` sum of the squared values.
     """
 
-    patients: NDArray[np.float64]
-    known: NDArray[np.float64]
-    total: NDArray[np.float64]
-    squares: NDArray[np.float64]
+    patients: float
+    known: NDArray[np.float64] = summed(ndim=1)
+    total: NDArray[np.float64] = summed(ndim=1, signed=True)
+    squares: NDArray[np.float64] = summed(ndim=1)
 
     @classmethod
     def of(cls, columns: FloatArray) -> FeatureStatistics:
@@ -121,15 +122,10 @@ class FeatureStatistics:
         values = np.asarray(columns, dtype=np.float64)
         filled = np.nan_to_num(values)
         known = (~np.isnan(values)).sum(axis=0).astype(np.float64)
-        return cls(np.asarray(float(len(values))), known, filled.sum(axis=0), (filled**2).sum(axis=0))
+        return cls(float(len(values)), known, filled.sum(axis=0), (filled**2).sum(axis=0))
 
     def __add__(self, other: FeatureStatistics) -> FeatureStatistics:
-        return FeatureStatistics(
-            self.patients + other.patients,
-            self.known + other.known,
-            self.total + other.total,
-            self.squares + other.squares,
-        )
+        return add(self, other)
 
     @property
     def mean(self) -> NDArray[np.float64]:

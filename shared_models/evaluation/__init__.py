@@ -1,0 +1,1 @@
+"""Additive statistics, ROC from histograms, intervals."""

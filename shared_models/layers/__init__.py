@@ -1,0 +1,1 @@
+"""Network parts, each usable alone."""

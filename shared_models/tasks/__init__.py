@@ -1,0 +1,1 @@
+"""One file a task: its network and its `TASK`. The file's name is the task's name."""

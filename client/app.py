@@ -1,0 +1,94 @@
+"""The hospital's side of a study: count, train, evaluate. Patients stay here; sums and weights leave."""
+
+from __future__ import annotations
+
+import time
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.study import numbers_of, open_study, receive_model, receive_request, receive_statistics, scrubbed
+from client.training import fit, make_loader, make_optimizer, predict, select_patients
+from shared_models.evaluation.arrays import to_arrays
+from shared_models.evaluation.measures import site_metrics, summarise
+from shared_models.features import FeatureStatistics
+from shared_models.messages import pack_statistics, reply
+
+app = ClientApp()
+
+
+@app.query("prepare")
+@scrubbed
+def prepare(message: Message, context: Context) -> Message:
+    """Counts patients and sums features over training patients, before round 1."""
+    study = open_study(context)
+    cohort, task = study.cohort, study.task
+    train = cohort.parts["train"]
+    statistics = {}
+    for index, name in enumerate(task.modalities):
+        if name in task.tables:
+            owners = train[cohort.present[train, index].astype(bool)]
+            statistics[name] = FeatureStatistics.of(cohort.inputs[name][owners])
+    results = pack_statistics(statistics)
+    results |= {f"counts.{name}": target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
+    numbers = {"trains": float(study.trains)}
+    numbers |= {f"patients/{part}": float(len(rows)) for part, rows in cohort.parts.items()}
+    numbers |= {f"modality/{name}": float(cohort.present[train, i].sum()) for i, name in enumerate(task.modalities)}
+    return Message(reply(results=results, numbers=numbers), reply_to=message)
+
+
+@app.train()
+@scrubbed
+def train(message: Message, context: Context) -> Message:
+    """Scores the received model on validation patients, then trains it on training patients."""
+    started = time.monotonic()
+    study = open_study(context)
+    statistics = receive_statistics(study, message)
+    model = receive_model(study, message)
+    server_round = int(receive_request(message)["round"])
+
+    results = {}
+    validation = select_patients(study.cohort, "validation", study.task, statistics)
+    scores = predict(model, validation, study.task) if len(validation) else {}
+    for name in scores:
+        summary = summarise(study.task.targets[name], scores[name], validation.truths[name][validation.rows])
+        results |= to_arrays(summary, f"validation.{name}")
+
+    patients = select_patients(study.cohort, "train", study.task, statistics)
+    seed = study.seed(server_round)
+    loader = make_loader(patients, study.config, seed)
+    loss = fit(model, make_optimizer(model, study.config), loader, study.task, study.config, seed)
+
+    weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    numbers = {"num-examples": float(len(patients)), "train-loss": loss, "seconds": time.monotonic() - started}
+    return Message(reply(model=weights, results=results, numbers=numbers), reply_to=message)
+
+
+@app.evaluate("validation")
+@scrubbed
+def evaluate_validation(message: Message, context: Context) -> Message:
+    """Scores the received model on validation patients; their sums choose the best round and the threshold."""
+    return _evaluate(message, context, "validation")
+
+
+@app.evaluate("test")
+@scrubbed
+def evaluate_test(message: Message, context: Context) -> Message:
+    """Scores the received model on test patients at the threshold it was sent."""
+    return _evaluate(message, context, "test")
+
+
+def _evaluate(message: Message, context: Context, part: str) -> Message:
+    study = open_study(context)
+    request = receive_request(message)
+    patients = select_patients(study.cohort, part, study.task, receive_statistics(study, message))
+    results, numbers = {}, {"num-examples": float(len(patients))}
+    if len(patients):
+        scores = predict(receive_model(study, message), patients, study.task)
+        for name, target in study.task.targets.items():
+            truth = patients.truths[name][patients.rows]
+            results |= to_arrays(summarise(target, scores[name], truth), f"{part}.{name}")
+            threshold = float(request[f"threshold/{name}"]) if f"threshold/{name}" in request else 0.5
+            if part == "test":
+                numbers |= numbers_of(name, site_metrics(target, scores[name], truth, threshold, study.config.seed))
+    return Message(reply(results=results, numbers=numbers), reply_to=message)

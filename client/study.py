@@ -1,0 +1,122 @@
+"""One study as a site sees it: its settings, its cohort, and the network, opened anew for each message."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from flwr.app import ConfigRecord, Context, Message
+from torch import nn
+
+from client.cohort import Cohort, load_cohort
+from client.errors import SiteError
+from client.site import SiteConfig, locate_site
+from client.training import choose_device
+from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_statistics
+from shared_models.run_config import RunConfig, parse_run_config
+from shared_models.settings import SettingsError
+from shared_models.task import Task, load_task
+
+if TYPE_CHECKING:
+    from shared_models.features import FeatureStatistics
+
+log = logging.getLogger("client")
+Handler = Callable[[Message, Context], Message]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a message handler needs."""
+
+    config: RunConfig
+    site: SiteConfig
+    task: Task
+    cohort: Cohort
+
+    def seed(self, server_round: int) -> int:
+        """A seed of this site's own for one round, the same whenever that round is run again."""
+        return zlib.crc32(f"{self.config.seed}/{server_round}/{self.site.site}".encode())
+
+    @property
+    def trains(self) -> bool:
+        """Whether this site gives an update: both the site and the coordinator may say no."""
+        return self.site.role == "train" and self.site.site not in self.config.never_train
+
+
+def open_study(context: Context) -> Study:
+    """The study of a message; within one process, the same study is opened once."""
+    run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
+    return _open(locate_site(context), parse_run_config(run_config))
+
+
+@functools.lru_cache(maxsize=16)
+def _open_cached(site_json: str, config: RunConfig) -> Study:
+    site = SiteConfig.model_validate_json(site_json)
+    task = load_task(config)
+    return Study(config, site, task, load_cohort(site, task, config))
+
+
+def _open(site: SiteConfig, config: RunConfig) -> Study:
+    return _open_cached(site.model_dump_json(), config)
+
+
+def receive_model(study: Study, message: Message) -> nn.Module:
+    """The global network of a message, on this site's device.
+
+    Raises:
+        SiteError: If its weights do not fit the network this site has installed.
+    """
+    model = study.task.build_model(study.task, study.config)
+    weights = unpack_arrays(message.content.array_records[MODEL])
+    try:
+        model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    except RuntimeError as error:
+        raise SiteError(
+            "the global model does not fit the network installed here",
+            where=f"task {study.task.name}",
+            found=str(error).splitlines()[-1].strip(),
+            fix="install the same version as the coordinating center",
+            public="the global model does not fit the network installed at the site: versions differ",
+        ) from None
+    return model.to(choose_device())
+
+
+def receive_statistics(study: Study, message: Message) -> Mapping[str, FeatureStatistics]:
+    """The study's frozen feature statistics."""
+    return unpack_statistics(unpack_arrays(message.content.array_records[STATISTICS]), study.task)
+
+
+def receive_request(message: Message) -> ConfigRecord:
+    """The message's plain values."""
+    return message.content.config_records[REQUEST]
+
+
+def scrubbed(handler: Handler) -> Handler:
+    """Keeps a handler's errors at the site: the log here has all of it, the center gets a sentence.
+
+    Flower sends an exception's text to the center, and a text may hold a file name or an identifier.
+    """
+
+    @functools.wraps(handler)
+    def handle(message: Message, context: Context) -> Message:
+        try:
+            return handler(message, context)
+        except (SiteError, SettingsError) as error:
+            log.error("%s", error)
+            public = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
+        except Exception:
+            log.exception("unexpected error")
+            public = "unexpected error at the site; the site's own log has the details"
+        raise RuntimeError(public)
+
+    return handle
+
+
+def numbers_of(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as flat numbers `prefix/name`."""
+    return {f"{prefix}/{name}": float(value) for name, value in metrics.items()}

@@ -1,0 +1,167 @@
+"""Harrell's C-index, without rows: what the sites count adds up to what one place would have counted.
+
+Each site counts its patients in a table of months by bins of predicted risk. The sum gives C of the binned data, a
+certificate of how far C of the rows may lie from it, and an interval. At one site, where the rows are at hand, C is
+exact: `concordance` and `concordance_interval`.
+
+References:
+    Harrell, Lee & Mark, Multivariable prognostic models. Statistics in Medicine 15 (1996) 361-387.
+    Pencina & D'Agostino, Overall C as a measure of discrimination in survival analysis. Statistics in Medicine 23
+        (2004) 2109-2123.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_models.evaluation.arrays import MATRIX, Array, add, require_equal_shapes
+from shared_models.evaluation.concordance import concordance, concordance_interval, followed_patients
+from shared_models.evaluation.interval import Interval, logit_interval
+from shared_models.evaluation.scores import bin_of, left_edges, probabilities
+
+__all__ = ["DAYS_PER_MONTH", "MONTHS", "ConcordanceTable", "concordance", "concordance_interval", "month_of"]
+
+DAYS_PER_MONTH = 30.4375
+MONTHS = 180
+"""Fifteen years in months; one open bin follows."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConcordanceTable:
+    """Patients counted by month of their event or last observation, and by bin of their predicted risk.
+
+    Merges by addition. Bins are the same at every site: months of 30.4375 days up to 15 years and one open bin, and the
+    bins of `shared_models.evaluation.scores`.
+
+    Attributes:
+        events: (181, bins) patients with the event.
+        censored: (181, bins) patients without.
+
+    Example:
+        >>> table = ConcordanceTable.of([0.9, 0.1], [90, 800], [1, 0])
+        >>> table.concordance(), table.bound()
+        (1.0, 0.0)
+    """
+
+    events: Array = field(metadata=MATRIX)
+    censored: Array = field(metadata=MATRIX)
+
+    def __post_init__(self) -> None:
+        require_equal_shapes(self)
+        if len(self.events) != MONTHS + 1:
+            message = f"a concordance table has {MONTHS + 1} months, not {len(self.events)}"
+            raise ValueError(message)
+        left_edges(self.events.shape[1])
+
+    @classmethod
+    def of(
+        cls, risk: npt.ArrayLike, time_days: npt.ArrayLike, event: npt.ArrayLike, bins: int = 256
+    ) -> "ConcordanceTable":
+        """Count the patients whose time and event are known.
+
+        Args:
+            risk: (N,) predicted probability of the event, in [0, 1].
+            time_days: (N,) days to the event or to the end of observation; nan for unknown.
+            event: (N,) 1 for an event, 0 for censored, nan for unknown.
+            bins: of risk, the same at every site.
+
+        Raises:
+            ValueError: for risks outside [0, 1], times that are negative or infinite, or other events.
+        """
+        score, time, happened = followed_patients(probabilities(risk, "risk"), time_days, event)
+        cell = month_of(time) * bins + bin_of(score, bins)
+        shape = (MONTHS + 1, bins)
+        counts = (np.bincount(cell[group], minlength=math.prod(shape)) for group in (happened, ~happened))
+        return cls(*(count.reshape(shape).astype(np.float64) for count in counts))
+
+    def __add__(self, other: "ConcordanceTable") -> "ConcordanceTable":
+        return add(self, other)
+
+    @property
+    def n(self) -> float:
+        """Number of patients."""
+        return self.n_events + float(self.censored.sum())
+
+    @property
+    def n_events(self) -> float:
+        """Number of events."""
+        return float(self.events.sum())
+
+    def concordance(self) -> float:
+        """Harrell's C of the binned times and risks; nan without comparable pairs."""
+        below, same, above = self._outliving(_later(self.events) + np.cumsum(self.censored[::-1], axis=0)[::-1])
+        comparable = below + same + above
+        return (below + same / 2) / comparable if comparable > 0 else math.nan
+
+    def limits(self) -> tuple[float, float]:
+        """The lowest and highest C that rows with these counts can have; nan without comparable pairs.
+
+        Undecided are the order of risks in one bin, and of times in one month: two events of a month may be comparable
+        either way or not at all, an event and a censoring of a month may be comparable or not.
+        """
+        if math.isnan(self.concordance()):
+            return math.nan, math.nan
+        below, same, above = self._outliving(_later(self.events + self.censored))
+        month_below, month_same, month_above = self._outliving(self.censored)
+        of_month = self.events.sum(axis=1)
+        twins = float((of_month * np.maximum(of_month - 1, 0)).sum()) / 2
+        decided = below + same + above
+        most = decided + twins + month_same + month_below
+        least = decided + twins + month_same + month_above
+        low = below / least if least > 0 else 1.0
+        high = 1 - above / most if most > 0 else 0.0
+        return low, high
+
+    def bound(self) -> float:
+        """The C-index of the rows lies within this of `concordance`; nan without comparable pairs."""
+        value, (low, high) = self.concordance(), self.limits()
+        return max(high - value, value - low, 0.0)
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """C with an interval on the logit scale, widened on both sides by `bound`.
+
+        C is a ratio of two sums over pairs. Its variance is that of the patients' influence on it (the infinitesimal
+        jackknife; Efron 1982), which plays the part of DeLong's structural components and needs the counts only. Bounds
+        are nan with fewer than two events or without comparable pairs. If the variance vanishes they are
+        Clopper-Pearson's, as in `concordance_interval`.
+        """
+        value = self.concordance()
+        if math.isnan(value) or self.n_events < 2:
+            return logit_interval(value, math.nan, 0, level)
+        concordant, comparable = self._shares()
+        influence = [one - value * ones for one, ones in zip(concordant, comparable, strict=True)]
+        pairs = float((self.events * comparable[0]).sum() + (self.censored * comparable[1]).sum()) / 2
+        squares = float((self.events * influence[0] ** 2).sum() + (self.censored * influence[1] ** 2).sum())
+        variance = squares / pairs**2 * self.n / (self.n - 1)
+        return logit_interval(value, variance, pairs / (self.n - 1), level).widened(self.bound())
+
+    def _outliving(self, others: Array) -> tuple[float, float, float]:
+        """Pairs of an event and one of ``others`` of its month, (181, bins), by its risk: below, same, above."""
+        below = np.cumsum(others, axis=1) - others
+        every = others.sum(axis=1, keepdims=True)
+        return tuple(float((self.events * part).sum()) for part in (below, others, every - below - others))  # type:
+        ignore[return-value]
+
+    def _shares(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Concordant and comparable pairs of one patient of each cell: of an event, of a censored; (181, bins) each."""
+        outliving = _later(self.events) + np.cumsum(self.censored[::-1], axis=0)[::-1]
+        as_first = np.cumsum(outliving, axis=1) - outliving / 2, outliving.sum(axis=1, keepdims=True)
+        until = np.cumsum(self.events, axis=0)  # events a censored patient of this month outlives
+        shares = []
+        for earlier in (until - self.events, until):
+            higher = np.cumsum(earlier[:, ::-1], axis=1)[:, ::-1] - earlier / 2
+            shares.append((higher, earlier.sum(axis=1, keepdims=True)))
+        (event_higher, event_any), censored = shares
+        return (as_first[0] + event_higher, censored[0]), (as_first[1] + event_any, censored[1])
+
+
+def month_of(time_days: Array) -> npt.NDArray[np.intp]:
+    """The month of each time, same shape, from 0; the last, `MONTHS`, is open."""
+    return np.minimum(np.floor(time_days / DAYS_PER_MONTH), MONTHS).astype(np.intp)
+
+
+def _later(counts: Array) -> Array:
+    """Counts of strictly later months, (181, bins)."""
+    return np.cumsum(counts[::-1], axis=0)[::-1] - counts

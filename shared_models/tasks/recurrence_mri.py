@@ -1,0 +1,59 @@
+"""System A: recurrence within the horizon from 4-phase MRI, radiomics, clinical and genomic tables, fused.
+
+Every modality becomes a token; a patient or a site that lacks one brings a learned token in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from shared_models.features import parse_features
+from shared_models.layers.fusion import FusionHead, Tokens
+from shared_models.layers.tabular import TabularEncoder
+from shared_models.layers.volume import VolumeEncoder
+from shared_models.run_config import RunConfig
+from shared_models.targets import Binary
+from shared_models.task import Table, Task, Volume
+
+TOKEN_WIDTH = 16
+
+TABLES = """
+radiomics: Volume_cu_mm_Tumor:log, SER_Total_tumor_vol_cu_mm:log, SER_Partial_tumor_vol_cu_mm:log, SER_Washout_tumor_vol_cu_mm:log, Peak_SER_tumor, SER_map_mean_tumor, SER_map_std_dev_tumor, SER_map_Entropy_tumor, WashinRate_map_mean_tumor
+clinical: age_years, size_mm, nodes{negative|positive}, er{negative|positive}, pr{negative|positive}, her2{negative|positive}
+genomic: HER2, BRCA1, ESR1, PGR
+"""  # noqa: E501 - one modality a line
+
+
+class RecurrenceMriNet(nn.Module):
+    """Tokens of all modalities, end to end, into one logit."""
+
+    def __init__(self, task: Task, config: RunConfig) -> None:
+        super().__init__()
+        encoders: dict[str, nn.Module] = {}
+        for name, kind in task.modalities.items():
+            if isinstance(kind, Volume):
+                encoders[name] = VolumeEncoder(kind.shape[0], TOKEN_WIDTH)
+            else:
+                encoders[name] = TabularEncoder(kind.width, TOKEN_WIDTH, config.hidden_units)
+        self.tokens = Tokens(encoders, TOKEN_WIDTH)
+        self.head = FusionHead(len(encoders), TOKEN_WIDTH, task.targets["recurrence"].outputs)
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Logit `{"recurrence": (N, 1)}` of `mri` `(N, 4, D, H, W)`, tables `(N, width)` and presence `(N, M)`."""
+        return {"recurrence": self.head(self.tokens(inputs, present))}
+
+    def output_layers(self) -> dict[str, nn.Linear]:
+        """The layer of each target whose bias starts at the base rate."""
+        return {"recurrence": self.head.linear}
+
+
+TASK = Task(
+    modalities={
+        "mri": Volume(shape=(4, 32, 64, 64), spacing_mm=(2.0, 1.0, 1.0)),
+        **{name: Table(features) for name, features in parse_features(TABLES).items()},
+    },
+    targets={"recurrence": Binary(horizon_days=1826.25)},
+    build_model=RecurrenceMriNet,
+)
