@@ -1,0 +1,153 @@
+"""`python -m server`: make a coordinating center, run it, let hospitals in, start studies, read their results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.errors import CenterError, ExitCode
+
+EXIT_CODES = """\
+exit codes:
+  0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed"""
+
+EXAMPLES = {
+    "": """\
+a center's life:
+  python -m server init --address center.example.org     # once: keys, certificates, proxy, start script
+  center/start.sh                                         # or the systemd units in center/systemd
+  python -m server register duke duke.pub                 # each hospital's PUBLIC key
+  python -m server run recurrence.toml --follow           # a study
+  python -m server results                                # its table, one line a site""",
+    "init": """\
+  python -m server init --address center.example.org
+  python -m server init --address 192.0.2.7:8443 --directory /srv/center
+  python -m server init --renew                           # a new server certificate from the same authority
+
+Run it as often as you like: it writes what is missing, and never touches a key that is there.""",
+    "start": """\
+  python -m server start
+  python -m server start --no-proxy                       # with a TLS proxy of your own: see docs/deployment.md
+  python -m server start --only superlink                 # what the systemd units call
+
+A process that dies is restarted. SIGTERM or Ctrl-C stops all of them.""",
+    "register": """\
+  python -m server register duke duke.pub
+
+The hospital makes the pair: ssh-keygen -t ecdsa -b 384 -N '' -f duke
+The name is what the study calls the hospital everywhere.""",
+    "unregister": """\
+  python -m server unregister duke
+
+Works at once, also in a run. The same key cannot be registered again.""",
+    "run": """\
+  python -m server run recurrence.toml --follow
+  python -m server run --set study=pilot --set task=recurrence_clinical --set rounds=5
+  python -m server run recurrence.toml --set resume=true  # go on from the last checkpoint
+
+STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared_models/run_config.py.
+What travels to the hospitals is these settings and no code.""",
+    "status": "  python -m server status\n  python -m server status --json",
+    "results": "  python -m server results\n  python -m server results recurrence --json",
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = _parser().parse_args(words)
+    from server import commands  # the libraries behind the commands take a second to load; --help should not
+    from shared_models.settings import SettingsError
+
+    try:
+        _call(commands, arguments)
+    except CenterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except SettingsError as error:
+        print(f"error: the study's settings cannot be used\n{error}", file=sys.stderr)
+        return ExitCode.CONFIGURATION
+    except OSError as error:
+        print(f"error: {error.strerror}\n  where:    {error.filename}", file=sys.stderr)
+        return ExitCode.FILE
+    except KeyboardInterrupt:
+        return 130
+    return ExitCode.OK
+
+
+def _call(commands: object, arguments: argparse.Namespace) -> None:
+    values = vars(arguments)
+    getattr(commands, values.pop("command"))(**values)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _describe(argparse.ArgumentParser, "", str(__doc__))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        command = _describe(commands.add_parser, name, text)
+        command.add_argument(
+            "--directory", type=Path, default=Path("center"), metavar="FOLDER", help="the center's folder [center]"
+        )
+        return command
+
+    init = add("init", "Make a center's folder: authority, certificate, secret, proxy, start script, systemd units.")
+    init.add_argument(
+        "--address", default="", metavar="HOST[:PORT]", help="how hospitals reach this machine [port 443]"
+    )
+    init.add_argument("--port", type=_port, default=8000, help="the SuperLink's, on loopback [8000]")
+    init.add_argument("--proxy-port", type=_port, help="what the proxy listens on [the address's port]")
+    init.add_argument("--renew", action="store_true", help="sign a new server certificate with the authority there")
+
+    start = add("start", "Run the center in the foreground, and keep it running.")
+    choice = start.add_mutually_exclusive_group()
+    choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="become this one process")
+    choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="leave the TLS proxy to you")
+
+    register = add("register", "Let a hospital in by its public key.")
+    register.add_argument("name", help="the site's name, as in its YAML")
+    register.add_argument("key_file", type=Path, metavar="KEY.pub", help="its PUBLIC key, in OpenSSH's format")
+
+    add("unregister", "Shut a hospital out.").add_argument("name", help="the site's name")
+
+    run = add("run", "Start a study.")
+    run.add_argument("study", type=Path, nargs="?", metavar="STUDY.toml", help="its settings")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="assignments",
+        metavar="KEY=VALUE",
+        help="a setting; wins over the file",
+    )
+    run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
+
+    add("status", "Show sites, runs and the study's progress.").add_argument(
+        "--json", action="store_true", dest="as_json", help="for scripts"
+    )
+    results = add("results", "Show a study's results, one line a site.")
+    results.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
+    results.add_argument("--json", action="store_true", dest="as_json", help="the file as it is")
+    return parser
+
+
+def _describe(make: object, name: str, text: str) -> argparse.ArgumentParser:
+    words = {"description": text, "epilog": f"{EXAMPLES[name]}\n\n{EXIT_CODES}"}
+    words |= {"help": text} if name else {"prog": "python -m server"}
+    first = [name] if name else []
+    parser: argparse.ArgumentParser = make(  # type: ignore[operator]
+        *first, formatter_class=argparse.RawDescriptionHelpFormatter, **words
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        msg = f"expected a port from 1 to 65535 (found {text!r})"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
