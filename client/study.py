@@ -7,6 +7,7 @@ import logging
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 
 from client.cohort import Cohort, load_cohort
 from client.errors import SiteError
-from client.site import SiteConfig, locate_site
+from client.site import SiteConfig, load_site
 from client.training import choose_device
 from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_statistics
 from shared_models.run_config import RunConfig, parse_run_config
@@ -51,18 +52,25 @@ class Study:
 def open_study(context: Context) -> Study:
     """The study of a message; within one process, the same study is opened once."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
-    return _open(locate_site(context), parse_run_config(run_config))
+    return _open(*locate_site(context), parse_run_config(run_config))
+
+
+def locate_site(context: Context) -> tuple[Path, Path | None]:
+    """The settings of the site that a message is for, and the data folder its SuperNode was started with.
+
+    This is the only place where deployment (its own SuperNode) and simulation under Ray (a share) differ.
+    """
+    node = context.node_config
+    if "site-config" in node:
+        return Path(str(node["site-config"])), Path(str(node["data-root"])) if "data-root" in node else None
+    sites = sorted(Path(str(context.run_config["simulated-sites"])).glob("*.yaml"))
+    return sites[int(node["partition-id"])], None
 
 
 @functools.lru_cache(maxsize=16)
-def _open_cached(site_json: str, config: RunConfig) -> Study:
-    site = SiteConfig.model_validate_json(site_json)
-    task = load_task(config)
+def _open(site_file: Path, data_root: Path | None, config: RunConfig) -> Study:
+    site, task = load_site(site_file, data_root), load_task(config)
     return Study(config, site, task, load_cohort(site, task, config))
-
-
-def _open(site: SiteConfig, config: RunConfig) -> Study:
-    return _open_cached(site.model_dump_json(), config)
 
 
 def receive_model(study: Study, message: Message) -> nn.Module:

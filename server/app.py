@@ -1,0 +1,177 @@
+"""The center's side of a study: prepare, train for some rounds, evaluate. It never sees a patient."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from server import scoring
+from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
+from server.report import make_results, write_results
+from server.exchange import StudyError, ask, connected, gather, log_problems
+from server.strategy import make_strategy, sort_updates, step
+from shared_models import messages
+from shared_models.evaluation.arrays import total
+from shared_models.messages import Arrays
+from shared_models.run_config import RunConfig, parse_run_config
+from shared_models.task import Task, load_task
+
+log = logging.getLogger("server")
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Runs the study that the run config describes."""
+    run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
+    run_study(grid, parse_run_config(run_config))
+
+
+def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
+    """Runs a study to its end and returns its results, which also stand in `results.json`.
+
+    Raises:
+        StudyError: If too few sites take part. The last round that counted stays on disk; `resume` goes on from it.
+    """
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    folder, task = Path(config.results_dir) / config.study, load_task(config)
+    with only_run(folder):
+        gather(grid, config)
+        state = resume(folder, config) if config.resume else prepare(grid, task, config)
+        while state.round < config.rounds:
+            state = train_round(grid, task, config, state, folder)
+            save_checkpoint(state, folder / LAST)
+        best = choose_best(grid, task, config, state, folder)
+        return evaluate(grid, task, config, best, state, folder)
+
+
+def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
+    """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
+    answers = ask(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
+    problems = log_problems(answers)
+    enrolled: dict[str, dict[str, float]] = {}
+    received: list[Arrays] = []
+    for answer in answers:
+        if answer.content is not None:
+            enrolled[answer.site] = dict(answer.content.metric_records[messages.NUMBERS])  # type: ignore[arg-type]
+            if enrolled[answer.site]["trains"]:
+                received.append(messages.unpack_arrays(answer.content.array_records[messages.RESULTS]))
+    if len(received) < config.min_sites:
+        reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or "no other site is connected"
+        msg = f"{len(received)} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
+        raise StudyError(msg)
+    parts = [messages.unpack_statistics(arrays, task) for arrays in received]
+    statistics = {name: total(part[name] for part in parts) for name in task.tables}
+    counts = {name: np.sum([arrays[f"counts.{name}"] for arrays in received], axis=0) for name in task.targets}
+    log.info("%d sites, %d of them train", len(enrolled), len(received))
+    model = initial_model(task, config, counts)
+    return Checkpoint(config.to_flat(), 0, model, messages.pack_statistics(statistics), enrolled)
+
+
+def initial_model(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """Seeded weights whose outputs start at the pooled base rates, so that no seed starts in a dead corner."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = task.build_model(task, config)
+    with torch.no_grad():
+        for name, layer in model.output_layers().items():  # type: ignore[operator]
+            layer.bias.copy_(task.targets[name].base_logits(counts[name]))
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def resume(folder: Path, config: RunConfig) -> Checkpoint:
+    """The study's last checkpoint, if it is the same study."""
+    state = load_checkpoint(folder / LAST)
+    may_differ = {"resume", "rounds", "results-dir", "join-timeout-s", "round-timeout-s", "round-attempts"}
+    changed = sorted(k for k, v in config.to_flat().items() if k not in may_differ and state.config.get(k) != v)
+    if changed:
+        msg = f"cannot resume {config.study!r}: {', '.join(changed)} differ from the checkpoint's. Use its values."
+        raise StudyError(msg)
+    log.info("going on after round %d", state.round)
+    return state
+
+
+def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
+    """One round: ask the training sites, check what comes back, average, take the server's step.
+
+    The replies also score the weights they were sent, so the best round is known one round later.
+    """
+    server_round = state.round + 1
+    sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
+    content = messages.request(
+        model=state.model, statistics=messages.unpack_statistics(state.statistics, task), round=server_round
+    )
+    for attempt in range(1, config.round_attempts + 1):
+        started = time.monotonic()
+        answers = ask(grid, sites, messages.TRAIN, content, config, group=str(server_round))
+        updates, rejected = sort_updates(answers, state.model, state.enrolled)
+        record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": [u.site for u in updates]}
+        record |= {"problems": log_problems(answers, rejected), "seconds": round(time.monotonic() - started, 3)}
+        state = replace(state, history=(*state.history, record))
+        if len(updates) >= config.min_sites:
+            break
+        log.warning("round %d does not count: %d of at least %d sites", server_round, len(updates), config.min_sites)
+        gather(grid, config)
+    else:
+        save_checkpoint(state, folder / LAST)
+        msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
+        raise StudyError(msg)
+    state = keep_best(state, scoring.pool(answers, "validation", task), task, folder)
+    loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
+    log.info("round %d/%d: %d of %d sites, training loss %.4f", server_round, config.rounds, len(updates), len(sites), loss)
+    model, moments = step(make_strategy(config, state.moments), server_round, updates, state.model)
+    return replace(state, round=server_round, model=model, moments=moments)
+
+
+def keep_best(state: Checkpoint, pooled: scoring.Summaries, task: Task, folder: Path) -> Checkpoint:
+    """Keeps the weights of `state` on disk if no earlier ones scored higher on pooled validation patients."""
+    value = scoring.judge(pooled, task)
+    state = replace(state, values=(*state.values, (state.round, value)))
+    if np.isnan(value) or (state.best_value is not None and value <= state.best_value):
+        return state
+    state = replace(state, best_round=state.round, best_value=value)
+    save_checkpoint(replace(state, validation=scoring.pack(pooled, "validation")), folder / BEST)
+    return state
+
+
+def choose_best(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
+    """Scores the last round's weights too, and returns the checkpoint of the best round.
+
+    Without validation patients that is the last round.
+    """
+    sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
+    statistics = messages.unpack_statistics(state.statistics, task)
+    content = messages.request(model=state.model, statistics=statistics, round=state.round)
+    answers = ask(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
+    log_problems(answers)
+    state = keep_best(state, scoring.pool(answers, "validation", task), task, folder)
+    return state if state.best_value is None else load_checkpoint(folder / BEST)
+
+
+def evaluate(
+    grid: Grid, task: Task, config: RunConfig, best: Checkpoint, last: Checkpoint, folder: Path
+) -> dict[str, Any]:
+    """Scores the best weights on every site's test patients, at thresholds from pooled validation patients."""
+    validation = scoring.unpack(best.validation, "validation", task)
+    thresholds = scoring.thresholds(validation, config.threshold)
+    content = messages.request(
+        model=best.model,
+        statistics=messages.unpack_statistics(best.statistics, task),
+        round=best.round,
+        **{f"threshold/{name}": value for name, (value, _) in thresholds.items()},
+    )
+    answers = ask(grid, sorted(best.enrolled), messages.EVALUATE_TEST, content, config, group="test")
+    problems = log_problems(answers)
+    results = make_results(task, config, best, last, thresholds, answers, problems)
+    write_results(results, folder)
+    return results
