@@ -18,7 +18,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 LARGEST = 1e60
-"""Larger entries are refused: products of four of them must stay finite (the correlation coefficients need that)."""
+"""Larger entries are refused: products of four of them must stay finite (the correlation coefficients need that).
+
+Entries smaller than its inverse become 0 on arrival, so that quotients stay finite too."""
 
 
 VECTOR = {"ndim": 1}
@@ -136,4 +138,4 @@ def _checked(name: str, received: Any, ndim: int, signed: bool) -> Array:
     if values.size and max(values.max(), -values.min()) > LARGEST:
         message = f"{name} is larger than {LARGEST:g}"
         raise ValueError(message)
-    return values.astype(np.float64)
+    return np.where(np.abs(values) < 1 / LARGEST, 0.0, values).astype(np.float64)

@@ -99,8 +99,9 @@ def _known(time_days: npt.ArrayLike, event: npt.ArrayLike) -> npt.NDArray[np.boo
     return ~unknown
 
 
-def followed_patients(score: Array, time_days: npt.ArrayLike, event: npt.ArrayLike) -> tuple[Array, Array,
-npt.NDArray[np.bool_]]:
+def followed_patients(
+    score: Array, time_days: npt.ArrayLike, event: npt.ArrayLike
+) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
     """Score, time and whether the event happened, of the patients who have all three; (M,) each."""
     time, happened = np.asarray(time_days, dtype=np.float64), np.asarray(event, dtype=np.float64)
     if time.shape != score.shape or happened.shape != score.shape:
@@ -120,7 +121,7 @@ npt.NDArray[np.bool_]]:
 def _pairs(
     risk: Array, time: Array, event: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[npt.NDArray[np.intp], Array, Array]]:
-    """Some events at a time, (r,): which pairs with all patients are concordant (1, ties 1/2) and c
+    """Some events at a time, (r,), with all patients: concordant (1, ties 1/2) and comparable pairs, (r, N)."""
     events = np.flatnonzero(event)
     for start in range(0, len(events), _ROWS):
         rows = events[start : start + _ROWS]

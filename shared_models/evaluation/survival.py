@@ -91,7 +91,7 @@ class ConcordanceTable:
 
     def concordance(self) -> float:
         """Harrell's C of the binned times and risks; nan without comparable pairs."""
-        below, same, above = self._outliving(_later(self.events) + np.cumsum(self.censored[::-1], axis=0)[::-1])
+        below, same, above = _pairs_by_risk(self.events, _outliving(self.events, self.censored))
         comparable = below + same + above
         return (below + same / 2) / comparable if comparable > 0 else math.nan
 
@@ -103,58 +103,48 @@ class ConcordanceTable:
         """
         if math.isnan(self.concordance()):
             return math.nan, math.nan
-        below, same, above = self._outliving(_later(self.events + self.censored))
-        month_below, month_same, month_above = self._outliving(self.censored)
+        below, same, above = _pairs_by_risk(self.events, _later(self.events + self.censored))
+        month_below, month_same, month_above = _pairs_by_risk(self.events, self.censored)
         of_month = self.events.sum(axis=1)
         twins = float((of_month * np.maximum(of_month - 1, 0)).sum()) / 2
-        decided = below + same + above
-        most = decided + twins + month_same + month_below
-        least = decided + twins + month_same + month_above
-        low = below / least if least > 0 else 1.0
-        high = 1 - above / most if most > 0 else 0.0
-        return low, high
+        undecided = same + twins + month_same
+        least, most = below + above + undecided + month_above, below + above + undecided + month_below
+        return below / least if least > 0 else 1.0, 1 - above / most if most > 0 else 0.0
 
     def bound(self) -> float:
         """The C-index of the rows lies within this of `concordance`; nan without comparable pairs."""
         value, (low, high) = self.concordance(), self.limits()
-        return max(high - value, value - low, 0.0)
+        return max(high - value, value - low)
 
     def interval(self, level: float = 0.95) -> Interval:
         """C with an interval on the logit scale, widened on both sides by `bound`.
 
         C is a ratio of two sums over pairs. Its variance is that of the patients' influence on it (the infinitesimal
-        jackknife; Efron 1982), which plays the part of DeLong's structural components and needs the counts only. Bounds
-        are nan with fewer than two events or without comparable pairs. If the variance vanishes they are
-        Clopper-Pearson's, as in `concordance_interval`.
+        jackknife: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982, chapter 6), which plays the
+        part of DeLong's structural components and needs the counts only. Bounds are nan with fewer than two events or
+        without comparable pairs. If the variance vanishes they are Clopper-Pearson's, as in `concordance_interval`.
         """
         value = self.concordance()
         if math.isnan(value) or self.n_events < 2:
             return logit_interval(value, math.nan, 0, level)
-        concordant, comparable = self._shares()
-        influence = [one - value * ones for one, ones in zip(concordant, comparable, strict=True)]
-        pairs = float((self.events * comparable[0]).sum() + (self.censored * comparable[1]).sum()) / 2
-        squares = float((self.events * influence[0] ** 2).sum() + (self.censored * influence[1] ** 2).sum())
+        pairs = squares = 0.0
+        for counts, (concordant, comparable) in zip((self.events, self.censored), self._placements(), strict=True):
+            pairs += float((counts * comparable).sum()) / 2  # each pair is seen from both its ends
+            squares += float((counts * (concordant - value * comparable) ** 2).sum())
         variance = squares / pairs**2 * self.n / (self.n - 1)
         return logit_interval(value, variance, pairs / (self.n - 1), level).widened(self.bound())
 
-    def _outliving(self, others: Array) -> tuple[float, float, float]:
-        """Pairs of an event and one of ``others`` of its month, (181, bins), by its risk: below, same, above."""
-        below = np.cumsum(others, axis=1) - others
-        every = others.sum(axis=1, keepdims=True)
-        return tuple(float((self.events * part).sum()) for part in (below, others, every - below - others))  # type:
-        ignore[return-value]
-
-    def _shares(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Concordant and comparable pairs of one patient of each cell: of an event, of a censored; (181, bins) each."""
-        outliving = _later(self.events) + np.cumsum(self.censored[::-1], axis=0)[::-1]
-        as_first = np.cumsum(outliving, axis=1) - outliving / 2, outliving.sum(axis=1, keepdims=True)
-        until = np.cumsum(self.events, axis=0)  # events a censored patient of this month outlives
-        shares = []
-        for earlier in (until - self.events, until):
-            higher = np.cumsum(earlier[:, ::-1], axis=1)[:, ::-1] - earlier / 2
-            shares.append((higher, earlier.sum(axis=1, keepdims=True)))
-        (event_higher, event_any), censored = shares
-        return (as_first[0] + event_higher, censored[0]), (as_first[1] + event_any, censored[1])
+    def _placements(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Concordant and comparable pairs of one patient of each cell, (181, bins): for an event, for a censored."""
+        until = np.cumsum(self.events, axis=0)
+        outlived = {"event": until - self.events, "censored": until}
+        last = {
+            kind: (_of_lower_risk(earlier[:, ::-1])[:, ::-1], earlier.sum(axis=1, keepdims=True))
+            for kind, earlier in outlived.items()
+        }
+        outliving = _outliving(self.events, self.censored)
+        first = _of_lower_risk(outliving), outliving.sum(axis=1, keepdims=True)
+        return (first[0] + last["event"][0], first[1] + last["event"][1]), last["censored"]
 
 
 def month_of(time_days: Array) -> npt.NDArray[np.intp]:
@@ -165,3 +155,21 @@ def month_of(time_days: Array) -> npt.NDArray[np.intp]:
 def _later(counts: Array) -> Array:
     """Counts of strictly later months, (181, bins)."""
     return np.cumsum(counts[::-1], axis=0)[::-1] - counts
+
+
+def _outliving(events: Array, censored: Array) -> Array:
+    """Patients who outlive an event of each month, by their own risk, (181, bins): those censored in it do."""
+    return _later(events) + _later(censored) + censored
+
+
+def _of_lower_risk(counts: Array) -> Array:
+    """Counts of lower bins and half of the same, (181, bins)."""
+    return np.cumsum(counts, axis=1) - counts / 2
+
+
+def _pairs_by_risk(events: Array, others: Array) -> tuple[float, float, float]:
+    """Pairs of an event and one of ``others`` in its row, by the other's risk: below the event's, same bin, above."""
+    same = float((events * others).sum())
+    below = float((events * _of_lower_risk(others)).sum()) - same / 2
+    every = float(events.sum(axis=1) @ others.sum(axis=1))
+    return below, same, every - below - same
