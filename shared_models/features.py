@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_models.evaluation.arrays import add, summed
+from shared_models.evaluation.arrays import SIGNED, VECTOR, add
 from shared_models.settings import SettingsError
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
@@ -112,9 +112,9 @@ class FeatureStatistics:
     """
 
     patients: float
-    known: NDArray[np.float64] = summed(ndim=1)
-    total: NDArray[np.float64] = summed(ndim=1, signed=True)
-    squares: NDArray[np.float64] = summed(ndim=1)
+    known: NDArray[np.float64] = field(metadata=VECTOR)
+    total: NDArray[np.float64] = field(metadata=VECTOR | SIGNED)
+    squares: NDArray[np.float64] = field(metadata=VECTOR)
 
     @classmethod
     def of(cls, columns: FloatArray) -> FeatureStatistics:

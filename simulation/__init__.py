@@ -1,0 +1,1 @@
+"""A study on one machine: the same server and client over an in-process grid."""

@@ -87,7 +87,7 @@ def site_metrics(target: Target, scores: Values, truth: Values, threshold: float
         auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
         return {**counts, **auc, **_at_threshold(ConfusionCounts.of(scores, truth, threshold))}
     if isinstance(target, TimeToEvent):
-        from shared_models.evaluation.survival import concordance_interval
+        from shared_models.evaluation.concordance import concordance_interval
 
         known = ~np.isnan(truth).any(axis=1)
         interval = concordance_interval(scores[known], truth[known, 0], truth[known, 1], seed=seed)

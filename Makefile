@@ -1,0 +1,61 @@
+# Everything a newcomer, a researcher or CI runs. `make help` lists it.
+# Needs Python 3.11, make and a C compiler; the rest is installed into .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH  ?= torch==2.13.0# the tested build; name another to choose a CUDA version
+BIN    := .venv/bin
+READY  := .venv/.installed
+export FLWR_TELEMETRY_ENABLED = 0
+export FLWR_DISABLE_UPDATE_CHECK = 1
+export RAY_USAGE_STATS_ENABLED = 0
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
+
+.PHONY: help install demo test test-slow lint types imports coverage check format clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(READY)  ## the environment in .venv
+
+# PyRadiomics builds only when numpy and setuptools are there before it, and without build isolation.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Python 3.11 is needed (PyRadiomics does not build on later ones); found: $$($(PYTHON) --version)."; \
+	  echo "Install it, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1,<27" "setuptools>=77" wheel "numpy>=2,<2.5"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e . --group dev
+	@touch $@
+
+demo: $(READY)  ## five synthetic hospitals train a fused network; a table per site at the end
+	$(BIN)/python -m simulation --study studies/demo.toml --synthetic runs/cohort
+
+test: $(READY)  ## all tests but the slow ones
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report=
+
+test-slow: $(READY)  ## the slow ones
+	$(BIN)/python -m pytest -q -m "slow or gpu"
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(READY)  ## simulation -> client | server -> shared_models
+	$(BIN)/lint-imports
+
+coverage: $(READY)  ## branch coverage of the last `make test`
+	$(BIN)/python -m coverage report --fail-under=85
+
+check: lint types imports test coverage  ## all that CI runs
+
+format: $(READY)  ## rewrite the sources in ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what was made here, the environment included
+	rm -rf .venv build *.egg-info runs .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,119 @@
+"""`python -m simulation`: a study over several sites on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+HELP = """\
+Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
+
+  # five synthetic hospitals with a known ceiling, written to runs/cohort
+  python -m simulation --synthetic runs/cohort --task recurrence_mri
+
+  # real sites, each with its own settings file
+  python -m simulation --study studies/rotterdam_gbsg.toml --sites site_configs/rotterdam.yaml site_configs/gbsg.yaml
+
+  # one table as several sites: by the values of a column, or in equal shares of patients
+  python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --by "Manufacturer Model Name"
+  python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --into 5
+
+Any run-config key can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
+Results and checkpoints are written to <results-dir>/<study>/; --resume goes on from the last checkpoint.
+Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    from rich.console import Console
+
+    from client.errors import SiteError
+    from server.exchange import StudyError
+    from shared_models.settings import SettingsError
+
+    try:
+        return _run(options)
+    except SettingsError as error:
+        code, message = 3, str(error)
+    except SiteError as error:
+        code, message = int(error.exit_code), str(error)
+    except StudyError as error:
+        code, message = 7, str(error)
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulation", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cohort = parser.add_mutually_exclusive_group(required=True)
+    cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the synthetic cohort there, or reuse it")
+    cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
+    cohort.add_argument("--split", type=Path, metavar="YAML", help="one site's settings, to be divided")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
+    how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
+    parser.add_argument("--study", type=Path, metavar="TOML", help="run config of the study")
+    parser.add_argument("--task", help="what is learned; see shared_models/tasks")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help="run-config keys")
+    parser.add_argument("--engine", choices=("in-process", "ray"), default="in-process")
+    parser.add_argument("--resume", action="store_true", help="go on from the study's last checkpoint")
+    parser.add_argument("--compare", action="store_true", help="also train on the pooled patients and at each site alone")
+    parser.add_argument("--seed", type=int, help="shorthand for --set seed=N")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from server.report import print_results
+    from shared_models.run_config import parse_assignments, parse_run_config
+    from simulation.splits import divide, find_sites, relocate
+    from simulation.study import run_in_process, run_on_ray
+
+    values: dict[str, Any] = tomllib.loads(options.study.read_text(encoding="utf-8")) if options.study else {}
+    values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
+    values |= parse_assignments(options.assignments)
+    values |= {"resume": True} if options.resume else {}
+    config = parse_run_config(values, str(options.study or "run config"))
+    work = Path(config.results_dir) / config.study
+    console = Console()
+    if options.synthetic:
+        sites = find_sites(synthetic_cohort(options.synthetic, console))
+    elif options.split:
+        sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
+    else:
+        sites = relocate(options.sites, work / "sites", options.data_root)
+    run = run_on_ray if options.engine == "ray" else run_in_process
+    results = run(sites, config, console)
+    print_results(results, console)
+    console.print(f"Checkpoints and results.json: {work}")
+    if options.compare:
+        from simulation.study import print_comparison
+
+        print_comparison(sites, config, console)
+    return 0
+
+
+def synthetic_cohort(folder: Path, console: Any) -> list[Path]:
+    """The synthetic cohort's site files, written first if the folder has none."""
+    from rich.progress import Progress
+
+    from simulation.synthetic import write_cohort
+
+    if not (written := sorted(folder.glob("*/*.yaml"))):
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task("writing the synthetic cohort", total=None)
+            written = write_cohort(folder, progress=lambda done, total: progress.update(bar, completed=done, total=total))
+    return written
+
+
+if __name__ == "__main__":
+    sys.exit(main())

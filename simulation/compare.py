@@ -1,0 +1,115 @@
+"""What federation is compared with: one pooled cohort, and each site alone, with the same network and steps.
+
+Only a simulation can do this, where all rows are on one machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from client.cohort import Cohort
+from client.training import choose_device, fit, make_loader, make_optimizer, predict, select_patients
+from server.app import initial_model
+from server.checkpoint import Checkpoint
+from shared_models.evaluation.measures import Metrics, ranking, site_metrics, summarise
+from shared_models.features import FeatureStatistics
+from shared_models.messages import Arrays, unpack_statistics
+from shared_models.run_config import RunConfig
+from shared_models.task import Task
+
+Statistics = Mapping[str, FeatureStatistics]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights and the frozen statistics they were trained with."""
+
+    model: nn.Module
+    statistics: Statistics
+
+
+def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
+    """All patients as one cohort; every patient stays in the part their site had put them in."""
+    starts = np.cumsum([0, *(len(cohort.patients) for cohort in cohorts)])
+    return Cohort(
+        site="pooled",
+        patients=tuple(f"{cohort.site}/{patient}" for cohort in cohorts for patient in cohort.patients),
+        inputs={name: np.concatenate([c.inputs[name] for c in cohorts]) for name in cohorts[0].inputs},
+        present=np.concatenate([cohort.present for cohort in cohorts]),
+        truths={name: np.concatenate([c.truths[name] for c in cohorts]) for name in cohorts[0].truths},
+        parts={
+            part: np.concatenate([c.parts[part] + start for c, start in zip(cohorts, starts, strict=False)])
+            for part in ("train", "validation", "test")
+        },
+    )
+
+
+def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
+    """Trains on one cohort for as many epochs as the study has rounds times local epochs.
+
+    Like the study, it keeps the weights with the best validation value, looked at once a round.
+    """
+    train = cohort.parts["train"]
+    statistics = {
+        name: FeatureStatistics.of(cohort.inputs[name][train[cohort.present[train, index].astype(bool)]])
+        for index, name in enumerate(task.modalities)
+        if name in task.tables
+    }
+    counts = {name: target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
+    model = as_module(initial_model(task, config, counts), task, config)
+    patients = select_patients(cohort, "train", task, statistics)
+    validation = select_patients(cohort, "validation", task, statistics)
+    best_value, best = -np.inf, model.state_dict()
+    # pooled training is one long optimisation: its optimizer keeps its state
+    optimizer = make_optimizer(model, config)
+    for server_round in range(1, config.rounds + 1):
+        seed = config.seed * 100_003 + server_round
+        fit(model, optimizer, make_loader(patients, config, seed), task, config, seed)
+        value = _validation_value(model, validation, task)
+        if value > best_value or not len(validation):
+            best_value, best = value, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(best)
+    return Trained(model, statistics)
+
+
+def _validation_value(model: nn.Module, validation: Any, task: Task) -> float:
+    if not len(validation):
+        return float("nan")
+    name, target = next(iter(task.targets.items()))
+    scores = predict(model, validation, task)[name]
+    return ranking(summarise(target, scores, validation.truths[name][validation.rows]))
+
+
+def from_checkpoint(checkpoint: Checkpoint, task: Task, config: RunConfig) -> Trained:
+    """The weights of a federated study."""
+    return Trained(as_module(checkpoint.model, task, config), unpack_statistics(checkpoint.statistics, task))
+
+
+def as_module(weights: Arrays, task: Task, config: RunConfig) -> nn.Module:
+    """The task's network with these weights."""
+    model = task.build_model(task, config)
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+    return model.to(choose_device())
+
+
+def score(trained: Trained, cohort: Cohort, task: Task, part: str = "test") -> tuple[Any, Any]:
+    """Scores and truths of the first target for the patients of `part`."""
+    patients = select_patients(cohort, part, task, trained.statistics)
+    name = next(iter(task.targets))
+    return predict(trained.model, patients, task)[name], patients.truths[name][patients.rows]
+
+
+def measure(trained: Trained, cohorts: Sequence[Cohort], task: Task, part: str = "test") -> dict[str, Metrics]:
+    """Exact metrics by site, and of all their patients together under `pooled`."""
+    target = next(iter(task.targets.values()))
+    found = {cohort.site: score(trained, cohort, task, part) for cohort in cohorts if len(cohort.parts[part])}
+    found["pooled"] = tuple(np.concatenate(parts) for parts in zip(*found.values(), strict=True))
+    return {site: site_metrics(target, scores, truth, threshold=0.5) for site, (scores, truth) in found.items()}
+
+
