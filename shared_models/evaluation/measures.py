@@ -17,6 +17,9 @@ Values = NDArray[np.floating[Any]]
 Summary = ScoreHistogram | ConcordanceTable | ConfusionMatrix | RegressionSums
 Metrics = dict[str, float]
 
+# Enough to order risks to a C-index within its certificate, and a message of a few hundred kilobytes.
+RISK_BINS = 128
+
 
 def summarise(target: Target, scores: Values, truth: Values) -> Summary:
     """The additive statistic of a target's scores: all that leaves a site about them.
@@ -31,7 +34,7 @@ def summarise(target: Target, scores: Values, truth: Values) -> Summary:
             return ScoreHistogram.of(scores, truth)
         case TimeToEvent():
             known = ~np.isnan(truth).any(axis=1)
-            return ConcordanceTable.of(scores[known], truth[known, 0], truth[known, 1])
+            return ConcordanceTable.of(scores[known], truth[known, 0], truth[known, 1], bins=RISK_BINS)
         case Categorical():
             known = ~np.isnan(truth)
             return ConfusionMatrix.of(scores[known].argmax(axis=1), truth[known], classes=target.outputs)
