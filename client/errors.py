@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -44,3 +45,10 @@ class SiteError(Exception):
         self.what = what
         self.public = public
         self.exit_code = exit_code
+
+
+def named_rows(rows: Sequence[int], shown: int = 5) -> str:
+    """Row numbers as a message names them: the first few, and how many more."""
+    first = ", ".join(str(row) for row in rows[:shown])
+    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {first}{more}"

@@ -5,19 +5,22 @@ Everything here is the hospital's to decide; the coordinating center never sees 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from client.errors import ExitCode, SiteError
+from client.site_yaml import read_yaml
 from shared_models.settings import Settings, SettingsError, parse_settings
 
 if TYPE_CHECKING:
     from flwr.app import Context
 
-Code = str | int | float
+# A table's TRUE is a text or a truth value, depending on its format: here it is always the text `true`.
+Code = Annotated[str | int | float, BeforeValidator(lambda code: str(code).lower() if isinstance(code, bool) else code)]
 
 
 class TableFile(Settings):
@@ -27,10 +30,10 @@ class TableFile(Settings):
     patient_id: str = Field(description="the column that holds the patient's identifier")
     sheet: str | int = Field(0, description="XLSX only: name or position")
     header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
-    separator: str = Field(",", description="CSV only")
+    separator: str = Field(",", min_length=1, max_length=1, description='CSV only; a tab is written "\\t"')
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8-sig"
-    missing: tuple[Code, ...] = Field((), description="codes for a missing value in every column, besides an empty cell")
+    missing: tuple[Code, ...] = Field((), description="codes for a missing value in any column, besides an empty cell")
 
 
 class Column(Settings):
@@ -42,7 +45,17 @@ class Column(Settings):
     offset: float = 0.0
     codes: dict[Code, Code] | None = Field(None, description="this site's code: the study's category or number")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in this column")
-    range: tuple[float, float] | None = Field(None, description="plausible values in the study's unit")
+    range: tuple[float, float] | None = Field(None, description="in the study's unit; values outside count as missing")
+
+    @model_validator(mode="after")
+    def _codes_are_final(self) -> Self:
+        if self.codes is not None and (self.scale, self.offset) != (1.0, 0.0):
+            msg = "`codes` already give the study's value: leave `scale` and `offset` out"
+            raise ValueError(msg)
+        if self.scale == 0.0 or (self.range and self.range[0] >= self.range[1]):
+            msg = "expected a `scale` other than 0 and a `range` of [low, high]"
+            raise ValueError(msg)
+        return self
 
 
 def _column(value: Any) -> Any:
@@ -66,6 +79,18 @@ class NiftiPhasesReader(Settings):
     reader: Literal["nifti_phases"]
     phases: tuple[str, ...] = Field(min_length=1, description="file of each phase, as `mri/{patient}/phase0.nii.gz`")
 
+    @field_validator("phases")
+    @classmethod
+    def _patterns(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
+        for phase in phases:
+            if "{patient}" not in phase or PurePosixPath(phase).is_absolute() or ".." in PurePosixPath(phase).parts:
+                msg = f"{phase!r}: expected a path under data_root that holds {{patient}}"
+                raise ValueError(msg)
+        if len(set(phases)) < len(phases):
+            msg = "the same file stands for two phases"
+            raise ValueError(msg)
+        return phases
+
 
 Reader = Annotated[TableReader | NiftiPhasesReader, Field(discriminator="reader")]
 
@@ -76,14 +101,21 @@ class Outcome(Settings):
     label: ColumnOrName | None = None
     event: ColumnOrName | None = Field(None, description="codes 1 for an event, 0 for none")
     event_days: tuple[ColumnOrName, ...] = Field((), description="day of the event; with several, the earliest")
-    followup_days: tuple[ColumnOrName, ...] = Field((), description="last day seen free of it; with several, the latest")
+    followup_days: tuple[ColumnOrName, ...] = Field((), description="last day free of it; with several, the latest")
 
     @model_validator(mode="after")
     def _label_or_event(self) -> Self:
         complete = self.event is not None and self.event_days and self.followup_days
         if (self.label is None) == (not complete):
-            raise ValueError("expected either `label`, or all of `event`, `event_days` and `followup_days`")
+            msg = "expected either `label`, or all of `event`, `event_days` and `followup_days`"
+            raise ValueError(msg)
         return self
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column it reads."""
+        single = [column for column in (self.label, self.event) if column is not None]
+        return (*single, *self.event_days, *self.followup_days)
 
 
 class Selection(Settings):
@@ -129,11 +161,10 @@ class SiteConfig(Settings):
 
     @model_validator(mode="after")
     def _tables_exist(self) -> Self:
-        named = {"patients": self.patients}
-        named |= {f"modalities.{name}.table": r.table for name, r in self.modalities.items() if isinstance(r, TableReader)}
-        for place, table in named.items():
+        for place, table in _named_tables(self):
             if table and table not in self.tables:
-                raise ValueError(f"{place}: there is no table {table!r}; `tables` has {', '.join(self.tables)}")
+                msg = f"{place}: there is no table {table!r}; `tables` has {', '.join(self.tables)}"
+                raise ValueError(msg)
         return self
 
     @property
@@ -153,17 +184,17 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
         SiteError: If the file is missing, is no YAML, or breaks the schema.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except OSError as error:
-        raise _config_error("cannot read the site's settings", path, str(error.strerror)) from None
+        raise _config_error(path, str(error.strerror), what="cannot read the site's settings") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _config_error("the site's settings are not YAML", path, " ".join(str(error).split())) from None
+        raise _config_error(path, " ".join(str(error).split()), "the site's settings are not YAML") from None
     if not isinstance(values, dict):
-        raise _config_error("the site's settings are empty", path, type(values).__name__)
+        raise _config_error(path, type(values).__name__, "the site's settings are empty")
     try:
         site = parse_settings(SiteConfig, values, path.name)
     except SettingsError as error:
-        raise _config_error("the site's settings are not valid", path, str(error)) from None
+        raise _config_error(path, str(error), "the site's settings are not valid") from None
     folder = path.resolve().parent
     center = site.center and site.center.model_copy(
         update={key: folder / getattr(site.center, key) for key in ("ca_certificate", "private_key")}
@@ -174,14 +205,62 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
 
 
 def locate_site(context: Context) -> SiteConfig:
-    """The site that a message is for: named by its own SuperNode, or its share of a simulation under Ray."""
+    """The site that a message is for: named by its own SuperNode, or its share of a simulation under Ray.
+
+    Raises:
+        SiteError: If neither says which site this is.
+    """
     if "site-config" in context.node_config:
         return load_site(Path(str(context.node_config["site-config"])))
-    folder = Path(str(context.run_config["simulated-sites"]))
-    return load_site(sorted(folder.glob("*.yaml"))[int(context.node_config["partition-id"])])
+    folder = Path(str(context.run_config.get("simulated-sites", "")))
+    files = sorted(folder.glob("*.yaml"))
+    share = int(context.node_config.get("partition-id", -1))
+    if not 0 <= share < len(files):
+        found = f"no `site-config` in the SuperNode's settings, and {len(files)} simulated sites"
+        raise _config_error(folder, found, "it is not known which site this is")
+    return load_site(files[share])
 
 
-def _config_error(what: str, path: Path, found: str) -> SiteError:
+def inside_data_root(site: SiteConfig, path: Path, place: str) -> Path:
+    """`path`, absolute and with links followed, which must lie under the site's data root.
+
+    Args:
+        site: The site.
+        path: Relative to `data_root`.
+        place: Where the YAML names it, for the message.
+
+    Raises:
+        SiteError: If it leads out, through `..`, an absolute path or a link.
+    """
+    resolved = (site.data_root / path).resolve()
+    if not resolved.is_relative_to(site.data_root):
+        raise SiteError(
+            what="a path leads out of data_root",
+            where=place,
+            found=f"{path} is {resolved}",
+            expected=f"a file under {site.data_root}",
+            fix="move the file there, or change data_root",
+            public="the site's settings are not valid",
+            exit_code=ExitCode.SITE_CONFIG,
+        )
+    return resolved
+
+
+def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
+    """Every place that names a table, and the name."""
+    yield "patients", site.patients
+    for place, part in (("include", site.include), ("split", site.split)):
+        if part is not None:
+            yield f"{place}.table", part.table
+    for name, reader in site.modalities.items():
+        if isinstance(reader, TableReader):
+            yield f"modalities.{name}.table", reader.table
+            yield from ((f"modalities.{name}.features.{key}", column.table) for key, column in reader.features.items())
+    for name, outcome in site.targets.items():
+        yield from ((f"targets.{name}", column.table) for column in outcome.columns)
+
+
+def _config_error(path: Path, found: str, what: str) -> SiteError:
     return SiteError(
         what,
         where=str(path),

@@ -1,0 +1,130 @@
+"""Parsed tensors on the site's disk, so that a message need not read tables and images anew.
+
+An entry is a folder of `.npy` files and one JSON, named by a hash of everything that went into it. It is filled
+under another name and renamed, so that a reader never sees half of it and concurrent writers are harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.modalities.nifti_phases import phase_files
+from client.site import NiftiPhasesReader, SiteConfig, inside_data_root
+from shared_models.task import Task
+
+# Raise it when a reader changes what it makes of the same files.
+VERSION = 1
+KEPT_ENTRIES = 8
+ABANDONED_AFTER_S = 86_400.0
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What was parsed: facts for the JSON, and arrays by name."""
+
+    facts: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+def cached(site: SiteConfig, task: Task, parse: Callable[[Path], Entry]) -> Entry:
+    """The entry for the site's files and the task as they are now, parsed if it is not there yet.
+
+    Args:
+        site: The site.
+        task: The task, with the study's features.
+        parse: Fills an entry; large arrays may be memory maps of `.npy` files in the folder it is given.
+
+    Returns:
+        The entry, its arrays memory-mapped and read-only.
+    """
+    cache = site.state_dir / "cache"
+    folder = cache / _key(site, task)
+    if (entry := _load(folder)) is None:
+        _build(folder, parse)
+        entry = _load(folder)
+        _drop_old(cache, folder)
+    if entry is None:
+        msg = f"the cache {folder} cannot be read back"
+        raise OSError(msg)
+    return entry
+
+
+def _key(site: SiteConfig, task: Task) -> str:
+    settings = site.model_dump_json(include={"tables", "patients", "include", "split", "modalities", "targets"})
+    digest = hashlib.sha256(f"{VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
+    for path in _sources(site, task):
+        status = path.stat() if path.exists() else None
+        stamp = (status.st_size, status.st_mtime_ns) if status else None
+        digest.update(f"{path} {stamp}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _sources(site: SiteConfig, task: Task) -> list[Path]:
+    paths = {inside_data_root(site, table.file, f"tables.{name}.file") for name, table in site.tables.items()}
+    for name in task.modalities:
+        reader = site.modalities.get(name)
+        if isinstance(reader, NiftiPhasesReader):
+            paths.update(path for phases in phase_files(site, reader).values() for path in phases.values())
+    return sorted(paths)
+
+
+def _load(folder: Path) -> Entry | None:
+    try:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        names: list[str] = facts.pop("arrays")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+        os.utime(folder)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError):  # cut short by a power failure
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return Entry(facts, arrays)
+
+
+def _build(folder: Path, parse: Callable[[Path], Entry]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        entry = parse(draft)
+        for name, array in entry.arrays.items():
+            if isinstance(array, np.memmap):
+                array.flush()
+            else:
+                np.save(draft / f"{name}.npy", array, allow_pickle=False)
+        facts = entry.facts | {"arrays": list(entry.arrays)}
+        (draft / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not (folder / "facts.json").exists():  # otherwise another process was faster, with the same content
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _drop_old(cache: Path, used: Path) -> None:
+    drafts = [path for path in cache.glob(".draft-*") if time.time() - _modified(path) > ABANDONED_AFTER_S]
+    entries = [path for path in cache.iterdir() if not path.name.startswith(".") and path != used]
+    entries.sort(key=_modified, reverse=True)
+    for path in (*drafts, *entries[KEPT_ENTRIES - 1 :]):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process dropped it
+        return 0.0

@@ -1,0 +1,191 @@
+"""A site's cohort for one study: who, what is known of them, and which part of the split they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cache import Entry, cached
+from client.errors import ExitCode, SiteError, named_rows
+from client.modalities.nifti_phases import read_volumes
+from client.modalities.table import read_features
+from client.outcomes import read_truth
+from client.records import Records, open_records
+from client.site import NiftiPhasesReader, PublishedSplit, SiteConfig, TableReader
+from client.splits import PARTS, split_patients
+from client.values import normal_code
+from shared_models.features import expand
+from shared_models.run_config import RunConfig
+from shared_models.task import Modality, Table, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """N patients of one site, for one study.
+
+    Attributes:
+        site: The site's name.
+        patients: N identifiers; they never leave the site.
+        inputs: A volume `(N, C, D, H, W)`, 0 where absent, or a table `(N, C)` as `features.expand` makes it, NaN
+            where missing; memory-mapped.
+        present: `(N, M)`: who has which of the task's modalities, in its order.
+        truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
+        parts: Row indices of `train`, `validation` and `test`, disjoint; who has no known outcome is in none.
+    """
+
+    site: str
+    patients: tuple[str, ...]
+    inputs: Mapping[str, NDArray[Any]]
+    present: NDArray[np.bool_]
+    truths: Mapping[str, NDArray[np.float32]]
+    parts: Mapping[str, NDArray[np.int64]]
+
+
+def load_cohort(site: SiteConfig, task: Task, config: RunConfig) -> Cohort:
+    """Reads a site's cohort, from its cache where nothing changed, and splits it.
+
+    Raises:
+        SiteError: If the data cannot be used, nobody's outcome is known, or a training site has nobody to train on.
+    """
+    cohort = read_cohort(site, task, config)
+    trains = site.role == "train" and site.site not in config.never_train
+    if trains and not len(cohort.parts["train"]):
+        raise SiteError(
+            what="nobody is left to train on",
+            where=f"site {site.site}",
+            found=f"{sum(map(len, cohort.parts.values()))} patients with a known outcome, none in the training part",
+            expected="patients to train on",
+            fix="set `role: evaluate`, or correct the split",
+            public="the site has nobody to train on",
+        )
+    return cohort
+
+
+def read_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split: bool = True) -> Cohort:
+    """As `load_cohort`, for a site that may have nobody to train on.
+
+    Args:
+        site: The site's settings.
+        task: The task, with the study's features.
+        config: The study.
+        store_split: Whether the split is written down.
+
+    Raises:
+        SiteError: If the data cannot be used or nobody's outcome is known.
+    """
+    entry = cached(site, task, lambda folder: _parse(site, task, folder))
+    patients = tuple(entry.facts["patients"])
+    truths = {name: np.array(entry.arrays[f"truth.{name}"]) for name in task.targets}
+    known = _known(truths)
+    strata = {patients[i]: str(label) for i, label in enumerate(_strata(task, truths)) if known[i]}
+    published = entry.facts["published"]
+    drawn = split_patients(
+        site, config, strata, published and dict(zip(patients, published, strict=True)), store=store_split
+    )
+    labels = np.asarray([drawn.get(patient, "") for patient in patients])
+    return Cohort(
+        site=site.site,
+        patients=patients,
+        inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
+        present=np.array(entry.arrays["present"]),
+        truths=truths,
+        parts={part: np.flatnonzero(labels == part) for part in PARTS},
+    )
+
+
+def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
+    records = open_records(site, task)
+    arrays: dict[str, NDArray[Any]] = {
+        f"truth.{name}": read_truth(records, name, kind) for name, kind in task.targets.items()
+    }
+    if not _known({name: arrays[f"truth.{name}"] for name in task.targets}).any():
+        raise _no_outcome(site, task)
+    present = []
+    for name, kind in task.modalities.items():
+        path = folder / f"input.{name}.npy"
+        arrays[f"input.{name}"], known = _read_modality(records, name, kind, path)
+        present.append(known)
+    arrays["present"] = np.stack(present, axis=1)
+    published = _published_parts(records, site.split) if site.split else None
+    return Entry({"patients": records.patients, "published": published}, arrays)
+
+
+def _read_modality(records: Records, name: str, kind: Modality, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    reader, count = records.site.modalities.get(name), len(records.patients)
+    if isinstance(kind, Table) and isinstance(reader, TableReader):
+        read = read_features(records, reader, kind.features)
+        return expand(kind.features, read.values), read.present
+    absent = np.zeros(count, dtype=bool)
+    if isinstance(kind, Table):
+        if reader is None:
+            return np.full((count, len(kind.columns)), np.nan, dtype=np.float32), absent
+        raise _wrong_reader(name, "table", "nifti_phases")
+    if isinstance(reader, TableReader):
+        raise _wrong_reader(name, "nifti_phases", "table")
+    volumes: NDArray[np.float16] = np.lib.format.open_memmap(path, "w+", np.float16, (count, *kind.shape))
+    if isinstance(reader, NiftiPhasesReader):
+        return volumes, read_volumes(records, reader, kind, volumes, name)
+    return volumes, absent
+
+
+def _published_parts(records: Records, split: PublishedSplit) -> list[str]:
+    cells = records.cells(split)
+    parts = {normal_code(code): part for part in PARTS for code in getattr(split, part)}
+    found = [parts.get(normal_code(text, cells.decimal), "") for text in cells.texts]
+    bad = [index for index, part in enumerate(found) if not part]
+    if bad:
+        texts = sorted({repr(cells.texts[index]) for index in bad})[:5]
+        rows = [cells.rows[index] for index in bad if cells.rows[index]]
+        raise SiteError(
+            what="patients stand in no part of the published split",
+            where=cells.where,
+            found=f"{len(bad)} patients: {', '.join(texts)}" + (f" in {named_rows(rows)}" if rows else ""),
+            expected=f"one of {', '.join(map(repr, parts))}",
+            fix="list the code under `split`, or leave the patients out with `include`",
+            public="the site's published split does not cover its patients",
+        )
+    return found
+
+
+def _known(truths: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """`(N,)`: whose outcome is known for at least one target."""
+    return np.any([~np.isnan(truth.reshape(len(truth), -1)).any(axis=1) for truth in truths.values()], axis=0)
+
+
+def _strata(task: Task, truths: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:
+    """`(N,)`: the class or event of the first target; a number makes no strata."""
+    from shared_models.targets import Regression
+
+    name, kind = next(iter(task.targets.items()))
+    truth = truths[name]
+    return np.zeros(len(truth)) if isinstance(kind, Regression) else truth.reshape(len(truth), -1)[:, -1]
+
+
+def _no_outcome(site: SiteConfig, task: Task) -> SiteError:
+    mapped = [name for name in task.targets if name in site.targets]
+    return SiteError(
+        what="no patient's outcome is known",
+        where=f"targets {', '.join(mapped)}" if mapped else "targets",
+        found="empty cells and missing codes only" if mapped else f"targets {', '.join(site.targets)}",
+        expected=f"an outcome for {' or '.join(task.targets)}",
+        fix="check the columns and their missing codes" if mapped else "map one of the study's targets",
+        public="no outcome of this study is known at the site",
+        exit_code=ExitCode.DATA if mapped else ExitCode.STUDY,
+    )
+
+
+def _wrong_reader(name: str, expected: str, found: str) -> SiteError:
+    return SiteError(
+        what="a modality has another reader than the study needs",
+        where=f"modalities.{name}",
+        found=f"reader: {found}",
+        expected=f"reader: {expected}",
+        fix="correct the reader, or rename or remove the modality",
+        public="the site's settings do not fit the study",
+        exit_code=ExitCode.STUDY,
+    )

@@ -1,0 +1,58 @@
+"""Finding a column by the name a hospital gives it, under one header row or several."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+Column = tuple[str, ...]
+
+
+def header_columns(rows: Sequence[Sequence[str]]) -> tuple[Column, ...]:
+    """The header cells above each column, top to bottom.
+
+    A merged group cell stands only above its first column: it is carried to the right until the row, or a row
+    above it, starts something new. The last row is never carried.
+
+    Args:
+        rows: The header rows; they may differ in length.
+
+    Returns:
+        A tuple of `len(rows)` texts a column, with whitespace collapsed.
+    """
+    width = max((len(row) for row in rows), default=0)
+    texts = [[" ".join(cell.split()) for cell in row] + [""] * (width - len(row)) for row in rows]
+    filled: list[Column] = []
+    for index in range(width):
+        cells, starts_anew = [], index == 0
+        for level, row in enumerate(texts):
+            starts_anew = starts_anew or bool(row[index])
+            last = level == len(texts) - 1
+            cells.append(row[index] if starts_anew or last else filled[-1][level])
+        filled.append(tuple(cells))
+    return tuple(filled)
+
+
+def names_of(column: Column) -> set[str]:
+    """Every name a column answers to: a header cell, or several from the top joined by ` / `."""
+    cells = [cell for cell in column if cell]
+    return {" / ".join(chosen) for size in range(1, len(cells) + 1) for chosen in combinations(cells, size)}
+
+
+def by_name(columns: Sequence[Column]) -> dict[str, list[int]]:
+    """The positions of the columns that answer to each name."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, column in enumerate(columns):
+        for name in names_of(column):
+            found[name].append(index)
+    return found
+
+
+def nearest_names(reference: str, named: Mapping[str, Sequence[int]], count: int = 4) -> list[str]:
+    """Names of one column each that are most like `reference`, or the first columns' where none is."""
+    unique = [name for name, positions in named.items() if len(positions) == 1]
+    folded = {name.casefold(): name for name in reversed(unique)}
+    close = difflib.get_close_matches(reference.casefold(), folded, n=count, cutoff=0.5)
+    return [folded[name] for name in close] or unique[:count]
