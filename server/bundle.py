@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from flwr.cli.build import build_fab_from_disk
+from flwr.cli.build import build_fab_from_files
 
 from server.center import Center
 from server.superlink import start_run
@@ -35,7 +35,7 @@ def start_study(center: Center, config: RunConfig) -> tuple[int, Path]:
         The run's number, and the bundle's folder.
     """
     folder = write_bundle(center, config)
-    content = build_fab_from_disk(folder)
+    content = pack(folder)
     run_id = start_run(center, content, hashlib.sha256(content).hexdigest())
     line = {"run-id": str(run_id), "study": config.study, "bundle": folder.name, "rounds": config.rounds}
     with (center.directory / "runs.jsonl").open("a", encoding="utf-8") as file:
@@ -51,6 +51,11 @@ def write_bundle(center: Center, config: RunConfig) -> Path:
     settings = config.model_copy(update={"results_dir": str(center.results)})
     (folder / "pyproject.toml").write_text(tomli_w.dumps(_project(settings)), encoding="utf-8")
     return folder
+
+
+def pack(folder: Path) -> bytes:
+    """The bundle as it travels: the one file, whatever else may lie in its folder."""
+    return build_fab_from_files({"pyproject.toml": folder / "pyproject.toml"})[0]
 
 
 def recorded_runs(center: Center) -> dict[str, dict[str, Any]]:

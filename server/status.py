@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ def read_status(center: Center) -> dict[str, Any]:
     """The state of a center as plain data: what `status --json` prints."""
     records = recorded_runs(center)
     runs = [_describe_run(run, records.get(str(run.run_id), {})) for run in list_runs(center)]
-    study = runs[0]["study"] if runs else ""
+    study = next((run["study"] for run in runs if run["run_id"] in records), "")
     return {
         "center": {"address": center.address, "directory": str(center.directory)},
         "certificate": {"ends": read_expiry(center.directory / "server.crt").isoformat()},
@@ -47,8 +46,10 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     _print_table(console, "Runs", columns, status["runs"], "none; python -m server run STUDY.toml")
     study = status["study"]
     if study["progress"]:
-        facts = "  ".join(f"{key.replace('_', ' ')}: {value}" for key, value in study["progress"].items())
-        console.print(f"\n[bold]Study {study['name']}[/bold]  {facts}")
+        done = study["progress"]
+        console.print(f"\n[bold]Study {study['name']}[/bold]  {done['round']} of {done['rounds']} rounds")
+        if done["best_value"] is not None:
+            console.print(f"Best so far: round {done['best_round']}, pooled validation {done['best_value']:.3f}")
 
 
 def find_results(center: Center, study: str) -> Path:
@@ -81,13 +82,19 @@ def print_results(file: Path) -> None:
         raise CenterError(
             what="these results are not JSON", where=file, found=str(error), exit_code=ExitCode.FILE
         ) from None
-    importlib.import_module("server.report").print_results(results)
+    from server import report
+
+    report.print_results(results)
 
 
 def _progress(center: Center, study: str) -> dict[str, Any] | None:
-    checkpoint = importlib.import_module("server.checkpoint")
-    described: dict[str, Any] | None = checkpoint.describe(center.results, study)
-    return described
+    from server import checkpoint
+
+    facts = checkpoint.describe(center.results, study)
+    if facts is None:
+        return None
+    shown = {key: facts[key] for key in ("round", "best_round", "best_value")}
+    return {"rounds": facts["config"]["rounds"], **shown}
 
 
 def _describe_site(site: Site) -> dict[str, Any]:

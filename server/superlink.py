@@ -23,7 +23,7 @@ from flwr.proto.control_pb2 import (
 )
 from flwr.proto.fab_pb2 import Fab
 from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.error import FlowerError
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from server.center import Center
@@ -92,7 +92,7 @@ def start_run(center: Center, bundle: bytes, digest: str) -> int:
     with _control(center) as control:
         answer = control.StartRun(StartRunRequest(fab=Fab(hash_str=digest, content=bundle)))
     if not answer.HasField("run_id"):
-        raise _refused(center, "the SuperLink gave no reason; see logs/superlink.log")
+        raise _refused(center, "no reason given")
     return int(answer.run_id)
 
 
@@ -152,17 +152,22 @@ def _control(center: Center) -> Iterator[ControlHttpClient]:
         ) from None
     except httpx.HTTPStatusError as error:
         told = FlowerError.from_json(error.response.text)
-        raise _refused(center, told.message if told else f"HTTP {error.response.status_code}") from None
+        code = told.code if told else None
+        raise _refused(center, told.message if told else f"HTTP {error.response.status_code}", code) from None
     finally:
         client.close()
 
 
-def _refused(center: Center, reason: str) -> CenterError:
+def _refused(center: Center, reason: str, code: int | None = None) -> CenterError:
+    taken = code == ApiErrorCode.PUBLIC_KEY_ALREADY_IN_USE
     return CenterError(
         what="the SuperLink refused the request",
         where=f"127.0.0.1:{center.port}",
         found=reason,
-        exit_code=ExitCode.CREDENTIALS if "key" in reason.lower() else ExitCode.RUN_FAILED,
+        fix="the key is, or was once, registered: ask the hospital for a new one"
+        if taken
+        else "see logs/superlink.log",
+        exit_code=ExitCode.CREDENTIALS if taken else ExitCode.CONFIGURATION,
     )
 
 

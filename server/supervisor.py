@@ -94,6 +94,7 @@ def _start(running: Running, center: Center) -> None:
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
+    (center.directory / "run" / f"{running.process.name}.pid").write_text(f"{running.child.pid}\n", encoding="utf-8")
     running.started_at = time.monotonic()
     running.groups.append(running.child.pid)
 

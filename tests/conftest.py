@@ -1,0 +1,131 @@
+"""A real coordinating center on loopback, for the tests marked `e2e`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_WITHIN_S = 60.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # What Flower's own code calls: names that Click 9 will drop (through Typer), a pattern that pathspec renamed.
+    config.addinivalue_line("filterwarnings", r"ignore:'click\..*' is deprecated:DeprecationWarning:typer")
+    config.addinivalue_line("filterwarnings", "ignore:GitWildMatchPattern:DeprecationWarning")
+
+
+@dataclass
+class RunningCenter:
+    """A SuperLink, a SuperExec and nginx under `python -m server start`."""
+
+    directory: Path
+    address: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def ca(self) -> Path:
+        return self.directory / "ca.crt"
+
+    def register(self, name: str, public_key: Path) -> int:
+        """Lets a site in, and returns its node number."""
+        from server.registration import register
+
+        return register(self._center(), name, public_key)
+
+    def run(self, config: dict[str, Any]) -> int:
+        """Starts a study with these settings, and returns the run's number."""
+        from server.bundle import start_study
+        from shared_models.run_config import parse_run_config
+
+        return start_study(self._center(), parse_run_config(config))[0]
+
+    def wait(self, run_id: int, timeout_s: float = 300.0) -> str:
+        """Waits for a run to end, and returns how: `finished:completed`, `finished:failed` or `finished:stopped`."""
+        from server.superlink import find_run
+
+        wait_until(lambda: find_run(self._center(), run_id).state.startswith("finished"), timeout_s)
+        return find_run(self._center(), run_id).state
+
+    def log(self, name: str = "superexec") -> str:
+        """What a process has said; a study's own log is in the SuperExec's."""
+        return (self.directory / "logs" / f"{name}.log").read_text(encoding="utf-8")
+
+    def kill_superlink(self) -> None:
+        """Kills it outright, and returns once another one answers."""
+        self.kill("superlink")
+        wait_until(self.answers, START_WITHIN_S)
+
+    def kill(self, name: str) -> None:
+        """Kills a process outright, and returns once the supervisor has started another."""
+        file = self.directory / "run" / f"{name}.pid"
+        pid = int(file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: int(file.read_text() or pid) != pid, START_WITHIN_S)
+
+    def answers(self) -> bool:
+        from server.errors import CenterError
+        from server.superlink import list_sites
+
+        with contextlib.suppress(CenterError):
+            list_sites(self._center())
+            return True
+        return False
+
+    def stop(self) -> int:
+        """Stops all of it as an operator would, and returns the exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=40)
+
+    def _center(self) -> Any:
+        from server.center import open_center
+
+        return open_center(self.directory)
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def center(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCenter]:
+    """A center that runs; skips where nginx is not installed."""
+    from server.center import Center
+    from server.create import create_center
+    from server.proxy import find_nginx
+
+    if find_nginx() is None:
+        pytest.skip("nginx is not installed")
+    directory = tmp_path_factory.mktemp("center") / "center"
+    port, proxy_port = free_port(), free_port()
+    create_center(Center(directory, f"127.0.0.1:{proxy_port}", port, proxy_port))
+    with (directory / "logs" / "supervisor.log").open("wb") as log:
+        command = [sys.executable, "-m", "server", "start", "--directory", str(directory)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    running = RunningCenter(directory, f"127.0.0.1:{proxy_port}", port, process)
+    try:
+        wait_until(running.answers, START_WITHIN_S)
+        yield running
+    finally:
+        running.stop()
