@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from flwr.serverapp import Grid, ServerApp
 from server import scoring
 from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
 from server.report import make_results, write_results
+from server.enrolment import enrol, initial_model, pooled_statistics
 from server.exchange import StudyError, ask, connected, gather, log_problems
 from server.strategy import make_strategy, sort_updates, step
 from shared_models import messages
-from shared_models.evaluation.arrays import total
-from shared_models.messages import Arrays
 from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.task import Task, load_task
 
@@ -56,37 +54,18 @@ def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
 def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
     answers = ask(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
-    problems = log_problems(answers)
-    enrolled: dict[str, dict[str, float]] = {}
-    received: list[Arrays] = []
-    for answer in answers:
-        if answer.content is not None:
-            enrolled[answer.site] = dict(answer.content.metric_records[messages.NUMBERS])  # type: ignore[arg-type]
-            if enrolled[answer.site]["trains"]:
-                received.append(messages.unpack_arrays(answer.content.array_records[messages.RESULTS]))
-    if len(received) < config.min_sites:
+    enrolled, refused = enrol(answers, task)
+    problems = log_problems(answers, refused)
+    training = [site for site in enrolled if site.trains]
+    if len(training) < config.min_sites:
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or "no other site is connected"
-        msg = f"{len(received)} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
+        msg = f"{len(training)} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
-    parts = [messages.unpack_statistics(arrays, task) for arrays in received]
-    statistics = {name: total(part[name] for part in parts) for name in task.tables}
-    counts = {name: np.sum([arrays[f"counts.{name}"] for arrays in received], axis=0) for name in task.targets}
-    log.info("%d sites, %d of them train", len(enrolled), len(received))
+    log.info("%d sites, %d of them train", len(enrolled), len(training))
+    statistics = messages.pack_statistics(pooled_statistics(training, task))
+    counts = {name: np.sum([site.counts[name] for site in training], axis=0) for name in task.targets}
     model = initial_model(task, config, counts)
-    return Checkpoint(config.to_flat(), 0, model, messages.pack_statistics(statistics), enrolled)
-
-
-def initial_model(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-    """Seeded weights whose outputs start at the pooled base rates, so that no seed starts in a dead corner."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = task.build_model(task, config)
-    with torch.no_grad():
-        for name, layer in model.output_layers().items():  # type: ignore[operator]
-            layer.bias.copy_(task.targets[name].base_logits(counts[name]))
-    return {name: value.numpy() for name, value in model.state_dict().items()}
+    return Checkpoint(config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled})
 
 
 def resume(folder: Path, config: RunConfig) -> Checkpoint:

@@ -38,7 +38,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> ArrayRecord:
     """Arrays as a Flower record."""
-    return ArrayRecord({name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()})
+    return ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
 
 
 def unpack_arrays(record: ArrayRecord) -> Arrays:

@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from server.report import print_results
     from shared_models.run_config import parse_assignments, parse_run_config
-    from simulation.splits import divide, find_sites, relocate
+    from simulation.splits import divide, find_sites
     from simulation.study import run_in_process, run_on_ray
 
     values: dict[str, Any] = tomllib.loads(options.study.read_text(encoding="utf-8")) if options.study else {}
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     elif options.split:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
-        sites = relocate(options.sites, work / "sites", options.data_root)
+        sites = find_sites(options.sites, options.data_root, work / "sites")
     run = run_on_ray if options.engine == "ray" else run_in_process
     results = run(sites, config, console)
     print_results(results, console)

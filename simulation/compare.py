@@ -15,8 +15,8 @@ from torch import nn
 
 from client.cohort import Cohort
 from client.training import choose_device, fit, make_loader, make_optimizer, predict, select_patients
-from server.app import initial_model
 from server.checkpoint import Checkpoint
+from server.enrolment import initial_model
 from shared_models.evaluation.measures import Metrics, ranking, site_metrics, summarise
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, unpack_statistics

@@ -14,10 +14,11 @@ from typing import Any
 from flwr.app import Context, Message, RecordDict
 from flwr.app.error import Error
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
 
 log = logging.getLogger("simulation")
 
@@ -55,6 +56,8 @@ class InProcessGrid(Grid):
         self._replies: dict[str, Message] = {}
         self._numbers = itertools.count(1)
         self._run = Run.create_empty(run_id=1)
+        # A Message takes its sender from here; in a deployment Flower's own process sets it.
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SUPERLINK_NODE_ID, 1
 
     def set_run(self, run: Run) -> None:
         """Sets the run."""

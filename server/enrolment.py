@@ -1,0 +1,102 @@
+"""What each site counted before round 1, checked, and what the study makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from server.exchange import Answer
+from shared_models.evaluation.arrays import total
+from shared_models.features import FeatureStatistics
+from shared_models.messages import NUMBERS, RESULTS, Arrays, unpack_arrays, unpack_statistics
+from shared_models.run_config import RunConfig
+from shared_models.task import Task
+
+LARGEST_SITE = 1e7
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """One site's counts.
+
+    Attributes:
+        site: The site's name.
+        numbers: `trains`, `patients/PART`, and `modality/NAME`: its training patients with that modality.
+        statistics: Sums of the features of its training patients, by tabular modality.
+        counts: Class counts of its training patients, by target.
+    """
+
+    site: str
+    numbers: dict[str, float]
+    statistics: Mapping[str, FeatureStatistics]
+    counts: Arrays
+
+    @property
+    def trains(self) -> bool:
+        """Whether it gives updates."""
+        return bool(self.numbers["trains"])
+
+
+def enrol(answers: Sequence[Answer], task: Task) -> tuple[list[Enrolment], dict[str, str]]:
+    """The enrolments that can be used, and why the others cannot, by site."""
+    enrolled, refused = [], {}
+    for answer in answers:
+        if answer.content is not None:
+            try:
+                enrolled.append(_enrolment(answer, task))
+            except (KeyError, ValueError) as error:
+                refused[answer.site] = f"enrolment refused: {error}"
+    return enrolled, refused
+
+
+def _enrolment(answer: Answer, task: Task) -> Enrolment:
+    assert answer.content is not None
+    received = answer.content.metric_records[NUMBERS]
+    names = ["trains", *(f"patients/{part}" for part in ("train", "validation", "test"))]
+    numbers = {name: _count(received, name) for name in [*names, *(f"modality/{name}" for name in task.modalities)]}
+    arrays = unpack_arrays(answer.content.array_records[RESULTS])
+    counts = {name: _checked_counts(arrays[f"counts.{name}"], name, task) for name in task.targets}
+    return Enrolment(answer.site, numbers, unpack_statistics(arrays, task), counts)
+
+
+def _count(received: Mapping[str, Any], name: str) -> float:
+    value = received[name]
+    if not isinstance(value, int | float) or not 0 <= value <= LARGEST_SITE:
+        msg = f"{name} = {value!r} is not a number of patients"
+        raise ValueError(msg)
+    return float(value)
+
+
+def _checked_counts(counts: np.ndarray[Any, Any], target: str, task: Task) -> np.ndarray[Any, Any]:
+    expected = np.shape(task.targets[target].counts(_no_patients(task, target)))
+    if counts.shape != expected or counts.dtype.kind not in "fiu" or not np.isfinite(counts).all():
+        msg = f"counts of {target} are {counts.dtype}{counts.shape}, expected finite numbers {expected}"
+        raise ValueError(msg)
+    return counts
+
+
+def _no_patients(task: Task, target: str) -> np.ndarray[Any, Any]:
+    from shared_models.targets import TimeToEvent
+
+    return np.zeros((0, 2) if isinstance(task.targets[target], TimeToEvent) else 0)
+
+
+def pooled_statistics(enrolled: Sequence[Enrolment], task: Task) -> dict[str, FeatureStatistics]:
+    """Feature statistics of all training patients; frozen from here on."""
+    return {name: total(site.statistics[name] for site in enrolled if site.trains) for name in task.tables}
+
+
+def initial_model(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """Seeded weights whose outputs start at the pooled base rates, so that no seed starts in a dead corner."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = task.build_model(task, config)
+    with torch.no_grad():
+        for name, layer in model.output_layers().items():  # type: ignore[operator]
+            layer.bias.copy_(task.targets[name].base_logits(counts[name]))
+    return {name: value.numpy() for name, value in model.state_dict().items()}

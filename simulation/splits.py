@@ -1,0 +1,114 @@
+"""The sites of a simulation: given as settings files, or made from one table."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from client.errors import ExitCode, SiteError
+from client.site import SiteConfig, load_site
+from client.tables import read_table
+from shared_models.settings import SettingsError
+
+Sites = dict[str, Path]
+
+
+def find_sites(files: Sequence[Path], data_root: Path | None = None, folder: Path | None = None) -> Sites:
+    """Site name to settings file.
+
+    Args:
+        files: A settings file for each site.
+        data_root: Replaces the files' own `data_root`; the changed settings are then written to `folder`.
+        folder: Where to.
+
+    Raises:
+        SettingsError: If two files describe the same site.
+        SiteError: If a file is not valid.
+    """
+    sites: Sites = {}
+    for file in files:
+        site = load_site(file, data_root)
+        if site.site in sites:
+            msg = f"{file} and {sites[site.site]} both describe the site {site.site!r}; give each its own `site`"
+            raise SettingsError(msg)
+        sites[site.site] = write_site(site, folder) if data_root and folder else file
+    return sites
+
+
+def divide(
+    file: Path,
+    folder: Path,
+    *,
+    by: str | None = None,
+    into: int | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    data_root: Path | None = None,
+) -> Sites:
+    """Makes several sites of one: their settings differ in name and in `include`.
+
+    Args:
+        file: The settings of the undivided site.
+        folder: Where the new settings files go.
+        by: A column of the patients table, or `TABLE:COLUMN`.
+        into: With no column, how many equal shares of the patients.
+        groups: With a column, the values of each new site by its name; without, each value is a site.
+        data_root: Replaces the file's own.
+
+    Raises:
+        SettingsError: If neither or both of `by` and `into` are given, or fewer than two sites would result.
+    """
+    if (by is None) == (into is None):
+        msg = "--split needs --by COLUMN or --into N"
+        raise SettingsError(msg)
+    site = load_site(file, data_root)
+    if by is not None:
+        table, _, column = by.rpartition(":")
+        table = table or site.patients_table
+        groups = groups or {value: [value] for value in _values(site, table, column)}
+    else:
+        table, column = site.patients_table, site.tables[site.patients_table].patient_id
+        groups = _shares(site, table, int(into or 0))
+    if len(groups) < 2:
+        msg = f"--split: {len(groups)} site would result, at least 2 are needed"
+        raise SettingsError(msg)
+    sites = {}
+    for name, values in groups.items():
+        label = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{site.site}-{name}")[:64]
+        include = {"table": table, "column": column, "values": list(values)}
+        sites[label] = write_site(site, folder, site=label, include=include)
+    return sites
+
+
+def write_site(original: SiteConfig, folder: Path, **changes: Any) -> Path:
+    """Writes a site's settings with some changed; its state lies beside them."""
+    values = original.model_dump(mode="json", exclude_defaults=True, exclude={"center", "state_dir"})
+    path = folder / f"{changes.get('site', original.site)}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(values | changes, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _values(site: SiteConfig, table: str, column: str) -> list[str]:
+    if table not in site.tables:
+        msg = f"--by: there is no table {table!r}; the site has {', '.join(site.tables)}"
+        raise SettingsError(msg)
+    return sorted({text for text in read_table(site, table, [column]).cells[column] if text})
+
+
+def _shares(site: SiteConfig, table: str, count: int) -> dict[str, list[str]]:
+    patients = sorted(read_table(site, table, []).patients, key=lambda patient: hashlib.sha256(patient.encode()).digest())
+    if not 2 <= count <= len(patients):
+        raise SiteError(
+            "the patients cannot be divided into that many sites",
+            where=f"table {table!r}",
+            found=f"{len(patients)} patients, {count} sites",
+            expected="2 sites or more, and a patient for each",
+            fix="choose another --into",
+            exit_code=ExitCode.USAGE,
+        )
+    return {f"{index + 1}": patients[index::count] for index in range(count)}
