@@ -46,28 +46,11 @@ class Cohort:
     parts: Mapping[str, NDArray[np.int64]]
 
 
-def load_cohort(site: SiteConfig, task: Task, config: RunConfig) -> Cohort:
+def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split: bool = True) -> Cohort:
     """Reads a site's cohort, from its cache where nothing changed, and splits it.
 
-    Raises:
-        SiteError: If the data cannot be used, nobody's outcome is known, or a training site has nobody to train on.
-    """
-    cohort = read_cohort(site, task, config)
-    trains = site.role == "train" and site.site not in config.never_train
-    if trains and not len(cohort.parts["train"]):
-        raise SiteError(
-            what="nobody is left to train on",
-            where=f"site {site.site}",
-            found=f"{sum(map(len, cohort.parts.values()))} patients with a known outcome, none in the training part",
-            expected="patients to train on",
-            fix="set `role: evaluate`, or correct the split",
-            public="the site has nobody to train on",
-        )
-    return cohort
-
-
-def read_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split: bool = True) -> Cohort:
-    """As `load_cohort`, for a site that may have nobody to train on.
+    A training site whose patients are all of one class may train: others have the other class, and
+    `client.readiness` warns of it. One that has nobody to train on may not.
 
     Args:
         site: The site's settings.
@@ -76,7 +59,7 @@ def read_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
         store_split: Whether the split is written down.
 
     Raises:
-        SiteError: If the data cannot be used or nobody's outcome is known.
+        SiteError: If the data cannot be used, nobody's outcome is known, or a training site has nobody to train on.
     """
     entry = cached(site, task, lambda folder: _parse(site, task, folder))
     patients = tuple(entry.facts["patients"])
@@ -87,6 +70,8 @@ def read_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     drawn = split_patients(
         site, config, strata, published and dict(zip(patients, published, strict=True)), store=store_split
     )
+    if site.role == "train" and site.site not in config.never_train and "train" not in drawn.values():
+        raise _nobody_to_train_on(site, len(drawn))
     labels = np.asarray([drawn.get(patient, "") for patient in patients])
     return Cohort(
         site=site.site,
@@ -176,6 +161,17 @@ def _no_outcome(site: SiteConfig, task: Task) -> SiteError:
         fix="check the columns and their missing codes" if mapped else "map one of the study's targets",
         public="no outcome of this study is known at the site",
         exit_code=ExitCode.DATA if mapped else ExitCode.STUDY,
+    )
+
+
+def _nobody_to_train_on(site: SiteConfig, known: int) -> SiteError:
+    return SiteError(
+        what="nobody is left to train on",
+        where=f"site {site.site}",
+        found=f"{known} patients with a known outcome, none in the training part",
+        expected="patients to train on",
+        fix="set `role: evaluate`, or correct the split",
+        public="the site has nobody to train on",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -15,9 +15,6 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from client.errors import ExitCode, SiteError
 from client.site_yaml import read_yaml
 from shared_models.settings import Settings, SettingsError, parse_settings
-
-if TYPE_CHECKING:
-    from flwr.app import Context
 
 # A table's TRUE is a text or a truth value, depending on its format: here it is always the text `true`.
 Code = Annotated[str | int | float, BeforeValidator(lambda code: str(code).lower() if isinstance(code, bool) else code)]
@@ -204,30 +201,8 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
     return site.model_copy(update={"data_root": root, "state_dir": state, "center": center})
 
 
-def locate_site(context: Context) -> SiteConfig:
-    """The site that a message is for: named by its own SuperNode, or its share of a simulation under Ray.
-
-    Raises:
-        SiteError: If neither says which site this is.
-    """
-    if "site-config" in context.node_config:
-        return load_site(Path(str(context.node_config["site-config"])))
-    folder = Path(str(context.run_config.get("simulated-sites", "")))
-    files = sorted(folder.glob("*.yaml"))
-    share = int(context.node_config.get("partition-id", -1))
-    if not 0 <= share < len(files):
-        found = f"no `site-config` in the SuperNode's settings, and {len(files)} simulated sites"
-        raise _config_error(folder, found, "it is not known which site this is")
-    return load_site(files[share])
-
-
 def inside_data_root(site: SiteConfig, path: Path, place: str) -> Path:
-    """`path`, absolute and with links followed, which must lie under the site's data root.
-
-    Args:
-        site: The site.
-        path: Relative to `data_root`.
-        place: Where the YAML names it, for the message.
+    """`path`, absolute and with links followed; `place` is where the YAML names it, for the message.
 
     Raises:
         SiteError: If it leads out, through `..`, an absolute path or a link.
