@@ -24,6 +24,7 @@ from server.exchange import StudyError
 from shared_models.messages import Arrays
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes beside the file, syncs, and renames over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
         try:
             file.write(content)
             file.flush()
@@ -125,4 +126,6 @@ def only_run(folder: Path) -> Iterator[None]:
         except OSError:
             msg = f"another run of this study is writing to {folder}; wait for it, or choose another `study` name"
             raise StudyError(msg) from None
+        for unfinished in folder.glob(f"{UNFINISHED}*"):  # by a process that was killed
+            unfinished.unlink()
         yield

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedYogi
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from server.exchange import Answer
-from shared_models.messages import MODEL, NUMBERS, Arrays, pack_arrays, unpack_arrays
+from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays, pack_arrays, unpack_arrays
 from shared_models.run_config import RunConfig
 
 WEIGHT = "num-examples"
@@ -157,4 +157,15 @@ def step(strategy: FedAvg, server_round: int, updates: Sequence[Update], referen
 
 def _single_reply(model: ArrayRecord) -> Message:
     content = RecordDict({MODEL: model, NUMBERS: MetricRecord({WEIGHT: 1.0})})
-    return Message(content, dst_node_id=0, message_type="train")
+    metadata = Metadata(
+        run_id=0,
+        message_id="",
+        src_node_id=0,
+        dst_node_id=0,
+        reply_to_message_id="",
+        group_id="",
+        created_at=0.0,
+        ttl=1.0,
+        message_type=TRAIN,
+    )
+    return Message(content=content, metadata=metadata)
