@@ -1,0 +1,116 @@
+"""`python -m client --site NAME`: checks a hospital's site, then takes part for as long as it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.errors import SiteError
+
+if TYPE_CHECKING:
+    from client.site import SiteConfig
+
+UNEXPECTED, CTRL_C = 1, 130
+EPILOG = """\
+what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
+what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
+what it writes  only its own folder under state_dir: splits, cached tensors, logs/supernode.log
+
+examples
+  python -m client --site duke --check                     look at everything, join nothing
+  python -m client --site duke --check --study study.toml  also count what this study would use
+  python -m client --site duke                             take part until Ctrl-C or SIGTERM
+  python -m client --site /etc/federation/duke.yaml --data-root /data/duke
+
+exit codes
+  0  done: --check passed, or stopped by SIGTERM       4  the data need attention
+  1  something unexpected; a log file says what        5  CA certificate or private key
+  2  the command line, or this site already runs       6  the server cannot be reached or proves nothing
+  3  the site's YAML                                   7  the study's settings
+  130  stopped by Ctrl-C
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        Its exit code.
+    """
+    options = _parser().parse_args(arguments)
+    site = None
+    try:
+        from client.checks import find_site
+        from client.site import load_site
+
+        config_file = find_site(options.site)
+        site = load_site(config_file, options.data_root)
+        return _run(options, site, config_file)
+    except SiteError as error:
+        _say_error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return CTRL_C
+    except Exception:
+        _say_error(f"something unexpected happened; the details are in {_keep_traceback(site)}")
+        return UNEXPECTED
+
+
+def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> int:
+    from rich.console import Console
+
+    from client.checks import load_study, run_checks
+
+    console = Console()
+    study = load_study(options.study) if options.study else None
+    console.print(f"{site.site}  {config_file}", style="bold", soft_wrap=True, highlight=False, markup=False)
+    failed = run_checks(site, study, not options.check, console)
+    if options.check or failed or site.center is None:
+        return failed
+
+    from client.supernode import plan
+    from client.supervisor import stay
+
+    def say(sentence: str) -> None:
+        console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)
+
+    return stay(plan(site, site.center, config_file, options.data_root), say)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m client",
+        description="Checks this hospital's site, then takes part in the federation for as long as it runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--site", required=True, metavar="NAME|FILE", help="site_configs/NAME.yaml, or a YAML file")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="take the data from here instead")
+    parser.add_argument("--check", action="store_true", help="stop after the checks")
+    parser.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
+    return parser
+
+
+def _say_error(text: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text(text), soft_wrap=True)
+
+
+def _keep_traceback(site: SiteConfig | None) -> Path:
+    folder = site.state_dir / "logs" if site else Path(tempfile.mkdtemp(prefix="federation-"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Everything that must hold before a site joins: its settings, credentials, the way to the center, its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.errors import ExitCode, SiteError
+from shared_models.settings import SettingsError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from client.site import Center, SiteConfig
+    from shared_models.run_config import RunConfig
+    from shared_models.task import Task
+
+FOLDER = Path("site_configs")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        text: What was found, or the error's message.
+        warning: What will need attention soon.
+        exit_code: OK, or what the program ends with.
+    """
+
+    name: str
+    text: str
+    warning: str = ""
+    exit_code: ExitCode = ExitCode.OK
+
+
+def find_site(name: str) -> Path:
+    """The YAML of a site: `name` is a path, or stands for `site_configs/NAME.yaml` in the current folder.
+
+    Raises:
+        SiteError: If there is none.
+    """
+    path = Path(name).expanduser()
+    named = path.suffix not in (".yaml", ".yml") and path.name == name
+    path = FOLDER / f"{name}.yaml" if named else path
+    if path.is_file():
+        return path
+    known = [file.stem for file in sorted(FOLDER.glob("*.yaml"))]
+    start = f"copy {FOLDER}/example.yaml to {path}, or run this in the folder that holds {FOLDER}/"
+    raise SiteError(
+        what=f"there is no site {name!r}" if named else "there is no such file",
+        where=str(path),
+        fix=nearest(name, known) if named and known else start,
+        exit_code=ExitCode.SITE_CONFIG,
+    )
+
+
+def load_study(path: Path) -> tuple[RunConfig, Task]:
+    """The study to check the site against, from the center's TOML file.
+
+    Raises:
+        SiteError: If it cannot be read or is not valid.
+    """
+    import tomllib
+
+    from shared_models.run_config import parse_run_config
+    from shared_models.task import load_task
+
+    try:
+        config = parse_run_config(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+        return config, load_task(config)
+    except OSError as error:
+        found = str(error.strerror)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
+        found = str(error)
+    raise SiteError(
+        what="the study's settings cannot be used",
+        where=str(path),
+        found=found,
+        fix="ask the center for the file again",
+        exit_code=ExitCode.STUDY,
+    )
+
+
+def check_center(center: Center | None, required: bool) -> Iterator[Check]:
+    """Certificate, key and server, each whether or not the one before passed.
+
+    Args:
+        center: The site's `center` section.
+        required: Whether the site means to join now.
+    """
+    if center is None:
+        text = "no `center` section: enough for a simulation; add one to join (see site_configs/example.yaml)"
+        yield Check("center", text, exit_code=ExitCode.SITE_CONFIG if required else ExitCode.OK)
+        return
+    certificate = _attempt("CA certificate", lambda: _certificate(center))
+    yield certificate
+    yield _attempt("private key", lambda: _key(center))
+    if certificate.exit_code:
+        text = f"{center.address} not tried: its certificate could not be verified"
+        yield Check("server", text, exit_code=ExitCode.CREDENTIALS)
+    else:
+        yield _attempt("server", lambda: _server(center))
+
+
+def _attempt(name: str, check: Callable[[], tuple[str, str]]) -> Check:
+    try:
+        return Check(name, *check())
+    except SiteError as error:
+        return Check(name, str(error), exit_code=error.exit_code)
+
+
+def _certificate(center: Center) -> tuple[str, str]:
+    from client.credentials import check_certificate
+
+    found = check_certificate(center.ca_certificate)
+    return f"{found.name}, valid until {found.expires:%Y-%m-%d}", found.warning
+
+
+def _key(center: Center) -> tuple[str, str]:
+    from client.credentials import check_key
+
+    found = check_key(center.private_key)
+    return f"read this to the center when you send {found.public_file.name}:\n{found.fingerprint}", found.warning
+
+
+def _server(center: Center) -> tuple[str, str]:
+    from client.connection import check_server
+
+    return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
+
+
+def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: Console) -> Check:
+    """Reads the site's tables and prints what a study would find in them."""
+    from client.readiness import print_readiness, readiness
+
+    config, task = study or (None, None)
+    try:
+        with console.status("reading the data"):
+            found = readiness(site, config, task)
+    except SiteError as error:
+        return Check("data", str(error), exit_code=error.exit_code)
+    print_readiness(found, console)
+    return Check("data", str(site.data_root))
+
+
+def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required: bool, console: Console) -> ExitCode:
+    """Runs every check and prints a tick or a cross for each.
+
+    Returns:
+        OK, or the exit code of the first that failed.
+    """
+    result = ExitCode.OK
+    for check in check_center(site.center, required):
+        _print(check, console)
+        result = result or check.exit_code
+    check = check_data(site, study, console)
+    _print(check, console)
+    return result or check.exit_code
+
+
+def _print(check: Check, console: Console) -> None:
+    from rich.markup import escape
+    from rich.text import Text
+
+    failed = check.exit_code != ExitCode.OK
+    mark = "[red]✗[/]" if failed else "[yellow]![/]" if check.warning else "[green]✓[/]"
+    first, *rest = check.text.splitlines()
+    console.print(f"{mark} [bold]{escape(check.name)}[/]  {escape(first)}", soft_wrap=True, highlight=False)
+    for line in [*rest, *([check.warning] if check.warning else [])]:
+        console.print(Text(f"  {line}"), soft_wrap=True)

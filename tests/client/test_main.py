@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from client.errors import ExitCode
+from server.certificates import create_authority, issue_server_certificate
+
+SITE = """
+site: duke
+data_root: data
+state_dir: state
+center: {{address: "{address}", ca_certificate: ca.crt, private_key: duke}}
+tables: {{clinical: {{file: clinical.csv, patient_id: id}}}}
+modalities: {{clinical: {{reader: table, features: {{age_years: age}}}}}}
+targets: {{recurrence: {{label: recurred}}}}
+"""
+TABLE = "id,age,recurred\n" + "".join(f"p{i},{40 + i},{i % 2}\n" for i in range(40))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A hospital's folder with everything in place but a center that runs."""
+    create_authority(tmp_path / "ca.crt", tmp_path / "ca.key", "breast")
+    issue_server_certificate(tmp_path, ["localhost"])
+    site = tmp_path / "site_configs"
+    (site / "data").mkdir(parents=True)
+    (site / "data" / "clinical.csv").write_text(TABLE)
+    (tmp_path / "ca.crt").rename(site / "ca.crt")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", site / "duke"], check=True)
+    configure(tmp_path, "localhost:1")
+    return tmp_path
+
+
+def configure(folder: Path, address: str) -> None:
+    (folder / "site_configs" / "duke.yaml").write_text(SITE.format(address=address))
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """A server with the center's certificate; it speaks TLS and says nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+
+        def loop() -> None:
+            while not stop.is_set():
+                with suppress(OSError), listener.accept()[0] as plain, context.wrap_socket(plain, server_side=True):
+                    pass
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        try:
+            yield f"localhost:{listener.getsockname()[1]}"
+        finally:
+            stop.set()
+            thread.join()
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Runs the command there; whatever happens, no traceback and nothing in the state folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-m", "client", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text
+    assert not (folder / "site_configs" / "state").exists()
+    return done.returncode, text
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    status, text = run(tmp_path, "--help")
+    assert status == ExitCode.OK
+    for words in ("what it reads", "what leaves", "examples", "exit codes"):
+        assert words in text
+
+
+def test_every_exit_code_is_in_the_help(tmp_path: Path) -> None:
+    _, text = run(tmp_path, "--help")
+    table = text[text.index("exit codes") :]
+    assert all(f" {int(code)}  " in table for code in ExitCode)
+
+
+def test_usage(tmp_path: Path) -> None:
+    assert run(tmp_path)[0] == ExitCode.USAGE
+    assert run(tmp_path, "--site", "duke", "--checks")[0] == ExitCode.USAGE
+
+
+def test_misspelt_site_gets_the_nearest(folder: Path) -> None:
+    status, text = run(folder, "--site", "duek", "--check")
+    assert status == ExitCode.SITE_CONFIG
+    assert "did you mean 'duke'?" in text
+
+
+def test_site_outside_its_folder_is_told_where_to_start(tmp_path: Path) -> None:
+    status, text = run(tmp_path, "--site", "duke", "--check")
+    assert status == ExitCode.SITE_CONFIG
+    assert "run this in the folder that holds site_configs/" in text
+    assert run(tmp_path, "--site", "x/duke.yaml")[0] == ExitCode.SITE_CONFIG
+
+
+def test_check_passes_with_ticks_a_fingerprint_and_counts(folder: Path) -> None:
+    with server(folder) as address:
+        configure(folder, address)
+        status, text = run(folder, "--site", "duke", "--check")
+    assert (status, text.count("✓")) == (ExitCode.OK, 4), text
+    assert "SHA256:" in text
+    assert "40 patients" in text
+
+
+def test_check_goes_on_after_a_failure_and_exits_with_the_first(folder: Path) -> None:
+    (folder / "site_configs" / "duke").chmod(0o644)
+    status, text = run(folder, "--site", "duke", "--check")
+    assert status == ExitCode.CREDENTIALS
+    assert "chmod 600" in text
+    assert "refuses the connection" in text
+    assert "40 patients" in text
+
+
+def test_server_that_is_down(folder: Path) -> None:
+    status, text = run(folder, "--site", "duke")
+    assert status == ExitCode.SERVER_UNREACHABLE
+    assert "refuses the connection" in text
+
+
+def test_center_may_be_missing_in_a_check_only(folder: Path) -> None:
+    file = folder / "site_configs" / "duke.yaml"
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("center")))
+    assert run(folder, "--site", "duke", "--check")[0] == ExitCode.OK
+    assert run(folder, "--site", "duke")[0] == ExitCode.SITE_CONFIG
+
+
+def test_data_that_are_missing(folder: Path, tmp_path: Path) -> None:
+    with server(folder) as address:
+        configure(folder, address)
+        status, text = run(folder, "--site", "duke", "--check", "--data-root", "elsewhere")
+    assert status == ExitCode.DATA, text
+
+
+def test_study_that_cannot_be_used(folder: Path) -> None:
+    study = folder / "study.toml"
+    assert run(folder, "--site", "duke", "--check", "--study", "none.toml")[0] == ExitCode.STUDY
+    study.write_text("rounds = ")
+    assert run(folder, "--site", "duke", "--check", "--study", "study.toml")[0] == ExitCode.STUDY
+    study.write_text("round = 3")
+    status, text = run(folder, "--site", "duke", "--check", "--study", "study.toml")
+    assert status == ExitCode.STUDY
+    assert "did you mean 'rounds'?" in text
+
+
+def test_the_unexpected_leaves_a_log_and_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from client import checks
+    from client.__main__ import main
+
+    def broken(*_: object) -> None:
+        msg = "patient 17"
+        raise RuntimeError(msg)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(checks, "run_checks", broken)
+    assert main(["--site", "duke", "--check"]) == 1
+    text = capsys.readouterr().err
+    assert "patient 17" not in text
+    log = Path(text.strip().rpartition(" in ")[2])
+    assert log.parent == folder / "site_configs" / "state" / "duke" / "logs"
+    assert "RuntimeError: patient 17" in log.read_text()
