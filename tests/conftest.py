@@ -129,3 +129,66 @@ def center(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCenter]:
         yield running
     finally:
         running.stop()
+
+
+HOSPITAL_YAML = """
+site: {name}
+role: {role}
+data_root: .
+state_dir: state
+tables: {{clinical: {{file: clinical.csv, patient_id: id}}}}
+modalities:
+  clinical:
+    reader: table
+    features: {{age_years: age, size_mm: size, er: {{column: er, codes: {{"-": negative, "+": positive}}}}}}
+targets:
+  recurrence:
+    event: {{column: event, codes: {{no: 0, yes: 1}}}}
+    event_days: [days]
+    followup_days: [days]
+"""
+SMALL_STUDY: dict[str, Any] = {
+    "study": "small",
+    "task": "recurrence_clinical",
+    "features": "clinical: age_years, size_mm, er{negative|positive}",
+    "time-edges-days": "365, 730, 1461, 2922",
+    "rounds": 3,
+    "learning-rate": 0.05,
+    "join-timeout-s": 2.0,
+    "test-fraction": 0.3,
+}
+
+
+@pytest.fixture
+def hospitals(tmp_path: Path) -> Callable[..., dict[str, Path]]:
+    """Writes hospitals with clinical tables only: size drives recurrence, on real files."""
+    import numpy as np
+
+    def write(patients: dict[str, int], evaluate_only: tuple[str, ...] = ()) -> dict[str, Path]:
+        files = {}
+        for number, (name, count) in enumerate(patients.items()):
+            chance = np.random.default_rng(number)
+            age, size = chance.uniform(30, 80, count), chance.gamma(4, 6, count)
+            event_days = chance.exponential(9000 * np.exp(-(size - 24) / 10)) + 1
+            censored_days = chance.uniform(400, 4000, count)
+            lines = ["id,age,size,er,event,days"]
+            for index in range(count):
+                event = event_days[index] < censored_days[index]
+                days = min(event_days[index], censored_days[index])
+                er, word = chance.choice(["-", "+"]), "yes" if event else "no"
+                lines.append(f"{name}-{index:04d},{age[index]:.0f},{size[index]:.1f},{er},{word},{days:.0f}")
+            folder = tmp_path / "hospitals" / name
+            folder.mkdir(parents=True)
+            (folder / "clinical.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            files[name] = folder / f"{name}.yaml"
+            role = "evaluate" if name in evaluate_only else "train"
+            files[name].write_text(HOSPITAL_YAML.format(name=name, role=role), encoding="utf-8")
+        return files
+
+    return write
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> dict[str, Any]:
+    """The run config of a study that those hospitals finish in seconds."""
+    return {**SMALL_STUDY, "results-dir": str(tmp_path / "runs")}

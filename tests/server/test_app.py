@@ -1,0 +1,196 @@
+"""The whole study in one process, with sites that misbehave as real ones do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.app import app as client_app
+from server.app import run_study
+from server.checkpoint import load_checkpoint
+from server.exchange import StudyError
+from shared_models.messages import MODEL, NUMBERS, pack_arrays, unpack_arrays
+from shared_models.run_config import parse_run_config
+from simulation.grid import InProcessGrid
+
+Study = dict[str, Any]
+Hospitals = Callable[..., dict[str, Path]]
+Change = Callable[[Message], Message]
+
+
+class MeddledApp(ClientApp):
+    """The real ClientApp, whose replies to one kind of message from one node are changed."""
+
+    def __init__(self, node: int, kind: str, change: Change) -> None:
+        super().__init__()
+        self.node, self.kind, self.change = node, kind, change
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        reply = client_app(message, context)
+        meddle = context.node_id == self.node and message.metadata.message_type == self.kind
+        return self.change(reply) if meddle else reply
+
+
+def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> dict[str, Any]:
+    config = parse_run_config(study)
+    return run_study(InProcessGrid(app, sites, config.to_flat()), config)
+
+
+def set_weight(value: float) -> Change:
+    def change(reply: Message) -> Message:
+        reply.content[NUMBERS]["num-examples"] = value
+        return reply
+
+    return change
+
+
+def set_model(edit: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Change:
+    def change(reply: Message) -> Message:
+        reply.content[MODEL] = pack_arrays(edit(unpack_arrays(reply.content[MODEL])))
+        return reply
+
+    return change
+
+
+def crash(reply: Message) -> Message:
+    msg = "the site's process died"
+    raise RuntimeError(msg)
+
+
+FAULTS: list[tuple[str, Change]] = [
+    ("NaN or infinity", set_model(lambda model: {name: array * np.nan for name, array in model.items()})),
+    ("expected float32", set_model(lambda model: {name: np.tile(array, 2) for name, array in model.items()})),
+    ("missing or unknown", set_model(lambda model: {**model, "extra": np.ones(1)})),
+    ("claims 1000000000000.0", set_weight(1e12)),
+    ("claims -3.0", set_weight(-3.0)),
+    ("the site's process died", crash),
+]
+
+
+@pytest.mark.parametrize(("reason", "change"), FAULTS, ids=[reason for reason, _ in FAULTS])
+def test_one_bad_site_is_named_and_the_study_goes_on_with_the_rest(
+    hospitals: Hospitals, small_study: Study, reason: str, change: Change
+) -> None:
+    sites = hospitals({"a": 80, "b": 60, "c": 70})
+    results = run(sites, small_study, MeddledApp(2, "train", change))
+    assert results["rounds_completed"] == 3
+    for record in results["rounds"]:
+        assert record["asked"] == ["a", "b", "c"]
+        assert record["counted"] == ["a", "c"]
+        assert reason in record["problems"]["b"]
+    best = load_checkpoint(Path(small_study["results-dir"]) / "small" / "best.safetensors")
+    assert all(np.isfinite(array).all() for array in best.model.values())
+
+
+def test_a_round_below_min_sites_does_not_count_and_the_study_fails_loudly(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites = hospitals({"a": 60, "b": 60})
+    study = {**small_study, "round-attempts": 2}
+    with pytest.raises(StudyError, match="round 1 failed 2 times; the study stops after round 0"):
+        run(sites, study, MeddledApp(1, "train", crash))
+    folder = Path(small_study["results-dir"]) / "small"
+    assert not (folder / "results.json").exists()
+    stopped = load_checkpoint(folder / "last.safetensors")
+    assert stopped.round == 0
+    assert [record["attempt"] for record in stopped.history] == [1, 2]
+    assert stopped.history[0]["problems"] == {"a": "the site's process died"}
+
+
+def test_a_blip_in_a_round_is_tried_again(hospitals: Hospitals, small_study: Study) -> None:
+    calls = iter(range(100))
+    blip = MeddledApp(1, "train", lambda reply: crash(reply) if next(calls) == 1 else reply)
+    results = run(hospitals({"a": 60, "b": 60}), small_study, blip)
+    assert results["rounds_completed"] == 3
+    assert [(record["round"], record["attempt"]) for record in results["rounds"]] == [(1, 1), (2, 1), (2, 2), (3, 1)]
+
+
+def test_too_few_sites_at_the_start_is_an_error_that_says_who_and_why(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 60, "b": 60})
+    (sites["b"].parent / "clinical.csv").unlink()
+    with pytest.raises(StudyError, match="1 sites can train, but the study needs min-sites = 2") as error:
+        run(sites, small_study)
+    assert "b: " in str(error.value)
+    assert str(sites["b"].parent) not in str(error.value)
+
+
+def test_sites_that_never_come_are_named(hospitals: Hospitals, small_study: Study) -> None:
+    study = {**small_study, "sites": "a,b,duke", "min-sites": 3, "join-timeout-s": 0.1}
+    with pytest.raises(StudyError, match="only 2 of at least 3 sites came .* missing: duke"):
+        run(hospitals({"a": 60, "b": 60}), study)
+
+
+def test_no_error_text_of_a_site_reaches_the_center_but_its_public_sentence(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    table = sites["b"].parent / "clinical.csv"
+    table.write_text(table.read_text().replace("b-0007,", "b-0008,"))
+    results = run(sites, small_study)
+    text = json.dumps(results)
+    assert "b-0008" not in text
+    assert "clinical.csv" not in text
+    assert [site["site"] for site in results["sites"]] == ["a", "c"]
+
+
+def test_a_site_that_only_validates_is_scored_and_never_asked_to_train(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 80, "b": 80, "outside": 50}, evaluate_only=("outside",))
+    results = run(sites, small_study)
+    assert all(record["asked"] == ["a", "b"] for record in results["rounds"])
+    outside = results["sites"][2]
+    assert (outside["site"], outside["role"]) == ("outside", "evaluate")
+    assert outside["patients"] == {"train": 0, "validation": 0, "test": 50}
+    assert outside["targets"]["recurrence"]["patients"] == 50
+    assert 0 < outside["targets"]["recurrence"]["c_index"] <= 1
+    # the coordinator may say the same of a site that would train
+    again = run(sites, {**small_study, "study": "again", "evaluation-only-sites": "b", "min-sites": 1})
+    assert {site["site"]: site["role"] for site in again["sites"]} == {"a": "train", "b": "evaluate", "outside": "evaluate"}
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "fedyogi"])
+def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
+    hospitals: Hospitals, small_study: Study, tmp_path: Path, strategy: str
+) -> None:
+    sites = hospitals({"a": 80, "b": 60})
+    study = {**small_study, "strategy": strategy, "rounds": 6}
+    whole = run(sites, {**study, "results-dir": str(tmp_path / "whole")})
+
+    stops = {**study, "results-dir": str(tmp_path / "stops")}
+    calls = iter(range(100))
+    dies_in_round_4 = MeddledApp(1, "train", lambda reply: crash(reply) if next(calls) >= 3 else reply)
+    with pytest.raises(StudyError, match="stops after round 3"):
+        run(sites, {**stops, "round-attempts": 1}, dies_in_round_4)
+    resumed = run(sites, {**stops, "resume": True})
+
+    for part in ("validation", "sites", "targets", "best_round"):
+        assert resumed[part] == whole[part]
+    for name in ("best", "last"):
+        one = load_checkpoint(tmp_path / "whole" / "small" / f"{name}.safetensors")
+        other = load_checkpoint(tmp_path / "stops" / "small" / f"{name}.safetensors")
+        assert one.round == other.round
+        for key, array in one.model.items():
+            np.testing.assert_array_equal(array, other.model[key])
+
+
+def test_resuming_another_study_is_refused(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 60, "b": 60})
+    run(sites, small_study)
+    with pytest.raises(StudyError, match="cannot resume 'small': learning-rate differ"):
+        run(sites, {**small_study, "learning-rate": 0.5, "resume": True})
+    longer = run(sites, {**small_study, "rounds": 4, "resume": True})
+    assert longer["rounds_completed"] == 4
+
+
+def test_the_study_learns_what_was_planted(hospitals: Hospitals, small_study: Study) -> None:
+    results = run(hospitals({"a": 300, "b": 200, "c": 200}), {**small_study, "rounds": 8})
+    pooled = results["targets"]["recurrence"]["pooled"]
+    assert pooled["c_index"] > 0.7
+    assert pooled["c_index_low"] < pooled["c_index"] < pooled["c_index_high"]
+    assert results["best_round"] > 0
