@@ -240,7 +240,7 @@ def _missing(path: Path, name: str) -> SiteError:
 def _unreadable(path: Path, name: str, found: str, expected: str) -> SiteError:
     return SiteError(
         "a table cannot be read",
-        where=f"tables.{name}: {path}",
+        where=f"table {name!r} ({path})",
         found=" ".join(found.split()),
         expected=expected,
         fix="save the file anew, or correct its entry under `tables`",

@@ -6,6 +6,7 @@ percentile of the pre-contrast phase: the scanner's gain cancels, the ratios bet
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Sequence
 from glob import escape
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 PLAUSIBLE_SPACING_MM = (0.05, 30.0)
 SAME_GEOMETRY = 1e-3
 LARGEST_FLOAT16 = 65504.0
+
+# Header size: where NIfTI-1 and NIfTI-2 keep the data type and the offset of the voxels, and the latter's type.
+_NIFTI = {348: (70, 108, "f4"), 540: (12, 168, "i8")}
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}
 
 
 def phase_files(site: SiteConfig, reader: NiftiPhasesReader) -> dict[str, dict[int, Path]]:
@@ -121,10 +126,29 @@ def _read(path: Path) -> Any:
         raise _bad_file(
             path, "an image has the wrong number of phases", f"{image.GetSize()} voxels", "one phase a file"
         )
-    broken = int((~np.isfinite(sitk.GetArrayViewFromImage(image))).sum())
+    broken = non_finite_voxels(path, sitk.GetArrayViewFromImage(image))
     if broken:
         raise _bad_file(path, "an image has voxels that are not numbers", f"{broken} NaN or infinite voxels", "numbers")
     return image
+
+
+def non_finite_voxels(path: Path, voxels: NDArray[np.float32]) -> int:
+    """How many voxels are NaN or infinite; ITK reads those of a NIfTI file as 0, so the file itself is asked."""
+    broken = int((~np.isfinite(voxels)).sum())
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return broken
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = file.read()
+    order = "<" if int.from_bytes(content[:4], "little") in _NIFTI else ">"
+    size = int(np.frombuffer(content, f"{order}i4", 1)[0])
+    if size not in _NIFTI:
+        return broken
+    kind_at, offset_at, offset_kind = _NIFTI[size]
+    kind = _NIFTI_FLOATS.get(int(np.frombuffer(content, f"{order}i2", 1, kind_at)[0]))
+    if kind is None:
+        return broken
+    start = int(np.frombuffer(content, order + offset_kind, 1, offset_at)[0])
+    return int((~np.isfinite(np.frombuffer(content, order + kind, voxels.size, start))).sum())
 
 
 def _check_geometry(path: Path, image: Any, first: Any) -> None:

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import copy
+import csv
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from client.site import SiteConfig, load_site
+from shared_models.features import Feature
+from shared_models.run_config import RunConfig
+from shared_models.targets import TimeToEvent
+from shared_models.task import Table, Task, Volume
+
+HEADER = ["PatientID", "Age", "Grade", "ER", "Event", "Days"]
+SETTINGS: dict[str, Any] = {
+    "site": "oak",
+    "data_root": "data",
+    "tables": {"clinical": {"file": "clinical.csv", "patient_id": "PatientID", "missing": ["NA"]}},
+    "modalities": {
+        "clinical": {
+            "reader": "table",
+            "features": {
+                "age_years": {"column": "Age", "range": [15, 110]},
+                "grade": {"column": "Grade", "codes": {"G1": 1, "G2": 2, "G3": 3}},
+                "er": {"column": "ER", "codes": {"no": "negative", "yes": "positive"}},
+            },
+        }
+    },
+    "targets": {
+        "recurrence": {
+            "event": {"column": "Event", "codes": {"no": 0, "yes": 1}},
+            "event_days": ["Days"],
+            "followup_days": ["Days"],
+        }
+    },
+}
+FEATURES = (Feature("age_years"), Feature("grade", ("1", "2", "3")), Feature("er", ("negative", "positive")))
+
+
+def patient(index: int) -> str:
+    """An identifier that no message holds by chance."""
+    return f"secret-{index:03d}"
+
+
+@dataclass
+class Hospital:
+    """A site on disk, for a test to spoil: its files under `folder/data`, its YAML written by `site()`."""
+
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(SETTINGS))
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def write(self, rows: Sequence[Sequence[Any]], name: str = "clinical.csv", **form: Any) -> Path:
+        path = self.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding=form.pop("encoding", "utf-8")) as file:
+            csv.writer(file, **form).writerows(rows)
+        return path
+
+    def site(self) -> SiteConfig:
+        self.data.mkdir(exist_ok=True)
+        path = self.folder / "oak.yaml"
+        path.write_text(yaml.safe_dump(self.settings, sort_keys=False), encoding="utf-8")
+        return load_site(path)
+
+    def phases(self, patients: Sequence[int], count: int = 4, shape: tuple[int, int, int] = (6, 8, 10)) -> None:
+        """NIfTI phases of some patients, and the YAML that names them."""
+        self.settings["modalities"]["mri"] = {
+            "reader": "nifti_phases",
+            "phases": [f"mri/{{patient}}/phase{phase}.nii.gz" for phase in range(count)],
+        }
+        for index in patients:
+            noise = np.random.default_rng(index).uniform(50, 150, size=shape)
+            for phase in range(count):
+                write_volume(self.data / f"mri/{patient(index)}/phase{phase}.nii.gz", noise * (1 + phase))
+
+
+def cohort_rows(count: int = 40) -> list[list[Any]]:
+    """A header and `count` patients, every fourth of them with an event."""
+    rows = [
+        [patient(i), 40 + i % 30, f"G{1 + i % 3}", ("no", "yes")[i % 2], ("no", "yes")[i % 4 == 0], 100 + 37 * i]
+        for i in range(count)
+    ]
+    return [list(HEADER), *rows]
+
+
+def write_volume(path: Path, array: np.ndarray, spacing: Sequence[float] = (1, 1, 1), axes: Any = None) -> None:
+    """A NIfTI file of `array` `(D, H, W)`; `spacing` and `axes` in SimpleITK's order."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.asarray(array, dtype=np.float32))
+    image.SetSpacing([float(size) for size in spacing])
+    if axes is not None:
+        image.SetDirection([float(part) for part in np.asarray(axes).ravel()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Hospital:
+    """40 patients, 10 events, nothing wrong."""
+    made = Hospital(tmp_path)
+    made.write(cohort_rows())
+    return made
+
+
+@pytest.fixture
+def rows() -> Callable[[int], list[list[Any]]]:
+    return cohort_rows
+
+
+@pytest.fixture
+def volume_file() -> Callable[..., None]:
+    return write_volume
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task({"clinical": Table(FEATURES)}, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)  # type: ignore[arg-type, return-value]
+
+
+@pytest.fixture
+def imaging_task() -> Task:
+    modalities = {"mri": Volume((4, 6, 8, 10), (1.0, 1.0, 1.0)), "clinical": Table(FEATURES)}
+    return Task(modalities, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)  # type: ignore[arg-type, return-value]
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return RunConfig(study="elm")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data sets, or a skip."""
+    beside = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("FEDERATION_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: set FEDERATION_TEST_DATA (looked in {folder})")
+    return folder

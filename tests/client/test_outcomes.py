@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from client.errors import ExitCode, SiteError
+from client.outcomes import read_truth
+from client.records import open_records
+from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+from shared_models.task import Task
+
+ROWS = [
+    ["PatientID", "Event", "Local", "Distant", "SeenA", "SeenB", "Grade", "Ki67"],
+    ["a", "yes", "900", "400", "950", "", "G1", "20"],
+    ["b", "no", "", "", "700", "800", "G2", ""],
+    ["c", "no", "", "", "", "", "NA", "35.5"],
+    ["d", "yes", "", "", "100", "", "G3", "1"],
+    ["e", "", "5", "", "100", "", "", ""],
+]
+EVENT = {
+    "event": {"column": "Event", "codes": {"no": 0, "yes": 1}},
+    "event_days": ["Local", "Distant"],
+    "followup_days": ["SeenA", "SeenB"],
+}
+
+
+@pytest.fixture
+def truth(hospital):
+    def read(outcome, target):
+        hospital.settings["targets"] = {"t": outcome}
+        task = Task({}, {"t": target}, build_model=None)
+        return read_truth(open_records(hospital.site(), task), "t", target)
+
+    hospital.write(ROWS)
+    return read
+
+
+def test_the_earliest_event_or_the_latest_follow_up(truth):
+    found = truth(EVENT, TimeToEvent())
+    expected = [[400, 1], [800, 0], [np.nan, np.nan], [np.nan, np.nan], [np.nan, np.nan]]
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float32
+
+
+def test_a_horizon_makes_a_label_and_leaves_early_censoring_unknown(truth):
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=500)), [1, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=300)), [0, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=850)), [1, np.nan, np.nan, np.nan, np.nan])
+
+
+def test_labels(truth):
+    grade = {"label": {"column": "Grade", "codes": {"G1": "low", "G2": "low", "G3": "high"}}}
+    np.testing.assert_array_equal(truth(grade, Categorical(("low", "high"))), [0, 0, np.nan, 1, np.nan])
+    yes = {"label": {"column": "Event", "codes": {"no": 0, "yes": 1}}}
+    np.testing.assert_array_equal(truth(yes, Binary()), [1, 0, 0, 1, np.nan])
+    np.testing.assert_array_equal(truth({"label": "Ki67"}, Regression()), [20, np.nan, 35.5, 1, np.nan])
+
+
+def test_a_target_that_is_not_mapped_is_unknown(hospital):
+    task = Task({}, {"recurrence": TimeToEvent(), "er": Binary()}, build_model=None)
+    records = open_records(hospital.site(), task)
+    assert np.isnan(read_truth(records, "er", Binary())).all()
+    assert read_truth(records, "gone", TimeToEvent()).shape == (40, 2)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "target", "said", "code"),
+    [
+        ({"label": "Ki67"}, Binary(), ["neither 0 nor 1", "20", "rows 2, 4", "'Ki67'"], ExitCode.DATA),
+        ({"label": "Ki67"}, TimeToEvent(), ["targets.t", "`event`"], ExitCode.STUDY),
+        (EVENT, Categorical(("a",)), ["targets.t", "a `label` column"], ExitCode.STUDY),
+        (EVENT, Binary(), ["targets.t", "a `label` column"], ExitCode.STUDY),
+    ],
+)
+def test_an_outcome_of_the_wrong_kind(truth, outcome, target, said, code):
+    with pytest.raises(SiteError) as caught:
+        truth(outcome, target)
+    for part in said:
+        assert part in str(caught.value)
+    assert caught.value.exit_code is code
+
+
+def test_days_before_the_diagnosis(hospital, truth):
+    hospital.write([*ROWS, ["f", "yes", "-3", "", "", "", "", ""]])
+    with pytest.raises(SiteError, match="row 7"):
+        truth(EVENT, TimeToEvent())
+    ranged = EVENT | {"event_days": [{"column": "Local", "range": [0, 9999]}, "Distant"]}
+    assert np.isnan(truth(ranged, TimeToEvent())[5]).all()
