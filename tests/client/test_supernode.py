@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -230,8 +229,7 @@ def test_no_process_is_left_however_it_ends(tmp_path: Path, number: int, status:
 
 
 @pytest.mark.e2e
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
-def test_a_site_joins_when_registered_and_comes_back_after_a_crash(center: Any, tmp_path: Path) -> None:
+def test_a_site_waits_to_be_registered_then_joins(center: Any, tmp_path: Path) -> None:
     file = make_site(tmp_path, center.address, center.ca)
     state = tmp_path / "state" / "duke"
     with running("-m", "client", "--site", str(file)) as site:
@@ -239,19 +237,27 @@ def test_a_site_joins_when_registered_and_comes_back_after_a_crash(center: Any, 
         assert "joined" not in site.text
         center.register("duke", tmp_path / "duke.pub")
         site.says("joined the center as node")
-
-        os.kill(site.supernode(), signal.SIGKILL)
-        site.says("it still counts the connection that was lost")
         second = subprocess.run(
             [sys.executable, "-m", "client", "--site", str(file)], capture_output=True, text=True, check=False
         )
         assert (second.returncode, "already takes part" in second.stderr) == (ExitCode.USAGE, True)
-        site.says("joined the center as node", times=2, within_s=100)
-
         assert site.end(signal.SIGTERM) == ExitCode.OK
         assert processes_of(state) == []
 
     with running("-m", "client", "--site", str(file)) as site:
         site.says("joined the center as node")  # at once: the clean stop told the center
-        site.end(signal.SIGKILL)
-        until(lambda: not processes_of(state), 15, lambda: processes_of(state))
+
+
+@pytest.mark.e2e
+@pytest.mark.slow  # the center counts a lost connection for 60 s
+def test_a_killed_supernode_comes_back_although_the_center_first_refuses(center: Any, tmp_path: Path) -> None:
+    file = make_site(tmp_path, center.address, center.ca)
+    center.register("crash", tmp_path / "duke.pub")
+    with running("-m", "client", "--site", str(file)) as site:
+        site.says("joined the center as node")
+        os.kill(site.supernode(), signal.SIGKILL)
+        site.says("it still counts the connection that was lost")
+        site.says("joined the center as node", times=2, within_s=100)
+        assert "keeps refusing" not in site.text
+        assert site.end(signal.SIGTERM) == ExitCode.OK
+    assert processes_of(tmp_path / "state" / "duke") == []
