@@ -75,12 +75,10 @@ class Process:
     Attributes:
         name: One of `PROCESS_NAMES`.
         command: Its argument list.
-        outlived: Its children may go on when it dies: a study's ServerApp does not need the SuperExec that started it.
     """
 
     name: str
     command: tuple[str, ...]
-    outlived: bool = False
 
 
 def center_process(center: Center, name: str) -> Process:
@@ -110,7 +108,6 @@ def center_process(center: Center, name: str) -> Process:
                 "--superexec-auth-secret-file",
                 str(center.secret),
             ),
-            outlived=True,
         )
         # fmt: on
     nginx = find_nginx()

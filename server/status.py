@@ -18,7 +18,7 @@ from server.errors import CenterError, ExitCode
 from server.superlink import Run, Site, list_runs, list_sites
 
 RENEW_DAYS = 30
-COLOURS = {"online": "green", "offline": "yellow", "finished:completed": "green", "finished:failed": "red"}
+COLOURS = {"online": "green", "offline": "yellow", "completed": "green", "failed": "red"}
 
 
 def read_status(center: Center) -> dict[str, Any]:
@@ -42,8 +42,12 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     advice = "" if days > RENEW_DAYS else "  [red]renew it: python -m server init --renew[/red]"
     console.print(f"The server certificate is good for {days} days.{advice}")
     _print_table(console, "Sites", ("site", "state", "last_seen"), status["sites"], "none; python -m server register")
-    columns = ("run_id", "study", "state", "started", "finished", "details")
-    _print_table(console, "Runs", columns, status["runs"], "none; python -m server run STUDY.toml")
+    runs = [_shorten(run) for run in status["runs"]]
+    _print_table(
+        console, "Runs", ("run_id", "study", "state", "started"), runs, "none; python -m server run STUDY.toml"
+    )
+    if runs and runs[0]["details"]:
+        console.print(f"{runs[0]['study']} {runs[0]['state']}: {runs[0]['details']}", markup=False)
     study = status["study"]
     if study["progress"]:
         done = study["progress"]
@@ -103,6 +107,10 @@ def _describe_site(site: Site) -> dict[str, Any]:
 
 def _describe_run(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     return {**asdict(run), "run_id": str(run.run_id), "study": record.get("study", run.app)}
+
+
+def _shorten(run: dict[str, Any]) -> dict[str, Any]:
+    return {**run, "state": run["state"].rpartition(":")[2], "started": run["started"][:16].replace("T", " ")}
 
 
 def _print_table(

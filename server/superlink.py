@@ -7,6 +7,7 @@ The same questions can still be asked by hand: `FLWR_HOME=center/flower flwr sup
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from server.center import Center
 from server.errors import CenterError, ExitCode
+from server.supervisor import is_supervised
 
 POLL_S = 1.0
+ANSWERS_WITHIN_S = 30.0  # of being started
 RECONNECT_WITHIN_S = 120.0  # while we follow a run, the SuperLink may be restarted
 
 
@@ -134,6 +137,7 @@ def _too_long(since: float) -> bool:
 
 @contextlib.contextmanager
 def _control(center: Center) -> Iterator[ControlHttpClient]:
+    _wait_while_starting(center)
     client = ControlHttpClient.from_server_address(
         f"127.0.0.1:{center.port}",
         insecure=False,
@@ -156,6 +160,16 @@ def _control(center: Center) -> Iterator[ControlHttpClient]:
         raise _refused(center, told.message if told else f"HTTP {error.response.status_code}", code) from None
     finally:
         client.close()
+
+
+def _wait_while_starting(center: Center) -> None:
+    """Gives a SuperLink that was just started, or restarted, the seconds it needs before it listens."""
+    deadline = time.monotonic() + ANSWERS_WITHIN_S
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", center.port)) == 0 or not is_supervised(center):
+                return
+        time.sleep(POLL_S / 4)
 
 
 def _refused(center: Center, reason: str, code: int | None = None) -> CenterError:

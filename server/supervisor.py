@@ -17,8 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import IO
 
 from server.center import Center
@@ -42,7 +41,6 @@ class Running:
     started_at: float = 0.0
     restart_at: float = 0.0
     delay_s: float = FIRST_RESTART_DELAY_S
-    groups: list[int] = field(default_factory=list)  # of every instance, for children that outlive one
 
 
 def supervise(center: Center, names: Sequence[str], say: Callable[[str], None]) -> None:
@@ -75,6 +73,16 @@ def supervise(center: Center, names: Sequence[str], say: Callable[[str], None]) 
                 signal.signal(number, handler)
 
 
+def is_supervised(center: Center) -> bool:
+    """Whether a supervisor holds this center now: if so, a SuperLink that does not answer is about to."""
+    with (center.directory / "run" / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def become(center: Center, name: str) -> None:
     """Replaces this program by one of the center's processes, for a service manager that supervises by itself."""
     process = center_process(center, name)
@@ -96,7 +104,6 @@ def _start(running: Running, center: Center) -> None:
         )
     (center.directory / "run" / f"{running.process.name}.pid").write_text(f"{running.child.pid}\n", encoding="utf-8")
     running.started_at = time.monotonic()
-    running.groups.append(running.child.pid)
 
 
 def _look_after(running: Running, center: Center, say: Callable[[str], None]) -> None:
@@ -109,8 +116,7 @@ def _look_after(running: Running, center: Center, say: Callable[[str], None]) ->
     code = running.child.poll()
     if code is None:
         return
-    if not running.process.outlived:
-        _signal(running.groups.pop(), signal.SIGKILL)  # nginx's workers would keep the port
+    _signal(running.child.pid, signal.SIGKILL)  # its group: nginx's workers would keep the port
     steady = now - running.started_at > STEADY_AFTER_S
     running.delay_s = FIRST_RESTART_DELAY_S if steady else running.delay_s
     say(f"{running.process.name} ended ({_cause(code)}); again in {running.delay_s:g} s")
@@ -119,7 +125,7 @@ def _look_after(running: Running, center: Center, say: Callable[[str], None]) ->
 
 
 def _stop_all(supervised: Sequence[Running]) -> None:
-    groups = [group for running in reversed(supervised) for group in running.groups]
+    groups = [running.child.pid for running in reversed(supervised) if running.child is not None]
     for group in groups:
         _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + STOP_GRACE_S
@@ -161,8 +167,7 @@ def _log_file(center: Center, name: str) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _only_one(center: Center) -> Iterator[None]:
     """Holds the folder: two supervisors would fight over its ports and its database."""
-    path: Path = center.directory / "run" / "lock"
-    with path.open("w") as lock:
+    with (center.directory / "run" / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -171,6 +176,7 @@ def _only_one(center: Center) -> Iterator[None]:
                 where=center.directory,
                 fix="`python -m server status` shows it; stop it before you start it again",
             ) from None
+        (center.directory / "run" / "supervisor.pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
 
 
