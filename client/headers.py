@@ -51,8 +51,10 @@ def by_name(columns: Sequence[Column]) -> dict[str, list[int]]:
 
 
 def nearest_names(reference: str, named: Mapping[str, Sequence[int]], count: int = 4) -> list[str]:
-    """Names of one column each that are most like `reference`, or the first columns' where none is."""
-    unique = [name for name, positions in named.items() if len(positions) == 1]
-    folded = {name.casefold(): name for name in reversed(unique)}
-    close = difflib.get_close_matches(reference.casefold(), folded, n=count, cutoff=0.5)
-    return [folded[name] for name in close] or unique[:count]
+    """Names of one column each that hold `reference` or are most like it, or the first where none does."""
+    unique = {name.casefold(): name for name, positions in [*named.items()][::-1] if len(positions) == 1}
+    wanted = reference.casefold()
+    holding = sorted((name for name in unique if wanted in name), key=len)
+    close = difflib.get_close_matches(wanted, unique, n=count, cutoff=0.5)
+    nearest = list(dict.fromkeys([*holding, *close]))[:count]
+    return [unique[name] for name in nearest] or list(unique.values())[: -count - 1 : -1]

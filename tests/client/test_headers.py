@@ -52,4 +52,5 @@ def test_one_header_row_is_not_carried_to_the_right():
 def test_nearest_names_leave_out_ambiguous_ones(columns):
     assert "Size (cm)" in nearest_names("size cm", by_name(columns))
     assert "Shape" not in nearest_names("Shapes", by_name(columns))
-    assert nearest_names("zzzzzz", by_name(columns))
+    assert nearest_names("grade", by_name(columns))[0] == "Grade(N)"
+    assert nearest_names("zzzzzz", by_name([("a",), ("b",), ("c",)]), count=2) == ["a", "b"]
