@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.connection import split_address
-from client.supernode_log import Story
+from client.supernode_log import COLOURS, Story
 
 if TYPE_CHECKING:
     import logging
@@ -99,7 +99,7 @@ def _listen(child: subprocess.Popen[str], story: Story, log: logging.Logger, say
         return
     with child.stdout as lines:
         for line in lines:
-            log.info("%s", line.rstrip())
+            log.info("%s", COLOURS.sub("", line.rstrip()))
             if sentence := story.read(line):
                 say(sentence)
 

@@ -225,7 +225,9 @@ def test_no_process_is_left_however_it_ends(tmp_path: Path, number: int, status:
         assert len(processes_of(state)) >= 1
         assert site.end(number) == status
         until(lambda: not processes_of(state), 15, lambda: processes_of(state))
-    assert "Connection attempt failed" in (state / "logs" / "supernode.log").read_text()
+    log = (state / "logs" / "supernode.log").read_text()
+    assert "Connection attempt failed" in log
+    assert "\x1b" not in log
 
 
 @pytest.mark.e2e
