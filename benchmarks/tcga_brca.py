@@ -61,7 +61,9 @@ def main() -> int:
         sites = make_sites(Path(work))
         base = tomllib.loads((ROOT / "studies" / "tcga_brca.toml").read_text()) | {"results-dir": work}
         settings = base if options.no_search else base | search(sites, base, console)
-        rows = {strategy: [run(sites, settings, strategy, seed) for seed in SEEDS] for strategy in ("fedavg", "fedprox")}
+        rows = {
+            strategy: [run(sites, settings, strategy, seed) for seed in SEEDS] for strategy in ("fedavg", "fedprox")
+        }
         rows |= baselines(sites, settings)
     console.print(table(rows))
     console.print(seeds_table(rows))
@@ -85,11 +87,15 @@ def search(sites: dict[str, Path], base: dict[str, Any], console: Console) -> di
     return chosen
 
 
-def _best(sites: dict[str, Path], base: dict[str, Any], grid: list[dict[str, Any]], what: str) -> tuple[dict[str, Any], int]:
+def _best(
+    sites: dict[str, Path], base: dict[str, Any], grid: list[dict[str, Any]], what: str
+) -> tuple[dict[str, Any], int]:
     curves = []
     for settings in track(grid, description=f"cross-validating {what}", transient=True):
         folds = [
-            base | settings | {"study": f"fold{fold}", "split-seed": fold, "validation-fraction": 1 / FOLDS, "rounds": MOST_ROUNDS}
+            base
+            | settings
+            | {"study": f"fold{fold}", "split-seed": fold, "validation-fraction": 1 / FOLDS, "rounds": MOST_ROUNDS}
             for fold in range(FOLDS)
         ]
         curves.append(np.mean([[value for _, value in study(sites, fold)["validation"]] for fold in folds], axis=0))
@@ -139,7 +145,9 @@ def table(rows: dict[str, list[dict[str, Metrics]]]) -> Table:
     shown.add_column("trained")
     for place in places:
         name = place.replace("tcga_brca-", "region ")
-        shown.add_column(f"{name}\n{first[place]['patients']:.0f} patients, {first[place]['events']:.0f} events", justify="right")
+        shown.add_column(
+            f"{name}\n{first[place]['patients']:.0f} patients, {first[place]['events']:.0f} events", justify="right"
+        )
     shown.add_column("published,\npooled", justify="right")
     reference = published()
     for name, seeds in rows.items():
@@ -183,7 +191,9 @@ def verdict(rows: dict[str, list[dict[str, Metrics]]], console: Console) -> int:
         good = np.mean(values) >= MEAN_BAR and min(values) >= SEED_BAR
         failed |= not good
         mark = "passes" if good else "FALLS SHORT"
-        console.print(f"{strategy}: mean {np.mean(values):.4f} (bar {MEAN_BAR}), worst seed {min(values):.4f} (bar {SEED_BAR}): {mark}")
+        console.print(
+            f"{strategy}: mean {np.mean(values):.4f} (bar {MEAN_BAR}), worst seed {min(values):.4f} (bar {SEED_BAR}): {mark}"
+        )
     return int(failed)
 
 

@@ -1,0 +1,1 @@
+"""The hospital: everything that touches patients."""

@@ -12,7 +12,7 @@ from client.training import fit, make_loader, make_optimizer, predict, select_pa
 from shared_models.evaluation.arrays import to_arrays
 from shared_models.evaluation.measures import site_metrics, summarise
 from shared_models.features import FeatureStatistics
-from shared_models.messages import pack_statistics, reply
+from shared_models.messages import Arrays, pack_statistics, reply
 
 app = ClientApp()
 
@@ -47,7 +47,7 @@ def train(message: Message, context: Context) -> Message:
     model = receive_model(study, message)
     server_round = int(receive_request(message)["round"])
 
-    results = {}
+    results: Arrays = {}
     validation = select_patients(study.cohort, "validation", study.task, statistics)
     scores = predict(model, validation, study.task) if len(validation) else {}
     for name in scores:
@@ -82,7 +82,8 @@ def _evaluate(message: Message, context: Context, part: str) -> Message:
     study = open_study(context)
     request = receive_request(message)
     patients = select_patients(study.cohort, part, study.task, receive_statistics(study, message))
-    results, numbers = {}, {"num-examples": float(len(patients))}
+    results: Arrays = {}
+    numbers = {"num-examples": float(len(patients))}
     if len(patients):
         scores = predict(receive_model(study, message), patients, study.task)
         for name, target in study.task.targets.items():

@@ -85,7 +85,7 @@ def receive_model(study: Study, message: Message) -> nn.Module:
         model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
     except RuntimeError as error:
         raise SiteError(
-            "the global model does not fit the network installed here",
+            what="the global model does not fit the network installed here",
             where=f"task {study.task.name}",
             found=str(error).splitlines()[-1].strip(),
             fix="install the same version as the coordinating center",

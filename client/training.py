@@ -99,7 +99,8 @@ def make_loader(patients: Patients, config: RunConfig, seed: int) -> DataLoader[
     return DataLoader(patients, config.batch_size, shuffle=True, generator=order, collate_fn=_as_read)
 
 
-def _as_read(batch: Batch) -> Batch:
+def _as_read(batch: Any) -> Any:
+    """Collates nothing: `__getitems__` has read the batch as one."""
     return batch
 
 
@@ -129,7 +130,7 @@ def fit(
                 optimizer.zero_grad()
                 with mixed_precision(device):
                     loss = task.loss(model(inputs, present), truths)  # (N,)
-                loss.mean().backward()
+                loss.mean().backward()  # type: ignore[no-untyped-call]
                 for parameter, origin in zip(model.parameters(), start, strict=False):
                     if parameter.grad is not None:
                         parameter.grad.add_(parameter.detach() - origin, alpha=config.mu)

@@ -14,9 +14,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from server import scoring
 from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.report import make_results, write_results
 from server.enrolment import enrol, initial_model, pooled_statistics
 from server.exchange import StudyError, ask, connected, gather, log_problems
+from server.report import make_results, write_results
 from server.strategy import make_strategy, sort_updates, step
 from shared_models import messages
 from shared_models.run_config import RunConfig, parse_run_config
@@ -107,7 +107,9 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
         raise StudyError(msg)
     state = keep_best(state, scoring.pool(answers, "validation", task), task, folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
-    log.info("round %d/%d: %d of %d sites, training loss %.4f", server_round, config.rounds, len(updates), len(sites), loss)
+    log.info(
+        "round %d/%d: %d of %d sites, training loss %.4f", server_round, config.rounds, len(updates), len(sites), loss
+    )
     model, moments = step(make_strategy(config, state.moments), server_round, updates, state.model)
     return replace(state, round=server_round, model=model, moments=moments)
 

@@ -76,16 +76,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            facts = json.loads(file.metadata()["study"])
+            facts: dict[str, Any] = json.loads(file.metadata()["study"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         msg = f"{path}: no usable checkpoint ({error}). Start the study without `resume`, or restore the file."
         raise StudyError(msg) from None
-    groups: dict[str, Arrays] = {group: {} for group in _ARRAYS}
+    groups: dict[str, Any] = {group: {} for group in _ARRAYS}
     for name, tensor in tensors.items():
         group, _, key = name.partition(":")
         groups[group][key] = tensor
-    return Checkpoint(**groups, **{**facts, "history": tuple(facts["history"]), "values": tuple(map(tuple, facts["values"]))})
+    facts |= {"history": tuple(facts["history"]), "values": tuple((n, v) for n, v in facts["values"])}
+    return Checkpoint(**facts, **groups)
 
 
 def describe(results_dir: Path, study: str) -> dict[str, Any] | None:

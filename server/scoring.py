@@ -35,7 +35,9 @@ def pool(answers: Sequence[Answer], part: str, task: Task) -> Summaries:
 
 def pack(summaries: Summaries, part: str) -> Arrays:
     """Summaries as named arrays, for a checkpoint."""
-    return {key: array for name, summary in summaries.items() for key, array in to_arrays(summary, f"{part}.{name}").items()}
+    return {
+        key: array for name, summary in summaries.items() for key, array in to_arrays(summary, f"{part}.{name}").items()
+    }
 
 
 def unpack(arrays: Arrays, part: str, task: Task) -> Summaries:
@@ -57,5 +59,7 @@ def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str
     for name, summary in validation.items():
         if isinstance(summary, ScoreHistogram):
             both = 0 < summary.n_positive < summary.n
-            cuts[name] = (summary.threshold(rule), f"{rule}, pooled validation") if both else (0.5, "0.5, no validation")
+            cuts[name] = (
+                (summary.threshold(rule), f"{rule}, pooled validation") if both else (0.5, "0.5, no validation")
+            )
     return cuts

@@ -65,7 +65,7 @@ def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, float]) -> 
     if problem := _model_problem(model, reference) or _weight_problem(weight, enrolled["patients/train"]):
         raise ValueError(problem)
     owners = {name.removeprefix("modality/"): n for name, n in enrolled.items() if name.startswith("modality/")}
-    return Update(answer.site, model, float(weight), owners, float(loss))  # type: ignore[arg-type]
+    return Update(answer.site, model, float(weight), owners, float(loss))
 
 
 def sort_updates(

@@ -66,9 +66,11 @@ class RunConfig(Settings):
         parse_features(self.features)
         edges = self.edges
         if list(edges) != sorted(set(edges)) or (edges and edges[0] <= 0):
-            raise ValueError(f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})")
+            msg = f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})"
+            raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction + test_fraction must leave patients to train on")
+            msg = "validation_fraction + test_fraction must leave patients to train on"
+            raise ValueError(msg)
         return self
 
     @property

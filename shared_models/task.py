@@ -86,7 +86,9 @@ class Task:
         The divisor is constant: dividing by how many labels a patient has would let one patient's label change
         the scale of another's gradient under masking, and break the per-patient sensitivity of private training.
         """
-        losses = [self.weights.get(name, 1.0) * kind.loss(outputs[name], truths[name]) for name, kind in self.targets.items()]
+        losses = [
+            self.weights.get(name, 1.0) * kind.loss(outputs[name], truths[name]) for name, kind in self.targets.items()
+        ]
         total = losses[0]
         for loss in losses[1:]:
             total = total + loss

@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help="run-config keys")
     parser.add_argument("--engine", choices=("in-process", "ray"), default="in-process")
     parser.add_argument("--resume", action="store_true", help="go on from the study's last checkpoint")
-    parser.add_argument("--compare", action="store_true", help="also train on the pooled patients and at each site alone")
+    parser.add_argument(
+        "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
+    )
     parser.add_argument("--seed", type=int, help="shorthand for --set seed=N")
     return parser
 
@@ -75,8 +77,9 @@ def _run(options: argparse.Namespace) -> int:
 
     from server.report import print_results
     from shared_models.run_config import parse_assignments, parse_run_config
+    from simulation.on_ray import run_on_ray
     from simulation.splits import divide, find_sites
-    from simulation.study import run_in_process, run_on_ray
+    from simulation.study import run_in_process
 
     values: dict[str, Any] = tomllib.loads(options.study.read_text(encoding="utf-8")) if options.study else {}
     values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
@@ -96,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     print_results(results, console)
     console.print(f"Checkpoints and results.json: {work}")
     if options.compare:
-        from simulation.study import print_comparison
+        from simulation.compare import print_comparison
 
         print_comparison(sites, config, console)
     return 0
@@ -111,7 +114,9 @@ def synthetic_cohort(folder: Path, console: Any) -> list[Path]:
     if not (written := sorted(folder.glob("*/*.yaml"))):
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task("writing the synthetic cohort", total=None)
-            written = write_cohort(folder, progress=lambda done, total: progress.update(bar, completed=done, total=total))
+            written = write_cohort(
+                folder, progress=lambda done, total: progress.update(bar, completed=done, total=total)
+            )
     return written
 
 

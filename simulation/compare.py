@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from client.cohort import Cohort
+from client.cohort import Cohort, load_cohort
+from client.site import load_site
 from client.training import choose_device, fit, make_loader, make_optimizer, predict, select_patients
-from server.checkpoint import Checkpoint
+from server.checkpoint import BEST, Checkpoint, load_checkpoint
 from server.enrolment import initial_model
 from shared_models.evaluation.measures import Metrics, ranking, site_metrics, summarise
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, unpack_statistics
 from shared_models.run_config import RunConfig
-from shared_models.task import Task
+from shared_models.task import Task, load_task
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Statistics = Mapping[str, FeatureStatistics]
 
@@ -109,7 +114,32 @@ def measure(trained: Trained, cohorts: Sequence[Cohort], task: Task, part: str =
     """Exact metrics by site, and of all their patients together under `pooled`."""
     target = next(iter(task.targets.values()))
     found = {cohort.site: score(trained, cohort, task, part) for cohort in cohorts if len(cohort.parts[part])}
-    found["pooled"] = tuple(np.concatenate(parts) for parts in zip(*found.values(), strict=True))
+    scores, truths = zip(*found.values(), strict=True)
+    found["pooled"] = (np.concatenate(scores), np.concatenate(truths))
     return {site: site_metrics(target, scores, truth, threshold=0.5) for site, (scores, truth) in found.items()}
 
 
+def print_comparison(sites: Mapping[str, Path], config: RunConfig, console: Console) -> None:
+    """Trains the pooled cohort and each training site alone, and prints all of it beside the federated study."""
+    from rich.progress import track
+    from rich.table import Table
+
+    task = load_task(config)
+    cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
+    training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
+    federated = load_checkpoint(Path(config.results_dir) / config.study / BEST)
+    rows = {f"federated ({config.strategy})": measure(from_checkpoint(federated, task, config), cohorts, task)}
+    alone = {f"{cohort.site} alone": cohort for cohort in training}
+    others = {"pooled": pool_cohorts(training), **alone}
+    for name, cohort in track(others.items(), description="training for comparison", console=console, transient=True):
+        rows[name] = measure(train_centrally(cohort, task, config), cohorts, task)
+    rank = "c_index" if "c_index" in rows["pooled"]["pooled"] else "auc"
+    places = ["pooled", *(cohort.site for cohort in cohorts if cohort.site in rows["pooled"])]
+    table = Table(title=f"{rank} on test patients (95 % interval)", title_justify="left")
+    table.add_column("trained on")
+    for place in places:
+        table.add_column(f"{place}\n{rows['pooled'][place]['patients']:.0f} patients", justify="right")
+    for name, found in rows.items():
+        cells = [(found[place][rank], found[place][f"{rank}_low"], found[place][f"{rank}_high"]) for place in places]
+        table.add_row(name, *(f"{value:.2f} ({low:.2f}-{high:.2f})" for value, low, high in cells))
+    console.print(table)

@@ -106,6 +106,6 @@ class InProcessGrid(Grid):
         self._on_message(self._names[node], message.metadata.message_type, message.metadata.group_id)
         try:
             return self._app(message, self._contexts[node])
-        except Exception as error:  # noqa: BLE001 - as a SuperNode does: a site's failure is a reply, not a crash
+        except Exception as error:
             reason = f"{type(error)}:<'{error}'>"
             return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)

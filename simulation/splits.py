@@ -101,10 +101,12 @@ def _values(site: SiteConfig, table: str, column: str) -> list[str]:
 
 
 def _shares(site: SiteConfig, table: str, count: int) -> dict[str, list[str]]:
-    patients = sorted(read_table(site, table, []).patients, key=lambda patient: hashlib.sha256(patient.encode()).digest())
+    patients = sorted(
+        read_table(site, table, []).patients, key=lambda patient: hashlib.sha256(patient.encode()).digest()
+    )
     if not 2 <= count <= len(patients):
         raise SiteError(
-            "the patients cannot be divided into that many sites",
+            what="the patients cannot be divided into that many sites",
             where=f"table {table!r}",
             found=f"{len(patients)} patients, {count} sites",
             expected="2 sites or more, and a patient for each",

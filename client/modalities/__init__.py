@@ -1,0 +1,1 @@
+"""One reader a modality: from the hospital's files to tensors."""

@@ -22,7 +22,7 @@ from shared_models.task import Table, Task
 CLINICAL = """
 clinical: age_years, size_mm, nodes{negative|positive}, er{negative|positive}, pr{negative|positive}, her2{negative|positive}
 genomic: HER2, BRCA1, ESR1, PGR
-"""
+"""  # noqa: E501 - one modality a line
 
 
 class RecurrenceClinicalNet(nn.Module):

@@ -123,7 +123,7 @@ def test_too_few_sites_at_the_start_is_an_error_that_says_who_and_why(hospitals:
 
 def test_sites_that_never_come_are_named(hospitals: Hospitals, small_study: Study) -> None:
     study = {**small_study, "sites": "a,b,duke", "min-sites": 3, "join-timeout-s": 0.1}
-    with pytest.raises(StudyError, match="only 2 of at least 3 sites came .* missing: duke"):
+    with pytest.raises(StudyError, match=r"only 2 of at least 3 sites came .* missing: duke"):
         run(hospitals({"a": 60, "b": 60}), study)
 
 
@@ -140,7 +140,9 @@ def test_no_error_text_of_a_site_reaches_the_center_but_its_public_sentence(
     assert [site["site"] for site in results["sites"]] == ["a", "c"]
 
 
-def test_a_site_that_only_validates_is_scored_and_never_asked_to_train(hospitals: Hospitals, small_study: Study) -> None:
+def test_a_site_that_only_validates_is_scored_and_never_asked_to_train(
+    hospitals: Hospitals, small_study: Study
+) -> None:
     sites = hospitals({"a": 80, "b": 80, "outside": 50}, evaluate_only=("outside",))
     results = run(sites, small_study)
     assert all(record["asked"] == ["a", "b"] for record in results["rounds"])
@@ -151,7 +153,11 @@ def test_a_site_that_only_validates_is_scored_and_never_asked_to_train(hospitals
     assert 0 < outside["targets"]["recurrence"]["c_index"] <= 1
     # the coordinator may say the same of a site that would train
     again = run(sites, {**small_study, "study": "again", "evaluation-only-sites": "b", "min-sites": 1})
-    assert {site["site"]: site["role"] for site in again["sites"]} == {"a": "train", "b": "evaluate", "outside": "evaluate"}
+    assert {site["site"]: site["role"] for site in again["sites"]} == {
+        "a": "train",
+        "b": "evaluate",
+        "outside": "evaluate",
+    }
 
 
 @pytest.mark.parametrize("strategy", ["fedprox", "fedyogi"])

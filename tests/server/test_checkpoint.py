@@ -36,7 +36,12 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         for name, array in getattr(saved, group).items():
             np.testing.assert_array_equal(getattr(loaded, group)[name], array)
             assert getattr(loaded, group)[name].dtype == array.dtype
-    assert (loaded.round, loaded.config, loaded.enrolled, loaded.history) == (2, saved.config, saved.enrolled, saved.history)
+    assert (loaded.round, loaded.config, loaded.enrolled, loaded.history) == (
+        2,
+        saved.config,
+        saved.enrolled,
+        saved.history,
+    )
     assert loaded.values[1] == (1, 0.75)
     described = describe(tmp_path, "s")
     assert described is not None

@@ -35,7 +35,9 @@ def test_losses_are_per_patient_and_zero_where_truth_is_unknown(target: Target, 
 
 @pytest.mark.parametrize(("target", "values"), CASES)
 @pytest.mark.parametrize("extreme", [1e4, -1e4])
-def test_extreme_outputs_give_finite_losses_and_predictions(target: Target, values: list[object], extreme: float) -> None:
+def test_extreme_outputs_give_finite_losses_and_predictions(
+    target: Target, values: list[object], extreme: float
+) -> None:
     outputs = torch.full((3, target.outputs), extreme)
     assert target.loss(outputs, truth_of(values)).isfinite().all()
     assert target.predict(outputs).isfinite().all()
@@ -49,14 +51,16 @@ def test_counts_add_up_over_sites(target: Target, values: list[object]) -> None:
 
 def test_hazards_follow_the_life_table_by_hand() -> None:
     target = TimeToEvent((100.0, 200.0, 300.0))
-    # event in the 2nd interval; censored past half of the 3rd; censored before half of the 1st; event after the last edge
+    # event in the 2nd interval; censored past half of the 3rd, before half of the 1st; event after the last edge
     truth = np.array([[150, 1], [260, 0], [40, 0], [999, 1]], dtype=np.float32)
     survived, failed = target.counts(truth)
     np.testing.assert_array_equal(survived, [3, 2, 2])
     np.testing.assert_array_equal(failed, [0, 1, 0])
     logits = torch.tensor([[0.0, 0.0, 0.0]] * 4)
     expected = np.log(2) * np.array([2, 3, 0, 3])
-    torch.testing.assert_close(target.loss(logits, torch.from_numpy(truth)), torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(
+        target.loss(logits, torch.from_numpy(truth)), torch.tensor(expected, dtype=torch.float32)
+    )
 
 
 def test_an_event_on_day_zero_counts_in_the_first_interval() -> None:
@@ -66,7 +70,9 @@ def test_an_event_on_day_zero_counts_in_the_first_interval() -> None:
 
 
 def test_base_logits_give_the_base_rates() -> None:
-    torch.testing.assert_close(Binary().base_logits(np.array([300.0, 100.0])).sigmoid(), torch.tensor([0.25]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        Binary().base_logits(np.array([300.0, 100.0])).sigmoid(), torch.tensor([0.25]), atol=2e-3, rtol=0
+    )
     hazards = TimeToEvent((1.0, 2.0)).base_logits(np.array([[80.0, 60.0], [20.0, 20.0]])).sigmoid()
     torch.testing.assert_close(hazards, torch.tensor([0.2, 0.25]), atol=5e-3, rtol=0)
     shares = Categorical(("a", "b")).base_logits(np.array([30.0, 10.0])).softmax(0)
