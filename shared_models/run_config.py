@@ -34,24 +34,26 @@ class RunConfig(Settings):
     min_sites: int = Field(2, ge=1, description="fewest sites whose update makes a round count")
 
     # How it is learned
-    rounds: int = Field(20, ge=1, le=10_000)
-    strategy: Literal["fedavg", "fedprox", "fedadam", "fedyogi"] = "fedavg"
+    rounds: int = Field(20, ge=1, le=10_000, description="rounds of training that count")
+    strategy: Literal["fedavg", "fedprox", "fedadam", "fedyogi"] = Field(
+        "fedavg", description="how the center makes one network of the sites' updates"
+    )
     proximal_mu: float = Field(0.01, ge=0.0, description="FedProx's weight of the distance to the global model")
     server_learning_rate: Positive = Field(0.01, description="FedAdam's and FedYogi's step")
     server_tau: Positive = Field(0.001, description="FedAdam's and FedYogi's adaptivity")
-    local_epochs: int = Field(1, ge=1, le=1_000)
-    batch_size: int = Field(16, ge=1)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 0.001
-    weight_decay: float = Field(0.01, ge=0.0)
+    local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a site's training patients a round")
+    batch_size: int = Field(16, ge=1, description="patients a step")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the sites', started anew every round")
+    learning_rate: Positive = Field(0.001, description="the sites' step")
+    weight_decay: float = Field(0.01, ge=0.0, description="the sites' pull of the weights to zero")
     hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0 keeps it linear")
     modality_dropout: Fraction = Field(0.2, description="chance to hide a modality a patient has, while training")
 
     # Splits and seeds
     seed: int = Field(0, ge=0, description="weights, batches and dropout")
     split_seed: int = Field(0, ge=0, description="splits by patient, where a site brings none of its own")
-    validation_fraction: Fraction = 0.15
-    test_fraction: Fraction = 0.15
+    validation_fraction: Fraction = Field(0.15, description="share of patients who choose round and threshold")
+    test_fraction: Fraction = Field(0.15, description="share of patients who are only scored, at the end")
     threshold: Literal["f1", "youden"] = Field("f1", description="rule for the cut on pooled validation scores")
 
     # When things go wrong
