@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -76,9 +78,15 @@ def choose_device() -> torch.device:
 def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """A fresh optimizer: its state never travels, so every round starts it anew at every site."""
     _leave_compiler_out()
+    optimizer: torch.optim.Optimizer
     if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    # `step` itself also imports the compiler, in a wrapper that otherwise only switches gradients off
+    step = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
+    optimizer.step = torch.no_grad()(step)  # type: ignore[method-assign]
+    return optimizer
 
 
 def _leave_compiler_out() -> None:
@@ -87,7 +95,8 @@ def _leave_compiler_out() -> None:
     They do so on first use only to switch it off for themselves, and it takes four seconds: in a deployment, four
     seconds of every message.
     """
-    for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.state_dict):
+    optimizer = torch.optim.Optimizer
+    for method in (optimizer.add_param_group, optimizer.zero_grad, optimizer.state_dict, optimizer.load_state_dict):
         plain = getattr(method, "__wrapped__", None)
         if plain is not None and not hasattr(plain, "__dynamo_disable"):
             plain.__dynamo_disable = plain
@@ -146,7 +155,7 @@ def predict(model: nn.Module, patients: Patients, task: Task, batch_size: int = 
     device = next(model.parameters()).device
     model.eval()
     found: dict[str, list[Tensor]] = {name: [] for name in task.targets}
-    for batch in DataLoader(patients, batch_size, collate_fn=_as_read):
+    for batch in DataLoader(patients, batch_size, generator=torch.Generator(), collate_fn=_as_read):
         inputs, present, _ = _to(device, batch)
         outputs = model(inputs, present)
         for name, target in task.targets.items():
