@@ -1,0 +1,190 @@
+"""Follows the recipes of CONTRIBUTING.md: what they say must be enough."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("client", "server", "shared_models", "simulation")
+BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"# (?P<path>[\w/.]+)(?:, under `(?P<key>\w+)`)?\n")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: a file (`path`), lines under a `key` of one, changes to one (`diff`), or commands (`sh`)."""
+
+    kind: str
+    text: str
+    path: str = ""
+    key: str = ""
+
+
+def recipe(title: str) -> list[Block]:
+    """The blocks below a heading, without the line that names their file."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0]
+    blocks = []
+    for found in BLOCK.finditer(section):
+        named = HEADING.match(found["text"])
+        path, key = (named["path"], named["key"] or "") if named else ("", "")
+        blocks.append(Block(found["kind"], found["text"][named.end() if named else 0 :], path, key))
+    return blocks
+
+
+def follow(blocks: list[Block], root: Path) -> None:
+    """Writes the files and makes the changes, under `root`."""
+    for block in blocks:
+        path = root / block.path
+        if block.kind == "sh":
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if block.kind == "diff":
+            path.write_text(changed(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+        elif block.key:
+            before, key, after = path.read_text(encoding="utf-8").partition(f"\n{block.key}:\n")
+            assert key, f"{path} has no {block.key}"
+            path.write_text(before + key + block.text + after, encoding="utf-8")
+        else:
+            path.write_text(block.text, encoding="utf-8")
+
+
+def changed(text: str, block: Block) -> str:
+    """The file with each hunk's `-` lines replaced by its `+` lines; what it replaces must stand there once."""
+    for hunk in block.text.split("@@\n"):
+        lines = hunk.splitlines(keepends=True)
+        old = "".join(line[1:] for line in lines if line[0] in " -")
+        assert text.count(old) == 1, (
+            f"CONTRIBUTING.md changes lines that {block.path} has {text.count(old)} times:\n{old}"
+        )
+        text = text.replace(old, "".join(line[1:] for line in lines if line[0] in " +"))
+    return text
+
+
+def commands(blocks: list[Block]) -> list[list[str]]:
+    """The words of each `python -m ...` line, without `python -m`."""
+    lines = [line for block in blocks if block.kind == "sh" for line in block.text.splitlines()]
+    return [shlex.split(line, comments=True)[2:] for line in lines if line.startswith("python -m ")]
+
+
+@pytest.fixture
+def house(tmp_path: Path, hospitals: Callable[..., dict[str, Path]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout's folder with the recipe's site oak and a second one, elm; large tumours there are ER positive."""
+    root = tmp_path / "house"
+    follow(recipe("Add a site"), root)
+    oak = root / "site_configs" / "oak.yaml"
+    (root / "site_configs" / "elm.yaml").write_text(oak.read_text(encoding="utf-8").replace("oak", "elm"))
+    for name, file in hospitals({"oak": 90, "elm": 60}).items():
+        header, *rows = [line.split(",") for line in (file.parent / "clinical.csv").read_text().splitlines()]
+        size, er = header.index("size"), header.index("er")
+        for row in rows:
+            row[er] = "+" if float(row[size]) > 24 else "-"
+        (root / "data" / name).mkdir(parents=True)
+        table = "\n".join(",".join(row) for row in (header, *rows)) + "\n"
+        (root / "data" / name / "clinical.csv").write_text(table, encoding="utf-8")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def tasks_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Makes the tasks of another folder known, for one test."""
+    package = importlib.import_module("shared_models.tasks")
+    before = set(sys.modules)
+
+    def add(root: Path) -> None:
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(root / "shared_models" / "tasks")])
+        importlib.invalidate_caches()
+
+    yield add
+    for name in set(sys.modules) - before:
+        if name.startswith("shared_models.tasks."):
+            del sys.modules[name]
+            vars(package).pop(name.rpartition(".")[2], None)
+
+
+def run(words: list[str]) -> int:
+    """The exit code of `python -m WORDS` in this process."""
+    module, *arguments = words
+    code: int = importlib.import_module(f"{module}.__main__").main(arguments)
+    return code
+
+
+def test_a_site_is_one_yaml_file(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check, study = commands(recipe("Add a site"))
+    assert run(check) == 0
+    assert "oak: 90 patients" in capsys.readouterr().out
+    assert run(study) == 0
+    results = json.loads((house / "runs/study/results.json").read_text())
+    assert {site["site"]: sum(site["patients"].values()) for site in results["sites"]} == {"oak": 90, "elm": 60}
+    assert (house / "state/oak/splits/study.csv").exists()
+
+
+def test_a_task_is_one_file_and_learns(house: Path, tasks_of: Callable[[Path], None]) -> None:
+    blocks = recipe("Add a task")
+    follow(blocks, house)
+    elm = house / "site_configs" / "elm.yaml"
+    elm.write_text((house / "site_configs" / "oak.yaml").read_text(encoding="utf-8").replace("oak", "elm"))
+    tasks_of(house)
+    assert [run(words) for words in commands(blocks)] == [0]
+    results = json.loads((house / "runs/study/results.json").read_text())
+    assert results["task"] == "receptors_clinical"
+    assert results["rounds_completed"] == 5
+    assert results["targets"]["er"]["pooled"]["auc"] > 0.9
+    assert results["targets"]["pr"]["pooled"]["patients"] == 0  # no site records it
+
+
+READS_THE_MODALITY = """
+import sys
+from pathlib import Path
+import numpy as np
+import client
+from client.cohort import load_cohort
+from client.errors import SiteError
+from client.readiness import readiness
+from client.site import load_site
+from shared_models.run_config import RunConfig
+from shared_models.targets import TimeToEvent
+from shared_models.task import Task, Volume
+
+assert Path(client.__file__).is_relative_to(Path.cwd()), client.__file__
+site = load_site(Path("site_configs/oak.yaml"))
+task = Task({"mri": Volume((1, 2, 3, 4), (1.0, 1.0, 1.0))}, {"recurrence": TimeToEvent()}, build_model=None)
+file = site.data_root / "crops" / "oak-0007.npy"
+file.parent.mkdir()
+volume = np.arange(24.0).reshape(1, 2, 3, 4)
+np.save(file, volume)
+cohort = load_cohort(site, task, RunConfig())
+assert np.flatnonzero(cohort.present[:, 0]).tolist() == [7]
+np.testing.assert_array_equal(cohort.inputs["mri"][7], volume)
+np.save(file, np.concatenate([volume, volume]))  # the cache must notice
+try:
+    load_cohort(site, task, RunConfig())
+except SiteError as error:
+    print(error)
+assert readiness(site, None, None).patients == 90  # what --check does without a study
+"""
+
+
+def test_a_modality_is_a_reader_and_its_four_places(house: Path) -> None:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, house / package, ignore=shutil.ignore_patterns("__pycache__"))
+    follow(recipe("Add a modality"), house)
+    environment = {**os.environ, "PYTHONPATH": str(house), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", READS_THE_MODALITY]
+    done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "a volume cannot be used" in done.stdout
+    assert "shape (2, 2, 3, 4)" in done.stdout
