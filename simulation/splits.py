@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from client.errors import ExitCode, SiteError
 from client.site import SiteConfig, load_site
 from client.tables import read_table
+from client.values import normal_code
 from shared_models.settings import SettingsError
 
 Sites = dict[str, Path]
@@ -60,12 +62,16 @@ def divide(
         data_root: Replaces the file's own.
 
     Raises:
-        SettingsError: If neither or both of `by` and `into` are given, or fewer than two sites would result.
+        SettingsError: If neither or both of `by` and `into` are given, fewer than two sites would result, or the
+            site already takes part of its rows by `include`.
     """
     if (by is None) == (into is None):
         msg = "--split needs --by COLUMN or --into N"
         raise SettingsError(msg)
     site = load_site(file, data_root)
+    if site.include is not None:
+        msg = f"--split: {file} takes part of its rows by `include`, which a division would undo; take it out first"
+        raise SettingsError(msg)
     if by is not None:
         table, _, column = by.rpartition(":")
         table = table or site.patients_table
@@ -76,9 +82,9 @@ def divide(
     if len(groups) < 2:
         msg = f"--split: {len(groups)} site would result, at least 2 are needed"
         raise SettingsError(msg)
-    sites = {}
+    sites: Sites = {}
     for name, values in groups.items():
-        label = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{site.site}-{name}")[:64]
+        label = _label(f"{site.site}-{name}", sites)
         include = {"table": table, "column": column, "values": list(values)}
         sites[label] = write_site(site, folder, site=label, include=include)
     return sites
@@ -93,11 +99,21 @@ def write_site(original: SiteConfig, folder: Path, **changes: Any) -> Path:
     return path
 
 
+def _label(name: str, taken: Sites) -> str:
+    """A site name made of `name`; `+` and `-` would both become `-`, so a name that is taken gets a number."""
+    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
+    numbered = (label if number == 1 else f"{label}-{number}" for number in itertools.count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)
+
+
 def _values(site: SiteConfig, table: str, column: str) -> list[str]:
+    """The column's codes, each in one of its spellings: `1` and `1.0` are the same patients."""
     if table not in site.tables:
         msg = f"--by: there is no table {table!r}; the site has {', '.join(site.tables)}"
         raise SettingsError(msg)
-    return sorted({text for text in read_table(site, table, [column]).cells[column] if text})
+    texts = sorted(text for text in read_table(site, table, [column]).cells[column] if text)
+    decimal = site.tables[table].decimal
+    return sorted({normal_code(text, decimal): text for text in reversed(texts)}.values())
 
 
 def _shares(site: SiteConfig, table: str, count: int) -> dict[str, list[str]]:
