@@ -29,7 +29,10 @@ Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.split is None and (options.by is not None or options.into is not None):
+        parser.error("--by and --into go with --split")
     from rich.console import Console
 
     from client.errors import SiteError
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         code, message = int(error.exit_code), str(error)
     except StudyError as error:
         code, message = 7, str(error)
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False)
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     return code
 
 
@@ -73,19 +76,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from server.report import print_results
     from shared_models.run_config import parse_assignments, parse_run_config
-    from simulation.on_ray import run_on_ray
-    from simulation.splits import divide, find_sites
-    from simulation.study import run_in_process
 
-    values: dict[str, Any] = tomllib.loads(options.study.read_text(encoding="utf-8")) if options.study else {}
+    values: dict[str, Any] = _read_study(options.study) if options.study else {}
     values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
     values |= parse_assignments(options.assignments)
     values |= {"resume": True} if options.resume else {}
     config = parse_run_config(values, str(options.study or "run config"))
+
+    # late, so that a mistake in the settings is said at once
+    from rich.console import Console
+
+    from server.report import print_results
+    from simulation.on_ray import run_on_ray
+    from simulation.splits import divide, find_sites
+    from simulation.study import run_in_process
+
     work = Path(config.results_dir) / config.study
     console = Console()
     if options.synthetic:
@@ -103,6 +109,18 @@ def _run(options: argparse.Namespace) -> int:
 
         print_comparison(sites, config, console)
     return 0
+
+
+def _read_study(file: Path) -> dict[str, Any]:
+    from shared_models.settings import SettingsError
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{file}: cannot read the study: {error.strerror}"
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{file}: the study is not TOML: {error}"
+    raise SettingsError(msg)
 
 
 def synthetic_cohort(folder: Path, console: Any) -> list[Path]:
