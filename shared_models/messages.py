@@ -42,8 +42,24 @@ def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> ArrayRecord:
 
 
 def unpack_arrays(record: ArrayRecord) -> Arrays:
-    """The arrays of a Flower record; NumPy refuses pickled objects in it."""
-    return {name: array.numpy() for name, array in record.items()}
+    """The arrays of a Flower record; NumPy refuses pickled objects in it.
+
+    Raises:
+        ValueError: If one is not an array in NumPy's format.
+    """
+    return {name: _unpack(name, array) for name, array in record.items()}
+
+
+def _unpack(name: str, array: Array) -> np.ndarray[Any, Any]:
+    try:
+        found: object = array.numpy()
+    except Exception as error:  # bytes of another's making: anything from EOFError over BadZipFile to MemoryError
+        msg = f"{name} is not an array: {type(error).__name__}: {error}"
+        raise ValueError(msg) from None
+    if not isinstance(found, np.ndarray):
+        msg = f"{name} is not an array but a {type(found).__name__}"
+        raise ValueError(msg)
+    return found
 
 
 def pack_statistics(statistics: Mapping[str, FeatureStatistics]) -> Arrays:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app.message_type import MessageType
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from shared_models import messages
+from shared_models.features import FeatureStatistics
+from shared_models.messages import (
+    MODEL,
+    NUMBERS,
+    REQUEST,
+    RESULTS,
+    STATISTICS,
+    pack_arrays,
+    pack_statistics,
+    reply,
+    request,
+    unpack_arrays,
+    unpack_statistics,
+)
+from shared_models.run_config import RunConfig
+from shared_models.task import load_task
+
+TASK = load_task(RunConfig(features="clinical: age_years, er{negative|positive}"))
+kinds = st.sampled_from([np.float32, np.float64, np.float16, np.int64, np.bool_])
+any_array = kinds.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=0, min_side=0, max_side=4)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.text(min_size=1, max_size=20), any_array, max_size=4))
+def test_arrays_arrive_as_they_were_sent(sent: dict[str, np.ndarray]) -> None:
+    received = unpack_arrays(pack_arrays(sent))
+    assert list(received) == list(sent)
+    for name, array in sent.items():
+        assert received[name].dtype == array.dtype
+        assert received[name].shape == array.shape
+        np.testing.assert_array_equal(received[name], array)
+
+
+def test_numbers_without_axes_and_arrays_that_do_not_lie_in_a_row_arrive() -> None:
+    sent = {"zero": np.array(3.5), "turned": np.arange(6.0).reshape(2, 3).T, "every second": np.arange(10)[::2]}
+    received = unpack_arrays(pack_arrays(sent))
+    assert received["zero"].shape == ()
+    for name, array in sent.items():
+        np.testing.assert_array_equal(received[name], array)
+
+
+def stored(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=allow_pickle)
+    return file.getvalue()
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, weight=np.ones(2))
+    return file.getvalue()
+
+
+SMALL = stored(np.ones(3))
+PICKLE = stored(np.array([{}]), allow_pickle=True)
+HUGE = SMALL.replace(b"(3,), }" + b" " * 16, b"(3000000000000000,), } ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not an array",
+        SMALL[:-4],
+        SMALL[:20],
+        HUGE,
+        zipped(),
+        b"PK\x03\x04",
+        PICKLE,
+    ],
+    ids=["nothing", "text", "cut short", "cut in the header", "huge", "archive", "broken archive", "pickle"],
+)
+def test_bytes_that_are_no_array_are_a_value_error_that_names_it(data: bytes) -> None:
+    record = ArrayRecord({"head.weight": Array("float64", (3,), "numpy.ndarray", data)})
+    with pytest.raises(ValueError, match=r"head\.weight"):
+        unpack_arrays(record)
+
+
+def test_another_serialization_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"head\.weight"):
+        unpack_arrays(ArrayRecord({"head.weight": Array("float64", (3,), "pickle", SMALL)}))
+
+
+def test_statistics_arrive_as_they_were_sent() -> None:
+    sent = {
+        "clinical": FeatureStatistics.of(np.array([[50.0, 1.0, 0.0], [60.0, np.nan, np.nan]])),
+        "genomic": FeatureStatistics.of(np.ones((3, 4))),
+    }
+    packed = pack_statistics(sent)
+    received = unpack_statistics(unpack_arrays(pack_arrays(packed)), TASK)
+    for modality, name in itertools.product(sent, ("patients", "known", "total", "squares")):
+        np.testing.assert_array_equal(getattr(received[modality], name), getattr(sent[modality], name))
+    for name in packed:
+        with pytest.raises(ValueError, match=name):
+            unpack_statistics({key: array for key, array in packed.items() if key != name}, TASK)
+        with pytest.raises(ValueError, match=name):
+            unpack_statistics({**packed, name: packed[name] * np.nan}, TASK)
+
+
+def test_a_request_and_a_reply_always_hold_their_records() -> None:
+    asked = request(round=3, rate=0.5, rule="f1")
+    assert set(asked) == {MODEL, STATISTICS, REQUEST}
+    assert dict(asked[REQUEST]) == {"round": 3, "rate": 0.5, "rule": "f1"}
+    answered = reply(numbers={"patients": 3, "loss": np.float32(0.5)}, results={"n": np.array(2.0)})
+    assert set(answered) == {MODEL, RESULTS, NUMBERS}
+    assert dict(answered[NUMBERS]) == {"patients": 3.0, "loss": 0.5}
+    assert unpack_arrays(answered[RESULTS])["n"] == 2.0
+    assert isinstance(answered, RecordDict)
+
+
+def test_message_types_are_flowers() -> None:
+    flowers = {MessageType.TRAIN, MessageType.EVALUATE, MessageType.QUERY}
+    for name in (messages.PREPARE, messages.TRAIN, messages.EVALUATE_VALIDATION, messages.EVALUATE_TEST):
+        assert name.partition(".")[0] in flowers
