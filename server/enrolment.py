@@ -13,9 +13,11 @@ from shared_models.evaluation.arrays import total
 from shared_models.features import FeatureStatistics
 from shared_models.messages import NUMBERS, RESULTS, Arrays, unpack_arrays, unpack_statistics
 from shared_models.run_config import RunConfig
+from shared_models.targets import Regression, TimeToEvent
 from shared_models.task import Task
 
 LARGEST_SITE = 1e7
+LARGEST_SUM = 1e15
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ def _enrolment(answer: Answer, task: Task) -> Enrolment:
     received = answer.content.metric_records[NUMBERS]
     names = ["trains", *(f"patients/{part}" for part in ("train", "validation", "test"))]
     numbers = {name: _count(received, name) for name in [*names, *(f"modality/{name}" for name in task.modalities)]}
+    if too_many := [m for m in task.modalities if numbers[f"modality/{m}"] > numbers["patients/train"]]:
+        msg = f"more training patients have {', '.join(too_many)} than there are: {numbers['patients/train']:.0f}"
+        raise ValueError(msg)
     arrays = unpack_arrays(answer.content.array_records[RESULTS])
     counts = {name: _checked_counts(arrays[f"counts.{name}"], name, task) for name in task.targets}
     return Enrolment(answer.site, numbers, unpack_statistics(arrays, task), counts)
@@ -71,16 +76,19 @@ def _count(received: Mapping[str, Any], name: str) -> float:
 
 
 def _checked_counts(counts: np.ndarray[Any, Any], target: str, task: Task) -> np.ndarray[Any, Any]:
-    expected = np.shape(task.targets[target].counts(_no_patients(task, target)))
+    kind = task.targets[target]
+    expected = np.shape(kind.counts(_no_patients(task, target)))
     if counts.shape != expected or counts.dtype.kind not in "fiu" or not np.isfinite(counts).all():
         msg = f"counts of {target} are {counts.dtype}{counts.shape}, expected finite numbers {expected}"
+        raise ValueError(msg)
+    patients = counts[:1] if isinstance(kind, Regression) else counts  # a regression's other number is a sum
+    if (patients < 0).any() or (patients > LARGEST_SITE).any() or (np.abs(counts) > LARGEST_SUM).any():
+        msg = f"counts of {target} are no numbers of patients: from {counts.min():g} to {counts.max():g}"
         raise ValueError(msg)
     return counts
 
 
 def _no_patients(task: Task, target: str) -> np.ndarray[Any, Any]:
-    from shared_models.targets import TimeToEvent
-
     return np.zeros((0, 2) if isinstance(task.targets[target], TimeToEvent) else 0)
 
 

@@ -58,14 +58,14 @@ def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, float]) -> 
     try:
         model = unpack_arrays(answer.content.array_records[MODEL])
         numbers = answer.content.metric_records[NUMBERS]
-        weight, loss = numbers[WEIGHT], numbers["train-loss"]
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        weight, loss = numbers[WEIGHT], float(numbers["train-loss"])
+    except (KeyError, TypeError, ValueError) as error:
         msg = f"the reply cannot be read: {type(error).__name__}: {error}"
         raise ValueError(msg) from None
     if problem := _model_problem(model, reference) or _weight_problem(weight, enrolled["patients/train"]):
         raise ValueError(problem)
     owners = {name.removeprefix("modality/"): n for name, n in enrolled.items() if name.startswith("modality/")}
-    return Update(answer.site, model, float(weight), owners, float(loss))
+    return Update(answer.site, model, float(weight), owners, loss)
 
 
 def sort_updates(

@@ -77,6 +77,15 @@ def test_a_weight_in_a_list_is_left_out() -> None:
     assert "claims [100.0]" in sort_updates([Answer("a", content)], REFERENCE, ENROLLED)[1]["a"]
 
 
+@pytest.mark.parametrize("loss", [[1.0, 2.0], None])
+def test_a_loss_that_is_no_number_is_left_out(loss: list[float] | None) -> None:
+    content = reply(model=GOOD)
+    content[NUMBERS] = MetricRecord({"num-examples": 100.0} | ({} if loss is None else {"train-loss": loss}))
+    updates, rejected = sort_updates([Answer("a", content), answer("b", GOOD, 300.0)], REFERENCE, ENROLLED)
+    assert [update.site for update in updates] == ["b"]
+    assert "cannot be read" in rejected["a"]
+
+
 def test_arrays_that_need_pickle_are_left_out() -> None:
     content = reply(model=GOOD)
     array = content[MODEL]["head.weight"]
