@@ -69,7 +69,7 @@ def _site(answer: Answer, best: Checkpoint, task: Task) -> dict[str, Any]:
         "targets": {},
     }
     if answer.content is not None:
-        numbers = answer.content.metric_records[NUMBERS]
+        numbers = answer.content.metric_records.get(NUMBERS, {})
         for name in task.targets:
             metrics = {key.partition("/")[2]: value for key, value in numbers.items() if key.startswith(f"{name}/")}
             facts["targets"][name] = _rounded(metrics)
@@ -95,37 +95,57 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
     chosen = f"round {results['best_round']} of {results['rounds_completed']}"
     console.print(f"Weights of {chosen}, chosen by: {results['selected_by']}.")
     for site, problem in results["problems"].items():
-        console.print(f"[yellow]{site}: {problem}[/yellow]")
+        console.print(f"{site}: {problem}", style="yellow", markup=False)
+
+
+# What is told of each kind of target, by the metric that only it has: heading, metric and digits.
+_INTERVAL = "(95 % interval)"
+_SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
+    "auc": (
+        ("patients", "patients", 0),
+        ("cases", "positives", 0),
+        (f"AUC {_INTERVAL}", "auc", 2),
+        ("F1", "f1", 2),
+        ("sens.", "sensitivity", 2),
+        ("spec.", "specificity", 2),
+    ),
+    "c_index": (("patients", "patients", 0), ("events", "events", 0), (f"C-index {_INTERVAL}", "c_index", 2)),
+    "macro_f1": (("patients", "patients", 0), ("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
+    "mae": (("patients", "patients", 0), ("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R2", "r2", 2)),
+}
 
 
 def _table(results: Mapping[str, Any], name: str, target: Mapping[str, Any]) -> Table:
+    """A row a site, 80 columns wide at most: a long name breaks, a number never."""
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    ranks = "C-index" if "c_index" in target["pooled"] else "AUC"
-    cases = "events" if ranks == "C-index" else "positives"
-    table = Table(title=f"{results['study']}: {name}, test patients ({results['strategy']})", title_justify="left")
-    for heading in ("site", "role"):
-        table.add_column(heading)
-    for heading in ("patients", cases, f"{ranks} (95 % interval)", "F1", "sensitivity", "specificity"):
-        table.add_column(heading, justify="right")
+    title = f"{results['study']}: {name}, test patients ({results['strategy']})"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = next(columns for metric, columns in _SHOWN.items() if metric in target["pooled"])
+    outside = any(site["role"] != "train" for site in results["sites"])
+    table.add_column("site", overflow="fold")
+    if outside:
+        table.add_column("role", no_wrap=True)
+    for heading, _, _ in shown:
+        # an interval's heading may take two lines, its numbers may not
+        table.add_column(heading.replace(" (", "\n("), justify="right", no_wrap=True)
     for site in results["sites"]:
-        role = "trains" if site["role"] == "train" else "validates only"
-        table.add_row(site["site"], role, *_cells(site["targets"].get(name, {})))
+        role = ["trains" if site["role"] == "train" else "tests"] if outside else []
+        numbers = [_cell(site["targets"].get(name, {}), metric, digits) for _, metric, digits in shown]
+        table.add_row(Text(site["site"]), *role, *numbers)
     table.add_section()
-    table.add_row("pooled", "", *_cells(target["pooled"]))
+    table.add_row("pooled", *([""] if outside else []), *(_cell(target["pooled"], m, digits) for _, m, digits in shown))
     return table
 
 
-def _cells(metrics: Mapping[str, float | None]) -> list[str]:
-    def number(key: str, digits: int) -> str:
-        value = metrics.get(key)
-        return "-" if value is None else f"{value:.{digits}f}"
-
-    rank = "c_index" if "c_index" in metrics else "auc"
-    interval = f" ({number(f'{rank}_low', 2)}-{number(f'{rank}_high', 2)})" if metrics.get(rank) is not None else ""
-    cases = number("events" if rank == "c_index" else "positives", 0)
-    rates = [number(key, 2) for key in ("f1", "sensitivity", "specificity")]
-    return [number("patients", 0), cases, number(rank, 2) + interval, *rates]
+def _cell(metrics: Mapping[str, float | None], name: str, digits: int) -> str:
+    value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None:
+        return "-"
+    interval = "" if low is None or high is None else f" ({low:.{digits}f}-{high:.{digits}f})"
+    return f"{value:.{digits}f}{interval}"
 
 
 def _rounded(metrics: Mapping[str, Any]) -> dict[str, float | None]:
