@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.connection import split_address
+from client.errors import ExitCode, SiteError
 from client.supernode_log import COLOURS, Story
+from client.warm import install_launcher
 
 if TYPE_CHECKING:
     import logging
@@ -32,6 +35,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "FLWR_LOG_LEVEL": "INFO",  # less would hide the lines that Story reads
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # seconds; how soon a message that has come is begun
 }
 
 
@@ -81,7 +85,7 @@ def live(launch: Launch, story: Story, log: logging.Logger, say: Say) -> int:
         encoding="utf-8",
         errors="replace",
         cwd=launch.state_dir,
-        env=environment(launch.state_dir),
+        env=guarded_environment(launch.state_dir),
         start_new_session=True,  # Ctrl-C reaches us alone, and the whole group can be ended
         preexec_fn=_end_with_parent(),
     )
@@ -147,6 +151,25 @@ def environment(state_dir: Path) -> dict[str, str]:
     # A hospital's web proxy must not stand between the SuperNode and its own ClientApp.
     exempt = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1", "localhost"]
     ours["NO_PROXY"] = ours["no_proxy"] = ",".join(filter(None, exempt))
+    return ours
+
+
+def guarded_environment(state_dir: Path) -> dict[str, str]:
+    """The environment, where `flwr-clientapp` is the site's own launcher, which guards and warms it.
+
+    Raises:
+        SiteError: If another one would be found.
+    """
+    ours, folder = environment(state_dir), install_launcher(state_dir)
+    ours["PATH"] = os.pathsep.join([str(folder.resolve()), ours["PATH"]])
+    if (found := shutil.which("flwr-clientapp", path=ours["PATH"])) != str(folder.resolve() / "flwr-clientapp"):
+        raise SiteError(
+            what="the site's own flwr-clientapp cannot be run",
+            where=str(folder),
+            found=f"{found} would run instead, which takes code from the center",
+            fix="choose a state_dir on a disk that is not mounted noexec, in a path without ':'",
+            exit_code=ExitCode.SITE_CONFIG,
+        )
     return ours
 
 

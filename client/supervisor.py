@@ -19,8 +19,9 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 
 from client.errors import ExitCode, SiteError
-from client.supernode import live
+from client.supernode import guarded_environment, live
 from client.supernode_log import Story
+from client.warm import kept_warm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,8 @@ def stay(launch: Launch, say: Say) -> int:
             say(sentence)
 
         try:
-            _keep_running(launch, log, tell)
+            with kept_warm(launch.state_dir, guarded_environment(launch.state_dir), tell):
+                _keep_running(launch, log, tell)
         except Stopped as stopped:
             tell("stopped")
             return STOPPED_BY_CTRL_C if stopped.number == signal.SIGINT else ExitCode.OK
