@@ -2,6 +2,7 @@
 
     python benchmarks/tcga_brca.py              # settings by cross-validation inside the training part, then the table
     python benchmarks/tcga_brca.py --no-search  # the settings that search chose, kept in studies/tcga_brca.toml
+    python benchmarks/tcga_brca.py --no-search --rehearse  # through a real SuperLink and six SuperNodes over TLS
 
 Data and split: Fed-TCGA-BRCA of FLamby (Ogier du Terrail 2022, arXiv:2210.04620). Exits nonzero below the bar: mean
 C-index on the pooled test patients >= 0.83 for FedAvg and for FedProx, and no seed below 0.80.
@@ -10,11 +11,13 @@ C-index on the pooled test patients >= 0.83 for FedAvg and for FedProx, and no s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import logging
 import os
 import sys
 import tempfile
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.task import load_task
 from simulation.compare import from_checkpoint, measure, pool_cohorts, train_centrally
 from simulation.grid import InProcessGrid
+from simulation.rehearsal import rehearse
 from simulation.splits import divide
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +55,7 @@ def main() -> int:
     """Prints the table and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-search", action="store_true", help="take the settings of studies/tcga_brca.toml")
+    parser.add_argument("--rehearse", action="store_true", help="a real center and six hospitals on this machine")
     options = parser.parse_args()
     console = Console(width=150)
     if not DATA.is_dir():
@@ -109,14 +114,28 @@ def study(sites: dict[str, Path], settings: dict[str, Any]) -> dict[str, Any]:
     return run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
 
 
-def run(sites: dict[str, Path], settings: dict[str, Any], strategy: str, seed: int) -> dict[str, Metrics]:
-    """Trains on all training patients for the chosen rounds; metrics by region and pooled."""
-    values = settings | {"strategy": strategy, "seed": seed, "study": f"{strategy}-{seed}", "validation-fraction": 0.0}
-    config = parse_run_config(values)
-    study(sites, values)
-    trained = load_checkpoint(Path(config.results_dir) / config.study / "last.safetensors")
-    task = load_task(config)
-    return measure(from_checkpoint(trained, task, config), cohorts_of(sites, config), task)
+def federated(
+    sites: dict[str, Path], settings: dict[str, Any], work: Path, real: bool, console: Console
+) -> dict[str, list[dict[str, Metrics]]]:
+    """FedAvg and FedProx for each seed, in this process or through a real center: metrics by region and pooled."""
+    rows: dict[str, list[dict[str, Metrics]]] = {"fedavg": [], "fedprox": []}
+    with rehearse(sites, work) if real else contextlib.nullcontext() as federation:
+        for strategy, found in rows.items():
+            for seed in SEEDS:
+                values = settings | {"strategy": strategy, "seed": seed, "study": f"{strategy}-{seed}"}
+                config = parse_run_config(values | {"validation-fraction": 0.0, "sites": ",".join(sites)})
+                started = time.monotonic()
+                if federation:
+                    federation.finish(federation.begin(config), config)
+                    seconds = time.monotonic() - started
+                    console.print(f"{config.study}: {config.rounds} rounds in {seconds:.0f} s over TLS", style="dim")
+                else:
+                    run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+                results = federation.center.results if federation else Path(config.results_dir)
+                task = load_task(config)
+                trained = from_checkpoint(load_checkpoint(results / config.study / "last.safetensors"), task, config)
+                found.append(measure(trained, cohorts_of(sites, config), task))
+    return rows
 
 
 def baselines(sites: dict[str, Path], settings: dict[str, Any]) -> dict[str, list[dict[str, Metrics]]]:

@@ -66,7 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--study", type=Path, metavar="TOML", help="run config of the study")
     parser.add_argument("--task", help="what is learned; see shared_models/tasks")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help="run-config keys")
-    parser.add_argument("--engine", choices=("in-process", "ray"), default="in-process")
+    parser.add_argument(
+        "--engine",
+        choices=("in-process", "ray", "rehearsal"),
+        default="in-process",
+        help="ray: many GPUs or machines; rehearsal: a real center and real hospitals on this machine, over TLS",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the study's last checkpoint")
     parser.add_argument(
         "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
@@ -89,6 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from server.report import print_results
     from simulation.on_ray import run_on_ray
+    from simulation.rehearsal import run_rehearsal
     from simulation.splits import divide, find_sites
     from simulation.study import run_in_process
 
@@ -100,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
         sites = find_sites(options.sites, options.data_root, work / "sites")
-    run = run_on_ray if options.engine == "ray" else run_in_process
+    run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[options.engine]
     results = run(sites, config, console)
     print_results(results, console)
     console.print(f"Checkpoints and results.json: {work}")

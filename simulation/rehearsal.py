@@ -1,0 +1,172 @@
+"""A dress rehearsal: a real center and real hospitals on one machine, over TLS, each with its own key and processes.
+
+Where the in-process engine skips the network, this one runs what a deployment runs: `python -m server start`
+(SuperLink, SuperExec, nginx) and one `python -m client` a site.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client.site import load_site
+from server.bundle import start_study
+from server.center import Center
+from server.create import create_center
+from server.errors import CenterError
+from server.exchange import StudyError
+from server.proxy import find_nginx
+from server.registration import register
+from server.superlink import find_run, follow_run, list_sites
+from shared_models.run_config import RunConfig
+from simulation.splits import Sites, write_site
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STARTS_WITHIN_S = 120.0
+STOPS_WITHIN_S = 40.0
+
+
+@dataclass
+class Federation:
+    """A center and its sites, running.
+
+    Attributes:
+        center: The center, for the functions of `server`.
+        folder: Logs and settings of all of them.
+        processes: `center`, and `python -m client` of each site.
+    """
+
+    center: Center
+    folder: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, *words: str) -> None:
+        """Starts (or starts again) `python -m WORDS` under a name."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", *words]
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def online(self) -> set[str]:
+        """Names of the sites that are connected now."""
+        with contextlib.suppress(CenterError):
+            return {site.name for site in list_sites(self.center) if site.state == "online"}
+        return set()
+
+    def begin(self, config: RunConfig) -> int:
+        """Starts a study and returns its run's number."""
+        return start_study(self.center, config)[0]
+
+    def finish(self, run_id: int, config: RunConfig) -> dict[str, Any]:
+        """Waits for a run to end and returns its results.
+
+        Raises:
+            StudyError: If it failed; with the end of its log.
+        """
+        log = list(follow_run(self.center, run_id))
+        state = find_run(self.center, run_id).state
+        if state != "finished:completed":
+            msg = f"the run ended as {state}:\n{''.join(log)[-2000:]}"
+            raise StudyError(msg)
+        results: dict[str, Any] = json.loads((self.center.results / config.study / "results.json").read_text())
+        return results
+
+    def stop(self) -> None:
+        """Stops the sites, then the center."""
+        for name, process in reversed(self.processes.items()):
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(STOPS_WITHIN_S)
+                except subprocess.TimeoutExpired:
+                    print(f"{name} did not stop", file=sys.stderr)
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
+    """Makes the center, gives each site a key and registers it, starts all of them, and stops them at the end.
+
+    Raises:
+        StudyError: If nginx is not installed, or a process does not come up.
+    """
+    if find_nginx() is None:
+        msg = "a rehearsal needs nginx: apt-get install nginx-light"
+        raise StudyError(msg)
+    port, proxy_port = _free_ports(2)
+    center = Center(folder / "center", f"127.0.0.1:{proxy_port}", port, proxy_port)
+    create_center(center)
+    federation = Federation(center, folder)
+    try:
+        federation.start("center", "server", "start", "--directory", str(center.directory))
+        _wait(lambda: _answers(center), "the center did not start", folder / "center.log")
+        for name, file in sites.items():
+            settings = _settings_with_key(name, file, center, folder)
+            register(center, name, folder / "keys" / f"{name}.pub")
+            federation.start(name, "client", "--site", str(settings))
+        _wait(lambda: set(sites) <= federation.online(), f"not all sites came: {', '.join(sites)}", folder)
+        yield federation
+    finally:
+        federation.stop()
+
+
+def run_rehearsal(sites: Sites, config: RunConfig, console: Console | None = None) -> dict[str, Any]:
+    """Runs one study as a rehearsal and returns its results; they lie in the rehearsal's own center.
+
+    Raises:
+        StudyError: If it cannot start or the study fails.
+    """
+    folder = Path(config.results_dir).resolve() / config.study / f"rehearsal-{int(time.time())}"
+    folder.mkdir(parents=True)
+    status = (
+        console.status(f"rehearsing with {len(sites)} sites; logs in {folder}") if console else contextlib.nullcontext()
+    )
+    with status, rehearse(sites, folder) as federation:
+        return federation.finish(federation.begin(config), config)
+
+
+def _settings_with_key(name: str, file: Path, center: Center, folder: Path) -> Path:
+    keys = folder / "keys"
+    keys.mkdir(exist_ok=True)
+    key = keys / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(key)], check=True)
+    reach = {"address": center.address, "ca_certificate": str(center.authority), "private_key": str(key)}
+    return write_site(load_site(file), folder / "sites", site=name, center=reach)
+
+
+def _answers(center: Center) -> bool:
+    try:
+        list_sites(center)
+    except CenterError:
+        return False
+    return True
+
+
+def _wait(ready: Callable[[], bool], problem: str, log: Path) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while not ready():
+        if time.monotonic() > deadline:
+            msg = f"{problem} within {STARTS_WITHIN_S:.0f} s; see {log}"
+            raise StudyError(msg)
+        time.sleep(0.3)
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports

@@ -1,0 +1,95 @@
+"""A real center and real hospitals over TLS: one study with a SuperNode and the SuperLink killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.checkpoint import describe
+from server.proxy import find_nginx
+from shared_models.run_config import parse_run_config
+from simulation.rehearsal import Federation, rehearse
+from simulation.study import run_in_process
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed: apt-get install nginx-light"),
+]
+
+Hospitals = Callable[..., dict[str, Path]]
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Process number and command line of every process below `pid`."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            parents[int(folder.name)] = int(status[1])
+        except OSError:
+            continue
+    found, frontier = {}, {pid}
+    while frontier:
+        frontier = {child for child, parent in parents.items() if parent in frontier}
+        found |= {child: commands[child] for child in frontier}
+    return found
+
+
+def kill(federation: Federation, name: str, program: str) -> None:
+    """kill -9 of a program under one of the federation's commands."""
+    victims = [pid for pid, line in descendants(federation.processes[name].pid).items() if program in line]
+    assert victims, f"{program} does not run under {name}"
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_round(federation: Federation, study: str, number: int) -> None:
+    deadline = time.monotonic() + 180
+    while (describe(federation.center.results, study) or {"round": -1})["round"] < number:
+        assert time.monotonic() < deadline, f"round {number} did not come"
+        time.sleep(0.2)
+
+
+def without_time(results: dict[str, Any]) -> str:
+    kept = {key: results[key] for key in ("sites", "targets", "validation", "best_round", "rounds_completed")}
+    return json.dumps(kept, sort_keys=True)
+
+
+def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_equals_its_simulation(
+    hospitals: Hospitals, small_study: dict[str, Any], tmp_path: Path
+) -> None:
+    sites = hospitals({"a": 90, "b": 60, "c": 70, "outside": 50}, evaluate_only=("outside",))
+    study = {**small_study, "rounds": 4, "sites": "a,b,c,outside", "min-sites": 2, "join-timeout-s": 120.0}
+    config = parse_run_config(study)
+    folder = tmp_path / "rehearsal"
+    folder.mkdir()
+    with rehearse(sites, folder) as federation:
+        run_id = federation.begin(config)
+        wait_for_round(federation, config.study, 1)
+        kill(federation, "b", "flower-supernode")
+        wait_for_round(federation, config.study, 2)
+        kill(federation, "center", "flower-superlink")
+        results = federation.finish(run_id, config)
+
+        assert results["rounds_completed"] == 4
+        assert {site["site"]: site["role"] for site in results["sites"]} == {
+            **dict.fromkeys("abc", "train"),
+            "outside": "evaluate",
+        }
+        missed = [problem for record in results["rounds"] for problem in record["problems"]]
+        assert set(missed) <= {"b"}, "only the killed site may have missed a round, and by its name"
+
+        quiet = parse_run_config({**study, "study": "quiet", "rounds": 2})
+        undisturbed = federation.finish(federation.begin(quiet), quiet)
+
+    simulated = run_in_process(sites, parse_run_config({**quiet.model_dump(), "results_dir": str(tmp_path / "runs")}))
+    assert without_time(undisturbed) == without_time(simulated)
