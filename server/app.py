@@ -47,8 +47,9 @@ def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
         while state.round < config.rounds:
             state = train_round(grid, task, config, state, folder)
             save_checkpoint(state, folder / LAST)
-        best = choose_best(grid, task, config, state, folder)
-        return evaluate(grid, task, config, best, state, folder)
+        state = score_last(grid, task, config, state, folder)
+        save_checkpoint(state, folder / LAST)
+        return evaluate(grid, task, config, state, folder)
 
 
 def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
@@ -115,34 +116,35 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
 
 
 def keep_best(state: Checkpoint, pooled: scoring.Summaries, task: Task, folder: Path) -> Checkpoint:
-    """Keeps the weights of `state` on disk if no earlier ones scored higher on pooled validation patients."""
+    """Keeps the weights of `state` on disk if no earlier ones scored higher on pooled validation patients.
+
+    Untrained weights are no candidate: with few validation patients chance would sometimes prefer them.
+    """
     value = scoring.judge(pooled, task)
-    state = replace(state, values=(*state.values, (state.round, value)))
-    if np.isnan(value) or (state.best_value is not None and value <= state.best_value):
+    state = replace(state, values=(*(v for v in state.values if v[0] != state.round), (state.round, value)))
+    if state.round == 0 or np.isnan(value) or (state.best_value is not None and value <= state.best_value):
         return state
     state = replace(state, best_round=state.round, best_value=value)
     save_checkpoint(replace(state, validation=scoring.pack(pooled, "validation")), folder / BEST)
     return state
 
 
-def choose_best(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
-    """Scores the last round's weights too, and returns the checkpoint of the best round.
-
-    Without validation patients that is the last round.
-    """
+def score_last(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
+    """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
     statistics = messages.unpack_statistics(state.statistics, task)
     content = messages.request(model=state.model, statistics=statistics, round=state.round)
     answers = ask(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
     log_problems(answers)
-    state = keep_best(state, scoring.pool(answers, "validation", task), task, folder)
-    return state if state.best_value is None else load_checkpoint(folder / BEST)
+    return keep_best(state, scoring.pool(answers, "validation", task), task, folder)
 
 
-def evaluate(
-    grid: Grid, task: Task, config: RunConfig, best: Checkpoint, last: Checkpoint, folder: Path
-) -> dict[str, Any]:
-    """Scores the best weights on every site's test patients, at thresholds from pooled validation patients."""
+def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder: Path) -> dict[str, Any]:
+    """Scores the best round's weights on every site's test patients, at thresholds from pooled validation patients.
+
+    Without validation patients the last round counts as the best.
+    """
+    best = last if last.best_value is None else load_checkpoint(folder / BEST)
     validation = scoring.unpack(best.validation, "validation", task)
     thresholds = scoring.thresholds(validation, config.threshold)
     content = messages.request(

@@ -34,7 +34,7 @@ class Tokens(nn.Module):
             here = present[:, index] > 0
             # where, not times: 0 * inf would be NaN
             values = inputs[name]
-            masked = torch.where(here.view(-1, *[1] * (values.dim() - 1)), values, torch.zeros_like(values))
+            masked = torch.where(here.view(-1, *[1] * (values.dim() - 1)), values, values.new_zeros(()))
             tokens.append(torch.where(here[:, None], encoder(masked), absent[:, index]))
         return torch.stack(tokens, dim=1)
 
