@@ -93,7 +93,7 @@ def _superlink(work: Path, environment: dict[str, str]) -> Iterator[str]:
         process = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_WITHIN_S
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 msg = f"the SuperLink for Ray did not start; its log is in {work / 'superlink.log'}"
                 raise StudyError(msg)
@@ -104,8 +104,13 @@ def _superlink(work: Path, environment: dict[str, str]) -> Iterator[str]:
         process.wait()
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _app(settings: dict[str, Any]) -> dict[str, Any]:
-    components = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
+    components = {"serverapp": "simulation.ray_apps:server_app", "clientapp": "simulation.ray_apps:client_app"}
     return {
         "project": {"name": "simulation", "version": version("breast-federation")},
         "tool": {"flwr": {"app": {"publisher": "breast-federation", "components": components, "config": settings}}},
