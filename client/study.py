@@ -67,7 +67,8 @@ def locate_site(context: Context) -> tuple[Path, Path | None]:
     return sites[int(node["partition-id"])], None
 
 
-@functools.lru_cache(maxsize=16)
+# A simulation opens all its sites in turn: more of them than the cache holds would be read anew for every message.
+@functools.lru_cache(maxsize=512)
 def _open(site_file: Path, data_root: Path | None, config: RunConfig) -> Study:
     site, task = load_site(site_file, data_root), load_task(config)
     return Study(config, site, task, load_cohort(site, task, config))

@@ -8,9 +8,13 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+import client.study
+from client.cohort import Cohort, load_cohort
+from client.site import SiteConfig
 from server.exchange import ask, connected
 from shared_models.run_config import parse_run_config
 from simulation.grid import InProcessGrid
+from simulation.splits import divide
 from simulation.study import run_in_process
 
 CONFIG = parse_run_config({})
@@ -101,3 +105,21 @@ def test_a_study_gives_the_same_numbers_twice(
         assert one[part] == other[part]
     seeded = run_in_process(sites, parse_run_config({**small_study, "study": "seeded", "seed": 1}))
     assert seeded["targets"] != one["targets"]
+
+
+def test_many_sites_are_each_opened_once(
+    hospitals: Callable[..., dict[str, Path]],
+    small_study: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+
+    def load_counted(site: SiteConfig, *rest: Any) -> Cohort:
+        opened.append(site.site)
+        return load_cohort(site, *rest)
+
+    monkeypatch.setattr(client.study, "load_cohort", load_counted)
+    sites = divide(hospitals({"oak": 360})["oak"], tmp_path / "sites", into=18)
+    run_in_process(sites, parse_run_config({**small_study, "rounds": 2}))
+    assert sorted(opened) == sorted(sites)
