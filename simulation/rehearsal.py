@@ -45,18 +45,25 @@ class Federation:
     Attributes:
         center: The center, for the functions of `server`.
         folder: Logs and settings of all of them.
+        threads: For each site's arithmetic: sites that share a machine's cores would wait for each other's.
         processes: `center`, and `python -m client` of each site.
     """
 
     center: Center
     folder: Path
+    threads: int
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, *words: str) -> None:
         """Starts (or starts again) `python -m WORDS` under a name."""
         with (self.folder / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", *words]
-            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *words],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
+                start_new_session=True,
+            )
 
     def online(self) -> set[str]:
         """Names of the sites that are connected now."""
@@ -107,7 +114,7 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
     port, proxy_port = _free_ports(2)
     center = Center(folder / "center", f"127.0.0.1:{proxy_port}", port, proxy_port)
     create_center(center)
-    federation = Federation(center, folder)
+    federation = Federation(center, folder, threads=max(1, (os.cpu_count() or 1) // len(sites)))
     try:
         federation.start("center", "server", "start", "--directory", str(center.directory))
         _wait(lambda: _answers(center), "the center did not start", folder / "center.log")
