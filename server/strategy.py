@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, Metadata, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedYogi
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from server.exchange import Answer
-from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays, pack_arrays, unpack_arrays
+from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays, unpack_arrays
 from shared_models.run_config import RunConfig
 
 WEIGHT = "num-examples"
@@ -114,15 +114,13 @@ def average(updates: Sequence[Update], reference: Arrays) -> Arrays:
     for modality, names in groups.items():
         weights = [update.owners.get(modality, 0.0) if modality else update.patients for update in updates]
         records = [
-            RecordDict(
-                {MODEL: pack_arrays({n: update.model[n] for n in names}), NUMBERS: MetricRecord({WEIGHT: weight})}
-            )
+            RecordDict({MODEL: _record({n: update.model[n] for n in names}), NUMBERS: MetricRecord({WEIGHT: weight})})
             for update, weight in zip(updates, weights, strict=True)
             if weight > 0
         ]
         if records:
-            mean = unpack_arrays(aggregate_arrayrecords(records, WEIGHT))
-            averaged |= {name: mean[name].astype(reference[name].dtype) for name in names}
+            mean = aggregate_arrayrecords(records, WEIGHT)
+            averaged |= {name: mean[name].numpy().astype(reference[name].dtype) for name in names}
     return {name: averaged.get(name, array) for name, array in reference.items()}
 
 
@@ -144,15 +142,19 @@ def step(strategy: FedAvg, server_round: int, updates: Sequence[Update], referen
     The strategy sees the guarded average as a single reply, so that its own averaging has nothing left to do and
     an adaptive one takes its step (Reddi 2021, arXiv:2003.00295).
     """
-    mean = pack_arrays(average(updates, reference))
+    mean = _record(average(updates, reference))
     if hasattr(strategy, "current_arrays"):
         strategy.current_arrays = reference
     aggregated, _ = strategy.aggregate_train(server_round, [_single_reply(mean)])
-    model = {name: array.astype(reference[name].dtype) for name, array in unpack_arrays(aggregated).items()}
+    model = {name: array.numpy().astype(reference[name].dtype) for name, array in aggregated.items()}
     memory: Arrays = {}
     for moment in ("m_t", "v_t"):
         memory |= {f"{moment}/{name}": array for name, array in (getattr(strategy, moment, None) or {}).items()}
     return model, memory
+
+
+def _record(arrays: Arrays) -> ArrayRecord:
+    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
 
 
 def _single_reply(model: ArrayRecord) -> Message:

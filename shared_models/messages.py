@@ -1,7 +1,7 @@
 """What travels between center and site: the names of the records, and packing arrays in and out of them.
 
 A request carries `model`, `statistics` and `request`; a reply carries `model`, `results` and `numbers`. Arrays
-are NumPy's own format without pickle, both ways.
+travel as safetensors, both ways.
 
 Messages, in the order of a study:
 
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from shared_models.evaluation.arrays import from_arrays, to_arrays
 from shared_models.features import FeatureStatistics
@@ -32,34 +34,36 @@ STATISTICS = "statistics"
 REQUEST = "request"
 RESULTS = "results"
 NUMBERS = "numbers"
+PACKED = "safetensors"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> ArrayRecord:
-    """Arrays as a Flower record."""
-    return ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
+    """Named arrays as a Flower record that holds one array: the bytes of a safetensors file.
+
+    Flower 1.41 sends each array of a record in a request of its own, so that a small network's thirty tensors take
+    longer on the way than in training.
+    """
+    if not arrays:
+        return ArrayRecord()
+    content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    return ArrayRecord({PACKED: Array("uint8", (len(content),), "safetensors", content)})
 
 
 def unpack_arrays(record: ArrayRecord) -> Arrays:
-    """The arrays of a Flower record; NumPy refuses pickled objects in it.
+    """The arrays of such a record, by name; nothing in it is ever unpickled.
 
     Raises:
-        ValueError: If one is not an array in NumPy's format.
+        ValueError: If it is not one.
     """
-    return {name: _unpack(name, array) for name, array in record.items()}
-
-
-def _unpack(name: str, array: Array) -> np.ndarray[Any, Any]:
+    if not record:
+        return {}
     try:
-        found: object = array.numpy()
-    except Exception as error:  # bytes of another's making: anything from EOFError over BadZipFile to MemoryError
-        msg = f"{name} is not an array: {type(error).__name__}: {error}"
+        return load(record[PACKED].data)
+    except (KeyError, SafetensorError) as error:
+        msg = f"the arrays are not in safetensors: {type(error).__name__}: {error}"
         raise ValueError(msg) from None
-    if not isinstance(found, np.ndarray):
-        msg = f"{name} is not an array but a {type(found).__name__}"
-        raise ValueError(msg)
-    return found
 
 
 def pack_statistics(statistics: Mapping[str, FeatureStatistics]) -> Arrays:
