@@ -100,7 +100,7 @@ def _start(running: Running, center: Center) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent,
         )
     (center.directory / "run" / f"{running.process.name}.pid").write_text(f"{running.child.pid}\n", encoding="utf-8")
     running.started_at = time.monotonic()
@@ -153,9 +153,10 @@ def _cause(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _die_with_parent() -> None:
-    """Runs in the child: a supervisor that is killed outright leaves no SuperLink behind that holds the port."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent() -> None:
+    """Runs in a child: a supervisor that is killed outright leaves no SuperLink behind that holds the port."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager

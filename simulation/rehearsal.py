@@ -28,6 +28,7 @@ from server.exchange import StudyError
 from server.proxy import find_nginx
 from server.registration import register
 from server.superlink import find_run, follow_run, list_sites
+from server.supervisor import die_with_parent
 from shared_models.run_config import RunConfig
 from simulation.splits import Sites, write_site
 
@@ -63,6 +64,7 @@ class Federation:
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
 
     def online(self) -> set[str]:
