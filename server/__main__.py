@@ -18,7 +18,7 @@ EXAMPLES = {
 a center's life:
   python -m server init --address center.example.org     # once: keys, certificates, proxy, start script
   center/start.sh                                         # or the systemd units in center/systemd
-  python -m server register duke duke.pub                 # each hospital's PUBLIC key
+  python -m server register duke duke.key.pub             # each hospital's PUBLIC key
   python -m server run recurrence.toml --follow           # a study
   python -m server results                                # its table, one line a site""",
     "init": """\
@@ -34,7 +34,7 @@ Run it as often as you like: it writes what is missing, and never touches a key 
 
 A process that dies is restarted. SIGTERM or Ctrl-C stops all of them.""",
     "register": """\
-  python -m server register duke duke.pub
+  python -m server register duke duke.key.pub
 
 The hospital makes the pair: ssh-keygen -t ecdsa -b 384 -N '' -f duke
 The name is what the study calls the hospital everywhere.""",
