@@ -43,6 +43,7 @@ def train(message: Message, context: Context) -> Message:
     """Scores the received model on validation patients, then trains it on training patients."""
     started = time.monotonic()
     study = open_study(context)
+    study.require_training()
     statistics = receive_statistics(study, message)
     model = receive_model(study, message)
     server_round = int(receive_request(message)["round"])

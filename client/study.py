@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Context, Message
 from torch import nn
 
 from client.cohort import Cohort, load_cohort
-from client.errors import SiteError
+from client.errors import ExitCode, SiteError
 from client.site import SiteConfig, load_site
 from client.training import choose_device
 from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_statistics
@@ -47,6 +47,23 @@ class Study:
     def trains(self) -> bool:
         """Whether this site gives an update: both the site and the coordinator may say no."""
         return self.site.role == "train" and self.site.site not in self.config.never_train
+
+    def require_training(self) -> None:
+        """Refuses to train where the site's own settings say that it only validates, whatever the center asks.
+
+        Raises:
+            SiteError: If so.
+        """
+        if not self.trains:
+            raise SiteError(
+                what="the center asks this site to train, and it does not",
+                where=f"study {self.config.study}",
+                found="a request to train",
+                expected="`role: train` in the site's settings, and no mention in evaluation-only-sites",
+                fix="change the role if the site is meant to train",
+                public="the site only validates",
+                exit_code=ExitCode.STUDY,
+            )
 
 
 def open_study(context: Context) -> Study:
