@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -139,7 +140,9 @@ def synthetic_cohort(folder: Path, console: Any) -> list[Path]:
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task("writing the synthetic cohort", total=None)
             written = write_cohort(
-                folder, progress=lambda done, total: progress.update(bar, completed=done, total=total)
+                folder,
+                workers=os.cpu_count() or 1,
+                progress=lambda done, total: progress.update(bar, completed=done, total=total),
             )
     return written
 
