@@ -48,7 +48,7 @@ MEAN_BAR, SEED_BAR = 0.83, 0.80
 PUBLISHED = {"fedavg": "FedAvg100", "fedprox": "FedProx100", "pooled": "Pooled Training"}
 LEARNING_RATES = (0.01, 0.02, 0.05)
 MUS = (0.001, 0.01, 0.1)
-FOLDS, MOST_ROUNDS = 5, 30
+SPLITS, MOST_ROUNDS = 5, 30
 
 
 def main() -> int:
@@ -80,12 +80,15 @@ def make_sites(work: Path) -> dict[str, Path]:
 
 
 def search(sites: dict[str, Path], base: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Settings with the best mean validation C-index over folds of the training part; test patients stay out of it."""
+    """Settings with the best mean validation C-index over random splits of the training part (Monte-Carlo validation).
+
+    Test patients stay out of it.
+    """
     grid = [{"learning-rate": rate} for rate in LEARNING_RATES]
     rate, rounds = _best(sites, base, grid, "learning rates")
     mu, _ = _best(sites, base | rate | {"strategy": "fedprox"}, [{"proximal-mu": mu} for mu in MUS], "mu")
     chosen = {**rate, **mu, "rounds": rounds}
-    console.print(f"chosen by {FOLDS}-fold cross-validation inside the training part: {chosen}")
+    console.print(f"chosen by cross-validation ({SPLITS} random splits) inside the training part: {chosen}")
     return chosen
 
 
@@ -94,13 +97,13 @@ def _best(
 ) -> tuple[dict[str, Any], int]:
     curves = []
     for settings in track(grid, description=f"cross-validating {what}", transient=True):
-        folds = [
+        splits = [
             base
             | settings
-            | {"study": f"fold{fold}", "split-seed": fold, "validation-fraction": 1 / FOLDS, "rounds": MOST_ROUNDS}
-            for fold in range(FOLDS)
+            | {"study": f"split{split}", "split-seed": split, "validation-fraction": 1 / SPLITS, "rounds": MOST_ROUNDS}
+            for split in range(SPLITS)
         ]
-        curves.append(np.mean([[value for _, value in study(sites, fold)["validation"]] for fold in folds], axis=0))
+        curves.append(np.mean([[value for _, value in study(sites, split)["validation"]] for split in splits], axis=0))
     index, best_round = np.unravel_index(np.argmax(curves), np.shape(curves))
     return grid[int(index)], max(int(best_round), 1)
 
