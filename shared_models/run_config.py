@@ -24,7 +24,9 @@ class RunConfig(Settings):
     # What is learned
     study: Name = Field("study", description="names the split kept at each site and the folder of results")
     task: str = Field("recurrence_clinical", description="a file of shared_models/tasks")
-    features: str = Field("", description="`modality: name, name:log, name{a|b}`; empty takes the task's own")
+    features: str = Field(
+        "", description="`modality: name, name:log, name{a|b}`; lists the study's tables; empty takes the task's own"
+    )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
     horizon_days: Positive = Field(1826.25, description="horizon of a yes/no target made from time to event")
 

@@ -121,9 +121,14 @@ def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:
     if stray := set(listed) - set(task.tables):
         msg = f"features: {config.task} has no table {', '.join(sorted(stray))}; it has {', '.join(task.tables)}"
         raise SettingsError(msg)
-    modalities = {name: Table(listed[name]) if name in listed else kind for name, kind in task.modalities.items()}
-    # A table without features is not part of this study: the network is built without it.
-    return {name: kind for name, kind in modalities.items() if not isinstance(kind, Table) or kind.features}
+    if not listed:
+        return dict(task.modalities)
+    # A table that the study does not list is no part of it: the network is built without it.
+    return {
+        name: Table(listed[name]) if isinstance(kind, Table) else kind
+        for name, kind in task.modalities.items()
+        if name in listed or not isinstance(kind, Table)
+    }
 
 
 def _with_times(target: Target, config: RunConfig) -> Target:

@@ -5,6 +5,7 @@ import pytest
 
 from shared_models.run_config import RunConfig, parse_assignments, parse_run_config
 from shared_models.settings import SettingsError
+from shared_models.task import load_task
 
 
 def test_pyproject_is_the_schema_that_flower_lets_a_study_override() -> None:
@@ -52,3 +53,16 @@ def test_assignments_are_toml_or_text() -> None:
     }
     with pytest.raises(SettingsError, match="expected KEY=VALUE"):
         parse_assignments(["rounds"])
+
+
+def test_the_tables_a_study_lists_are_all_its_tables() -> None:
+    listed = load_task(parse_run_config({"task": "recurrence_mri", "features": "clinical: age_years"}))
+    assert list(listed.modalities) == ["mri", "clinical"]
+    assert list(load_task(parse_run_config({"task": "recurrence_mri"})).modalities) == [
+        "mri",
+        "radiomics",
+        "clinical",
+        "genomic",
+    ]
+    with pytest.raises(SettingsError, match="recurrence_clinical has no table radiomics"):
+        load_task(parse_run_config({"features": "radiomics: volume"}))
