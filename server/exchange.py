@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from shared_models.run_config import RunConfig
 
 log = logging.getLogger("server")
 
 POLL_S = 1.0
+SEND_ATTEMPTS = 3
 # How Flower 1.41 sends an exception: "<class 'RuntimeError'>:<'the text'>".
 _FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
 
@@ -90,7 +92,7 @@ def ask(
     ]
     answers = {site: Answer(site, None, "not connected") for site in sites}
     answers |= {s: Answer(s, None, f"no answer in {config.round_timeout_s:.0f} s") for s in sites if s in here}
-    replies = list(grid.send_and_receive(messages, timeout=config.round_timeout_s)) if messages else []
+    replies = _send_and_receive(grid, messages, config.round_timeout_s) if messages else []
     # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
     # message it answers. A message has its identifier once it is sent.
     names = {node: site for site, node in here.items()}
@@ -100,6 +102,22 @@ def ask(
         if site in answers:
             answers[site] = _answer(site, reply)
     return [answers[site] for site in sites]
+
+
+def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float) -> list[Message]:
+    """Sends the messages, again if the SuperLink went away while it was taking them, and returns the replies.
+
+    A SuperLink that is killed after it stored a part of a message and before it said so refuses that part when
+    Flower 1.41 repeats it. The same messages keep their identifiers, so sending them again sends what is missing,
+    and no site is asked twice.
+    """
+    for attempt in range(1, SEND_ATTEMPTS + 1):
+        try:
+            return list(grid.send_and_receive(messages, timeout=timeout_s))
+        except ObjectPushError as error:
+            log.warning("the SuperLink lost a part of the request (%d of %d): %s", attempt, SEND_ATTEMPTS, error)
+            time.sleep(POLL_S)
+    return []
 
 
 def _answer(site: str, reply: Message) -> Answer:

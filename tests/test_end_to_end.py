@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,9 @@ def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_equals_i
             **dict.fromkeys("abc", "train"),
             "outside": "evaluate",
         }
-        missed = [problem for record in results["rounds"] for problem in record["problems"]]
-        assert set(missed) <= {"b"}, "only the killed site may have missed a round, and by its name"
+        missed = Counter(site for record in results["rounds"] for site in record["problems"])
+        # A site whose reply was on its way when the SuperLink was killed misses that one round.
+        assert all(times == 1 for site, times in missed.items() if site != "b"), missed
 
         quiet = parse_run_config({**study, "study": "quiet", "rounds": 2})
         undisturbed = federation.finish(federation.begin(quiet), quiet)

@@ -9,6 +9,7 @@ from flwr.app import Message, RecordDict
 from flwr.app.error import Error
 from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from server import exchange
 from server.exchange import Answer, StudyError, ask, connected, gather, log_problems
@@ -100,6 +101,35 @@ def test_a_reply_from_one_who_was_not_asked_is_nobodys() -> None:
 
     answers = ask(FakeGrid(["oak", "elm"], answer), ["oak"], "train", RecordDict(), config())
     assert [(answer.site, answer.content) for answer in answers] == [("oak", None)]
+
+
+class LosingGrid(FakeGrid):
+    """A SuperLink that is killed while it takes a request, so many times."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__(["oak", "elm"])
+        self.losses, self.sent = losses, list[list[Message]]()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        self.sent.append(list(messages))
+        if len(self.sent) <= self.losses:
+            raise ObjectPushError("0" * 64, 1, "session")
+        return super().send_and_receive(messages, timeout=timeout)
+
+
+def test_a_request_that_the_superlink_lost_is_sent_again_as_it_was() -> None:
+    grid = LosingGrid(losses=1)
+    answers = ask(grid, ["oak", "elm"], "train", RecordDict(), config())
+    assert all(answer.content is not None for answer in answers)
+    first, second = grid.sent
+    assert [id(message) for message in first] == [id(message) for message in second]
+
+
+def test_a_request_that_cannot_be_sent_is_a_round_without_answers_and_not_the_end() -> None:
+    grid = LosingGrid(losses=99)
+    answers = ask(grid, ["oak", "elm"], "train", RecordDict(), config())
+    assert [answer.content for answer in answers] == [None, None]
+    assert len(grid.sent) == exchange.SEND_ATTEMPTS
 
 
 def test_nobody_to_ask_is_no_message() -> None:
