@@ -27,6 +27,11 @@ class RunConfig(Settings):
     features: str = Field(
         "", description="`modality: name, name:log, name{a|b}`; lists the study's tables; empty takes the task's own"
     )
+    modalities: str = Field("", description="comma-separated modalities to use; empty takes the task's usual ones")
+    targets: str = Field("", description="comma-separated targets to learn; empty takes all of the task's")
+    voxel_factor: float = Field(
+        1.0, ge=1.0, le=8.0, description="coarsens every image: 2 halves the voxels along each axis"
+    )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
     horizon_days: Positive = Field(1826.25, description="horizon of a yes/no target made from time to event")
 
@@ -48,6 +53,18 @@ class RunConfig(Settings):
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the sites', started anew every round")
     learning_rate: Positive = Field(0.001, description="the sites' step")
     weight_decay: float = Field(0.01, ge=0.0, description="the sites' pull of the weights to zero")
+    fusion: Literal["task", "concatenation", "late"] = Field(
+        "task", description="how modalities join: as the task does, by concatenation, or each with logits of its own"
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: classes weigh the same in the loss, by their counts at all sites"
+    )
+    oversampling: Literal["none", "smotenc"] = Field(
+        "none", description="synthetic patients of the rarer class in each site's training part; tables only"
+    )
+    normalisation: Literal["shared", "local"] = Field(
+        "shared", description="local: each training site keeps its own scale and shift in normalisation layers (FedBN)"
+    )
     hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0 keeps it linear")
     modality_dropout: Fraction = Field(0.2, description="chance to hide a modality a patient has, while training")
 
@@ -86,6 +103,16 @@ class RunConfig(Settings):
     def expected_sites(self) -> tuple[str, ...]:
         """`sites` as names."""
         return _names(self.sites)
+
+    @property
+    def chosen_modalities(self) -> tuple[str, ...]:
+        """`modalities` as names."""
+        return _names(self.modalities)
+
+    @property
+    def chosen_targets(self) -> tuple[str, ...]:
+        """`targets` as names."""
+        return _names(self.targets)
 
     @property
     def never_train(self) -> tuple[str, ...]:

@@ -24,15 +24,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Volume:
-    """An image modality: the tensor a site's reader makes of it for one patient.
+    """An image modality: the tensor a site's reader makes of it for one patient, or for one lesion.
 
     Attributes:
         shape: `(C, D, H, W)`.
         spacing_mm: Voxel size along `(D, H, W)`.
+        tumour: Whether it is centred on the tumour and its last channel is the distance to the tumour's surface
+            in mm, positive inside; without a mask, the image's centre, and `FAR_INSIDE_MM` everywhere.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    tumour: bool = False
+
+    def coarser(self, factor: float) -> Volume:
+        """The same field of view with voxels `factor` times as long, wide and high."""
+        shape = tuple(max(round(size / factor), 1) for size in self.shape[1:])
+        spacing = tuple(
+            step * size / new for step, size, new in zip(self.spacing_mm, self.shape[1:], shape, strict=True)
+        )
+        return dataclasses.replace(self, shape=(self.shape[0], *shape), spacing_mm=spacing)
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A set of feature vectors without an order, as of the tiles of a slide.
+
+    Attributes:
+        shape: `(T, W)`: T vectors of width W. Of a patient with more a seeded choice, of one with fewer the same again.
+    """
+
+    shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -47,12 +69,20 @@ class Table:
         return tuple(column for feature in self.features for column in feature.columns)
 
     @property
+    def shape(self) -> tuple[int]:
+        """`(C,)`, as a site stores it."""
+        return (len(self.columns),)
+
+    @property
     def width(self) -> int:
         """Network inputs: a z-score and a missing flag for each column."""
         return 2 * len(self.columns)
 
 
-Modality = Volume | Table
+Modality = Volume | Table | Bag
+
+# The tumour's distance channel where a site has no mask: all of the image counts as tumour, far from its surface.
+FAR_INSIDE_MM = 100.0
 
 
 @dataclass(frozen=True)
@@ -63,9 +93,10 @@ class Task:
         modalities: Input name to its kind, in the order of the presence mask's columns.
         targets: Output name to its kind.
         build_model: Makes the network. Its `forward(inputs, present)` takes `inputs[name]` for each modality,
-            `(N, C, D, H, W)` or `(N, width)`, and `present` `(N, modalities)`, 1 where a patient has it, and
-            returns `{target: (N, outputs)}`.
+            `(N, C, D, H, W)`, `(N, T, W)` or `(N, width)`, and `present` `(N, modalities)`, 1 where a patient has it,
+            and returns `{target: (N, outputs)}`.
         weights: Weight of a target's loss where it is not 1.
+        on_request: Modalities that take part only where a study's `modalities` names them.
         name: The file's name, set by `load_task`.
     """
 
@@ -73,6 +104,7 @@ class Task:
     targets: Mapping[str, Target]
     build_model: Callable[[Task, RunConfig], nn.Module]
     weights: Mapping[str, float] = field(default_factory=dict)
+    on_request: tuple[str, ...] = ()
     name: str = ""
 
     @property
@@ -80,15 +112,28 @@ class Task:
         """The tabular modalities."""
         return {name: kind for name, kind in self.modalities.items() if isinstance(kind, Table)}
 
-    def loss(self, outputs: Mapping[str, Tensor], truths: Mapping[str, Tensor]) -> Tensor:
+    def loss(
+        self,
+        outputs: Mapping[str, Tensor],
+        truths: Mapping[str, Tensor],
+        class_weights: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Weighted mean of the targets' losses, `(N,)`.
 
         The divisor is constant: dividing by how many labels a patient has would let one patient's label change
         the scale of another's gradient under masking, and break the per-patient sensitivity of private training.
+
+        Args:
+            outputs: `{target: (N, outputs)}`.
+            truths: `{target: (N,) or (N, 2)}`, NaN where unknown.
+            class_weights: `{target: (classes,)}` of those targets whose classes weigh unequally.
         """
-        losses = [
-            self.weights.get(name, 1.0) * kind.loss(outputs[name], truths[name]) for name, kind in self.targets.items()
-        ]
+        losses = []
+        for name, kind in self.targets.items():
+            loss = self.weights.get(name, 1.0) * kind.loss(outputs[name], truths[name])
+            if class_weights and name in class_weights:
+                loss = loss * class_weights[name][truths[name].nan_to_num().long()]
+            losses.append(loss)
         total = losses[0]
         for loss in losses[1:]:
             total = total + loss
@@ -96,24 +141,47 @@ class Task:
 
 
 def load_task(config: RunConfig) -> Task:
-    """The task that the run config names, with the study's features and time edges in place.
+    """The task that the run config names, with the study's modalities, targets, features, voxels and time edges.
 
     Raises:
-        SettingsError: If there is no such task, or the features do not fit it.
+        SettingsError: If there is no such task, or the study asks for something that it does not have.
     """
     if config.task not in task_names():
         msg = f"task: there is no task {config.task!r}; {nearest(config.task, task_names())}"
         raise SettingsError(msg)
     task: Task = importlib.import_module(f"shared_models.tasks.{config.task}").TASK
-    modalities = _with_features(task, config)
-    targets = {name: _with_times(target, config) for name, target in task.targets.items()}
-    return dataclasses.replace(task, name=config.task, modalities=modalities, targets=targets)
+    chosen = _chosen(task, config)
+    modalities = {
+        name: kind.coarser(config.voxel_factor) if isinstance(kind, Volume) else kind
+        for name, kind in _with_features(chosen, config).items()
+    }
+    targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
+    return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets)
 
 
 def task_names() -> list[str]:
     """The tasks there are: the files of `shared_models/tasks/`."""
     package = importlib.import_module("shared_models.tasks")
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def _chosen(task: Task, config: RunConfig) -> Task:
+    """The task with the modalities and the targets that the study names, in the task's order."""
+    for key, asked, there in (
+        ("modalities", config.chosen_modalities, task.modalities),
+        ("targets", config.chosen_targets, task.targets),
+    ):
+        for name in asked:
+            if name not in there:
+                msg = f"{key}: {config.task} has no {name!r}; {nearest(name, list(there))}"
+                raise SettingsError(msg)
+    modalities = config.chosen_modalities or tuple(name for name in task.modalities if name not in task.on_request)
+    targets = config.chosen_targets or tuple(task.targets)
+    return dataclasses.replace(
+        task,
+        modalities={name: kind for name, kind in task.modalities.items() if name in modalities},
+        targets={name: target for name, target in task.targets.items() if name in targets},
+    )
 
 
 def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:
