@@ -56,3 +56,40 @@ class FusionHead(nn.Module):
         joined = tokens.flatten(start_dim=1)
         output: Tensor = self.linear(joined) + self.last(self.dropout(self.hidden(joined).relu()))
         return output
+
+
+class LateFusion(nn.Module):
+    """Late (decision-level) fusion: every modality gives log-odds of its own, and they add up.
+
+    Baltrusaitis 2019 (arXiv:1705.09406, section 6) and, for medicine, Huang 2020 (10.1038/s41746-020-00341-z).
+    Modalities never interact, so that what each contributes can be read off. Of tables without hidden units it is
+    a logistic regression. A modality that a patient lacks contributes a learned constant.
+
+    Attributes:
+        tokens: Each modality's logits; its encoders map their input to `(N, sum of the targets' outputs)`.
+        outputs: By target a line from its summed logits, the identity at first, whose bias is the base rate.
+
+    Example:
+        >>> fusion = LateFusion({"clinical": nn.Linear(12, 2), "genomic": nn.Linear(8, 2)}, {"er": 1, "pr": 1})
+        >>> inputs = {"clinical": torch.zeros(5, 12), "genomic": torch.zeros(5, 8)}
+        >>> fusion(inputs, torch.ones(5, 2))["er"].shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], targets: Mapping[str, int]) -> None:
+        super().__init__()
+        self.tokens = Tokens(encoders, width=sum(targets.values()))
+        self.outputs = nn.ModuleDict({name: nn.Linear(count, count) for name, count in targets.items()})
+        for layer in self.output_layers().values():
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Logits `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
+        layers = self.output_layers()
+        summed = self.tokens(inputs, present).sum(dim=1).split([layer.in_features for layer in layers.values()], dim=1)
+        return {name: layer(logits) for (name, layer), logits in zip(layers.items(), summed, strict=True)}
+
+    def output_layers(self) -> dict[str, nn.Linear]:
+        """The layer of each target whose bias starts at the base rate."""
+        return {name: layer for name, layer in self.outputs.items() if isinstance(layer, nn.Linear)}

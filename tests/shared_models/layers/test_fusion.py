@@ -1,9 +1,10 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from shared_models.layers.fusion import FusionHead, Tokens
+from shared_models.layers.fusion import FusionHead, LateFusion, Tokens
 
 modalities = st.integers(1, 5)
 
@@ -63,3 +64,47 @@ def test_a_head_joins_tokens_into_outputs(count: int, rows: int, width: int, out
     found = head(tokens)
     assert found.shape == (rows, outputs)
     torch.testing.assert_close(found, head.linear(tokens.flatten(1)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(modalities, st.integers(0, 4), st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_late_fusion_starts_as_the_sum_of_the_modalities_own_logits(count: int, rows: int, outputs: list[int]) -> None:
+    encoders = {f"m{index}": nn.Linear(3 + index, sum(outputs)) for index in range(count)}
+    fusion = LateFusion(encoders, {f"t{index}": number for index, number in enumerate(outputs)})
+    inputs, present = inputs_of(count, rows), (torch.rand(rows, count) < 0.5).float()
+    found = fusion(inputs, present)
+    expected = sum(present[:, index, None] * encoders[name](inputs[name]) for index, name in enumerate(encoders))
+    assert [logits.shape for logits in found.values()] == [(rows, number) for number in outputs]
+    torch.testing.assert_close(torch.cat(list(found.values()), dim=1), expected)
+    assert {name: layer.out_features for name, layer in fusion.output_layers().items()} == {
+        f"t{index}": number for index, number in enumerate(outputs)
+    }
+
+
+def test_what_one_modality_adds_in_late_fusion_does_not_depend_on_another() -> None:
+    fusion = LateFusion({f"m{index}": nn.Linear(3 + index, 1) for index in range(2)}, {"er": 1})
+    one, other, present = inputs_of(2, 4), inputs_of(2, 4), torch.ones(4, 2)
+    first = fusion({**one, "m1": other["m1"]}, present)["er"] - fusion(one, present)["er"]
+    second = fusion(other, present)["er"] - fusion({**other, "m1": one["m1"]}, present)["er"]
+    torch.testing.assert_close(first, second)
+
+
+def test_late_fusion_of_linear_tables_learns_what_logistic_regression_does() -> None:
+    torch.manual_seed(0)
+    table = torch.randn(200, 4)
+    truth = (torch.rand(200) < (table @ torch.tensor([1.0, -1.0, 0.5, 0.0]) - 0.5).sigmoid()).float()
+    fusion = LateFusion({"a": nn.Linear(2, 1), "b": nn.Linear(2, 1)}, {"relapse": 1})
+    inputs = {"a": table[:, :2], "b": table[:, 2:]}
+    optimizer = torch.optim.LBFGS(fusion.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = fusion(inputs, torch.ones(200, 2))["relapse"][:, 0]
+        value = nn.functional.binary_cross_entropy_with_logits(logits, truth)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    reference = LogisticRegression(C=float("inf"), tol=1e-8).fit(table.numpy(), truth.numpy())
+    expected = torch.from_numpy(reference.decision_function(table.numpy())).float()
+    torch.testing.assert_close(fusion(inputs, torch.ones(200, 2))["relapse"][:, 0], expected, rtol=0, atol=1e-2)
