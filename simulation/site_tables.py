@@ -6,23 +6,14 @@ through their YAML has met German decimals, centimetres, numeric codes and workb
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from openpyxl import Workbook
-
 from simulation.kinetics import FEATURES
 from simulation.population import GENES, RECEPTORS
-
-Value = str | int | float | None
-Row = Mapping[str, Value]
+from simulation.tables import Row, Style, Value, write_table
 
 PHASES = 4
 _MEANINGS = ("negative", "positive")
@@ -56,32 +47,31 @@ class Dialect:
     mm_per_unit: float = 1.0
     genes: tuple[str, ...] = GENES
 
+    @property
+    def style(self) -> Style:
+        """How it writes any table."""
+        suffix = self.clinical.rpartition(".")[2]
+        return Style(self.columns["patient_id"], self.missing, self.separator, self.decimal, suffix)
+
 
 def write_tables(
     folder: Path, dialect: Dialect, clinical: Sequence[Row], genomic: Sequence[Row], radiomics: Sequence[Row]
 ) -> None:
     """Writes a hospital's tables from rows in the study's names and units."""
+    style, identifier = dialect.style, dialect.columns["patient_id"]
     cells = [_clinical_row(dialect, row, number) for number, row in enumerate(clinical)]
-    if dialect.clinical.endswith(".xlsx"):
-        _write_xlsx(folder / dialect.clinical, cells)
-    else:
-        _write_csv(folder / dialect.clinical, dialect, cells)
-    identifier = dialect.columns["patient_id"]
+    write_table(folder / dialect.clinical, cells, style)
     if dialect.genes:
         names = {"patient_id": identifier, **dict(zip(GENES, dialect.genes, strict=True))}
-        _write_xlsx(folder / "genomic.xlsx", [{names[key]: row[key] for key in names} for row in genomic])
+        write_table(folder / "genomic.xlsx", [{names[key]: row[key] for key in names} for row in genomic], style)
     names = {"patient_id": identifier, **{name: name for name in FEATURES}}
-    _write_csv(folder / "radiomics.csv", dialect, [{names[key]: row[key] for key in names} for row in radiomics])
+    write_table(folder / "radiomics.csv", [{names[key]: row[key] for key in names} for row in radiomics], style)
 
 
-def settings(site: str, role: str, dialect: Dialect, images: bool) -> dict[str, Any]:
-    """The hospital's `SiteConfig` as it stands in its YAML; it lies beside its data."""
+def settings(dialect: Dialect, images: bool) -> dict[str, Any]:
+    """What the hospital's YAML says of its data, beside which it lies."""
     features = {name: name for name in FEATURES}
     return {
-        "site": site,
-        "role": role,
-        "data_root": ".",
-        "state_dir": "state",
         "tables": _tables(dialect),
         "patients": "clinical",
         "modalities": {
@@ -126,13 +116,10 @@ def _targets(dialect: Dialect) -> dict[str, Any]:
 
 
 def _tables(dialect: Dialect) -> dict[str, Any]:
-    text = {"separator": dialect.separator} if dialect.separator != "," else {}
-    text |= {"decimal": dialect.decimal} if dialect.decimal != "." else {}
-    identifier = {"patient_id": dialect.columns["patient_id"]}
-    workbook = dialect.clinical.endswith(".xlsx")
-    clinical = {"file": dialect.clinical, **identifier, **({} if workbook else text), "missing": [dialect.missing]}
-    genomic = {"genomic": {"file": "genomic.xlsx", **identifier}} if dialect.genes else {}
-    return {"clinical": clinical, "radiomics": {"file": "radiomics.csv", **identifier, **text}, **genomic}
+    style = dialect.style
+    genomic = {"genomic": style.table("genomic.xlsx")} if dialect.genes else {}
+    clinical = {**style.table(dialect.clinical), "missing": [dialect.missing]}
+    return {"clinical": clinical, "radiomics": style.table("radiomics.csv"), **genomic}
 
 
 def _genomic(dialect: Dialect) -> dict[str, Any]:
@@ -162,40 +149,3 @@ def _clinical_row(dialect: Dialect, row: Row, number: int) -> Row:
         else:
             cells[ours] = value
     return cells
-
-
-def _write_csv(path: Path, dialect: Dialect, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=dialect.separator, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_text(value, dialect.decimal) for value in row.values()] for row in rows)
-
-
-def _text(value: Value, decimal: str) -> str:
-    if value is None or value != value:
-        return ""
-    return f"{value:.7g}".replace(".", decimal) if isinstance(value, float) else str(value)
-
-
-def _write_xlsx(path: Path, rows: Sequence[Row]) -> None:
-    book = Workbook()
-    sheet = book.active
-    sheet.append(list(rows[0]))
-    for row in rows:
-        sheet.append([round(value, 6) if isinstance(value, float) else value for value in row.values()])
-    written = io.BytesIO()
-    book.save(written)
-    path.write_bytes(_without_clock(written.getvalue()))
-
-
-def _without_clock(workbook: bytes) -> bytes:
-    """The same workbook, in which neither the archive nor the document says when it was written."""
-    stamp = datetime(2020, 1, 1).isoformat().encode() + b"Z"
-    copy = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(workbook)) as old, zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "docProps/core.xml":
-                content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp, content)
-            new.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    return copy.getvalue()

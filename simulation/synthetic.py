@@ -1,55 +1,32 @@
-"""A cohort of five synthetic hospitals with known ceilings, in the files that real ones have.
+"""Breast MRI, clinical, genomic and radiomics tables of five synthetic hospitals, in the files that real ones have.
 
     folder/A/A.yaml          what hospital A says of its data, and so on to E
     folder/A/                its clinical table, genomic.xlsx, radiomics.csv
     folder/A/mri/PATIENT/    phase0.nii.gz to phase3.nii.gz, mask.nii.gz
     folder/truth.csv         the true risk of each patient, which no hospital has
 
-A patient depends on the seed, the hospital and its number only: other hospitals, fewer patients or more processes
-change nothing. Time to recurrence is exponential with the patient's own five-year risk.
+Tasks on recurrence and on the receptors learn from it. Time to recurrence is exponential with the patient's own
+five-year risk.
 """
 
 from __future__ import annotations
 
-import csv
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from zlib import crc32
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
-import yaml
 
 from simulation import population as who
+from simulation.cohort_files import Drawn, Patient, Progress, Tables, partly_known, write_hospitals, write_volume
 from simulation.kinetics import measure
-from simulation.phantom import SPACING_MM, Exam, acquire
-from simulation.site_tables import Row, Value, settings, write_tables
+from simulation.phantom import BREAST, Exam, acquire
+from simulation.site_tables import settings, write_tables
 from simulation.synthetic_sites import SITES, SyntheticSite
+from simulation.tables import Row, Value
 
 HORIZON_DAYS = 1826.25
-MISSING = 0.03
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    site: SyntheticSite
-    number: int
-    seed: int
-    prevalence: float
-    censored: float
-    mri: Path | None
-
-
-@dataclass(frozen=True)
-class _Patient:
-    site: str
-    clinical: Row
-    genomic: Row
-    radiomics: Row | None
-    truth: Row
 
 
 def write_cohort(
@@ -61,7 +38,7 @@ def write_cohort(
     scale: float = 1.0,
     censored: float = 0.0,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes the hospitals' files and returns their YAML files.
 
@@ -76,60 +53,35 @@ def write_cohort(
         workers: Processes to draw patients in.
         progress: Called with the number of patients done and of all.
     """
-    sites = [replace(site, patients=max(round(site.patients * scale), 1)) for site in sites]
-    for site in sites:
-        if _settings_path(folder, site).exists():
-            message = f"{folder}: there is a cohort already; choose another folder"
-            raise FileExistsError(message)
-        (folder / site.name).mkdir(parents=True, exist_ok=True)
-    recipes = [
-        _Recipe(site, number, seed, prevalence, censored, folder / site.name / "mri" if images else None)
-        for site in sites
-        for number in range(site.patients)
-    ]
-    patients = []
-    for patient in _draw_all(recipes, workers):
-        patients.append(patient)
-        if progress:
-            progress(len(patients), len(recipes))
-    for site in sites:
-        own = [patient for patient in patients if patient.site == site.name]
-        radiomics = [patient.radiomics for patient in own if patient.radiomics]
-        write_tables(folder / site.name, site.dialect, [p.clinical for p in own], [p.genomic for p in own], radiomics)
-    _write_truth(folder / "truth.csv", patients)
-    return [_write_settings(folder, site, images) for site in sites]
+    draw = partial(_draw, prevalence=prevalence, censored=censored, images=images)
+    return write_hospitals(folder, sites, draw, partial(_write, images=images), seed, scale, workers, progress)
 
 
-def _draw_all(recipes: Sequence[_Recipe], workers: int) -> Iterator[_Patient]:
-    if workers <= 1:
-        yield from map(_draw, recipes)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_draw, recipes, chunksize=4)
+def _write(folder: Path, site: SyntheticSite, tables: Tables, images: bool) -> Mapping[str, Any]:
+    write_tables(folder, site.dialect, tables["clinical"], tables["genomic"], tables["radiomics"])
+    return settings(site.dialect, images)
 
 
-def _draw(recipe: _Recipe) -> _Patient:
-    site, number = recipe.site, recipe.number
-    streams = np.random.SeedSequence(recipe.seed, spawn_key=(crc32(site.name.encode()), number)).spawn(3)
-    person, image, record = (np.random.default_rng(stream) for stream in streams)
+def _draw(patient: Patient, prevalence: float, censored: float, images: bool) -> Drawn:
+    site, identifier = patient.site, patient.identifier
+    person, image, record = patient.generators(3)
     drawn = who.draw(1, person, site.her2_factor)
-    identifier = site.identifier.format(10_007 + 61 * number)
-    logit = who.intercept(recipe.prevalence) + float(drawn.risk[0])
-    truth, outcome = _outcome(logit, recipe.censored, record)
-    radiomics: Row | None = None
-    if not (site.skips_mri and number % site.skips_mri == site.skips_mri // 4):
+    logit = who.intercept(prevalence) + float(drawn.risk[0])
+    truth, outcome = _outcome(logit, censored, record)
+    radiomics: list[Row] = []
+    if not (site.skips_mri and patient.number % site.skips_mri == site.skips_mri // 4):
         exam = acquire(drawn.z[0], site.scanner, image)
-        radiomics = {"patient_id": identifier, **measure(exam)}
-        if recipe.mri:
-            _write_exam(recipe.mri / identifier, exam)
-    head: Row = {"site": site.name, "patient_id": identifier}
+        radiomics.append({"patient_id": identifier, **measure(exam)})
+        if images:
+            _write_exam(patient.folder / "mri" / identifier, exam)
     latents = dict(zip(who.LATENTS, map(float, drawn.z[0]), strict=True))
-    return _Patient(
-        site.name,
-        {"patient_id": identifier, **_clinical(drawn, record), **outcome},
-        {"patient_id": identifier, **_genomic(drawn)},
-        radiomics,
-        {**head, "logit": logit, **truth, **latents, "genomic_score": float(drawn.genomic_score[0])},
+    return Drawn(
+        {
+            "clinical": [{"patient_id": identifier, **_clinical(drawn, record), **outcome}],
+            "genomic": [{"patient_id": identifier, **_genomic(drawn)}],
+            "radiomics": radiomics,
+        },
+        {"logit": logit, **truth, **latents, "genomic_score": float(drawn.genomic_score[0])},
     )
 
 
@@ -142,7 +94,7 @@ def _clinical(drawn: who.Population, rng: np.random.Generator) -> dict[str, Valu
         **dict(zip(who.RECEPTORS, map(int, drawn.receptors[0]), strict=True)),
         "ki67_percent": round(float(drawn.ki67_percent[0]), 1),
     }
-    return {name: None if rng.random() < MISSING else value for name, value in values.items()}
+    return partly_known(values, rng)
 
 
 def _genomic(drawn: who.Population) -> dict[str, Value]:
@@ -166,26 +118,6 @@ def _outcome(logit: float, censored: float, rng: np.random.Generator) -> tuple[d
 
 
 def _write_exam(folder: Path, exam: Exam) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, volume in (*((f"phase{i}", phase) for i, phase in enumerate(exam.phases)), ("mask", exam.mask)):
-        image = sitk.GetImageFromArray(volume.astype(np.int16 if name != "mask" else np.uint8))
-        image.SetSpacing(SPACING_MM[::-1])  # SimpleITK counts width, height, depth
-        sitk.WriteImage(image, folder / f"{name}.nii.gz", useCompression=True)
-
-
-def _settings_path(folder: Path, site: SyntheticSite) -> Path:
-    return folder / site.name / f"{site.name}.yaml"
-
-
-def _write_settings(folder: Path, site: SyntheticSite, images: bool) -> Path:
-    path = _settings_path(folder, site)
-    values = settings(site.name, site.role, site.dialect, images)
-    path.write_text(yaml.safe_dump(values, sort_keys=False, width=120), encoding="utf-8")
-    return path
-
-
-def _write_truth(path: Path, patients: Sequence[_Patient]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(patients[0].truth), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(patient.truth for patient in patients)
+    for index, phase in enumerate(exam.phases):
+        write_volume(folder / f"phase{index}.nii.gz", phase, BREAST.spacing_mm)
+    write_volume(folder / "mask.nii.gz", exam.mask.astype(np.uint8), BREAST.spacing_mm)

@@ -18,7 +18,7 @@ from shared_models.run_config import parse_run_config
 from shared_models.task import load_task
 from simulation.ceiling import expected_auc
 from simulation.kinetics import FEATURES, measure
-from simulation.phantom import Exam, Scanner
+from simulation.phantom import BREAST, Exam, Scanner
 from simulation.synthetic import SITES, write_cohort
 
 SCALE = 0.1
@@ -99,7 +99,7 @@ def test_volumes_have_the_geometry_of_the_phantom_and_the_features_of_the_table(
     images = [sitk.ReadImage(folder / f"{name}.nii.gz") for name in ("phase0", "phase1", "phase2", "phase3", "mask")]
     assert all(image.GetSize() == (64, 64, 32) and image.GetSpacing() == (1, 1, 2) for image in images)
     *phases, mask = (sitk.GetArrayFromImage(image) for image in images)
-    again = measure(Exam(np.stack(phases), mask == 1, Scanner().seconds))
+    again = measure(Exam(np.stack(phases), mask == 1, BREAST.seconds))
     for name in FEATURES:
         assert again[name] == pytest.approx(table[name], rel=1e-5, nan_ok=True), name
 
