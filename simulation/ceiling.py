@@ -1,4 +1,4 @@
-"""The best AUC that any model can reach on the synthetic cohort, from exact posteriors.
+"""The best that any model can reach on the synthetic breast MRI cohort, from exact posteriors.
 
 Given the receptor configuration, the latents z, the measured size and the proliferation gene are jointly Gaussian.
 Whatever a patient shows therefore gives each of the eight configurations an exact posterior, and within it an exact
@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from simulation import population as who
 from simulation.population import Array, Population
@@ -25,7 +26,7 @@ _BATCHES = 20
 
 @dataclass(frozen=True)
 class Ceiling:
-    """An AUC that no model exceeds, and the Monte-Carlo error with which we know it."""
+    """A figure that no model betters, and the Monte-Carlo error with which we know it."""
 
     value: float
     standard_error: float
@@ -39,7 +40,7 @@ def bayes_auc(
 ) -> Ceiling:
     """The ceiling for recurrence from `modalities`, a subset of `MODALITIES`."""
     cohort = who.draw(patients, np.random.default_rng(seed))
-    return _batched(recurrence_risk(cohort, prevalence, modalities))
+    return posterior_auc(recurrence_risk(cohort, prevalence, modalities))
 
 
 def receptor_auc(latents: Sequence[int] = _Z, patients: int = 200_000, seed: int = 0) -> dict[str, Ceiling]:
@@ -49,7 +50,39 @@ def receptor_auc(latents: Sequence[int] = _Z, patients: int = 200_000, seed: int
     """
     cohort = who.draw(patients, np.random.default_rng(seed))
     posterior = configuration_posterior(_gaussians(cohort)[:, latents], latents)
-    return {name: _batched(posterior @ who.CONFIGURATIONS[:, i]) for i, name in enumerate(who.RECEPTORS)}
+    return receptor_ceilings(posterior)
+
+
+def receptor_ceilings(posterior: Array) -> dict[str, Ceiling]:
+    """The ceilings for ER, PR and HER2 where each patient's configurations have the `posterior` `(N, 8)`."""
+    return {name: posterior_auc(posterior @ who.CONFIGURATIONS[:, i]) for i, name in enumerate(who.RECEPTORS)}
+
+
+def ki67_error(latents: Sequence[int] = _Z, patients: int = 200_000, seed: int = 0) -> Ceiling:
+    """The least mean absolute error of Ki-67, in points of its percentage, from the latents with these positions.
+
+    It is that of the posterior median; without any latents, that of the population's median.
+    """
+    cohort = who.draw(patients, np.random.default_rng(seed))
+    values = _gaussians(cohort)[:, latents]
+    mean, covariance = _mixture()
+    with_kiz = covariance[latents, _PROLIFERATION]  # proliferation is kiz plus independent noise
+    gain = np.linalg.solve(covariance[np.ix_(latents, latents)], with_kiz)
+    expected = who.KIZ_MEAN + (values[:, None, :] - mean[:, latents]) @ gain  # (N, 8)
+    sd = float(np.sqrt(who.KIZ_SD**2 - gain @ with_kiz))
+    median = _mixture_median(configuration_posterior(values, latents), expected, sd)
+    errors = np.abs(cohort.ki67_percent - who.ki67_percent(median))
+    return Ceiling(float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(patients)))
+
+
+def _mixture_median(weights: Array, means: Array, sd: float) -> Array:
+    """Median `(N,)` of Gaussians with `weights` `(N, K)`, `means` `(N, K)` and one deviation, to 1e-6 by bisection."""
+    low, high = means.min(axis=1) - sd, means.max(axis=1) + sd
+    for _ in range(24):
+        middle = (low + high) / 2
+        below = (weights * ndtr((middle[:, None] - means) / sd)).sum(axis=1) < 0.5
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.asarray((low + high) / 2)
 
 
 def recurrence_risk(cohort: Population, prevalence: float, modalities: Collection[str]) -> Array:
@@ -82,17 +115,20 @@ def recurrence_risk(cohort: Population, prevalence: float, modalities: Collectio
     return np.asarray((posterior * risk).sum(axis=1))
 
 
-def configuration_posterior(values: Array, shown: Sequence[int], log_evidence: Array | float = 0.0) -> Array:
+def configuration_posterior(
+    values: Array, shown: Sequence[int], log_evidence: Array | float = 0.0, noise_variance: float = 0.0
+) -> Array:
     """P(configuration | values) `(N, 8)`.
 
     Args:
         values: `(N, S)` the Gaussian variables at the positions `shown`.
         shown: The S positions.
         log_evidence: `(N, 8)` log-likelihood of each configuration from everything else.
+        noise_variance: Of independent noise on each of the values.
     """
     mean, covariance = _mixture()
     difference = values[:, None, :] - mean[:, shown]
-    precision = np.linalg.inv(covariance[np.ix_(shown, shown)])
+    precision = np.linalg.inv(covariance[np.ix_(shown, shown)] + noise_variance * np.eye(len(shown)))
     log_density = -0.5 * np.einsum("nki,ij,nkj->nk", difference, precision, difference, optimize=True)
     log_posterior = np.log(who.configuration_probabilities()) + log_density + log_evidence
     posterior = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
@@ -110,7 +146,8 @@ def expected_auc(score: Array, probability: Array) -> float:
     return float(positive @ below / (positive.sum() * negative.sum()))
 
 
-def _batched(probability: Array) -> Ceiling:
+def posterior_auc(probability: Array) -> Ceiling:
+    """The AUC of the Bayes classifier, whose score for each patient is its `probability` `(N,)` of being positive."""
     # The AUC of the Bayes score is the score's own property: it is a probability, and calibrated.
     parts = [expected_auc(part, part) for part in np.array_split(probability, _BATCHES)]
     error = np.std(parts, ddof=1) / np.sqrt(_BATCHES)

@@ -83,6 +83,11 @@ def latent_means() -> Array:
     return np.asarray(np.column_stack([CONFIGURATIONS, KIZ_MEAN]) @ LOADINGS.T)
 
 
+def ki67_percent(kiz: Array) -> Array:
+    """Ki-67 as a percentage of nuclei, from its value on the latents' scale."""
+    return np.asarray(100 * expit(0.9 * kiz - 1.2))
+
+
 LATENT_CENTRE: Array = configuration_probabilities() @ latent_means()
 
 
@@ -118,7 +123,7 @@ class Population:
     @property
     def ki67_percent(self) -> Array:
         """`(N,)` share of Ki-67 positive nuclei."""
-        return np.asarray(100 * expit(0.9 * self.kiz - 1.2))
+        return ki67_percent(self.kiz)
 
     @property
     def genomic_score(self) -> Array:

@@ -30,23 +30,21 @@ class Field:
         column: The hospital's name for it.
         codes: `the study's value: the hospital's code`; empty for numbers and texts that stand as they are.
         unit: How many of the study's units one of the hospital's is: 10 for a hospital that writes mm as cm.
-        digits: Decimals that it writes; None for all.
+        digits: Decimals that it writes of a number.
     """
 
     column: str
-    codes: Mapping[Code, Code] = field(default_factory=dict)
+    codes: Mapping[Any, Code] = field(default_factory=dict)
     unit: float = 1.0
-    digits: int | None = None
+    digits: int = 3
 
     def cell(self, value: Value) -> Value:
         """What the hospital writes for the study's `value`."""
-        if value is None or isinstance(value, str) or self.codes:
-            return self.codes.get(value, value) if value is not None else None
-        if self.unit == 1.0 and self.digits is None:
-            return value
-        return round(value / self.unit, self.digits) if self.digits is not None else value / self.unit
+        if value is None or self.codes:
+            return self.codes.get(value)
+        return value if isinstance(value, str) else round(value / self.unit, self.digits)
 
-    def entry(self, table: str = "", read_as: Mapping[Code, Code] | None = None) -> Any:
+    def entry(self, table: str = "", read_as: Mapping[Any, Code] | None = None) -> Any:
         """The YAML entry that reads it: from `table`, and with the study's values replaced by `read_as`."""
         meanings = {value: value for value in self.codes} if read_as is None else read_as
         entry: dict[str, Any] = {"column": self.column}

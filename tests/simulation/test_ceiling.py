@@ -4,7 +4,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from simulation import population as who
-from simulation.ceiling import bayes_auc, expected_auc, receptor_auc, recurrence_risk
+from simulation.ceiling import bayes_auc, expected_auc, ki67_error, receptor_auc, recurrence_risk
 
 # The quoted ceilings have three decimals and came from finite samples of labels.
 QUOTED_ERROR = 0.003
@@ -38,6 +38,30 @@ def test_recurrence_ceilings_are_the_quoted_ones(prevalence, modalities, quoted)
 def test_receptor_ceilings_are_the_quoted_ones(latents, quoted):
     for name, ceiling in receptor_auc(latents, patients=100_000).items():
         assert ceiling.value == pytest.approx(quoted[name], abs=3 * ceiling.standard_error + QUOTED_ERROR), name
+
+
+@pytest.mark.parametrize(
+    ("latents", "quoted"),
+    [([], 13.0), ([0, 2, 3, 4, 5], 9.4), (list(range(6)), 9.0)],
+    ids=["the constant median", "single phase", "four phases"],
+)
+def test_ki67_ceilings_are_the_quoted_ones(latents, quoted):
+    ceiling = ki67_error(latents, patients=50_000)
+    assert ceiling.value == pytest.approx(quoted, abs=3 * ceiling.standard_error + 0.05)
+
+
+def test_without_latents_the_ki67_error_is_that_of_the_median():
+    ki67 = who.draw(50_000, np.random.default_rng(0)).ki67_percent
+    assert ki67_error([], patients=50_000).value == pytest.approx(np.abs(ki67 - np.median(ki67)).mean(), abs=0.01)
+
+
+def test_no_regression_on_the_latents_beats_the_ki67_ceiling():
+    cohort = who.draw(50_000, np.random.default_rng(6))
+    inputs = np.column_stack([np.ones(50_000), cohort.z, cohort.z**2])
+    logit = np.log(cohort.ki67_percent / (100 - cohort.ki67_percent))
+    fitted = inputs @ np.linalg.lstsq(inputs, logit, rcond=None)[0]
+    error = np.abs(100 * expit(fitted) - cohort.ki67_percent).mean()
+    assert ki67_error(range(6), patients=50_000).value < error < 10
 
 
 def test_a_modality_more_never_lowers_the_ceiling():
