@@ -7,11 +7,19 @@ import time
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.study import numbers_of, open_study, receive_model, receive_request, receive_statistics, scrubbed
-from client.training import fit, make_loader, make_optimizer, predict, select_patients
+from client.patients import feature_statistics, make_loader, select_patients
+from client.study import (
+    numbers_of,
+    open_study,
+    receive_class_weights,
+    receive_model,
+    receive_request,
+    receive_statistics,
+    scrubbed,
+)
+from client.training import fit, make_optimizer, predict
 from shared_models.evaluation.arrays import to_arrays
 from shared_models.evaluation.measures import site_metrics, summarise
-from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, pack_statistics, reply
 
 app = ClientApp()
@@ -24,16 +32,11 @@ def prepare(message: Message, context: Context) -> Message:
     study = open_study(context)
     cohort, task = study.cohort, study.task
     train = cohort.parts["train"]
-    statistics = {}
-    for index, name in enumerate(task.modalities):
-        if name in task.tables:
-            owners = train[cohort.present[train, index].astype(bool)]
-            statistics[name] = FeatureStatistics.of(cohort.inputs[name][owners])
-    results = pack_statistics(statistics)
+    results = pack_statistics(feature_statistics(cohort, task))
     results |= {f"counts.{name}": target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
     numbers = {"trains": float(study.trains)}
     numbers |= {f"patients/{part}": float(len(rows)) for part, rows in cohort.parts.items()}
-    numbers |= {f"modality/{name}": float(cohort.present[train, i].sum()) for i, name in enumerate(task.modalities)}
+    numbers |= {f"modality/{name}": float(cohort.owners(train, index)) for index, name in enumerate(task.modalities)}
     return Message(reply(results=results, numbers=numbers), reply_to=message)
 
 
@@ -52,17 +55,18 @@ def train(message: Message, context: Context) -> Message:
     validation = select_patients(study.cohort, "validation", study.task, statistics)
     scores = predict(model, validation, study.task) if len(validation) else {}
     for name in scores:
-        summary = summarise(study.task.targets[name], scores[name], validation.truths[name][validation.rows])
+        summary = summarise(study.task.targets[name], scores[name], validation.known(name))
         results |= to_arrays(summary, f"validation.{name}")
 
-    patients = select_patients(study.cohort, "train", study.task, statistics)
     seed = study.seed(server_round)
+    patients = select_patients(study.cohort, "train", study.task, statistics, seed)
     loader = make_loader(patients, study.config, seed)
-    loss = fit(model, make_optimizer(model, study.config), loader, study.task, study.config, seed)
+    weights = receive_class_weights(message)
+    loss = fit(model, make_optimizer(model, study.config), loader, study.task, study.config, seed, weights)
 
-    weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     numbers = {"num-examples": float(len(patients)), "train-loss": loss, "seconds": time.monotonic() - started}
-    return Message(reply(model=weights, results=results, numbers=numbers), reply_to=message)
+    return Message(reply(model=state, results=results, numbers=numbers), reply_to=message)
 
 
 @app.evaluate("validation")
@@ -88,7 +92,7 @@ def _evaluate(message: Message, context: Context, part: str) -> Message:
     if len(patients):
         scores = predict(receive_model(study, message), patients, study.task)
         for name, target in study.task.targets.items():
-            truth = patients.truths[name][patients.rows]
+            truth = patients.known(name)
             results |= to_arrays(summarise(target, scores[name], truth), f"{part}.{name}")
             threshold = float(request[f"threshold/{name}"]) if f"threshold/{name}" in request else 0.5
             if part == "test":

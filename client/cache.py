@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.modalities.nifti_phases import phase_files
-from client.site import NiftiPhasesReader, SiteConfig, inside_data_root
+from client.paths import inside_data_root
+from client.site import SiteConfig
 from shared_models.task import Task
 
 # Raise it when a reader changes what it makes of the same files.
-VERSION = 1
+VERSION = 2
 KEPT_ENTRIES = 8
 ABANDONED_AFTER_S = 86_400.0
 
@@ -62,7 +62,9 @@ def cached(site: SiteConfig, task: Task, parse: Callable[[Path], Entry]) -> Entr
 
 
 def _key(site: SiteConfig, task: Task) -> str:
-    settings = site.model_dump_json(include={"tables", "patients", "include", "split", "modalities", "targets"})
+    settings = site.model_dump_json(
+        include={"tables", "patients", "instances", "include", "split", "modalities", "targets"}
+    )
     digest = hashlib.sha256(f"{VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
     for path in _sources(site, task):
         status = path.stat() if path.exists() else None
@@ -74,9 +76,8 @@ def _key(site: SiteConfig, task: Task) -> str:
 def _sources(site: SiteConfig, task: Task) -> list[Path]:
     paths = {inside_data_root(site, table.file, f"tables.{name}.file") for name, table in site.tables.items()}
     for name in task.modalities:
-        reader = site.modalities.get(name)
-        if isinstance(reader, NiftiPhasesReader):
-            paths.update(path for phases in phase_files(site, reader).values() for path in phases.values())
+        if reader := site.modalities.get(name):
+            paths.update(reader.files(site))
     return sorted(paths)
 
 

@@ -5,45 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.cache import Entry, cached
 from client.errors import ExitCode, SiteError, named_rows
-from client.modalities.nifti_phases import read_volumes
-from client.modalities.table import read_features
 from client.outcomes import read_truth
 from client.records import Records, open_records
-from client.site import NiftiPhasesReader, PublishedSplit, SiteConfig, TableReader
+from client.site import PublishedSplit, SiteConfig
 from client.splits import PARTS, split_patients
-from client.values import normal_code
-from shared_models.features import expand
+from client.values import normal_code, numbers, within
 from shared_models.run_config import RunConfig
 from shared_models.task import Modality, Table, Task
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """N patients of one site, for one study.
+    """N patients of one site, for one study, in R rows: one a patient, or one for each lesion or view.
 
     Attributes:
         site: The site's name.
         patients: N identifiers; they never leave the site.
-        inputs: A volume `(N, C, D, H, W)`, 0 where absent, or a table `(N, C)` as `features.expand` makes it, NaN
-            where missing; memory-mapped.
-        present: `(N, M)`: who has which of the task's modalities, in its order.
+        first: `(N + 1,)`: patient i has the rows from `first[i]` up to `first[i + 1]`.
+        drawn: `(R,)`: how often training draws a row, beside the patient's other rows.
+        inputs: A volume `(R, C, D, H, W)` or bag `(R, T, W)`, 0 where absent, or a table `(R, C)` as
+            `features.expand` makes it, NaN where missing; memory-mapped.
+        present: `(R, M)`: which rows have which of the task's modalities, in its order.
         truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
-        parts: Row indices of `train`, `validation` and `test`, disjoint; who has no known outcome is in none.
+        parts: Indices of the patients of `train`, `validation` and `test`, disjoint; who has no known outcome is in
+            none.
     """
 
     site: str
     patients: tuple[str, ...]
+    first: NDArray[np.int64]
+    drawn: NDArray[np.float64]
     inputs: Mapping[str, NDArray[Any]]
     present: NDArray[np.bool_]
     truths: Mapping[str, NDArray[np.float32]]
     parts: Mapping[str, NDArray[np.int64]]
+
+    def rows(self, patients: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All rows of some patients."""
+        spans = [np.arange(self.first[patient], self.first[patient + 1]) for patient in patients]
+        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+
+    def owners(self, patients: NDArray[np.int64], modality: int) -> int:
+        """How many of some patients have a modality, in one of their rows at least."""
+        return sum(bool(self.present[self.first[p] : self.first[p + 1], modality].any()) for p in patients)
 
 
 def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split: bool = True) -> Cohort:
@@ -76,6 +87,8 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     return Cohort(
         site=site.site,
         patients=patients,
+        first=np.array(entry.arrays["first"]),
+        drawn=np.array(entry.arrays["drawn"]),
         inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
         present=np.array(entry.arrays["present"]),
         truths=truths,
@@ -85,44 +98,56 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
 
 def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
     records = open_records(site, task)
-    arrays: dict[str, NDArray[Any]] = {
-        f"truth.{name}": read_truth(records, name, kind) for name, kind in task.targets.items()
-    }
-    if not _known({name: arrays[f"truth.{name}"] for name in task.targets}).any():
+    first = np.append(np.flatnonzero(np.diff(records.owner, prepend=-1)), len(records))
+    truths = {name: read_truth(records, name, kind) for name, kind in task.targets.items()}
+    if not _known(truths).any():
         raise _no_outcome(site, task)
+    arrays: dict[str, NDArray[Any]] = {f"truth.{name}": truth for name, truth in truths.items()}
     present = []
     for name, kind in task.modalities.items():
         path = folder / f"input.{name}.npy"
-        arrays[f"input.{name}"], known = _read_modality(records, name, kind, path)
+        arrays[f"input.{name}"], known = read_modality(records, name, kind, path)
         present.append(known)
-    arrays["present"] = np.stack(present, axis=1)
+    arrays |= {"present": np.stack(present, axis=1), "first": first, "drawn": _drawn(records)}
     published = _published_parts(records, site.split) if site.split else None
     return Entry({"patients": records.patients, "published": published}, arrays)
 
 
-def _read_modality(records: Records, name: str, kind: Modality, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    reader, count = records.site.modalities.get(name), len(records.patients)
-    if isinstance(kind, Table) and isinstance(reader, TableReader):
-        read = read_features(records, reader, kind.features)
-        return expand(kind.features, read.values), read.present
-    absent = np.zeros(count, dtype=bool)
+def read_modality(records: Records, name: str, kind: Modality, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """One modality's tensor `(R, ...)`, a memory map at `path` if it is large, and `(R,)` which rows have it.
+
+    Raises:
+        SiteError: If it cannot be read.
+    """
+    reader = records.site.modalities.get(name)
+    if reader is not None:
+        if not isinstance(kind, reader.makes):
+            raise _wrong_reader(name, type(kind).__name__.lower(), reader.reader)
+        return reader.read(records, name, cast(Any, kind), path)
+    shape, absent = (len(records), *kind.shape), np.zeros(len(records), dtype=bool)
     if isinstance(kind, Table):
-        if reader is None:
-            return np.full((count, len(kind.columns)), np.nan, dtype=np.float32), absent
-        raise _wrong_reader(name, "table", "nifti_phases")
-    if isinstance(reader, TableReader):
-        raise _wrong_reader(name, "nifti_phases", "table")
-    volumes: NDArray[np.float16] = np.lib.format.open_memmap(path, "w+", np.float16, (count, *kind.shape))
-    if isinstance(reader, NiftiPhasesReader):
-        return volumes, read_volumes(records, reader, kind, volumes, name)
-    return volumes, absent
+        return np.full(shape, np.nan, dtype=np.float32), absent
+    # a sparse file: what nobody has takes no room
+    return np.lib.format.open_memmap(path, "w+", np.float16, shape), absent
+
+
+def _drawn(records: Records) -> NDArray[np.float64]:
+    """`(R,)`: by the square root of the volume, so that a large lesion does not hide the others; else alike."""
+    instances = records.site.instances
+    if instances is None or instances.volume is None:
+        return np.ones(len(records))
+    cells = records.cells(instances.volume, instances.table)
+    volume = within(numbers(cells, instances.volume), instances.volume)[0]
+    known = volume[volume > 0]
+    return np.sqrt(np.where(volume > 0, volume, np.median(known) if len(known) else 1.0))
 
 
 def _published_parts(records: Records, split: PublishedSplit) -> list[str]:
     cells = records.cells(split)
     parts = {normal_code(code): part for part in PARTS for code in getattr(split, part)}
-    found = [parts.get(normal_code(text, cells.decimal), "") for text in cells.texts]
-    bad = [index for index, part in enumerate(found) if not part]
+    first = np.flatnonzero(np.diff(records.owner, prepend=-1))
+    found = [parts.get(normal_code(cells.texts[row], cells.decimal), "") for row in first]
+    bad = [int(row) for row, part in zip(first, found, strict=True) if not part]
     if bad:
         texts = sorted({repr(cells.texts[index]) for index in bad})[:5]
         rows = [cells.rows[index] for index in bad if cells.rows[index]]
@@ -175,12 +200,12 @@ def _nobody_to_train_on(site: SiteConfig, known: int) -> SiteError:
     )
 
 
-def _wrong_reader(name: str, expected: str, found: str) -> SiteError:
+def _wrong_reader(name: str, kind: str, reader: str) -> SiteError:
     return SiteError(
         what="a modality has another reader than the study needs",
         where=f"modalities.{name}",
-        found=f"reader: {found}",
-        expected=f"reader: {expected}",
+        found=f"reader: {reader}",
+        expected=f"a reader that makes a {kind}",
         fix="correct the reader, or rename or remove the modality",
         public="the site's settings do not fit the study",
         exit_code=ExitCode.STUDY,

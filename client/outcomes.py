@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from client.columns import Column
 from client.errors import ExitCode, SiteError, named_rows
 from client.records import Records
-from client.site import Column, Outcome
+from client.site import Outcome
 from client.values import categories, numbers, within
 
 if TYPE_CHECKING:
@@ -19,27 +20,52 @@ if TYPE_CHECKING:
 def read_truth(records: Records, name: str, target: Target) -> NDArray[np.float32]:
     """The truth of one target: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown or not mapped.
 
+    Where it stands with the lesions or views, a patient is positive if one of them is.
+
     Raises:
-        SiteError: If a cell cannot be read, or the outcome is of another kind than the target.
+        SiteError: If a cell cannot be read, the outcome is of another kind than the target, or a patient has two.
     """
-    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+    from shared_models.targets import Binary, TimeToEvent
 
     outcome = records.site.targets.get(name)
     if outcome is None:
         shape = (len(records.patients), 2) if isinstance(target, TimeToEvent) else (len(records.patients),)
         return np.full(shape, np.nan, dtype=np.float32)
+    rows = _of_rows(records, name, outcome, target)
+    starts = np.flatnonzero(np.diff(records.owner, prepend=-1))
+    most, least = (reduce.reduceat(rows, starts, axis=0) for reduce in (np.fmax, np.fmin))
+    differ = np.flatnonzero(
+        (most != least).reshape(len(most), -1).any(axis=1) & ~np.isnan(most).reshape(len(most), -1)[:, 0]
+    )
+    if len(differ) and not isinstance(target, Binary):
+        row = records.row_numbers[starts[differ[0]]]
+        raise SiteError(
+            what="a patient has two outcomes",
+            where=f"targets.{name}",
+            found=f"rows that differ for {len(differ)} patients, the first from row {row} on",
+            expected="the same in all rows of a patient",
+            fix="correct the rows, or take the outcome from a table with a row a patient",
+            public="an outcome of the site cannot be read",
+        )
+    return np.asarray(most, dtype=np.float32)
+
+
+def _of_rows(records: Records, name: str, outcome: Outcome, target: Target) -> NDArray[np.float64]:
+    """The truth of each row, `(R,)` or `(R, 2)`."""
+    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+
     if isinstance(target, TimeToEvent):
-        return _days_and_event(records, name, outcome).astype(np.float32)
+        return _days_and_event(records, name, outcome)
     if outcome.label is None:
         if not isinstance(target, Binary) or target.horizon_days is None:
             raise _wrong_kind(name, "an event with its time", "a `label` column")
-        return _by_horizon(_days_and_event(records, name, outcome), target.horizon_days).astype(np.float32)
+        return _by_horizon(_days_and_event(records, name, outcome), target.horizon_days)
     cells = records.cells(outcome.label)
     if isinstance(target, Categorical):
-        return categories(cells, outcome.label, target.classes).astype(np.float32)
+        return categories(cells, outcome.label, target.classes)
     if isinstance(target, Regression):
-        return within(numbers(cells, outcome.label), outcome.label)[0].astype(np.float32)
-    return _zero_or_one(records, outcome.label).astype(np.float32)
+        return within(numbers(cells, outcome.label), outcome.label)[0]
+    return _zero_or_one(records, outcome.label)
 
 
 def _days_and_event(records: Records, name: str, outcome: Outcome) -> NDArray[np.float64]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort import load_cohort
-from client.modalities.nifti_phases import read_volumes
-from client.modalities.table import read_features
+from client.cohort import load_cohort, read_modality
+from client.modalities.table import TableReader
 from client.outcomes import read_truth
 from client.records import Records, open_records
-from client.site import Column, NiftiPhasesReader, Outcome, SiteConfig, TableReader
-from client.values import as_number, normal_code
-from shared_models.features import Feature
+from client.site import Outcome, SiteConfig
+from client.values import text_categories
 from shared_models.run_config import RunConfig
-from shared_models.task import Modality, Table, Task, Volume
+from shared_models.task import Modality, Table, Task
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,14 +83,16 @@ def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> 
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
-            read = read_features(records, reader, kind.features)
+            read = reader.values(records, kind.features)
             missing = np.isnan(read.values).sum(axis=0)
             names = [feature.name for feature in kind.features]
             counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
             features += [FeatureCounts(name, *count) for count in counts]
-            modalities[name] = int(read.present.sum())
+            modalities[name] = _patients(records, read.present)
+        elif cohort:
+            modalities[name] = cohort.owners(np.arange(len(cohort.patients)), index)
         else:
-            modalities[name] = int(cohort.present[:, index].sum()) if cohort else _readable_volumes(records, name, kind)
+            modalities[name] = _readable(records, name, kind)
     targets = {name: _classes(kind, read_truth(records, name, kind)) for name, kind in task.targets.items()}
     parts = {part: len(rows) for part, rows in cohort.parts.items()} if cohort else {}
     found = Readiness(site.site, len(records.patients), modalities, tuple(features), targets, parts)
@@ -99,14 +101,7 @@ def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> 
 
 def mapped_task(site: SiteConfig) -> Task:
     """All that the site's YAML maps, as if a study asked for it; a column with codes to texts is a category."""
-    modalities: dict[str, Modality] = {}
-    for name, reader in site.modalities.items():
-        if isinstance(reader, TableReader):
-            features = (Feature(key, _categories(column)) for key, column in reader.features.items())
-            modalities[name] = Table(tuple(features))
-        else:
-            # Coarse: it is only read to see that it can be.
-            modalities[name] = Volume((len(reader.phases), 8, 8, 8), (20.0, 20.0, 20.0))
+    modalities: dict[str, Modality] = {name: reader.mapped() for name, reader in site.modalities.items()}
     targets = {name: _target(outcome) for name, outcome in site.targets.items()}
     return Task(modalities, targets, build_model=_no_model)
 
@@ -179,12 +174,14 @@ def _classes(kind: Target, truth: NDArray[np.float32]) -> dict[str, int]:
     return {name: int((label == index).sum()) for index, name in enumerate(names)} | unknown
 
 
-def _readable_volumes(records: Records, name: str, kind: Modality) -> int:
-    reader = records.site.modalities.get(name)
-    if not isinstance(reader, NiftiPhasesReader) or not isinstance(kind, Volume):
-        return 0
-    room = np.zeros((len(records.patients), *kind.shape), dtype=np.float16)
-    return int(read_volumes(records, reader, kind, room, name).sum())
+def _patients(records: Records, rows: NDArray[np.bool_]) -> int:
+    """How many patients have one of the R rows at least."""
+    return len(np.unique(records.owner[rows]))
+
+
+def _readable(records: Records, name: str, kind: Modality) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return _patients(records, read_modality(records, name, kind, Path(folder) / "input.npy")[1])
 
 
 def _target(outcome: Outcome) -> Target:
@@ -192,14 +189,9 @@ def _target(outcome: Outcome) -> Target:
 
     if outcome.label is None:
         return TimeToEvent()
-    if classes := _categories(outcome.label):
+    if classes := text_categories(outcome.label):
         return Categorical(classes)
     return Binary() if outcome.label.codes else Regression()
-
-
-def _categories(column: Column) -> tuple[str, ...]:
-    texts = tuple(dict.fromkeys(normal_code(to) for to in (column.codes or {}).values()))
-    return texts if any(np.isnan(as_number(text)) for text in texts) else ()
 
 
 def _no_model(task: Task, config: RunConfig) -> nn.Module:  # the task is read, never trained

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.errors import SiteError
-from client.site import Column, PublishedSplit, Selection, SiteConfig, TableReader
+from client.columns import Code, Column
+from client.errors import SiteError, named_rows
+from client.paths import Instance
+from client.site import PublishedSplit, Selection, SiteConfig
 from client.tables import Table, read_table
 from client.values import Cells, normal_code, without_missing
 from shared_models.task import Task
@@ -20,26 +24,38 @@ from shared_models.task import Task
 class Records:
     """Who belongs to the cohort, and where each of them stands in the site's tables.
 
+    A row of the cohort is a patient, or, at a site with `instances`, one of the patient's lesions or views.
+
     Attributes:
         site: The site's settings.
         patients: The N patients, in the order of the patients table.
         known: Everybody in the patients table, before `include`.
         tables: The tables that the study needs.
-        rows: For each table, `(N,)` positions of the patients' rows, -1 for none.
+        owner: `(R,)` the patient of each row, ascending; a patient without instances has one row of nothing.
+        keys: The R rows' patients and instances.
+        positions: For each table, `(R,)` positions of the rows in it, -1 for none.
     """
 
     site: SiteConfig
     patients: tuple[str, ...]
     known: frozenset[str]
     tables: Mapping[str, Table]
-    rows: Mapping[str, NDArray[np.int64]]
+    owner: NDArray[np.int64]
+    keys: tuple[Instance, ...]
+    positions: Mapping[str, NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
     def cells(self, column: Column | Selection | PublishedSplit, table: str = "") -> Cells:
-        """The cohort's cells of a column; `table` is the default where the column names none."""
+        """The R rows' cells of a column; `table` is the default where the column names none."""
         found = self.tables[column.table or table or self.site.patients_table]
-        positions = self.rows[found.name]
-        texts = found.cells[column.column]
-        missing = (*found.settings.missing, *(column.missing if isinstance(column, Column) else ()))
+        positions = self.positions[found.name]
+        texts: Sequence[str] = found.cells[column.column]
+        missing: tuple[Code, ...] = found.settings.missing
+        if isinstance(column, Column):
+            missing = (*missing, *column.missing)
+            texts = _extracted(texts, column.extract) if column.extract else texts
         return Cells(
             where=f"{found.where}, column {column.column!r}",
             texts=without_missing((texts[i] if i >= 0 else "" for i in positions), missing, found.settings.decimal),
@@ -47,29 +63,88 @@ class Records:
             decimal=found.settings.decimal,
         )
 
+    @property
+    def row_table(self) -> str:
+        """The table whose rows are the cohort's, for messages."""
+        return self.tables[_row_table(self.site)].where
+
+    @property
+    def row_numbers(self) -> tuple[int, ...]:
+        """The R rows' numbers in that table's file, for messages; 0 for a patient without instances."""
+        table = self.tables[_row_table(self.site)]
+        return tuple(table.rows[i] if i >= 0 else 0 for i in self.positions[table.name])
+
 
 def open_records(site: SiteConfig, task: Task) -> Records:
     """Reads the tables that the task needs and selects the cohort.
 
     Raises:
-        SiteError: If a table or column is missing, a patient stands twice, or nobody is left.
+        SiteError: If a table or column is missing, a patient stands twice where a row is a patient, or nobody is left.
     """
     tables = {name: read_table(site, name, columns) for name, columns in needed_columns(site, task).items()}
     if site.split is not None:
         _check_one_part(tables[site.split.table or site.patients_table], site.split)
-    positions = {name: table.positions() for name, table in tables.items()}
-    everybody = tables[site.patients_table].patients
-    patients = tuple(patient for patient in everybody if _included(patient, site, tables, positions))
+    several = site.instances.table if site.instances else ""
+    first = {name: table.first_rows() if name == several else table.positions() for name, table in tables.items()}
+    everybody = tuple(dict.fromkeys(tables[site.patients_table].patients))
+    patients = tuple(patient for patient in everybody if _included(patient, site, tables, first))
     if not patients:
         raise _empty(site, len(everybody))
-    rows = {
-        name: np.asarray([position.get(patient, -1) for patient in patients], dtype=np.int64)
-        for name, position in positions.items()
+    rows = _rows(tables[several], site, patients) if several else [(n, "", -1) for n in range(len(patients))]
+    owner = np.asarray([patient for patient, _, _ in rows], dtype=np.int64)
+    positions = {
+        name: np.asarray([found.get(patient, -1) for patient in patients], dtype=np.int64)[owner]
+        for name, found in first.items()
     }
-    for name, found in rows.items():
+    if several:
+        positions[several] = np.asarray([position for _, _, position in rows], dtype=np.int64)
+    for name, found in positions.items():
         if (found < 0).all():
             raise _strangers(tables[name], tables[site.patients_table])
-    return Records(site, patients, frozenset(everybody), tables, rows)
+    keys = tuple(Instance(patients[patient], instance) for patient, instance, _ in rows)
+    return Records(site, patients, frozenset(everybody), tables, owner, keys, positions)
+
+
+def _rows(table: Table, site: SiteConfig, patients: Sequence[str]) -> list[tuple[int, str, int]]:
+    """`(patient, instance, position in the table)` of each instance; one without a position where there is none."""
+    assert site.instances is not None
+    names = table.cells[site.instances.column] if site.instances.column else [""] * len(table.patients)
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for position, (patient, name) in enumerate(zip(table.patients, names, strict=True)):
+        found[patient].append((name, position))
+    if site.instances.column:
+        _check_distinct(table, site.instances.column, found)
+    nothing = [("", -1)]
+    return [
+        (number, instance, position)
+        for number, patient in enumerate(patients)
+        for instance, position in found.get(patient, nothing)
+    ]
+
+
+def _check_distinct(table: Table, column: str, found: Mapping[str, list[tuple[str, int]]]) -> None:
+    twice = []
+    for instances in found.values():
+        names = [name for name, _ in instances]
+        twice += [table.rows[position] for index, (name, position) in enumerate(instances) if name in names[:index]]
+    if twice:
+        raise SiteError(
+            what="two rows of a patient have the same name",
+            where=f"{table.where}, column {column!r}",
+            found=f"a name that the patient has already in {named_rows(twice)}",
+            expected="a name of its own for each lesion or view of a patient",
+            fix="correct the names, or leave `instances.column` out if no file is named by it",
+            public="one of the site's tables holds a row twice",
+        )
+
+
+def _row_table(site: SiteConfig) -> str:
+    return site.instances.table if site.instances else site.patients_table
+
+
+def _extracted(texts: Sequence[str], expression: str) -> list[str]:
+    matches = (re.search(expression, text) for text in texts)
+    return [(match[1] or "").strip() if match else "" for match in matches]
 
 
 def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
@@ -79,15 +154,18 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
     for part in (site.include, site.split):
         if part is not None:
             needed[part.table or site.patients_table].append(part.column)
-    for name, table in task.tables.items():
+    if site.instances is not None:
+        volume = site.instances.volume
+        needed[site.instances.table] += [site.instances.column] if site.instances.column else []
+        needed[site.instances.table] += [volume.column] if volume else []
+    for name, kind in task.modalities.items():
         reader = site.modalities.get(name)
-        if isinstance(reader, TableReader):
-            for feature in table.features:
-                if column := reader.features.get(feature.name):
-                    needed[column.table or reader.table or site.patients_table].append(column.column)
+        if reader is not None and isinstance(kind, reader.makes):
+            for table, column in reader.columns(cast(Any, kind)):
+                needed[table or site.patients_table].append(column)
     for name in task.targets:
-        for column in site.targets[name].columns if name in site.targets else ():
-            needed[column.table or site.patients_table].append(column.column)
+        for outcome in site.targets[name].columns if name in site.targets else ():
+            needed[outcome.table or site.patients_table].append(outcome.column)
     return needed
 
 

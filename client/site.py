@@ -6,90 +6,18 @@ Everything here is the hospital's to decide; the coordinating center never sees 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from client.columns import Code, Column, ColumnOrName, TableFile
 from client.errors import ExitCode, SiteError
+from client.modalities import Reader
+from client.modalities.table import TableReader
 from client.site_yaml import read_yaml
 from shared_models.settings import Settings, SettingsError, parse_settings
-
-# A table's TRUE is a text or a truth value, depending on its format: here it is always the text `true`.
-Code = Annotated[str | int | float, BeforeValidator(lambda code: str(code).lower() if isinstance(code, bool) else code)]
-
-
-class TableFile(Settings):
-    """A CSV or XLSX file with a row a patient."""
-
-    file: Path = Field(description="relative to data_root")
-    patient_id: str = Field(description="the column that holds the patient's identifier")
-    sheet: str | int = Field(0, description="XLSX only: name or position")
-    header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
-    separator: str = Field(",", min_length=1, max_length=1, description='CSV only; a tab is written "\\t"')
-    decimal: Literal[".", ","] = "."
-    encoding: str = "utf-8-sig"
-    missing: tuple[Code, ...] = Field((), description="codes for a missing value in any column, besides an empty cell")
-
-
-class Column(Settings):
-    """Where one of the study's values stands in this site's tables, and in which unit or code."""
-
-    column: str
-    table: str = Field("", description="a name under `tables`; empty takes the modality's, or the patients table")
-    scale: float = Field(1.0, description="multiplied first: from the site's unit to the study's")
-    offset: float = 0.0
-    codes: dict[Code, Code] | None = Field(None, description="this site's code: the study's category or number")
-    missing: tuple[Code, ...] = Field((), description="codes for a missing value in this column")
-    range: tuple[float, float] | None = Field(None, description="in the study's unit; values outside count as missing")
-
-    @model_validator(mode="after")
-    def _codes_are_final(self) -> Self:
-        if self.codes is not None and (self.scale, self.offset) != (1.0, 0.0):
-            msg = "`codes` already give the study's value: leave `scale` and `offset` out"
-            raise ValueError(msg)
-        if self.scale == 0.0 or (self.range and self.range[0] >= self.range[1]):
-            msg = "expected a `scale` other than 0 and a `range` of [low, high]"
-            raise ValueError(msg)
-        return self
-
-
-def _column(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
-
-
-ColumnOrName = Annotated[Column, BeforeValidator(_column)]
-
-
-class TableReader(Settings):
-    """A tabular modality: the study's feature names and this site's columns."""
-
-    reader: Literal["table"]
-    table: str = Field("", description="a name under `tables`; empty takes the patients table")
-    features: dict[str, ColumnOrName]
-
-
-class NiftiPhasesReader(Settings):
-    """Dynamic MRI as one NIfTI file a phase, first the pre-contrast one."""
-
-    reader: Literal["nifti_phases"]
-    phases: tuple[str, ...] = Field(min_length=1, description="file of each phase, as `mri/{patient}/phase0.nii.gz`")
-
-    @field_validator("phases")
-    @classmethod
-    def _patterns(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
-        for phase in phases:
-            if "{patient}" not in phase or PurePosixPath(phase).is_absolute() or ".." in PurePosixPath(phase).parts:
-                msg = f"{phase!r}: expected a path under data_root that holds {{patient}}"
-                raise ValueError(msg)
-        if len(set(phases)) < len(phases):
-            msg = "the same file stands for two phases"
-            raise ValueError(msg)
-        return phases
-
-
-Reader = Annotated[TableReader | NiftiPhasesReader, Field(discriminator="reader")]
 
 
 class Outcome(Settings):
@@ -123,6 +51,16 @@ class Selection(Settings):
     values: tuple[Code, ...] = Field(min_length=1)
 
 
+class Instances(Settings):
+    """Lesions or views: a table with several rows a patient. A patient's prediction is the mean over them."""
+
+    table: str = Field(description="a name under `tables`; every other table has a row a patient")
+    column: str = Field("", description="names the lesion or view, once a patient; a path holds it as {instance}")
+    volume: ColumnOrName | None = Field(
+        None, description="its volume: larger lesions are drawn more often in training, by the square root"
+    )
+
+
 class PublishedSplit(Settings):
     """A split by patient that the site brings, instead of a seeded one."""
 
@@ -151,6 +89,7 @@ class SiteConfig(Settings):
     center: Center | None = None
     tables: dict[str, TableFile] = Field(min_length=1)
     patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")
+    instances: Instances | None = None
     include: Selection | None = None
     split: PublishedSplit | None = None
     modalities: dict[str, Reader] = Field(min_length=1)
@@ -161,6 +100,16 @@ class SiteConfig(Settings):
         for place, table in _named_tables(self):
             if table and table not in self.tables:
                 msg = f"{place}: there is no table {table!r}; `tables` has {', '.join(self.tables)}"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _instances_are_named(self) -> Self:
+        for name, reader in self.modalities.items():
+            if "{instance}" in reader.model_dump_json() and not (self.instances and self.instances.column):
+                msg = (
+                    f"modalities.{name}: a path holds {{instance}}, but `instances.column` does not say what names one"
+                )
                 raise ValueError(msg)
         return self
 
@@ -201,32 +150,14 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
     return site.model_copy(update={"data_root": root, "state_dir": state, "center": center})
 
 
-def inside_data_root(site: SiteConfig, path: Path, place: str) -> Path:
-    """`path`, absolute and with links followed; `place` is where the YAML names it, for the message.
-
-    Raises:
-        SiteError: If it leads out, through `..`, an absolute path or a link.
-    """
-    resolved = (site.data_root / path).resolve()
-    if not resolved.is_relative_to(site.data_root):
-        raise SiteError(
-            what="a path leads out of data_root",
-            where=place,
-            found=f"{path} is {resolved}",
-            expected=f"a file under {site.data_root}",
-            fix="move the file there, or change data_root",
-            public="the site's settings are not valid",
-            exit_code=ExitCode.SITE_CONFIG,
-        )
-    return resolved
-
-
 def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
     """Every place that names a table, and the name."""
     yield "patients", site.patients
     for place, part in (("include", site.include), ("split", site.split)):
         if part is not None:
             yield f"{place}.table", part.table
+    if site.instances is not None:
+        yield "instances.table", site.instances.table
     for name, reader in site.modalities.items():
         if isinstance(reader, TableReader):
             yield f"modalities.{name}.table", reader.table

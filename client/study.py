@@ -18,7 +18,7 @@ from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
 from client.site import SiteConfig, load_site
 from client.training import choose_device
-from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_statistics
+from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_class_weights, unpack_statistics
 from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.settings import SettingsError
 from shared_models.task import Task, load_task
@@ -115,6 +115,12 @@ def receive_model(study: Study, message: Message) -> nn.Module:
 def receive_statistics(study: Study, message: Message) -> Mapping[str, FeatureStatistics]:
     """The study's frozen feature statistics."""
     return unpack_statistics(unpack_arrays(message.content.array_records[STATISTICS]), study.task)
+
+
+def receive_class_weights(message: Message) -> dict[str, torch.Tensor]:
+    """The study's class weights by target, from all sites' counts; empty where classes weigh alike."""
+    arrays = unpack_class_weights(unpack_arrays(message.content.array_records[STATISTICS]))
+    return {name: torch.from_numpy(weights.copy()).to(choose_device()) for name, weights in arrays.items()}
 
 
 def receive_request(message: Message) -> ConfigRecord:

@@ -1,4 +1,4 @@
-"""CSV and XLSX files with a row a patient, read as the texts that stand in them.
+"""CSV and XLSX files with a row a patient or a row a lesion, read as the texts that stand in them.
 
 Only the columns that the site's YAML names are kept, so that an expression table of every gene stays small.
 """
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client.columns import TableFile
 from client.errors import SiteError, named_rows
 from client.headers import by_name, header_columns, nearest_names
-from client.site import SiteConfig, TableFile, inside_data_root
+from client.paths import inside_data_root
+from client.site import SiteConfig
 
 Row = tuple[int, Sequence[Any]]
 
@@ -45,17 +47,22 @@ class Table:
         """The table and its file, for messages."""
         return f"table {self.name!r} ({self.settings.file})"
 
+    def first_rows(self) -> dict[str, int]:
+        """Where each patient's first row stands."""
+        return {patient: index for index, patient in reversed(list(enumerate(self.patients)))}
+
     def positions(self) -> dict[str, int]:
         """Where each patient's row stands.
 
         Raises:
             SiteError: If a patient stands twice.
         """
-        found: dict[str, int] = {}
-        twice = []
-        for index, patient in enumerate(self.patients):
-            if found.setdefault(patient, index) != index:
-                twice.append((self.rows[found[patient]], self.rows[index]))
+        found = self.first_rows()
+        twice = [
+            (self.rows[found[patient]], self.rows[index])
+            for index, patient in enumerate(self.patients)
+            if found[patient] != index
+        ]
         if twice:
             pairs = "; ".join(f"rows {first} and {second}" for first, second in twice[:5])
             raise SiteError(
@@ -63,7 +70,7 @@ class Table:
                 where=f"{self.where}, column {self.settings.patient_id!r}",
                 found=f"{pairs} name the same patient ({len(twice)} such {'pair' if len(twice) == 1 else 'pairs'})",
                 expected="a row a patient",
-                fix="merge the rows, or keep the one that belongs to the diagnosis under study",
+                fix="keep the row of the diagnosis under study; where a row is a lesion or a view, set `instances`",
                 public="a patient stands twice in one of the site's tables",
             )
         return found

@@ -5,69 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from client.cohort import Cohort
-from shared_models.features import FeatureStatistics
+from client.patients import Batch, Patients
 from shared_models.run_config import RunConfig
-from shared_models.task import Table, Task
-
-
-class Batch(TypedDict):
-    """`inputs` `{modality: (N, ...)}`, `present` `(N, M)`, `truths` `{target: (N,) or (N, 2)}`."""
-
-    inputs: dict[str, Tensor]
-    present: Tensor
-    truths: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Patients(Dataset[Batch]):
-    """Some patients of a cohort as network input; a batch is read at once from memory-mapped arrays."""
-
-    inputs: Mapping[str, np.ndarray[Any, Any]]
-    present: np.ndarray[Any, Any]
-    truths: Mapping[str, np.ndarray[Any, Any]]
-    rows: np.ndarray[Any, Any]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Batch:
-        batch = self.__getitems__([index])
-        return {
-            "inputs": {name: value[0] for name, value in batch["inputs"].items()},
-            "present": batch["present"][0],
-            "truths": {name: value[0] for name, value in batch["truths"].items()},
-        }
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        rows = self.rows[np.asarray(indices, dtype=np.int64)]
-        return {
-            "inputs": {name: _tensor(array, rows) for name, array in self.inputs.items()},
-            "present": _tensor(self.present, rows),
-            "truths": {name: _tensor(array, rows) for name, array in self.truths.items()},
-        }
-
-
-def _tensor(array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
-    return torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
-
-
-def select_patients(cohort: Cohort, part: str, task: Task, statistics: Mapping[str, FeatureStatistics]) -> Patients:
-    """The patients of `part`, their tables standardised by the study's frozen statistics."""
-    inputs = {
-        name: statistics[name].standardise(cohort.inputs[name]) if isinstance(kind, Table) else cohort.inputs[name]
-        for name, kind in task.modalities.items()
-    }
-    return Patients(inputs, cohort.present, cohort.truths, cohort.parts[part])
+from shared_models.task import Task
 
 
 def choose_device() -> torch.device:
@@ -102,17 +50,6 @@ def _leave_compiler_out() -> None:
             plain.__dynamo_disable = plain
 
 
-def make_loader(patients: Patients, config: RunConfig, seed: int) -> DataLoader[Batch]:
-    """Shuffled batches, the same order for the same seed."""
-    order = torch.Generator().manual_seed(seed)
-    return DataLoader(patients, config.batch_size, shuffle=True, generator=order, collate_fn=_as_read)
-
-
-def _as_read(batch: Any) -> Any:
-    """Collates nothing: `__getitems__` has read the batch as one."""
-    return batch
-
-
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -120,6 +57,7 @@ def fit(
     task: Task,
     config: RunConfig,
     seed: int,
+    class_weights: Mapping[str, Tensor] | None = None,
 ) -> float:
     """Trains `model` for the configured local epochs and returns the mean loss of a patient in the last one.
 
@@ -134,11 +72,12 @@ def fit(
         for _ in range(config.local_epochs):
             total, patients = 0.0, 0
             for batch in loader:
-                inputs, present, truths = _to(device, batch)
+                inputs, present = _to(device, batch[:2])
+                truths = {name: value.to(device) for name, value in batch[2].items()}
                 present = drop_modalities(present, config.modality_dropout, chance)
                 optimizer.zero_grad()
                 with mixed_precision(device):
-                    loss = task.loss(model(inputs, present), truths)  # (N,)
+                    loss = task.loss(model(inputs, present), truths, class_weights)  # (N,)
                 loss.mean().backward()  # type: ignore[no-untyped-call]
                 for parameter, origin in zip(model.parameters(), start, strict=False):
                     if parameter.grad is not None:
@@ -151,16 +90,24 @@ def fit(
 
 @torch.no_grad()
 def predict(model: nn.Module, patients: Patients, task: Task, batch_size: int = 64) -> dict[str, np.ndarray[Any, Any]]:
-    """Predictions `{target: (N,) or (N, K)}` in the order of `patients.rows`."""
+    """Predictions `{target: (P,) or (P, K)}` of P patients, from the mean output over each one's lesions or views."""
     device = next(model.parameters()).device
     model.eval()
+    rows, owner = patients.all_rows()
     found: dict[str, list[Tensor]] = {name: [] for name in task.targets}
-    for batch in DataLoader(patients, batch_size, generator=torch.Generator(), collate_fn=_as_read):
-        inputs, present, _ = _to(device, batch)
-        outputs = model(inputs, present)
-        for name, target in task.targets.items():
-            found[name].append(target.predict(outputs[name].float()).cpu())
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    for start in range(0, len(rows), batch_size):
+        inputs, present = patients.read(rows[start : start + batch_size])
+        outputs = model(*_to(device, (inputs, present)))
+        for name in task.targets:
+            found[name].append(outputs[name].float().cpu())
+    mean = {name: _mean_by_owner(torch.cat(parts), owner, len(patients)) for name, parts in found.items()}
+    return {name: target.predict(mean[name]).numpy() for name, target in task.targets.items()}
+
+
+def _mean_by_owner(outputs: Tensor, owner: Tensor, patients: int) -> Tensor:
+    """The mean `(P, K)` of `outputs` `(R, K)` over the rows of each patient."""
+    total = outputs.new_zeros(patients, outputs.shape[1]).index_add_(0, owner, outputs)
+    return total / torch.bincount(owner, minlength=patients)[:, None]
 
 
 def drop_modalities(present: Tensor, chance_to_drop: float, chance: torch.Generator) -> Tensor:
@@ -191,7 +138,6 @@ def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[A
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
-def _to(device: torch.device, batch: Batch) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
-    inputs = {name: value.to(device, non_blocking=True) for name, value in batch["inputs"].items()}
-    truths = {name: value.to(device, non_blocking=True) for name, value in batch["truths"].items()}
-    return inputs, batch["present"].to(device, non_blocking=True), truths
+def _to(device: torch.device, read: tuple[dict[str, Tensor], Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    inputs, present = read
+    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}, present.to(device)

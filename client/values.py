@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from client.columns import Column
 from client.errors import ExitCode, SiteError, named_rows
-from client.site import Column
 
 Decimal = Literal[".", ","]
 
@@ -25,8 +25,8 @@ class Cells:
 
     Attributes:
         where: Its table, file and name, for messages.
-        texts: N texts, empty where a patient has no row or the cell is empty or holds a missing code.
-        rows: N row numbers in the file, 0 where a patient has no row.
+        texts: R texts, empty where a patient has no row or the cell is empty or holds a missing code.
+        rows: R row numbers in the file, 0 where a patient has no row.
         decimal: The file's decimal sign.
     """
 
@@ -110,6 +110,12 @@ def categories(cells: Cells, column: Column, names: Sequence[str]) -> NDArray[np
         fix = "map the codes to these categories with `codes`, or list them under `missing`"
         raise _bad_cells(cells, outside, "a category is not the study's", f"one of {', '.join(names)}", fix)
     return values
+
+
+def text_categories(column: Column) -> tuple[str, ...]:
+    """The categories that a column's codes lead to, in their order; none where they lead to numbers."""
+    texts = tuple(dict.fromkeys(normal_code(to) for to in (column.codes or {}).values()))
+    return texts if any(math.isnan(as_number(text)) for text in texts) else ()
 
 
 def within(values: NDArray[np.float64], column: Column) -> tuple[NDArray[np.float64], int]:

@@ -14,11 +14,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from server import scoring
 from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.enrolment import enrol, initial_model, pooled_statistics
+from server.enrolment import class_weights, enrol, initial_model, pooled_statistics
 from server.exchange import StudyError, ask, connected, gather, log_problems
 from server.report import make_results, write_results
 from server.strategy import make_strategy, sort_updates, step
 from shared_models import messages
+from shared_models.evaluation.measures import judgement
 from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.task import Task, load_task
 
@@ -63,8 +64,9 @@ def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
         msg = f"{len(training)} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
     log.info("%d sites, %d of them train", len(enrolled), len(training))
-    statistics = messages.pack_statistics(pooled_statistics(training, task))
     counts = {name: np.sum([site.counts[name] for site in training], axis=0) for name in task.targets}
+    statistics = messages.pack_statistics(pooled_statistics(training, task))
+    statistics |= messages.pack_class_weights(class_weights(task, config, counts))
     model = initial_model(task, config, counts)
     return Checkpoint(config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled})
 
@@ -88,9 +90,7 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
     """
     server_round = state.round + 1
     sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
-    content = messages.request(
-        model=state.model, statistics=messages.unpack_statistics(state.statistics, task), round=server_round
-    )
+    content = messages.request(model=state.model, statistics=state.statistics, round=server_round)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
         answers = ask(grid, sites, messages.TRAIN, content, config, group=str(server_round))
@@ -106,7 +106,7 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
         save_checkpoint(state, folder / LAST)
         msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
         raise StudyError(msg)
-    state = keep_best(state, scoring.pool(answers, "validation", task), task, folder)
+    state = keep_best(state, scoring.pool(answers, "validation", task), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     log.info(
         "round %d/%d: %d of %d sites, training loss %.4f", server_round, config.rounds, len(updates), len(sites), loss
@@ -115,12 +115,12 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
     return replace(state, round=server_round, model=model, moments=moments)
 
 
-def keep_best(state: Checkpoint, pooled: scoring.Summaries, task: Task, folder: Path) -> Checkpoint:
+def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Checkpoint:
     """Keeps the weights of `state` on disk if no earlier ones scored higher on pooled validation patients.
 
     Untrained weights are no candidate: with few validation patients chance would sometimes prefer them.
     """
-    value = scoring.judge(pooled, task)
+    value = judgement(pooled.values())
     state = replace(state, values=(*(v for v in state.values if v[0] != state.round), (state.round, value)))
     if state.round == 0 or np.isnan(value) or (state.best_value is not None and value <= state.best_value):
         return state
@@ -132,11 +132,10 @@ def keep_best(state: Checkpoint, pooled: scoring.Summaries, task: Task, folder: 
 def score_last(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
-    statistics = messages.unpack_statistics(state.statistics, task)
-    content = messages.request(model=state.model, statistics=statistics, round=state.round)
+    content = messages.request(model=state.model, statistics=state.statistics, round=state.round)
     answers = ask(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
     log_problems(answers)
-    return keep_best(state, scoring.pool(answers, "validation", task), task, folder)
+    return keep_best(state, scoring.pool(answers, "validation", task), folder)
 
 
 def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder: Path) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder
     thresholds = scoring.thresholds(validation, config.threshold)
     content = messages.request(
         model=best.model,
-        statistics=messages.unpack_statistics(best.statistics, task),
+        statistics=best.statistics,
         round=best.round,
         **{f"threshold/{name}": value for name, (value, _) in thresholds.items()},
     )

@@ -97,6 +97,16 @@ def pooled_statistics(enrolled: Sequence[Enrolment], task: Task) -> dict[str, Fe
     return {name: total(site.statistics[name] for site in enrolled if site.trains) for name in task.tables}
 
 
+def class_weights(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """Weights of the classes in the loss by target, from all sites' counts; none where the study asks for none."""
+    from shared_models.targets import balanced_weights
+
+    if config.class_weights == "none":
+        return {}
+    found = {name: balanced_weights(target, counts[name]) for name, target in task.targets.items()}
+    return {name: weights for name, weights in found.items() if weights is not None}
+
+
 def initial_model(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     """Seeded weights whose outputs start at the pooled base rates, so that no seed starts in a dead corner."""
     import torch

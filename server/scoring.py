@@ -9,7 +9,7 @@ from typing import Literal
 from server.exchange import Answer
 from shared_models.evaluation.arrays import from_arrays, to_arrays, total
 from shared_models.evaluation.binary import ScoreHistogram
-from shared_models.evaluation.measures import Summary, empty_summary, ranking
+from shared_models.evaluation.measures import Summary, empty_summary
 from shared_models.messages import RESULTS, Arrays, unpack_arrays
 from shared_models.task import Task
 
@@ -46,11 +46,6 @@ def unpack(arrays: Arrays, part: str, task: Task) -> Summaries:
     if not arrays:
         return zeros
     return {name: from_arrays(type(zero), arrays, f"{part}.{name}", like=zero) for name, zero in zeros.items()}
-
-
-def judge(summaries: Summaries, task: Task) -> float:
-    """The value by which rounds are compared: the first target's AUC, C-index or the like. NaN if undefined."""
-    return float(ranking(summaries[next(iter(task.targets))]))
 
 
 def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:

@@ -87,17 +87,28 @@ def unpack_statistics(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task) ->
     return statistics
 
 
+def pack_class_weights(weights: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """Class weights of some targets as named arrays."""
+    return {f"class-weights.{target}": array for target, array in weights.items()}
+
+
+def unpack_class_weights(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    """The inverse of `pack_class_weights`."""
+    prefix = "class-weights."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def request(
     *,
     model: Mapping[str, np.ndarray[Any, Any]] | None = None,
-    statistics: Mapping[str, FeatureStatistics] | None = None,
+    statistics: Mapping[str, np.ndarray[Any, Any]] | None = None,
     **values: str | int | float,
 ) -> RecordDict:
     """A message's content from center to site."""
     return RecordDict(
         {
             MODEL: pack_arrays(model or {}),
-            STATISTICS: pack_arrays(pack_statistics(statistics or {})),
+            STATISTICS: pack_arrays(statistics or {}),
             REQUEST: ConfigRecord(values),
         }
     )

@@ -156,7 +156,9 @@ class TimeToEvent:
         return survived.to(truth.dtype), failed.to(truth.dtype)
 
 
-def balanced_weights(target: Binary | Categorical | Regression | TimeToEvent, counts: NDArray[np.float64]) -> NDArray[np.float32] | None:
+def balanced_weights(
+    target: Binary | Categorical | Regression | TimeToEvent, counts: NDArray[np.float64]
+) -> NDArray[np.float32] | None:
     """Weights `(classes,)` by which all classes weigh the same and the mean over patients stays 1.
 
     None for targets without classes. A class that nobody has weighs nothing.

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from client.cohort import Cohort, load_cohort
+from client.patients import Patients, feature_statistics, make_loader, select_patients
 from client.site import load_site
-from client.training import choose_device, fit, make_loader, make_optimizer, predict, select_patients
+from client.training import choose_device, fit, make_optimizer, predict
 from server.checkpoint import BEST, Checkpoint, load_checkpoint
 from server.enrolment import initial_model
-from shared_models.evaluation.measures import Metrics, ranking, site_metrics, summarise
+from shared_models.evaluation.measures import Metrics, judgement, site_metrics, summarise
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, unpack_statistics
 from shared_models.run_config import RunConfig
@@ -42,9 +43,13 @@ class Trained:
 def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
     """All patients as one cohort; every patient stays in the part their site had put them in."""
     starts = np.cumsum([0, *(len(cohort.patients) for cohort in cohorts)])
+    row_starts = np.cumsum([0, *(len(cohort.present) for cohort in cohorts)])
+    first = [cohort.first[:-1] + start for cohort, start in zip(cohorts, row_starts, strict=False)]
     return Cohort(
         site="pooled",
         patients=tuple(f"{cohort.site}/{patient}" for cohort in cohorts for patient in cohort.patients),
+        first=np.append(np.concatenate(first), row_starts[-1]),
+        drawn=np.concatenate([cohort.drawn for cohort in cohorts]),
         inputs={name: np.concatenate([c.inputs[name] for c in cohorts]) for name in cohorts[0].inputs},
         present=np.concatenate([cohort.present for cohort in cohorts]),
         truths={name: np.concatenate([c.truths[name] for c in cohorts]) for name in cohorts[0].truths},
@@ -61,11 +66,7 @@ def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
     Like the study, it keeps the weights with the best validation value, looked at once a round.
     """
     train = cohort.parts["train"]
-    statistics = {
-        name: FeatureStatistics.of(cohort.inputs[name][train[cohort.present[train, index].astype(bool)]])
-        for index, name in enumerate(task.modalities)
-        if name in task.tables
-    }
+    statistics = feature_statistics(cohort, task)
     counts = {name: target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
     model = as_module(initial_model(task, config, counts), task, config)
     patients = select_patients(cohort, "train", task, statistics)
@@ -83,12 +84,11 @@ def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
     return Trained(model, statistics)
 
 
-def _validation_value(model: nn.Module, validation: Any, task: Task) -> float:
+def _validation_value(model: nn.Module, validation: Patients, task: Task) -> float:
     if not len(validation):
         return float("nan")
-    name, target = next(iter(task.targets.items()))
-    scores = predict(model, validation, task)[name]
-    return ranking(summarise(target, scores, validation.truths[name][validation.rows]))
+    scores = predict(model, validation, task)
+    return judgement(summarise(target, scores[name], validation.known(name)) for name, target in task.targets.items())
 
 
 def from_checkpoint(checkpoint: Checkpoint, task: Task, config: RunConfig) -> Trained:
@@ -103,20 +103,22 @@ def as_module(weights: Arrays, task: Task, config: RunConfig) -> nn.Module:
     return model.to(choose_device())
 
 
-def score(trained: Trained, cohort: Cohort, task: Task, part: str = "test") -> tuple[Any, Any]:
-    """Scores and truths of the first target for the patients of `part`."""
+def score(trained: Trained, cohort: Cohort, task: Task, part: str = "test") -> dict[str, tuple[Any, Any]]:
+    """Scores and truths of each target for the patients of `part`."""
     patients = select_patients(cohort, part, task, trained.statistics)
-    name = next(iter(task.targets))
-    return predict(trained.model, patients, task)[name], patients.truths[name][patients.rows]
+    return {name: (found, patients.known(name)) for name, found in predict(trained.model, patients, task).items()}
 
 
-def measure(trained: Trained, cohorts: Sequence[Cohort], task: Task, part: str = "test") -> dict[str, Metrics]:
-    """Exact metrics by site, and of all their patients together under `pooled`."""
-    target = next(iter(task.targets.values()))
-    found = {cohort.site: score(trained, cohort, task, part) for cohort in cohorts if len(cohort.parts[part])}
+def measure(
+    trained: Trained, cohorts: Sequence[Cohort], task: Task, part: str = "test", target: str = ""
+) -> dict[str, Metrics]:
+    """Exact metrics of a target, by default the first: by site, and of all their patients together under `pooled`."""
+    name = target or next(iter(task.targets))
+    found = {cohort.site: score(trained, cohort, task, part)[name] for cohort in cohorts if len(cohort.parts[part])}
     scores, truths = zip(*found.values(), strict=True)
     found["pooled"] = (np.concatenate(scores), np.concatenate(truths))
-    return {site: site_metrics(target, scores, truth, threshold=0.5) for site, (scores, truth) in found.items()}
+    kind = task.targets[name]
+    return {site: site_metrics(kind, scores, truth, threshold=0.5) for site, (scores, truth) in found.items()}
 
 
 def print_comparison(sites: Mapping[str, Path], config: RunConfig, console: Console) -> None:

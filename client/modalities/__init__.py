@@ -1,1 +1,22 @@
-"""One reader a modality: from the hospital's files to tensors."""
+"""One reader a file: a class that says what stands in the site's YAML, and reads it.
+
+A reader is a `Settings` with `reader: Literal["its_name"]` and
+
+* `makes`: the kinds of modality it can fill;
+* `mapped()`: the modality that its YAML describes, for a check without a study;
+* `columns(kind)`: the `(table, column)` pairs it reads;
+* `files(site)`: the other files it reads, so that the cache knows when they change;
+* `read(records, name, kind, path)`: the tensor `(R, ...)` of the R rows of `records`, and `(R,)` who has it. A large
+  tensor is a memory map of a `.npy` file at `path`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from client.modalities.nifti_phases import NiftiPhasesReader
+from client.modalities.table import TableReader
+
+Reader = Annotated[TableReader | NiftiPhasesReader, Field(discriminator="reader")]

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from client.columns import ColumnOrName
 from client.errors import SiteError
-from client.records import Records
-from client.site import TableReader
-from client.values import categories, numbers, within
-from shared_models.features import Feature
+from client.values import categories, numbers, text_categories, within
+from shared_models.features import Feature, expand
+from shared_models.settings import Settings
+from shared_models.task import Modality, Table
+
+if TYPE_CHECKING:
+    from client.records import Records
+    from client.site import SiteConfig
 
 
 @dataclass(frozen=True)
 class TableValues:
-    """A tabular modality of N patients and F features.
+    """A tabular modality of R rows and F features.
 
     Attributes:
-        values: `(N, F)`: a category stands as its index, a missing value as NaN.
+        values: `(R, F)`: a category stands as its index, a missing value as NaN.
         mapped: Whether the site's YAML maps each feature.
         out_of_range: Values of each feature outside its range, which count as missing.
     """
@@ -31,41 +39,67 @@ class TableValues:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """`(N,)`: who has at least one value."""
+        """`(R,)`: who has at least one value."""
         return np.asarray(~np.isnan(self.values).all(axis=1))
 
 
-def read_features(records: Records, reader: TableReader, features: Sequence[Feature]) -> TableValues:
-    """Reads the study's features; those that the site does not map are missing for everyone.
+class TableReader(Settings):
+    """A tabular modality: the study's feature names and this site's columns."""
 
-    Raises:
-        SiteError: If a cell cannot be read, or a mapped feature has no value at all.
-    """
-    values = np.full((len(records.patients), len(features)), np.nan)
-    outside = [0] * len(features)
-    for index, feature in enumerate(features):
-        if feature.name in reader.features:
-            values[:, index], outside[index] = _read(records, reader, feature)
-    return TableValues(values, tuple(feature.name in reader.features for feature in features), tuple(outside))
+    makes: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
+    reader: Literal["table"]
+    table: str = Field("", description="a name under `tables`; empty takes the patients table")
+    features: dict[str, ColumnOrName]
 
-def _read(records: Records, reader: TableReader, feature: Feature) -> tuple[NDArray[np.float64], int]:
-    column = reader.features[feature.name]
-    cells = records.cells(column, reader.table)
-    if feature.categories:
-        values, outside = categories(cells, column, feature.categories), 0
-    else:
-        values, outside = within(numbers(cells, column), column)
-    if np.isnan(values).all():
-        low, high = column.range or (None, None)
-        raise SiteError(
-            what=f"the feature {feature.name!r} is missing for every patient",
-            where=cells.where,
-            found=f"{outside} values outside its range" if outside else "empty cells and missing codes only",
-            expected=f"values between {low} and {high}" if outside else "a value for at least one patient",
-            fix="check its `scale` and `range`"
-            if outside
-            else "take it out of `features` if the site does not record it",
-            public="a feature that the site maps is missing for all of its patients",
-        )
-    return values, outside
+    def mapped(self) -> Table:
+        """Its features; a column with codes to texts is a category."""
+        return Table(tuple(Feature(name, text_categories(column)) for name, column in self.features.items()))
+
+    def columns(self, kind: Table) -> list[tuple[str, str]]:
+        """The columns of those features that the study lists."""
+        mapped = [self.features[feature.name] for feature in kind.features if feature.name in self.features]
+        return [(column.table or self.table, column.column) for column in mapped]
+
+    def files(self, site: SiteConfig) -> list[Path]:
+        """None: the site's tables are known already."""
+        return []
+
+    def read(self, records: Records, name: str, kind: Table, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """`(R, C)` input columns, NaN where missing."""
+        found = self.values(records, kind.features)
+        return expand(kind.features, found.values), found.present
+
+    def values(self, records: Records, features: Sequence[Feature]) -> TableValues:
+        """Reads the study's features; those that the site does not map are missing for everyone.
+
+        Raises:
+            SiteError: If a cell cannot be read, or a mapped feature has no value at all.
+        """
+        values = np.full((len(records), len(features)), np.nan)
+        outside = [0] * len(features)
+        for index, feature in enumerate(features):
+            if feature.name in self.features:
+                values[:, index], outside[index] = self._feature(records, feature)
+        return TableValues(values, tuple(feature.name in self.features for feature in features), tuple(outside))
+
+    def _feature(self, records: Records, feature: Feature) -> tuple[NDArray[np.float64], int]:
+        column = self.features[feature.name]
+        cells = records.cells(column, self.table)
+        if feature.categories:
+            values, outside = categories(cells, column, feature.categories), 0
+        else:
+            values, outside = within(numbers(cells, column), column)
+        if np.isnan(values).all():
+            low, high = column.range or (None, None)
+            raise SiteError(
+                what=f"the feature {feature.name!r} is missing for every patient",
+                where=cells.where,
+                found=f"{outside} values outside its range" if outside else "empty cells and missing codes only",
+                expected=f"values between {low} and {high}" if outside else "a value for at least one patient",
+                fix="check its `scale` and `range`"
+                if outside
+                else "take it out of `features` if the site does not record it",
+                public="a feature that the site maps is missing for all of its patients",
+            )
+        return values, outside

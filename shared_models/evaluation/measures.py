@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,17 @@ def empty_summary(target: Target) -> Summary:
     return summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))
 
 
+def judgement(summaries: Iterable[Summary]) -> float:
+    """The number by which a global model is judged on validation patients: the mean over its targets, NaN if none is.
+
+    AUC, C-index and macro F1 have their best at 1 as R squared has, so that no target drowns the others.
+    """
+    values = [value for value in map(ranking, summaries) if not np.isnan(value)]
+    return float(np.mean(values)) if values else float("nan")
+
+
 def ranking(summary: Summary) -> float:
-    """The number by which a global model is judged on validation patients: higher is better, NaN if undefined."""
+    """How well one target is predicted: higher is better, NaN if undefined."""
     match summary:
         case ScoreHistogram():
             return summary.auc()
@@ -59,7 +69,7 @@ def ranking(summary: Summary) -> float:
         case ConfusionMatrix():
             return summary.macro_f1
         case RegressionSums():
-            return -summary.mae
+            return summary.r2
 
 
 def pooled_metrics(summary: Summary, threshold: float) -> Metrics:

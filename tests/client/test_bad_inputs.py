@@ -75,7 +75,7 @@ def no_volume(hospital, rows):
 def non_finite_voxels(hospital, rows):
     hospital.phases([0])
     path = hospital.data / "mri/secret-000/phase1.nii.gz"
-    from client.modalities.nifti_phases import _read
+    from client.images import _read
 
     array = np.array(_voxels(_read(path)))
     array[0, 0, 0] = np.nan
@@ -156,8 +156,8 @@ CASES = [
     (duplicate_patient, ["stands in two rows", TABLE, "rows 4 and 42", "1 such pair"], FIRST),
     (two_splits, ["two parts of the split", "split.csv", "'Part'", "rows 4 and 42"], FIRST),
     (incomplete_split, ["no part of the published split", "2 patients", "'dev'", "'train', 'test'"], FIRST),
-    (volume_without_row, ["no row in the patients table", "1 patients without a row", "a row in table"], FIRST),
-    (wrong_number_of_files, ["wrong number of phases", "row 3 of that table", "4 phases, or none"], FIRST),
+    (volume_without_row, ["no row in the site's table", "1 patients or lesions without a row", "a row in table"], FIRST),
+    (wrong_number_of_files, ["wrong number of phases", "row 3 of table", "4 phases, or nothing"], FIRST),
     (wrong_number_of_phases, ["another number of phases", "modalities.mri", "3 phases", "4 phases"], ExitCode.STUDY),
     (no_volume, ["no patient has images", "no file matches mri/{patient}/phase0.nii.gz"], FIRST),
     (non_finite_voxels, ["not numbers", "phase1.nii.gz", "1 NaN or infinite voxels"], FIRST),
@@ -171,7 +171,7 @@ CASES = [
     (nobody_to_train_on, ["nobody is left to train on", "40 patients", "role: evaluate"], FIRST),
     (strangers, ["none of the site's patients", "'genes'", "'Sample'", "'PatientID'"], FIRST),
     (outside_data_root, ["leads out of data_root", "tables.clinical.file"], ExitCode.SITE_CONFIG),
-    (wrong_reader, ["another reader", "modalities.clinical", "reader: table"], ExitCode.STUDY),
+    (wrong_reader, ["another reader", "modalities.clinical", "makes a table"], ExitCode.STUDY),
 ]
 
 

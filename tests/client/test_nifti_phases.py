@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from client.errors import ExitCode, SiteError
-from client.modalities.nifti_phases import phase_files, read_phases
-from client.site import NiftiPhasesReader
+from client.images import read_phases
+from client.modalities.nifti_phases import NiftiPhasesReader
 from shared_models.task import Volume
 
 SHAPE = (6, 8, 10)
@@ -84,14 +84,14 @@ def test_names_are_taken_from_paths(hospital, volume_file):
         (hospital.data / path).parent.mkdir(exist_ok=True)
         (hospital.data / path).touch()
     reader = NiftiPhasesReader(reader="nifti_phases", phases=("mri/{patient}/{patient}_pre[1].nii",))
-    assert set(phase_files(hospital.site(), reader)) == {"a", "b"}
+    assert {key.patient for key in reader.roles(hospital.site())} == {"a", "b"}
 
 
 def test_a_link_that_leads_out_is_refused(hospital, tmp_path):
     (tmp_path / "elsewhere.nii").touch()
     (hospital.data / "a.nii").symlink_to(tmp_path / "elsewhere.nii")
     with pytest.raises(SiteError, match="leads out of data_root"):
-        phase_files(hospital.site(), NiftiPhasesReader(reader="nifti_phases", phases=("{patient}.nii",)))
+        NiftiPhasesReader(reader="nifti_phases", phases=("{patient}.nii",)).roles(hospital.site())
 
 
 def spoiled(ramp, spot, value):

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from client.errors import ExitCode, SiteError, named_rows
-from client.site import inside_data_root, load_site
+from client.paths import inside_data_root
+from client.site import load_site
 from client.site_yaml import read_yaml
 
 SITE_CONFIGS = sorted((Path(__file__).parents[2] / "site_configs").glob("*.yaml"))

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from client.cohort import Cohort
-from client.training import Patients, drop_modalities, fit, make_loader, make_optimizer, predict, select_patients
-from shared_models.features import Feature, FeatureStatistics
+from client.patients import Patients, make_loader
+from client.training import drop_modalities, fit, make_optimizer, predict
+from shared_models.features import Feature
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary
-from shared_models.task import Table, Task, Volume
+from shared_models.task import Table, Task
 
 FEATURES = (Feature("age"), Feature("size"))
 
@@ -41,7 +41,15 @@ def planted(count: int = 200) -> Patients:
     """Patients whose label is the sign of the first input."""
     inputs = np.random.default_rng(0).normal(size=(count, 2)).astype(np.float32)
     truths = {"label": (inputs[:, 0] > 0).astype(np.float32)}
-    return Patients({"clinical": inputs}, np.ones((count, 1), bool), truths, np.arange(count))
+    return single_rows({"clinical": inputs}, truths)
+
+
+def single_rows(inputs: dict[str, np.ndarray], truths: dict[str, np.ndarray]) -> Patients:
+    """Patients with a row each, and all modalities."""
+    count = len(next(iter(inputs.values())))
+    first, drawn = np.arange(count + 1), np.ones(count)
+    chance = np.random.default_rng(0)
+    return Patients(inputs, np.ones((count, len(inputs)), bool), truths, first, drawn, np.arange(count), chance)
 
 
 def train(patients: Patients, seed: int = 0, dropout: float = 0.3, **settings: object) -> tuple[OneLayer, float]:
@@ -157,7 +165,7 @@ def test_modalities_are_hidden_at_the_rate_asked_for(rate: float, modalities: in
 def test_predictions_stand_in_the_order_of_the_rows() -> None:
     patients = planted(100)
     rows = np.random.default_rng(1).permutation(100)[:37]
-    some = Patients(patients.inputs, patients.present, patients.truths, rows)
+    some = dataclasses.replace(patients, indices=rows)
     model, _ = train(patients)
     whole = predict(model, patients, task_of())["label"]
     np.testing.assert_array_equal(predict(model, some, task_of(), batch_size=37)["label"], whole[rows])
@@ -181,77 +189,3 @@ for name in ("adamw", "sgd"):
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-class Counted(np.ndarray):
-    """An array that counts how often rows are read from it."""
-
-    reads = 0
-
-    def __getitem__(self, key: object) -> object:
-        Counted.reads += 1
-        return super().__getitem__(key)  # type: ignore[index]
-
-
-def test_a_batch_is_one_read_of_a_memory_map(tmp_path: Path) -> None:
-    volumes = np.random.default_rng(0).normal(size=(50, 2, 3, 4, 5)).astype(np.float16)
-    np.save(tmp_path / "volumes.npy", volumes)
-    mapped = np.load(tmp_path / "volumes.npy", mmap_mode="r")
-    assert isinstance(mapped, np.memmap)
-    rows = np.arange(49, 9, -1)
-    patients = Patients(
-        {"mri": mapped.view(Counted)}, np.ones((50, 1), bool), {"label": np.zeros(50, np.float32)}, rows
-    )
-    Counted.reads = 0
-    batches = list(make_loader(patients, RunConfig(batch_size=16), seed=0))
-    assert Counted.reads == len(batches) == 3
-    assert [tuple(batch["inputs"]["mri"].shape) for batch in batches] == [(16, 2, 3, 4, 5)] * 2 + [(8, 2, 3, 4, 5)]
-    assert batches[0]["inputs"]["mri"].dtype == torch.float32
-    batch = patients.__getitems__([0, 3])
-    np.testing.assert_array_equal(batch["inputs"]["mri"].numpy(), volumes[[49, 46]].astype(np.float32))
-    assert batch["present"].tolist() == [[1.0], [1.0]]
-    one = patients[3]
-    np.testing.assert_array_equal(one["inputs"]["mri"].numpy(), volumes[46].astype(np.float32))
-    assert one["truths"]["label"].shape == ()
-    one["inputs"]["mri"] += 1  # what is read is a copy: the file stays as it was
-    np.testing.assert_array_equal(mapped, volumes)
-
-
-def test_every_patient_comes_once_an_epoch_in_an_order_of_the_seed() -> None:
-    count = 20
-    inputs = {"clinical": np.arange(count, dtype=np.float32)[:, None]}
-    patients = Patients(inputs, np.ones((count, 1), bool), {"label": np.zeros(count, np.float32)}, np.arange(count))
-
-    def order(seed: int) -> list[float]:
-        loader = make_loader(patients, RunConfig(batch_size=6), seed)
-        return torch.cat([batch["inputs"]["clinical"][:, 0] for batch in loader]).tolist()
-
-    assert order(1) == order(1) != order(2)
-    assert sorted(order(1)) == list(range(count))
-
-
-def test_rows_without_a_modality_are_harmless_numbers() -> None:
-    task = Task(
-        {"mri": Volume((1, 2, 2, 2), (1.0, 1.0, 1.0)), "clinical": Table(FEATURES)},
-        {"label": Binary()},
-        build_model=lambda task, config: OneLayer(),
-    )
-    table = np.array([[50.0, 20.0], [np.nan, np.nan], [70.0, np.nan], [60.0, 30.0]], np.float32)
-    cohort = Cohort(
-        site="oak",
-        patients=("p0", "p1", "p2", "p3"),
-        inputs={"mri": np.zeros((4, 1, 2, 2, 2), np.float16), "clinical": table},
-        present=np.array([[1, 1], [0, 0], [0, 1], [1, 1]], bool),
-        truths={"label": np.array([0, 1, 1, np.nan], np.float32)},
-        parts={"train": np.array([0, 1, 2]), "validation": np.array([], np.int64), "test": np.array([3])},
-    )
-    statistics = {"clinical": FeatureStatistics.of(table[[0, 2]])}
-    patients = select_patients(cohort, "train", task, statistics)
-    batch = patients.__getitems__(range(len(patients)))
-    assert batch["present"].tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
-    assert all(value.isfinite().all() for value in batch["inputs"].values())
-    # z-scores and missing flags: age 60 +- 10; of the size, one of two was known
-    np.testing.assert_allclose(batch["inputs"]["clinical"][0], [-1.0, 0.0, 0.0, 0.0], atol=1e-6)
-    np.testing.assert_allclose(batch["inputs"]["clinical"][2], [1.0, 0.0, 0.0, 1.0], atol=1e-6)
-    assert len(select_patients(cohort, "validation", task, statistics)) == 0
-    assert batch["truths"]["label"].tolist() == [0.0, 1.0, 1.0]

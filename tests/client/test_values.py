@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.columns import Column
 from client.errors import SiteError
-from client.site import Column
 from client.values import Cells, as_number, categories, normal_code, numbers, within, without_missing
 
 
