@@ -1,9 +1,6 @@
-import hashlib
-
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy.stats import kendalltau
 
 from simulation import ceiling_mammography as ceiling
@@ -19,23 +16,10 @@ def cohort(tmp_path_factory):
     return folder
 
 
-def settings(folder, name):
-    return yaml.safe_load((folder / name / f"{name}.yaml").read_text())
-
-
-def table(folder, name, which):
-    entry = settings(folder, name)["tables"][which]
-    path, missing = folder / name / entry["file"], entry["missing"]
-    if path.suffix == ".xlsx":
-        return pd.read_excel(path, na_values=missing)
-    how = {"sep": entry.get("separator", ","), "decimal": entry.get("decimal", ".")}
-    return pd.read_csv(path, na_values=missing, dtype={entry["patient_id"]: str}, **how)
-
-
-def read(folder, name):
+def read(hospital):
     """A hospital's views in the study's words, as its YAML says."""
-    values = settings(folder, name)
-    views, patients = (table(folder, name, which) for which in ("views", "patients"))
+    values, tables = hospital
+    views, patients = tables["views"], tables["patients"]
     identifier = values["tables"]["views"]["patient_id"]
     frame = views.merge(patients, on=identifier)
     features = dict(values["modalities"]["mammography"]["features"])
@@ -51,11 +35,6 @@ def read(folder, name):
             "relapse": frame[label["column"]].map(label["codes"]),
         }
     )
-
-
-def digest(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path.relative_to(folder), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +78,8 @@ def test_tau_of_a_perfect_and_of_no_order():
     assert ceiling.kendall_tau(np.outer([0.2, 0.8], [0.5, 0.1, 0.4])) == pytest.approx(0)
 
 
-def test_every_hospital_says_how_to_read_its_words(cohort):
-    frames = {site.name: read(cohort, site.name) for site in SITES}
+def test_every_hospital_says_how_to_read_its_words(cohort, open_hospital):
+    frames = {site.name: read(open_hospital(cohort, site.name)) for site in SITES}
     for site in SITES:
         frame = frames[site.name]
         assert frame.groupby("patient")["view"].apply(list).map(lambda views: views == ["CC", "MLO"]).all()
@@ -114,8 +93,8 @@ def test_every_hospital_says_how_to_read_its_words(cohort):
     assert whole["relapse"].mean() == pytest.approx(0.132, abs=0.05)
 
 
-def test_views_of_a_patient_differ_a_little(cohort):
-    frame = read(cohort, "A")
+def test_views_of_a_patient_differ_a_little(cohort, open_hospital):
+    frame = read(open_hospital(cohort, "A"))
     cc, mlo = (frame[frame["view"] == view].set_index("patient") for view in ("CC", "MLO"))
     ratio = np.log(cc["size_mm"] / mlo["size_mm"])
     assert 0.02 < ratio.std() < 0.06
@@ -124,8 +103,8 @@ def test_views_of_a_patient_differ_a_little(cohort):
     pd.testing.assert_series_equal(cc["subtype"], mlo["subtype"])
 
 
-def test_equal_seeds_give_equal_bytes_in_any_number_of_processes(tmp_path):
+def test_equal_seeds_give_equal_bytes_in_any_number_of_processes(tmp_path, digests):
     write_cohort(tmp_path / "one", scale=0.05, seed=3)
     write_cohort(tmp_path / "two", scale=0.05, seed=3, workers=2)
     write_cohort(tmp_path / "other", scale=0.05, seed=4)
-    assert digest(tmp_path / "one") == digest(tmp_path / "two") != digest(tmp_path / "other")
+    assert digests(tmp_path / "one") == digests(tmp_path / "two") != digests(tmp_path / "other")

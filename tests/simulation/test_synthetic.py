@@ -1,4 +1,3 @@
-import hashlib
 import math
 import re
 
@@ -43,14 +42,6 @@ def tables(tmp_path_factory):
 
 def site_of(folder, name):
     return load_site(folder / name / f"{name}.yaml")
-
-
-def digests(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def clinical(folder, name):
@@ -104,7 +95,7 @@ def test_volumes_have_the_geometry_of_the_phantom_and_the_features_of_the_table(
         assert again[name] == pytest.approx(table[name], rel=1e-5, nan_ok=True), name
 
 
-def test_equal_seeds_give_equal_bytes_in_any_number_of_processes_and_beside_any_hospital(tmp_path):
+def test_equal_seeds_give_equal_bytes_in_any_number_of_processes_and_beside_any_hospital(tmp_path, digests):
     write_cohort(tmp_path / "one", scale=0.02, seed=3)
     write_cohort(tmp_path / "two", scale=0.02, seed=3, workers=2)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
