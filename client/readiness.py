@@ -101,7 +101,8 @@ def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> 
 
 def mapped_task(site: SiteConfig) -> Task:
     """All that the site's YAML maps, as if a study asked for it; a column with codes to texts is a category."""
-    modalities: dict[str, Modality] = {name: reader.mapped() for name, reader in site.modalities.items()}
+    found: dict[str, Modality | None] = {name: reader.mapped() for name, reader in site.modalities.items()}
+    modalities = {name: kind for name, kind in found.items() if kind is not None}
     targets = {name: _target(outcome) for name, outcome in site.targets.items()}
     return Task(modalities, targets, build_model=_no_model)
 

@@ -178,7 +178,7 @@ assert readiness(site, None, None).patients == 90  # what --check does without a
 """
 
 
-def test_a_modality_is_a_reader_and_its_four_places(house: Path) -> None:
+def test_a_modality_is_a_reader_and_its_name(house: Path) -> None:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, house / package, ignore=shutil.ignore_patterns("__pycache__"))
     follow(recipe("Add a modality"), house)

@@ -3,7 +3,7 @@
 A reader is a `Settings` with `reader: Literal["its_name"]` and
 
 * `makes`: the kinds of modality it can fill;
-* `mapped()`: the modality that its YAML describes, for a check without a study;
+* `mapped()`: the modality that its YAML describes, for a check without a study, or None if only a study says;
 * `columns(kind)`: the `(table, column)` pairs it reads;
 * `files(site)`: the other files it reads, so that the cache knows when they change;
 * `read(records, name, kind, path)`: the tensor `(R, ...)` of the R rows of `records`, and `(R,)` who has it. A large
@@ -18,5 +18,9 @@ from pydantic import Field
 
 from client.modalities.nifti_phases import NiftiPhasesReader
 from client.modalities.table import TableReader
+from client.modalities.tiles import TilesReader
 
-Reader = Annotated[TableReader | NiftiPhasesReader, Field(discriminator="reader")]
+Reader = Annotated[
+    TableReader | NiftiPhasesReader | TilesReader,
+    Field(discriminator="reader"),
+]
