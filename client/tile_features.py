@@ -138,7 +138,7 @@ def read_tile(path: Path, size: Sequence[int] | None = None) -> NDArray[np.float
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _bad_tile(path, f"{type(error).__name__}: {error}") from None
-    tile = np.moveaxis(pixels, 2, 0).astype(np.float32) / 255
+    tile: NDArray[np.float32] = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255)
     if size is not None and tile.shape[1:] != tuple(size):
         import torch
 

@@ -111,7 +111,7 @@ def none_named(slides, weights):
 
 
 def broken_tile(slides, weights):
-    path = slides.data / "histology/secret-000/0.png"
+    path = slides.data / "histology/secret-001/0.png"
     path.write_bytes(path.read_bytes()[:60])
 
 
