@@ -32,11 +32,44 @@ class Tokens(nn.Module):
         tokens = []
         for index, (name, encoder) in enumerate(self.encoders.items()):
             here = present[:, index] > 0
-            # where, not times: 0 * inf would be NaN
-            values = inputs[name]
-            masked = torch.where(here.view(-1, *[1] * (values.dim() - 1)), values, values.new_zeros(()))
-            tokens.append(torch.where(here[:, None], encoder(masked), absent[:, index]))
+            encoded = encoder(_zero_unless(here, inputs[name]))
+            tokens.append(torch.where(here[:, None], encoded, absent[:, index]))
         return torch.stack(tokens, dim=1)
+
+
+class TokenSets(nn.Module):
+    """Several tokens a modality: its encoder's, or learned ones where the patient lacks the modality.
+
+    As `Tokens` in all else. The learned tokens of a modality differ from each other, or attention to them could
+    learn nothing.
+
+    Attributes:
+        encoders: `encoders.NAME` maps its input to `(N, T, width)`.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], counts: Mapping[str, int], width: int) -> None:
+        super().__init__()
+        self.counts = [counts[name] for name in encoders]
+        self.encoders = nn.ModuleDict(encoders)
+        self.absent = nn.Embedding(sum(self.counts), width)
+        nn.init.normal_(self.absent.weight, std=0.02)
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Tokens `{name: (N, T, width)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
+        rows = torch.arange(sum(self.counts), device=present.device).expand(len(present), -1)
+        absent = self.absent(rows).split(self.counts, dim=1)
+        tokens = {}
+        for index, (name, encoder) in enumerate(self.encoders.items()):
+            here = present[:, index] > 0
+            encoded = encoder(_zero_unless(here, inputs[name]))
+            tokens[name] = torch.where(here[:, None, None], encoded, absent[index])
+        return tokens
+
+
+def _zero_unless(here: Tensor, values: Tensor) -> Tensor:
+    """`values` `(N, ...)` with zeros in the rows where `here` `(N,)` is false."""
+    # where, not times: 0 * inf would be NaN
+    return torch.where(here.view(-1, *[1] * (values.dim() - 1)), values, values.new_zeros(()))
 
 
 class FusionHead(nn.Module):

@@ -1,6 +1,7 @@
 """System A: recurrence within the horizon from 4-phase MRI, radiomics, clinical and genomic tables, fused.
 
-Every modality becomes a token; a patient or a site that lacks one brings a learned token in its place.
+Every modality becomes a token; a patient or a site that lacks one brings a learned token in its place. The tokens are
+concatenated, or with `fusion = "late"` each is the modality's own logit.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from shared_models.features import parse_features
-from shared_models.layers.fusion import FusionHead, Tokens
-from shared_models.layers.tabular import TabularEncoder
+from shared_models.layers.fusion import FusionHead, LateFusion, Tokens
+from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.layers.volume import VolumeEncoder
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary
@@ -31,12 +32,7 @@ class RecurrenceMriNet(nn.Module):
 
     def __init__(self, task: Task, config: RunConfig) -> None:
         super().__init__()
-        encoders: dict[str, nn.Module] = {}
-        for name, kind in task.modalities.items():
-            if isinstance(kind, Volume):
-                encoders[name] = VolumeEncoder(kind.shape[0], TOKEN_WIDTH)
-            else:
-                encoders[name] = TabularEncoder(kind.width, TOKEN_WIDTH, config.hidden_units)
+        encoders = _encoders(task, config, TOKEN_WIDTH)
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
         self.head = FusionHead(len(encoders), TOKEN_WIDTH, task.targets["recurrence"].outputs)
 
@@ -49,11 +45,32 @@ class RecurrenceMriNet(nn.Module):
         return {"recurrence": self.head.linear}
 
 
+def build_model(task: Task, config: RunConfig) -> nn.Module:
+    """The network with the study's fusion."""
+    if config.fusion != "late":
+        return RecurrenceMriNet(task, config)
+    outputs = task.targets["recurrence"].outputs
+    encoders = _encoders(task, config, outputs)
+    for encoder in encoders.values():
+        if isinstance(encoder, TabularEncoder):
+            start_linear_at_zero(encoder)
+    return LateFusion(encoders, {"recurrence": outputs})
+
+
+def _encoders(task: Task, config: RunConfig, width: int) -> dict[str, nn.Module]:
+    return {
+        name: TabularEncoder(kind.width, width, config.hidden_units)
+        if isinstance(kind, Table)
+        else VolumeEncoder(kind.shape[0], width)
+        for name, kind in task.modalities.items()
+    }
+
+
 TASK = Task(
     modalities={
         "mri": Volume(shape=(4, 32, 64, 64), spacing_mm=(2.0, 1.0, 1.0)),
         **{name: Table(features) for name, features in parse_features(TABLES).items()},
     },
     targets={"recurrence": Binary(horizon_days=1826.25)},
-    build_model=RecurrenceMriNet,
+    build_model=build_model,
 )

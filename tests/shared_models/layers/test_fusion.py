@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from shared_models.layers.fusion import FusionHead, LateFusion, Tokens
+from shared_models.layers.fusion import FusionHead, LateFusion, Tokens, TokenSets
 
 modalities = st.integers(1, 5)
 
@@ -54,6 +54,22 @@ def test_an_encoder_learns_nothing_where_its_modality_is_absent() -> None:
     assert tokens.absent.weight.grad is not None
     assert tokens.absent.weight.grad.any(dim=1).tolist() == [False, True]
     assert any(name.startswith("encoders.m1.") for name, _ in tokens.named_parameters())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 4))
+def test_token_sets_are_their_encoders_outputs_or_the_learned_ones(counts: list[int], rows: int) -> None:
+    encoders = {f"m{i}": nn.Sequential(nn.Linear(3 + i, 5 * n), nn.Unflatten(1, (n, 5))) for i, n in enumerate(counts)}
+    sets = TokenSets(encoders, {f"m{i}": count for i, count in enumerate(counts)}, width=5)
+    inputs, present = inputs_of(len(counts), rows), (torch.rand(rows, len(counts)) < 0.5).float()
+    spoilt = {name: torch.where(present[:, [i]] > 0, x, torch.nan) for i, (name, x) in enumerate(inputs.items())}
+    found = sets(spoilt, present)
+    learned = dict(zip(encoders, sets.absent.weight.split(counts), strict=True))
+    for index, (name, encoder) in enumerate(encoders.items()):
+        assert found[name].shape == (rows, counts[index], 5)
+        encoded = encoder(inputs[name])
+        for row in range(rows):
+            torch.testing.assert_close(found[name][row], encoded[row] if present[row, index] else learned[name])
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,132 @@
+"""System B: molecular subtype from the tiles of a slide and from gene expression.
+
+Tiles and pathways of genes become tokens that attend to each other; beside them a linear path from the genes, which
+alone decides most of the subtype. The images come as features that the site's pretrained network made of 50 tiles, or
+as the pixels of 16; expression stands as the site gives it, and a study of counts lists its genes with `:log`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from shared_models.features import parse_features
+from shared_models.layers.cross_attention import MutualAttention
+from shared_models.layers.fusion import FusionHead, LateFusion, Tokens, TokenSets
+from shared_models.layers.pathways import Pathways
+from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.layers.tiles import MeanOfTokens, RawTiles, TileFeatures
+from shared_models.run_config import RunConfig
+from shared_models.targets import Binary, Categorical
+from shared_models.task import Bag, Modality, Table, Task, Volume
+
+TOKEN_WIDTH = 128
+PATHWAYS = 16
+
+# The PAM50 genes (Parker 2009, 10.1200/JCO.2008.18.1370), and miRNAs that differ between the subtypes.
+TABLES = """
+expression: ACTR3B, ANLN, BAG1, BCL2, BIRC5, BLVRA, CCNB1, CCNE1, CDC20, CDC6, CDH3, CENPF, CEP55, CXXC5, EGFR, ERBB2, ESR1, EXO1, FGFR4, FOXA1, FOXC1, GPR160, GRB7, KIF2C, KRT14, KRT17, KRT5, MAPT, MDM2, MELK, MIA, MKI67, MLPH, MMP11, MYBL2, MYC, NAT1, NDC80, NUF2, ORC6, PGR, PHGDH, PTTG1, RRM2, SFRP1, SLC39A6, TMEM45B, TYMS, UBE2C, UBE2T
+mirna: hsa-mir-10b, hsa-mir-18a, hsa-mir-21, hsa-mir-135b, hsa-mir-155, hsa-mir-190b, hsa-mir-200c, hsa-mir-205, hsa-mir-221, hsa-mir-342
+"""  # noqa: E501 - one modality a line
+
+
+class SubtypeHistologyNet(nn.Module):
+    """Tokens of images and of genes, attending to each other where a study has both, beside a line from the genes."""
+
+    def __init__(self, task: Task, config: RunConfig) -> None:
+        super().__init__()
+        kinds = task.modalities
+        self.outputs = {name: target.outputs for name, target in task.targets.items()}
+        counts = {name: _token_count(kind) for name, kind in kinds.items()}
+        self.tokens = TokenSets({name: _token_encoder(kind) for name, kind in kinds.items()}, counts, TOKEN_WIDTH)
+        images = [name for name, kind in kinds.items() if not isinstance(kind, Table)]
+        self.sides = [side for side in (images, list(task.tables)) if side]
+        self.norms = nn.ModuleList(nn.LayerNorm(TOKEN_WIDTH) for _ in self.sides)
+        attends = config.fusion == "task" and len(self.sides) == 2
+        self.attention = MutualAttention(TOKEN_WIDTH) if attends else None
+        self.heads = nn.ModuleDict(
+            {name: FusionHead(len(self.sides), TOKEN_WIDTH, count, 64) for name, count in self.outputs.items()}
+        )
+        self.table_columns = [index for index, name in enumerate(kinds) if name in task.tables]
+        self.wide = _wide(task, config) if task.tables else None
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Logits of each target from images and tables.
+
+        Args:
+            inputs: `tile_features` `(N, T, W)`, `tiles` `(N, 3, T, H, W)`, tables `(N, width)`.
+            present: `(N, M)`, 1 where a patient has the modality.
+
+        Returns:
+            `{target: (N, outputs)}`.
+        """
+        tokens = self.tokens(inputs, present)
+        sides = [
+            norm(torch.cat([tokens[name] for name in names], dim=1))
+            for norm, names in zip(self.norms, self.sides, strict=True)
+        ]
+        if self.attention is not None:
+            sides = list(self.attention(*sides))
+        pooled = torch.stack([side.mean(dim=1) for side in sides], dim=1)
+        logits = {name: head(pooled) for name, head in self.heads.items()}
+        if self.wide is None:
+            return logits
+        linear = self.wide(inputs, present[:, self.table_columns]).sum(dim=1)
+        parts = linear.split(list(self.outputs.values()), dim=1)
+        return {name: logits[name] + part for name, part in zip(self.outputs, parts, strict=True)}
+
+    def output_layers(self) -> dict[str, nn.Linear]:
+        """The layer of each target whose bias starts at the base rate."""
+        return {name: head.linear for name, head in self.heads.items() if isinstance(head, FusionHead)}
+
+
+def build_model(task: Task, config: RunConfig) -> nn.Module:
+    """The network with the study's fusion."""
+    if config.fusion != "late":
+        return SubtypeHistologyNet(task, config)
+    outputs = {name: target.outputs for name, target in task.targets.items()}
+    encoders = {
+        name: _linear(kind, task, config)
+        if isinstance(kind, Table)
+        else nn.Sequential(_token_encoder(kind), MeanOfTokens(), nn.Linear(TOKEN_WIDTH, sum(outputs.values())))
+        for name, kind in task.modalities.items()
+    }
+    return LateFusion(encoders, outputs)
+
+
+def _token_encoder(kind: Modality) -> nn.Module:
+    if isinstance(kind, Table):
+        return Pathways(kind.width, TOKEN_WIDTH, PATHWAYS)
+    if isinstance(kind, Bag):
+        return TileFeatures(kind.shape[1], TOKEN_WIDTH)
+    return RawTiles(kind.shape[0], TOKEN_WIDTH)
+
+
+def _token_count(kind: Modality) -> int:
+    if isinstance(kind, Table):
+        return PATHWAYS
+    return kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
+
+
+def _linear(table: Table, task: Task, config: RunConfig) -> nn.Module:
+    outputs = sum(target.outputs for target in task.targets.values())
+    return start_linear_at_zero(TabularEncoder(table.width, outputs, config.hidden_units))
+
+
+def _wide(task: Task, config: RunConfig) -> Tokens:
+    outputs = sum(target.outputs for target in task.targets.values())
+    return Tokens({name: _linear(table, task, config) for name, table in task.tables.items()}, outputs)
+
+
+TASK = Task(
+    modalities={
+        "tile_features": Bag(shape=(50, 2048)),
+        "tiles": Volume(shape=(3, 16, 64, 64), spacing_mm=(1.0, 1.0, 1.0)),
+        **{name: Table(features) for name, features in parse_features(TABLES).items()},
+    },
+    targets={"basal_or_her2": Binary(), "pam50": Categorical(("LumA", "LumB", "Her2", "Basal"))},
+    build_model=build_model,
+    on_request=("tiles", "mirna"),
+)
