@@ -7,6 +7,8 @@ import time
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.local_normalisation import keep
+from client.oversampling import oversample
 from client.patients import feature_statistics, make_loader, select_patients
 from client.study import (
     numbers_of,
@@ -48,8 +50,8 @@ def train(message: Message, context: Context) -> Message:
     study = open_study(context)
     study.require_training()
     statistics = receive_statistics(study, message)
-    model = receive_model(study, message)
     server_round = int(receive_request(message)["round"])
+    model = receive_model(study, message, server_round - 1)
 
     results: Arrays = {}
     validation = select_patients(study.cohort, "validation", study.task, statistics)
@@ -59,13 +61,22 @@ def train(message: Message, context: Context) -> Message:
         results |= to_arrays(summary, f"validation.{name}")
 
     seed = study.seed(server_round)
-    patients = select_patients(study.cohort, "train", study.task, statistics, seed)
+    cohort = study.cohort
+    if study.config.oversampling == "smotenc":
+        cohort = oversample(cohort, study.task, statistics, seed)
+    patients = select_patients(cohort, "train", study.task, statistics, seed)
     loader = make_loader(patients, study.config, seed)
     weights = receive_class_weights(message)
     loss = fit(model, make_optimizer(model, study.config), loader, study.task, study.config, seed, weights)
 
+    if study.config.normalisation == "local":
+        keep(model, study.normalisation_folder, server_round)
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    numbers = {"num-examples": float(len(patients)), "train-loss": loss, "seconds": time.monotonic() - started}
+    numbers = {
+        "num-examples": float(len(study.cohort.parts["train"])),
+        "train-loss": loss,
+        "seconds": time.monotonic() - started,
+    }
     return Message(reply(model=state, results=results, numbers=numbers), reply_to=message)
 
 
@@ -90,7 +101,7 @@ def _evaluate(message: Message, context: Context, part: str) -> Message:
     results: Arrays = {}
     numbers = {"num-examples": float(len(patients))}
     if len(patients):
-        scores = predict(receive_model(study, message), patients, study.task)
+        scores = predict(receive_model(study, message, int(request["round"])), patients, study.task)
         for name, target in study.task.targets.items():
             truth = patients.known(name)
             results |= to_arrays(summarise(target, scores[name], truth), f"{part}.{name}")

@@ -16,6 +16,7 @@ from torch import nn
 
 from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
+from client.local_normalisation import restore
 from client.site import SiteConfig, load_site
 from client.training import choose_device
 from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_class_weights, unpack_statistics
@@ -42,6 +43,11 @@ class Study:
     def seed(self, server_round: int) -> int:
         """A seed of this site's own for one round, the same whenever that round is run again."""
         return zlib.crc32(f"{self.config.seed}/{server_round}/{self.site.site}".encode())
+
+    @property
+    def normalisation_folder(self) -> Path:
+        """Where this site keeps its own normalisation layers."""
+        return self.site.state_dir / "normalisation" / self.config.study
 
     @property
     def trains(self) -> bool:
@@ -91,8 +97,10 @@ def _open(site_file: Path, data_root: Path | None, config: RunConfig) -> Study:
     return Study(config, site, task, load_cohort(site, task, config))
 
 
-def receive_model(study: Study, message: Message) -> nn.Module:
-    """The global network of a message, on this site's device.
+def receive_model(study: Study, message: Message, server_round: int) -> nn.Module:
+    """The global network of a message as it was after `server_round`, on this site's device.
+
+    Where a study leaves normalisation layers to the sites, with this site's own.
 
     Raises:
         SiteError: If its weights do not fit the network this site has installed.
@@ -109,6 +117,8 @@ def receive_model(study: Study, message: Message) -> nn.Module:
             fix="install the same version as the coordinating center",
             public="the global model does not fit the network installed at the site: versions differ",
         ) from None
+    if study.config.normalisation == "local" and study.trains:
+        restore(model, study.normalisation_folder, server_round)
     return model.to(choose_device())
 
 

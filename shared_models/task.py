@@ -156,6 +156,8 @@ def load_task(config: RunConfig) -> Task:
         for name, kind in _with_features(chosen, config).items()
     }
     targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
+    if config.oversampling != "none":
+        _check_oversampling(chosen, config)
     return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets)
 
 
@@ -182,6 +184,17 @@ def _chosen(task: Task, config: RunConfig) -> Task:
         modalities={name: kind for name, kind in task.modalities.items() if name in modalities},
         targets={name: target for name, target in task.targets.items() if name in targets},
     )
+
+
+def _check_oversampling(task: Task, config: RunConfig) -> None:
+    from shared_models.targets import Binary
+
+    images = [name for name, kind in task.modalities.items() if not isinstance(kind, Table)]
+    name, target = next(iter(task.targets.items()))
+    if images or not isinstance(target, Binary):
+        what = f"{images[0]} is no table" if images else f"{name} is no yes/no target"
+        msg = f"oversampling: {what}; {config.oversampling} makes synthetic patients of two classes from tables"
+        raise SettingsError(msg)
 
 
 def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from client.cohort import Cohort, load_cohort
+from client.oversampling import oversample
 from client.patients import Patients, feature_statistics, make_loader, select_patients
 from client.site import load_site
 from client.training import choose_device, fit, make_optimizer, predict
 from server.checkpoint import BEST, Checkpoint, load_checkpoint
-from server.enrolment import initial_model
+from server.enrolment import class_weights, initial_model
 from shared_models.evaluation.measures import Metrics, judgement, site_metrics, summarise
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, unpack_statistics
@@ -69,14 +70,19 @@ def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
     statistics = feature_statistics(cohort, task)
     counts = {name: target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
     model = as_module(initial_model(task, config, counts), task, config)
-    patients = select_patients(cohort, "train", task, statistics)
+    weights = {
+        name: torch.from_numpy(array).to(choose_device()) for name, array in class_weights(task, config, counts).items()
+    }
+    if config.oversampling == "smotenc":
+        cohort = oversample(cohort, task, statistics, config.seed)
+    patients = select_patients(cohort, "train", task, statistics, config.seed)
     validation = select_patients(cohort, "validation", task, statistics)
     best_value, best = -np.inf, model.state_dict()
     # pooled training is one long optimisation: its optimizer keeps its state
     optimizer = make_optimizer(model, config)
     for server_round in range(1, config.rounds + 1):
         seed = config.seed * 100_003 + server_round
-        fit(model, optimizer, make_loader(patients, config, seed), task, config, seed)
+        fit(model, optimizer, make_loader(patients, config, seed), task, config, seed, weights)
         value = _validation_value(model, validation, task)
         if value > best_value or not len(validation):
             best_value, best = value, {name: tensor.clone() for name, tensor in model.state_dict().items()}

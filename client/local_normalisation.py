@@ -1,0 +1,45 @@
+"""Normalisation layers that stay a site's own (FedBN; Li 2021, arXiv:2102.07623), kept on its disk by round.
+
+Scale and shift of GroupNorm and LayerNorm adapt to a site's scanner or stain. They travel with the other weights, so
+that a site that never trained has their mean; a site that trained puts its own in their place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+def own_names(model: nn.Module) -> list[str]:
+    """The parameters of the network's normalisation layers."""
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm)
+        for name, _ in module.named_parameters()
+    ]
+
+
+def keep(model: nn.Module, folder: Path, server_round: int) -> None:
+    """Keeps the site's own values after its training in a round; the first round forgets an earlier run's."""
+    if server_round == 1:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = model.state_dict()
+    draft = folder / ".draft"
+    save_file({name: values[name].detach().cpu().contiguous() for name in own_names(model)}, draft)
+    draft.rename(folder / f"{server_round:05d}.safetensors")
+
+
+def restore(model: nn.Module, folder: Path, server_round: int) -> None:
+    """Puts the site's own values of a round, or of its last one before, into the global weights of that round."""
+    kept = [path for path in sorted(folder.glob("*.safetensors")) if int(path.stem) <= server_round]
+    if server_round > 0 and kept:
+        with torch.no_grad():
+            values = dict(model.named_parameters())
+            for name, value in load_file(kept[-1]).items():
+                values[name].copy_(value)
