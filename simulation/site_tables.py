@@ -78,7 +78,7 @@ def settings(dialect: Dialect, images: bool) -> dict[str, Any]:
             "clinical": {"reader": "table", "table": "clinical", "features": _clinical_features(dialect)},
             "radiomics": {"reader": "table", "table": "radiomics", "features": features},
             **({"genomic": _genomic(dialect)} if dialect.genes else {}),
-            **({"mri": _phases()} if images else {}),
+            **(_images() if images else {}),
         },
         "targets": _targets(dialect),
     }
@@ -126,8 +126,12 @@ def _genomic(dialect: Dialect) -> dict[str, Any]:
     return {"reader": "table", "table": "genomic", "features": dict(zip(GENES, dialect.genes, strict=True))}
 
 
-def _phases() -> dict[str, Any]:
-    return {"reader": "nifti_phases", "phases": [f"mri/{{patient}}/phase{index}.nii.gz" for index in range(PHASES)]}
+def _images() -> dict[str, Any]:
+    phases = {
+        "reader": "nifti_phases",
+        "phases": [f"mri/{{patient}}/phase{index}.nii.gz" for index in range(PHASES)],
+    }
+    return {"mri": phases, "dce_mri": {**phases, "mask": "mri/{patient}/mask.nii.gz"}}
 
 
 def _clinical_row(dialect: Dialect, row: Row, number: int) -> Row:

@@ -69,7 +69,7 @@ def _draw(patient: Patient, prevalence: float, censored: float, images: bool) ->
     logit = who.intercept(prevalence) + float(drawn.risk[0])
     truth, outcome = _outcome(logit, censored, record)
     radiomics: list[Row] = []
-    if not (site.skips_mri and patient.number % site.skips_mri == site.skips_mri // 4):
+    if not site.lacks_imaging(patient.number):
         exam = acquire(drawn.z[0], site.scanner, image)
         radiomics.append({"patient_id": identifier, **measure(exam)})
         if images:

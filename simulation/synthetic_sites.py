@@ -21,7 +21,7 @@ class SyntheticSite:
         scanner: What its MRI does to an image.
         her2_factor: Multiplies the share of HER2-positive patients.
         role: `evaluate` for one that never trains.
-        skips_mri: Every so-manieth patient has no MRI; 0 for none.
+        skips_imaging: Every so-manieth patient has no MRI and no slides; 0 for none.
     """
 
     name: str
@@ -31,7 +31,11 @@ class SyntheticSite:
     scanner: Scanner = field(default_factory=Scanner)
     her2_factor: float = 1.0
     role: Literal["train", "evaluate"] = "train"
-    skips_mri: int = 0
+    skips_imaging: int = 0
+
+    def lacks_imaging(self, number: int) -> bool:
+        """Whether the patient with that number has no images."""
+        return self.skips_imaging > 0 and number % self.skips_imaging == self.skips_imaging // 4
 
 
 SITES = (
@@ -58,7 +62,7 @@ SITES = (
             events=("no", "yes"),
             missing="NA",
         ),
-        skips_mri=24,
+        skips_imaging=24,
     ),
     SyntheticSite(
         "B",
