@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from server.enrolment import initial_model
 from shared_models.run_config import RunConfig
 from shared_models.targets import Categorical, Regression, TimeToEvent
-from shared_models.task import Table, Task, Volume, load_task, task_names
+from shared_models.task import Bag, Modality, Table, Task, Volume, load_task, task_names
 
 Batch = tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]
 Gradients = dict[str, Tensor]
@@ -32,27 +32,52 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=task_names())
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def small(config: RunConfig) -> Task:
+    """The task, its volumes and bags shrunk: what is tested here does not depend on their size."""
+    task = load_task(config)
+    return dataclasses.replace(task, modalities={key: shrunk(kind) for key, kind in task.modalities.items()})
 
 
-@pytest.fixture
-def config(name: str) -> RunConfig:
-    return RunConfig(task=name, hidden_units=8)  # beside the linear paths, which are always there
+def shrunk(kind: Modality) -> Modality:
+    if isinstance(kind, Volume):
+        return dataclasses.replace(kind, shape=(kind.shape[0], *(min(size, 12) for size in kind.shape[1:])))
+    return Bag((min(kind.shape[0], 5), min(kind.shape[1], 32))) if isinstance(kind, Bag) else kind
+
+
+def studies() -> dict[str, RunConfig]:
+    """Each task with its usual modalities and with all, by every fusion that makes a network of its own."""
+    found: dict[str, RunConfig] = {}
+    for name in task_names():
+        networks = []
+        for modalities, fusion in itertools.product(("", every_modality(name)), get_args(Fusion)):
+            # hidden units beside the linear paths, which are always there
+            config = RunConfig(task=name, modalities=modalities, fusion=fusion, hidden_units=8)
+            task = small(config)
+            network = {key: value.shape for key, value in task.build_model(task, config).state_dict().items()}
+            if network not in networks:
+                networks.append(network)
+                found[f"{name}, {fusion}{', all modalities' if modalities else ''}"] = config
+    return found
+
+
+def every_modality(name: str) -> str:
+    task = load_task(RunConfig(task=name))
+    return ", ".join((*task.modalities, *task.on_request))
+
+
+Fusion = RunConfig.model_fields["fusion"].annotation
+STUDIES = studies()
+
+
+@pytest.fixture(params=STUDIES.values(), ids=STUDIES)
+def config(request: pytest.FixtureRequest) -> RunConfig:
+    study: RunConfig = request.param
+    return study
 
 
 @pytest.fixture
 def task(config: RunConfig) -> Task:
-    """The task, its volumes shrunk: what is tested here does not depend on their size."""
-    full = load_task(config)
-    small = {
-        key: dataclasses.replace(kind, shape=(kind.shape[0], *(min(size, 12) for size in kind.shape[1:])))
-        if isinstance(kind, Volume)
-        else kind
-        for key, kind in full.modalities.items()
-    }
-    return dataclasses.replace(full, modalities=small)
+    return small(config)
 
 
 @pytest.fixture
@@ -135,8 +160,7 @@ def test_a_batch_of_one_and_an_empty_one_go_through(task: Task, model: nn.Module
     assert all(gradient.isfinite().all() for gradient in gradients(model, task, batch).values())
 
 
-def test_the_true_size_goes_through(name: str) -> None:
-    config = RunConfig(task=name)
+def test_the_true_size_goes_through(config: RunConfig) -> None:
     task = load_task(config)
     inputs, present, _ = patients(task, 1)
     with torch.no_grad():
@@ -150,6 +174,27 @@ def test_every_modality_reaches_the_outputs(task: Task, model: nn.Module) -> Non
     for key in task.modalities:
         after = model({**inputs, key: inputs[key] + 1.0 + inputs[key].abs()}, present)
         assert any((after[target] != before[target]).any() for target in task.targets), key
+
+
+@pytest.mark.parametrize("fusion", get_args(Fusion))
+@pytest.mark.parametrize("name", task_names())
+def test_a_study_may_take_any_modalities_and_any_target(name: str, fusion: str) -> None:
+    modalities, targets = every_modality(name).split(", "), list(load_task(RunConfig(task=name)).targets)
+    subsets = [subset for count in range(len(modalities)) for subset in itertools.combinations(modalities, count + 1)]
+    for subset, target in zip(subsets, itertools.cycle(targets), strict=False):
+        config = RunConfig(task=name, modalities=", ".join(subset), targets=target, fusion=fusion)  # type: ignore[arg-type]
+        task = small(config)
+        model = trained(task, config)
+        assert set(task.modalities) == set(subset)
+        assert set(task.targets) == {target}
+        assert ModuleValidator.validate(model, strict=False) == []
+        batch = patients(task, 2)
+        assert model(batch[0], batch[1])[target].shape == (2, task.targets[target].outputs)
+        assert set(model.output_layers()) == {target}  # type: ignore[operator]
+        found = gradients(model, task, batch)
+        assert all(gradient.isfinite().all() for gradient in found.values())
+        for modality in subset:
+            assert any(found[key].any() for key in found if f".encoders.{modality}." in f".{key}"), (subset, modality)
 
 
 def test_opacus_accepts_the_network(model: nn.Module) -> None:

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
+from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent, balanced_weights
 
 NAN = float("nan")
 CASES: list[tuple[Target, list[object]]] = [
@@ -85,3 +87,25 @@ def test_risk_rises_with_the_hazards() -> None:
     target = TimeToEvent()
     low, high = target.predict(torch.stack([torch.full((7,), -2.0), torch.full((7,), 1.0)]))
     assert 0 < low < high < 1
+
+
+@given(st.lists(st.integers(0, 500), min_size=2, max_size=5).filter(any))
+def test_balanced_classes_weigh_the_same_and_the_mean_patient_weighs_1(patients: list[int]) -> None:
+    counts = np.array(patients, dtype=np.float64)
+    target = Binary() if len(counts) == 2 else Categorical(tuple("abcde"[: len(counts)]))
+    weights = balanced_weights(target, counts)
+    assert weights is not None
+    assert weights.dtype == np.float32
+    shares = weights * counts
+    np.testing.assert_allclose(shares[counts > 0], shares.max(), rtol=1e-5)
+    np.testing.assert_allclose(shares.sum(), counts.sum(), rtol=1e-5)
+    assert (weights[counts == 0] == 0).all()
+
+
+def test_without_patients_no_class_weighs_anything() -> None:
+    np.testing.assert_array_equal(balanced_weights(Binary(), np.zeros(2)), [0.0, 0.0])
+
+
+@pytest.mark.parametrize("target", [Regression(), TimeToEvent()])
+def test_targets_without_classes_have_no_class_weights(target: Target) -> None:
+    assert balanced_weights(target, target.counts(np.zeros((0, 2)))) is None
