@@ -77,6 +77,8 @@ def _distance_mm(tumour: Any, volume: Volume, centre: NDArray[np.float64]) -> ND
     if tumour is None:
         return np.full(volume.shape[1:], FAR_INSIDE_MM, dtype=np.float32)
     distance = sitk.SignedMaurerDistanceMap(tumour, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+    # ITK measures to the centres of the outermost voxels; the surface lies half a voxel further out
+    distance += 0.5 * min(tumour.GetSpacing())
     return np.asarray(sitk.GetArrayFromImage(_on_grid(distance, volume, centre, outside=-FAR_INSIDE_MM)))
 
 

@@ -53,15 +53,21 @@ class NiftiPhasesReader(Settings):
     def roles(self, site: SiteConfig) -> dict[Instance, dict[str, Path]]:
         """The files there are, by patient or lesion: `phase0` and so on, and `mask`.
 
+        A file that fits two patterns, as `L1_mask.nii.gz` fits `{instance}.nii.gz`, belongs to the longer one.
+
         Raises:
             SiteError: If a file lies outside data_root.
         """
         patterns = {f"phase{index}": pattern for index, pattern in enumerate(self.phases)}
         patterns |= {"mask": self.mask} if self.mask else {}
+        belongs: dict[Path, tuple[str, Instance]] = {}
+        for role, pattern in sorted(patterns.items(), key=lambda item: len(item[1])):
+            belongs |= {
+                path: (role, key) for key, paths in matching_files(site, pattern, role).items() for path in paths
+            }
         found: dict[Instance, dict[str, Path]] = {}
-        for role, pattern in patterns.items():
-            for key, paths in matching_files(site, pattern, role).items():
-                found.setdefault(key, {})[role] = paths[0]
+        for path, (role, key) in belongs.items():
+            found.setdefault(key, {})[role] = path
         return found
 
     def read(self, records: Records, name: str, kind: Volume, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
