@@ -1,0 +1,62 @@
+"""System E: ER, PR and HER2 of breast cancer from a brain metastasis: its image, its radiomics and where it lies.
+
+As in 10.3389/fnhum.2026.1858163: a 3D residual network, radiomics and position joined, a trunk that the receptors
+share, and a head for each. A row is one lesion.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from shared_models.features import parse_features
+from shared_models.layers.fusion import LateFusion
+from shared_models.layers.resnet import ResNet, ResNetEncoder, halvings
+from shared_models.layers.shared_trunk import SharedTrunk
+from shared_models.layers.tabular import TabularEncoder
+from shared_models.layers.tumour_regions import ScaledDistance
+from shared_models.radiomics import pyradiomics_features
+from shared_models.run_config import RunConfig
+from shared_models.targets import Binary
+from shared_models.task import Table, Task, Volume
+
+TOKEN_WIDTH = 128
+# Half of ResNet-10's widths: cohorts of brain metastases are small.
+WIDTHS = (16, 32, 64, 128)
+FINEST_GRID_MM = 2.0  # of the first stage, whatever the study's voxels: half of TCIA's lesions measure below 7 mm
+HIDDEN_UNITS = {"radiomics": 64, "anatomical_position": 16}
+
+POSITION = """
+anatomical_position: hemisphere{left|right}, region{frontal|parietal|temporal|occipital|cerebellum|brainstem|deep}
+"""
+
+
+def build(task: Task, config: RunConfig) -> nn.Module:
+    """A token a modality, a trunk that the targets share and a head for each; under late fusion logits a modality."""
+    targets = {name: target.outputs for name, target in task.targets.items()}
+    late = config.fusion == "late"
+    width = sum(targets.values()) if late else TOKEN_WIDTH
+    encoders: dict[str, nn.Module] = {}
+    for name, kind in task.modalities.items():
+        if isinstance(kind, Table):
+            encoders[name] = _table_encoder(kind, HIDDEN_UNITS[name], width, config)
+        elif isinstance(kind, Volume):
+            backbone = ResNet(kind.shape[0], WIDTHS, halvings(kind.spacing_mm, FINEST_GRID_MM))
+            encoders[name] = nn.Sequential(ScaledDistance(), ResNetEncoder(backbone, width, WIDTHS))
+    return LateFusion(encoders, targets) if late else SharedTrunk(encoders, width, targets)
+
+
+def _table_encoder(table: Table, hidden_units: int, width: int, config: RunConfig) -> nn.Module:
+    """A layer as wide as the table has to say; the linear map after it only brings it to the tokens' width."""
+    layer = TabularEncoder(table.width, hidden_units, config.hidden_units)
+    return nn.Sequential(layer, nn.ReLU(), nn.Linear(hidden_units, width))
+
+
+TASK = Task(
+    modalities={
+        "brain_mri": Volume(shape=(2, 32, 32, 32), spacing_mm=(1.0, 1.0, 1.0), tumour=True),
+        "radiomics": Table(pyradiomics_features()),
+        **{name: Table(features) for name, features in parse_features(POSITION).items()},
+    },
+    targets={"er": Binary(), "pr": Binary(), "her2": Binary()},
+    build_model=build,
+)
