@@ -178,7 +178,8 @@ def _position(reference: str, columns: Sequence[Sequence[str]], named: Mapping[s
         fix = "write it as 'Group / Name' or 'Name / Note', or rename one of the columns"
     else:
         found = f"nearest: {', '.join(map(repr, nearest_names(name, named)))}"
-        what, fix = "a column is missing", "correct the name in the site's YAML, or restore the column"
+        what = "a column is missing"
+        fix = "correct the name in the site's YAML, restore the column, or, if the site does not have it, take it out"
     raise SiteError(
         what,
         where=where,

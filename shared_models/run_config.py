@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from shared_models.features import parse_features
+from shared_models.grids import parse_grids
 from shared_models.settings import Settings, SettingsError, parse_settings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -31,6 +32,9 @@ class RunConfig(Settings):
     targets: str = Field("", description="comma-separated targets to learn; empty takes all of the task's")
     voxel_factor: float = Field(
         1.0, ge=1.0, le=8.0, description="coarsens every image: 2 halves the voxels along each axis"
+    )
+    grids: str = Field(
+        "", description="`modality: 16x32x32 at 4x2x2 mm`: other voxels for an image; empty takes the task's own"
     )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
     horizon_days: Positive = Field(1826.25, description="horizon of a yes/no target made from time to event")
@@ -85,6 +89,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         parse_features(self.features)
+        parse_grids(self.grids)
         edges = self.edges
         if list(edges) != sorted(set(edges)) or (edges and edges[0] <= 0):
             msg = f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared_models.features import Feature, parse_features
+from shared_models.grids import parse_grids
 from shared_models.settings import SettingsError, nearest
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def load_task(config: RunConfig) -> Task:
     chosen = _chosen(task, config)
     modalities = {
         name: kind.coarser(config.voxel_factor) if isinstance(kind, Volume) else kind
-        for name, kind in _with_features(chosen, config).items()
+        for name, kind in _on_grids(_with_features(chosen, config), config).items()
     }
     targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
     if config.oversampling != "none":
@@ -210,6 +211,19 @@ def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:
         for name, kind in task.modalities.items()
         if name in listed or not isinstance(kind, Table)
     }
+
+
+def _on_grids(modalities: Mapping[str, Modality], config: RunConfig) -> dict[str, Modality]:
+    """The images on the grids that the study names."""
+    found = dict(modalities)
+    for name, (size, spacing_mm) in parse_grids(config.grids).items():
+        kind = found.get(name)
+        if not isinstance(kind, Volume):
+            images = [other for other, kind in modalities.items() if isinstance(kind, Volume)]
+            msg = f"grids: {config.task} has no image {name!r} in this study; it has {', '.join(images) or 'none'}"
+            raise SettingsError(msg)
+        found[name] = dataclasses.replace(kind, shape=(kind.shape[0], *size), spacing_mm=spacing_mm)
+    return found
 
 
 def _with_times(target: Target, config: RunConfig) -> Target:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.columns import ColumnOrName
+from client.columns import Column, ColumnOrName
 from client.errors import SiteError
 from client.values import categories, numbers, text_categories, within
 from shared_models.features import Feature, expand
@@ -50,16 +50,30 @@ class TableReader(Settings):
 
     reader: Literal["table"]
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
-    features: dict[str, ColumnOrName]
+    features: dict[str, ColumnOrName] = Field({}, description="the study's name: this site's column")
+    same_names: bool = Field(
+        False, description="every other feature of the study stands in the column of its own name, as in a gene matrix"
+    )
+    lacks: tuple[str, ...] = Field((), description="with `same_names`: features that this site does not have")
 
-    def mapped(self) -> Table:
-        """Its features; a column with codes to texts is a category."""
-        return Table(tuple(Feature(name, text_categories(column)) for name, column in self.features.items()))
+    def mapped(self) -> Table | None:
+        """Its features; a column with codes to texts is a category. None where they are all the study's to name."""
+        return (
+            None
+            if not self.features
+            else Table(tuple(Feature(name, text_categories(column)) for name, column in self.features.items()))
+        )
 
     def columns(self, kind: Table) -> list[tuple[str, str]]:
         """The columns of those features that the study lists."""
-        mapped = [self.features[feature.name] for feature in kind.features if feature.name in self.features]
-        return [(column.table or self.table, column.column) for column in mapped]
+        mapped = map(self.column, kind.features)
+        return [(column.table or self.table, column.column) for column in mapped if column]
+
+    def column(self, feature: Feature) -> Column | None:
+        """Where a feature stands, or None if this site does not have it."""
+        if feature.name in self.features:
+            return self.features[feature.name]
+        return Column(column=feature.name) if self.same_names and feature.name not in self.lacks else None
 
     def files(self, site: SiteConfig) -> list[Path]:
         """None: the site's tables are known already."""
@@ -78,13 +92,13 @@ class TableReader(Settings):
         """
         values = np.full((len(records), len(features)), np.nan)
         outside = [0] * len(features)
-        for index, feature in enumerate(features):
-            if feature.name in self.features:
-                values[:, index], outside[index] = self._feature(records, feature)
-        return TableValues(values, tuple(feature.name in self.features for feature in features), tuple(outside))
+        columns = [self.column(feature) for feature in features]
+        for index, (feature, column) in enumerate(zip(features, columns, strict=True)):
+            if column is not None:
+                values[:, index], outside[index] = self._feature(records, feature, column)
+        return TableValues(values, tuple(column is not None for column in columns), tuple(outside))
 
-    def _feature(self, records: Records, feature: Feature) -> tuple[NDArray[np.float64], int]:
-        column = self.features[feature.name]
+    def _feature(self, records: Records, feature: Feature, column: Column) -> tuple[NDArray[np.float64], int]:
         cells = records.cells(column, self.table)
         if feature.categories:
             values, outside = categories(cells, column, feature.categories), 0

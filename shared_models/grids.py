@@ -1,0 +1,34 @@
+"""Grids that a study chooses for its images, other than the task's own: `mri: 16x32x32 at 4x2x2 mm; ...`."""
+
+from __future__ import annotations
+
+import re
+
+from shared_models.settings import SettingsError
+
+Grid = tuple[tuple[int, int, int], tuple[float, float, float]]
+
+_SIZE = r"(\d+)x(\d+)x(\d+)"
+_STEP = r"(\d+\.?\d*)x(\d+\.?\d*)x(\d+\.?\d*)"
+_GRID = re.compile(rf"\s*(?P<name>\w+)\s*:\s*{_SIZE}\s+at\s+{_STEP}\s+mm\s*")
+
+
+def parse_grids(text: str) -> dict[str, Grid]:
+    """Reads `modality: DxHxW at DxHxW mm` parts, separated by `;` or newlines.
+
+    Returns:
+        Voxels and voxel size in mm along (D, H, W), by modality.
+
+    Raises:
+        SettingsError: If a part cannot be read, or a size is 0.
+    """
+    grids: dict[str, Grid] = {}
+    for part in filter(str.strip, re.split(r"[;\n]", text)):
+        match = _GRID.fullmatch(part)
+        sizes = [float(number) for number in match.groups()[1:]] if match else [0.0]
+        if match is None or not all(sizes):
+            msg = f"grids: cannot read {part.strip()!r}; expected `modality: 16x32x32 at 4x2x2 mm`"
+            raise SettingsError(msg)
+        depth, height, width = (int(size) for size in sizes[:3])
+        grids[match["name"]] = ((depth, height, width), (sizes[3], sizes[4], sizes[5]))
+    return grids
