@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
 
-  # five synthetic hospitals with a known ceiling, written to runs/cohort
+  # five synthetic hospitals with a known ceiling, written to runs/cohort. The task picks the cohort: slides and genes
+  # (subtype_histology), mammography (relapse_mammogram), brain metastases (receptors_brain_metastasis), or else
+  # breast MRI with clinical, genomic and radiomics tables; another cohort needs another folder
   python -m simulation --synthetic runs/cohort --task recurrence_mri
 
   # real sites, each with its own settings file
@@ -57,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m simulation", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cohort = parser.add_mutually_exclusive_group(required=True)
-    cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the synthetic cohort there, or reuse it")
+    cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
     cohort.add_argument("--split", type=Path, metavar="YAML", help="one site's settings, to be divided")
     how = parser.add_mutually_exclusive_group()
@@ -102,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
     work = Path(config.results_dir) / config.study
     console = Console()
     if options.synthetic:
-        sites = find_sites(synthetic_cohort(options.synthetic, console))
+        sites = find_sites(synthetic_cohort(options.synthetic, config.task, console))
     elif options.split:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
@@ -130,21 +133,34 @@ def _read_study(file: Path) -> dict[str, Any]:
     raise SettingsError(msg)
 
 
-def synthetic_cohort(folder: Path, console: Any) -> list[Path]:
-    """The synthetic cohort's site files, written first if the folder has none."""
+def synthetic_cohort(folder: Path, task: str, console: Any) -> list[Path]:
+    """The site files of the cohort that `task` learns from, written first if the folder has none."""
     from rich.progress import Progress
-
-    from simulation.synthetic import write_cohort
 
     if not (written := sorted(folder.glob("*/*.yaml"))):
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task("writing the synthetic cohort", total=None)
-            written = write_cohort(
+            written = cohort_writer(task)(
                 folder,
                 workers=os.cpu_count() or 1,
                 progress=lambda done, total: progress.update(bar, completed=done, total=total),
             )
     return written
+
+
+def cohort_writer(task: str) -> Callable[..., list[Path]]:
+    """What writes the cohort that `task` learns from: that of breast MRI and its tables, unless it needs another."""
+    from simulation import brain_lesions, expression, mammography, synthetic
+
+    match task:
+        case "subtype_histology":
+            return expression.write_cohort
+        case "relapse_mammogram":
+            return mammography.write_cohort
+        case "receptors_brain_metastasis":
+            return brain_lesions.write_cohort
+        case _:
+            return synthetic.write_cohort
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     folder/A/A.yaml                          what hospital A says of its data, and so on to E
     folder/A/patients.csv                    ER, PR and HER2
     folder/A/lesions.csv                     a row for each lesion: its name, which says where it lies, its radiomics
-    folder/A/lesions/PATIENT/LESION.nii.gz   one phase, 90 s after the contrast agent, 40 x 40 x 40 mm about the lesion
-    folder/A/masks/PATIENT/LESION.nii.gz
+    folder/A/lesions/PATIENT/LESION.nii.gz   one phase, 90 s after the contrast agent, 40 x 40 x 40 mm about the lesion,
+                                             and LESION_mask.nii.gz
     folder/truth.csv                         every patient's receptors and latents
 
 A patient has the breast cohort's latents z; each of its 1 to 8 lesions has z + N(0, .5^2). Where a lesion lies says
@@ -65,10 +65,9 @@ def _draw(patient: Patient) -> Drawn:
         name = words.name(str(person.choice(HEMISPHERES)), str(person.choice(REGIONS, p=_REGION_SHARES)), number)
         exam = acquire(drawn.z[0] + LESION_SD * person.standard_normal(6), patient.site.scanner, image, BRAIN)
         features = radiomics(exam)
-        write_volume(patient.folder / "lesions" / identifier / f"{name}.nii.gz", exam.phases[0], BRAIN.spacing_mm)
-        write_volume(
-            patient.folder / "masks" / identifier / f"{name}.nii.gz", exam.mask.astype(np.uint8), BRAIN.spacing_mm
-        )
+        folder = patient.folder / "lesions" / identifier
+        write_volume(folder / f"{name}.nii.gz", exam.phases[0], BRAIN.spacing_mm)
+        write_volume(folder / f"{name}_mask.nii.gz", exam.mask.astype(np.uint8), BRAIN.spacing_mm)
         lesions.append({"patient_id": identifier, "lesion": name, "volume_cu_mm": float(exam.mask.sum()), **features})
     receptors = dict(zip(who.RECEPTORS, map(int, drawn.receptors[0]), strict=True))
     latents = dict(zip(who.LATENTS, map(float, drawn.z[0]), strict=True))
@@ -119,7 +118,7 @@ def _write(folder: Path, site: SyntheticSite, tables: Tables) -> Mapping[str, An
             "brain_mri": {
                 "reader": "nifti_phases",
                 "phases": ["lesions/{patient}/{instance}.nii.gz"],
-                "mask": "masks/{patient}/{instance}.nii.gz",
+                "mask": "lesions/{patient}/{instance}_mask.nii.gz",
             },
             "radiomics": {"reader": "table", "table": "lesions", "features": {name: name for name in _FEATURES}},
             "anatomical_position": {"reader": "table", "table": "lesions", "features": words.position()},

@@ -47,7 +47,7 @@ def test_a_lesion_has_its_files_its_row_and_its_volume(cohort, open_hospital):
             assert image.GetSize() == mask.GetSize() == (40, 40, 40)
             assert image.GetSpacing() == mask.GetSpacing() == (1, 1, 1)
             assert sitk.GetArrayFromImage(mask).sum() == pytest.approx(row[column] * scale, rel=1e-3)
-        assert len(list((cohort / site.name / "lesions").rglob("*.nii.gz"))) == len(lesions)
+        assert len(list((cohort / site.name / "lesions").rglob("*.nii.gz"))) == 2 * len(lesions)
 
 
 def test_the_table_has_what_pyradiomics_measures_on_the_files(cohort, open_hospital):
@@ -55,7 +55,7 @@ def test_the_table_has_what_pyradiomics_measures_on_the_files(cohort, open_hospi
     features = settings["modalities"]["radiomics"]["features"]
     assert len(features) == 107
     row = tables["lesions"].iloc[0]
-    files = [cohort / "B" / part / row.iloc[0] / f"{row.iloc[1]}.nii.gz" for part in ("lesions", "masks")]
+    files = [cohort / "B" / "lesions" / row.iloc[0] / f"{row.iloc[1]}{end}.nii.gz" for end in ("", "_mask")]
     phase, mask = (sitk.GetArrayFromImage(sitk.ReadImage(file)) for file in files)
     measured = radiomics(Exam(phase[None], mask == 1, BRAIN.seconds))
     for name, column in features.items():

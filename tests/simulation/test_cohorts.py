@@ -1,0 +1,108 @@
+"""Each task's cohort as the hospitals' own clients read it, and what can be learned from it."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from client.cohort import load_cohort
+from client.site import load_site
+from shared_models.run_config import parse_run_config
+from shared_models.task import load_task
+from simulation import brain_lesions, ceiling_brain, ceiling_expression, ceiling_mammography, expression, mammography
+from simulation.__main__ import cohort_writer, main, synthetic_cohort
+from simulation.synthetic_sites import SITES
+
+MODALITIES = {
+    "recurrence_mri": "mri, radiomics, clinical, genomic",
+    "receptors_dce_mri": "dce_mri, radiomics",
+    "subtype_histology": "tiles, expression",
+    "relapse_mammogram": "mammography",
+    "receptors_brain_metastasis": "brain_mri, radiomics, anatomical_position",
+}
+
+
+def read(folder, task, modalities, names="ABCDE"):
+    config = parse_run_config({"task": task, "modalities": modalities, "voxel-factor": 2.0}, "test")
+    kinds = load_task(config)
+    return [load_cohort(load_site(folder / name / f"{name}.yaml"), kinds, config, store_split=False) for name in names]
+
+
+def by_patient(cohorts, values):
+    """Means `(N, C)` over the rows of each patient of `values`, an `(R, C)` a cohort; missing ones left out."""
+    return np.array(
+        [
+            np.nan_to_num(np.nansum(rows, axis=0) / np.maximum((~np.isnan(rows)).sum(axis=0), 1))
+            for cohort, table in zip(cohorts, values, strict=True)
+            for rows in np.split(table, np.asarray(cohort.first)[1 : len(cohort.patients)])
+        ]
+    )
+
+
+def known(cohorts, target):
+    truth = np.concatenate([cohort.truths[target] for cohort in cohorts])
+    return truth, ~np.isnan(truth)
+
+
+@pytest.mark.parametrize("task", MODALITIES)
+def test_every_hospital_is_read_by_its_client(tmp_path, task):
+    cohort_writer(task)(tmp_path, scale=0.05)
+    cohorts = read(tmp_path, task, MODALITIES[task])
+    assert [len(cohort.patients) for cohort in cohorts] == [max(round(0.05 * site.patients), 1) for site in SITES]
+    for name in MODALITIES[task].split(", "):
+        lacking = {"genomic": "C", "expression": "C", "tiles": "D"}.get(name)
+        for site, cohort in zip(SITES, cohorts, strict=True):
+            column = list(MODALITIES[task].split(", ")).index(name)
+            assert np.asarray(cohort.present)[:, column].any() == (site.name != lacking), (site.name, name)
+
+
+def test_the_task_picks_its_cohort():
+    assert cohort_writer("subtype_histology") is expression.write_cohort
+    assert cohort_writer("relapse_mammogram") is mammography.write_cohort
+    assert cohort_writer("receptors_brain_metastasis") is brain_lesions.write_cohort
+    assert len({cohort_writer(task) for task in ("recurrence_mri", "recurrence_clinical", "receptors_dce_mri")}) == 1
+
+
+def test_a_cohort_is_written_once(tmp_path):
+    mammography.write_cohort(tmp_path, scale=0.02)
+    again = synthetic_cohort(tmp_path, "relapse_mammogram", Console(quiet=True))
+    assert [path.stem for path in again] == list("ABCDE")
+
+
+def test_relapse_is_predicted_no_better_than_its_ceiling(tmp_path, held_out):
+    mammography.write_cohort(tmp_path)
+    cohorts = read(tmp_path, "relapse_mammogram", "mammography")
+    values = by_patient(cohorts, [np.asarray(cohort.inputs["mammography"]) for cohort in cohorts])
+    truth, rows = known(cohorts, "relapse")
+    auc, error = held_out(values[rows], truth[rows].astype(int), strength=1.0)
+    assert 0.65 < auc < ceiling_mammography.relapse_auc(100_000).value + 3 * error
+
+
+def test_subtype_is_predicted_from_genes_no_better_than_its_ceiling(tmp_path, held_out):
+    expression.write_cohort(tmp_path, images=False)
+    cohorts = read(tmp_path, "subtype_histology", "expression", "ABDE")
+    values = np.concatenate([np.asarray(cohort.inputs["expression"]) for cohort in cohorts])
+    truth, rows = known(cohorts, "basal_or_her2")
+    auc, error = held_out(values[rows], truth[rows].astype(int), strength=0.01)
+    assert 0.9 < auc < ceiling_expression.subtype_auc(("expression",), patients=50_000).value + 3 * error
+
+
+@pytest.mark.slow
+def test_receptors_are_predicted_from_radiomics_no_better_than_their_ceiling(tmp_path, held_out):
+    brain_lesions.write_cohort(tmp_path, workers=2)
+    cohorts = read(tmp_path, "receptors_brain_metastasis", "radiomics")
+    tables = [np.asarray(cohort.inputs["radiomics"], dtype=float) for cohort in cohorts]
+    logs = [np.sign(table) * np.log1p(np.abs(table)) for table in tables]
+    scanners = [(table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-6) for table in logs]
+    values = by_patient(cohorts, scanners)
+    for name, ceiling in ceiling_brain.receptor_auc().items():
+        truth, rows = known(cohorts, name)
+        auc, error = held_out(values[rows], truth[rows].astype(int), strength=0.02)
+        assert 0.6 < auc < ceiling.value + 3 * error, name
+
+
+@pytest.mark.slow
+def test_a_study_of_mammography_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--synthetic", "cohort", "--task", "relapse_mammogram", "--set", "rounds=2", "study=views"]
+    assert main(words) == 0
+    assert (tmp_path / "runs" / "views" / "results.json").exists()
