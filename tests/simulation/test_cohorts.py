@@ -12,8 +12,8 @@ from simulation import brain_lesions, ceiling_brain, ceiling_expression, ceiling
 from simulation.__main__ import cohort_writer, main, synthetic_cohort
 from simulation.synthetic_sites import SITES
 
+SCALE = 0.03
 MODALITIES = {
-    "recurrence_mri": "mri, radiomics, clinical, genomic",
     "receptors_dce_mri": "dce_mri, radiomics",
     "subtype_histology": "tiles, expression",
     "relapse_mammogram": "mammography",
@@ -45,9 +45,9 @@ def known(cohorts, target):
 
 @pytest.mark.parametrize("task", MODALITIES)
 def test_every_hospital_is_read_by_its_client(tmp_path, task):
-    cohort_writer(task)(tmp_path, scale=0.05)
+    cohort_writer(task)(tmp_path, scale=SCALE)
     cohorts = read(tmp_path, task, MODALITIES[task])
-    assert [len(cohort.patients) for cohort in cohorts] == [max(round(0.05 * site.patients), 1) for site in SITES]
+    assert [len(cohort.patients) for cohort in cohorts] == [max(round(SCALE * site.patients), 1) for site in SITES]
     for name in MODALITIES[task].split(", "):
         lacking = {"genomic": "C", "expression": "C", "tiles": "D"}.get(name)
         for site, cohort in zip(SITES, cohorts, strict=True):
