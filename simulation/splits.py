@@ -117,8 +117,9 @@ def _values(site: SiteConfig, table: str, column: str) -> list[str]:
 
 
 def _shares(site: SiteConfig, table: str, count: int) -> dict[str, list[str]]:
+    # a set: where a row is a lesion, a patient stands in several, and would else be at several sites
     patients = sorted(
-        read_table(site, table, []).patients, key=lambda patient: hashlib.sha256(patient.encode()).digest()
+        set(read_table(site, table, []).patients), key=lambda patient: hashlib.sha256(patient.encode()).digest()
     )
     if not 2 <= count <= len(patients):
         raise SiteError(

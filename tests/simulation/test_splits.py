@@ -47,6 +47,17 @@ def test_values_can_be_grouped_by_name(oak: Path, tmp_path: Path) -> None:
     assert set(shares) == {"oak-well", "oak-ill"}
 
 
+def test_a_patient_with_several_lesions_is_at_one_site(oak: Path, tmp_path: Path) -> None:
+    table = oak.parent / "clinical.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *rows, *rows, *rows]) + "\n")
+    settings = yaml.safe_load(oak.read_text())
+    oak.write_text(yaml.safe_dump(settings | {"instances": {"table": next(iter(settings["tables"]))}}))
+    shares = patients(divide(oak, tmp_path / "sites", into=4))
+    assert sorted(len(share) for share in shares.values()) == [12, 12, 13, 13]
+    assert len(set.union(*shares.values())) == 50
+
+
 def set_er(oak: Path, *texts: str) -> None:
     """Rewrites the patients' `er`, taking turns."""
     table = oak.parent / "clinical.csv"
