@@ -30,9 +30,6 @@ class RunConfig(Settings):
     )
     modalities: str = Field("", description="comma-separated modalities to use; empty takes the task's usual ones")
     targets: str = Field("", description="comma-separated targets to learn; empty takes all of the task's")
-    voxel_factor: float = Field(
-        1.0, ge=1.0, le=8.0, description="coarsens every image: 2 halves the voxels along each axis"
-    )
     grids: str = Field(
         "", description="`modality: 16x32x32 at 4x2x2 mm`: other voxels for an image; empty takes the task's own"
     )

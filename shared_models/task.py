@@ -38,14 +38,6 @@ class Volume:
     spacing_mm: tuple[float, ...]
     tumour: bool = False
 
-    def coarser(self, factor: float) -> Volume:
-        """The same field of view with voxels `factor` times as long, wide and high."""
-        shape = tuple(max(round(size / factor), 1) for size in self.shape[1:])
-        spacing = tuple(
-            step * size / new for step, size, new in zip(self.spacing_mm, self.shape[1:], shape, strict=True)
-        )
-        return dataclasses.replace(self, shape=(self.shape[0], *shape), spacing_mm=spacing)
-
 
 @dataclass(frozen=True)
 class Bag:
@@ -152,10 +144,7 @@ def load_task(config: RunConfig) -> Task:
         raise SettingsError(msg)
     task: Task = importlib.import_module(f"shared_models.tasks.{config.task}").TASK
     chosen = _chosen(task, config)
-    modalities = {
-        name: kind.coarser(config.voxel_factor) if isinstance(kind, Volume) else kind
-        for name, kind in _on_grids(_with_features(chosen, config), config).items()
-    }
+    modalities = _on_grids(_with_features(chosen, config), config)
     targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
     if config.oversampling != "none":
         _check_oversampling(chosen, config)

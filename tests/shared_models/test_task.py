@@ -2,16 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared_models.run_config import RunConfig
+from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.settings import SettingsError
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent, balanced_weights
-from shared_models.task import Bag, Table, Task, Volume, load_task, task_names
+from shared_models.task import Task, Volume, load_task, task_names
 
 SUBTYPE = "subtype_histology"
 NAN = float("nan")
@@ -80,33 +77,24 @@ def test_the_studys_times_reach_the_targets() -> None:
     assert subtype.horizon_days is None
 
 
-def test_coarser_voxels_change_volumes_only() -> None:
-    mri = loaded("recurrence_mri", voxel_factor=2.0).modalities["mri"]
-    assert mri == Volume(shape=(4, 16, 32, 32), spacing_mm=(4.0, 2.0, 2.0))
-    fine, coarse = loaded(), loaded(voxel_factor=2.0)
-    assert isinstance(fine.modalities["tile_features"], Bag)
-    assert isinstance(fine.modalities["expression"], Table)
-    assert coarse.modalities == fine.modalities
+def test_a_study_chooses_the_grid_of_an_image() -> None:
+    task = loaded("recurrence_mri", grids="mri: 16x32x30 at 4x2x2.1 mm")
+    assert task.modalities["mri"] == Volume(shape=(4, 16, 32, 30), spacing_mm=(4.0, 2.0, 2.1))
+    tumour = loaded("receptors_dce_mri", grids="\n dce_mri: 3x8x8 at 9x1x1 mm ; ").modalities["dce_mri"]
+    assert tumour == Volume(shape=(2, 3, 8, 8), spacing_mm=(9.0, 1.0, 1.0), tumour=True)
 
 
-@given(
-    st.tuples(*[st.integers(1, 96)] * 3),
-    st.tuples(*[st.floats(0.1, 5.0)] * 3),
-    st.floats(1.0, 8.0),
-    st.booleans(),
-)
-def test_a_coarser_volume_sees_the_same_field(
-    size: tuple[int, ...], spacing: tuple[float, ...], factor: float, tumour: bool
-) -> None:
-    fine = Volume((2, *size), spacing, tumour=tumour)
-    coarse = fine.coarser(factor)
-    assert coarse.shape[0] == 2
-    assert coarse.tumour == tumour
-    assert all(1 <= new <= old for new, old in zip(coarse.shape, fine.shape, strict=True))
-    np.testing.assert_allclose(np.multiply(coarse.shape[1:], coarse.spacing_mm), np.multiply(size, spacing), rtol=1e-9)
-    same = fine.coarser(1.0)
-    assert same.shape == fine.shape
-    np.testing.assert_allclose(same.spacing_mm, spacing)
+@pytest.mark.parametrize("grids", ["mri", "mri: 16x32 at 4x2x2 mm", "mri: 16x32x32", "mri: 0x8x8 at 1x1x1 mm"])
+def test_a_grid_that_cannot_be_read_says_how_to_write_one(grids: str) -> None:
+    with pytest.raises(SettingsError, match="expected `modality: 16x32x32 at 4x2x2 mm`"):
+        parse_run_config({"task": "recurrence_mri", "grids": grids})
+
+
+def test_only_an_image_of_the_study_has_a_grid() -> None:
+    with pytest.raises(SettingsError, match="no image 'clinical' in this study; it has mri"):
+        loaded("recurrence_mri", grids="clinical: 1x1x1 at 1x1x1 mm")
+    with pytest.raises(SettingsError, match="it has none"):
+        loaded("recurrence_mri", modalities="clinical", grids="mri: 1x1x1 at 1x1x1 mm")
 
 
 TARGETS = {"er": Binary(), "subtype": Categorical(("a", "b", "c")), "ki67": Regression(scale=10.0)}

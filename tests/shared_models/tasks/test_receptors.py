@@ -9,7 +9,7 @@ from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from shared_models.run_config import RunConfig
-from shared_models.task import FAR_INSIDE_MM, Table, Task, load_task
+from shared_models.task import FAR_INSIDE_MM, Table, Task, Volume, load_task
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Secure RNG turned off:UserWarning"),
@@ -31,9 +31,15 @@ STUDIES: dict[str, dict[str, Any]] = {
 }
 
 
-def study_of(voxel_factor: float = 4.0, **settings: Any) -> tuple[Task, nn.Module]:
+def study_of(factor: float = 4.0, **settings: Any) -> tuple[Task, nn.Module]:
+    """A study on voxels `factor` times as long as the task's own."""
     torch.manual_seed(0)
-    config = RunConfig(**settings, voxel_factor=voxel_factor, hidden_units=4)
+    grids = [
+        f"{name}: {'x'.join(str(round(n / factor)) for n in kind.shape[1:])} at {factor}x{factor}x{factor} mm"
+        for name, kind in load_task(RunConfig(**settings)).modalities.items()
+        if isinstance(kind, Volume)
+    ]
+    config = RunConfig(**settings, grids="; ".join(grids), hidden_units=4)
     task = load_task(config)
     model = task.build_model(task, config)
     for module in model.modules():
@@ -100,7 +106,7 @@ def test_a_base_rate_shifts_its_own_target(study: str) -> None:
 @pytest.mark.parametrize("name", [DCE, BRAIN])
 @pytest.mark.parametrize("factor", [1.5, 3.0, 8.0])
 def test_other_voxels_go_through(name: str, factor: float) -> None:
-    task, model = study_of(voxel_factor=factor, task=name)
+    task, model = study_of(factor=factor, task=name)
     inputs, present = lesions(task, 2)
     assert all(output.isfinite().all() for output in model(inputs, present).values())
 
@@ -115,7 +121,7 @@ def test_ki67_weighs_as_much_as_two_receptors() -> None:
 
 @pytest.mark.parametrize("study", ["dce", "dce, concatenation", "dce, late", "brain", "brain, late"])
 def test_the_loss_falls(study: str) -> None:
-    task, model = study_of(voxel_factor=8.0 if study.startswith("dce") else 4.0, **STUDIES[study])
+    task, model = study_of(factor=8.0 if study.startswith("dce") else 4.0, **STUDIES[study])
     inputs, present = lesions(task, 8)
     positive = (torch.arange(8) % 2).float()
     truths = {name: 100 * positive if name == "ki67_percent" else positive for name in task.targets}

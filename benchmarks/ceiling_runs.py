@@ -1,0 +1,161 @@
+"""The runs behind `ceilings.py`: one cohort, trained federated, pooled, at each site alone, permuted, with gaps."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from client import study as client_study
+from client.app import app as client_app
+from client.cohort import Cohort, load_cohort
+from client.site import load_site
+from server.app import run_study
+from server.checkpoint import BEST, load_checkpoint
+from shared_models.evaluation.measures import Metrics
+from shared_models.run_config import RunConfig, parse_run_config
+from shared_models.task import load_task
+from simulation.__main__ import cohort_writer
+from simulation.ceiling import Ceiling
+from simulation.compare import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
+from simulation.grid import InProcessGrid
+from simulation.splits import Sites, write_site
+
+GAPS_AT = ("B", "D")  # the two sites that lose a modality, or are left out
+EXTERNAL_FACTOR = 4  # as many more patients at the site that never trains: they cost no training
+
+Found = dict[str, Metrics]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A task on its cohort.
+
+    Attributes:
+        task: Its name.
+        ceilings: The best figure for each target: an AUC, or for a number the least mean absolute error.
+        settings: The study's run config.
+        slack: How far below its ceiling an AUC may lie.
+        gap: The modality that two sites lose.
+    """
+
+    task: str
+    ceilings: Callable[[], dict[str, Ceiling]]
+    settings: dict[str, Any]
+    slack: float
+    gap: str = ""
+
+
+def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """The name of each run and what does it; a run gives the pooled test metrics of each target."""
+    folder = work / f"{experiment.task}-{seed}"
+    sites = cohort(experiment, seed, folder / "cohort", workers)
+    for strategy in ("fedavg", "fedprox"):
+        results = folder / strategy
+        yield strategy, functools.partial(federated, experiment, seed, results, sites, sites, strategy=strategy)
+    yield "pooled", functools.partial(pooled, experiment, seed, sites)
+    for name in list(sites)[:-1]:
+        yield f"local {name}", functools.partial(alone, experiment, seed, sites, name)
+    yield "permuted", functools.partial(permuted, experiment, seed, folder / "permuted", sites)
+    if experiment.gap:
+        gappy = without_modality(sites, experiment.gap, folder / "gaps")
+        yield "with gaps", functools.partial(federated, experiment, seed, folder / "gaps" / "runs", gappy, gappy)
+        never = {"evaluation-only-sites": ",".join(GAPS_AT)}
+        yield "left out", functools.partial(federated, experiment, seed, folder / "left out", gappy, gappy, **never)
+
+
+def cohort(experiment: Experiment, seed: int, folder: Path, workers: int) -> Sites:
+    """The five hospitals' settings files; their files are written first where they are not there yet."""
+    if not (written := sorted(folder.glob("*/*.yaml"))):
+        write = cohort_writer(experiment.task)
+        defaults = write.__kwdefaults__ or {}
+        sites = defaults.get("sites") or write.__defaults__[0]  # type: ignore[index]
+        sites = [replace(s, patients=s.patients * (EXTERNAL_FACTOR if s.role == "evaluate" else 1)) for s in sites]
+        written = write(folder, sites, seed=seed, workers=workers)
+    return {path.stem: path for path in written}
+
+
+def without_modality(sites: Sites, modality: str, folder: Path) -> Sites:
+    """The same sites, two of them without the modality."""
+    found = dict(sites)
+    for name in GAPS_AT:
+        site = load_site(sites[name])
+        kept = site.model_dump(mode="json", exclude_defaults=True)["modalities"]
+        found[name] = write_site(site, folder, modalities={k: v for k, v in kept.items() if k != modality})
+    return found
+
+
+def config_of(experiment: Experiment, seed: int, **changes: Any) -> RunConfig:
+    """The study's run config with one seed for weights, batches and splits."""
+    base = {"task": experiment.task, "study": "ceilings", "seed": seed, "split-seed": seed, "test-fraction": 0.2}
+    return parse_run_config(base | experiment.settings | changes)
+
+
+def federated(
+    experiment: Experiment, seed: int, results: Path, sites: Sites, tested_at: Sites, **changes: Any
+) -> Found:
+    """A whole study through the ServerApp and the sites' ClientApps."""
+    config = config_of(experiment, seed, **{"results-dir": str(results)}, **changes)
+    run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+    # by the study's own split: a site that is left out has test patients still, and not everybody is one
+    return tested(from_best(config), tested_at, config_of(experiment, seed))
+
+
+def from_best(config: RunConfig) -> Trained:
+    """The weights of a study's best round."""
+    task = load_task(config)
+    return from_checkpoint(load_checkpoint(Path(config.results_dir) / config.study / BEST), task, config)
+
+
+def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> Found:
+    """The same study where each site's outcomes belong to other patients: nothing is left to learn."""
+
+    def shuffled(*arguments: Any, **keywords: Any) -> Cohort:
+        found = load_cohort(*arguments, **keywords)
+        order = np.random.default_rng(seed).permutation(len(found.patients))
+        return dataclasses.replace(found, truths={name: truth[order] for name, truth in found.truths.items()})
+
+    config = config_of(experiment, seed, **{"results-dir": str(results)})
+    with mock.patch.object(client_study, "load_cohort", shuffled):
+        client_study._open.cache_clear()
+        run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+    client_study._open.cache_clear()
+    task = load_task(config)
+    return metrics(from_best(config), [shuffled(load_site(file), task, config) for file in sites.values()], config)
+
+
+def pooled(experiment: Experiment, seed: int, sites: Sites) -> Found:
+    """All training patients in one place."""
+    config = config_of(experiment, seed)
+    training = [cohort for cohort in cohorts_of(sites, config) if len(cohort.parts["train"])]
+    return tested(train_centrally(pool_cohorts(training), load_task(config), config), sites, config)
+
+
+def alone(experiment: Experiment, seed: int, sites: Sites, name: str) -> Found:
+    """One site's training patients."""
+    config = config_of(experiment, seed)
+    task = load_task(config)
+    return tested(train_centrally(load_cohort(load_site(sites[name]), task, config), task, config), sites, config)
+
+
+def tested(trained: Trained, sites: Sites, config: RunConfig) -> Found:
+    """Exact metrics of each target over the test patients of all sites."""
+    return metrics(trained, cohorts_of(sites, config), config)
+
+
+def metrics(trained: Trained, cohorts: list[Cohort], config: RunConfig) -> Found:
+    """Exact metrics of each target over the test patients of some cohorts."""
+    task = load_task(config)
+    return {name: measure(trained, cohorts, task, target=name)["pooled"] for name in task.targets}
+
+
+def cohorts_of(sites: Sites, config: RunConfig) -> list[Cohort]:
+    """The sites' cohorts, from their caches."""
+    task = load_task(config)
+    return [load_cohort(load_site(file), task, config) for file in sites.values()]
