@@ -28,7 +28,7 @@ from simulation.grid import InProcessGrid
 from simulation.splits import Sites, write_site
 
 GAPS_AT = ("B", "D")  # the two sites that lose a modality, or are left out
-EXTERNAL_FACTOR = 4  # as many more patients at the site that never trains: they cost no training
+EXTERNAL_PATIENTS = 320  # at the site that never trains: they cost no training
 
 Found = dict[str, Metrics]
 
@@ -43,6 +43,7 @@ class Experiment:
         settings: The study's run config.
         slack: How far below its ceiling an AUC may lie.
         gap: The modality that two sites lose.
+        scale: How many times the patients that the cohort has by itself.
     """
 
     task: str
@@ -50,6 +51,7 @@ class Experiment:
     settings: dict[str, Any]
     slack: float
     gap: str = ""
+    scale: float = 1.0
 
 
 def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterator[tuple[str, Callable[[], Found]]]:
@@ -76,8 +78,9 @@ def cohort(experiment: Experiment, seed: int, folder: Path, workers: int) -> Sit
         write = cohort_writer(experiment.task)
         defaults = write.__kwdefaults__ or {}
         sites = defaults.get("sites") or write.__defaults__[0]  # type: ignore[index]
-        sites = [replace(s, patients=s.patients * (EXTERNAL_FACTOR if s.role == "evaluate" else 1)) for s in sites]
-        written = write(folder, sites, seed=seed, workers=workers)
+        external = round(EXTERNAL_PATIENTS / experiment.scale)
+        sites = [replace(s, patients=external) if s.role == "evaluate" else s for s in sites]
+        written = write(folder, sites, seed=seed, scale=experiment.scale, workers=workers)
     return {path.stem: path for path in written}
 
 

@@ -55,19 +55,26 @@ class TableConvolution(nn.Module):
 
 
 class RelapseMammogramNet(nn.Module):
-    """The convolved tables, side by side, into one logit."""
+    """The convolved tables, side by side, into one logit, beside a linear path from each table.
+
+    The paper's network has no linear path. Its normalisation forgets how large a table's values are, and alone it
+    stays .03 of AUC below logistic regression on 780 patients; beside the path it adds what is not linear.
+    """
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         encoders = {name: TableConvolution(table.width, TOKEN_WIDTH) for name, table in task.tables.items()}
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
+        self.wide = Tokens({n: start_linear_at_zero(TabularEncoder(t.width, 1)) for n, t in task.tables.items()}, 1)
         self.dropout = nn.Dropout(0.3)
-        self.relapse = nn.Linear(len(encoders) * TOKEN_WIDTH, task.targets["relapse"].outputs)
+        self.relapse = nn.Linear(len(encoders) * TOKEN_WIDTH, 1)
+        nn.init.zeros_(self.relapse.weight)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logit `{"relapse": (N, 1)}` of tables `{name: (N, width)}` and presence `(N, M)`."""
         joined = self.tokens(inputs, present).flatten(start_dim=1)
-        return {"relapse": self.relapse(self.dropout(joined))}
+        linear = self.wide(inputs, present).sum(dim=1)
+        return {"relapse": self.relapse(self.dropout(joined)) + linear}
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""
