@@ -1,0 +1,107 @@
+"""What `real_data.py` runs on one data set: federated, pooled and local training, and each site left out in turn."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client.app import app as client_app
+from client.cohort import Cohort, load_cohort
+from client.site import load_site
+from server.app import run_study
+from server.checkpoint import BEST, load_checkpoint
+from shared_models.evaluation.measures import Metrics, site_metrics
+from shared_models.run_config import RunConfig, parse_run_config
+from shared_models.task import Task, load_task
+from simulation.compare import Trained, from_checkpoint, pool_cohorts, score, train_centrally
+from simulation.grid import InProcessGrid
+from simulation.splits import Sites
+
+ROOT = Path(__file__).resolve().parents[1]
+WAYS = ("federated", "pooled", "local")
+
+Outcomes = dict[str, tuple[Any, Any]]  # of each target, scores and truths
+Found = dict[str, Metrics]  # of each target
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """How a data set becomes sites, and where the federated result has to lie.
+
+    Attributes:
+        study: A file of `studies/`.
+        make_sites: From a folder to write in, the sites.
+        changes: Of the study's settings.
+        seeds: How many, where not as many as the command says.
+        bar: Lowest and highest mean over seeds, for each target that has one.
+        gap: How far below pooled training it may be.
+        leave_out: Whether each site in turn is also left out of training and tested on.
+    """
+
+    study: str
+    make_sites: Callable[[Path], Sites]
+    changes: dict[str, Any] = field(default_factory=dict)
+    seeds: int = 0
+    bar: dict[str, tuple[float, float]] = field(default_factory=dict)
+    gap: float = np.inf
+    leave_out: bool = False
+
+
+def settings(data_set: DataSet, work: Path, study: str, seed: int, **changes: Any) -> RunConfig:
+    """A study's settings, with a split of its own."""
+    values = tomllib.loads((ROOT / "studies" / f"{data_set.study}.toml").read_text(encoding="utf-8"))
+    values |= data_set.changes | {"study": study, "seed": seed, "split-seed": seed, "results-dir": str(work / "runs")}
+    return parse_run_config(values | changes)
+
+
+def train(sites: Sites, config: RunConfig) -> Iterator[tuple[str, Found]]:
+    """Trains federated, on pooled patients, and at each site alone; what each reaches on all test patients."""
+    task = load_task(config)
+    trained = federated(sites, config, task)
+    cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
+    yield "federated", metrics(outcomes(trained, cohorts, task), task)
+    training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
+    for way, cohort in [("pooled", pool_cohorts(training)), *(("local", cohort) for cohort in training)]:
+        yield way, metrics(outcomes(train_centrally(cohort, task, config), cohorts, task), task)
+
+
+def leave_out(data_set: DataSet, sites: Sites, work: Path, seed: int) -> dict[str, list[Found]]:
+    """Each site in turn only evaluates the others' network; its metrics, and those of all sites' patients together."""
+    parts, rows = [], {}
+    for name, file in sites.items():
+        config = settings(
+            data_set, work, f"without-{name}", seed, **{"evaluation-only-sites": name, "test-fraction": 0.0}
+        )
+        task = load_task(config)
+        trained = federated(sites, config, task)
+        parts.append(outcomes(trained, [load_cohort(load_site(file), task, config)], task))
+        rows[name] = [metrics(parts[-1], task)]
+
+    return rows | {"all of them": [metrics(_joined(parts), task)]}
+
+
+def federated(sites: Sites, config: RunConfig, task: Task) -> Trained:
+    """The weights of the round that was best on validation patients."""
+    run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+    return from_checkpoint(load_checkpoint(Path(config.results_dir) / config.study / BEST), task, config)
+
+
+def outcomes(trained: Trained, cohorts: Sequence[Cohort], task: Task) -> Outcomes:
+    """Scores and truths of all cohorts' test patients."""
+    return _joined([score(trained, cohort, task) for cohort in cohorts if len(cohort.parts["test"])])
+
+
+def metrics(found: Outcomes, task: Task) -> Found:
+    """Metrics of each target."""
+    return {name: site_metrics(task.targets[name], *pair, threshold=0.5) for name, pair in found.items()}
+
+
+def _joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """Several sites' patients as one group."""
+    both = {name: list(zip(*(part[name] for part in parts), strict=True)) for name in parts[0]}
+    return {name: (np.concatenate(scores), np.concatenate(truths)) for name, (scores, truths) in both.items()}
