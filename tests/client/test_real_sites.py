@@ -1,5 +1,6 @@
 """The site configs of the project on the real data they were written for."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -7,15 +8,25 @@ import numpy as np
 import pytest
 
 from client.cohort import load_cohort
+from client.errors import SiteError
 from client.readiness import readiness
-from client.site import Selection, load_site
+from client.site import PublishedSplit, Selection, load_site
+from client.tables import read_table
 from shared_models.features import parse_features
 from shared_models.run_config import parse_run_config
 from shared_models.targets import TimeToEvent
-from shared_models.task import Table, Task
+from shared_models.task import Table, Task, load_task
 
 PROJECT = Path(__file__).parents[2]
 FOLDERS = {"duke": "duke", "rotterdam": "rotterdam_gbsg", "gbsg": "rotterdam_gbsg", "tcga_brca": "tcga_brca"}
+
+# Sites of the tasks that have a network of their own, and their studies.
+STUDIES = {
+    "tcga_multiomics": "tcga_multiomics",
+    "cbis_ddsm": "cbis_ddsm",
+    "cbis_ddsm_test": "cbis_ddsm",
+    "bcbm": "bcbm",
+}
 
 
 def study_of(name):
@@ -27,7 +38,7 @@ def study_of(name):
 @pytest.fixture
 def real_site(shared_data, tmp_path):
     def load(name):
-        site = load_site(PROJECT / f"site_configs/{name}.yaml", shared_data / FOLDERS[name])
+        site = load_site(PROJECT / f"site_configs/{name}.yaml", shared_data / (FOLDERS | STUDIES)[name])
         return site.model_copy(update={"state_dir": tmp_path / name})
 
     return load
@@ -97,3 +108,99 @@ def test_tcga_by_region(real_site, region, patients):
     cohort = load_cohort(site.model_copy(update={"include": include}), task, config)
     assert len(cohort.patients) == patients
     assert len(cohort.parts["test"]) == [63, 40, 42, 33, 33, 11][region]
+
+
+@pytest.fixture
+def whole_cohort(real_site):
+    def load(name, **changes):
+        settings = tomllib.loads((PROJECT / f"studies/{STUDIES[name]}.toml").read_text())
+        config = parse_run_config(settings)
+        return load_cohort(real_site(name).model_copy(update=changes), load_task(config), config)
+
+    return load
+
+
+def classes(cohort, target):
+    truth = cohort.truths[target]
+    return np.bincount(truth[~np.isnan(truth)].astype(int)).tolist()
+
+
+def test_tcga_multiomics(whole_cohort):
+    cohort = whole_cohort("tcga_multiomics")
+    assert {name: array.shape for name, array in cohort.inputs.items()} == {
+        "expression": (348, 645),
+        "mirna": (348, 423),
+    }
+    assert cohort.present.all()
+    assert classes(cohort, "basal_or_her2") == [229, 98]
+    assert classes(cohort, "pam50") == [168, 61, 35, 63]
+    assert sum(len(part) for part in cohort.parts.values()) == 229 + 98
+
+
+def test_a_region_of_tcga_multiomics(whole_cohort):
+    west = whole_cohort("tcga_multiomics", include=Selection(column="region", values=("West",)))
+    assert classes(west, "pam50") == [42, 12, 4, 19]
+
+
+def test_cbis_ddsm_and_its_published_test_set(whole_cohort):
+    train, test = whole_cohort("cbis_ddsm"), whole_cohort("cbis_ddsm_test")
+    for cohort, patients, views, labels in ((train, 691, 1318, [345, 346]), (test, 201, 378, [116, 85])):
+        assert len(cohort.patients) == patients
+        assert cohort.inputs["mammography"].shape == (views, 16)
+        assert classes(cohort, "relapse") == labels
+    assert not set(train.patients) & set(test.patients)
+    assert {part: len(rows) for part, rows in test.parts.items()} == {"train": 0, "validation": 0, "test": 201}
+    assert len(train.parts["test"]) == 0
+    # circumscribed .. spiculated, and 43 masses without a margin
+    margins = train.inputs["mammography"][:, 7:12]
+    assert np.nansum(margins, axis=0).tolist() == [305, 216, 109, 327, 318]
+    assert np.isnan(margins[:, 0]).sum() == 43
+
+
+def test_brain_metastases(whole_cohort):
+    cohort = whole_cohort("bcbm")
+    assert len(cohort.patients) == 122
+    assert cohort.inputs["radiomics"].shape == (2593, 107)
+    assert not np.isnan(cohort.inputs["radiomics"]).any()
+    assert [classes(cohort, target) for target in ("er", "pr", "her2")] == [[61, 58], [76, 40], [55, 60]]
+    assert cohort.present.sum(axis=0).tolist() == [2593, 1799]
+    assert np.ptp(cohort.drawn) > 0, "larger lesions are drawn more often"
+
+
+def test_brain_metastases_split_by_lesion_are_refused(real_site, whole_cohort):
+    site = real_site("bcbm")
+    names = sorted(set(read_table(site, "lesions", ["Segmentation_Name"]).cells["Segmentation_Name"]))
+    split = PublishedSplit(table="lesions", column="Segmentation_Name", train=names[::2], test=names[1::2])
+    with pytest.raises(SiteError, match="a patient stands in two parts of the split"):
+        whole_cohort("bcbm", split=split)
+
+
+@pytest.mark.parametrize(
+    ("name", "hemisphere", "region"),
+    [
+        ("mask_R-inf-cerebellar-tumor", "right", "cerebellum"),
+        ("mask_12_Lt-Cereb1mm", "left", "cerebellum"),
+        ("mask_lt-post-inf-front", "left", "frontal"),
+        ("mask_R-parasag-parietal", "right", "parietal"),
+        ("mask_rlatfront", "right", "frontal"),
+        ("mask_LLatPosFro", "left", "frontal"),
+        ("mask_RtPosSupCb", "right", "cerebellum"),
+        ("mask_GTV1_frontal_R", "right", "frontal"),
+        ("mask_3_Rt-Sensory1mm", "right", "parietal"),
+        ("mask_latposttem", None, "temporal"),
+        ("mask_LEFT-OCC", "left", "occipital"),
+        ("mask_Brain_stem", None, "brainstem"),
+        ("mask_L-Internal-Capsule", "left", "deep"),
+        ("mask_Lens_L", "left", None),
+        ("mask_rt-opt-system", "right", None),
+        ("mask_Plan1_TGTL_20Gy", None, None),
+        ("mask_cavity", None, None),
+    ],
+)
+def test_where_a_metastasis_lies_is_read_from_its_name(name, hemisphere, region):
+    features = load_site(PROJECT / "site_configs/bcbm.yaml").modalities["anatomical_position"].features
+    found = {}
+    for feature in ("hemisphere", "region"):
+        match = re.search(features[feature].extract, name)
+        found[feature] = features[feature].codes[match[1]] if match else None
+    assert found == {"hemisphere": hemisphere, "region": region}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import tomllib
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from client.cohort import load_cohort
+from client.site import load_site
 from shared_models.run_config import parse_run_config
+from shared_models.task import load_task
 from simulation.splits import divide, find_sites
 from simulation.study import run_in_process
 
@@ -107,3 +111,24 @@ def test_duke_as_a_site_for_each_scanner(data: Path, run: Run, tmp_path: Path) -
     assert results["targets"]["recurrence"]["pooled"]["patients"] > 100
     total = sum(sum(site["patients"].values()) for site in results["sites"])
     assert 850 < total <= 922
+
+
+def test_slices_of_a_breast_mri_become_three_hospitals(data: Path, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("breastdcedl", PROJECT / "benchmarks/breastdcedl.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sites = module.write_sites(data / "breastdcedl", tmp_path / "sites")
+    config = parse_run_config(tomllib.loads((PROJECT / "studies/breastdcedl.toml").read_text(encoding="utf-8")))
+    found = {}
+    for name, file in sites.items():
+        cohort = load_cohort(load_site(file), load_task(config), config)
+        assert cohort.present.all()
+        truths = cohort.truths
+        found[name] = (len(cohort.patients), int((truths["er"] == 1).sum()), int((truths["her2"] == 1).sum()))
+    assert found == {
+        "breastdcedl-duke": (136, 84, 23),
+        "breastdcedl-spy1": (33, 12, 12),
+        "breastdcedl-spy2": (99, 36, 25),
+    }
