@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     print_results(results, console)
     console.print(f"Checkpoints and results.json: {work}")
     if options.compare:
-        from simulation.compare import print_comparison
+        from simulation.comparison import print_comparison
 
         print_comparison(sites, config, console)
     return 0

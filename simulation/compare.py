@@ -7,30 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from client.cohort import Cohort, load_cohort
+from client.cohort import Cohort
 from client.oversampling import oversample
 from client.patients import Patients, feature_statistics, make_loader, select_patients
-from client.site import load_site
 from client.training import choose_device, fit, make_optimizer, predict
-from server.checkpoint import BEST, Checkpoint, load_checkpoint
+from server.checkpoint import Checkpoint
 from server.enrolment import class_weights, initial_model
 from shared_models.evaluation.measures import Metrics, judgement, site_metrics, summarise
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, unpack_statistics
 from shared_models.run_config import RunConfig
-from shared_models.task import Task, load_task
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from shared_models.targets import Target
+from shared_models.task import Task
+from simulation.trees import Trees
 
 Statistics = Mapping[str, FeatureStatistics]
+Scores = tuple[Any, Any]  # (N,) or (N, K), and truths (N,) or (N, 2)
 
 
 @dataclass(frozen=True)
@@ -109,45 +107,32 @@ def as_module(weights: Arrays, task: Task, config: RunConfig) -> nn.Module:
     return model.to(choose_device())
 
 
-def score(trained: Trained, cohort: Cohort, task: Task, part: str = "test") -> dict[str, tuple[Any, Any]]:
+def score(trained: Trained | Trees, cohort: Cohort, task: Task, part: str = "test") -> dict[str, Scores]:
     """Scores and truths of each target for the patients of `part`."""
     patients = select_patients(cohort, part, task, trained.statistics)
+    if isinstance(trained, Trees):
+        return {name: (found, patients.known(name)) for name, found in trained.predict(patients).items()}
     return {name: (found, patients.known(name)) for name, found in predict(trained.model, patients, task).items()}
 
 
 def measure(
-    trained: Trained, cohorts: Sequence[Cohort], task: Task, part: str = "test", target: str = ""
+    trained: Trained | Trees, cohorts: Sequence[Cohort], task: Task, part: str = "test", target: str = ""
 ) -> dict[str, Metrics]:
     """Exact metrics of a target, by default the first: by site, and of all their patients together under `pooled`."""
     name = target or next(iter(task.targets))
-    found = {cohort.site: score(trained, cohort, task, part)[name] for cohort in cohorts if len(cohort.parts[part])}
-    scores, truths = zip(*found.values(), strict=True)
-    found["pooled"] = (np.concatenate(scores), np.concatenate(truths))
-    kind = task.targets[name]
-    return {site: site_metrics(kind, scores, truth, threshold=0.5) for site, (scores, truth) in found.items()}
+    return metrics(score_everywhere(trained, cohorts, task, part)[name], task.targets[name])
 
 
-def print_comparison(sites: Mapping[str, Path], config: RunConfig, console: Console) -> None:
-    """Trains the pooled cohort and each training site alone, and prints all of it beside the federated study."""
-    from rich.progress import track
-    from rich.table import Table
+def score_everywhere(
+    trained: Trained | Trees, cohorts: Sequence[Cohort], task: Task, part: str = "test"
+) -> dict[str, dict[str, Scores]]:
+    """For each target, scores and truths by site."""
+    by_site = {cohort.site: score(trained, cohort, task, part) for cohort in cohorts if len(cohort.parts[part])}
+    return {name: {site: scores[name] for site, scores in by_site.items()} for name in task.targets}
 
-    task = load_task(config)
-    cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
-    training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
-    federated = load_checkpoint(Path(config.results_dir) / config.study / BEST)
-    rows = {f"federated ({config.strategy})": measure(from_checkpoint(federated, task, config), cohorts, task)}
-    alone = {f"{cohort.site} alone": cohort for cohort in training}
-    others = {"pooled": pool_cohorts(training), **alone}
-    for name, cohort in track(others.items(), description="training for comparison", console=console, transient=True):
-        rows[name] = measure(train_centrally(cohort, task, config), cohorts, task)
-    rank = "c_index" if "c_index" in rows["pooled"]["pooled"] else "auc"
-    places = ["pooled", *(cohort.site for cohort in cohorts if cohort.site in rows["pooled"])]
-    table = Table(title=f"{rank} on test patients (95 % interval)", title_justify="left")
-    table.add_column("trained on")
-    for place in places:
-        table.add_column(f"{place}\n{rows['pooled'][place]['patients']:.0f} patients", justify="right")
-    for name, found in rows.items():
-        cells = [(found[place][rank], found[place][f"{rank}_low"], found[place][f"{rank}_high"]) for place in places]
-        table.add_row(name, *(f"{value:.2f} ({low:.2f}-{high:.2f})" for value, low, high in cells))
-    console.print(table)
+
+def metrics(scores: Mapping[str, Scores], target: Target) -> dict[str, Metrics]:
+    """Metrics by site, and of all their patients together under `pooled`."""
+    everybody = tuple(np.concatenate(values) for values in zip(*scores.values(), strict=True))
+    found = {**scores, "pooled": everybody}
+    return {site: site_metrics(target, one, truth, threshold=0.5) for site, (one, truth) in found.items()}

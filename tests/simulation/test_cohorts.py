@@ -1,5 +1,7 @@
 """Each task's cohort as the hospitals' own clients read it, and what can be learned from it."""
 
+import json
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -13,6 +15,12 @@ from simulation.__main__ import cohort_writer, main, synthetic_cohort
 from simulation.synthetic_sites import SITES
 
 SCALE = 0.03
+GRIDS = {
+    "receptors_dce_mri": "dce_mri: 12x24x24 at 4x4x4 mm",
+    "subtype_histology": "tiles: 4x32x32 at 1x1x1 mm",
+    "receptors_brain_metastasis": "brain_mri: 16x16x16 at 2x2x2 mm",
+    "recurrence_mri": "mri: 8x16x16 at 8x4x4 mm",
+}
 MODALITIES = {
     "receptors_dce_mri": "dce_mri, radiomics",
     "subtype_histology": "tiles, expression",
@@ -22,7 +30,9 @@ MODALITIES = {
 
 
 def read(folder, task, modalities, names="ABCDE"):
-    config = parse_run_config({"task": task, "modalities": modalities, "voxel-factor": 2.0}, "test")
+    image, _, _ = GRIDS.get(task, "").partition(":")
+    grids = GRIDS[task] if image and image in modalities.split(", ") else ""
+    config = parse_run_config({"task": task, "modalities": modalities, "grids": grids}, "test")
     kinds = load_task(config)
     return [load_cohort(load_site(folder / name / f"{name}.yaml"), kinds, config, store_split=False) for name in names]
 
@@ -106,3 +116,19 @@ def test_a_study_of_mammography_from_the_command_line(tmp_path, monkeypatch):
     words = ["--synthetic", "cohort", "--task", "relapse_mammogram", "--set", "rounds=2", "study=views"]
     assert main(words) == 0
     assert (tmp_path / "runs" / "views" / "results.json").exists()
+
+
+@pytest.mark.parametrize("task", [*MODALITIES, "recurrence_mri"])
+def test_a_study_of_every_task_from_the_command_line(tmp_path, monkeypatch, task):
+    monkeypatch.chdir(tmp_path)
+    cohort_writer(task)(tmp_path / "cohort", scale=0.1 if task == "relapse_mammogram" else 0.06)
+    words = ["rounds=1", "study=small", f"grids={GRIDS.get(task, '')}", f"modalities={MODALITIES.get(task, '')}"]
+    assert main(["--synthetic", "cohort", "--task", task, "--set", *words]) == 0
+    results = json.loads((tmp_path / "runs" / "small" / "results.json").read_text())
+    assert {site["site"]: site["role"] for site in results["sites"]} == {
+        **dict.fromkeys("ABCD", "train"),
+        "E": "evaluate",
+    }
+    targets = load_task(parse_run_config({"task": task})).targets
+    assert set(results["targets"]) == set(targets)
+    assert all(results["targets"][name]["pooled"]["patients"] > 0 for name in targets)
