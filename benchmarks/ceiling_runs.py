@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from simulation.compare import Trained, from_checkpoint, measure, pool_cohorts, 
 from simulation.grid import InProcessGrid
 from simulation.splits import Sites, write_site
 
+STUDIES = Path(__file__).parents[1] / "studies"
 GAPS_AT = ("B", "D")  # the two sites that lose a modality, or are left out
 EXTERNAL_PATIENTS = 320  # at the site that never trains: they cost no training
 
@@ -40,7 +42,6 @@ class Experiment:
     Attributes:
         task: Its name.
         ceilings: The best figure for each target: an AUC, or for a number the least mean absolute error.
-        settings: The study's run config.
         slack: How far below its ceiling an AUC may lie.
         gap: The modality that two sites lose.
         scale: How many times the patients that the cohort has by itself.
@@ -48,10 +49,14 @@ class Experiment:
 
     task: str
     ceilings: Callable[[], dict[str, Ceiling]]
-    settings: dict[str, Any]
     slack: float
     gap: str = ""
     scale: float = 1.0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The study's run config."""
+        return tomllib.loads((STUDIES / f"synthetic_{self.task}.toml").read_text(encoding="utf-8"))
 
 
 def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterator[tuple[str, Callable[[], Found]]]:
@@ -96,8 +101,8 @@ def without_modality(sites: Sites, modality: str, folder: Path) -> Sites:
 
 def config_of(experiment: Experiment, seed: int, **changes: Any) -> RunConfig:
     """The study's run config with one seed for weights, batches and splits."""
-    base = {"task": experiment.task, "study": "ceilings", "seed": seed, "split-seed": seed, "test-fraction": 0.2}
-    return parse_run_config(base | experiment.settings | changes)
+    base = {"study": "ceilings", "seed": seed, "split-seed": seed, "test-fraction": 0.2}
+    return parse_run_config(experiment.settings | base | changes)
 
 
 def federated(
