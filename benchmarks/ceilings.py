@@ -4,9 +4,10 @@
     python benchmarks/ceilings.py --only relapse_mammogram --seeds 1
     python benchmarks/ceilings.py --write docs/ceilings.md
 
-Each seed is a cohort of its own: five hospitals, four train, the fifth never does and has 320 patients, so that
-the figures are sharp. Settings were chosen on cohorts with other seeds, by the pooled validation patients.
-What was run stands in WORK/TASK.json and is not run again: tasks may run side by side, each in its own process. Exit code 0 if every bar is cleared.
+Each seed is a cohort of its own: five hospitals, four train, the fifth never does and has 320 patients, so that the
+figures are sharp. The settings, `studies/synthetic_TASK.toml`, were chosen on cohorts with other seeds. What was run
+stands in WORK/TASK.json and is not run again: tasks may run side by side, each in its own process. Exit code 0 if
+every bar is cleared.
 """
 
 from __future__ import annotations
@@ -182,11 +183,10 @@ def markdown(
         "# How near each task comes to its ceiling",
         "",
         "Written by `python benchmarks/ceilings.py --write docs/ceilings.md`, whose docstring says how.",
-        "AUC (Ki-67: mean absolute error in points) over the pooled test patients of five synthetic hospitals: the mean",
-        f"of {seeds} cohorts, each with its own seed, and its 95 % interval. *local*: the mean of the four sites that",
-        "train, each alone. *permuted*: outcomes of other patients. *with gaps*: two sites lack a modality. *left out*:",
-        "those two do not train at all. No model betters the ceiling: it is the posterior's, from",
-        "`simulation/ceiling*.py`.",
+        "AUC (Ki-67: mean absolute error in points) over the pooled test patients of five synthetic hospitals: mean of",
+        f"{seeds} cohorts, each with its own seed, and 95 % interval. *local*: the mean of the four sites that train,",
+        "each alone. *permuted*: outcomes of other patients. *with gaps*: two sites lack a modality. *left out*: those",
+        "two do not train at all. No model betters the ceiling, which is the posterior's: `simulation/ceiling*.py`.",
         "",
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
