@@ -7,8 +7,8 @@ Each seed draws the weights and, but for CBIS-DDSM with its published test set, 
 C-index) and the bounds of its 95 % interval over test patients are means over seeds. "local" trains at each site alone
 and is scored, as the others are, on the test patients of all sites: the mean over sites. Exits nonzero below a bar.
 
-Settings: those of CBIS-DDSM are the best on validation patients of the training hospitals (mean of five splits; see
-its study), the others are the defaults; every run keeps the round that was best on its validation patients.
+Settings are the defaults, but for CBIS-DDSM's learning rate: of three, each run takes the best on its validation
+patients. Every run also keeps the round that was best on them. No test patient has a say.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ _duke = _divided("duke", by="Manufacturer Model Name", groups=SCANNERS)
 # Tested on where the set brings no test patients: a sixth would be 20 of BCBM's patients.
 THIRD = {"test-fraction": 0.3}
 CHANCE = (0.35, 0.65)
+RATES = tuple({"learning-rate": rate} for rate in (0.001, 0.003, 0.01))
 DATA_SETS = {
     "tcga_multiomics": DataSet(
         "tcga_multiomics",
@@ -69,7 +70,9 @@ DATA_SETS = {
         gap=0.01,
         leave_out=True,
     ),
-    "cbis_ddsm": DataSet("cbis_ddsm", _mammography, bar={"relapse": (0.84, 0.90)}),
+    # Cross-validated in the training set, logistic regression has .860 (a random forest .855); trained on all of it, it
+    # has .834 (.843) on the published test set, whose 201 patients give an interval of +-.055.
+    "cbis_ddsm": DataSet("cbis_ddsm", _mammography, choices=RATES, bar={"relapse": (0.84, 0.90)}),
     # A split tests 35 patients, with a standard error of 0.1: three would leave chance too much room.
     "bcbm": DataSet(
         "bcbm", _divided("bcbm", into=5), THIRD, seeds=10, bar={"er": CHANCE, "pr": CHANCE, "her2": CHANCE}
@@ -111,7 +114,7 @@ def run(name: str, work: Path, seeds: int, console: Console) -> bool:
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(name, total=None)
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-            for way, found in train(sites, settings(data_set, work, f"{name}-{seed}", seed)):
+            for way, found in train(data_set, sites, work, seed):
                 rows[way].append(found)
                 progress.update(bar, description=f"{name}: seed {seed}, {way}")
         if data_set.leave_out:
@@ -126,7 +129,7 @@ def run(name: str, work: Path, seeds: int, console: Console) -> bool:
 
 def table(title: str, rows: dict[str, list[Found]]) -> Table:
     """Means over seeds (and sites) of each target's metric and of its interval, and the test patients."""
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left", min_width=70)
     shown.add_column("")
     first = next(iter(rows.values()))[0]
     for target in first:

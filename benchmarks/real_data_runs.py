@@ -37,6 +37,7 @@ class DataSet:
         study: A file of `studies/`.
         make_sites: From a folder to write in, the sites.
         changes: Of the study's settings.
+        choices: Settings of which the best on validation patients is taken.
         seeds: How many, where not as many as the command says.
         bar: Lowest and highest mean over seeds, for each target that has one.
         gap: How far below pooled training it may be.
@@ -46,6 +47,7 @@ class DataSet:
     study: str
     make_sites: Callable[[Path], Sites]
     changes: dict[str, Any] = field(default_factory=dict)
+    choices: tuple[dict[str, Any], ...] = ({},)
     seeds: int = 0
     bar: dict[str, tuple[float, float]] = field(default_factory=dict)
     gap: float = np.inf
@@ -59,10 +61,14 @@ def settings(data_set: DataSet, work: Path, study: str, seed: int, **changes: An
     return parse_run_config(values | changes)
 
 
-def train(sites: Sites, config: RunConfig) -> Iterator[tuple[str, Found]]:
+def train(data_set: DataSet, sites: Sites, work: Path, seed: int) -> Iterator[tuple[str, Found]]:
     """Trains federated, on pooled patients, and at each site alone; what each reaches on all test patients."""
-    task = load_task(config)
-    trained = federated(sites, config, task)
+    # the study's name is part of what draws a split: the choices share it, and so their patients
+    configs = [settings(data_set, work, f"{data_set.study}-{seed}", seed, **choice) for choice in data_set.choices]
+    task = load_task(configs[0])
+    runs = [federated(sites, config, task) for config in configs]
+    best = int(np.argmax([value for _, value in runs]))
+    config, trained = configs[best], runs[best][0]
     cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
     yield "federated", metrics(outcomes(trained, cohorts, task), task)
     training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
@@ -78,17 +84,18 @@ def leave_out(data_set: DataSet, sites: Sites, work: Path, seed: int) -> dict[st
             data_set, work, f"without-{name}", seed, **{"evaluation-only-sites": name, "test-fraction": 0.0}
         )
         task = load_task(config)
-        trained = federated(sites, config, task)
+        trained, _ = federated(sites, config, task)
         parts.append(outcomes(trained, [load_cohort(load_site(file), task, config)], task))
         rows[name] = [metrics(parts[-1], task)]
 
     return rows | {"all of them": [metrics(_joined(parts), task)]}
 
 
-def federated(sites: Sites, config: RunConfig, task: Task) -> Trained:
-    """The weights of the round that was best on validation patients."""
+def federated(sites: Sites, config: RunConfig, task: Task) -> tuple[Trained, float]:
+    """The weights of the round that was best on validation patients, and its value there."""
     run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
-    return from_checkpoint(load_checkpoint(Path(config.results_dir) / config.study / BEST), task, config)
+    best = load_checkpoint(Path(config.results_dir) / config.study / BEST)
+    return from_checkpoint(best, task, config), float(best.best_value or 0.0)
 
 
 def outcomes(trained: Trained, cohorts: Sequence[Cohort], task: Task) -> Outcomes:
