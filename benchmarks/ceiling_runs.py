@@ -73,8 +73,8 @@ def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterato
     if experiment.gap:
         gappy = without_modality(sites, experiment.gap, folder / "gaps")
         yield "with gaps", functools.partial(federated, experiment, seed, folder / "gaps" / "runs", gappy, gappy)
-        never = {"evaluation-only-sites": ",".join(GAPS_AT)}
-        yield "left out", functools.partial(federated, experiment, seed, folder / "left out", gappy, gappy, **never)
+        others = {name: file for name, file in sites.items() if name not in GAPS_AT}
+        yield "left out", functools.partial(federated, experiment, seed, folder / "left out", others, gappy)
 
 
 def cohort(experiment: Experiment, seed: int, folder: Path, workers: int) -> Sites:
@@ -111,7 +111,6 @@ def federated(
     """A whole study through the ServerApp and the sites' ClientApps."""
     config = config_of(experiment, seed, **{"results-dir": str(results)}, **changes)
     run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
-    # by the study's own split: a site that is left out has test patients still, and not everybody is one
     return tested(from_best(config), tested_at, config_of(experiment, seed))
 
 

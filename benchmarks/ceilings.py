@@ -41,7 +41,7 @@ def dce_ceilings() -> dict[str, Ceiling]:
 
 
 EXPERIMENTS = (
-    Experiment("recurrence_mri", lambda: {"recurrence": ceiling.bayes_auc()}, slack=0.08, gap="mri"),
+    Experiment("recurrence_mri", lambda: {"recurrence": ceiling.bayes_auc()}, slack=0.08, gap="mri", scale=2.0),
     Experiment(
         "subtype_histology",
         lambda: {"basal_or_her2": ceiling_expression.subtype_auc()},
@@ -50,7 +50,7 @@ EXPERIMENTS = (
     ),
     Experiment("receptors_dce_mri", dce_ceilings, slack=0.08),
     Experiment("relapse_mammogram", lambda: {"relapse": ceiling_mammography.relapse_auc()}, slack=0.05, scale=4.0),
-    Experiment("receptors_brain_metastasis", ceiling_brain.receptor_auc, slack=0.08, gap="radiomics"),
+    Experiment("receptors_brain_metastasis", ceiling_brain.receptor_auc, slack=0.08, gap="radiomics", scale=2.0),
 )
 
 

@@ -14,6 +14,7 @@ from shared_models.layers.resnet import ResNet, ResNetEncoder, halvings
 from shared_models.layers.shared_trunk import SharedTrunk
 from shared_models.layers.tabular import TabularEncoder
 from shared_models.layers.tumour_regions import ScaledDistance
+from shared_models.layers.wide import LinearPaths
 from shared_models.radiomics import pyradiomics_features
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary
@@ -42,7 +43,7 @@ def build(task: Task, config: RunConfig) -> nn.Module:
         elif isinstance(kind, Volume):
             backbone = ResNet(kind.shape[0], WIDTHS, halvings(kind.spacing_mm, FINEST_GRID_MM))
             encoders[name] = nn.Sequential(ScaledDistance(), ResNetEncoder(backbone, width, WIDTHS))
-    return LateFusion(encoders, targets) if late else SharedTrunk(encoders, width, targets)
+    return LateFusion(encoders, targets) if late else SharedTrunk(encoders, width, targets, LinearPaths.of(task))
 
 
 def _table_encoder(table: Table, hidden_units: int, width: int, config: RunConfig) -> nn.Module:

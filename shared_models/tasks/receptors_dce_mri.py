@@ -16,6 +16,7 @@ from shared_models.layers.shared_trunk import SharedTrunk
 from shared_models.layers.spatial_attention import SpatialAttention
 from shared_models.layers.tabular import TabularEncoder
 from shared_models.layers.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
+from shared_models.layers.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary, Regression
@@ -65,7 +66,7 @@ def build(task: Task, config: RunConfig) -> nn.Module:
             encoders[name] = nn.Sequential(ScaledDistance(), ResNetEncoder(_backbone(kind), width))
         elif isinstance(kind, Volume):
             encoders[name] = TumourRegionEncoder(kind, width)
-    return LateFusion(encoders, targets) if late else SharedTrunk(encoders, width, targets)
+    return LateFusion(encoders, targets) if late else SharedTrunk(encoders, width, targets, LinearPaths.of(task))
 
 
 def _backbone(kind: Volume) -> ResNet:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shared_models.features import parse_features
 from shared_models.layers.fusion import LateFusion, Tokens
 from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.layers.wide import LinearPaths
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary
 from shared_models.task import Table, Task
@@ -65,7 +66,8 @@ class RelapseMammogramNet(nn.Module):
         super().__init__()
         encoders = {name: TableConvolution(table.width, TOKEN_WIDTH) for name, table in task.tables.items()}
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
-        self.wide = Tokens({n: start_linear_at_zero(TabularEncoder(t.width, 1)) for n, t in task.tables.items()}, 1)
+        tables = {name: table.width for name, table in task.tables.items()}
+        self.wide = LinearPaths(tables, range(len(tables)), {"relapse": 1})
         self.dropout = nn.Dropout(0.3)
         self.relapse = nn.Linear(len(encoders) * TOKEN_WIDTH, 1)
         nn.init.zeros_(self.relapse.weight)
@@ -73,8 +75,7 @@ class RelapseMammogramNet(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logit `{"relapse": (N, 1)}` of tables `{name: (N, width)}` and presence `(N, M)`."""
         joined = self.tokens(inputs, present).flatten(start_dim=1)
-        linear = self.wide(inputs, present).sum(dim=1)
-        return {"relapse": self.relapse(self.dropout(joined)) + linear}
+        return {"relapse": self.relapse(self.dropout(joined)) + self.wide(inputs, present)["relapse"]}
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""

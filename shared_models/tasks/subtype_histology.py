@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from shared_models.features import parse_features
 from shared_models.layers.cross_attention import MutualAttention
-from shared_models.layers.fusion import FusionHead, LateFusion, Tokens, TokenSets
+from shared_models.layers.fusion import FusionHead, LateFusion, TokenSets
 from shared_models.layers.pathways import Pathways
 from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.layers.tiles import MeanOfTokens, RawTiles, TileFeatures
+from shared_models.layers.wide import LinearPaths
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary, Categorical
 from shared_models.task import Bag, Modality, Table, Task, Volume
@@ -49,8 +50,7 @@ class SubtypeHistologyNet(nn.Module):
         self.heads = nn.ModuleDict(
             {name: FusionHead(len(self.sides), TOKEN_WIDTH, count, 64) for name, count in self.outputs.items()}
         )
-        self.table_columns = [index for index, name in enumerate(kinds) if name in task.tables]
-        self.wide = _wide(task, config) if task.tables else None
+        self.wide = LinearPaths.of(task, config.hidden_units)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logits of each target from images and tables.
@@ -73,9 +73,7 @@ class SubtypeHistologyNet(nn.Module):
         logits = {name: head(pooled) for name, head in self.heads.items()}
         if self.wide is None:
             return logits
-        linear = self.wide(inputs, present[:, self.table_columns]).sum(dim=1)
-        parts = linear.split(list(self.outputs.values()), dim=1)
-        return {name: logits[name] + part for name, part in zip(self.outputs, parts, strict=True)}
+        return {name: logits[name] + score for name, score in self.wide(inputs, present).items()}
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""
@@ -113,11 +111,6 @@ def _token_count(kind: Modality) -> int:
 def _linear(table: Table, task: Task, config: RunConfig) -> nn.Module:
     outputs = sum(target.outputs for target in task.targets.values())
     return start_linear_at_zero(TabularEncoder(table.width, outputs, config.hidden_units))
-
-
-def _wide(task: Task, config: RunConfig) -> Tokens:
-    outputs = sum(target.outputs for target in task.targets.values())
-    return Tokens({name: _linear(table, task, config) for name, table in task.tables.items()}, outputs)
 
 
 TASK = Task(
