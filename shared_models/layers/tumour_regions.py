@@ -18,6 +18,8 @@ RIM_ABOVE_MM = -2.5
 PERITUMOURAL_ABOVE_MM = -6.5
 REGIONS = ("core", "rim", "peritumoural")
 
+_BRIGHTEST = 100.0  # images are divided by their own 95th percentile
+
 # A region of less than a millionth of the image, half a voxel of 48x96x96, counts as smaller than it is, down to none.
 _SMALLEST_FRACTION = 1e-6
 
@@ -99,6 +101,26 @@ def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
     # The regions' size on the maps' grid: on the fine one it differs a little where the grids do not divide.
     size = functional.adaptive_avg_pool3d(regions, _grid(maps)).flatten(start_dim=2).mean(dim=2, keepdim=True)
     return weighted / size.clamp(min=_SMALLEST_FRACTION)
+
+
+def region_intensities(image: Tensor, regions: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+    """Mean and deviation of the image itself in each region, and the regions' volumes as log(1 + cm3).
+
+    Normalisation layers forget how bright an image is, and a single phase says much by just that.
+
+    Args:
+        image: `(N, 1, D, H, W)`.
+        regions: `(N, R, D, H, W)` fractions.
+        spacing_mm: Voxel size along `(D, H, W)`.
+
+    Returns:
+        `(N, 3 R)`; mean and deviation are 0 where a region is empty.
+    """
+    bounded = image.clamp(-_BRIGHTEST, _BRIGHTEST)
+    mean, square = masked_means(torch.cat([bounded, bounded**2], dim=1), regions, torch.ones_like(image)).unbind(dim=2)
+    deviation = (square - mean**2).clamp(min=1e-6).sqrt()
+    volume_cm3 = regions.flatten(start_dim=2).sum(dim=2) * math.prod(spacing_mm) / 1000
+    return torch.cat([mean, deviation, volume_cm3.log1p()], dim=1)
 
 
 def _grid(maps: Tensor) -> tuple[int, int, int]:

@@ -15,7 +15,13 @@ from shared_models.layers.resnet import RESNET_10, ResNet, ResNetEncoder, halvin
 from shared_models.layers.shared_trunk import SharedTrunk
 from shared_models.layers.spatial_attention import SpatialAttention
 from shared_models.layers.tabular import TabularEncoder
-from shared_models.layers.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
+from shared_models.layers.tumour_regions import (
+    REGIONS,
+    RegionAverages,
+    ScaledDistance,
+    region_intensities,
+    tumour_regions,
+)
 from shared_models.layers.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.run_config import RunConfig
@@ -44,13 +50,14 @@ class TumourRegionEncoder(nn.Module):
         self.averages = RegionAverages()
         width = len(REGIONS) * sum(RESNET_10)
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
+        self.direct = nn.Linear(3 * len(REGIONS), outputs)
 
     def forward(self, volume: Tensor) -> Tensor:
         """Maps `(N, 2, D, H, W)`, image and distance in mm, to `(N, outputs)`."""
         scales = self.backbone(self.scaled(volume))
         regions = tumour_regions(volume[:, -1:], self.spacing_mm)
         encoded: Tensor = self.project(self.averages(scales, regions, self.attention(scales)))
-        return encoded
+        return encoded + self.direct(region_intensities(volume[:, :1], regions, self.spacing_mm))
 
 
 def build(task: Task, config: RunConfig) -> nn.Module:
