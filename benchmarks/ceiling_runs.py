@@ -29,7 +29,6 @@ from simulation.grid import InProcessGrid
 from simulation.splits import Sites, write_site
 
 STUDIES = Path(__file__).parents[1] / "studies"
-GAPS_AT = ("B", "D")  # the two sites that lose a modality, or are left out
 EXTERNAL_PATIENTS = 320  # at the site that never trains: they cost no training
 
 Found = dict[str, Metrics]
@@ -44,6 +43,7 @@ class Experiment:
         ceilings: The best figure for each target: an AUC, or for a number the least mean absolute error.
         slack: How far below its ceiling an AUC may lie.
         gap: The modality that two sites lose.
+        gap_at: The two sites.
         scale: How many times the patients that the cohort has by itself.
     """
 
@@ -51,6 +51,7 @@ class Experiment:
     ceilings: Callable[[], dict[str, Ceiling]]
     slack: float
     gap: str = ""
+    gap_at: tuple[str, str] = ("B", "D")
     scale: float = 1.0
 
     @property
@@ -71,9 +72,9 @@ def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterato
         yield f"local {name}", functools.partial(alone, experiment, seed, sites, name)
     yield "permuted", functools.partial(permuted, experiment, seed, folder / "permuted", sites)
     if experiment.gap:
-        gappy = without_modality(sites, experiment.gap, folder / "gaps")
+        gappy = without_modality(sites, experiment, folder / "gaps")
         yield "with gaps", functools.partial(federated, experiment, seed, folder / "gaps" / "runs", gappy, gappy)
-        others = {name: file for name, file in sites.items() if name not in GAPS_AT}
+        others = {name: file for name, file in sites.items() if name not in experiment.gap_at}
         yield "left out", functools.partial(federated, experiment, seed, folder / "left out", others, gappy)
 
 
@@ -89,13 +90,13 @@ def cohort(experiment: Experiment, seed: int, folder: Path, workers: int) -> Sit
     return {path.stem: path for path in written}
 
 
-def without_modality(sites: Sites, modality: str, folder: Path) -> Sites:
+def without_modality(sites: Sites, experiment: Experiment, folder: Path) -> Sites:
     """The same sites, two of them without the modality."""
     found = dict(sites)
-    for name in GAPS_AT:
+    for name in experiment.gap_at:
         site = load_site(sites[name])
         kept = site.model_dump(mode="json", exclude_defaults=True)["modalities"]
-        found[name] = write_site(site, folder, modalities={k: v for k, v in kept.items() if k != modality})
+        found[name] = write_site(site, folder, modalities={k: v for k, v in kept.items() if k != experiment.gap})
     return found
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CORE_ABOVE_MM = 2.5
-RIM_ABOVE_MM = -2.5
-PERITUMOURAL_ABOVE_MM = -6.5
 REGIONS = ("core", "rim", "peritumoural")
+ABOVE_MM = (2.5, -2.5, -6.5)
+# For brightness the rim's two sides count apart: what enhances is the tumour's own.
+SHELLS_ABOVE_MM = (2.5, 0.0, -2.5, -6.5)
 
 _BRIGHTEST = 100.0  # images are divided by their own 95th percentile
 
@@ -24,7 +25,7 @@ _BRIGHTEST = 100.0  # images are divided by their own 95th percentile
 _SMALLEST_FRACTION = 1e-6
 
 
-def tumour_regions(distance_mm: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+def tumour_regions(distance_mm: Tensor, spacing_mm: Sequence[float], above_mm: Sequence[float] = ABOVE_MM) -> Tensor:
     """How much of each voxel belongs to the core, the rim and the peritumoural tissue.
 
     A voxel that a border crosses belongs to both sides in part: coarse voxels would else misjudge thin regions.
@@ -32,16 +33,14 @@ def tumour_regions(distance_mm: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     Args:
         distance_mm: `(N, 1, D, H, W)`, positive inside.
         spacing_mm: Voxel size along `(D, H, W)`.
+        above_mm: The distance where each of R regions ends on its outer side, the innermost first.
 
     Returns:
-        `(N, 3, D, H, W)` fractions in the order of `REGIONS`, whose sum is at most 1.
+        `(N, R, D, H, W)` fractions, by default in the order of `REGIONS`, whose sum is at most 1.
     """
     voxel = math.prod(spacing_mm) ** (1 / len(spacing_mm))
-    core, tumour_and_rim, all_three = (
-        (0.5 + (distance_mm - border) / voxel).clamp(0.0, 1.0)
-        for border in (CORE_ABOVE_MM, RIM_ABOVE_MM, PERITUMOURAL_ABOVE_MM)
-    )
-    return torch.cat([core, tumour_and_rim - core, all_three - tumour_and_rim], dim=1)
+    inside = [(0.5 + (distance_mm - border) / voxel).clamp(0.0, 1.0) for border in above_mm]
+    return torch.cat([inside[0], *(outer - inner for inner, outer in pairwise(inside))], dim=1)
 
 
 class RegionAverages(nn.Module):
@@ -103,10 +102,31 @@ def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
     return weighted / size.clamp(min=_SMALLEST_FRACTION)
 
 
+class RegionScores(nn.Module):
+    """Linear scores of how bright and how heterogeneous the shells about the surface are, and of their volumes.
+
+    Normalisation layers forget how bright an image is, and a single phase says much by just that. Starts at zero.
+
+    Attributes:
+        spacing_mm: Voxel size along `(D, H, W)`.
+    """
+
+    def __init__(self, spacing_mm: Sequence[float], outputs: int) -> None:
+        super().__init__()
+        self.spacing_mm = tuple(spacing_mm)
+        self.linear = nn.Linear(3 * len(SHELLS_ABOVE_MM), outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Maps `(N, 2, D, H, W)`, image and distance in mm, to `(N, outputs)`."""
+        shells = tumour_regions(volume[:, -1:], self.spacing_mm, SHELLS_ABOVE_MM)
+        scores: Tensor = self.linear(region_intensities(volume[:, :1], shells, self.spacing_mm))
+        return scores
+
+
 def region_intensities(image: Tensor, regions: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     """Mean and deviation of the image itself in each region, and the regions' volumes as log(1 + cm3).
-
-    Normalisation layers forget how bright an image is, and a single phase says much by just that.
 
     Args:
         image: `(N, 1, D, H, W)`.
@@ -114,7 +134,7 @@ def region_intensities(image: Tensor, regions: Tensor, spacing_mm: Sequence[floa
         spacing_mm: Voxel size along `(D, H, W)`.
 
     Returns:
-        `(N, 3 R)`; mean and deviation are 0 where a region is empty.
+        `(N, 3 R)`; the mean is 0 where a region is empty.
     """
     bounded = image.clamp(-_BRIGHTEST, _BRIGHTEST)
     mean, square = masked_means(torch.cat([bounded, bounded**2], dim=1), regions, torch.ones_like(image)).unbind(dim=2)

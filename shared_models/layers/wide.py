@@ -21,35 +21,34 @@ class LinearPaths(nn.Module):
     with the paths it starts there and adds what is not linear.
 
     Args:
-        tables: Width of each table.
-        columns: Their columns in the presence mask.
+        encoders: Maps a modality to its scores `(N, sum of outputs)`.
+        columns: The modalities' columns in the presence mask.
         targets: Outputs of each target.
-        hidden_units: Of a hidden layer beside each path; 0 keeps it linear.
-
-    Example:
-        >>> LinearPaths({"radiomics": 18}, [1], {"er": 1})({"radiomics": torch.zeros(5, 18)}, torch.ones(5, 2))
-        {'er': tensor([[0.], [0.], [0.], [0.], [0.]], grad_fn=<SplitBackward0>)}
     """
 
-    def __init__(
-        self, tables: Mapping[str, int], columns: Sequence[int], targets: Mapping[str, int], hidden_units: int = 0
-    ) -> None:
+    def __init__(self, encoders: Mapping[str, nn.Module], columns: Sequence[int], targets: Mapping[str, int]) -> None:
         super().__init__()
-        self.columns, self.targets, outputs = list(columns), dict(targets), sum(targets.values())
-        encoders = {
-            name: start_linear_at_zero(TabularEncoder(width, outputs, hidden_units)) for name, width in tables.items()
-        }
-        self.tokens = Tokens(encoders, outputs)
+        self.columns, self.targets = list(columns), dict(targets)
+        self.tokens = Tokens(encoders, sum(targets.values()))
 
     @classmethod
-    def of(cls, task: Task, hidden_units: int = 0) -> LinearPaths | None:
-        """The paths of a task's tables; None if it has none."""
-        columns = [index for index, name in enumerate(task.modalities) if name in task.tables]
+    def of(cls, task: Task, hidden_units: int = 0, images: Mapping[str, nn.Module] | None = None) -> LinearPaths | None:
+        """The paths of a task's tables, and of images that have scores of their own; None if there are none.
+
+        Args:
+            task: The task.
+            hidden_units: Of a hidden layer beside each table's path; 0 keeps it linear.
+            images: What scores an image.
+        """
         targets = {name: target.outputs for name, target in task.targets.items()}
-        tables = {name: table.width for name, table in task.tables.items()}
-        return cls(tables, columns, targets, hidden_units) if tables else None
+        outputs = sum(targets.values())
+        encoders: dict[str, nn.Module] = dict(images or {})
+        for name, table in task.tables.items():
+            encoders[name] = start_linear_at_zero(TabularEncoder(table.width, outputs, hidden_units))
+        columns = {name: index for index, name in enumerate(task.modalities)}
+        return cls(encoders, [columns[name] for name in encoders], targets) if encoders else None
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Scores `{target: (N, outputs)}` of tables `{name: (N, width)}` and presence `(N, M)`."""
+        """Scores `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
         scores = self.tokens(inputs, present[:, self.columns]).sum(dim=1)
         return dict(zip(self.targets, scores.split(list(self.targets.values()), dim=1), strict=True))

@@ -15,13 +15,7 @@ from shared_models.layers.resnet import RESNET_10, ResNet, ResNetEncoder, halvin
 from shared_models.layers.shared_trunk import SharedTrunk
 from shared_models.layers.spatial_attention import SpatialAttention
 from shared_models.layers.tabular import TabularEncoder
-from shared_models.layers.tumour_regions import (
-    REGIONS,
-    RegionAverages,
-    ScaledDistance,
-    region_intensities,
-    tumour_regions,
-)
+from shared_models.layers.tumour_regions import REGIONS, RegionAverages, RegionScores, ScaledDistance, tumour_regions
 from shared_models.layers.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.run_config import RunConfig
@@ -50,14 +44,13 @@ class TumourRegionEncoder(nn.Module):
         self.averages = RegionAverages()
         width = len(REGIONS) * sum(RESNET_10)
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
-        self.direct = nn.Linear(3 * len(REGIONS), outputs)
 
     def forward(self, volume: Tensor) -> Tensor:
         """Maps `(N, 2, D, H, W)`, image and distance in mm, to `(N, outputs)`."""
         scales = self.backbone(self.scaled(volume))
         regions = tumour_regions(volume[:, -1:], self.spacing_mm)
         encoded: Tensor = self.project(self.averages(scales, regions, self.attention(scales)))
-        return encoded + self.direct(region_intensities(volume[:, :1], regions, self.spacing_mm))
+        return encoded
 
 
 def build(task: Task, config: RunConfig) -> nn.Module:
@@ -66,6 +59,7 @@ def build(task: Task, config: RunConfig) -> nn.Module:
     late = config.fusion == "late"
     width = sum(targets.values()) if late else TOKEN_WIDTH
     encoders: dict[str, nn.Module] = {}
+    brightness: dict[str, nn.Module] = {}
     for name, kind in task.modalities.items():
         if isinstance(kind, Table):
             encoders[name] = TabularEncoder(kind.width, width, config.hidden_units)
@@ -73,7 +67,10 @@ def build(task: Task, config: RunConfig) -> nn.Module:
             encoders[name] = nn.Sequential(ScaledDistance(), ResNetEncoder(_backbone(kind), width))
         elif isinstance(kind, Volume):
             encoders[name] = TumourRegionEncoder(kind, width)
-    return LateFusion(encoders, targets) if late else SharedTrunk(encoders, width, targets, LinearPaths.of(task))
+            brightness[name] = RegionScores(kind.spacing_mm, sum(targets.values()))
+    if late:
+        return LateFusion(encoders, targets)
+    return SharedTrunk(encoders, width, targets, LinearPaths.of(task, images=brightness))
 
 
 def _backbone(kind: Volume) -> ResNet:

@@ -14,6 +14,7 @@ from shared_models.features import parse_features
 from shared_models.layers.fusion import FusionHead, LateFusion, Tokens
 from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.layers.volume import VolumeEncoder
+from shared_models.layers.wide import LinearPaths
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, Volume
@@ -28,17 +29,20 @@ genomic: HER2, BRCA1, ESR1, PGR
 
 
 class RecurrenceMriNet(nn.Module):
-    """Tokens of all modalities, end to end, into one logit."""
+    """Tokens of all modalities, end to end, into one logit, beside a linear path from each table."""
 
     def __init__(self, task: Task, config: RunConfig) -> None:
         super().__init__()
         encoders = _encoders(task, config, TOKEN_WIDTH)
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
         self.head = FusionHead(len(encoders), TOKEN_WIDTH, task.targets["recurrence"].outputs)
+        nn.init.zeros_(self.head.linear.weight)
+        self.wide = LinearPaths.of(task, config.hidden_units)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logit `{"recurrence": (N, 1)}` of `mri` `(N, 4, D, H, W)`, tables `(N, width)` and presence `(N, M)`."""
-        return {"recurrence": self.head(self.tokens(inputs, present))}
+        logit = self.head(self.tokens(inputs, present))
+        return {"recurrence": logit if self.wide is None else logit + self.wide(inputs, present)["recurrence"]}
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""

@@ -66,8 +66,8 @@ class RelapseMammogramNet(nn.Module):
         super().__init__()
         encoders = {name: TableConvolution(table.width, TOKEN_WIDTH) for name, table in task.tables.items()}
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
-        tables = {name: table.width for name, table in task.tables.items()}
-        self.wide = LinearPaths(tables, range(len(tables)), {"relapse": 1})
+        paths = {name: start_linear_at_zero(TabularEncoder(table.width, 1)) for name, table in task.tables.items()}
+        self.wide = LinearPaths(paths, range(len(paths)), {"relapse": 1})
         self.dropout = nn.Dropout(0.3)
         self.relapse = nn.Linear(len(encoders) * TOKEN_WIDTH, 1)
         nn.init.zeros_(self.relapse.weight)
