@@ -60,7 +60,7 @@ _duke = _divided("duke", by="Manufacturer Model Name", groups=SCANNERS)
 # Tested on where the set brings no test patients: a sixth would be 20 of BCBM's patients.
 THIRD = {"test-fraction": 0.3}
 CHANCE = (0.35, 0.65)
-RATES = tuple({"learning-rate": rate} for rate in (0.001, 0.003, 0.01))
+RATES = tuple({"optimizer": "sgd", "learning-rate": rate} for rate in (0.02, 0.05, 0.1))
 DATA_SETS = {
     "tcga_multiomics": DataSet(
         "tcga_multiomics",

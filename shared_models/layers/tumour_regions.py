@@ -128,19 +128,22 @@ class RegionScores(nn.Module):
 def region_intensities(image: Tensor, regions: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     """Mean and deviation of the image itself in each region, and the regions' volumes as log(1 + cm3).
 
+    Each is brought to the order of 1 by a fixed centre and scale, so that a step of training moves all of them alike:
+    tissue before contrast is about 1 and differs by a third between patients, and by a tenth within a region.
+
     Args:
         image: `(N, 1, D, H, W)`.
         regions: `(N, R, D, H, W)` fractions.
         spacing_mm: Voxel size along `(D, H, W)`.
 
     Returns:
-        `(N, 3 R)`; the mean is 0 where a region is empty.
+        `(N, 3 R)`.
     """
     bounded = image.clamp(-_BRIGHTEST, _BRIGHTEST)
     mean, square = masked_means(torch.cat([bounded, bounded**2], dim=1), regions, torch.ones_like(image)).unbind(dim=2)
     deviation = (square - mean**2).clamp(min=1e-6).sqrt()
     volume_cm3 = regions.flatten(start_dim=2).sum(dim=2) * math.prod(spacing_mm) / 1000
-    return torch.cat([mean, deviation, volume_cm3.log1p()], dim=1)
+    return torch.cat([3 * (mean - 1), 10 * (deviation - 0.2), volume_cm3.log1p() - 1.5], dim=1)
 
 
 def _grid(maps: Tensor) -> tuple[int, int, int]:

@@ -145,9 +145,9 @@ def test_intensities_are_the_regions_mean_deviation_and_volume() -> None:
         weights = region / region.sum()
         mean = (image[0, 0] * weights).sum()
         deviation = ((image[0, 0] - mean) ** 2 * weights).sum().sqrt()
-        torch.testing.assert_close(found[index], mean, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(found[3 + index], deviation, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(found[6 + index], (region.sum() * 8 / 1000).log1p())
+        torch.testing.assert_close(found[index], 3 * (mean - 1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found[3 + index], 10 * (deviation - 0.2), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(found[6 + index], (region.sum() * 8 / 1000).log1p() - 1.5)
 
 
 def test_intensities_of_an_empty_region_and_of_an_extreme_image_are_finite() -> None:
@@ -155,7 +155,7 @@ def test_intensities_of_an_empty_region_and_of_an_extreme_image_are_finite() -> 
     image = torch.full((1, 1, 4, 4, 4), -1e6, requires_grad=True)
     found = region_intensities(image, regions, (1.0, 1.0, 1.0))
     assert found.isfinite().all()
-    assert found[0, [1, 2]].tolist() == [0.0, 0.0]
+    assert found[0, [1, 2]].tolist() == [-3.0, -3.0]
     found.sum().backward()
     assert image.grad is not None
     assert image.grad.isfinite().all()
