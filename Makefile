@@ -33,7 +33,8 @@ demo: $(READY)  ## five synthetic hospitals train a fused network; a table per s
 
 test: $(READY)  ## all tests but the slow ones
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu and not e2e" --cov --cov-report= -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and e2e" --cov --cov-report= --cov-append
 
 test-slow: $(READY)  ## the slow ones
 	$(BIN)/python -m pytest -q -m "slow or gpu"

@@ -38,6 +38,9 @@ class SharedTrunk(nn.Module):
         self.trunk = nn.Sequential(nn.ReLU(), nn.Linear(joined, hidden_units), nn.ReLU(), nn.Dropout(0.2))
         self.heads = nn.ModuleDict({name: nn.Linear(hidden_units, outputs) for name, outputs in targets.items()})
         self.wide = wide
+        if wide is not None:  # then the linear paths are the whole network at first
+            for head in self.output_layers().values():
+                nn.init.zeros_(head.weight)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logits `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
