@@ -35,6 +35,17 @@ Z95 = 1.959964
 COLUMNS = ("fedavg", "fedprox", "pooled", "local", "permuted", "with gaps", "left out")
 
 
+PAGE = """\
+# How near each task comes to its ceiling
+
+Written by `python benchmarks/ceilings.py --write docs/ceilings.md`, whose docstring says how. AUC (Ki-67: mean
+absolute error in points) over the pooled test patients of five synthetic hospitals, mean over cohorts, each with its
+own seed, and 95 % interval. *local*: the mean of the four sites that train, each alone. *permuted*: outcomes of other
+patients. *with gaps*: two sites lack a modality. *left out*: those two do not train at all. No model betters the
+ceiling, which is the posterior's: `simulation/ceiling*.py`.
+"""
+
+
 def dce_ceilings() -> dict[str, Ceiling]:
     """A single phase does not show wash-out."""
     return {**ceiling.receptor_auc(SINGLE_PHASE), "ki67_percent": ceiling.ki67_error(SINGLE_PHASE)}
@@ -60,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [experiment.task for experiment in EXPERIMENTS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="TASK", help=", ".join(names))
-    parser.add_argument("--seeds", type=int, default=2, help="cohorts of each task")
+    parser.add_argument("--seeds", type=int, default=2, help="cohorts of each task; 0 shows what was run before")
     parser.add_argument("--work", type=Path, default=Path("runs/ceilings"), help="cohorts, checkpoints, results")
     parser.add_argument("--write", type=Path, metavar="MD", help="also write the table there")
     options = parser.parse_args()
@@ -71,15 +82,16 @@ def main() -> int:
             run_all(experiment, seed, options.work, console)
     rows, failures = [], []
     for experiment in chosen:
-        done = json.loads((options.work / f"{experiment.task}.json").read_text())
-        ceilings = experiment.ceilings()
-        for target, best in ceilings.items():
-            found = summary(done, target, options.seeds)
+        if not (file := options.work / f"{experiment.task}.json").exists():
+            continue
+        done = json.loads(file.read_text())
+        for target, best in experiment.ceilings().items():
+            found = summary(done, target)
             rows.append((experiment.task, target, best, found))
             failures += list(judged(experiment, target, best, found))
     show(rows, console)
     if options.write:
-        options.write.write_text(markdown(rows, failures, options.seeds), encoding="utf-8")
+        options.write.write_text(markdown(rows, failures), encoding="utf-8")
     for failure in failures:
         console.print(f"FALLS SHORT  {failure}", style="red")
     return int(bool(failures))
@@ -110,12 +122,12 @@ def value(metrics: dict[str, float]) -> tuple[float, float]:
     return metrics["mae"], metrics["rmse"] / np.sqrt(metrics["patients"])
 
 
-def summary(done: dict[str, Found], target: str, seeds: int) -> dict[str, tuple[float, float]]:
-    """For each column the mean over cohorts and its standard error; local is the mean over sites."""
+def summary(done: dict[str, Found], target: str) -> dict[str, tuple[float, float]]:
+    """For each column the mean over the cohorts that were run and its standard error; local is the mean over sites."""
     found = {}
     for column in COLUMNS:
         by_seed = []
-        for seed in range(seeds):
+        for seed in sorted({name.partition("/")[0] for name in done}):
             names = [name for name in done if name.startswith(f"{seed}/{column}")]
             values = np.array([value(done[name][target]) for name in names])
             if len(values):
@@ -129,6 +141,9 @@ def summary(done: dict[str, Found], target: str, seeds: int) -> dict[str, tuple[
 def judged(experiment: Experiment, target: str, best: Ceiling, found: dict[str, tuple[float, float]]) -> Iterator[str]:
     """What is not as it should be."""
     name = f"{experiment.task} {target}"
+    if missing := [column for column in COLUMNS[:5] if column not in found]:
+        yield f"{name}: not run: {', '.join(missing)}"
+        return
     if target == "ki67_percent":
         if (error := found["fedavg"][0]) > best.value + 1.5:
             yield f"{name}: mean absolute error {error:.1f}, best {best.value:.1f} + 1.5"
@@ -175,20 +190,11 @@ def show(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], c
     console.print(table)
 
 
-def markdown(
-    rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], failures: list[str], seeds: int
-) -> str:
+def markdown(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], failures: list[str]) -> str:
     """The page of `docs/`."""
     heads = ("task", "target", "ceiling", *COLUMNS)
     lines = [
-        "# How near each task comes to its ceiling",
-        "",
-        "Written by `python benchmarks/ceilings.py --write docs/ceilings.md`, whose docstring says how.",
-        "AUC (Ki-67: mean absolute error in points) over the pooled test patients of five synthetic hospitals: mean of",
-        f"{seeds} cohorts, each with its own seed, and 95 % interval. *local*: the mean of the four sites that train,",
-        "each alone. *permuted*: outcomes of other patients. *with gaps*: two sites lack a modality. *left out*: those",
-        "two do not train at all. No model betters the ceiling, which is the posterior's: `simulation/ceiling*.py`.",
-        "",
+        PAGE,
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
         *(f"| {task} | {target} | {' | '.join(cells(best, found))} |" for task, target, best, found in rows),
