@@ -161,7 +161,7 @@ def judged(experiment: Experiment, target: str, best: Ceiling, found: dict[str, 
             yield f"{name}: {column} {found[column][0]:.3f} is above its ceiling {best.value:.3f}: a leak?"
     if abs(found["permuted"][0] - 0.5) > 3 * found["permuted"][1]:
         yield f"{name}: permuted outcomes give {found['permuted'][0]:.3f}: a leak?"
-    if "with gaps" in found:
+    if "left out" in found:
         gaps, out = found["with gaps"][0], found["left out"][0]
         if gaps < found["fedavg"][0] - 0.03:
             yield f"{name}: with gaps at two sites {gaps:.3f}, without {found['fedavg'][0]:.3f}"
