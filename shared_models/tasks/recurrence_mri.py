@@ -15,6 +15,7 @@ from shared_models.layers.fusion import FusionHead, LateFusion, Tokens
 from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.layers.volume import VolumeEncoder
 from shared_models.layers.wide import LinearPaths
+from shared_models.radiomics import duke_kinetics_features
 from shared_models.run_config import RunConfig
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, Volume
@@ -22,7 +23,6 @@ from shared_models.task import Table, Task, Volume
 TOKEN_WIDTH = 16
 
 TABLES = """
-radiomics: Volume_cu_mm_Tumor:log, SER_Total_tumor_vol_cu_mm:log, SER_Partial_tumor_vol_cu_mm:log, SER_Washout_tumor_vol_cu_mm:log, Peak_SER_tumor, SER_map_mean_tumor, SER_map_std_dev_tumor, SER_map_Entropy_tumor, WashinRate_map_mean_tumor
 clinical: age_years, size_mm, nodes{negative|positive}, er{negative|positive}, pr{negative|positive}, her2{negative|positive}
 genomic: HER2, BRCA1, ESR1, PGR
 """  # noqa: E501 - one modality a line
@@ -73,6 +73,7 @@ def _encoders(task: Task, config: RunConfig, width: int) -> dict[str, nn.Module]
 TASK = Task(
     modalities={
         "mri": Volume(shape=(4, 32, 64, 64), spacing_mm=(2.0, 1.0, 1.0)),
+        "radiomics": Table(duke_kinetics_features()),
         **{name: Table(features) for name, features in parse_features(TABLES).items()},
     },
     targets={"recurrence": Binary(horizon_days=1826.25)},
