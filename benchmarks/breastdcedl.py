@@ -53,7 +53,7 @@ def _write_site(folder: Path, name: str, patients: dict[str, Rows], slices: np.n
         "data_root": ".",
         "tables": {"patients": {"file": TABLE, "patient_id": "pid"}},
         "modalities": {
-            "dce_mri": {"reader": "nifti_phases", "phases": [f"mri/{{patient}}/{phase}.nii.gz" for phase in PHASES]}
+            "dce_mri": {"reader": "image_files", "phases": [f"mri/{{patient}}/{phase}.nii.gz" for phase in PHASES]}
         },
         "targets": {receptor: {"label": label} for receptor, label in RECEPTORS.items()},
     }

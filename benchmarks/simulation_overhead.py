@@ -121,7 +121,7 @@ def site_settings(name: str) -> dict[str, Any]:
         "data_root": ".",
         "tables": {"clinical": {"file": "clinical.csv", "patient_id": "id"}},
         "modalities": {
-            "mri": {"reader": "nifti_phases", "phases": phases},
+            "mri": {"reader": "image_files", "phases": phases},
             "clinical": {"reader": "table", "features": {"age_years": "age", "size_mm": "size"}},
         },
         "targets": {

@@ -39,6 +39,7 @@ def prepare(message: Message, context: Context) -> Message:
     numbers = {"trains": float(study.trains)}
     numbers |= {f"patients/{part}": float(len(rows)) for part, rows in cohort.parts.items()}
     numbers |= {f"modality/{name}": float(cohort.owners(train, index)) for index, name in enumerate(task.modalities)}
+    numbers["set-aside"] = float(len({found.patient for found in cohort.set_aside}))
     return Message(reply(results=results, numbers=numbers), reply_to=message)
 
 

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.kept import FOLDER as KEPT
 from client.paths import inside_data_root
 from client.site import SiteConfig
 from shared_models.task import Task
 
 # Raise it when a reader changes what it makes of the same files.
-VERSION = 2
-KEPT_ENTRIES = 8
+VERSION = 3
 ABANDONED_AFTER_S = 86_400.0
 
 
@@ -54,7 +54,7 @@ def cached(site: SiteConfig, task: Task, parse: Callable[[Path], Entry]) -> Entr
     if (entry := _load(folder)) is None:
         _build(folder, parse)
         entry = _load(folder)
-        _drop_old(cache, folder)
+        _drop_old(site, folder)
     if entry is None:
         msg = f"the cache {folder} cannot be read back"
         raise OSError(msg)
@@ -68,7 +68,7 @@ def _key(site: SiteConfig, task: Task) -> str:
     digest = hashlib.sha256(f"{VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
     for path in _sources(site, task):
         status = path.stat() if path.exists() else None
-        stamp = (status.st_size, status.st_mtime_ns) if status else None
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
         digest.update(f"{path} {stamp}\n".encode())
     return digest.hexdigest()[:32]
 
@@ -116,12 +116,19 @@ def _build(folder: Path, parse: Callable[[Path], Entry]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _drop_old(cache: Path, used: Path) -> None:
-    drafts = [path for path in cache.glob(".draft-*") if time.time() - _modified(path) > ABANDONED_AFTER_S]
-    entries = [path for path in cache.iterdir() if not path.name.startswith(".") and path != used]
-    entries.sort(key=_modified, reverse=True)
-    for path in (*drafts, *entries[KEPT_ENTRIES - 1 :]):
-        shutil.rmtree(path, ignore_errors=True)
+def _drop_old(site: SiteConfig, used: Path) -> None:
+    """Keeps what was used last, up to `cache_gib`: whole cohorts, and what was made of single patients' files."""
+    cache = site.state_dir / "cache"
+    for path in cache.glob(".draft-*"):
+        if time.time() - _modified(path) > ABANDONED_AFTER_S:
+            shutil.rmtree(path, ignore_errors=True)
+    found = [path for path in cache.iterdir() if not path.name.startswith(".") and path != used]
+    found += (site.state_dir / KEPT).glob("*/*.npy")
+    room = site.cache_gib * 2**30 - _bytes(used)
+    for path in sorted(found, key=_modified, reverse=True):
+        room -= _bytes(path)
+        if room < 0:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _modified(path: Path) -> float:
@@ -129,3 +136,9 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # another process dropped it
         return 0.0
+
+
+def _bytes(path: Path) -> int:
+    """On disk: a sparse file takes less than its length."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(512 * file.stat().st_blocks for file in files if file.exists())

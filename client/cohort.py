@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 from client.cache import Entry, cached
 from client.errors import ExitCode, SiteError, named_rows
 from client.outcomes import read_truth
+from client.reading import Reading
 from client.records import Records, open_records
 from client.site import PublishedSplit, SiteConfig
 from client.splits import PARTS, split_patients
 from client.values import normal_code, numbers, within
 from shared_models.run_config import RunConfig
 from shared_models.task import Modality, Table, Task
+
+
+class SetAside(NamedTuple):
+    """A patient, lesion or view without a modality, because its files cannot be used; never leaves the site."""
+
+    patient: str
+    instance: str
+    modality: str
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +45,9 @@ class Cohort:
         present: `(R, M)`: which rows have which of the task's modalities, in its order.
         truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
         parts: Indices of the patients of `train`, `validation` and `test`, disjoint; who has no known outcome is in
-            none.
+            none, nor who has none of the study's modalities.
+        set_aside: Whose files cannot be used.
+        warnings: What need not stop the site, but should be known.
     """
 
     site: str
@@ -46,6 +58,8 @@ class Cohort:
     present: NDArray[np.bool_]
     truths: Mapping[str, NDArray[np.float32]]
     parts: Mapping[str, NDArray[np.int64]]
+    set_aside: tuple[SetAside, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def rows(self, patients: NDArray[np.int64]) -> NDArray[np.int64]:
         """All rows of some patients."""
@@ -75,7 +89,8 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     entry = cached(site, task, lambda folder: _parse(site, task, folder))
     patients = tuple(entry.facts["patients"])
     truths = {name: np.array(entry.arrays[f"truth.{name}"]) for name in task.targets}
-    known = _known(truths)
+    first, present = np.array(entry.arrays["first"]), np.array(entry.arrays["present"])
+    known = _known(truths) & np.logical_or.reduceat(present.any(axis=1), first[:-1])
     strata = {patients[i]: str(label) for i, label in enumerate(_strata(task, truths)) if known[i]}
     published = entry.facts["published"]
     drawn = split_patients(
@@ -87,12 +102,14 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     return Cohort(
         site=site.site,
         patients=patients,
-        first=np.array(entry.arrays["first"]),
+        first=first,
         drawn=np.array(entry.arrays["drawn"]),
         inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
-        present=np.array(entry.arrays["present"]),
+        present=present,
         truths=truths,
         parts={part: np.flatnonzero(labels == part) for part in PARTS},
+        set_aside=tuple(SetAside(*found) for found in entry.facts["set_aside"]),
+        warnings=tuple(entry.facts["warnings"]),
     )
 
 
@@ -103,18 +120,27 @@ def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
     if not _known(truths).any():
         raise _no_outcome(site, task)
     arrays: dict[str, NDArray[Any]] = {f"truth.{name}": truth for name, truth in truths.items()}
-    present = []
-    for name, kind in task.modalities.items():
-        path = folder / f"input.{name}.npy"
-        arrays[f"input.{name}"], known = read_modality(records, name, kind, path)
-        present.append(known)
-    arrays |= {"present": np.stack(present, axis=1), "first": first, "drawn": _drawn(records)}
-    published = _published_parts(records, site.split) if site.split else None
-    return Entry({"patients": records.patients, "published": published}, arrays)
+    read = {
+        name: read_modality(records, name, kind, folder / f"input.{name}.npy") for name, kind in task.modalities.items()
+    }
+    arrays |= {f"input.{name}": reading.values for name, reading in read.items()}
+    present = np.stack([reading.present for reading in read.values()], axis=1)
+    arrays |= {"present": present, "first": first, "drawn": _drawn(records)}
+    facts = {
+        "patients": records.patients,
+        "published": _published_parts(records, site.split) if site.split else None,
+        "set_aside": [
+            SetAside(*records.keys[row], name, str(why))
+            for name, reading in read.items()
+            for row, why in reading.set_aside.items()
+        ],
+        "warnings": [warning for reading in read.values() for warning in reading.warnings],
+    }
+    return Entry(facts, arrays)
 
 
-def read_modality(records: Records, name: str, kind: Modality, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """One modality's tensor `(R, ...)`, a memory map at `path` if it is large, and `(R,)` which rows have it.
+def read_modality(records: Records, name: str, kind: Modality, path: Path) -> Reading:
+    """One modality of the R rows; its tensor is a memory map at `path` if it is large.
 
     Raises:
         SiteError: If it cannot be read.
@@ -126,9 +152,9 @@ def read_modality(records: Records, name: str, kind: Modality, path: Path) -> tu
         return reader.read(records, name, cast(Any, kind), path)
     shape, absent = (len(records), *kind.shape), np.zeros(len(records), dtype=bool)
     if isinstance(kind, Table):
-        return np.full(shape, np.nan, dtype=np.float32), absent
+        return Reading(np.full(shape, np.nan, dtype=np.float32), absent)
     # a sparse file: what nobody has takes no room
-    return np.lib.format.open_memmap(path, "w+", np.float16, shape), absent
+    return Reading(np.lib.format.open_memmap(path, "w+", np.float16, shape), absent)
 
 
 def _drawn(records: Records) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -45,6 +46,16 @@ class SiteError(Exception):
         self.what = what
         self.public = public
         self.exit_code = exit_code
+        self._arguments = (what, where, found, expected, fix, public, exit_code)
+
+    def __reduce__(self) -> tuple[Callable[..., SiteError], tuple[object, ...]]:
+        """As another process sends it."""
+        return _from_arguments, self._arguments
+
+
+def _from_arguments(what: str, *arguments: Any) -> SiteError:
+    names = ("where", "found", "expected", "fix", "public", "exit_code")
+    return SiteError(what, **dict(zip(names, arguments, strict=True)))
 
 
 def named_rows(rows: Sequence[int], shown: int = 5) -> str:

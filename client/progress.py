@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yields `items`, with a bar that is gone at the end."""
+def progress(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """Yields `total` items, with a bar that is gone at the end."""
     if not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, description=what, console=Console(stderr=True), transient=True)
+    yield from track(items, description=what, total=total, console=Console(stderr=True), transient=True)

@@ -182,7 +182,7 @@ def _patients(records: Records, rows: NDArray[np.bool_]) -> int:
 
 def _readable(records: Records, name: str, kind: Modality) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        return _patients(records, read_modality(records, name, kind, Path(folder) / "input.npy")[1])
+        return _patients(records, read_modality(records, name, kind, Path(folder) / "input.npy").present)
 
 
 def _target(outcome: Outcome) -> Target:

@@ -86,6 +86,8 @@ class SiteConfig(Settings):
     role: Literal["train", "evaluate"] = Field("train", description="`evaluate`: never trains, only validates")
     data_root: Path
     state_dir: Path = Field(Path("state"), description="splits, cached tensors, logs; never leaves the site")
+    workers: int = Field(0, ge=0, description="processes that read images; 0: as many as there are cores")
+    cache_gib: float = Field(50.0, gt=0, description="room on disk for what was read; the oldest goes first")
     center: Center | None = None
     tables: dict[str, TableFile] = Field(min_length=1)
     patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")

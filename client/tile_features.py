@@ -1,12 +1,11 @@
 """Features of histology tiles: the global average of ResNet-50's last maps (He 2016, arXiv:1512.03385).
 
-The network's weights come from a file that the site names; nothing is downloaded. Features are kept on disk by the
-content of the tiles and the weights, so that a change elsewhere computes none of them again.
+The network's weights come from a file that the site names; nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError  # raised by what refuses to unpickle
@@ -15,76 +14,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from client.errors import ExitCode, SiteError
-from client.paths import inside_data_root
+from client.errors import SiteError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from client.site import SiteConfig
 
 # What ImageNet's networks were trained with, by colour.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class TileFeatures:
-    """ResNet-50 with the site's weights, and the features it made before.
+def tile_features(tiles: Sequence[Path], weights: Path) -> NDArray[np.float16]:
+    """Features `(T, 2048)` of tiles; one that stands twice is computed once.
 
     Args:
-        network: Maps `(T, 3, H, W)` to `(T, 2048)`.
-        folder: Where features are kept; its name holds the weights' digest.
+        tiles: T files, which may differ in size.
+        weights: Of ResNet-50.
+
+    Raises:
+        SiteError: If a tile or the weights cannot be used.
     """
+    import torch
 
-    def __init__(self, network: nn.Module, folder: Path) -> None:
-        self._network, self._folder = network, folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    @classmethod
-    def of(cls, site: SiteConfig, weights: Path | None, name: str) -> TileFeatures:
-        """The network with a site's weights.
-
-        Raises:
-            SiteError: If the site names none, or they are not ResNet-50's.
-        """
-        if weights is None:
-            raise SiteError(
-                what="the study needs features of tiles, and the site has no network for them",
-                where=f"modalities.{name}.weights",
-                found="nothing",
-                expected="a file with ResNet-50's weights",
-                fix="ask the center which weights the study uses, and put the file under data_root",
-                public="the site's settings do not fit the study",
-                exit_code=ExitCode.STUDY,
-            )
-        path = inside_data_root(site, weights, f"modalities.{name}.weights")
-        network = load_resnet50(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        return cls(network, site.state_dir / "tile_features" / digest)
-
-    def bag(self, tiles: Sequence[Path]) -> NDArray[np.float16]:
-        """Features `(T, 2048)`; the same tile is computed once."""
-        distinct = list(dict.fromkeys(tiles))
-        stamp = "\n".join(hashlib.sha256(tile.read_bytes()).hexdigest() for tile in distinct)
-        kept = self._folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.npy"
-        if kept.exists():
-            features = np.load(kept, allow_pickle=False)
-        else:
-            features = self._compute([read_tile(tile) for tile in distinct])
-            draft = kept.with_suffix(".draft.npy")
-            np.save(draft, features, allow_pickle=False)
-            draft.rename(kept)
-        order = {tile: index for index, tile in enumerate(distinct)}
-        return np.asarray(features[[order[tile] for tile in tiles]])
-
-    def _compute(self, tiles: Sequence[NDArray[np.float32]]) -> NDArray[np.float16]:
-        import torch
-
-        mean, deviation = (np.asarray(by_colour, np.float32)[:, None, None] for by_colour in (_MEAN, _DEVIATION))
-        with torch.inference_mode():  # tiles of one patient may differ in size
-            found = [self._network(torch.from_numpy((tile - mean) / deviation)[None])[0].numpy() for tile in tiles]
-        return np.stack(found).astype(np.float16)
+    network = load_resnet50(weights)
+    mean, deviation = (np.asarray(by_colour, np.float32)[:, None, None] for by_colour in (_MEAN, _DEVIATION))
+    found = {}
+    with torch.inference_mode():
+        for tile in dict.fromkeys(tiles):
+            pixels = (read_tile(tile) - mean) / deviation
+            found[tile] = network(torch.from_numpy(pixels)[None])[0].numpy()
+    return np.stack([found[tile] for tile in tiles]).astype(np.float16)
 
 
+def tile_volume(tiles: Sequence[Path], size: Sequence[int]) -> NDArray[np.float16]:
+    """The tiles themselves, `(3, T, H, W)`, each brought to `size` `(H, W)`."""
+    return np.stack([read_tile(tile, size) for tile in tiles], axis=1).astype(np.float16)
+
+
+@functools.cache
 def load_resnet50(path: Path) -> nn.Module:
     """MONAI's ResNet-50 without its classifier, with weights as torchvision and timm name them.
 

@@ -116,7 +116,7 @@ def _write(folder: Path, site: SyntheticSite, tables: Tables) -> Mapping[str, An
         "instances": {"table": "lesions", "column": words.lesion, "volume": volume.entry()},
         "modalities": {
             "brain_mri": {
-                "reader": "nifti_phases",
+                "reader": "image_files",
                 "phases": ["lesions/{patient}/{instance}.nii.gz"],
                 "mask": "lesions/{patient}/{instance}_mask.nii.gz",
             },

@@ -128,7 +128,7 @@ def _genomic(dialect: Dialect) -> dict[str, Any]:
 
 def _images() -> dict[str, Any]:
     phases = {
-        "reader": "nifti_phases",
+        "reader": "image_files",
         "phases": [f"mri/{{patient}}/phase{index}.nii.gz" for index in range(PHASES)],
     }
     return {"mri": phases, "dce_mri": {**phases, "mask": "mri/{patient}/mask.nii.gz"}}

@@ -6,8 +6,8 @@ A reader is a `Settings` with `reader: Literal["its_name"]` and
 * `mapped()`: the modality that its YAML describes, for a check without a study, or None if only a study says;
 * `columns(kind)`: the `(table, column)` pairs it reads;
 * `files(site)`: the other files it reads, so that the cache knows when they change;
-* `read(records, name, kind, path)`: the tensor `(R, ...)` of the R rows of `records`, and `(R,)` who has it. A large
-  tensor is a memory map of a `.npy` file at `path`.
+* `read(records, name, kind, path)`: a `Reading` of the R rows of `records`: the tensor `(R, ...)`, who has it, and who
+  had to be set aside. A large tensor is a memory map of a `.npy` file at `path`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from client.modalities.nifti_phases import NiftiPhasesReader
+from client.modalities.image_files import ImageFilesReader
 from client.modalities.table import TableReader
 from client.modalities.tiles import TilesReader
 
 Reader = Annotated[
-    TableReader | NiftiPhasesReader | TilesReader,
+    TableReader | ImageFilesReader | TilesReader,
     Field(discriminator="reader"),
 ]

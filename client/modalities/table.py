@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from client.columns import Column, ColumnOrName
 from client.errors import SiteError
+from client.reading import Reading
 from client.values import categories, numbers, text_categories, within
 from shared_models.features import Feature, expand
 from shared_models.settings import Settings
@@ -79,10 +80,10 @@ class TableReader(Settings):
         """None: the site's tables are known already."""
         return []
 
-    def read(self, records: Records, name: str, kind: Table, path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, records: Records, name: str, kind: Table, path: Path) -> Reading:
         """`(R, C)` input columns, NaN where missing."""
         found = self.values(records, kind.features)
-        return expand(kind.features, found.values), found.present
+        return Reading(expand(kind.features, found.values), found.present)
 
     def values(self, records: Records, features: Sequence[Feature]) -> TableValues:
         """Reads the study's features; those that the site does not map are missing for everyone.

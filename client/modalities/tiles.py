@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.errors import SiteError
+from client.errors import ExitCode, SiteError
+from client.exams import PUBLIC
+from client.kept import Job
 from client.paths import Instance, Pattern, inside_data_root, matching_files
-from client.progress import progress
-from client.tile_features import TileFeatures, read_tile
+from client.reading import Reading, read_rows
+from client.tile_features import load_resnet50, tile_features, tile_volume
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 
 if TYPE_CHECKING:
     from client.records import Records
     from client.site import SiteConfig
+
+VERSION = 1  # raise it when the same tiles become another tensor
 
 
 class TilesReader(Settings):
@@ -47,50 +53,65 @@ class TilesReader(Settings):
         found = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
         return found + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
 
-    def read(
-        self, records: Records, name: str, kind: Bag | Volume, path: Path
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, records: Records, name: str, kind: Bag | Volume, path: Path) -> Reading:
         """Bags `(R, T, 2048)` of features, or volumes `(R, 3, T, H, W)` of tiles, 0 where a patient has none.
 
         Raises:
-            SiteError: If a tile or the weights cannot be used, tiles belong to no patient, or nobody has any.
+            SiteError: If the weights cannot be used, or nobody has tiles.
         """
         found = matching_files(records.site, self.tiles, "tiles")
-        self._check(records, found, name)
-        volumes: NDArray[np.float16] = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
-        rows = [row for row, key in enumerate(records.keys) if self._key(key) in found]
-        features = TileFeatures.of(records.site, self.weights, name) if isinstance(kind, Bag) and rows else None
-        for row in progress(rows, f"reading {name}"):
-            key = self._key(records.keys[row])
-            if features is not None:
-                volumes[row] = features.bag(_chosen(found[key], kind.shape[0], key))
-            else:
-                tiles = [read_tile(tile, kind.shape[2:]) for tile in _chosen(found[key], kind.shape[1], key)]
-                volumes[row] = np.stack(tiles, axis=1)
-        present = np.zeros(len(records), dtype=bool)
-        present[rows] = True
-        return volumes, present
+        strangers = self._strangers(records, found, name)
+        make, digest = self._maker(records.site, name, kind)
+        jobs = {}
+        for row, key in enumerate(records.keys):
+            if tiles := found.get(self._key(key)):
+                chosen = _chosen(tiles, kind, key)
+                jobs[row] = Job(chosen, functools.partial(make, chosen))
+        out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
+        return read_rows(records.site, f"tiles {VERSION}\n{kind!r}\n{digest}", jobs, out, f"reading {name}", strangers)
 
     def _key(self, key: Instance) -> Instance:
         return key if "{instance}" in self.tiles else Instance(key.patient)
 
-    def _check(self, records: Records, found: dict[Instance, list[Path]], name: str) -> None:
-        strangers = [key for key in found if key.patient not in records.known]
-        nobody = not any(self._key(key) in found for key in records.keys)
-        if strangers or nobody:
+    def _maker(
+        self, site: SiteConfig, name: str, kind: Bag | Volume
+    ) -> tuple[Callable[[Sequence[Path]], NDArray[np.float16]], str]:
+        """What makes the tensor of a patient's tiles, and a digest of the weights that it needs."""
+        if isinstance(kind, Volume):
+            return functools.partial(tile_volume, size=kind.shape[2:]), ""
+        if self.weights is None:
             raise SiteError(
-                what="tiles have no row in the site's table" if strangers else "no patient has tiles",
+                what="the study needs features of tiles, and the site has no network for them",
+                where=f"modalities.{name}.weights",
+                found="nothing",
+                expected="a file with ResNet-50's weights",
+                fix="ask the center which weights the study uses, and put the file under data_root",
+                public="the site's settings do not fit the study",
+                exit_code=ExitCode.STUDY,
+            )
+        path = inside_data_root(site, self.weights, f"modalities.{name}.weights")
+        load_resnet50(path)  # so that a wrong file is the site's error, and not each patient's
+        return functools.partial(tile_features, weights=path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _strangers(self, records: Records, found: dict[Instance, list[Path]], name: str) -> list[str]:
+        strangers = [key for key in found if key.patient not in records.known]
+        if not any(self._key(key) in found for key in records.keys):
+            raise SiteError(
+                what="no patient has tiles",
                 where=f"modalities.{name}.tiles",
                 found=f"tiles of {len(strangers)} patients without a row" if strangers else f"nothing at {self.tiles}",
-                expected=f"a row in {records.row_table} for each" if strangers else "tiles of a patient",
-                fix="add the rows, or correct the pattern",
-                public="the site's images and tables do not fit together",
+                expected=f"tiles of a patient in {records.row_table}",
+                fix="correct the pattern, or leave the modality out",
+                public=PUBLIC,
             )
+        unused = f"modalities.{name}: tiles of {len(strangers)} patients without a row in {records.row_table} not used"
+        return [unused] if strangers else []
 
 
-def _chosen(tiles: Sequence[Path], count: int, key: Instance) -> list[Path]:
-    """`count` of the tiles: a seeded choice of more, or fewer over again."""
+def _chosen(tiles: Sequence[Path], kind: Bag | Volume, key: Instance) -> tuple[Path, ...]:
+    """As many of the tiles as the study wants: a seeded choice of more, or fewer over again."""
+    count = kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
     if len(tiles) > count:
         chosen = np.random.default_rng(crc32("/".join(key).encode())).choice(len(tiles), count, replace=False)
-        return [tiles[index] for index in sorted(chosen)]
-    return [tiles[index % len(tiles)] for index in range(count)]
+        return tuple(tiles[index] for index in sorted(chosen))
+    return tuple(tiles[index % len(tiles)] for index in range(count))

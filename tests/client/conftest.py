@@ -22,6 +22,7 @@ HEADER = ["PatientID", "Age", "Grade", "ER", "Event", "Days"]
 SETTINGS: dict[str, Any] = {
     "site": "oak",
     "data_root": "data",
+    "workers": 1,
     "tables": {"clinical": {"file": "clinical.csv", "patient_id": "PatientID", "missing": ["NA"]}},
     "modalities": {
         "clinical": {
@@ -76,7 +77,7 @@ class Hospital:
     def phases(self, patients: Sequence[int], count: int = 4, shape: tuple[int, int, int] = (6, 8, 10)) -> None:
         """NIfTI phases of some patients, and the YAML that names them."""
         self.settings["modalities"]["mri"] = {
-            "reader": "nifti_phases",
+            "reader": "image_files",
             "phases": [f"mri/{{patient}}/phase{phase}.nii.gz" for phase in range(count)],
         }
         for index in patients:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from client.cache import KEPT_ENTRIES, Entry, cached
+from client.cache import Entry, cached
 from shared_models.features import Feature
 from shared_models.task import Table, Task
 
@@ -109,16 +109,27 @@ def test_old_entries_and_abandoned_drafts_are_dropped(hospital, task, parse):
     old.mkdir(parents=True)
     os.utime(old, (1, 1))
     (site.state_dir / "cache" / ".draft-new").mkdir()
-    for index in range(KEPT_ENTRIES + 3):
+    kept = site.state_dir / "kept" / "recipe"
+    kept.mkdir(parents=True)
+    for name in ("old", "new"):
+        (kept / f"{name}.npy").write_bytes(bytes(1024))
+    os.utime(kept / "old.npy", (1, 1))
+    for index in range(6):
         os.utime(hospital.data / "clinical.csv", ns=(index, index))
         cached(site, task, parse)
         time.sleep(0.01)
-    names = [path.name for path in folders(site)]
-    assert len(names) == KEPT_ENTRIES + 1
-    assert ".draft-new" in names
-    assert ".draft-old" not in names
-    cached(site, task, parse)
-    assert parse.calls == KEPT_ENTRIES + 3
+    assert len(folders(site)) == 7
+    assert ".draft-old" not in [path.name for path in folders(site)]
+    entry = 3 * 4096  # a block for each file of an entry
+    hospital.settings["cache_gib"] = 3 * entry / 2**30
+    os.utime(hospital.data / "clinical.csv", ns=(7, 7))
+    cached(hospital.site(), task, parse)
+    assert len(folders(site)) == 4
+    assert ".draft-new" in [path.name for path in folders(site)]
+    assert not (kept / "old.npy").exists()
+    assert parse.calls == 7
+    cached(hospital.site(), task, parse)
+    assert parse.calls == 7
 
 
 def test_facts_are_plain_json(hospital, task, parse):

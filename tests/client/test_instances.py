@@ -121,7 +121,7 @@ def test_two_lesions_of_one_name_are_an_error(clinic):
 
 def lesion_volumes(clinic, volume_file, names):
     clinic.settings["modalities"]["mri"] = {
-        "reader": "nifti_phases",
+        "reader": "image_files",
         "phases": ["lesions/{patient}/{instance}.nii.gz"],
         "mask": "lesions/{patient}/{instance}_mask.nii.gz",
     }
@@ -146,19 +146,21 @@ def test_a_lesions_files_carry_its_name(clinic, config, volume_file):
     assert counted.patients == 4
 
 
-def test_a_lesion_without_a_row_is_an_error(clinic, config, volume_file):
+def test_a_lesion_without_a_row_is_counted_and_not_used(clinic, config, volume_file):
     lesion_volumes(clinic, volume_file, [("secret-001", "R-deep-1"), ("secret-001", "R-deep-7")])
-    with pytest.raises(SiteError, match="an image has no row in the site's table") as caught:
-        load_cohort(clinic.site(), VOLUME, config)
-    assert "lesions.csv" in str(caught.value)
+    cohort = load_cohort(clinic.site(), VOLUME, config)
+    assert cohort.present.sum() == 1
+    assert "1 exams without a row in table 'lesions' (lesions.csv)" in cohort.warnings[0]
 
 
-def test_a_lesion_without_its_mask_is_an_error_that_names_the_row(clinic, config, volume_file):
+def test_a_lesion_without_its_mask_is_set_aside(clinic, config, volume_file):
     lesion_volumes(clinic, volume_file, [("secret-001", "R-deep-1"), ("secret-001", "L-parietal-2")])
     (clinic.data / "lesions/secret-001/L-parietal-2_mask.nii.gz").unlink()
-    with pytest.raises(SiteError, match="no mask") as caught:
-        load_cohort(clinic.site(), VOLUME, config)
-    assert "row 5" in str(caught.value)
+    cohort = load_cohort(clinic.site(), VOLUME, config)
+    (aside,) = cohort.set_aside
+    assert (aside.patient, aside.instance) == ("secret-001", "L-parietal-2")
+    assert "an exam has no mask" in aside.why
+    assert cohort.present.sum() == 1
 
 
 def test_a_path_by_lesion_needs_the_column_that_names_it(clinic, volume_file):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from client.errors import SiteError
-from client.images import read_phases
+from client.image_files import ImageFiles
+from client.images import on_grid
 from shared_models.task import FAR_INSIDE_MM, Volume
 
 SHAPE = (24, 28, 32)
@@ -24,7 +25,7 @@ def exam(tmp_path, volume_file):
 
 def read(exam, shape=(16, 16, 16), spacing=(1.0, 1.0, 1.0), tumour=True, mask=True):
     volume = Volume((1 + tumour, *shape), spacing, tumour=tumour)
-    return read_phases([exam / "phase.nii.gz"], volume, exam / "mask.nii.gz" if mask else None)
+    return on_grid(ImageFiles((exam / "phase.nii.gz",), exam / "mask.nii.gz" if mask else None).load(), volume)
 
 
 def test_the_volume_is_centred_on_the_tumour(exam):

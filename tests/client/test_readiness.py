@@ -41,7 +41,7 @@ def test_without_a_study_everything_mapped_is_checked(hospital):
     assert found.modalities == {"clinical": 40, "mri": 2}
     assert [count.feature for count in found.features] == ["age_years", "grade", "er"]
     assert found.parts == {}
-    assert not hospital.site().state_dir.exists()
+    assert [path.name for path in hospital.site().state_dir.iterdir()] == ["kept"]
 
 
 def test_without_a_study_kinds_come_from_the_codes(hospital):

@@ -72,16 +72,16 @@ def test_paths_start_at_the_file_and_state_is_in_the_sites_own_folder(hospital):
         (lambda s: s["modalities"]["clinical"]["features"]["grade"].update(scale=2), "leave `scale` and `offset` out"),
         (lambda s: s["modalities"]["clinical"]["features"]["age_years"].update(range=[9, 1]), "[low, high]"),
         (
-            lambda s: s["modalities"].update(mri={"reader": "nifti_phases", "phases": ["../{patient}.nii"]}),
+            lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["../{patient}.nii"]}),
             "a path under data_root",
         ),
         (
-            lambda s: s["modalities"].update(mri={"reader": "nifti_phases", "phases": ["/x/{patient}.nii"]}),
+            lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["/x/{patient}.nii"]}),
             "a path under data_root",
         ),
-        (lambda s: s["modalities"].update(mri={"reader": "nifti_phases", "phases": ["a.nii"]}), "holds {patient}"),
+        (lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["a.nii"]}), "holds {patient}"),
         (
-            lambda s: s["modalities"].update(mri={"reader": "nifti_phases", "phases": ["{patient}.nii"] * 2}),
+            lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["{patient}.nii"] * 2}),
             "stands for two phases",
         ),
         (lambda s: s["tables"]["clinical"].update(separator=";;"), "at most 1 character"),

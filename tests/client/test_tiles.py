@@ -66,7 +66,7 @@ def test_features_are_the_networks_and_are_computed_once(slides, config, monkeyp
 
     # another cohort of the same tiles: nothing is computed
     slides.settings["include"] = {"column": "Grade", "values": ["G1", "G2"]}
-    monkeypatch.setattr("client.tile_features.TileFeatures._compute", None)
+    monkeypatch.setattr("client.tile_features.read_tile", None)
     again = load_cohort(slides.site(), task_of(FEATURES), config)
     np.testing.assert_array_equal(again.inputs["histology"][0], bags[0])
 
@@ -110,15 +110,6 @@ def none_named(slides, weights):
     del slides.settings["modalities"]["histology"]["weights"]
 
 
-def broken_tile(slides, weights):
-    path = slides.data / "histology/secret-001/0.png"
-    path.write_bytes(path.read_bytes()[:60])
-
-
-def stranger(slides, weights):
-    tile(slides.data / "histology/nobody/0.png", 1)
-
-
 def nobody(slides, weights):
     slides.settings["modalities"]["histology"]["tiles"] = "slides/{patient}/*.png"
 
@@ -131,8 +122,6 @@ def nobody(slides, weights):
         (pickled_code, ["more in it than weights"]),
         (no_weights, ["no such file"]),
         (none_named, ["no network for them"]),
-        (broken_tile, ["a tile cannot be read"]),
-        (stranger, ["tiles of 1 patients without a row"]),
         (nobody, ["no patient has tiles"]),
     ],
 )
@@ -144,3 +133,17 @@ def test_one_message_says_what_is_wrong(slides, weights, config, spoil, said, ca
         assert part in str(caught.value)
     assert "secret" not in caught.value.public
     assert capsys.readouterr().out == ""
+
+
+def test_a_broken_tile_sets_its_patient_aside(slides, config):
+    path = slides.data / "histology/secret-001/0.png"
+    path.write_bytes(path.read_bytes()[:60])
+    tile(slides.data / "histology/nobody/0.png", 1)
+    cohort = load_cohort(slides.site(), task_of(TILES), config)
+    assert cohort.present[:, 0].nonzero()[0].tolist() == [0, 2]
+    (aside,) = cohort.set_aside
+    assert aside.patient == "secret-001"
+    assert "a tile cannot be read" in aside.why
+    assert cohort.warnings == (
+        "modalities.histology: tiles of 1 patients without a row in table 'clinical' (clinical.csv) not used",
+    )

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from client.errors import ExitCode, SiteError
-from client.images import read_phases
-from client.modalities.nifti_phases import NiftiPhasesReader
+from client.image_files import ImageFiles
+from client.images import on_grid
+from client.modalities.image_files import ImageFilesReader
 from shared_models.task import Volume
 
 SHAPE = (6, 8, 10)
@@ -19,15 +20,19 @@ def grid(channels=1, shape=SHAPE, spacing=(1.0, 1.0, 1.0)):
     return Volume((channels, *shape), spacing)
 
 
+def read(paths, volume):
+    return on_grid(ImageFiles(tuple(paths)).load(), volume)
+
+
 def test_phases_are_divided_by_the_first_ones_95th_percentile(tmp_path, volume_file, ramp):
     paths = [tmp_path / f"{phase}.nii.gz" for phase in range(3)]
     for phase, path in enumerate(paths):
         volume_file(path, ramp * (phase + 1))
-    read = read_phases(paths, grid(3))
-    assert read.shape == (3, *SHAPE)
-    assert read.dtype == np.float16
-    np.testing.assert_allclose(read[0], ramp / np.percentile(ramp, 95), rtol=2e-3)
-    np.testing.assert_allclose(read[2] / read[0], 3, rtol=3e-3)
+    found = read(paths, grid(3))
+    assert found.shape == (3, *SHAPE)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found[0], ramp / np.percentile(ramp, 95), rtol=2e-3)
+    np.testing.assert_allclose(found[2] / found[0], 3, rtol=3e-3)
 
 
 def test_a_scanners_gain_cancels(tmp_path, volume_file, ramp):
@@ -35,7 +40,7 @@ def test_a_scanners_gain_cancels(tmp_path, volume_file, ramp):
         for phase in range(2):
             volume_file(tmp_path / f"{gain}/{phase}.nii.gz", gain * ramp * (phase + 1))
     one, forty = ([tmp_path / f"{gain}/{phase}.nii.gz" for phase in range(2)] for gain in (1, 40))
-    np.testing.assert_allclose(read_phases(one, grid(2)), read_phases(forty, grid(2)), rtol=2e-3)
+    np.testing.assert_allclose(read(one, grid(2)), read(forty, grid(2)), rtol=2e-3)
 
 
 @pytest.mark.parametrize("axes", FLIPS.values(), ids=FLIPS)
@@ -43,39 +48,37 @@ def test_every_orientation_gives_the_same_array(tmp_path, volume_file, ramp, axe
     flips = tuple(dimension for dimension in range(3) if np.diag(axes)[2 - dimension] < 0)
     volume_file(tmp_path / "a.nii.gz", np.flip(ramp, flips), axes=axes)
     volume_file(tmp_path / "b.nii.gz", ramp)
-    a, b = (read_phases([tmp_path / name], grid()) for name in ("a.nii.gz", "b.nii.gz"))
+    a, b = (read([tmp_path / name], grid()) for name in ("a.nii.gz", "b.nii.gz"))
     np.testing.assert_allclose(a, b, rtol=1e-3)
 
 
 def test_axes_in_another_order_are_brought_back(tmp_path, volume_file, ramp):
     turned = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]])  # the file's x runs along the patient's y, and so on
     volume_file(tmp_path / "a.nii.gz", ramp.transpose(2, 0, 1), axes=turned)
-    np.testing.assert_allclose(
-        read_phases([tmp_path / "a.nii.gz"], grid())[0], ramp / np.percentile(ramp, 95), rtol=1e-3
-    )
+    np.testing.assert_allclose(read([tmp_path / "a.nii.gz"], grid())[0], ramp / np.percentile(ramp, 95), rtol=1e-3)
 
 
 def test_voxels_are_resampled_in_millimetres(tmp_path, volume_file):
     z = np.linspace(1, 2, 12)[:, None, None] * np.ones((12, 16, 16))
     volume_file(tmp_path / "a.nii.gz", z, spacing=(0.5, 0.5, 1.0))
-    read = read_phases([tmp_path / "a.nii.gz"], grid(shape=(6, 8, 8), spacing=(2.0, 1.0, 1.0)))[0]
+    found = read([tmp_path / "a.nii.gz"], grid(shape=(6, 8, 8), spacing=(2.0, 1.0, 1.0)))[0]
     expected = z[:, 0, 0].reshape(6, 2).mean(axis=1) / np.percentile(z, 95)
-    np.testing.assert_allclose(read[:, 4, 4], expected, rtol=2e-3)
+    np.testing.assert_allclose(found[:, 4, 4], expected, rtol=2e-3)
 
 
 def test_the_centre_stays_and_the_rest_is_cut_or_padded_with_zeros(tmp_path, volume_file, ramp):
     volume_file(tmp_path / "a.nii.gz", ramp)
-    read = read_phases([tmp_path / "a.nii.gz"], grid(shape=(4, 12, 10)))[0]
-    np.testing.assert_allclose(read[:, 2:-2], ramp[1:-1] / np.percentile(ramp, 95), rtol=1e-3)
-    assert not read[:, :2].any()
-    assert not read[:, -2:].any()
+    found = read([tmp_path / "a.nii.gz"], grid(shape=(4, 12, 10)))[0]
+    np.testing.assert_allclose(found[:, 2:-2], ramp[1:-1] / np.percentile(ramp, 95), rtol=1e-3)
+    assert not found[:, :2].any()
+    assert not found[:, -2:].any()
 
 
 def test_one_channel_takes_the_last_file_on_the_first_ones_scale(tmp_path, volume_file, ramp):
     for phase in range(2):
         volume_file(tmp_path / f"{phase}.nii.gz", ramp * (phase + 1))
-    read = read_phases([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid())
-    np.testing.assert_allclose(read[0], 2 * ramp / np.percentile(ramp, 95), rtol=2e-3)
+    found = read([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid())
+    np.testing.assert_allclose(found[0], 2 * ramp / np.percentile(ramp, 95), rtol=2e-3)
 
 
 def test_names_are_taken_from_paths(hospital, volume_file):
@@ -83,15 +86,15 @@ def test_names_are_taken_from_paths(hospital, volume_file):
     for path in ("mri/a/a_pre[1].nii", "mri/b/b_pre[1].nii", "mri/b/a_pre[1].nii", "mri/c/c_pre1.nii"):
         (hospital.data / path).parent.mkdir(exist_ok=True)
         (hospital.data / path).touch()
-    reader = NiftiPhasesReader(reader="nifti_phases", phases=("mri/{patient}/{patient}_pre[1].nii",))
-    assert {key.patient for key in reader.roles(hospital.site())} == {"a", "b"}
+    reader = ImageFilesReader(reader="image_files", phases=("mri/{patient}/{patient}_pre[1].nii",))
+    assert {key.patient for key in reader.exams(hospital.site())} == {"a", "b"}
 
 
 def test_a_link_that_leads_out_is_refused(hospital, tmp_path):
     (tmp_path / "elsewhere.nii").touch()
     (hospital.data / "a.nii").symlink_to(tmp_path / "elsewhere.nii")
     with pytest.raises(SiteError, match="leads out of data_root"):
-        NiftiPhasesReader(reader="nifti_phases", phases=("{patient}.nii",)).roles(hospital.site())
+        ImageFilesReader(reader="image_files", phases=("{patient}.nii",)).exams(hospital.site())
 
 
 def spoiled(ramp, spot, value):
@@ -120,7 +123,7 @@ def test_a_phase_that_does_not_fit(tmp_path, volume_file, ramp, second, said):
     else:
         volume_file(tmp_path / "1.nii.gz", **write)
     with pytest.raises(SiteError) as caught:
-        read_phases([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid(2))
+        read([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid(2))
     for part in [*said, "1.nii.gz", "to do"]:
         assert part in str(caught.value)
     assert caught.value.exit_code is ExitCode.DATA
@@ -141,16 +144,16 @@ def test_non_finite_voxels_are_found_in_every_format(tmp_path, ramp, name, kind)
 
     sitk.WriteImage(sitk.GetImageFromArray(spoiled(ramp, (0, 1, slice(3)), np.nan).astype(kind)), str(tmp_path / name))
     with pytest.raises(SiteError, match="3 NaN or infinite voxels"):
-        read_phases([tmp_path / name], grid())
+        read([tmp_path / name], grid())
 
 
 def test_files_that_are_no_images(tmp_path, volume_file):
     (tmp_path / "a.nii.gz").write_bytes(b"no image")
     with pytest.raises(SiteError, match="cannot be read"):
-        read_phases([tmp_path / "a.nii.gz"], grid())
+        read([tmp_path / "a.nii.gz"], grid())
     volume_file(tmp_path / "b.nii.gz", np.zeros(SHAPE))
     with pytest.raises(SiteError, match="pre-contrast image is empty"):
-        read_phases([tmp_path / "b.nii.gz"], grid())
+        read([tmp_path / "b.nii.gz"], grid())
 
 
 def test_sheared_axes_are_refused(tmp_path, ramp):
@@ -161,4 +164,4 @@ def test_sheared_axes_are_refused(tmp_path, ramp):
     image.SetDirection([1, 0.5, 0, 0, 1, 0, 0, 0, 1])
     sitk.WriteImage(image, str(tmp_path / "a.mha"))
     with pytest.raises(SiteError, match=r"not a rotation|cannot be read"):
-        read_phases([tmp_path / "a.mha"], grid())
+        read([tmp_path / "a.mha"], grid())

@@ -1,0 +1,161 @@
+"""Exams as image files, one a phase: NIfTI, NRRD, MHA and MetaImage, read with SimpleITK and checked."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import SiteError
+from client.exams import Exam
+
+PLAUSIBLE_SPACING_MM = (0.05, 30.0)
+SAME_GEOMETRY = 1e-3
+
+# Header size: where NIfTI-1 and NIfTI-2 keep the data type and the offset of the voxels, and the latter's type.
+_NIFTI = {348: (70, 108, "f4"), 540: (12, 168, "i8")}
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """An exam as one file a phase.
+
+    Attributes:
+        phases: The pre-contrast phase first.
+        mask: The tumour, where a voxel is not 0, on the phases' grid; or None.
+        lacks_mask: Whether the site has masks, but not of this exam.
+    """
+
+    phases: tuple[Path, ...]
+    mask: Path | None = None
+    lacks_mask: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The phases, then the mask."""
+        return self.phases + ((self.mask,) if self.mask else ())
+
+    def load(self) -> Exam:
+        """Reads them.
+
+        Raises:
+            SiteError: If they cannot be read or disagree in geometry.
+        """
+        images = [read_image(path) for path in self.phases]
+        for path, image in zip(self.phases, images, strict=True):
+            check_geometry(path, image, images[0])
+        mask = read_mask(self.mask, images[0]) if self.mask else None
+        return Exam(self.phases[0], tuple(images), mask=mask, lacks_mask=self.lacks_mask)
+
+
+def read_mask(path: Path, image: Any) -> Any:
+    """The tumour as 0 and 1, on the grid of `image`."""
+    import SimpleITK as sitk
+
+    mask = read_image(path)
+    (low, high), (first, last) = _corners(mask), _corners(image)
+    if (np.minimum(high, last) < np.maximum(low, first)).any():
+        raise bad_file(
+            path,
+            "a mask lies outside its image",
+            f"from {_rounded(low.tolist())} to {_rounded(high.tolist())} mm",
+            f"a place within {_rounded(first.tolist())} to {_rounded(last.tolist())} mm",
+        )
+    if mask.GetSize() != image.GetSize():
+        raise bad_file(path, "a mask has another shape than its image", str(mask.GetSize()), str(image.GetSize()))
+    check_geometry(path, mask, image)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise bad_file(path, "a mask is empty", "0 everywhere", "other values where the tumour is")
+    return sitk.Cast(mask != 0, sitk.sitkUInt8)
+
+
+def _corners(image: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The least and the greatest coordinates of an image's voxels, in mm."""
+    ends = [(0, size - 1) for size in image.GetSize()]
+    points = [image.TransformIndexToPhysicalPoint(corner) for corner in itertools.product(*ends)]
+    return np.min(points, axis=0), np.max(points, axis=0)
+
+
+def read_image(path: Path) -> Any:
+    """One image of three dimensions, as 32-bit floats.
+
+    Raises:
+        SiteError: If it cannot be read or has voxels that are no numbers.
+    """
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+    except RuntimeError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise bad_file(path, "an image cannot be read", last, "a NIfTI file with a rigid orientation") from None
+    if image.GetDimension() != 3:
+        raise bad_file(path, "an image has the wrong number of phases", f"{image.GetSize()} voxels", "one phase a file")
+    broken = non_finite_voxels(path, sitk.GetArrayViewFromImage(image))
+    if broken:
+        raise bad_file(path, "an image has voxels that are not numbers", f"{broken} NaN or infinite voxels", "numbers")
+    return image
+
+
+def non_finite_voxels(path: Path, voxels: NDArray[np.float32]) -> int:
+    """How many voxels are NaN or infinite; ITK reads those of a NIfTI file as 0, so the file itself is asked."""
+    broken = int((~np.isfinite(voxels)).sum())
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return broken
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = file.read()
+    order = "<" if int.from_bytes(content[:4], "little") in _NIFTI else ">"
+    size = int(np.frombuffer(content, f"{order}i4", 1)[0])
+    if size not in _NIFTI:
+        return broken
+    kind_at, offset_at, offset_kind = _NIFTI[size]
+    kind = _NIFTI_FLOATS.get(int(np.frombuffer(content, f"{order}i2", 1, kind_at)[0]))
+    if kind is None:
+        return broken
+    start = int(np.frombuffer(content, order + offset_kind, 1, offset_at)[0])
+    return int((~np.isfinite(np.frombuffer(content, order + kind, voxels.size, start))).sum())
+
+
+def check_geometry(path: Path, image: Any, first: Any) -> None:
+    """Refuses an image whose axes or voxels are not plausible, or that is not on the grid of `first`.
+
+    Raises:
+        SiteError: If so.
+    """
+    axes = np.asarray(image.GetDirection()).reshape(3, 3)
+    if np.abs(axes @ axes.T - np.eye(3)).max() > SAME_GEOMETRY:
+        shown = np.round(axes, 3).tolist()
+        raise bad_file(
+            path, "an image's orientation is not a rotation", f"axes {shown}", "perpendicular axes of length 1"
+        )
+    low, high = PLAUSIBLE_SPACING_MM
+    if not all(low <= size <= high for size in image.GetSpacing()):
+        raise bad_file(
+            path, "an image's voxel size is not plausible", f"{image.GetSpacing()} mm", f"{low} to {high} mm"
+        )
+    for what, found, expected in (
+        ("size", image.GetSize(), first.GetSize()),
+        ("spacing", image.GetSpacing(), first.GetSpacing()),
+        ("orientation", image.GetDirection(), first.GetDirection()),
+    ):
+        if not np.allclose(found, expected, atol=SAME_GEOMETRY):
+            expectation = f"{_rounded(expected)}, as in the patient's first phase"
+            raise bad_file(path, f"a patient's phases differ in {what}", _rounded(found), expectation)
+
+
+def _rounded(values: Iterable[float]) -> str:
+    return str(tuple(round(value, 4) for value in values))
+
+
+def bad_file(path: Path, what: str, found: str, expected: str) -> SiteError:
+    """The error of one image, for which its patient is set aside."""
+    fix = "convert the series anew, or move the patient's files out of data_root"
+    public = "an image of the site cannot be used"
+    return SiteError(what, where=str(path), found=found, expected=expected, fix=fix, public=public)

@@ -1,0 +1,96 @@
+"""MRI as one image file a phase, of a patient or of each lesion, perhaps with a mask of the tumour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from client.errors import SiteError
+from client.exams import PUBLIC, ExamFiles, read_volumes
+from client.image_files import ImageFiles
+from client.paths import Instance, Pattern, matching_files
+from client.preprocessing import Preprocessing
+from client.reading import Reading
+from shared_models.settings import Settings
+from shared_models.task import Modality, Volume
+
+if TYPE_CHECKING:
+    from client.records import Records
+    from client.site import SiteConfig
+
+
+class ImageFilesReader(Settings):
+    """MRI as one NIfTI, NRRD or MHA file a phase, first the pre-contrast one."""
+
+    makes: ClassVar[tuple[type[Modality], ...]] = (Volume,)
+
+    reader: Literal["image_files"]
+    phases: tuple[Pattern, ...] = Field(min_length=1, description="file of each phase: `mri/{patient}/phase0.nii.gz`")
+    mask: Pattern | None = Field(None, description="the tumour on the phases' grid, where a voxel is not 0")
+    preprocessing: Preprocessing = Preprocessing()
+
+    @field_validator("phases")
+    @classmethod
+    def _differ(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(phases)) < len(phases):
+            msg = "the same file stands for two phases"
+            raise ValueError(msg)
+        return phases
+
+    def mapped(self) -> Volume:
+        """All phases, coarse: they are only read to see that they can be."""
+        return Volume((len(self.phases) + 1, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True)
+
+    def columns(self, kind: Volume) -> list[tuple[str, str]]:
+        """None."""
+        return []
+
+    def files(self, site: SiteConfig) -> list[Path]:
+        """The phases and masks."""
+        return [path for files in self._roles(site).values() for path in files.values()]
+
+    def exams(self, site: SiteConfig) -> dict[Instance, ExamFiles | SiteError]:
+        """The exams there are, by patient or lesion.
+
+        Raises:
+            SiteError: If a file lies outside data_root.
+        """
+        return {key: self._exam(files) for key, files in self._roles(site).items()}
+
+    def read(self, records: Records, name: str, kind: Volume, path: Path) -> Reading:
+        """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
+        return read_volumes(records, name, kind, path, self)
+
+    def _roles(self, site: SiteConfig) -> dict[Instance, dict[str, Path]]:
+        """The files by role: `phase0` and so on, and `mask`.
+
+        A file that fits two patterns, as `L1_mask.nii.gz` fits `{instance}.nii.gz`, belongs to the longer one.
+        """
+        patterns = {f"phase{index}": pattern for index, pattern in enumerate(self.phases)}
+        patterns |= {"mask": self.mask} if self.mask else {}
+        belongs: dict[Path, tuple[str, Instance]] = {}
+        for role, pattern in sorted(patterns.items(), key=lambda item: len(item[1])):
+            belongs |= {
+                path: (role, key) for key, paths in matching_files(site, pattern, role).items() for path in paths
+            }
+        found: dict[Instance, dict[str, Path]] = {}
+        for path, (role, key) in belongs.items():
+            found.setdefault(key, {})[role] = path
+        return found
+
+    def _exam(self, files: dict[str, Path]) -> ExamFiles | SiteError:
+        roles = [f"phase{index}" for index in range(len(self.phases))]
+        missing = [role for role in roles if role not in files]
+        if not missing:
+            lacks_mask = self.mask is not None and "mask" not in files
+            return ImageFiles(tuple(files[role] for role in roles), files.get("mask"), lacks_mask)
+        return SiteError(
+            what="an exam has the wrong number of phases",
+            where=str(next(iter(files.values())).parent),
+            found=f"{', '.join(sorted(files))} without {', '.join(missing)}",
+            expected=f"{len(roles)} phases, or nothing",
+            fix="add the files, or move the patient's other files out of data_root",
+            public=PUBLIC,
+        )
