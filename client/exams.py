@@ -10,9 +10,10 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
+from pydantic import AfterValidator
 
 from client.errors import SiteError
 from client.kept import Array, Job
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
     from client.site import SiteConfig
 
 PUBLIC = "the site's images and tables do not fit together"
-VERSION = 1  # raise it when the same files become another volume
+VERSION = 2  # raise it when the same files become another volume
+
+
+def _rising(seconds: tuple[float, ...]) -> tuple[float, ...]:
+    if seconds and (seconds[0] != 0 or list(seconds) != sorted(set(seconds))):
+        msg = f"{list(seconds)}: expected seconds after the first phase, as [0, 90, 180]"
+        raise ValueError(msg)
+    return seconds
+
+
+Seconds = Annotated[tuple[float, ...], AfterValidator(_rising)]
 
 
 @dataclass(frozen=True, eq=False)

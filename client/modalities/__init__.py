@@ -16,11 +16,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from client.modalities.dicom import DicomReader
 from client.modalities.image_files import ImageFilesReader
+from client.modalities.mammogram import MammogramReader
 from client.modalities.table import TableReader
 from client.modalities.tiles import TilesReader
 
 Reader = Annotated[
-    TableReader | ImageFilesReader | TilesReader,
+    TableReader | ImageFilesReader | MammogramReader | TilesReader | DicomReader,
     Field(discriminator="reader"),
 ]
