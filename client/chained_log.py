@@ -45,7 +45,7 @@ def append(path: Path, entry: Mapping[str, Any]) -> Line:
         with _locked(path):
             lines = _checked(path)
             _trim(path, lines)
-            last = lines[-1] if lines else {"line": 0, "hash": FIRST, "time": ""}
+            last: Line = lines[-1] if lines else {"line": 0, "hash": FIRST, "time": ""}
             line = {"line": last["line"] + 1, "time": _now(path, last, entry), "previous": last["hash"], **entry}
             line["hash"] = _hash(line)
             _write(path, line)
