@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +15,12 @@ from client.errors import ExitCode, SiteError, named_rows
 from client.outcomes import read_truth
 from client.reading import Reading
 from client.records import Records, open_records
+from client.set_aside import SetAside, keep_set_aside
 from client.site import PublishedSplit, SiteConfig
 from client.splits import PARTS, split_patients
 from client.values import normal_code, numbers, within
 from shared_models.run_config import RunConfig
 from shared_models.task import Modality, Table, Task
-
-
-class SetAside(NamedTuple):
-    """A patient, lesion or view without a modality, because its files cannot be used; never leaves the site."""
-
-    patient: str
-    instance: str
-    modality: str
-    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +91,8 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     if site.role == "train" and site.site not in config.never_train and "train" not in drawn.values():
         raise _nobody_to_train_on(site, len(drawn))
     labels = np.asarray([drawn.get(patient, "") for patient in patients])
+    set_aside = tuple(SetAside(*found) for found in entry.facts["set_aside"])
+    keep_set_aside(site.state_dir, set_aside)
     return Cohort(
         site=site.site,
         patients=patients,
@@ -108,7 +102,7 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
         present=present,
         truths=truths,
         parts={part: np.flatnonzero(labels == part) for part in PARTS},
-        set_aside=tuple(SetAside(*found) for found in entry.facts["set_aside"]),
+        set_aside=set_aside,
         warnings=tuple(entry.facts["warnings"]),
     )
 

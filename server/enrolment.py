@@ -26,7 +26,8 @@ class Enrolment:
 
     Attributes:
         site: The site's name.
-        numbers: `trains`, `patients/PART`, and `modality/NAME`: its training patients with that modality.
+        numbers: `trains`, `patients/PART`, `modality/NAME`: its training patients with that modality, and `set-aside`:
+            its patients with files that cannot be used.
         statistics: Sums of the features of its training patients, by tabular modality.
         counts: Class counts of its training patients, by target.
     """
@@ -57,7 +58,7 @@ def enrol(answers: Sequence[Answer], task: Task) -> tuple[list[Enrolment], dict[
 def _enrolment(answer: Answer, task: Task) -> Enrolment:
     assert answer.content is not None
     received = answer.content.metric_records[NUMBERS]
-    names = ["trains", *(f"patients/{part}" for part in ("train", "validation", "test"))]
+    names = ["trains", "set-aside", *(f"patients/{part}" for part in ("train", "validation", "test"))]
     numbers = {name: _count(received, name) for name in [*names, *(f"modality/{name}" for name in task.modalities)]}
     if too_many := [m for m in task.modalities if numbers[f"modality/{m}"] > numbers["patients/train"]]:
         msg = f"more training patients have {', '.join(too_many)} than there are: {numbers['patients/train']:.0f}"

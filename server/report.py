@@ -66,6 +66,7 @@ def _site(answer: Answer, best: Checkpoint, task: Task) -> dict[str, Any]:
         "role": "train" if enrolled["trains"] else "evaluate",
         "patients": {part: int(enrolled[f"patients/{part}"]) for part in ("train", "validation", "test")},
         "modalities": {name: int(enrolled.get(f"modality/{name}", 0)) for name in task.modalities},
+        "set_aside": int(enrolled.get("set-aside", 0)),
         "targets": {},
     }
     if answer.content is not None:
@@ -94,6 +95,10 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
             console.print(f"Threshold {target['threshold']:.3f}, from: {target['threshold_source']}.")
     chosen = f"round {results['best_round']} of {results['rounds_completed']}"
     console.print(f"Weights of {chosen}, chosen by: {results['selected_by']}.")
+    for site in results["sites"]:
+        if count := site.get("set_aside"):
+            said = f"{site['site']}: {count} patients with files that cannot be used were set aside there."
+            console.print(said, style="yellow", markup=False)
     for site, problem in results["problems"].items():
         console.print(f"{site}: {problem}", style="yellow", markup=False)
 

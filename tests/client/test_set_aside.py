@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from functools import partial
 
@@ -96,3 +97,21 @@ def crash_at_two(number):
     if number == 2:
         os.abort()
     return np.asarray(float(number))
+
+
+def test_who_is_set_aside_stands_in_a_file_that_goes_when_it_is_mended(hospital, imaging_task, config):
+    hospital.phases([0, 1])
+    broken = hospital.data / "mri/secret-001/phase2.nii.gz"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no image")
+    site = hospital.site()
+    load_cohort(site, imaging_task, config)
+    path = site.state_dir / "set_aside.csv"
+    assert path.stat().st_mode & 0o777 == 0o600
+    (row,) = csv.DictReader(path.read_text().splitlines())
+    assert (row["patient"], row["instance"], row["modality"]) == ("secret-001", "", "mri")
+    assert row["why"].startswith("an image cannot be read; found: ")
+    assert "; to do: " in row["why"]
+    broken.write_bytes(whole)
+    load_cohort(site, imaging_task, config)
+    assert not path.exists()

@@ -30,7 +30,7 @@ def content(trains: float = 1.0, **changes: Any) -> RecordDict:
         "clinical": FeatureStatistics.of(chance.normal(50, 9, (40, 2))),
         "genomic": FeatureStatistics.of(chance.normal(0, 1, (30, 4))),
     }
-    numbers = {"trains": trains, "patients/train": 40, "patients/validation": 5, "patients/test": 6}
+    numbers = {"trains": trains, "set-aside": 2, "patients/train": 40, "patients/validation": 5, "patients/test": 6}
     numbers |= {"modality/clinical": 40, "modality/genomic": 30, **changes}
     results = pack_statistics(statistics) | {"counts.recurrence": TASK.targets["recurrence"].counts(truth())}
     return reply(results=results, numbers=numbers)
@@ -56,6 +56,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "NaN patients": (set_number("patients/train", float("nan")), "patients/train = nan"),
     "negative patients": (set_number("patients/train", -4.0), "patients/train = -4.0"),
     "more patients than a country": (set_number("patients/train", 1e12), "is not a number of patients"),
+    "fewer than nobody set aside": (set_number("set-aside", -1.0), "set-aside = -1.0"),
     "a list": (set_number("trains", [1.0, 1.0]), "trains = [1.0, 1.0]"),
     "more owners than patients": (set_number("modality/genomic", 4e6), "more training patients have genomic"),
     "NaN counts": (set_array("counts.recurrence", np.full((2, 7), np.nan)), "expected finite numbers (2, 7)"),

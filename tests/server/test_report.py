@@ -60,7 +60,8 @@ def results_of(
 ) -> dict[str, Any]:
     task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="t")  # type: ignore[arg-type, return-value]
     answers = [answer(site, targets, count) for site in SITES] + list(extra)
-    parts = {"patients/train": 9.0, "patients/validation": 2.0, "patients/test": 3.0, "modality/clinical": 9.0}
+    parts = {"patients/train": 9.0, "patients/validation": 2.0, "patients/test": 3.0}
+    parts |= {"set-aside": 4.0, "modality/clinical": 9.0}
     enrolled = {a.site: {"trains": float(a.site != "outside"), **parts} for a in answers}
     values = ((0, float("nan")), (1, 0.75))
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
@@ -85,7 +86,8 @@ def test_results_are_json_without_nan_however_few_patients_there_are(tmp_path: P
     assert json.loads(text, parse_constant=never) == results
     assert results["validation"] == [[0, None], [1, 0.75]]
     assert set(results["targets"]) == set(TARGETS)
-    printed(results)
+    assert results["sites"][0]["set_aside"] == 4
+    assert "oak: 4 patients with files that cannot be used were set aside there." in printed(results)
 
 
 @pytest.mark.parametrize("kind", TARGETS)
