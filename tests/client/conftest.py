@@ -107,6 +107,38 @@ def write_volume(path: Path, array: np.ndarray, spacing: Sequence[float] = (1, 1
     sitk.WriteImage(image, str(path))
 
 
+def write_slice(path: Path, array: np.ndarray, position: Sequence[float], compress: str = "", **tags: Any) -> None:
+    """A DICOM file of `array` `(H, W)` at `position` in mm, with voxels of 2 x 1 mm unless `tags` say otherwise."""
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    values = np.asarray(array, dtype=np.int16)
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.SOPClassUID, file.SOPInstanceUID = MRImageStorage, generate_uid()
+    file.PatientID, file.PatientName, file.PatientBirthDate, file.PatientSex, file.StudyID = "p", "p", "", "", "1"
+    file.StudyDate, file.StudyTime, file.AccessionNumber, file.ReferringPhysicianName = "20200101", "100000", "", ""
+    file.StudyInstanceUID, file.FrameOfReferenceUID = "1.2.3", "1.2.4"
+    file.Modality, file.ImageType, file.Manufacturer = "MR", ["ORIGINAL", "PRIMARY"], "ACME"
+    file.SeriesInstanceUID, file.SeriesNumber, file.SeriesDescription = "1.2.5", 5, "t1 dyn"
+    file.Rows, file.Columns = values.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation, file.PixelRepresentation = 1, "MONOCHROME2", 1
+    file.BitsAllocated, file.BitsStored, file.HighBit = 16, 16, 15
+    file.ImagePositionPatient, file.ImageOrientationPatient = list(map(float, position)), [1, 0, 0, 0, 1, 0]
+    file.PixelSpacing, file.SliceThickness = [2.0, 1.0], 3.0
+    file.PixelData = values.tobytes()
+    for name, value in tags.items():
+        if value is None:
+            delattr(file, name)
+        else:
+            setattr(file, name, value)
+    if compress:
+        file.compress(compress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file.save_as(path, enforce_file_format=True)
+
+
 @pytest.fixture
 def hospital(tmp_path: Path) -> Hospital:
     """40 patients, 10 events, nothing wrong."""
@@ -123,6 +155,11 @@ def rows() -> Callable[[int], list[list[Any]]]:
 @pytest.fixture
 def volume_file() -> Callable[..., None]:
     return write_volume
+
+
+@pytest.fixture
+def slice_file() -> Callable[..., None]:
+    return write_slice
 
 
 @pytest.fixture
