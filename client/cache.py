@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.kept import FOLDER as KEPT
-from client.paths import inside_data_root
 from client.site import SiteConfig
+from client.sql_tables import query_stamp
+from client.tables import table_files
 from shared_models.task import Task
 
 # Raise it when a reader changes what it makes of the same files.
-VERSION = 3
+VERSION = 4
 ABANDONED_AFTER_S = 86_400.0
 
 
@@ -66,6 +67,9 @@ def _key(site: SiteConfig, task: Task) -> str:
         include={"tables", "patients", "instances", "include", "split", "modalities", "targets"}
     )
     digest = hashlib.sha256(f"{VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
+    for name, table in site.tables.items():
+        if table.sql:
+            digest.update(query_stamp(site, table, f"table {name!r}").encode())
     for path in _sources(site, task):
         status = path.stat() if path.exists() else None
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
@@ -74,7 +78,7 @@ def _key(site: SiteConfig, task: Task) -> str:
 
 
 def _sources(site: SiteConfig, task: Task) -> list[Path]:
-    paths = {inside_data_root(site, table.file, f"tables.{name}.file") for name, table in site.tables.items()}
+    paths = {path for name in site.tables for path in table_files(site, name)}
     for name in task.modalities:
         if reader := site.modalities.get(name):
             paths.update(reader.files(site))

@@ -1,12 +1,13 @@
-"""How a site's YAML names a table's file and its columns, and how each becomes a value of the study."""
+"""How a site's YAML names its tables and their columns, and how each becomes a value of the study."""
 
 from __future__ import annotations
 
+import datetime
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from shared_models.settings import Settings
 
@@ -14,17 +15,110 @@ from shared_models.settings import Settings
 Code = Annotated[str | int | float, BeforeValidator(lambda code: str(code).lower() if isinstance(code, bool) else code)]
 
 
-class TableFile(Settings):
-    """A CSV or XLSX file with a row a patient, or, where `instances` names it, several."""
+def _one_group(expression: str) -> str:
+    try:
+        groups = re.compile(expression).groups if expression else 1
+    except re.error as error:
+        msg = f"{expression!r} is no regular expression: {error}"
+        raise ValueError(msg) from None
+    if not groups:
+        msg = f"{expression!r} has no group; put brackets round the part that is the value"
+        raise ValueError(msg)
+    return expression
 
-    file: Path = Field(description="relative to data_root")
-    patient_id: str = Field(description="the column that holds the patient's identifier")
+
+def _known_encoding(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except LookupError:
+        msg = f"{encoding!r} is no encoding; try utf-8-sig, cp1252 (older Excel in Western Europe) or utf-16"
+        raise ValueError(msg) from None
+    return encoding
+
+
+Extract = Annotated[str, AfterValidator(_one_group)]
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+
+
+class Genes(Settings):
+    """What makes a table a matrix of numbers by patient and gene. A gene is found by its symbol in any case."""
+
+    orientation: Literal["genes_in_columns", "genes_in_rows"] = Field(
+        "genes_in_columns",
+        description="`genes_in_rows`: a row a gene, a column a patient, the first header row names them",
+    )
+    gene_id: str = Field("", description="with `genes_in_rows`: the column of symbols; empty takes the first")
+    aliases: dict[str, str] = Field({}, description="a symbol in the table: the gene's present symbol")
+    aliases_file: Path | None = Field(None, description="two columns with a header, alias and symbol, as HGNC exports")
+    duplicates: Literal["error", "mean", "max", "first"] = Field("error", description="of a gene that stands twice")
+    transform: Literal["none", "log2p1", "log1p"] = Field("none", description="log2(1 + x) or ln(1 + x) of each value")
+    sets: Path | None = Field(None, description="GMT file: a set's name is a feature, the mean of its genes there are")
+
+
+class TableSource(Settings):
+    """A file or a query with a row a patient, or, where `instances` names it, several."""
+
+    file: Path | None = Field(None, description="CSV, TSV, XLSX or Parquet, relative to data_root")
+    sql: str = Field("", description="instead of a file: one SELECT, with `database`")
+    database: str = Field("", description="sqlite:///FILE under data_root, or postgresql://USER@HOST/NAME")
+    password_file: Path | None = Field(None, description="PostgreSQL only: a file that holds the password")
+    password_env: str = Field("", description="PostgreSQL only: an environment variable that holds the password")
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="a query that takes longer is broken off")
+    patient_id: str = Field("", description="the column that holds the patient's identifier")
+    patient_extract: Extract = Field(
+        "", description="a regular expression; its first group is the identifier, and who does not fit is left out"
+    )
     sheet: str | int = Field(0, description="XLSX only: name or position")
     header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
-    separator: str = Field(",", min_length=1, max_length=1, description='CSV only; a tab is written "\\t"')
+    separator: str = Field("", max_length=1, description='empty: a tab, "\\t", in .tsv, and a comma in .csv and .txt')
     decimal: Literal[".", ","] = "."
-    encoding: str = "utf-8-sig"
+    encoding: Encoding = Field("utf-8-sig", description="of a CSV without a byte order mark")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in any column, besides an empty cell")
+    genes: Genes | None = Field(None, description="the table is a matrix of numbers by patient and gene")
+
+    @model_validator(mode="after")
+    def _file_or_query(self) -> Self:
+        if (self.file is None) == (not self.sql):
+            msg = "expected either `file`, or `sql` with `database`"
+            raise ValueError(msg)
+        if self.sql:
+            _check_query(self)
+        if not self.patient_id and not self.genes_in_rows:
+            msg = "`patient_id` is missing: the column that holds the patient's identifier"
+            raise ValueError(msg)
+        if self.genes_in_rows and self.header_rows > 1:
+            msg = "with `genes_in_rows` there is one header row, which names the patients"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def genes_in_rows(self) -> bool:
+        """Whether patients stand in columns."""
+        return self.genes is not None and self.genes.orientation == "genes_in_rows"
+
+    @property
+    def name(self) -> str:
+        """The file, or the database, for messages."""
+        return str(self.file) if self.file else f"query of {self.database}"
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between two cells of a text file."""
+        return self.separator or ("\t" if self.file and self.file.suffix.lower() == ".tsv" else ",")
+
+
+def _check_query(table: TableSource) -> None:
+    # The values stand in no message: a URL may hold a password.
+    statement = table.sql.strip().removesuffix(";")
+    if not re.match(r"(?is)(select|with)\b", statement) or ";" in statement:
+        msg = "`sql`: expected one SELECT or WITH ... SELECT; for more, make a view in the database"
+        raise ValueError(msg)
+    if re.match(r"postgresql://[^/@]*:[^/@]*@|postgresql://.*[?&](password|passfile|options)=", table.database):
+        msg = "`database`: leave the password and options out of the URL; set `password_file` or `password_env`"
+        raise ValueError(msg)
+    if not re.match(r"sqlite:///[^?]+$|postgresql://.+/.+", table.database):
+        msg = "`database`: expected sqlite:///FILE, with FILE under data_root, or postgresql://USER@HOST:PORT/NAME"
+        raise ValueError(msg)
 
 
 class Column(Settings):
@@ -32,25 +126,14 @@ class Column(Settings):
 
     column: str
     table: str = Field("", description="a name under `tables`; empty takes the modality's, or the patients table")
-    extract: str = Field("", description="a regular expression; its first group is the value, or missing if none fits")
+    extract: Extract = Field("", description="a regular expression; its first group is the value, missing if none fits")
+    since: str = Field("", description="the column, of the same table, of the date from which days are counted")
+    date: str = Field("iso", description="how dates are written, as %d.%m.%Y; a date cell and `iso` need nothing")
     scale: float = Field(1.0, description="multiplied first: from the site's unit to the study's")
     offset: float = 0.0
     codes: dict[Code, Code] | None = Field(None, description="this site's code: the study's category or number")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in this column")
     range: tuple[float, float] | None = Field(None, description="in the study's unit; values outside count as missing")
-
-    @field_validator("extract")
-    @classmethod
-    def _one_group(cls, extract: str) -> str:
-        try:
-            groups = re.compile(extract).groups if extract else 1
-        except re.error as error:
-            msg = f"{extract!r} is no regular expression: {error}"
-            raise ValueError(msg) from None
-        if not groups:
-            msg = f"{extract!r} has no group; put brackets round the part that is the value"
-            raise ValueError(msg)
-        return extract
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -60,7 +143,29 @@ class Column(Settings):
         if self.scale == 0.0 or (self.range and self.range[0] >= self.range[1]):
             msg = "expected a `scale` other than 0 and a `range` of [low, high]"
             raise ValueError(msg)
+        if self.codes is not None and self.since:
+            msg = "a date has no `codes`: leave them or `since` out"
+            raise ValueError(msg)
+        if self.date != "iso" and not (self.since and _is_date_form(self.date)):
+            msg = (
+                "`date` is `iso` or a form such as %d.%m.%Y, and goes with `since`: the column of the date from which "
+                "days are counted"
+            )
+            raise ValueError(msg)
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that it reads."""
+        return (self.column, self.since) if self.since else (self.column,)
+
+
+def _is_date_form(form: str) -> bool:
+    day = datetime.date(2020, 12, 31)
+    try:
+        return datetime.datetime.strptime(day.strftime(form), form).date() == day
+    except ValueError:
+        return False
 
 
 def _column(value: Any) -> Any:

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from client.errors import SiteError
+
 Column = tuple[str, ...]
 
 
@@ -48,6 +50,35 @@ def by_name(columns: Sequence[Column]) -> dict[str, list[int]]:
         for name in names_of(column):
             found[name].append(index)
     return found
+
+
+def column_position(reference: str, columns: Sequence[Column], named: Mapping[str, list[int]], where: str) -> int:
+    """Where the column of a name stands; `named` is `by_name(columns)`.
+
+    Raises:
+        SiteError: If no column or several answer to it.
+    """
+    name = " ".join(reference.split())
+    positions = named.get(name, [])
+    if len(positions) == 1:
+        return positions[0]
+    if positions:
+        full = sorted({" / ".join(dict.fromkeys(filter(None, columns[position]))) for position in positions})
+        shown = "; ".join(repr(text if len(text) < 80 else f"{text[:77]}...") for text in full[:6])
+        found, what = f"{len(positions)} columns: {shown}", "a column's name is ambiguous"
+        fix = "write it as 'Group / Name' or 'Name / Note', or rename one of the columns"
+    else:
+        found = f"nearest: {', '.join(map(repr, nearest_names(name, named)))}" if named else "no header"
+        what = "a column is missing"
+        fix = "correct the name in the site's YAML, restore the column, or, if the site does not have it, take it out"
+    raise SiteError(
+        what,
+        where=where,
+        found=found,
+        expected=f"one column {name!r}",
+        fix=fix,
+        public="a column that the site's settings name is not in its table",
+    )
 
 
 def nearest_names(reference: str, named: Mapping[str, Sequence[int]], count: int = 4) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +14,7 @@ from client.columns import Code, Column
 from client.errors import SiteError, named_rows
 from client.paths import Instance
 from client.site import PublishedSplit, Selection, SiteConfig
+from client.table_source import extracted
 from client.tables import Table, read_table
 from client.values import Cells, normal_code, without_missing
 from shared_models.task import Task
@@ -50,17 +50,20 @@ class Records:
     def cells(self, column: Column | Selection | PublishedSplit, table: str = "") -> Cells:
         """The R rows' cells of a column; `table` is the default where the column names none."""
         found = self.tables[column.table or table or self.site.patients_table]
-        positions = self.positions[found.name]
-        texts: Sequence[str] = found.cells[column.column]
-        missing: tuple[Code, ...] = found.settings.missing
-        if isinstance(column, Column):
-            missing = (*missing, *column.missing)
-            texts = _extracted(texts, column.extract) if column.extract else texts
+        if not isinstance(column, Column):
+            return self._cells(found, column.column, found.settings.missing)
+        missing = (*found.settings.missing, *column.missing)
+        since = self._cells(found, column.since, missing) if column.since else None
+        return replace(self._cells(found, column.column, missing, column.extract), since=since)
+
+    def _cells(self, table: Table, name: str, missing: Sequence[Code], extract: str = "") -> Cells:
+        positions, decimal = self.positions[table.name], table.settings.decimal
+        texts = (table.cells[name][i] if i >= 0 else "" for i in positions)
         return Cells(
-            where=f"{found.where}, column {column.column!r}",
-            texts=without_missing((texts[i] if i >= 0 else "" for i in positions), missing, found.settings.decimal),
-            rows=tuple(found.rows[i] if i >= 0 else 0 for i in positions),
-            decimal=found.settings.decimal,
+            where=f"{table.where}, column {name!r}",
+            texts=without_missing((extracted(text, extract) for text in texts), missing, decimal),
+            rows=tuple(table.rows[i] if i >= 0 else 0 for i in positions),
+            decimal=decimal,
         )
 
     @property
@@ -142,11 +145,6 @@ def _row_table(site: SiteConfig) -> str:
     return site.instances.table if site.instances else site.patients_table
 
 
-def _extracted(texts: Sequence[str], expression: str) -> list[str]:
-    matches = (re.search(expression, text) for text in texts)
-    return [(match[1] or "").strip() if match else "" for match in matches]
-
-
 def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
     """The columns to read from each table: the cohort's own, and what the site maps of the task."""
     needed: dict[str, list[str]] = defaultdict(list)
@@ -157,7 +155,7 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
     if site.instances is not None:
         volume = site.instances.volume
         needed[site.instances.table] += [site.instances.column] if site.instances.column else []
-        needed[site.instances.table] += [volume.column] if volume else []
+        needed[site.instances.table] += volume.columns if volume else ()
     for name, kind in task.modalities.items():
         reader = site.modalities.get(name)
         if reader is not None and isinstance(kind, reader.makes):
@@ -165,7 +163,7 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
                 needed[table or site.patients_table].append(column)
     for name in task.targets:
         for outcome in site.targets[name].columns if name in site.targets else ():
-            needed[outcome.table or site.patients_table].append(outcome.column)
+            needed[outcome.table or site.patients_table] += outcome.columns
     return needed
 
 
@@ -202,7 +200,7 @@ def _empty(site: SiteConfig, everybody: int) -> SiteError:
     chosen = site.include
     return SiteError(
         "the site has no patients",
-        where=f"table {site.patients_table!r} ({site.tables[site.patients_table].file})",
+        where=f"table {site.patients_table!r} ({site.tables[site.patients_table].name})",
         found=f"{everybody} patients, none of them selected" if everybody else "no rows below the header",
         expected=f"{chosen.column!r} to be {' or '.join(map(str, chosen.values))}" if chosen else "a row a patient",
         fix="correct `include`" if chosen and everybody else "fill in the table, or correct `patients`",

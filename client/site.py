@@ -12,12 +12,15 @@ from typing import Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
-from client.columns import Code, Column, ColumnOrName, TableFile
+from client.columns import Code, Column, ColumnOrName, TableSource
 from client.errors import ExitCode, SiteError
 from client.modalities import Reader
+from client.modalities.measured import MeasuredReader
+from client.modalities.dicom import DicomReader
+from client.modalities.image_files import ImageFilesReader
 from client.modalities.table import TableReader
 from client.site_yaml import read_yaml
-from shared_models.settings import Settings, SettingsError, parse_settings
+from shared_models.settings import Settings, SettingsError, nearest, parse_settings
 
 
 class Outcome(Settings):
@@ -89,7 +92,7 @@ class SiteConfig(Settings):
     workers: int = Field(0, ge=0, description="processes that read images; 0: as many as there are cores")
     cache_gib: float = Field(50.0, gt=0, description="room on disk for what was read; the oldest goes first")
     center: Center | None = None
-    tables: dict[str, TableFile] = Field(min_length=1)
+    tables: dict[str, TableSource] = Field(min_length=1)
     patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")
     instances: Instances | None = None
     include: Selection | None = None
@@ -112,6 +115,16 @@ class SiteConfig(Settings):
                 msg = (
                     f"modalities.{name}: a path holds {{instance}}, but `instances.column` does not say what names one"
                 )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _measured_images_exist(self) -> Self:
+        images = [name for name, reader in self.modalities.items() if hasattr(reader, "exams")]
+        for name, reader in self.modalities.items():
+            if isinstance(reader, MeasuredReader) and reader.images not in images:
+                hint = nearest(reader.images, images) if images else "add one, as `mri` in site_configs/example.yaml"
+                msg = f"modalities.{name}.images: there is no modality {reader.images!r} that reads images; {hint}"
                 raise ValueError(msg)
         return self
 
@@ -149,7 +162,11 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
     )
     root = data_root.resolve() if data_root else (folder / site.data_root.expanduser()).resolve()
     state = (folder / site.state_dir.expanduser()).resolve() / site.site
-    return site.model_copy(update={"data_root": root, "state_dir": state, "center": center})
+    tables = {
+        name: table.model_copy(update={"password_file": folder / table.password_file}) if table.password_file else table
+        for name, table in site.tables.items()
+    }
+    return site.model_copy(update={"data_root": root, "state_dir": state, "center": center, "tables": tables})
 
 
 def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
@@ -164,6 +181,8 @@ def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
         if isinstance(reader, TableReader):
             yield f"modalities.{name}.table", reader.table
             yield from ((f"modalities.{name}.features.{key}", column.table) for key, column in reader.features.items())
+        if isinstance(reader, ImageFilesReader | DicomReader) and reader.mask and reader.mask.box:
+            yield f"modalities.{name}.mask.box.table", reader.mask.box.table
     for name, outcome in site.targets.items():
         yield from ((f"targets.{name}", column.table) for column in outcome.columns)
 

@@ -1,43 +1,45 @@
-"""CSV and XLSX files with a row a patient or a row a lesion, read as the texts that stand in them.
+"""The site's tables, read as the texts that stand in them, whatever they come from.
 
 Only the columns that the site's YAML names are kept, so that an expression table of every gene stays small.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import warnings
-import zipfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from client.columns import TableFile
-from client.errors import SiteError, named_rows
-from client.headers import by_name, header_columns, nearest_names
+from client.columns import TableSource
+from client.errors import SiteError
+from client.genes import read_genes
+from client.headers import by_name, column_position, header_columns
+from client.parquet_tables import open_parquet
 from client.paths import inside_data_root
 from client.site import SiteConfig
+from client.sql_tables import open_query
+from client.table_source import MAX_BYTES, MAX_COLUMNS, PatientRows, Source, read_rows, unreadable
+from client.text_tables import open_text
+from client.workbooks import open_workbook
 
-Row = tuple[int, Sequence[Any]]
+_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".parquet")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of one file that the site's YAML names.
+    """The columns of one table that the site's YAML names.
 
     Attributes:
         name: Its name in the YAML.
         settings: Its entry in the YAML.
         patients: The R patients, one a row; the same patient may stand twice.
-        rows: The R row numbers in the file, from 1 and counting the header.
+        rows: The R row numbers in the file, from 1 and counting the header; column numbers where patients stand in
+            columns.
         cells: `column reference: R texts`, stripped, empty where the file has nothing.
     """
 
     name: str
-    settings: TableFile
+    settings: TableSource
     patients: tuple[str, ...]
     rows: tuple[int, ...]
     cells: Mapping[str, tuple[str, ...]]
@@ -45,7 +47,7 @@ class Table:
     @property
     def where(self) -> str:
         """The table and its file, for messages."""
-        return f"table {self.name!r} ({self.settings.file})"
+        return _where(self.name, self.settings)
 
     def first_rows(self) -> dict[str, int]:
         """Where each patient's first row stands."""
@@ -64,13 +66,18 @@ class Table:
             if found[patient] != index
         ]
         if twice:
-            pairs = "; ".join(f"rows {first} and {second}" for first, second in twice[:5])
+            unit = "column" if self.settings.genes_in_rows else "row"
+            pairs = "; ".join(f"{unit}s {first} and {second}" for first, second in twice[:5])
             raise SiteError(
-                what="a patient stands in two rows",
-                where=f"{self.where}, column {self.settings.patient_id!r}",
+                what=f"a patient stands in two {unit}s",
+                where=f"{self.where}, column {self.settings.patient_id!r}"
+                if unit == "row"
+                else f"{self.where}, header",
                 found=f"{pairs} name the same patient ({len(twice)} such {'pair' if len(twice) == 1 else 'pairs'})",
-                expected="a row a patient",
-                fix="keep the row of the diagnosis under study; where a row is a lesion or a view, set `instances`",
+                expected=f"a {unit} a patient",
+                fix="keep the row of the diagnosis under study; where a row is a lesion or a view, set `instances`"
+                if unit == "row"
+                else "choose one sample a patient by `patient_extract`, as ^(TCGA-..-....)-01 for primary tumours",
                 public="a patient stands twice in one of the site's tables",
             )
         return found
@@ -83,154 +90,64 @@ def read_table(site: SiteConfig, name: str, references: Iterable[str]) -> Table:
         SiteError: If the file or a column cannot be found, or a row cannot be read.
     """
     settings = site.tables[name]
-    path = inside_data_root(site, settings.file, f"tables.{name}.file")
-    reader = _reader(path, name, settings)
+    where, wanted = _where(name, settings), list(dict.fromkeys(references))
     try:
-        # openpyxl warns about styles and validation rules, which say nothing about the values.
-        with warnings.catch_warnings(), closing(reader) as rows:
-            warnings.simplefilter("ignore", UserWarning)
-            return _collect(name, settings, rows, [settings.patient_id, *references])
-    except FileNotFoundError:
-        raise _missing(path, name) from None
-    except (OSError, zipfile.BadZipFile, csv.Error, KeyError) as error:
-        raise _unreadable(path, name, f"{type(error).__name__}: {error}", "a CSV or XLSX file") from None
-    except (UnicodeError, LookupError) as error:
-        raise _unreadable(path, name, str(error), f"text in the encoding {settings.encoding!r}") from None
+        with _open(site, name, settings, where) as source:
+            if any(len(cells) > MAX_COLUMNS for cells in source.header):
+                raise unreadable(where, f"more than {MAX_COLUMNS:,} columns", "a table of patients")
+            if settings.genes:
+                read = read_genes(site, settings, settings.genes, source, wanted, where)
+            else:
+                wanted.insert(0, settings.patient_id)
+                read = _read_columns(settings, source, wanted, where)
+    except OSError as error:
+        raise unreadable(where, f"{type(error).__name__}: {error}", "a file that can be read") from None
+    return Table(name, settings, read.patients, read.numbers, dict(zip(wanted, read.columns, strict=True)))
 
 
-def _reader(path: Path, name: str, settings: TableFile) -> Generator[Row, None, None]:
-    if path.suffix.lower() == ".xlsx":
-        return _xlsx_rows(path, name, settings)
-    if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
-        return _csv_rows(path, settings)
-    raise _unreadable(path, name, f"a file that ends in {path.suffix!r}", ".csv, .tsv, .txt or .xlsx")
-
-
-def _csv_rows(path: Path, settings: TableFile) -> Generator[Row, None, None]:
-    with path.open(newline="", encoding=settings.encoding) as file:
-        reader = csv.reader(file, delimiter=settings.separator, strict=True)
-        for cells in reader:
-            yield reader.line_num, cells
-
-
-def _xlsx_rows(path: Path, name: str, settings: TableFile) -> Generator[Row, None, None]:
-    from openpyxl import load_workbook
-
-    book = load_workbook(path, read_only=True, data_only=True)
-    try:
-        names = book.sheetnames
-        sheet = settings.sheet if isinstance(settings.sheet, str) else dict(enumerate(names)).get(settings.sheet)
-        if sheet not in names:
-            raise SiteError(
-                what="the workbook has no such sheet",
-                where=f"table {name!r} ({settings.file})",
-                found=f"sheets {', '.join(map(repr, names))}",
-                expected=f"sheet {settings.sheet!r}",
-                fix=f"correct tables.{name}.sheet",
-                public="one of the site's tables is not where its settings say",
-            )
-        book[sheet].reset_dimensions()  # some programs write a wrong one
-        yield from enumerate(book[sheet].iter_rows(values_only=True), start=1)
-    finally:
-        book.close()
-
-
-def _collect(name: str, settings: TableFile, rows: Iterator[Row], references: Sequence[str]) -> Table:
-    header = [cells for _, (_, cells) in zip(range(settings.header_rows), rows, strict=False)]
-    columns = header_columns([[_text(cell, settings.decimal) for cell in cells] for cells in header])
-    where = f"table {name!r} ({settings.file})"
-    _check_separator(settings, where, header, name)
+def _read_columns(settings: TableSource, source: Source, wanted: Sequence[str], where: str) -> PatientRows:
+    columns = header_columns(source.header)
     named = by_name(columns)
-    wanted = {reference: _position(reference, columns, named, where) for reference in references}
-    kept: dict[str, list[str]] = {reference: [] for reference in wanted}
-    numbers: list[int] = []
-    for number, cells in rows:
-        if not any(cell not in (None, "") for cell in cells):
-            continue
-        _check_width(where, number, cells, len(columns))
-        numbers.append(number)
-        for reference, position in wanted.items():
-            kept[reference].append(_text(cells[position], settings.decimal) if position < len(cells) else "")
-    patients = kept[settings.patient_id]
-    _check_identified(where, settings, numbers, patients)
-    return Table(name, settings, tuple(patients), tuple(numbers), {key: tuple(texts) for key, texts in kept.items()})
+    positions = [column_position(reference, columns, named, where) for reference in wanted]
+    return read_rows(settings, source, positions[0], positions, where)
 
 
-def _text(value: Any, decimal: str) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value).replace(".", decimal)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def table_files(site: SiteConfig, name: str) -> list[Path]:
+    """The files of a table and of its genes; none for a query.
+
+    Raises:
+        SiteError: If one lies outside data_root.
+    """
+    settings = site.tables[name]
+    genes = {"aliases_file": settings.genes.aliases_file, "sets": settings.genes.sets} if settings.genes else {}
+    files = {"file": settings.file, **{f"genes.{key}": path for key, path in genes.items()}}
+    return [inside_data_root(site, path, f"tables.{name}.{key}") for key, path in files.items() if path]
 
 
-def _position(reference: str, columns: Sequence[Sequence[str]], named: Mapping[str, list[int]], where: str) -> int:
-    name = " ".join(reference.split())
-    positions = named.get(name, [])
-    if len(positions) == 1:
-        return positions[0]
-    if positions:
-        full = sorted({" / ".join(dict.fromkeys(filter(None, columns[position]))) for position in positions})
-        shown = "; ".join(repr(text if len(text) < 80 else f"{text[:77]}...") for text in full[:6])
-        found, what = f"{len(positions)} columns: {shown}", "a column's name is ambiguous"
-        fix = "write it as 'Group / Name' or 'Name / Note', or rename one of the columns"
-    else:
-        found = f"nearest: {', '.join(map(repr, nearest_names(name, named)))}"
-        what = "a column is missing"
-        fix = "correct the name in the site's YAML, restore the column, or, if the site does not have it, take it out"
-    raise SiteError(
-        what,
-        where=where,
-        found=found,
-        expected=f"one column {name!r}",
-        fix=fix,
-        public="a column that the site's settings name is not in its table",
-    )
+def _where(name: str, settings: TableSource) -> str:
+    return f"table {name!r} ({settings.name})"
 
 
-def _check_separator(settings: TableFile, where: str, header: Sequence[Sequence[Any]], name: str) -> None:
-    if settings.file.suffix.lower() == ".xlsx" or any(len(cells) != 1 for cells in header[:1]):
-        return
-    text = header[0][0] if header else ""
-    mark = max(";,|\t", key=text.count)
-    if text.count(mark):
-        raise SiteError(
-            what="the table is separated by another character",
-            where=f"{where}, row 1",
-            found=f"a single column {text[:60]!r}",
-            expected=f"columns separated by {settings.separator!r}",
-            fix=f"set tables.{name}.separator to {json.dumps(mark)}",
-            public="one of the site's tables cannot be read",
+def _open(site: SiteConfig, name: str, settings: TableSource, where: str) -> AbstractContextManager[Source]:
+    if settings.sql:
+        return open_query(site, settings, where)
+    path = table_files(site, name)[0]
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        fix = "export it as one of these"
+        raise unreadable(where, f"a file that ends in {path.suffix!r}", ", ".join(_SUFFIXES), fix)
+    if not path.exists():
+        raise _missing(path, name)
+    if not path.is_file():  # a pipe would never end
+        raise unreadable(where, "a folder" if path.is_dir() else "no regular file", "a file")
+    if path.stat().st_size > MAX_BYTES:
+        expected = f"at most {MAX_BYTES // 2**30} GiB"
+        raise unreadable(
+            where, f"{path.stat().st_size / 2**30:.1f} GiB", expected, "leave out columns that are not needed"
         )
-
-
-def _check_width(where: str, number: int, cells: Sequence[Any], width: int) -> None:
-    # XLSX rows come as tuples and may end early; a CSV row that does is broken.
-    long = any(cell not in (None, "") for cell in cells[width:])
-    if long or (isinstance(cells, list) and len(cells) < width):
-        raise SiteError(
-            what="a row does not fit its header",
-            where=f"{where}, row {number}",
-            found=f"{len(cells)} cells",
-            expected=f"{width} cells, as in the header",
-            fix="check the row for a separator or a quotation mark inside a cell",
-            public="one of the site's tables cannot be read",
-        )
-
-
-def _check_identified(where: str, settings: TableFile, numbers: Sequence[int], patients: Sequence[str]) -> None:
-    nameless = [number for number, patient in zip(numbers, patients, strict=True) if not patient]
-    if nameless:
-        raise SiteError(
-            what="a row has no patient identifier",
-            where=f"{where}, column {settings.patient_id!r}",
-            found=f"nothing in {named_rows(nameless)}",
-            expected="an identifier in each row that is not empty",
-            fix="fill it in, or delete the row",
-            public="a row of one of the site's tables names no patient",
-        )
+    if suffix in {".xlsx", ".xlsm"}:
+        return open_workbook(path, settings, where)
+    return open_parquet(path, where) if suffix == ".parquet" else open_text(path, settings, where)
 
 
 def _missing(path: Path, name: str) -> SiteError:
@@ -242,15 +159,4 @@ def _missing(path: Path, name: str) -> SiteError:
         expected=str(path),
         fix="correct the name or data_root, or put the file there",
         public="one of the site's tables is missing",
-    )
-
-
-def _unreadable(path: Path, name: str, found: str, expected: str) -> SiteError:
-    return SiteError(
-        "a table cannot be read",
-        where=f"table {name!r} ({path})",
-        found=" ".join(found.split()),
-        expected=expected,
-        fix="save the file anew, or correct its entry under `tables`",
-        public="one of the site's tables cannot be read",
     )

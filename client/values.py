@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from client.errors import ExitCode, SiteError, named_rows
 
 Decimal = Literal[".", ","]
 
+_EXCEL_DAY_0, _EXCEL_DAY = date(1899, 12, 30), re.compile(r"\d{5}(?:[.,]\d+)?")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -28,12 +31,14 @@ class Cells:
         texts: R texts, empty where a patient has no row or the cell is empty or holds a missing code.
         rows: R row numbers in the file, 0 where a patient has no row.
         decimal: The file's decimal sign.
+        since: Of dates, those from which days are counted.
     """
 
     where: str
     texts: tuple[str, ...]
     rows: tuple[int, ...]
     decimal: Decimal = "."
+    since: Cells | None = None
 
 
 def normal_code(code: str | int | float, decimal: Decimal = ".") -> str:
@@ -62,8 +67,11 @@ def numbers(cells: Cells, column: Column) -> NDArray[np.float64]:
     """The column in the study's unit, `(N,)`, NaN where missing.
 
     Raises:
-        SiteError: If a cell is no number, or a code that the YAML does not list.
+        SiteError: If a cell is no number or date, or a code that the YAML does not list.
     """
+    if cells.since is not None:
+        days = _days(cells, column.date) - _days(cells.since, column.date)
+        return days * column.scale + column.offset
     codes = _number_codes(cells, column)
     values = np.full(len(cells.texts), np.nan)
     bad = []
@@ -80,6 +88,26 @@ def numbers(cells: Cells, column: Column) -> NDArray[np.float64]:
         raise _unknown_code(cells, bad, codes)
     if bad:
         raise _bad_cells(cells, bad, "a number cannot be read", _expected_number(cells), _number_fix(cells, bad))
+    return values
+
+
+def as_day(text: str, form: str) -> float:
+    """A date as days since the year 1, or NaN: in the form given, or as a date cell or a day number of Excel."""
+    with suppress(ValueError):
+        return float(datetime.strptime(text, form).toordinal())
+    with suppress(ValueError):
+        return float(datetime.fromisoformat(text).toordinal())
+    # five digits: 1927 to 2173
+    return float(_EXCEL_DAY_0.toordinal() + int(text[:5])) if _EXCEL_DAY.fullmatch(text) else math.nan
+
+
+def _days(cells: Cells, form: str) -> NDArray[np.float64]:
+    values = np.array([as_day(text, form) if text else math.nan for text in cells.texts])
+    bad = [index for index, text in enumerate(cells.texts) if text and math.isnan(values[index])]
+    if bad:
+        expected = f"dates {'as 2020-12-31' if form == 'iso' else f'as {form}'}, or date cells"
+        fix = "correct the cells, list a word for unknown under `missing`, or give the form as `date`, as %d.%m.%Y"
+        raise _bad_cells(cells, bad, "a date cannot be read", expected, fix)
     return values
 
 
@@ -161,6 +189,8 @@ def _number_fix(cells: Cells, bad: Sequence[int]) -> str:
     other: Decimal = "," if cells.decimal == "." else "."
     if all(math.isfinite(as_number(cells.texts[index], other)) for index in bad):
         return f"set the table's `decimal` to {other!r}"
+    if all(math.isfinite(as_day(cells.texts[index], "%d.%m.%Y")) for index in bad):
+        return "for days between two dates, name the column of the earlier one as `since`"
     return "correct the cells, list a word for unknown under `missing`, or give the column `codes`"
 
 

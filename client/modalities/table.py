@@ -11,13 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.columns import Column, ColumnOrName
-from client.errors import SiteError
+from client.columns import Column, ColumnOrName, Genes
+from client.errors import ExitCode, SiteError
 from client.reading import Reading
 from client.values import categories, numbers, text_categories, within
 from shared_models.features import Feature, expand
 from shared_models.settings import Settings
 from shared_models.task import Modality, Table
+
+# No logarithm of an expression reaches it; counts, TPM and FPKM do.
+LARGEST_LOGARITHM = 50.0
+
+Values = NDArray[np.float64]
 
 if TYPE_CHECKING:
     from client.records import Records
@@ -34,7 +39,7 @@ class TableValues:
         out_of_range: Values of each feature outside its range, which count as missing.
     """
 
-    values: NDArray[np.float64]
+    values: Values
     mapped: tuple[bool, ...]
     out_of_range: tuple[int, ...]
 
@@ -68,7 +73,7 @@ class TableReader(Settings):
     def columns(self, kind: Table) -> list[tuple[str, str]]:
         """The columns of those features that the study lists."""
         mapped = map(self.column, kind.features)
-        return [(column.table or self.table, column.column) for column in mapped if column]
+        return [(column.table or self.table, name) for column in mapped if column for name in column.columns]
 
     def column(self, feature: Feature) -> Column | None:
         """Where a feature stands, or None if this site does not have it."""
@@ -83,7 +88,23 @@ class TableReader(Settings):
     def read(self, records: Records, name: str, kind: Table, path: Path) -> Reading:
         """`(R, C)` input columns, NaN where missing."""
         found = self.values(records, kind.features)
-        return Reading(expand(kind.features, found.values), found.present)
+        warnings = self._warnings(records, name, kind.features, found.values)
+        return Reading(expand(kind.features, found.values), found.present, warnings=warnings)
+
+    def _warnings(self, records: Records, name: str, features: Sequence[Feature], values: Values) -> list[str]:
+        """Expression that looks like counts where the study may mean logarithms."""
+        suspects = [
+            feature.name
+            for feature, column, found in zip(features, map(self.column, features), values.T, strict=True)
+            if column and not feature.log and (genes := self._genes(records, column)) and genes.transform == "none"
+            if (found > LARGEST_LOGARITHM).any()
+        ]
+        text = f"{name}: {len(suspects)} genes have values above {LARGEST_LOGARITHM:g}, as counts and TPM have"
+        return [f"{text}; if the study means logarithms, set the table's `genes.transform`"] if suspects else []
+
+    def _genes(self, records: Records, column: Column) -> Genes | None:
+        """How the table of a column is read, if it is a gene matrix."""
+        return records.site.tables[column.table or self.table or records.site.patients_table].genes
 
     def values(self, records: Records, features: Sequence[Feature]) -> TableValues:
         """Reads the study's features; those that the site does not map are missing for everyone.
@@ -99,8 +120,10 @@ class TableReader(Settings):
                 values[:, index], outside[index] = self._feature(records, feature, column)
         return TableValues(values, tuple(column is not None for column in columns), tuple(outside))
 
-    def _feature(self, records: Records, feature: Feature, column: Column) -> tuple[NDArray[np.float64], int]:
+    def _feature(self, records: Records, feature: Feature, column: Column) -> tuple[Values, int]:
         cells = records.cells(column, self.table)
+        if feature.log and (genes := self._genes(records, column)) and genes.transform != "none":
+            raise _twice_logarithm(feature, cells.where, genes.transform)
         if feature.categories:
             values, outside = categories(cells, column, feature.categories), 0
         else:
@@ -118,3 +141,15 @@ class TableReader(Settings):
                 public="a feature that the site maps is missing for all of its patients",
             )
         return values, outside
+
+
+def _twice_logarithm(feature: Feature, where: str, transform: str) -> SiteError:
+    return SiteError(
+        what="a logarithm would be taken twice",
+        where=where,
+        found=f"`genes.transform: {transform}`, and the study lists {feature.name}:log",
+        expected="the values as they were measured, of which the study takes the logarithm",
+        fix="leave `genes.transform` out",
+        public="the site's settings do not fit the study",
+        exit_code=ExitCode.STUDY,
+    )
