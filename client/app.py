@@ -7,6 +7,7 @@ import time
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.harmonisation import keep as keep_sums
 from client.local_normalisation import keep
 from client.oversampling import oversample
 from client.patients import feature_statistics, make_loader, select_patients
@@ -14,6 +15,7 @@ from client.study import (
     numbers_of,
     open_study,
     receive_class_weights,
+    receive_cohort,
     receive_model,
     receive_request,
     receive_statistics,
@@ -34,6 +36,8 @@ def prepare(message: Message, context: Context) -> Message:
     study = open_study(context)
     cohort, task = study.cohort, study.task
     train = cohort.parts["train"]
+    if study.config.harmonised_tables:
+        keep_sums(cohort, task, study.harmonisation_file)
     results = pack_statistics(feature_statistics(cohort, task))
     results |= {f"counts.{name}": target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
     numbers = {"trains": float(study.trains)}
@@ -50,19 +54,18 @@ def train(message: Message, context: Context) -> Message:
     started = time.monotonic()
     study = open_study(context)
     study.require_training()
-    statistics = receive_statistics(study, message)
+    statistics, cohort = receive_statistics(study, message), receive_cohort(study, message)
     server_round = int(receive_request(message)["round"])
     model = receive_model(study, message, server_round - 1)
 
     results: Arrays = {}
-    validation = select_patients(study.cohort, "validation", study.task, statistics)
+    validation = select_patients(cohort, "validation", study.task, statistics)
     scores = predict(model, validation, study.task) if len(validation) else {}
     for name in scores:
         summary = summarise(study.task.targets[name], scores[name], validation.known(name))
         results |= to_arrays(summary, f"validation.{name}")
 
     seed = study.seed(server_round)
-    cohort = study.cohort
     if study.config.oversampling == "smotenc":
         cohort = oversample(cohort, study.task, statistics, seed)
     patients = select_patients(cohort, "train", study.task, statistics, seed)
@@ -98,7 +101,7 @@ def evaluate_test(message: Message, context: Context) -> Message:
 def _evaluate(message: Message, context: Context, part: str) -> Message:
     study = open_study(context)
     request = receive_request(message)
-    patients = select_patients(study.cohort, part, study.task, receive_statistics(study, message))
+    patients = select_patients(receive_cohort(study, message), part, study.task, receive_statistics(study, message))
     results: Arrays = {}
     numbers = {"num-examples": float(len(patients))}
     if len(patients):

@@ -99,9 +99,9 @@ def select_patients(
     return Patients(inputs, cohort.present, cohort.truths, cohort.first, cohort.drawn, cohort.parts[part], chance)
 
 
-def feature_statistics(cohort: Cohort, task: Task) -> dict[str, FeatureStatistics]:
-    """Sums of each table's columns over the training patients' rows that have it."""
-    rows = cohort.rows(cohort.parts["train"])
+def feature_statistics(cohort: Cohort, task: Task, patients: Array | None = None) -> dict[str, FeatureStatistics]:
+    """Sums of each table's columns over the rows that have it, of some patients or else of the training ones."""
+    rows = cohort.rows(cohort.parts["train"] if patients is None else patients)
     return {
         name: FeatureStatistics.of(cohort.inputs[name][rows[cohort.present[rows, index].astype(bool)]])
         for index, name in enumerate(task.modalities)

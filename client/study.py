@@ -16,10 +16,19 @@ from torch import nn
 
 from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
+from client.harmonisation import harmonise, kept
 from client.local_normalisation import restore
 from client.site import SiteConfig, load_site
 from client.training import choose_device
-from shared_models.messages import MODEL, REQUEST, STATISTICS, unpack_arrays, unpack_class_weights, unpack_statistics
+from shared_models.messages import (
+    MODEL,
+    REQUEST,
+    STATISTICS,
+    unpack_arrays,
+    unpack_class_weights,
+    unpack_references,
+    unpack_statistics,
+)
 from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.settings import SettingsError
 from shared_models.task import Task, load_task
@@ -48,6 +57,11 @@ class Study:
     def normalisation_folder(self) -> Path:
         """Where this site keeps its own normalisation layers."""
         return self.site.state_dir / "normalisation" / self.config.study
+
+    @property
+    def harmonisation_file(self) -> Path:
+        """Where this site keeps the sums that its scanner's effect is estimated from."""
+        return self.site.state_dir / "harmonisation" / f"{self.config.study}.safetensors"
 
     @property
     def trains(self) -> bool:
@@ -125,6 +139,15 @@ def receive_model(study: Study, message: Message, server_round: int) -> nn.Modul
 def receive_statistics(study: Study, message: Message) -> Mapping[str, FeatureStatistics]:
     """The study's frozen feature statistics."""
     return unpack_statistics(unpack_arrays(message.content.array_records[STATISTICS]), study.task)
+
+
+def receive_cohort(study: Study, message: Message) -> Cohort:
+    """The site's cohort, without its scanner's effect in the tables that the study harmonises."""
+    if not study.config.harmonised_tables:
+        return study.cohort
+    arrays = unpack_arrays(message.content.array_records[STATISTICS])
+    own = kept(study.cohort, study.task, study.harmonisation_file)
+    return harmonise(study.cohort, own, unpack_references(arrays, study.config))
 
 
 def receive_class_weights(message: Message) -> dict[str, torch.Tensor]:

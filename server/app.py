@@ -20,6 +20,7 @@ from server.report import make_results, write_results
 from server.strategy import make_strategy, sort_updates, step
 from shared_models import messages
 from shared_models.evaluation.measures import judgement
+from shared_models.harmonisation import references
 from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.task import Task, load_task
 
@@ -65,7 +66,9 @@ def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
         raise StudyError(msg)
     log.info("%d sites, %d of them train", len(enrolled), len(training))
     counts = {name: np.sum([site.counts[name] for site in training], axis=0) for name in task.targets}
-    statistics = messages.pack_statistics(pooled_statistics(training, task))
+    brought_to = references([site.statistics for site in training], task, config)
+    statistics = messages.pack_statistics(pooled_statistics(training, task, brought_to))
+    statistics |= messages.pack_references(brought_to)
     statistics |= messages.pack_class_weights(class_weights(task, config, counts))
     model = initial_model(task, config, counts)
     return Checkpoint(config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled})

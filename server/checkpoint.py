@@ -36,7 +36,7 @@ class Checkpoint:
         round: Rounds that count so far.
         model: The global weights.
         moments: The server optimizer's moments, empty for averaging.
-        statistics: Frozen feature statistics, packed.
+        statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
         enrolled: What each site counted before round 1.
         history: A record of each attempt of a round.

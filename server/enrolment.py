@@ -11,6 +11,7 @@ import numpy as np
 from server.exchange import Answer
 from shared_models.evaluation.arrays import total
 from shared_models.features import FeatureStatistics
+from shared_models.harmonisation import Reference, adjustment
 from shared_models.messages import NUMBERS, RESULTS, Arrays, unpack_arrays, unpack_statistics
 from shared_models.run_config import RunConfig
 from shared_models.targets import Regression, TimeToEvent
@@ -93,9 +94,17 @@ def _no_patients(task: Task, target: str) -> np.ndarray[Any, Any]:
     return np.zeros((0, 2) if isinstance(task.targets[target], TimeToEvent) else 0)
 
 
-def pooled_statistics(enrolled: Sequence[Enrolment], task: Task) -> dict[str, FeatureStatistics]:
-    """Feature statistics of all training patients; frozen from here on."""
-    return {name: total(site.statistics[name] for site in enrolled if site.trains) for name in task.tables}
+def pooled_statistics(
+    enrolled: Sequence[Enrolment], task: Task, references: Mapping[str, Reference]
+) -> dict[str, FeatureStatistics]:
+    """Feature statistics of all training patients, of harmonised tables those after it; frozen from here on."""
+    pooled = {}
+    for name in task.tables:
+        sites = [site.statistics[name] for site in enrolled if site.trains]
+        if name in references:
+            sites = [adjustment(site, references[name]).statistics(site) for site in sites]
+        pooled[name] = total(sites)
+    return pooled
 
 
 def class_weights(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:

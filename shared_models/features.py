@@ -133,11 +133,16 @@ class FeatureStatistics:
         return self.total / np.maximum(self.known, 1.0)
 
     @property
+    def variance(self) -> NDArray[np.float64]:
+        """`(C,)` variance, 0 for a column that never varies but for rounding."""
+        variance = self.squares / np.maximum(self.known, 1.0) - self.mean**2
+        return np.where(variance <= 1e-12 * np.maximum(self.mean**2, 1.0), 0.0, variance)
+
+    @property
     def deviation(self) -> NDArray[np.float64]:
         """`(C,)` standard deviation, 1 for a column that never varies."""
-        variance = self.squares / np.maximum(self.known, 1.0) - self.mean**2
-        constant = variance <= 1e-12 * np.maximum(self.mean**2, 1.0)
-        return np.sqrt(np.where(constant, 1.0, variance))
+        variance = self.variance
+        return np.sqrt(np.where(variance == 0.0, 1.0, variance))
 
     def standardise(self, columns: FloatArray) -> NDArray[np.float32]:
         """z-scores and missing flags, `(N, 2C)`: a missing value becomes the mean, z = 0, and raises its flag.

@@ -22,6 +22,8 @@ from safetensors.numpy import load, save
 
 from shared_models.evaluation.arrays import from_arrays, to_arrays
 from shared_models.features import FeatureStatistics
+from shared_models.harmonisation import Reference
+from shared_models.run_config import RunConfig
 from shared_models.task import Task
 
 PREPARE = "query.prepare"
@@ -85,6 +87,23 @@ def unpack_statistics(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task) ->
         like = FeatureStatistics.of(np.empty((0, len(table.columns))))
         statistics[modality] = from_arrays(FeatureStatistics, arrays, f"features.{modality}", like=like)
     return statistics
+
+
+def pack_references(references: Mapping[str, Reference]) -> Arrays:
+    """What each harmonised table is brought to as named arrays."""
+    arrays: Arrays = {}
+    for modality, reference in references.items():
+        arrays |= {f"harmonisation.{modality}.mean": reference.mean}
+        arrays |= {f"harmonisation.{modality}.variance": reference.variance}
+    return arrays
+
+
+def unpack_references(arrays: Mapping[str, np.ndarray[Any, Any]], config: RunConfig) -> dict[str, Reference]:
+    """The inverse of `pack_references` for the tables that the study harmonises."""
+    return {
+        name: Reference(arrays[f"harmonisation.{name}.mean"], arrays[f"harmonisation.{name}.variance"])
+        for name in config.harmonised_tables
+    }
 
 
 def pack_class_weights(weights: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:

@@ -66,6 +66,10 @@ class RunConfig(Settings):
     normalisation: Literal["shared", "local"] = Field(
         "shared", description="local: each training site keeps its own scale and shift in normalisation layers (FedBN)"
     )
+    harmonisation: Literal["none", "combat"] = Field(
+        "none", description="combat: takes each site's own shift and scale from its tables' numbers before round 1"
+    )
+    harmonised: str = Field("radiomics", description="comma-separated tables that `harmonisation` changes")
     hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0 keeps it linear")
     modality_dropout: Fraction = Field(0.2, description="chance to hide a modality a patient has, while training")
 
@@ -115,6 +119,11 @@ class RunConfig(Settings):
     def chosen_targets(self) -> tuple[str, ...]:
         """`targets` as names."""
         return _names(self.targets)
+
+    @property
+    def harmonised_tables(self) -> tuple[str, ...]:
+        """`harmonised` as names; none without harmonisation."""
+        return _names(self.harmonised) if self.harmonisation == "combat" else ()
 
     @property
     def never_train(self) -> tuple[str, ...]:

@@ -148,6 +148,8 @@ def load_task(config: RunConfig) -> Task:
     targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
     if config.oversampling != "none":
         _check_oversampling(chosen, config)
+    if config.harmonisation != "none":
+        _check_harmonisation(modalities, config)
     return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets)
 
 
@@ -184,6 +186,15 @@ def _check_oversampling(task: Task, config: RunConfig) -> None:
     if images or not isinstance(target, Binary):
         what = f"{images[0]} is no table" if images else f"{name} is no yes/no target"
         msg = f"oversampling: {what}; {config.oversampling} makes synthetic patients of two classes from tables"
+        raise SettingsError(msg)
+
+
+def _check_harmonisation(modalities: Mapping[str, Modality], config: RunConfig) -> None:
+    tables = [name for name, kind in modalities.items() if isinstance(kind, Table)]
+    stray = [name for name in config.harmonised_tables if name not in tables]
+    if stray or not config.harmonised_tables:
+        what = f"no table {', '.join(stray)} in this study" if stray else "no table is named"
+        msg = f"harmonised: {what}; {config.task} has {', '.join(tables) or 'none'}"
         raise SettingsError(msg)
 
 

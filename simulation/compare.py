@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from client.cohort import Cohort
+from client.harmonisation import harmonise, own_statistics
 from client.oversampling import oversample
 from client.patients import Patients, feature_statistics, make_loader, select_patients
 from client.training import choose_device, fit, make_optimizer, predict
@@ -21,6 +22,7 @@ from server.checkpoint import Checkpoint
 from server.enrolment import class_weights, initial_model
 from shared_models.evaluation.measures import Metrics, judgement, site_metrics, summarise
 from shared_models.features import FeatureStatistics
+from shared_models.harmonisation import references
 from shared_models.messages import Arrays, unpack_statistics
 from shared_models.run_config import RunConfig
 from shared_models.targets import Target
@@ -57,6 +59,14 @@ def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
             for part in ("train", "validation", "test")
         },
     )
+
+
+def harmonised(cohorts: Sequence[Cohort], task: Task, config: RunConfig) -> list[Cohort]:
+    """The sites' cohorts as the study harmonises them, so that pooled and local training see what the sites see."""
+    own = [own_statistics(cohort, task) for cohort in cohorts]
+    training = [sums for sums, cohort in zip(own, cohorts, strict=True) if len(cohort.parts["train"])]
+    brought_to = references(training, task, config)
+    return [harmonise(cohort, sums, brought_to) for cohort, sums in zip(cohorts, own, strict=True)]
 
 
 def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:

@@ -21,6 +21,7 @@ from simulation.compare import (
     Scores,
     Trained,
     from_checkpoint,
+    harmonised,
     metrics,
     pool_cohorts,
     score_everywhere,
@@ -40,7 +41,7 @@ def print_comparison(sites: Mapping[str, Path], config: RunConfig, console: Cons
     from rich.progress import track
 
     task = load_task(config)
-    cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
+    cohorts = harmonised([load_cohort(load_site(file), task, config) for file in sites.values()], task, config)
     training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
     federated = load_checkpoint(Path(config.results_dir) / config.study / BEST)
     rows = {f"federated ({config.strategy})": score_everywhere(from_checkpoint(federated, task, config), cohorts, task)}

@@ -93,7 +93,7 @@ def test_statistics_are_those_of_the_sites_that_train() -> None:
     enrolled, refused = enrol([Answer("a", content()), Answer("b", content()), Answer("c", content(trains=0.0))], TASK)
     assert not refused
     assert [site.trains for site in enrolled] == [True, True, False]
-    pooled, one = pooled_statistics(enrolled, TASK), enrolled[0].statistics
+    pooled, one = pooled_statistics(enrolled, TASK, {}), enrolled[0].statistics
     np.testing.assert_allclose(pooled["clinical"].total, 2 * one["clinical"].total)
     assert pooled["genomic"].patients == 60
     np.testing.assert_allclose(pooled["genomic"].mean, one["genomic"].mean)
