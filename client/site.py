@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 from client.columns import Code, Column, ColumnOrName, TableSource
 from client.errors import ExitCode, SiteError
 from client.modalities import Reader
-from client.modalities.measured import MeasuredReader
 from client.modalities.dicom import DicomReader
 from client.modalities.image_files import ImageFilesReader
+from client.modalities.measured import MeasuredReader
 from client.modalities.table import TableReader
 from client.site_yaml import read_yaml
 from shared_models.settings import Settings, SettingsError, nearest, parse_settings

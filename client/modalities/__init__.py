@@ -19,10 +19,11 @@ from pydantic import Field
 from client.modalities.dicom import DicomReader
 from client.modalities.image_files import ImageFilesReader
 from client.modalities.mammogram import MammogramReader
+from client.modalities.measured import MeasuredReader
 from client.modalities.table import TableReader
 from client.modalities.tiles import TilesReader
 
 Reader = Annotated[
-    TableReader | ImageFilesReader | MammogramReader | TilesReader | DicomReader,
+    TableReader | ImageFilesReader | MammogramReader | TilesReader | DicomReader | MeasuredReader,
     Field(discriminator="reader"),
 ]

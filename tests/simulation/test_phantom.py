@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from client.measures.kinetics import sphericity
 from simulation import kinetics, phantom
 from simulation import population as who
 from simulation.phantom import Exam, Scanner
@@ -97,10 +98,10 @@ def ball(radius):
 
 
 def test_sphericity_of_a_ball_and_of_a_rod():
-    assert kinetics.sphericity(ball(15)) == pytest.approx(1, abs=0.05)
+    assert sphericity(ball(15), phantom.SPACING_MM) == pytest.approx(1, abs=0.05)
     rod = np.zeros((32, 64, 64), dtype=bool)
     rod[14:17, 29:35, 5:60] = True
-    assert kinetics.sphericity(rod) < 0.75
+    assert sphericity(rod, phantom.SPACING_MM) < 0.75
 
 
 def test_kinetics_of_a_known_curve():
