@@ -46,6 +46,11 @@ class DicomFiles:
         """The patient's files and the mask's."""
         return tuple(sorted({*self.images, *(self.mask.files if self.mask else ())}))
 
+    @property
+    def also(self) -> str:
+        """The tumour's box."""
+        return self.mask.also if self.mask else ""
+
     def load(self) -> Exam:
         """Reads the headers of all files, then the slices of the phases.
 

@@ -67,6 +67,11 @@ class ExamFiles(Protocol):
         """All of its files, sorted."""
         ...
 
+    @property
+    def also(self) -> str:
+        """What else decides what is read, such as a tumour's box in a table; empty for files alone."""
+        ...
+
     def load(self) -> Exam:
         """Reads them.
 
@@ -136,7 +141,7 @@ def read_volumes(records: Records, name: str, kind: Volume, path: Path, reader: 
     jobs = {
         row: files
         if isinstance(files, SiteError)
-        else Job(files.files, functools.partial(_volume, files, kind, reader.preprocessing))
+        else Job(files.files, functools.partial(_volume, files, kind, reader.preprocessing), files.also)
         for row, files in found.items()
     }
     out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))

@@ -50,6 +50,11 @@ class ImageFiles:
         """The phases, then the mask."""
         return self.phases + (self.mask.files if self.mask else ())
 
+    @property
+    def also(self) -> str:
+        """The tumour's box."""
+        return self.mask.also if self.mask else ""
+
     def load(self) -> Exam:
         """Reads them.
 

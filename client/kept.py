@@ -43,10 +43,12 @@ class Job:
         files: All files whose contents decide the result.
         make: Makes it; a function at the top of a module, or a `functools.partial` of one, that can be sent to
             another process.
+        also: What decides it besides the files and the recipe, such as a patient's cells of a table.
     """
 
     files: tuple[Path, ...]
     make: Callable[[], Array]
+    also: str = ""
 
 
 def compute(
@@ -107,7 +109,7 @@ def _one_thread() -> None:
 
 def _make(folder: Path, job: Job) -> Path | SiteError:
     try:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(job.also.encode())
         for path in job.files:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

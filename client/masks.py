@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from client.errors import SiteError
 from client.image_files import bad_file, read_image
-from client.paths import Instance, Pattern, inside_data_root, matching_files
+from client.paths import Instance, Pattern, matching_files
 from shared_models.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,25 +69,33 @@ class MaskFile:
         """The file."""
         return (self.path,)
 
+    @property
+    def also(self) -> str:
+        """Nothing."""
+        return ""
+
 
 @dataclass(frozen=True)
 class MaskBox:
     """A box: first and last column, row and slice, from 1 and both within.
 
     Attributes:
-        table: The file that it stands in.
         where: Its row, for messages.
         ends: `((column, column), (row, row), (slice, slice))`.
     """
 
-    table: Path
     where: str
     ends: tuple[tuple[int, int], ...]
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The table."""
-        return (self.table,)
+        """None: a table belongs to all patients."""
+        return ()
+
+    @property
+    def also(self) -> str:
+        """The box."""
+        return str(self.ends)
 
 
 MaskSource = MaskFile | MaskBox
@@ -122,23 +130,22 @@ def boxes(site: SiteConfig, box: Box) -> dict[Instance, MaskSource | SiteError]:
 
     name = box.table or site.patients_table
     table = read_table(site, name, [*box.columns, *box.rows, *box.slices])
-    path = inside_data_root(site, site.tables[name].file, f"tables.{name}.file")
     found: dict[Instance, MaskSource | SiteError] = {}
     for patient, row in table.positions().items():
         texts = [[table.cells[column][row] for column in ends] for ends in (box.columns, box.rows, box.slices)]
         if any(text for ends in texts for text in ends):
-            found[Instance(patient)] = _box(texts, table, row, path)
+            found[Instance(patient)] = _box(texts, table, row)
     return found
 
 
-def _box(texts: Sequence[Sequence[str]], table: Table, row: int, path: Path) -> MaskBox | SiteError:
+def _box(texts: Sequence[Sequence[str]], table: Table, row: int) -> MaskBox | SiteError:
     where = f"{table.where}, row {table.rows[row]}"
     try:
         ends = tuple((int(first), int(last)) for first, last in texts)
     except ValueError:
         ends = ()
     if ends and all(1 <= first <= last for first, last in ends):
-        return MaskBox(path, where, ends)
+        return MaskBox(where, ends)
     found, expected = f"columns, rows and slices {texts}", "whole numbers from 1, the first not above the last"
     return _bad_box(where, "a tumour's box cannot be read", found, expected)
 
