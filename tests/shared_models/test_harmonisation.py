@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +14,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from shared_models.evaluation.arrays import total
-from shared_models.features import FeatureStatistics, parse_features
+from shared_models.features import FeatureStatistics, expand, parse_features
 from shared_models.harmonisation import adjustment, reference, references
+from shared_models.radiomics import pyradiomics_features
 from shared_models.run_config import RunConfig
 from shared_models.settings import SettingsError
 from shared_models.task import Table, load_task
@@ -60,13 +64,12 @@ def pooled(sites: Sequence[np.ndarray]) -> np.ndarray:
         gamma_hat, delta_hat = site.mean(axis=0), site.var(axis=0, ddof=1)
         tau2, lam, theta = gamma_hat.var(ddof=1), delta_hat.mean() ** 2 / delta_hat.var(ddof=1) + 2, delta_hat.mean()
         theta *= lam - 1  # of the inverse gamma with the moments of delta_hat
-        for column in range(z.shape[1]):
-            gamma, delta = gamma_hat[column], delta_hat[column]
-            for _ in range(200):
-                weight = len(site) * tau2
-                gamma = (weight * gamma_hat[column] + delta * gamma_hat.mean()) / (weight + delta)
-                delta = (theta + 0.5 * ((site[:, column] - gamma) ** 2).sum()) / (len(site) / 2 + lam - 1)
-            z[batch == i, column] = (site[:, column] - gamma) / np.sqrt(delta)
+        gamma, delta = gamma_hat, delta_hat
+        for _ in range(200):
+            weight = len(site) * tau2
+            gamma = (weight * gamma_hat + delta * gamma_hat.mean()) / (weight + delta)
+            delta = (theta + 0.5 * ((site - gamma) ** 2).sum(axis=0)) / (len(site) / 2 + lam - 1)
+        z[batch == i] = (site - gamma) / np.sqrt(delta)
     return z * sigma + rows.mean(axis=0)
 
 
@@ -265,3 +268,30 @@ def test_a_study_names_the_tables_it_harmonises() -> None:
 def test_a_table_that_is_not_there_is_refused(named: str, complaint: str) -> None:
     with pytest.raises(SettingsError, match=f"harmonised: {complaint}"):
         load_task(RunConfig(features="clinical: age_years", harmonisation="combat", harmonised=named))
+
+
+@pytest.fixture
+def lesions() -> tuple[np.ndarray, np.ndarray]:
+    """Radiomics `(2699, 107)` of real brain metastases as network input, and whose each is."""
+    import pandas as pd
+
+    beside = Path(__file__).parents[3] / "shared" / "data"
+    file = Path(os.environ.get("FEDERATION_TEST_DATA", beside)) / "bcbm" / "radiomics_lesions.csv"
+    if not file.is_file():
+        pytest.skip(f"no real data: set FEDERATION_TEST_DATA (looked for {file})")
+    table, features = pd.read_csv(file), pyradiomics_features()
+    return expand(features, table[[feature.name for feature in features]].to_numpy(float)), table["patient"].to_numpy()
+
+
+def test_sums_give_what_the_pooled_rows_of_real_lesions_give(lesions: tuple[np.ndarray, np.ndarray]) -> None:
+    rows, patients = lesions
+    shares = np.array([zlib.crc32(str(patient).encode()) % 10 for patient in patients])
+    where = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])[shares]
+    distorted = np.where(where[:, None] == 1, 2.5 * rows + 1, rows).astype(np.float64)
+    sites = [distorted[where == site] for site in range(4)]
+    found, expected = np.concatenate(federated(sites)), pooled(sites)
+    assert found.shape == (2699, 107)
+    np.testing.assert_allclose((found - expected) / expected.std(axis=0), 0.0, atol=1e-6)
+    means = np.array([site.mean(axis=0) for site in federated(sites)])
+    gaps = np.abs(means - found.mean(axis=0)) / found.std(axis=0)
+    assert np.median(gaps) < 0.02
