@@ -108,7 +108,7 @@ def _measured(
     jobs = {
         row: files
         if isinstance(files, SiteError)
-        else Job(files.files, functools.partial(_features, name, files, images.preprocessing))
+        else Job(files.files, functools.partial(_features, name, files, images.preprocessing), files.also)
         for row, files in exams.items()
     }
     out = np.full((len(records), len(measure.FEATURES)), np.nan)
