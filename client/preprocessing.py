@@ -50,7 +50,8 @@ def preprocess(exam: Exam, settings: Preprocessing) -> Exam:
 def _evened(phases: tuple[Any, ...]) -> tuple[Any, ...]:
     """All phases divided by the first one's bias field, so that the ratios between them stay.
 
-    N4: Tustison 2010 (10.1109/TMI.2010.2046908); what counts is above Otsu's threshold, and the air is left out.
+    N4: Tustison 2010 (10.1109/TMI.2010.2046908). The air is left out by the threshold of Li and Tam 1998
+    (10.1016/S0167-8655(98)00057-9); Otsu's would leave out tissue far from a coil, too.
     """
     import SimpleITK as sitk
 
@@ -60,7 +61,7 @@ def _evened(phases: tuple[Any, ...]) -> tuple[Any, ...]:
     small = sitk.Shrink(first, factors)
     correction = sitk.N4BiasFieldCorrectionImageFilter()
     correction.SetNumberOfThreads(1)
-    correction.Execute(small, sitk.OtsuThreshold(small, 0, 1))
+    correction.Execute(small, sitk.LiThreshold(small, 0, 1))
     field = sitk.Exp(correction.GetLogBiasFieldAsImage(first))
     return tuple(phase / field for phase in phases)
 
