@@ -66,7 +66,7 @@ def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
         raise StudyError(msg)
     log.info("%d sites, %d of them train", len(enrolled), len(training))
     counts = {name: np.sum([site.counts[name] for site in training], axis=0) for name in task.targets}
-    brought_to = references([site.statistics for site in training], task, config)
+    brought_to = references([site.statistics for site in training], config)
     statistics = messages.pack_statistics(pooled_statistics(training, task, brought_to))
     statistics |= messages.pack_references(brought_to)
     statistics |= messages.pack_class_weights(class_weights(task, config, counts))

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from shared_models.evaluation.arrays import total
 from shared_models.features import FeatureStatistics, FloatArray
 from shared_models.run_config import RunConfig
-from shared_models.task import Table, Task
 
 Vector = NDArray[np.float64]
 
@@ -36,8 +35,8 @@ class Reference:
 
     Attributes:
         mean: `(C,)` mean over all sites' training rows.
-        variance: `(C,)` variance within sites; 0 for a column that is left as it is: a category's, one of 0 and 1
-            only, or one that never varies within a site.
+        variance: `(C,)` variance within sites; 0 for a column that is left as it is: one of 0 and 1 only, as those of
+            categories are, or one that never varies within a site.
     """
 
     mean: Vector
@@ -61,18 +60,17 @@ class Adjustment:
         return FeatureStatistics(of.patients, of.known, self.factor * of.total + self.offset * of.known, squares)
 
 
-def references(sites: Sequence[Mapping[str, FeatureStatistics]], task: Task, config: RunConfig) -> dict[str, Reference]:
+def references(sites: Sequence[Mapping[str, FeatureStatistics]], config: RunConfig) -> dict[str, Reference]:
     """The reference of each table that the study harmonises, from its training sites' sums by table."""
-    return {name: reference([site[name] for site in sites], task.tables[name]) for name in config.harmonised_tables}
+    return {name: reference([site[name] for site in sites]) for name in config.harmonised_tables}
 
 
-def reference(sites: Sequence[FeatureStatistics], table: Table) -> Reference:
+def reference(sites: Sequence[FeatureStatistics]) -> Reference:
     """Mean over all sites, and variance within them (Johnson 2007, equation 2, without covariates)."""
     pooled = total(sites)
     within = np.sum([site.known * site.variance for site in sites], axis=0) / np.maximum(pooled.known, 1.0)
-    is_number = np.concatenate([[not feature.categories] * len(feature.columns) for feature in table.features])
     yes_no = pooled.total == pooled.squares  # x = x² for 0 and 1 alone, and whole numbers add up exactly
-    return Reference(pooled.mean, np.where(is_number & ~yes_no, within, 0.0))
+    return Reference(pooled.mean, np.where(yes_no, 0.0, within))
 
 
 def adjustment(own: FeatureStatistics, reference: Reference) -> Adjustment:

@@ -65,7 +65,7 @@ def harmonised(cohorts: Sequence[Cohort], task: Task, config: RunConfig) -> list
     """The sites' cohorts as the study harmonises them, so that pooled and local training see what the sites see."""
     own = [own_statistics(cohort, task) for cohort in cohorts]
     training = [sums for sums, cohort in zip(own, cohorts, strict=True) if len(cohort.parts["train"])]
-    brought_to = references(training, task, config)
+    brought_to = references(training, config)
     return [harmonise(cohort, sums, brought_to) for cohort, sums in zip(cohorts, own, strict=True)]
 
 

@@ -74,7 +74,7 @@ def test_every_site_comes_to_one_scale_also_one_that_never_trains(cohorts: list[
 
 def test_the_centers_statistics_are_those_of_the_pooled_harmonised_rows(cohorts: list[Cohort]) -> None:
     training = [feature_statistics(cohort, TASK) for cohort in cohorts[:2]]
-    brought_to = references(training, TASK, CONFIG)["radiomics"]
+    brought_to = references(training, CONFIG)["radiomics"]
     sent = total(adjustment(sums["radiomics"], brought_to).statistics(sums["radiomics"]) for sums in training)
     pooled = feature_statistics(pool_cohorts(harmonised(cohorts[:2], TASK, CONFIG)), TASK)["radiomics"]
     np.testing.assert_allclose(sent.mean, pooled.mean, rtol=1e-5)

@@ -19,7 +19,7 @@ from shared_models.harmonisation import adjustment, reference, references
 from shared_models.radiomics import pyradiomics_features
 from shared_models.run_config import RunConfig
 from shared_models.settings import SettingsError
-from shared_models.task import Table, load_task
+from shared_models.task import load_task
 
 # neuroCombat 0.2.12 (Fortin 2018) on 6, 5 and 4 patients, its iteration carried to the end.
 PATIENTS = (6, 5, 4)
@@ -42,14 +42,10 @@ NEUROCOMBAT = [
 ]  # fmt: skip
 
 
-def table_of(width: int) -> Table:
-    return Table(parse_features(f"t: {', '.join(f'x{number}' for number in range(width))}")["t"])
-
-
-def federated(sites: Sequence[np.ndarray], table: Table | None = None) -> list[np.ndarray]:
+def federated(sites: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Every site's rows as it harmonises them, from sums alone."""
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums, table or table_of(sites[0].shape[1]))
+    brought_to = reference(sums)
     return [adjustment(own, brought_to).columns(rows) for own, rows in zip(sums, sites, strict=True)]
 
 
@@ -103,7 +99,7 @@ def test_statistics_after_harmonisation_need_no_second_exchange(seed: int, patie
     sites = draw(seed, [30, patients, 12])
     sites[0][::3, 1] = np.nan
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums, table_of(6))
+    brought_to = reference(sums)
     found = total(adjustment(own, brought_to).statistics(own) for own in sums)
     rows = np.concatenate(federated(sites))
     np.testing.assert_array_equal(found.known, (~np.isnan(rows)).sum(axis=0))
@@ -139,7 +135,7 @@ def test_what_shrinkage_leaves_of_a_scanners_effect_falls_with_the_number_of_pat
     left = []
     for times in (1, 1000):
         sums = [total([FeatureStatistics.of(rows)] * times) for rows in (first, second)]
-        brought_to = reference(sums, table_of(6))
+        brought_to = reference(sums)
         one, other = (adjustment(own, brought_to).statistics(own) for own in sums)
         left += [
             np.abs(one.mean - other.mean).max() / one.deviation.min(),
@@ -173,16 +169,17 @@ def test_a_distorting_site_can_no_longer_be_told_and_the_outcome_can() -> None:
 
 
 def test_categories_and_columns_of_yes_and_no_are_left_alone() -> None:
-    table = Table(parse_features("t: size, grade{1|2}, menopause, dose")["t"])
+    features = parse_features("t: size, grade{1|2}, menopause, dose")["t"]
     chance = np.random.default_rng(0)
 
     def site(shift: float, yes: float) -> np.ndarray:
-        grade = chance.random(50) < yes
-        columns = [chance.normal(shift, 2, 50), grade, ~grade, chance.random(50) < yes, chance.normal(-shift, 1, 50)]
-        return np.stack(columns, axis=1).astype(float)
+        grade, menopause = chance.random((2, 50)) < yes
+        return expand(
+            features, np.stack([chance.normal(shift, 2, 50), grade, menopause, chance.normal(-shift, 1, 50)], axis=1)
+        )
 
     sites = [site(0, 0.2), site(9, 0.8)]
-    found = federated(sites, table)
+    found = federated(sites)
     for before, after in zip(sites, found, strict=True):
         np.testing.assert_array_equal(after[:, 1:4], before[:, 1:4])
     assert abs(found[0][:, 0].mean() - found[1][:, 0].mean()) < 0.2
@@ -191,7 +188,7 @@ def test_categories_and_columns_of_yes_and_no_are_left_alone() -> None:
 def test_a_site_of_one_patient_is_shifted_part_of_the_way_and_not_scaled() -> None:
     sites = draw(0, [60, 1, 40])
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums, table_of(6))
+    brought_to = reference(sums)
     own = adjustment(sums[1], brought_to)
     np.testing.assert_array_equal(own.factor, 1.0)
     away, left = (np.abs(rows - brought_to.mean) for rows in (sites[1], own.columns(sites[1])))
@@ -207,8 +204,8 @@ def test_missing_values_stay_so_and_the_known_ones_of_a_column_count() -> None:
     for before, after in zip(sites, found, strict=True):
         np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
     short = [sites[0], sites[1][25:], sites[2]]
-    brought_to = reference([FeatureStatistics.of(rows) for rows in sites], table_of(6))
-    known = reference([FeatureStatistics.of(rows) for rows in short], table_of(6))
+    brought_to = reference([FeatureStatistics.of(rows) for rows in sites])
+    known = reference([FeatureStatistics.of(rows) for rows in short])
     assert brought_to.mean[2] == pytest.approx(known.mean[2])
     assert brought_to.variance[2] == pytest.approx(known.variance[2])
     assert brought_to.mean[3] == pytest.approx(np.concatenate(sites[:2])[:, 3].mean())
@@ -217,7 +214,7 @@ def test_missing_values_stay_so_and_the_known_ones_of_a_column_count() -> None:
 def test_what_training_patients_of_a_site_do_not_know_is_left_as_it_is() -> None:
     sites = draw(2, [50, 60])
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums, table_of(6))
+    brought_to = reference(sums)
     rows = sites[1].copy()
     rows[:, 4] = np.nan
     own = adjustment(FeatureStatistics.of(rows), brought_to)
@@ -237,6 +234,10 @@ def test_columns_that_do_not_vary_do_no_harm() -> None:
         np.testing.assert_array_equal(rows[:, 0], 7.3)
     np.testing.assert_allclose(found[1][:, 1], found[1][0, 1])
     assert found[1][0, 1] < 4e6
+    sums = [FeatureStatistics.of(rows) for rows in sites]
+    brought_to = reference(sums)
+    assert adjustment(sums[1], brought_to).factor[1] == 1.0  # of a spread that it does not have it learns nothing
+    assert (adjustment(sums[1], brought_to).factor[2:] != 1.0).all()
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -260,8 +261,8 @@ def test_a_study_names_the_tables_it_harmonises() -> None:
     asked = config.model_copy(update={"harmonisation": "combat"})
     task = load_task(asked)
     sums = {name: FeatureStatistics.of(np.ones((3, 2))) for name in task.tables}
-    assert list(references([sums, sums], task, asked)) == ["radiomics"]
-    assert references([sums, sums], task, config) == {}
+    assert list(references([sums, sums], asked)) == ["radiomics"]
+    assert references([sums, sums], config) == {}
 
 
 @pytest.mark.parametrize(("named", "complaint"), [("radiomic", "no table radiomic in this study"), (" ", "no table")])
