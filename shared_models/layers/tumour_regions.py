@@ -16,10 +16,6 @@ from torch.nn import functional
 
 REGIONS = ("core", "rim", "peritumoural")
 ABOVE_MM = (2.5, -2.5, -6.5)
-# For brightness the rim's two sides count apart: what enhances is the tumour's own.
-SHELLS_ABOVE_MM = (2.5, 0.0, -2.5, -6.5)
-
-_BRIGHTEST = 100.0  # images are divided by their own 95th percentile
 
 # A region of less than a millionth of the image, half a voxel of 48x96x96, counts as smaller than it is, down to none.
 _SMALLEST_FRACTION = 1e-6
@@ -100,50 +96,6 @@ def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
     # The regions' size on the maps' grid: on the fine one it differs a little where the grids do not divide.
     size = functional.adaptive_avg_pool3d(regions, _grid(maps)).flatten(start_dim=2).mean(dim=2, keepdim=True)
     return weighted / size.clamp(min=_SMALLEST_FRACTION)
-
-
-class RegionScores(nn.Module):
-    """Linear scores of how bright and how heterogeneous the shells about the surface are, and of their volumes.
-
-    Normalisation layers forget how bright an image is, and a single phase says much by just that. Starts at zero.
-
-    Attributes:
-        spacing_mm: Voxel size along `(D, H, W)`.
-    """
-
-    def __init__(self, spacing_mm: Sequence[float], outputs: int) -> None:
-        super().__init__()
-        self.spacing_mm = tuple(spacing_mm)
-        self.linear = nn.Linear(3 * len(SHELLS_ABOVE_MM), outputs)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Maps `(N, 2, D, H, W)`, image and distance in mm, to `(N, outputs)`."""
-        shells = tumour_regions(volume[:, -1:], self.spacing_mm, SHELLS_ABOVE_MM)
-        scores: Tensor = self.linear(region_intensities(volume[:, :1], shells, self.spacing_mm))
-        return scores
-
-
-def region_intensities(image: Tensor, regions: Tensor, spacing_mm: Sequence[float]) -> Tensor:
-    """Mean and deviation of the image itself in each region, and the regions' volumes as log(1 + cm3).
-
-    Each is brought to the order of 1 by a fixed centre and scale, so that a step of training moves all of them alike:
-    tissue before contrast is about 1 and differs by a third between patients, and by a tenth within a region.
-
-    Args:
-        image: `(N, 1, D, H, W)`.
-        regions: `(N, R, D, H, W)` fractions.
-        spacing_mm: Voxel size along `(D, H, W)`.
-
-    Returns:
-        `(N, 3 R)`.
-    """
-    bounded = image.clamp(-_BRIGHTEST, _BRIGHTEST)
-    mean, square = masked_means(torch.cat([bounded, bounded**2], dim=1), regions, torch.ones_like(image)).unbind(dim=2)
-    deviation = (square - mean**2).clamp(min=1e-6).sqrt()
-    volume_cm3 = regions.flatten(start_dim=2).sum(dim=2) * math.prod(spacing_mm) / 1000
-    return torch.cat([3 * (mean - 1), 10 * (deviation - 0.2), volume_cm3.log1p() - 1.5], dim=1)
 
 
 def _grid(maps: Tensor) -> tuple[int, int, int]:

@@ -32,19 +32,20 @@ class LinearPaths(nn.Module):
         self.tokens = Tokens(encoders, sum(targets.values()))
 
     @classmethod
-    def of(cls, task: Task, hidden_units: int = 0, images: Mapping[str, nn.Module] | None = None) -> LinearPaths | None:
-        """The paths of a task's tables, and of images that have scores of their own; None if there are none.
+    def of(cls, task: Task, hidden_units: int = 0, scores: Mapping[str, nn.Module] | None = None) -> LinearPaths | None:
+        """The paths of a task's tables, and of modalities that have scores of their own; None if there are none.
 
         Args:
             task: The task.
             hidden_units: Of a hidden layer beside each table's path; 0 keeps it linear.
-            images: What scores an image.
+            scores: What scores an image, or a table other than by its standardised columns.
         """
         targets = {name: target.outputs for name, target in task.targets.items()}
         outputs = sum(targets.values())
-        encoders: dict[str, nn.Module] = dict(images or {})
+        encoders: dict[str, nn.Module] = dict(scores or {})
         for name, table in task.tables.items():
-            encoders[name] = start_linear_at_zero(TabularEncoder(table.width, outputs, hidden_units))
+            if name not in encoders:
+                encoders[name] = start_linear_at_zero(TabularEncoder(table.width, outputs, hidden_units))
         columns = {name: index for index, name in enumerate(task.modalities)}
         return cls(encoders, [columns[name] for name in encoders], targets) if encoders else None
 

@@ -15,7 +15,8 @@ from shared_models.layers.resnet import RESNET_10, ResNet, ResNetEncoder, halvin
 from shared_models.layers.shared_trunk import SharedTrunk
 from shared_models.layers.spatial_attention import SpatialAttention
 from shared_models.layers.tabular import TabularEncoder
-from shared_models.layers.tumour_regions import REGIONS, RegionAverages, RegionScores, ScaledDistance, tumour_regions
+from shared_models.layers.tumour_descriptors import DescriptorScores
+from shared_models.layers.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
 from shared_models.layers.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.run_config import RunConfig
@@ -59,7 +60,7 @@ def build(task: Task, config: RunConfig) -> nn.Module:
     late = config.fusion == "late"
     width = sum(targets.values()) if late else TOKEN_WIDTH
     encoders: dict[str, nn.Module] = {}
-    brightness: dict[str, nn.Module] = {}
+    descriptors: dict[str, nn.Module] = {}
     for name, kind in task.modalities.items():
         if isinstance(kind, Table):
             encoders[name] = TabularEncoder(kind.width, width, config.hidden_units)
@@ -67,10 +68,10 @@ def build(task: Task, config: RunConfig) -> nn.Module:
             encoders[name] = nn.Sequential(ScaledDistance(), ResNetEncoder(_backbone(kind), width))
         elif isinstance(kind, Volume):
             encoders[name] = TumourRegionEncoder(kind, width)
-            brightness[name] = RegionScores(kind.spacing_mm, sum(targets.values()))
+            descriptors[name] = DescriptorScores(kind.spacing_mm, sum(targets.values()))
     if late:
         return LateFusion(encoders, targets)
-    return SharedTrunk(encoders, width, targets, LinearPaths.of(task, images=brightness))
+    return SharedTrunk(encoders, width, targets, LinearPaths.of(task, scores=descriptors))
 
 
 def _backbone(kind: Volume) -> ResNet:

@@ -11,7 +11,6 @@ from shared_models.layers.tumour_regions import (
     RegionAverages,
     ScaledDistance,
     masked_means,
-    region_intensities,
     tumour_regions,
 )
 from shared_models.task import FAR_INSIDE_MM
@@ -134,28 +133,3 @@ def test_the_distance_is_brought_to_the_order_of_1_and_the_image_is_left_alone()
     volume = torch.tensor([[5.0, 4.0], [2e6, FAR_INSIDE_MM], [-3.0, -15.0]]).view(3, 2, 1, 1, 1)
     expected = torch.tensor([[5.0, 0.4], [2e6, 3.0], [-3.0, -1.5]]).view(3, 2, 1, 1, 1)
     torch.testing.assert_close(ScaledDistance()(volume), expected)
-
-
-def test_intensities_are_the_regions_mean_deviation_and_volume() -> None:
-    distance = ball(8.0, 2.0)
-    regions = tumour_regions(distance, (2.0, 2.0, 2.0))
-    image = torch.randn(1, 1, *distance.shape[2:]) + 3.0
-    found = region_intensities(image, regions, (2.0, 2.0, 2.0))[0]
-    for index, region in enumerate(regions[0]):
-        weights = region / region.sum()
-        mean = (image[0, 0] * weights).sum()
-        deviation = ((image[0, 0] - mean) ** 2 * weights).sum().sqrt()
-        torch.testing.assert_close(found[index], 3 * (mean - 1), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(found[3 + index], 10 * (deviation - 0.2), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(found[6 + index], (region.sum() * 8 / 1000).log1p() - 1.5)
-
-
-def test_intensities_of_an_empty_region_and_of_an_extreme_image_are_finite() -> None:
-    regions = tumour_regions(torch.full((1, 1, 4, 4, 4), FAR_INSIDE_MM), (1.0, 1.0, 1.0))
-    image = torch.full((1, 1, 4, 4, 4), -1e6, requires_grad=True)
-    found = region_intensities(image, regions, (1.0, 1.0, 1.0))
-    assert found.isfinite().all()
-    assert found[0, [1, 2]].tolist() == [-3.0, -3.0]
-    found.sum().backward()
-    assert image.grad is not None
-    assert image.grad.isfinite().all()
