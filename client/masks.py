@@ -199,7 +199,7 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> Any:
         middle = drawn.TransformContinuousIndexToPhysicalPoint(voxels.mean(axis=0)[::-1].tolist())
         raise bad_file(
             path,
-            "a mask lies outside its image",
+            "a mask lies outside its image, or between its voxels",
             f"a tumour about {tuple(round(value, 1) for value in middle)} mm",
             f"a place within the image, {corners(image)}",
         )

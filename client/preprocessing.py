@@ -69,7 +69,7 @@ def _evened(phases: tuple[Any, ...]) -> tuple[Any, ...]:
 def _moved_onto(first: Any, phase: Any) -> Any:
     """A phase moved and turned onto the first, by the mutual information that contrast leaves intact.
 
-    Mattes 2003 (10.1109/TMI.2003.809072), coarse to fine; one thread and a fixed seed, so that it can be repeated.
+    Mattes 2003 (10.1109/TMI.2003.809072), coarse to fine; a fixed seed, so that it can be repeated.
     """
     import SimpleITK as sitk
 

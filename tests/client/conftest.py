@@ -95,12 +95,19 @@ def cohort_rows(count: int = 40) -> list[list[Any]]:
     return [list(HEADER), *rows]
 
 
-def write_volume(path: Path, array: np.ndarray, spacing: Sequence[float] = (1, 1, 1), axes: Any = None) -> None:
-    """A NIfTI file of `array` `(D, H, W)`; `spacing` and `axes` in SimpleITK's order."""
+def write_volume(
+    path: Path,
+    array: np.ndarray,
+    spacing: Sequence[float] = (1, 1, 1),
+    axes: Any = None,
+    origin: Sequence[float] = (0, 0, 0),
+) -> None:
+    """A NIfTI file of `array` `(D, H, W)`; the rest in SimpleITK's order."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.asarray(array, dtype=np.float32))
     image.SetSpacing([float(size) for size in spacing])
+    image.SetOrigin([float(place) for place in origin])
     if axes is not None:
         image.SetDirection([float(part) for part in np.asarray(axes).ravel()])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +124,7 @@ def write_slice(path: Path, array: np.ndarray, position: Sequence[float], compre
     file.file_meta = pydicom.dataset.FileMetaDataset()
     file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.SOPClassUID, file.SOPInstanceUID = MRImageStorage, generate_uid()
-    file.PatientID, file.PatientName, file.PatientBirthDate, file.PatientSex, file.StudyID = "p", "p", "", "", "1"
+    file.PatientID, file.PatientName, file.PatientBirthDate, file.PatientSex, file.StudyID = "p", "p^p", "", "", "1"
     file.StudyDate, file.StudyTime, file.AccessionNumber, file.ReferringPhysicianName = "20200101", "100000", "", ""
     file.StudyInstanceUID, file.FrameOfReferenceUID = "1.2.3", "1.2.4"
     file.Modality, file.ImageType, file.Manufacturer = "MR", ["ORIGINAL", "PRIMARY"], "ACME"

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -59,10 +61,10 @@ def test_axes_in_another_order_are_brought_back(tmp_path, volume_file, ramp):
 
 
 def test_voxels_are_resampled_in_millimetres(tmp_path, volume_file):
-    z = np.linspace(1, 2, 12)[:, None, None] * np.ones((12, 16, 16))
+    z = np.linspace(1, 2, 16)[:, None, None] * np.ones((16, 16, 16))
     volume_file(tmp_path / "a.nii.gz", z, spacing=(0.5, 0.5, 1.0))
     found = read([tmp_path / "a.nii.gz"], grid(shape=(6, 8, 8), spacing=(2.0, 1.0, 1.0)))[0]
-    expected = z[:, 0, 0].reshape(6, 2).mean(axis=1) / np.percentile(z, 95)
+    expected = z[2:-2, 0, 0].reshape(6, 2).mean(axis=1) / np.percentile(z, 95)
     np.testing.assert_allclose(found[:, 4, 4], expected, rtol=2e-3)
 
 
@@ -109,6 +111,7 @@ def spoiled(ramp, spot, value):
         (lambda ramp: {"array": ramp[:-1]}, ["differ in size", "(10, 8, 5)", "(10, 8, 6)"]),
         (lambda ramp: {"array": ramp, "spacing": (1, 1, 2)}, ["differ in spacing", "(1.0, 1.0, 2.0)"]),
         (lambda ramp: {"array": ramp, "axes": FLIPS["RAS"]}, ["differ in orientation"]),
+        (lambda ramp: {"array": ramp, "origin": (0, 0, 4)}, ["differ in origin", "(0.0, 0.0, 4.0)"]),
         (lambda ramp: {"array": ramp, "spacing": (1, 1, 500)}, ["voxel size is not plausible", "500"]),
         (lambda ramp: {"array": spoiled(ramp, (0, 0, 0), np.nan)}, ["not numbers", "1 NaN or infinite"]),
         (lambda ramp: {"array": spoiled(ramp, 0, np.inf)}, ["not numbers", "80 NaN or infinite"]),
@@ -145,6 +148,63 @@ def test_non_finite_voxels_are_found_in_every_format(tmp_path, ramp, name, kind)
     sitk.WriteImage(sitk.GetImageFromArray(spoiled(ramp, (0, 1, slice(3)), np.nan).astype(kind)), str(tmp_path / name))
     with pytest.raises(SiteError, match="3 NaN or infinite voxels"):
         read([tmp_path / name], grid())
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nrrd", "a.mha"])
+def test_a_huge_header_is_refused_before_memory_is_taken(tmp_path, ramp, name):
+    import SimpleITK as sitk
+
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(ramp), str(path))
+    content, huge = path.read_bytes(), b"30000 30000 30000"
+    if name == "a.nii":
+        content = content[:42] + np.full(3, 30000, dtype="<i2").tobytes() + content[48:]
+    path.write_bytes(content.replace(b"sizes: 10 8 6", b"sizes: " + huge).replace(b"Size = 10 8 6", b"Size = " + huge))
+    with pytest.raises(SiteError, match=r"not of a plausible size\n.*\n.*30000 x 30000 x 30000"):
+        read([path], grid())
+
+
+def test_a_small_file_that_unpacks_to_a_very_large_one_is_read_no_further_than_its_header_says(tmp_path, ramp):
+    import gzip
+
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(ramp), str(tmp_path / "a.nii"))
+    with gzip.open(tmp_path / "a.nii.gz", "wb", compresslevel=1) as file:
+        file.write((tmp_path / "a.nii").read_bytes())
+        for _ in range(64):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    read([tmp_path / "a.nii.gz"], grid())
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+def test_colours_are_refused(tmp_path, ramp):
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([ramp] * 3, axis=-1), isVector=True), str(tmp_path / "a.nrrd"))
+    with pytest.raises(SiteError, match="colours or vectors"):
+        read([tmp_path / "a.nrrd"], grid())
+
+
+def test_times_are_one_a_phase(hospital):
+    hospital.phases([0], count=2)
+    hospital.settings["modalities"]["mri"]["seconds"] = [0, 90]
+    site = hospital.site()
+    (exam,) = site.modalities["mri"].exams(site).values()
+    assert exam.load().seconds == (0.0, 90.0)
+    hospital.settings["modalities"]["mri"]["seconds"] = [0, 90, 180]
+    with pytest.raises(SiteError, match="3 times for 2 phases"):
+        hospital.site()
+
+
+def test_two_files_for_one_phase(hospital, volume_file, ramp):
+    for name in ("a", "b"):
+        volume_file(hospital.data / f"mri/secret-000/{name}.nii", ramp)
+    reader = ImageFilesReader(reader="image_files", phases=("mri/{patient}/*.nii",))
+    (error,) = reader.exams(hospital.site()).values()
+    assert "several files of phase0" in str(error)
 
 
 def test_files_that_are_no_images(tmp_path, volume_file):

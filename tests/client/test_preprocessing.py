@@ -81,7 +81,8 @@ def test_a_known_motion_of_a_phase_is_undone(tmp_path, breast):
     shift, before = (shift_voxels(still, array, inside) for array in (second, moved))
     assert np.abs(before).max() > 1.5
     assert np.abs(shift).max() < 0.25
-    np.testing.assert_array_equal(arrays(preprocess(given, Preprocessing(registration="rigid")))[1], second)
+    again = arrays(preprocess(given, Preprocessing(registration="rigid")))[1]
+    np.testing.assert_allclose(again, second, atol=1e-3)  # threads add up in any order
 
 
 def shift_voxels(still, array, inside):
