@@ -6,29 +6,37 @@ The network's weights come from a file that the site names; nothing is downloade
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError  # raised by what refuses to unpickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import SiteError
+from client.stain import macenko
 
 if TYPE_CHECKING:
     from torch import nn
+
+Stain = Literal["none", "macenko"]
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+MAX_PIXELS = 4096 * 4096  # of a tile, and not of a whole slide
 
 # What ImageNet's networks were trained with, by colour.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def tile_features(tiles: Sequence[Path], weights: Path) -> NDArray[np.float16]:
+def tile_features(tiles: Sequence[Path], weights: Path, stain: Stain = "none") -> NDArray[np.float16]:
     """Features `(T, 2048)` of tiles; one that stands twice is computed once.
 
     Args:
         tiles: T files, which may differ in size.
         weights: Of ResNet-50.
+        stain: How the tiles' stains are normalised.
 
     Raises:
         SiteError: If a tile or the weights cannot be used.
@@ -40,14 +48,14 @@ def tile_features(tiles: Sequence[Path], weights: Path) -> NDArray[np.float16]:
     found = {}
     with torch.inference_mode():
         for tile in dict.fromkeys(tiles):
-            pixels = (read_tile(tile) - mean) / deviation
+            pixels = (read_tile(tile, stain=stain) - mean) / deviation
             found[tile] = network(torch.from_numpy(pixels)[None])[0].numpy()
     return np.stack([found[tile] for tile in tiles]).astype(np.float16)
 
 
-def tile_volume(tiles: Sequence[Path], size: Sequence[int]) -> NDArray[np.float16]:
+def tile_volume(tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none") -> NDArray[np.float16]:
     """The tiles themselves, `(3, T, H, W)`, each brought to `size` `(H, W)`."""
-    return np.stack([read_tile(tile, size) for tile in tiles], axis=1).astype(np.float16)
+    return np.stack([read_tile(tile, size, stain) for tile in tiles], axis=1).astype(np.float16)
 
 
 @functools.cache
@@ -93,18 +101,25 @@ def _bad_weights(path: Path, found: str) -> SiteError:
     )
 
 
-def read_tile(path: Path, size: Sequence[int] | None = None) -> NDArray[np.float32]:
-    """A tile `(3, H, W)` in 0 to 1, brought to `size` `(H, W)` if given."""
+def read_tile(path: Path, size: Sequence[int] | None = None, stain: Stain = "none") -> NDArray[np.float32]:
+    """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then brought to `size` `(H, W)` if given."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path, formats=FORMATS) as image,
+        ):
+            if image.width * image.height > MAX_PIXELS:
+                raise _bad_tile(path, f"{image.height} rows of {image.width} pixels", f"at most {MAX_PIXELS:,} pixels")
             if image.mode not in {"RGB", "RGBA"}:
                 raise _bad_tile(path, f"pixels of mode {image.mode}")
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _bad_tile(path, f"{type(error).__name__}: {error}") from None
     tile: NDArray[np.float32] = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255)
+    if stain == "macenko":
+        tile = macenko(tile)
     if size is not None and tile.shape[1:] != tuple(size):
         import torch
 
@@ -115,12 +130,12 @@ def read_tile(path: Path, size: Sequence[int] | None = None) -> NDArray[np.float
     return tile
 
 
-def _bad_tile(path: Path, found: str) -> SiteError:
+def _bad_tile(path: Path, found: str, expected: str = "a colour image with 8 bits a colour") -> SiteError:
     return SiteError(
         what="a tile cannot be read",
         where=f"tiles: {path}",
         found=found,
-        expected="a colour image with 8 bits a colour",
+        expected=expected,
         fix="write the tile anew, or move it out of data_root",
         public="an image of the site cannot be used",
     )

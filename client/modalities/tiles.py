@@ -18,7 +18,7 @@ from client.exams import PUBLIC
 from client.kept import Job
 from client.paths import Instance, Pattern, inside_data_root, matching_files
 from client.reading import Reading, read_rows
-from client.tile_features import load_resnet50, tile_features, tile_volume
+from client.tile_features import Stain, load_resnet50, tile_features, tile_volume
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 
@@ -38,6 +38,10 @@ class TilesReader(Settings):
     tiles: Pattern = Field(description="the files of a patient's tiles, as `histology/{patient}/*.png`")
     weights: Path | None = Field(
         None, description="ResNet-50's weights, .safetensors or .pth, under data_root; needed for features"
+    )
+
+    stain: Stain = Field(
+        "none", description="`macenko` brings every tile's haematoxylin and eosin to one reference; as the study wants"
     )
 
     def mapped(self) -> Volume:
@@ -68,7 +72,8 @@ class TilesReader(Settings):
                 chosen = _chosen(tiles, kind, key)
                 jobs[row] = Job(chosen, functools.partial(make, chosen))
         out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
-        return read_rows(records.site, f"tiles {VERSION}\n{kind!r}\n{digest}", jobs, out, f"reading {name}", strangers)
+        recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
+        return read_rows(records.site, recipe, jobs, out, f"reading {name}", strangers)
 
     def _key(self, key: Instance) -> Instance:
         return key if "{instance}" in self.tiles else Instance(key.patient)
@@ -78,7 +83,7 @@ class TilesReader(Settings):
     ) -> tuple[Callable[[Sequence[Path]], NDArray[np.float16]], str]:
         """What makes the tensor of a patient's tiles, and a digest of the weights that it needs."""
         if isinstance(kind, Volume):
-            return functools.partial(tile_volume, size=kind.shape[2:]), ""
+            return functools.partial(tile_volume, size=kind.shape[2:], stain=self.stain), ""
         if self.weights is None:
             raise SiteError(
                 what="the study needs features of tiles, and the site has no network for them",
@@ -91,7 +96,8 @@ class TilesReader(Settings):
             )
         path = inside_data_root(site, self.weights, f"modalities.{name}.weights")
         load_resnet50(path)  # so that a wrong file is the site's error, and not each patient's
-        return functools.partial(tile_features, weights=path), hashlib.sha256(path.read_bytes()).hexdigest()
+        make = functools.partial(tile_features, weights=path, stain=self.stain)
+        return make, hashlib.sha256(path.read_bytes()).hexdigest()
 
     def _strangers(self, records: Records, found: dict[Instance, list[Path]], name: str) -> list[str]:
         strangers = [key for key in found if key.patient not in records.known]

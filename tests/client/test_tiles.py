@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from client.cohort import load_cohort
 from client.errors import SiteError
-from client.tile_features import load_resnet50
+from client.stain import macenko
+from client.tile_features import load_resnet50, read_tile
 from shared_models.targets import TimeToEvent
 from shared_models.task import Bag, Task, Volume
 
@@ -25,12 +26,16 @@ def weights(tmp_path_factory):
     return path
 
 
-def tile(path, seed, size=8):
-    import SimpleITK as sitk
+def write_tile(path, pixels):
+    from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def tile(path, seed, size=8):
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(path))
+    write_tile(path, pixels)
     return pixels
 
 
@@ -147,3 +152,37 @@ def test_a_broken_tile_sets_its_patient_aside(slides, config):
     assert cohort.warnings == (
         "modalities.histology: tiles of 1 patients without a row in table 'clinical' (clinical.csv) not used",
     )
+
+
+@pytest.mark.slow  # each process imports torch and MONAI
+def test_features_are_the_same_from_other_processes(slides, config):
+    found = []
+    for workers in (1, 2):
+        slides.settings |= {"workers": workers, "state_dir": f"state-{workers}"}  # nothing is kept from the other
+        found.append(load_cohort(slides.site(), task_of(FEATURES), config).inputs["histology"])
+    assert found[0].any()
+    np.testing.assert_array_equal(*found)
+
+
+def test_stains_are_normalised_where_the_site_says_so_and_kept_apart(slides, config):
+    path = slides.data / "histology/secret-001/0.png"
+    amounts = np.random.default_rng(0).gamma(2, 0.4, (2, 64))
+    stains = np.array([[0.5626, 0.2159], [0.7201, 0.8012], [0.4062, 0.5581]]) * 0.5
+    pixels = (240 * np.exp(-stains @ amounts) - 1).reshape(3, 8, 8).transpose(1, 2, 0).astype(np.uint8)
+    write_tile(path, pixels)
+    found = {}
+    for stain in ("none", "macenko", "none"):
+        slides.settings["modalities"]["histology"]["stain"] = stain
+        volume = load_cohort(slides.site(), task_of(TILES), config).inputs["histology"]
+        found.setdefault(stain, []).append(np.array(volume[1, :, 0]))
+    np.testing.assert_array_equal(*found["none"])
+    np.testing.assert_allclose(found["macenko"][0], macenko(read_tile(path)), atol=1e-3)
+    assert np.abs(found["macenko"][0] - found["none"][0]).max() > 0.1
+
+
+@pytest.mark.parametrize(("size", "said"), [((8, 5000, 3), "at most"), ((8, 8), "mode L")])
+def test_what_is_no_tile_is_refused_by_its_header(tmp_path, size, said, monkeypatch):
+    monkeypatch.setattr("client.tile_features.MAX_PIXELS", 10_000)
+    write_tile(tmp_path / "a.png", np.zeros(size, np.uint8))
+    with pytest.raises(SiteError, match=said):
+        read_tile(tmp_path / "a.png")
