@@ -84,6 +84,10 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Spacing | None]:
     return _decoded(path), stated_spacing(path, header)
 
 
+def _is_nifti(path: Path) -> bool:
+    return path.name.endswith((".nii", ".nii.gz"))
+
+
 def _decoded(path: Path) -> NDArray[np.float32]:
     """Pixels `(H, W)` of a DICOM or NIfTI file.
 
@@ -94,6 +98,7 @@ def _decoded(path: Path) -> NDArray[np.float32]:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO("NiftiImageIO" if _is_nifti(path) else "GDCMImageIO")  # and not all there are, on a broken file
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         reader.ReadImageInformation()
@@ -139,8 +144,7 @@ def _mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     Some masks of CBIS-DDSM are a scaled copy of their image's frame: those of the same proportions are brought to its
     size, by the nearest pixel.
     """
-    nifti = path.name.endswith((".nii", ".nii.gz"))
-    mask = ((_decoded(path) if nifti else _read(path)[0]) != 0).astype(np.uint8)
+    mask = ((_decoded(path) if _is_nifti(path) else _read(path)[0]) != 0).astype(np.uint8)
     if mask.shape != shape:
         scales = np.divide(mask.shape, shape)
         if abs(scales[0] / scales[1] - 1) > SAME_PROPORTIONS:

@@ -132,7 +132,7 @@ def _size_and_shape(finding: NDArray[np.bool_], spacing: Array) -> dict[str, flo
         "circularity": 4 * math.pi * area / _perimeter_mm(smooth, spacing) ** 2,
         "solidity": area / float(hull.volume),
         "eccentricity": math.sqrt(max(0.0, 1 - minor / major)),
-        "radial_deviation": float(radii.std() / radii.max()),
+        "radial_deviation": float(radii.std() / radii.max()) if radii.any() else math.nan,
         "spiculation": _spiculation(radii, spacing),
     }
 
@@ -177,6 +177,8 @@ def _radii(smooth: Array, centre_mm: Array, spacing: Array) -> Array:
 
 
 def _spiculation(radii: Array, spacing: Array) -> float:
+    if not radii.any():  # thinner than the smoothing
+        return math.nan
     waves = np.fft.rfft(radii)
     numbers = np.arange(waves.size)
     fastest = min(FASTEST, 2 * math.pi * radii.mean() / (4 * spacing.max()))  # a wave of less than 4 pixels is not seen
