@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from client.paths import inside_data_root
 from client.table_source import Row, Source, bounded, unreadable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import CursorResult, Engine
 
     from client.site import SiteConfig
 
@@ -39,15 +39,23 @@ def open_query(site: SiteConfig, settings: TableSource, where: str) -> Iterator[
     Raises:
         SiteError: If the database cannot be reached, or refuses the query.
     """
+    with _result(site, settings, where) as result:
+        header = tuple(result.keys())
+        yield Source((header,), lambda positions: _rows(result, header, positions, where))
+
+
+@contextmanager
+def _result(site: SiteConfig, settings: TableSource, where: str) -> Iterator[CursorResult[Any]]:
     from sqlalchemy.exc import SQLAlchemyError
 
     engine, password = _engine(site, settings, where)
     try:
         options = {"no_parameters": True, "stream_results": True}  # a % and a : stay as they are
-        with engine.connect().execution_options(**options) as connection:
-            result = connection.exec_driver_sql(settings.sql)
-            header = tuple(result.keys())
-            yield Source((header,), lambda positions: _rows(result, header, positions, where))
+        with (
+            engine.connect().execution_options(**options) as connection,
+            closing(connection.exec_driver_sql(settings.sql)) as result,
+        ):
+            yield result
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise _refused(settings, where, error, password) from None
     finally:
@@ -63,10 +71,10 @@ def query_stamp(site: SiteConfig, settings: TableSource, where: str) -> str:
     if files := sqlite_files(site, settings, where):
         return " ".join(f"{file} {_stamp(file)}" for file in files)
     total = 0
-    with open_query(site, settings, where) as source:
-        for _, cells in source.rows(range(len(source.header[0]))):
-            total += int.from_bytes(hashlib.sha256(repr(tuple(cells)).encode()).digest())
-        return f"{source.header} {total:x}"
+    with _result(site, settings, where) as result:
+        for _, row in bounded(enumerate(result), where):
+            total += int.from_bytes(hashlib.sha256(repr(tuple(row)).encode()).digest())
+        return f"{tuple(result.keys())} {total:x}"
 
 
 def sqlite_files(site: SiteConfig, settings: TableSource, where: str) -> list[Path]:
@@ -146,7 +154,7 @@ def _password(settings: TableSource, where: str) -> str:
 
 
 def _rows(result: Any, header: Sequence[str], positions: Sequence[int], where: str) -> Iterator[Row]:
-    for number, cells in bounded(((n, tuple(row)) for n, row in enumerate(result, start=1)), where):
+    for number, cells in bounded(enumerate(result, start=1), where):
         row = [cells[position] for position in positions]
         for position, cell in zip(positions, row, strict=True):
             if isinstance(cell, bytes | memoryview | list | dict | tuple):

@@ -114,7 +114,7 @@ def _not_csv(where: str, line: int, error: csv.Error) -> SiteError:
 def _undecodable(path: Path, encoding: str, where: str) -> SiteError:
     """The first byte that is no text: its line, and what the file may be instead."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    line, ascii_so_far, found = 1, True, "the file ends within a character"
+    line, ascii_so_far, found = 1, True, "bytes that are no text"
     with path.open("rb") as file:
         try:
             for chunk in iter(lambda: file.read(2**16), b""):

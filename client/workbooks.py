@@ -16,7 +16,7 @@ from typing import Any
 
 from client.columns import TableSource
 from client.errors import SiteError
-from client.table_source import Row, Source, cell_text, library_errors, unreadable
+from client.table_source import MAX_ROWS, Row, Source, cell_text, library_errors, unreadable
 
 MAX_UNZIPPED = 256 * 2**20
 MAX_RATIO = 500  # a sheet of equal cells reaches 100
@@ -35,11 +35,11 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
     from openpyxl import load_workbook
 
     _check_archive(path, where)
-    with warnings.catch_warnings():
+    with path.open("rb") as file, warnings.catch_warnings():
         # openpyxl warns about styles and validation rules, which say nothing about the values.
         warnings.simplefilter("ignore", UserWarning)
         with library_errors(where, _EXPECTED):
-            book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
         try:
             sheet = _sheet(book, settings, where)
             rows = _all_rows(sheet, where)
@@ -94,6 +94,8 @@ def _all_rows(sheet: Any, where: str) -> Iterator[Row]:
     with library_errors(where, _EXPECTED):
         for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
             seen += len(cells)
+            if number > MAX_ROWS:  # a row's number may lie: openpyxl makes all those before it
+                raise unreadable(where, f"more than {MAX_ROWS:,} rows", "a sheet as Excel writes it")
             if seen > MAX_CELLS:
                 raise unreadable(where, f"more than {MAX_CELLS:,} cells", "a smaller sheet", "save it as CSV")
             yield number, cells
