@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from client.errors import SiteError
 from client.image_files import bad_file
 
 MAX_PIXELS = 64_000_000  # the largest films of CBIS-DDSM have 40 million; as 32-bit floats, 256 MB
-ELEMENT_HEADER = 8  # bytes of tag, VR and length before the pixels, at least
+ELEMENT_HEADER, COMPRESSED_HEADER = 8, 12  # bytes of tag, VR and length before the pixels; of the former at least
+PIECE, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # tags, DICOM PS3.5 A.4
 TAGS = (
     *("Modality", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "ViewPosition"),
     *("PixelSpacing", "PixelSpacingCalibrationType", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
@@ -85,7 +87,19 @@ def _attributes(path: Path) -> tuple[Any, int]:
                 path, "a DICOM file is deflated as a whole", "Deflated Explicit VR", "another transfer syntax"
             )
         header = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        return header, path.stat().st_size - file.tell() - ELEMENT_HEADER
+        room = path.stat().st_size - file.tell() - ELEMENT_HEADER
+        if header.file_meta.TransferSyntaxUID.is_compressed and not _ends(file):
+            found = f"{room} bytes without the mark of their end"
+            raise bad_file(path, "a mammogram is cut short", found, "the whole of its compressed pixels")
+        return header, room
+
+
+def _ends(file: BinaryIO) -> bool:
+    """Whether the pieces of compressed pixels follow each other to their end; ITK would make room for any length."""
+    file.seek(COMPRESSED_HEADER, os.SEEK_CUR)
+    while (start := file.read(8)).startswith(PIECE) and len(start) == 8:
+        file.seek(int.from_bytes(start[4:], "little"), os.SEEK_CUR)
+    return start.startswith(END)
 
 
 def check_size(path: Path, rows: int, columns: int) -> None:

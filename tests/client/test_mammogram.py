@@ -155,6 +155,14 @@ def cut(path, share):
     return path
 
 
+def spoilt(path):
+    """JPEG of 4 samples a pixel, where the file's header says 1."""
+    written = path.read_bytes()
+    at = written.index(b"\xff\xc3") + 9
+    path.write_bytes(written[:at] + b"\x04" + written[at + 1 :])
+    return path
+
+
 def bomb(path):
     """A PNG file of a few bytes that says it is 60,000 pixels wide and high."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 16, 0, 0, 0, 0)
@@ -190,7 +198,9 @@ def garbage(path):
         (lambda folder: dicom(folder / "a", Modality="CT"), ["no mammogram", "CT"]),
         (lambda folder: dicom(folder / "a", np.tile(PIXELS, (3, 1)), size=SHAPE, NumberOfFrames=3), ["tomosynthesis"]),
         (lambda folder: dicom(folder / "a", size=(65535, 65535)), ["size is not plausible", "65535 rows"]),
-        (lambda folder: dicom(folder / "a", compression=RLE, Rows=1) and cut(folder / "a", 0.5), ["cannot be read"]),
+        (lambda folder: cut(dicom(folder / "a", compression=RLE), 0.5), ["cut short", "their end"]),
+        (lambda folder: cut(jpeg(folder / "a.dcm", "JPEG"), 0.9), ["cut short", "their end"]),
+        (lambda folder: spoilt(jpeg(folder / "a.dcm", "JPEG")), ["pixels cannot be read"]),
         (lambda folder: cut(dicom(folder / "a"), 0.999), ["cut short", "4800 of pixels"]),
         (lambda folder: cut(dicom(folder / "a"), 0.05), ["cannot be read"]),
         (lambda folder: garbage(folder / "a"), ["cannot be read"]),
