@@ -89,12 +89,12 @@ def files_under(site: SiteConfig, folder: Path, place: str) -> set[Path]:
     """All files in a folder and the folders below it, links followed.
 
     Raises:
-        SiteError: If a link leads out of data_root.
+        SiteError: If a link leads out of data_root, or a folder cannot be read.
     """
     found: set[Path] = set()
     seen, left = {folder}, [folder]
     while left:
-        for entry in left.pop().iterdir():
+        for entry in _entries(left.pop()):
             path = inside_data_root(site, entry, place) if entry.is_symlink() else entry
             if path.is_file():
                 found.add(path)
@@ -102,6 +102,13 @@ def files_under(site: SiteConfig, folder: Path, place: str) -> set[Path]:
                 seen.add(path)
                 left.append(path)
     return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise bad_file(folder, "a folder cannot be read", str(error.strerror), "a folder that may be listed") from None
 
 
 def _volume(phase: Phase) -> Any:

@@ -11,10 +11,13 @@ from typing import Any
 
 from client.image_files import bad_file
 
+BITS = (8, 16, 32)
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
+    *PLACE,
     *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "SeriesInstanceUID", "SeriesNumber"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "InstanceNumber"),
+    *("NumberOfFrames", "InstanceNumber"),
     *("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
@@ -70,6 +73,8 @@ class Slice:
 def read_slices(paths: Iterable[Path]) -> list[Slice]:
     """The MR slices of some files; whatever is no DICOM file, of another kind, in colour or without a place has none.
 
+    A slice that is left out so, and was one of the dynamic series, is missed there.
+
     Raises:
         SiteError: If a DICOM file is broken.
     """
@@ -86,15 +91,16 @@ def _slices(path: Path) -> list[Slice]:
             return []
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-        if header.get("Modality") != "MR" or header.get("SamplesPerPixel") != 1:
+        if (
+            header.get("Modality") != "MR"
+            or header.get("SamplesPerPixel") != 1
+            or header.get("BitsAllocated") not in BITS
+        ):
             return []
-        if header.get("BitsAllocated") not in (8, 16, 32):
-            raise bad_file(
-                path, "a slice cannot be read", f"BitsAllocated {header.get('BitsAllocated')}", "8, 16 or 32"
-            )
         if frames := header.get("PerFrameFunctionalGroupsSequence"):
             return [_of_frame(path, header, number, frame) for number, frame in enumerate(frames)]
-        return [_of_file(path, header)] if "ImagePositionPatient" in header else []
+        single = int(header.get("NumberOfFrames") or 1) == 1 and all(tag in header for tag in PLACE)
+        return [_of_file(path, header)] if single else []
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise bad_file(path, "a DICOM header cannot be read", found, "the header of an MR slice") from None

@@ -19,6 +19,7 @@ from shared_models.task import FAR_INSIDE_MM, Volume
 
 LARGEST_FLOAT16 = 65504.0
 COARSER = 1.5  # times the image's own voxels; below, linear interpolation smooths enough by itself
+SHORTEST = 4  # voxels, which the recursive filter needs
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in standard deviations
 
 
@@ -98,10 +99,11 @@ def _smoothed(image: Any, volume: Volume) -> Any:
     """
     import SimpleITK as sitk
 
-    oriented = sitk.DICOMOrient(image, "LPS")
-    sizes = zip(oriented.GetSpacing(), volume.spacing_mm[::-1], strict=True)
-    variances = [(new**2 - old**2) / FWHM**2 if new > COARSER * old else 0.0 for old, new in sizes]
-    return sitk.DiscreteGaussian(oriented, variances) if any(variances) else oriented
+    smooth = sitk.DICOMOrient(image, "LPS")
+    for axis, (old, new) in enumerate(zip(smooth.GetSpacing(), volume.spacing_mm[::-1], strict=True)):
+        if new > COARSER * old and smooth.GetSize()[axis] >= SHORTEST:
+            smooth = sitk.RecursiveGaussian(smooth, math.sqrt(new**2 - old**2) / FWHM, direction=axis)
+    return smooth
 
 
 def _resampled(image: Any, volume: Volume, centre: NDArray[np.float64], outside: float = 0.0) -> Any:

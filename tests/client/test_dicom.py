@@ -9,7 +9,7 @@ import yaml
 
 from client.__main__ import main
 from client.cohort import load_cohort
-from client.dicom_files import DicomFiles
+from client.dicom_files import DicomFiles, files_under
 from client.errors import ExitCode, SiteError
 from client.modalities.dicom import DicomReader
 from client.paths import Instance
@@ -31,7 +31,6 @@ modalities:
     folder: "dicom/{patient}"
     series: "(?i)3dfgre"
     mask: "dicom/{patient}/mask/*.dcm"
-    preprocessing: {n4: true}
 targets:
   recurrence:
     label: {column: recurred, codes: {no: 0, yes: 1}}
@@ -212,6 +211,11 @@ def test_links_are_followed_within_data_root_and_refused_beyond(clinic, exam, tm
     (clinic.data / "dicom/secret-000/dyn/more").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SiteError, match="leads out of data_root"):
         DicomReader(reader="dicom", folder="dicom/{patient}/*").exams(clinic.site())
+
+
+def test_a_folder_that_cannot_be_listed(hospital):
+    with pytest.raises(SiteError, match=r"a folder cannot be read\n.*\n.*No such file"):
+        files_under(hospital.site(), hospital.data / "gone", "folder")
 
 
 @pytest.mark.parametrize(
