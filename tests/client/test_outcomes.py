@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from client.errors import ExitCode, SiteError
-from client.outcomes import read_truth
+from client.outcomes import censored_early, read_truth
 from client.records import open_records
+from shared_models.features import Feature
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
-from shared_models.task import Task
+from shared_models.task import Table, Task
 
 ROWS = [
     ["PatientID", "Event", "Local", "Distant", "SeenA", "SeenB", "Grade", "Ki67"],
@@ -84,3 +85,56 @@ def test_days_before_the_diagnosis(hospital, truth):
         truth(EVENT, TimeToEvent())
     ranged = EVENT | {"event_days": [{"column": "Local", "range": [0, 9999]}, "Distant"]}
     assert np.isnan(truth(ranged, TimeToEvent())[5]).all()
+
+
+def test_who_was_not_followed_to_the_horizon_is_counted(hospital, truth):
+    for horizon, early, known in ((500, 0, 2), (850, 1, 1)):
+        target = Binary(horizon_days=horizon)
+        assert np.isfinite(truth(EVENT, target)).sum() == known
+        records = open_records(hospital.site(), Task({}, {"t": target}, build_model=None))
+        assert censored_early(records, "t", target) == early
+    assert censored_early(records, "t", TimeToEvent()) == 0
+    assert censored_early(records, "gone", target) == 0
+
+
+def test_days_between_dates_of_two_columns(hospital, truth):
+    rows = [
+        ["PatientID", "Event", "Diagnosis", "Relapse", "Seen"],
+        ["a", "yes", "01.02.2015", "02.02.2016", "01.01.2020"],
+        ["b", "no", "28.02.2016", "", "42430"],
+        ["c", "no", "", "", "01.01.2020"],
+    ]
+    hospital.write(rows)
+    days = {"since": "Diagnosis", "date": "%d.%m.%Y"}
+    outcome = {
+        "event": {"column": "Event", "codes": {"no": 0, "yes": 1}},
+        "event_days": [{"column": "Relapse", **days}],
+        "followup_days": [{"column": "Seen", **days}],
+    }
+    np.testing.assert_array_equal(truth(outcome, TimeToEvent()), [[366, 1], [2, 0], [np.nan, np.nan]])
+    rows[1][3], rows[2][4] = "31.02.2016", "30.02.2016"
+    hospital.write(rows)
+    with pytest.raises(SiteError, match="a date cannot be read") as caught:
+        truth(outcome, TimeToEvent())
+    assert "'31.02.2016' in row 2" in str(caught.value)
+    rows[1][3] = "31.01.2015"
+    rows[2][4] = ""
+    hospital.write(rows)
+    with pytest.raises(SiteError, match="a time lies before day 0"):
+        truth(outcome, TimeToEvent())
+
+
+def test_an_age_between_dates_is_a_feature(hospital, rows):
+    table = rows(40)
+    table[0].append("Born")
+    table[0].append("Diagnosed")
+    for row in table[1:]:
+        row += ["1950-06-01", "2010-06-01"]
+    hospital.write(table)
+    age = {"column": "Diagnosed", "since": "Born", "scale": 1 / 365.25, "range": [15, 110]}
+    hospital.settings["modalities"]["clinical"]["features"]["age_years"] = age
+    site = hospital.site()
+    features = (Feature("age_years"),)
+    task = Task({"clinical": Table(features)}, {"recurrence": TimeToEvent()}, build_model=None)
+    values = site.modalities["clinical"].values(open_records(site, task), features).values
+    np.testing.assert_allclose(values[:, 0], 60, atol=0.01)

@@ -1,4 +1,6 @@
 import math
+import re
+from datetime import date
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from client.columns import Column
 from client.errors import SiteError
-from client.values import Cells, as_number, categories, normal_code, numbers, within, without_missing
+from client.values import Cells, as_day, as_number, categories, normal_code, numbers, within, without_missing
 
 
 def cells(*texts, decimal="."):
@@ -108,3 +110,72 @@ def test_bad_cells_of_a_column_are_one_message(read, said):
     for part in [*said, "column 'b'"]:
         assert part in str(caught.value)
     assert "'" not in caught.value.public.replace("site's", "").replace("study's", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("2020-02-29", "iso"),
+        ("20200229", "iso"),
+        ("2020-02-29T00:00:00", "iso"),
+        ("2020-02-29 23:59:59+01:00", "iso"),
+        ("29.02.2020", "%d.%m.%Y"),
+        ("2020-02-29T00:00:00", "%d.%m.%Y"),
+        ("02/29/20", "%m/%d/%y"),
+        ("43890", "iso"),
+        ("43890.5", "%d.%m.%Y"),
+        ("43890,25", "%d.%m.%Y"),
+    ],
+)
+def test_a_date_is_a_day_however_it_is_written(text, form):
+    assert as_day(text, form) == date(2020, 2, 29).toordinal()
+
+
+@given(st.dates(date(1930, 1, 1), date(2170, 1, 1)))
+def test_excels_day_number_and_the_date_are_one_day(day):
+    assert as_day(str((day - date(1899, 12, 30)).days), "iso") == as_day(day.isoformat(), "%d.%m.%Y") == day.toordinal()
+
+
+@pytest.mark.parametrize("text", ["2021-02-29", "31.04.2020", "2020", "0000-00-00", "29.02.2020", "1.5", "unknown"])
+def test_what_is_no_date(text):
+    assert math.isnan(as_day(text, "iso"))
+
+
+def since(*texts):
+    return Cells("table 'a', column 'start'", texts, tuple(range(2, 2 + len(texts))))
+
+
+def test_days_are_counted_from_another_column_before_the_scale():
+    found = Cells(**{**vars(cells("01.03.2020", "", "02.03.2021")), "since": since("1.3.2019", "1.3.2019", "")})
+    column = Column(column="b", since="start", date="%d.%m.%Y", scale=1 / 366)
+    np.testing.assert_array_equal(numbers(found, column), [1, np.nan, np.nan])
+
+
+def test_impossible_dates_of_either_column_are_one_message():
+    column = Column(column="b", since="start", date="%d.%m.%Y")
+    for texts, starts, where in ((("31.02.2020", "x"), ("", ""), "'b'"), (("", ""), ("30.02.2020", "x"), "'start'")):
+        with pytest.raises(SiteError) as caught:
+            numbers(Cells(**{**vars(cells(*texts)), "since": since(*starts)}), column)
+        for part in ["a date cannot be read", where, "'x' in rows 2, 3", "as %d.%m.%Y", "`date`"]:
+            assert part in str(caught.value)
+
+
+def test_dates_without_since_say_what_to_set():
+    with pytest.raises(SiteError, match="as `since`"):
+        numbers(cells("2020-01-02T00:00:00", "03.04.2020"), Column(column="b"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"date": "%d.%m.%Y"}, "`since`"),
+        ({"since": "a", "date": "%d.%m"}, "%d.%m.%Y"),
+        ({"since": "a", "date": "%Q"}, "%d.%m.%Y"),
+        ({"since": "a", "date": "day"}, "%d.%m.%Y"),
+        ({"since": "a", "codes": {1: 2}}, "no `codes`"),
+        ({"sinse": "a"}, "did you mean 'since'?"),
+    ],
+)
+def test_a_date_that_cannot_be_meant(settings, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Column(column="b", **settings)
