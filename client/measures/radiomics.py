@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from client.errors import SiteError
 from client.exams import Exam
-from client.image_files import bad_file
 from shared_models.radiomics import pyradiomics_features
 
 VERSION = 1  # raise it when the same exam gives other values
@@ -35,14 +35,14 @@ SETTINGS: Mapping[str, Any] = {
     "minimumROIDimensions": 1,  # a line of voxels has texture, and flatness 0
     "additionalInfo": False,
 }
-LARGEST_LEVELS = 2000  # the co-occurrence of grey levels takes 26 times their square, in numbers of 8 bytes
+LARGEST_LEVELS = 500  # the time for their co-occurrence grows with the cube: half a minute
 
 
 def measure(exam: Exam) -> dict[str, float | str]:
     """The values of `FEATURES`; nan without a mask, and for a mask of one voxel.
 
     Raises:
-        SiteError: If the tumour has too many grey levels for the memory.
+        SiteError: If the tumour has too many grey levels.
     """
     import SimpleITK as sitk
 
@@ -52,9 +52,14 @@ def measure(exam: Exam) -> dict[str, float | str]:
         return dict.fromkeys(FEATURES, math.nan)
     levels = int(np.ptp(sitk.GetArrayViewFromImage(image)[inside]) / SETTINGS["binWidth"]) + 1
     if levels > LARGEST_LEVELS:
-        width = SETTINGS["binWidth"]
-        expected = f"at most {LARGEST_LEVELS}, as in images of 12 or 16 bits"
-        raise bad_file(exam.name, "a tumour has too many grey levels", f"{levels} of width {width}", expected)
+        raise SiteError(
+            what="a tumour has too many grey levels for radiomics",
+            where=str(exam.name),
+            found=f"{levels} of width {SETTINGS['binWidth']}",
+            expected=f"at most {LARGEST_LEVELS}",
+            fix="give the images as the scanner stores them, mostly 0 to 4095, without another scale",
+            public="an image of the site cannot be used",
+        )
     return dict(extract(image, exam.mask, SETTINGS))
 
 
