@@ -12,9 +12,13 @@ import pandas as pd
 import pytest
 
 from client.app import app
+from client.cohort import load_cohort
+from client.site import load_site
 from server.app import run_study
 from server.checkpoint import load_checkpoint
 from shared_models.run_config import parse_run_config
+from shared_models.task import load_task
+from simulation.compare import from_checkpoint, harmonised, measure
 from simulation.grid import InProcessGrid
 
 Study = dict[str, Any]
@@ -93,3 +97,17 @@ def test_a_restarted_center_and_a_site_that_lost_its_disk_give_the_same_numbers(
         np.testing.assert_array_equal(array, after.statistics[name])
     # age and size; the receptor's two columns are categories
     assert (after.statistics["harmonisation.clinical.variance"] > 0).tolist() == [True, True, False, False]
+
+
+def test_a_comparison_scores_the_network_on_what_the_sites_made_of_their_tables(
+    hospitals: Hospitals, study: Study
+) -> None:
+    sites = hospitals({"a": 80, "b": 60, "outside": 50}, evaluate_only=("outside",))
+    distort(sites, "b", "outside")
+    results, config = run(sites, study), parse_run_config(study)
+    task = load_task(config)
+    cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
+    trained = from_checkpoint(checkpoint(study, "best"), task, config)
+    found = measure(trained, harmonised(cohorts, task, config), task)
+    for site in sites:
+        assert found[site]["c_index"] == pytest.approx(c_index(results, site), abs=1e-6)
