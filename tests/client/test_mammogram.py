@@ -155,11 +155,11 @@ def cut(path, share):
     return path
 
 
-def spoilt(path):
-    """JPEG of 4 samples a pixel, where the file's header says 1."""
-    written = path.read_bytes()
-    at = written.index(b"\xff\xc3") + 9
-    path.write_bytes(written[:at] + b"\x04" + written[at + 1 :])
+def spoilt(path, offset, value):
+    """A byte of the JPEG frame's header: its bits a sample are the fourth, its samples a pixel the ninth."""
+    written = bytearray(path.read_bytes())
+    written[written.index(b"\xff\xc3") + offset] = value
+    path.write_bytes(written)
     return path
 
 
@@ -200,7 +200,7 @@ def garbage(path):
         (lambda folder: dicom(folder / "a", size=(65535, 65535)), ["size is not plausible", "65535 rows"]),
         (lambda folder: cut(dicom(folder / "a", compression=RLE), 0.5), ["cut short", "their end"]),
         (lambda folder: cut(jpeg(folder / "a.dcm", "JPEG"), 0.9), ["cut short", "their end"]),
-        (lambda folder: spoilt(jpeg(folder / "a.dcm", "JPEG")), ["pixels cannot be read"]),
+        (lambda folder: spoilt(jpeg(folder / "a.dcm", "JPEG"), 9, 4), ["pixels cannot be read"]),
         (lambda folder: cut(dicom(folder / "a"), 0.999), ["cut short", "4800 of pixels"]),
         (lambda folder: cut(dicom(folder / "a"), 0.05), ["cannot be read"]),
         (lambda folder: garbage(folder / "a"), ["cannot be read"]),
@@ -295,6 +295,15 @@ def test_views_are_rows_and_a_bad_one_is_set_aside(clinic, config):
     (aside,) = cohort.set_aside
     assert (aside.patient, aside.instance) == ("secret-001", "MLO")
     assert "cut short" in aside.why
+
+
+def test_a_file_that_crashes_the_codec_sets_its_patient_aside(clinic, config):
+    clinic.settings["modalities"]["mammogram"]["images"] = "mammo/{patient}/CC.dcm"
+    clinic.settings["workers"] = 2
+    spoilt(jpeg(clinic.data / "mammo/secret-001/CC.dcm", "JPEG"), 4, 234)
+    cohort = load_cohort(clinic.site(), task_of(mammogram=IMAGE), config)
+    assert cohort.present[:4, 0].tolist() == [True, False, True, True]
+    assert [found.patient for found in cohort.set_aside] == ["secret-001"]
 
 
 def test_of_a_folder_one_view_is_taken(clinic, config):
