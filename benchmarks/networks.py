@@ -62,7 +62,7 @@ def step_ms(config: RunConfig, device: str, options: argparse.Namespace) -> floa
     """The median time of a step."""
     task = load_task(config)
     model = task.build_model(task, config).to(device).train()
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model.parameters(), config)
     inputs, present, truths = batch_of(task, options.batch, device)
     times = []
     for _ in range(options.steps + 2):

@@ -8,9 +8,12 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client.harmonisation import keep as keep_sums
+from client.ledger import charge
 from client.local_normalisation import keep
 from client.oversampling import oversample
 from client.patients import feature_statistics, make_loader, select_patients
+from client.policy import ledger_of
+from client.privacy import PrivateOptimizer, mechanism, poisson_loader
 from client.study import (
     numbers_of,
     open_study,
@@ -21,7 +24,7 @@ from client.study import (
     receive_statistics,
     scrubbed,
 )
-from client.training import fit, make_optimizer, predict
+from client.training import Optimizer, fit, make_optimizer, predict
 from shared_models.evaluation.arrays import to_arrays
 from shared_models.evaluation.measures import site_metrics, summarise
 from shared_models.messages import Arrays, pack_statistics, reply
@@ -69,16 +72,22 @@ def train(message: Message, context: Context) -> Message:
     if study.config.oversampling == "smotenc":
         cohort = oversample(cohort, study.task, statistics, seed)
     patients = select_patients(cohort, "train", study.task, statistics, seed)
-    loader = make_loader(patients, study.config, seed)
     weights = receive_class_weights(message)
-    loss = fit(model, make_optimizer(model, study.config), loader, study.task, study.config, seed, weights)
+    optimizer: Optimizer
+    if study.config.privacy == "patient":
+        asked = mechanism(study.config, len(patients), study.site.policy)
+        charge(ledger_of(study.site), asked.charge(study.config, server_round), study.site.policy.limit)
+        optimizer, loader = PrivateOptimizer(model, study.config, asked), poisson_loader(patients, asked)
+    else:
+        optimizer, loader = make_optimizer(model.parameters(), study.config), make_loader(patients, study.config, seed)
+    loss = fit(model, optimizer, loader, study.task, study.config, seed, weights)
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, server_round)
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     numbers = {
         "num-examples": float(len(study.cohort.parts["train"])),
-        "train-loss": loss,
+        "train-loss": loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         "seconds": time.monotonic() - started,
     }
     return Message(reply(model=state, results=results, numbers=numbers), reply_to=message)

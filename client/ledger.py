@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from client.chained_log import Line, append, read
 from client.errors import ExitCode, SiteError
 
@@ -125,12 +127,13 @@ def epsilon(mechanisms: Iterable[tuple[float, float, int]], limit: Limit) -> flo
     # PRV's grid grows with the loss, in time and memory; what costs so much needs no second decimal
     if limit.accountant == "rdp" or by_rdp > PRV_UP_TO:
         return by_rdp
-    return min(by_rdp, _of(PRVAccountant(), history, limit.delta))
+    by_prv = _of(PRVAccountant(), history, limit.delta)
+    return min(by_rdp, by_prv) if math.isfinite(by_prv) else by_rdp
 
 
 def _of(accountant: Any, history: list[tuple[float, float, int]], delta: float) -> float:
     accountant.history = history
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", UserWarning)  # that the best order is the last: still an upper bound
         return float(accountant.get_epsilon(delta=delta))
 

@@ -112,9 +112,9 @@ def feature_statistics(cohort: Cohort, task: Task, patients: Array | None = None
 def make_loader(patients: Patients, config: RunConfig, seed: int) -> DataLoader[Batch]:
     """Shuffled batches, the same order for the same seed."""
     order = torch.Generator().manual_seed(seed)
-    return DataLoader(patients, config.batch_size, shuffle=True, generator=order, collate_fn=_as_read)
+    return DataLoader(patients, config.batch_size, shuffle=True, generator=order, collate_fn=as_read)
 
 
-def _as_read(batch: Any) -> Any:
+def as_read(batch: Any) -> Any:
     """Collates nothing: `__getitems__` has read the batch as one."""
     return batch

@@ -19,6 +19,7 @@ from client.modalities.dicom import DicomReader
 from client.modalities.image_files import ImageFilesReader
 from client.modalities.measured import MeasuredReader
 from client.modalities.table import TableReader
+from client.policy import Policy
 from client.site_yaml import read_yaml
 from shared_models.settings import Settings, SettingsError, nearest, parse_settings
 
@@ -97,6 +98,7 @@ class SiteConfig(Settings):
     instances: Instances | None = None
     include: Selection | None = None
     split: PublishedSplit | None = None
+    policy: Policy = Policy()
     modalities: dict[str, Reader] = Field(min_length=1)
     targets: dict[str, Outcome] = Field(min_length=1)
 

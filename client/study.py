@@ -18,6 +18,7 @@ from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
 from client.harmonisation import harmonise, kept
 from client.local_normalisation import restore
+from client.policy import check_policy
 from client.site import SiteConfig, load_site
 from client.training import choose_device
 from shared_models.messages import (
@@ -108,6 +109,7 @@ def locate_site(context: Context) -> tuple[Path, Path | None]:
 @functools.lru_cache(maxsize=512)
 def _open(site_file: Path, data_root: Path | None, config: RunConfig) -> Study:
     site, task = load_site(site_file, data_root), load_task(config)
+    check_policy(site, config, task)
     return Study(config, site, task, load_cohort(site, task, config))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,22 +18,44 @@ from shared_models.run_config import RunConfig
 from shared_models.task import Task
 
 
+class Optimizer(Protocol):
+    """What the loop needs of one, private or not."""
+
+    def zero_grad(self) -> None:
+        """Forgets the last step's gradients."""
+        ...
+
+    def step(self) -> object:
+        """Changes the weights by the gradients."""
+        ...
+
+
 def choose_device() -> torch.device:
     """CUDA where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """A fresh optimizer: its state never travels, so every round starts it anew at every site."""
+def make_optimizer(weights: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
+    """A fresh optimizer: its state never travels, so every round starts it anew at every site.
+
+    The proximal term of FedProx (Li 2020, arXiv:1812.06127) pulls the weights to where they are now: its gradient
+    mu (w - w_global) is added in each step. It depends on no patient, so private training needs no noise for it.
+    """
     _leave_compiler_out()
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    else:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    held = list(weights)
+    kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
+    optimizer = kind(held, lr=config.learning_rate, weight_decay=config.weight_decay)
     # `step` itself also imports the compiler, in a wrapper that otherwise only switches gradients off
-    step = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
-    optimizer.step = torch.no_grad()(step)  # type: ignore[method-assign]
+    plain_step = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
+    start = [weight.detach().clone() for weight in held] if config.mu else []
+
+    def step() -> None:
+        for weight, origin in zip(held, start, strict=False):
+            if weight.grad is not None:
+                weight.grad.add_(weight - origin, alpha=config.mu)
+        plain_step()
+
+    optimizer.step = torch.no_grad()(step)  # type: ignore[method-assign,assignment]
     return optimizer
 
 
@@ -52,20 +74,15 @@ def _leave_compiler_out() -> None:
 
 def fit(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     loader: DataLoader[Batch],
     task: Task,
     config: RunConfig,
     seed: int,
     class_weights: Mapping[str, Tensor] | None = None,
 ) -> float:
-    """Trains `model` for the configured local epochs and returns the mean loss of a patient in the last one.
-
-    The proximal term of FedProx (Li 2020, arXiv:1812.06127) pulls the weights to where they started: its
-    gradient mu (w - w_global) is added to each step, after the loss's own gradient.
-    """
+    """Passes over the loader, private or not, and returns the mean loss of a patient in the last one."""
     device = next(model.parameters()).device
-    start = [parameter.detach().clone() for parameter in model.parameters()] if config.mu else []
     model.train()
     mean_loss = float("nan")
     with reproducible(seed) as chance:
@@ -76,14 +93,12 @@ def fit(
                 truths = {name: value.to(device) for name, value in batch[2].items()}
                 present = drop_modalities(present, config.modality_dropout, chance)
                 optimizer.zero_grad()
-                with mixed_precision(device):
-                    loss = task.loss(model(inputs, present), truths, class_weights)  # (N,)
-                loss.mean().backward()  # type: ignore[no-untyped-call]
-                for parameter, origin in zip(model.parameters(), start, strict=False):
-                    if parameter.grad is not None:
-                        parameter.grad.add_(parameter.detach() - origin, alpha=config.mu)
+                if len(present):  # by Poisson sampling a batch may be of nobody; a step's noise is added all the same
+                    with mixed_precision(device):
+                        loss = task.loss(model(inputs, present), truths, class_weights)  # (N,)
+                    loss.mean().backward()  # type: ignore[no-untyped-call]
+                    total, patients = total + loss.sum().item(), patients + len(loss)
                 optimizer.step()
-                total, patients = total + loss.sum().item(), patients + len(loss)
             mean_loss = total / max(patients, 1)
     return mean_loss
 

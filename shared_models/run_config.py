@@ -73,6 +73,16 @@ class RunConfig(Settings):
     hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0 keeps it linear")
     modality_dropout: Fraction = Field(0.2, description="chance to hide a modality a patient has, while training")
 
+    # Privacy
+    privacy: Literal["none", "patient"] = Field(
+        "none", description="patient: no patient's presence shows in the weights, by clipped gradients and noise"
+    )
+    clip_norm: Positive = Field(1.0, description="largest norm of a patient's gradient in private training")
+    noise_multiplier: Positive = Field(1.0, description="noise's deviation over `clip-norm`")
+    target_epsilon: float = Field(
+        0.0, ge=0.0, description="instead of `noise-multiplier`: each site's least noise for this epsilon; 0: not used"
+    )
+
     # Splits and seeds
     seed: int = Field(0, ge=0, description="weights, batches and dropout")
     split_seed: int = Field(0, ge=0, description="splits by patient, where a site brings none of its own")
@@ -94,6 +104,9 @@ class RunConfig(Settings):
         edges = self.edges
         if list(edges) != sorted(set(edges)) or (edges and edges[0] <= 0):
             msg = f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})"
+            raise ValueError(msg)
+        if self.privacy == "patient" and (self.oversampling, self.normalisation) != ("none", "shared"):
+            msg = "privacy: oversampling mixes patients, local normalisation keeps their sums: neither can be private"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
             msg = "validation_fraction + test_fraction must leave patients to train on"

@@ -87,7 +87,7 @@ def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
     validation = select_patients(cohort, "validation", task, statistics)
     best_value, best = -np.inf, model.state_dict()
     # pooled training is one long optimisation: its optimizer keeps its state
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model.parameters(), config.model_copy(update={"strategy": "fedavg"}))
     for server_round in range(1, config.rounds + 1):
         seed = config.seed * 100_003 + server_round
         fit(model, optimizer, make_loader(patients, config, seed), task, config, seed, weights)

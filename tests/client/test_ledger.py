@@ -93,7 +93,7 @@ mechanisms = st.lists(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(mechanisms, mechanisms)
 def test_more_training_never_costs_less_and_the_order_does_not_matter(first, second):
     limit = Limit(8.0, 1e-3, "rdp")
