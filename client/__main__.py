@@ -1,4 +1,4 @@
-"""`python -m client --site NAME`: checks a hospital's site, then takes part for as long as it runs."""
+"""`python -m client --site NAME`: describes a hospital's site, checks it, then takes part for as long as it runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ UNEXPECTED, CTRL_C = 1, 130
 EPILOG = """\
 what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
-what it writes  only its own folder under state_dir: splits, cached tensors, logs/supernode.log
+what it writes  only its own folder under state_dir: splits, cached tensors, logs/supernode.log, set_aside.csv (who has
+                files that cannot be used, and why), readiness.html (--check: counts, problems, pictures; stays here);
+                --init: site_configs/NAME.yaml, if there is none
 
 examples
+  python -m client --init /data/duke --site duke           write a first site_configs/duke.yaml from what lies there
   python -m client --site duke --check                     look at everything, join nothing
   python -m client --site duke --check --study study.toml  also count what this study would use
   python -m client --site duke                             take part until Ctrl-C or SIGTERM
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     site = None
     try:
+        if options.init is not None:
+            return _init(options.init, options.site)
         from client.checks import find_site
         from client.site import load_site
 
@@ -59,6 +64,24 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:
         _say_error(f"something unexpected happened; the details are in {_keep_traceback(site)}")
         return UNEXPECTED
+
+
+def _init(folder: Path, name: str) -> int:
+    from rich.console import Console
+
+    from client.checks import FOLDER
+    from client.first_config import write_first_config
+    from client.site import load_site
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    console = Console()
+    with console.status("looking at the folder"):
+        found = write_first_config(folder, path)
+    load_site(path)
+    lines = [f"wrote {path}", *(f"  {one}" for one in found), "look at each `# check:` in it, then run"]
+    for line in [*lines, f"  python -m client --site {name} --check"]:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return 0
 
 
 def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> int:
@@ -92,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--site", required=True, metavar="NAME|FILE", help="site_configs/NAME.yaml, or a YAML file")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="take the data from here instead")
+    parser.add_argument("--init", type=Path, metavar="FOLDER", help="write the site's first YAML from these data")
     parser.add_argument("--check", action="store_true", help="stop after the checks")
     parser.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
     return parser

@@ -13,6 +13,7 @@ from shared_models.settings import SettingsError, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from client.readiness import Readiness
     from client.site import Center, SiteConfig
     from shared_models.run_config import RunConfig
     from shared_models.task import Task
@@ -133,18 +134,38 @@ def _server(center: Center) -> tuple[str, str]:
     return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
 
 
-def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: Console) -> Check:
-    """Reads the site's tables and prints what a study would find in them."""
-    from client.readiness import print_readiness, readiness
+def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: Console, page: bool) -> Iterator[Check]:
+    """Reads the site's tables and images, prints what a study would find in them, and writes it as a page.
+
+    Args:
+        site: The site.
+        study: What it is checked for, or None for all that its YAML maps.
+        console: Where the counts go.
+        page: Whether the page is written.
+    """
+    from client.readiness import readiness
+    from client.readiness_printed import print_readiness
 
     config, task = study or (None, None)
-    try:
-        with console.status("reading the data"):
-            found = readiness(site, config, task)
-    except SiteError as error:
-        return Check("data", str(error), exit_code=error.exit_code)
+    with console.status("reading the data"):
+        found = readiness(site, config, task)
     print_readiness(found, console)
-    return Check("data", str(site.data_root))
+    errors = sum(problem.severity == "error" for problem in found.problems)
+    said = f"{errors} error{'s' if errors > 1 else ''}, each with what to do above" if errors else str(site.data_root)
+    yield Check("data", said, exit_code=found.exit_code)
+    if page:
+        with console.status("writing the report"):
+            yield _page(found, site, config.study if config else "")
+
+
+def _page(found: Readiness, site: SiteConfig, study: str) -> Check:
+    from client.readiness_page import write_page
+
+    try:
+        path = write_page(found, site.state_dir, study)
+    except OSError as error:
+        return Check("report", f"not written to {site.state_dir}: {error.strerror}", "look at the disk and its rights")
+    return Check("report", f"{path}\nopen it in a browser; it shows images and names patients, so it stays here")
 
 
 def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required: bool, console: Console) -> ExitCode:
@@ -157,9 +178,10 @@ def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required:
     for check in check_center(site.center, required):
         _print(check, console)
         result = result or check.exit_code
-    check = check_data(site, study, console)
-    _print(check, console)
-    return result or check.exit_code
+    for check in check_data(site, study, console, page=not required):
+        _print(check, console)
+        result = result or check.exit_code
+    return result
 
 
 def _print(check: Check, console: Console) -> None:

@@ -1,32 +1,37 @@
-"""Whether a site is ready for a study: counts of what it has, and of what is missing; no patient, no value."""
+"""Whether a site is ready for a study: counts of what it has, and all that is wrong, not only the first thing."""
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort import load_cohort, read_modality
+from client.cohort import Cohort, load_cohort, read_modality
+from client.errors import ExitCode, SiteError
 from client.modalities.table import TableReader
 from client.outcomes import read_truth
+from client.readiness_problems import CENSORED, UNKNOWN, Problem, problems_of
+from client.reading import Reading
 from client.records import Records, open_records
+from client.set_aside import SetAside, keep_set_aside
 from client.site import Outcome, SiteConfig
 from client.values import text_categories
 from shared_models.run_config import RunConfig
 from shared_models.task import Modality, Table, Task
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from torch import nn
 
     from shared_models.targets import Target
 
-UNKNOWN = "unknown"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -42,61 +47,73 @@ class FeatureCounts:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a site has, in counts of patients.
+    """What a site has, in counts of patients; only `set_aside`, `records` and `cohort` name somebody.
 
     Attributes:
         site: Its name.
+        task: What it was checked for.
         patients: All of the cohort.
         modalities: Who has each modality.
         features: Each feature of each tabular modality.
         targets: For each target, its classes (`event`, `censored`) and `unknown`.
         parts: The sizes of the parts of the split; empty without a study.
-        warnings: What need not stop the site, but should be known.
+        problems: What is wrong, the errors first.
+        exit_code: OK, or that of the first error.
+        set_aside: Whose files cannot be used.
+        present: `(R,)` for each modality: which rows have it.
+        records: The cohort's rows, or None where the tables cannot be read.
+        cohort: The study's tensors, or None without a study.
     """
 
     site: str
-    patients: int
-    modalities: Mapping[str, int]
-    features: tuple[FeatureCounts, ...]
-    targets: Mapping[str, Mapping[str, int]]
+    task: Task
+    patients: int = 0
+    modalities: Mapping[str, int] = field(default_factory=dict)
+    features: tuple[FeatureCounts, ...] = ()
+    targets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     parts: Mapping[str, int] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    exit_code: ExitCode = ExitCode.OK
+    set_aside: tuple[SetAside, ...] = ()
+    present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    records: Records | None = field(default=None, repr=False)
+    cohort: Cohort | None = field(default=None, repr=False)
+
+
+class _Errors(list[SiteError]):
+    """What went wrong so far, each thing once."""
+
+    def attempt(self, work: Callable[[], Result]) -> Result | None:
+        """What `work` gives, or None where it fails."""
+        try:
+            return work()
+        except SiteError as error:
+            if str(error) not in map(str, self):
+                self.append(error)
+            return None
 
 
 def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> Readiness:
     """Counts what the site has: of a study, or, without one, of all that its YAML maps.
 
-    Nothing is written but the cache; the split is drawn and not kept.
+    Nothing is written but the cache and who was set aside; the split is drawn and not kept.
 
     Args:
         site: The site's settings.
         config: The study, or None.
         task: The study's task with its features, or None.
-
-    Raises:
-        SiteError: If the site cannot take part as it is.
     """
     task = task or mapped_task(site)
-    cohort = load_cohort(site, task, config, store_split=False) if config else None
-    records = open_records(site, task)
-    modalities, features = {}, []
-    for index, (name, kind) in enumerate(task.modalities.items()):
-        reader = site.modalities.get(name)
-        if isinstance(kind, Table) and isinstance(reader, TableReader):
-            read = reader.values(records, kind.features)
-            missing = np.isnan(read.values).sum(axis=0)
-            names = [feature.name for feature in kind.features]
-            counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
-            features += [FeatureCounts(name, *count) for count in counts]
-            modalities[name] = _patients(records, read.present)
-        elif cohort:
-            modalities[name] = cohort.owners(np.arange(len(cohort.patients)), index)
-        else:
-            modalities[name] = _readable(records, name, kind)
-    targets = {name: _classes(kind, read_truth(records, name, kind)) for name, kind in task.targets.items()}
-    parts = {part: len(rows) for part, rows in cohort.parts.items()} if cohort else {}
-    found = Readiness(site.site, len(records.patients), modalities, tuple(features), targets, parts)
-    return Readiness(**{**vars(found), "warnings": tuple(_warnings(site, found))})
+    errors = _Errors()
+    records = errors.attempt(partial(open_records, site, task))
+    if records is None:
+        for part in _parts_of(task):
+            errors.attempt(partial(open_records, site, part))
+        return Readiness(site.site, task, problems=problems_of(site, None, errors), exit_code=errors[0].exit_code)
+    cohort = errors.attempt(partial(load_cohort, site, task, config, store_split=False)) if config else None
+    found = _count(Readiness(site.site, task, len(records.patients), records=records, cohort=cohort), errors)
+    keep_set_aside(site.state_dir, found.set_aside)
+    return found
 
 
 def mapped_task(site: SiteConfig) -> Task:
@@ -107,82 +124,76 @@ def mapped_task(site: SiteConfig) -> Task:
     return Task(modalities, targets, build_model=_no_model)
 
 
-def print_readiness(found: Readiness, console: Console) -> None:
-    """Prints the counts as tables, and the warnings below them."""
-    from rich.markup import escape
-    from rich.table import Table as Grid
-
-    def show(title: str, heads: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-        grid = Grid(title=escape(title), title_justify="left", title_style="bold")
-        for index, head in enumerate(heads):
-            grid.add_column(head, justify="right" if index else "left")
-        for row in rows:
-            grid.add_row(*(escape(str(cell)) for cell in row))
-        if rows:
-            console.print(grid)
-
-    title = f"{found.site}: {found.patients} patients"
-    share = [(name, count, f"{count / found.patients:.0%}") for name, count in found.modalities.items()]
-    show(title, ("modality", "patients", "share"), share)
-    show(
-        "outcomes",
-        ("target", "class", "patients"),
-        [(t, c, n) for t, cs in found.targets.items() for c, n in cs.items()],
+def _count(found: Readiness, errors: _Errors) -> Readiness:
+    records, cohort, task = found.records, found.cohort, found.task
+    assert records is not None
+    present: dict[str, NDArray[np.bool_]] = {}
+    features: list[FeatureCounts] = []
+    set_aside, warnings = list(cohort.set_aside if cohort else ()), list(cohort.warnings if cohort else ())
+    for index, (name, kind) in enumerate(task.modalities.items()):
+        reader = records.site.modalities.get(name)
+        if isinstance(kind, Table) and isinstance(reader, TableReader):
+            features += errors.attempt(partial(_features, records, name, kind, reader)) or []
+        if cohort:
+            present[name] = cohort.present[:, index].astype(bool)
+        elif read := errors.attempt(partial(_read, records, name, kind)):
+            present[name] = read.present
+            set_aside += [SetAside(*records.keys[row], name, str(why)) for row, why in read.set_aside.items()]
+            warnings += read.warnings
+    targets = {}
+    for name, target in task.targets.items():
+        if classes := errors.attempt(partial(_classes, records, name, target)):
+            targets[name] = classes
+    counted = dataclasses.replace(
+        found,
+        modalities={name: len(np.unique(records.owner[rows])) for name, rows in present.items()},
+        features=tuple(features),
+        targets=targets,
+        parts={part: len(rows) for part, rows in cohort.parts.items()} if cohort else {},
+        exit_code=errors[0].exit_code if errors else ExitCode.OK,
+        set_aside=tuple(set_aside),
+        present=present,
     )
-    gaps = [
-        (f"{count.modality}: {count.feature}", count.missing if count.mapped else "not mapped", count.out_of_range)
-        for count in found.features
-        if count.missing
-    ]
-    show("missing values", ("feature", "missing", "out of range"), gaps)
-    show("split", ("part", "patients"), list(found.parts.items()))
-    for warning in found.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    return dataclasses.replace(counted, problems=problems_of(records.site, counted, errors, warnings))
 
 
-def _warnings(site: SiteConfig, found: Readiness) -> Iterator[str]:
-    for name in found.modalities:
-        if name not in site.modalities:
-            yield f"the study's modality {name} is not in the site's YAML: it is missing for every patient"
-    for name in found.modalities:
-        unmapped = [count.feature for count in found.features if count.modality == name and not count.mapped]
-        if unmapped:
-            yield f"{name}: {', '.join(unmapped)} not mapped: missing for every patient"
-    for feature in found.features:
-        if feature.out_of_range:
-            where = f"{feature.modality}: {feature.out_of_range} values of {feature.feature}"
-            yield f"{where} are out of range and count as missing"
-    for name, classes in found.targets.items():
-        known = {label: count for label, count in classes.items() if label != UNKNOWN and count}
-        if not known:
-            yield f"the study's target {name} is unknown for every patient"
-        elif len(known) == 1 and "known" not in known:
-            yield f"{name}: every patient is {next(iter(known))}; the site learns nothing that tells classes apart"
-    for part, size in found.parts.items():
-        if not size and site.role == "train":
-            yield f"nobody is in the {part} part"
+def _parts_of(task: Task) -> list[Task]:
+    """The task's modalities and targets, each alone: one column that is missing hides no other."""
+    modalities = [dataclasses.replace(task, modalities={n: kind}, targets={}) for n, kind in task.modalities.items()]
+    return modalities + [dataclasses.replace(task, modalities={}, targets={n: k}) for n, k in task.targets.items()]
 
 
-def _classes(kind: Target, truth: NDArray[np.float32]) -> dict[str, int]:
-    from shared_models.targets import Categorical, Regression, TimeToEvent
-
-    label = truth[:, 1] if isinstance(kind, TimeToEvent) else truth
-    unknown = {UNKNOWN: int(np.isnan(label).sum())}
-    if isinstance(kind, Regression):
-        return {"known": len(label) - unknown[UNKNOWN], **unknown}
-    names = kind.classes if isinstance(kind, Categorical) else ("0", "1")
-    names = ("censored", "event") if isinstance(kind, TimeToEvent) else names
-    return {name: int((label == index).sum()) for index, name in enumerate(names)} | unknown
+def _features(records: Records, name: str, kind: Table, reader: TableReader) -> list[FeatureCounts]:
+    read = reader.values(records, kind.features)
+    missing = np.isnan(read.values).sum(axis=0)
+    names = [feature.name for feature in kind.features]
+    counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
+    return [FeatureCounts(name, *count) for count in counts]
 
 
-def _patients(records: Records, rows: NDArray[np.bool_]) -> int:
-    """How many patients have one of the R rows at least."""
-    return len(np.unique(records.owner[rows]))
-
-
-def _readable(records: Records, name: str, kind: Modality) -> int:
+def _read(records: Records, name: str, kind: Modality) -> Reading:
     with tempfile.TemporaryDirectory() as folder:
-        return _patients(records, read_modality(records, name, kind, Path(folder) / "input.npy").present)
+        return read_modality(records, name, kind, Path(folder) / "input.npy")
+
+
+def _classes(records: Records, name: str, kind: Target) -> dict[str, int]:
+    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+
+    truth = read_truth(records, name, kind)
+    label = truth[:, 1] if isinstance(kind, TimeToEvent) else truth
+    unknown = np.isnan(label)
+    if isinstance(kind, Regression):
+        return {"known": int((~unknown).sum()), UNKNOWN: int(unknown.sum())}
+    outcome = records.site.targets.get(name)
+    names: tuple[str, ...] = kind.classes if isinstance(kind, Categorical) else ("0", "1")
+    names = ("censored", "event") if isinstance(kind, TimeToEvent) else names
+    early: dict[str, int] = {}
+    if isinstance(kind, Binary) and outcome and outcome.label is None:
+        names = ("no event by the horizon", "event by the horizon")
+        followed: NDArray[np.bool_] = ~np.isnan(read_truth(records, name, TimeToEvent())[:, 0])
+        early = {CENSORED: int((unknown & followed).sum())}
+        unknown = unknown & ~followed
+    return {n: int((label == index).sum()) for index, n in enumerate(names)} | early | {UNKNOWN: int(unknown.sum())}
 
 
 def _target(outcome: Outcome) -> Target:

@@ -1,0 +1,151 @@
+"""Which images there are in a folder, and the patterns by which a YAML names them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+MAX_FILES = 200_000
+IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+TILES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+MASK = re.compile(r"(?i)mask|seg|roi|tumou?r|label")
+
+Guesses = dict[str, tuple[dict[str, Any], str]]
+
+
+def find_images(folder: Path, patients: frozenset[str]) -> tuple[Guesses, list[str]]:
+    """The image modalities of a folder by a proposed name: an entry of the YAML each, and what to check of it.
+
+    Args:
+        folder: The data_root to be.
+        patients: Who stands in the tables; a file belongs to who is named in its path.
+
+    Returns:
+        The entries, and patterns of files that no reader was found for.
+    """
+    patterns: dict[str, set[str]] = defaultdict(set)
+    for path in _files(folder):
+        if (found := _pattern(path, patients)) is not None:
+            pattern, patient = found
+            patterns[pattern].add(patient)
+    images = {p: who for p, who in patterns.items() if p.lower().endswith(IMAGES)}
+    guesses: Guesses = {}
+    guesses |= _phases(images)
+    guesses |= _dicom(folder, patterns)
+    guesses |= _tiles(patterns)
+    used = {text for entry, _ in guesses.values() for text in _texts(entry)}
+    rest = sorted(pattern for pattern in images if pattern not in used)
+    return guesses, rest[:20]
+
+
+def _files(folder: Path) -> Iterator[PurePosixPath]:
+    count = 0
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            count += 1
+            if count > MAX_FILES:
+                return
+            if not name.startswith("."):
+                yield PurePosixPath(Path(place, name).relative_to(folder).as_posix())
+
+
+def _pattern(path: PurePosixPath, patients: frozenset[str]) -> tuple[str, str] | None:
+    """The path with {patient} where a patient is named, and who; None where nobody is."""
+    parts = list(path.parts)
+    for index, part in enumerate(parts):
+        if part in patients:
+            return "/".join("{patient}" if other == part else other for other in parts), part
+        # a file's name may begin with the patient's: `A17_phase0.nii.gz`
+        pieces = re.split(r"[._ ]", part)
+        start = next((part[:n] for n in _ends(pieces) if part[:n] in patients), "")
+        if start:
+            parts[index] = "{patient}" + part[len(start) :]
+            return "/".join(parts), start
+    return None
+
+
+def _ends(pieces: Sequence[str]) -> Iterator[int]:
+    """Where a name may end: after each piece, the longest first."""
+    lengths = [len(" ".join(pieces[:count])) for count in range(len(pieces), 0, -1)]
+    yield from lengths
+
+
+def _phases(images: Mapping[str, set[str]]) -> Guesses:
+    """Files of each phase: those with the most patients, pre-contrast first, beside a mask by its name."""
+    masks = {p: who for p, who in images.items() if MASK.search(PurePosixPath(p).name.replace("{patient}", ""))}
+    phases = {p: who for p, who in images.items() if p not in masks}
+    if not phases:
+        return {}
+    most = max(map(len, phases.values()))
+    chosen = sorted((p for p, who in phases.items() if len(who) >= most / 2), key=_in_time)
+    found: Guesses = {
+        "mri": ({"reader": "image_files", "phases": chosen}, "that the phases stand in the order of time")
+    }
+    if masks:
+        mask = max(masks, key=lambda p: len(masks[p]))
+        found["dce_mri"] = (
+            {**found["mri"][0], "mask": mask},
+            "the order of the phases, and that the mask is the tumour's",
+        )
+    return found
+
+
+def _in_time(pattern: str) -> tuple[bool, list[tuple[int, str]]]:
+    name = PurePosixPath(pattern).name.lower()
+    pieces = re.split(r"(\d+)", name)
+    return "pre" not in name, [(int(p), "") if p.isdigit() else (-1, p) for p in pieces]
+
+
+def _dicom(folder: Path, patterns: Mapping[str, set[str]]) -> Guesses:
+    """Folders of DICOM files below a patient's own."""
+    found: dict[str, set[str]] = defaultdict(set)
+    segmented: dict[str, set[str]] = defaultdict(set)
+    for pattern, who in patterns.items():
+        patient = min(who)
+        if pattern.lower().endswith((*IMAGES, *TILES)) or not _is_dicom(folder / pattern.replace("{patient}", patient)):
+            continue
+        above, _, below = pattern.partition("{patient}")
+        if not below.startswith("/"):
+            continue
+        found[f"{above}{{patient}}"] |= who
+        if MASK.search(str(PurePosixPath(below).parent)):
+            segmented[f"{PurePosixPath(pattern).parent}/*.dcm"] |= who
+    if not found:
+        return {}
+    best = max(found, key=lambda one: len(found[one]))
+    entry: dict[str, Any] = {"reader": "dicom", "folder": best}
+    why = "which series is the dynamic one: see `series` in example.yaml"
+    if segmented:
+        entry["mask"] = max(segmented, key=lambda one: len(segmented[one]))
+        why += "; that the mask is the tumour's, and not the breast's"
+    return {"dce_mri": (entry, why)}
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _tiles(patterns: Mapping[str, set[str]]) -> Guesses:
+    found: dict[str, int] = defaultdict(int)
+    for pattern, who in patterns.items():
+        path = PurePosixPath(pattern)
+        if path.suffix.lower() in TILES and "{patient}" in path.parent.parts and not MASK.search(path.name):
+            found[f"{path.parent}/*{path.suffix}"] += len(who)
+    if not found:
+        return {}
+    entry = {"reader": "tiles", "tiles": max(found, key=lambda one: found[one])}
+    return {"tiles": (entry, "for features of tiles name it tile_features, and add `weights`: see example.yaml")}
+
+
+def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
+    for value in entry.values():
+        yield from [value] if isinstance(value, str) else value if isinstance(value, list) else []
