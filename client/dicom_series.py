@@ -50,7 +50,11 @@ def dynamic_phases(
     """
     chosen = _past_midnight(_chosen(slices, series, folder))
     parts = [[slice_ for slice_ in chosen if slice_.series == name] for name in {slice_.series for slice_ in chosen}]
-    phases = [phase for part in sorted(parts, key=lambda part: part[0].series_number) for phase in _split(part)]
+    phases = [
+        phase
+        for part in sorted(parts, key=lambda part: (part[0].series_number, part[0].series))
+        for phase in _split(part)
+    ]
     for phase in phases:
         _check_stack(phase)
     return _in_time(phases)
@@ -68,12 +72,16 @@ def _chosen(slices: Sequence[Slice], series: str | None, folder: Path) -> list[S
             return [slice_ for part in chosen for slice_ in part]
         raise _unclear(folder, "no series fits `series`", found, f"a description or protocol that fits {series!r}")
     original = [part for part in found.values() if part[0].original]
-    dynamic = [part for part in original if len(part) > len({slice_.position_mm for slice_ in part})]
+    dynamic = [part for part in original if len(part) > len({_rounded(slice_.position_mm) for slice_ in part})]
     chosen = dynamic or original
     if len(chosen) == 1:
         return chosen[0]
     what = "it is not clear which series is the dynamic one" if chosen else "there is no MR series"
     raise _unclear(folder, what, found, "one series with several images at each position")
+
+
+def _rounded(position_mm: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(value, 1) for value in position_mm)
 
 
 def _unclear(folder: Path, what: str, found: Mapping[str, Sequence[Slice]], expected: str) -> SiteError:
