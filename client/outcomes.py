@@ -88,18 +88,6 @@ def _by_horizon(truth: NDArray[np.float64], horizon_days: float) -> NDArray[np.f
     return np.where((event == 1) & (days <= horizon_days), 1.0, label)
 
 
-def censored_early(records: Records, name: str, target: Target) -> int:
-    """How many patients have no event but were not followed to the horizon: unknown for a target with a horizon."""
-    from shared_models.targets import Binary
-
-    outcome = records.site.targets.get(name)
-    if not isinstance(target, Binary) or target.horizon_days is None or outcome is None or outcome.event is None:
-        return 0
-    days, event = _days_and_event(records, name, outcome).T
-    early = (event == 0) & (days < target.horizon_days)
-    return len(np.unique(records.owner[early]))
-
-
 def _zero_or_one(records: Records, column: Column) -> NDArray[np.float64]:
     cells = records.cells(column)
     values = numbers(cells, column)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from client.errors import ExitCode, SiteError
-from client.outcomes import censored_early, read_truth
+from client.outcomes import read_truth
 from client.records import open_records
 from shared_models.features import Feature
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
@@ -85,16 +85,6 @@ def test_days_before_the_diagnosis(hospital, truth):
         truth(EVENT, TimeToEvent())
     ranged = EVENT | {"event_days": [{"column": "Local", "range": [0, 9999]}, "Distant"]}
     assert np.isnan(truth(ranged, TimeToEvent())[5]).all()
-
-
-def test_who_was_not_followed_to_the_horizon_is_counted(hospital, truth):
-    for horizon, early, known in ((500, 0, 2), (850, 1, 1)):
-        target = Binary(horizon_days=horizon)
-        assert np.isfinite(truth(EVENT, target)).sum() == known
-        records = open_records(hospital.site(), Task({}, {"t": target}, build_model=None))
-        assert censored_early(records, "t", target) == early
-    assert censored_early(records, "t", TimeToEvent()) == 0
-    assert censored_early(records, "gone", target) == 0
 
 
 def test_days_between_dates_of_two_columns(hospital, truth):

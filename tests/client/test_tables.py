@@ -372,7 +372,7 @@ def unknown_compression(path):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (repeated, ["60 MiB", "at most 256 MiB", "no more than 500 times", "CSV"]),
+        (repeated, ["60 MiB", "at most 64 MiB", "no more than 500 times", "CSV"]),
         (lying, []),
         (entities, ["amplification"]),
         (foreign_entity, ["entity"]),
