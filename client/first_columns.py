@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import statistics
@@ -11,10 +12,11 @@ from typing import Any
 
 from client.first_tables import FoundTable
 from client.values import as_number, normal_code
-from client.vocabulary import FOLLOW_UP, KNOWN, MISSING, NO, RECURRENCE, TIMES_DAYS, YES, plain, words
+from client.vocabulary import FILLERS, FOLLOW_UP, FOREIGN, KNOWN, MISSING, NO, RECURRENCE, TIMES_DAYS, YES, plain, words
 from shared_models.features import Feature
 
 MAX_CODES = 12
+AGE = frozenset(("age", "alter"))  # a time since birth is none since the diagnosis
 SENTINELS = frozenset(("-9", "-99", "-999", "-9999"))
 BINARY = ("negative", "positive")
 # From a hospital's unit to the study's: as it is, cm, a share, days of age, days from birth to the diagnosis below 0.
@@ -38,15 +40,17 @@ class Guess:
     why: str = ""
 
 
-def missing_codes(table: FoundTable) -> list[str]:
-    """Texts of a table that mean that nothing is known."""
-    signs = {text for texts in table.columns.values() if "+" in texts for text in texts}
-    found = {text for texts in table.columns.values() for text in set(texts) if _is_missing(text)} - signs
+@functools.cache
+def missing_codes(table: FoundTable) -> tuple[str, ...]:
+    """Texts of a table that mean that nothing is known; beside a `+`, a `-` does not."""
+    found = set()
     for texts in table.columns.values():
+        found |= {text for text in set(texts) if _is_missing(text)} - ({"-"} if "+" in texts else set())
         values = [as_number(text, table.decimal) for text in set(texts) - SENTINELS]  # type: ignore[arg-type]
         if SENTINELS & set(texts) and all(not value < 0 for value in values):
             found |= SENTINELS & set(texts)
-    return sorted(found)
+    signs = {"-"} if any("+" in texts for texts in table.columns.values()) else set()
+    return tuple(sorted(found - signs))
 
 
 def _is_missing(text: str) -> bool:
@@ -54,19 +58,25 @@ def _is_missing(text: str) -> bool:
 
 
 def guess(feature: Feature, table: FoundTable, taken: frozenset[str] = frozenset()) -> Guess | None:
-    """The best column of a table for a feature, or None."""
+    """The best column of a table for a feature, but for those taken, or None."""
+    return next((one for one in _guesses(feature, table) if one.entry["column"] not in taken), None)
+
+
+@functools.cache
+def _guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
+    """The columns that a feature may be, the most likely first."""
     missing = set(missing_codes(table))
     found = []
     for name, texts in table.columns.items():
         score = likeness(feature.name, name)
-        if not score or name in taken or name == table.patient_id:
+        if not score or name == table.patient_id:
             continue
         known = [text for text in texts if text and text not in missing]
         made = _category(feature, known) if feature.categories else _number(feature.name, known, table.decimal)
         if made is not None:
             entry, why = made
             found.append(Guess({"column": name, **entry}, score, why))
-    return max(found, key=lambda one: one.score, default=None)
+    return tuple(sorted(found, key=lambda one: -one.score))
 
 
 def likeness(wanted: str, column: str) -> int:
@@ -78,14 +88,16 @@ def likeness(wanted: str, column: str) -> int:
     if compact in {name.replace(" ", "") for name in (*names, *((plain(wanted),) if not names else ()))}:
         return 3
     there = set(words(column))
-    return 2 if any(set(name.split()) <= there for name in names) and len(there) <= 8 else 0
+    more = {name: len(there - set(name.split()) - FILLERS) for name in names if set(name.split()) <= there}
+    near = any(count <= (1 if " " not in name else 6) for name, count in more.items())
+    return 2 if near and not there & FOREIGN else 0
 
 
 def _number(name: str, texts: Sequence[str], decimal: str) -> tuple[Entry, str] | None:
     values = [as_number(text, decimal) for text in texts]  # type: ignore[arg-type]
     known = [value for value in values if math.isfinite(value)]
     words_there = sorted({text for text, value in zip(texts, values, strict=True) if not math.isfinite(value)})
-    if len(known) < 0.9 * len(texts) or not known or len(words_there) > 5 or (len(known) > 5 and len(set(known)) < 3):
+    if len(known) < 0.9 * len(texts) or not known or len(words_there) > 5 or _too_few(name, known):
         return None
     entry: Entry = {}
     why = "the unit" if name in KNOWN else ""
@@ -100,6 +112,12 @@ def _number(name: str, texts: Sequence[str], decimal: str) -> tuple[Entry, str] 
     if thing and thing.plausible:
         entry["range"] = list(thing.plausible)
     return entry, why
+
+
+def _too_few(name: str, known: Sequence[float]) -> bool:
+    """Whether the values are codes rather than what is measured: few different ones among many."""
+    measured = name in KNOWN and KNOWN[name].median is not None
+    return len(set(known)) < min(7 if measured else 3, len(known) / 2)
 
 
 def _often(wanted: Sequence[str], texts: Sequence[str]) -> list[str]:
@@ -164,6 +182,8 @@ def outcome(table: FoundTable) -> tuple[Entry, str] | None:
     missing = set(missing_codes(table))
     for name, texts in table.columns.items():
         there = set(words(name))
+        if there & AGE:
+            continue
         known = [text for text in texts if text and text not in missing]
         units = [TIMES_DAYS[word] for word in words(name) if word in TIMES_DAYS]
         if units and (number := _number("", known, table.decimal)) and there & (RECURRENCE | FOLLOW_UP):

@@ -174,7 +174,7 @@ def _tables(tables: Sequence[FoundTable]) -> Iterator[str]:
     for table in tables:
         entry = {**table.form, "patient_id": table.patient_id}
         if codes := missing_codes(table):
-            entry["missing"] = codes
+            entry["missing"] = list(codes)
         yield f"  {table.name}: {_flow(entry)}  # check: the column of the patient, and the texts for a missing value"
     whole = next((table for table in tables if not table.several), tables[0])
     yield f"patients: {whole.name}"

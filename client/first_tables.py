@@ -29,7 +29,7 @@ SAMPLE_BYTES = 2**16
 Texts = tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoundTable:
     """A table that was found.
 
@@ -79,7 +79,9 @@ def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
     identified = _identified(found)
     refused += [f"{one.form['file']}: no column says who a row is" for one in identified if not one.patient_id]
     tables = sorted((one for one in identified if one.patient_id), key=lambda one: (one.several, -_hints(one)))
-    return _with_names(tables), refused
+    strangers = [one for one in tables if not one.patients & tables[0].patients]
+    refused += [f"{one.form['file']}: nobody of {tables[0].form['file']}" for one in strangers]
+    return _with_names([one for one in tables if one not in strangers]), refused
 
 
 def _is_ours(path: Path) -> bool:
@@ -160,8 +162,8 @@ def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
                     tuple(cell_text(c, ".") for c in row) for _, row in islice(source.rows(range(width)), LOOKED_AT)
                 ]
                 return [(*row, *[""] * (width - len(row))) for row in source.header] + body
-        except SiteError:
-            if header_rows == 4 or path.suffix.lower() != ".xlsx":
+        except SiteError as error:
+            if header_rows == 4 or "merged cells" not in str(error):
                 raise
     raise AssertionError
 

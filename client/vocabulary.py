@@ -6,6 +6,7 @@ A name is compared by its words: lower case, without umlauts and signs, as `word
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ FILLERS = _words(
     """status at diagnosis diagnose the of in y yr yrs year years jahre mm cm pct percent prozent ihc value result
     to from date der des die bei anzahl number no count positivity days"""
 )
+# Words by which a column is of something else: `Reconstruction Diameter`, `ER (for the other side)`.
+FOREIGN = _words(
+    """other contralateral outside reconstruction fov slice mri mammo death family partner surgery
+    metastatic metastasis metastases brain liver contact treatment therapy response"""
+)
 RECURRENCE = _words("recurrence recurred recur relapse rezidiv event ereignis rfs dfs progression")
 FOLLOW_UP = _words("last letzter letzte follow followup followed fu contact kontakt free censored nachsorge")
 IDENTIFIER = _words("id pid patient patientid patientennummer nummer mrn subject case sample submitter barcode")
@@ -84,12 +90,13 @@ TIMES_DAYS = {
 }
 MISSING = _words(
     """na n/a nan null none nc np nd ? . - -- k.a. k.a ka unknown unk missing unbekannt fehlt not_available
-    not_applicable #n/a nicht_bekannt not_known"""
+    not_applicable nicht_bekannt not_known #n/a #ref! #value! #div/0! #name? #null! #num!"""
 )
 NO = _words("0 no n nein negative negativ neg - absent false n0 pn0 non benign")
 YES = _words("1 yes y ja j positive positiv pos + ++ +++ present true n+ n1 n2 n3 pn1 pn2 pn3 pn+ oui malignant")
 
 
+@functools.cache
 def words(name: str) -> tuple[str, ...]:
     """`TumorSizeMM` as `tumor size mm`; `Östrogenrezeptor (%)` as `oestrogenrezeptor`."""
     latin = "".join(_UMLAUTS.get(letter, letter) for letter in name)
