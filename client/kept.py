@@ -57,7 +57,7 @@ def compute(
     """The array of each job, in their order; where it cannot be made, why not.
 
     Args:
-        site: The site; its `workers` is how many processes, 1 for this one.
+        site: The site; its `workers` is how many processes. 1 is this one: a crash is then the program's.
         recipe: All besides the files that decides a result, such as settings and the versions of libraries.
         jobs: By a number of the caller's, as the patient's row.
         what: What is being done, for the progress bar.
@@ -65,7 +65,7 @@ def compute(
     folder = site.state_dir / FOLDER / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     workers = min(site.workers or len(os.sched_getaffinity(0)), len(jobs))
-    made = _here(folder, jobs) if workers <= 1 else _in_processes(folder, jobs, workers)
+    made = _here(folder, jobs) if site.workers == 1 or not jobs else _in_processes(folder, jobs, workers)
     for number, found in progress(made, what, len(jobs)):
         yield number, found if isinstance(found, SiteError) else np.load(found, mmap_mode="r", allow_pickle=False)
 

@@ -14,6 +14,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from torch import nn
 
+from client.audit import record_refused, record_sent
 from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
 from client.harmonisation import harmonise, kept
@@ -164,7 +165,7 @@ def receive_request(message: Message) -> ConfigRecord:
 
 
 def scrubbed(handler: Handler) -> Handler:
-    """Keeps a handler's errors at the site: the log here has all of it, the center gets a sentence.
+    """Notes what leaves, and keeps a handler's errors at the site: the log has all of it, the center a sentence.
 
     Flower sends an exception's text to the center, and a text may hold a file name or an identifier.
     """
@@ -172,16 +173,27 @@ def scrubbed(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def handle(message: Message, context: Context) -> Message:
         try:
-            return handler(message, context)
+            reply = handler(message, context)
+            record_sent(*_where(context), message, reply.content)
+            return reply
         except (SiteError, SettingsError) as error:
             log.error("%s", error)
             public = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
         except Exception:
             log.exception("unexpected error")
             public = "unexpected error at the site; the site's own log has the details"
+        try:
+            record_refused(*_where(context), message, public)
+        except SiteError as error:
+            log.error("%s", error)
         raise RuntimeError(public)
 
     return handle
+
+
+def _where(context: Context) -> tuple[SiteConfig, str]:
+    """The site of a message, and the study as the center names it."""
+    return load_site(*locate_site(context)), str(context.run_config.get("study", ""))
 
 
 def numbers_of(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:
