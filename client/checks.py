@@ -155,17 +155,14 @@ def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: 
     yield Check("data", said, exit_code=found.exit_code)
     if page:
         with console.status("writing the report"):
-            yield _page(found, site, config.study if config else "")
+            yield _attempt("report", lambda: _page(found, site, config.study if config else ""))
 
 
-def _page(found: Readiness, site: SiteConfig, study: str) -> Check:
+def _page(found: Readiness, site: SiteConfig, study: str) -> tuple[str, str]:
     from client.readiness_page import write_page
 
-    try:
-        path = write_page(found, site.state_dir, study)
-    except OSError as error:
-        return Check("report", f"not written to {site.state_dir}: {error.strerror}", "look at the disk and its rights")
-    return Check("report", f"{path}\nopen it in a browser; it shows images and names patients, so it stays here")
+    path = write_page(found, site.state_dir, study)
+    return f"{path}\nopen it in a browser; it shows images and names patients, so it stays here", ""
 
 
 def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required: bool, console: Console) -> ExitCode:

@@ -111,9 +111,7 @@ def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> 
             errors.attempt(partial(open_records, site, part))
         return Readiness(site.site, task, problems=problems_of(site, None, errors), exit_code=errors[0].exit_code)
     cohort = errors.attempt(partial(load_cohort, site, task, config, store_split=False)) if config else None
-    found = _count(Readiness(site.site, task, len(records.patients), records=records, cohort=cohort), errors)
-    keep_set_aside(site.state_dir, found.set_aside)
-    return found
+    return _count(Readiness(site.site, task, len(records.patients), records=records, cohort=cohort), errors)
 
 
 def mapped_task(site: SiteConfig) -> Task:
@@ -144,6 +142,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     for name, target in task.targets.items():
         if classes := errors.attempt(partial(_classes, records, name, target)):
             targets[name] = classes
+    errors.attempt(partial(keep_set_aside, records.site.state_dir, set_aside))
     counted = dataclasses.replace(
         found,
         modalities={name: len(np.unique(records.owner[rows])) for name, rows in present.items()},

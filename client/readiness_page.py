@@ -70,6 +70,9 @@ def write_page(found: Readiness, state_dir: Path, study: str = "") -> Path:
         found: What was found.
         state_dir: The site's own folder.
         study: The study's name, if it was checked for one.
+
+    Raises:
+        SiteError: If the folder cannot be written.
     """
     path = state_dir / FILE
     write_private(path, render(found, study))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from client.errors import SiteError
+
 FILE = "set_aside.csv"
 _HEAD = ("patient", "instance", "modality", "why")
 
@@ -39,10 +41,16 @@ def keep_set_aside(state_dir: Path, found: Sequence[SetAside]) -> Path | None:
 
     Returns:
         The file, or None.
+
+    Raises:
+        SiteError: If the folder cannot be written.
     """
     path = state_dir / FILE
     if not found:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_written(path, error) from None
         return None
     text = io.StringIO(newline="")
     rows = [(one.patient, one.instance, one.modality, one.in_short) for one in found]
@@ -52,8 +60,19 @@ def keep_set_aside(state_dir: Path, found: Sequence[SetAside]) -> Path | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Writes a file that only its owner may read, whole or not at all.
+
+    Raises:
+        SiteError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(path, text)
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def _write(path: Path, text: str) -> None:
     handle, draft = tempfile.mkstemp(prefix=".draft-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
@@ -63,3 +82,13 @@ def write_private(path: Path, text: str) -> None:
         Path(draft).replace(path)
     finally:
         Path(draft).unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> SiteError:
+    return SiteError(
+        what="a file of the site's own cannot be written",
+        where=str(path),
+        found=str(error.strerror),
+        fix="check the rights of its folder and the room on the disk, or correct state_dir",
+        public="the site cannot write its own files",
+    )

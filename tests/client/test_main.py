@@ -69,7 +69,7 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Runs the command there; whatever happens, no traceback and nothing in the state folder."""
+    """Runs the command there; whatever happens, no traceback and nothing in the state folder but the report."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
         [sys.executable, "-m", "client", *arguments],
@@ -82,14 +82,23 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
     )
     text = done.stdout + done.stderr
     assert "Traceback" not in text
-    assert not (folder / "site_configs" / "state").exists()
+    written = {path.name for path in (folder / "site_configs" / "state").glob("duke/*")}
+    assert written <= {"readiness.html"}
     return done.returncode, text
 
 
 def test_help_teaches(tmp_path: Path) -> None:
     status, text = run(tmp_path, "--help")
     assert status == ExitCode.OK
-    for words in ("what it reads", "what leaves", "examples", "exit codes"):
+    for words in (
+        "what it reads",
+        "what leaves",
+        "--init",
+        "readiness.html",
+        "set_aside.csv",
+        "examples",
+        "exit codes",
+    ):
         assert words in text
 
 
@@ -121,9 +130,12 @@ def test_check_passes_with_ticks_a_fingerprint_and_counts(folder: Path) -> None:
     with server(folder) as address:
         configure(folder, address)
         status, text = run(folder, "--site", "duke", "--check")
-    assert (status, text.count("✓")) == (ExitCode.OK, 4), text
+    assert (status, text.count("✓")) == (ExitCode.OK, 5), text
     assert "SHA256:" in text
     assert "40 patients" in text
+    page = folder / "site_configs" / "state" / "duke" / "readiness.html"
+    assert f"report  {page}" in text
+    assert "Readiness of duke" in page.read_text()
 
 
 def test_check_goes_on_after_a_failure_and_exits_with_the_first(folder: Path) -> None:
@@ -139,6 +151,7 @@ def test_server_that_is_down(folder: Path) -> None:
     status, text = run(folder, "--site", "duke")
     assert status == ExitCode.SERVER_UNREACHABLE
     assert "refuses the connection" in text
+    assert not (folder / "site_configs" / "state").exists()  # the report is for --check
 
 
 def test_center_may_be_missing_in_a_check_only(folder: Path) -> None:
@@ -153,6 +166,14 @@ def test_data_that_are_missing(folder: Path, tmp_path: Path) -> None:
         configure(folder, address)
         status, text = run(folder, "--site", "duke", "--check", "--data-root", "elsewhere")
     assert status == ExitCode.DATA, text
+
+
+def test_a_report_that_cannot_be_written_is_said_and_the_rest_stands(folder: Path) -> None:
+    (folder / "site_configs" / "state").write_text("a file where the folder should be")
+    status, text = run(folder, "--site", "duke", "--check")
+    assert "✗ report  a file of the site's own cannot be written" in text
+    assert "40 patients" in text
+    assert status == ExitCode.SERVER_UNREACHABLE  # what failed first
 
 
 def test_study_that_cannot_be_used(folder: Path) -> None:
