@@ -16,6 +16,7 @@ from client.vocabulary import FILLERS, FOLLOW_UP, FOREIGN, KNOWN, MISSING, NO, R
 from shared_models.features import Feature
 
 MAX_CODES = 12
+MANY_COLUMNS = 500  # from which names must be the same: a gene is called as it is called
 AGE = frozenset(("age", "alter"))  # a time since birth is none since the diagnosis
 SENTINELS = frozenset(("-9", "-99", "-999", "-9999"))
 BINARY = ("negative", "positive")
@@ -67,8 +68,9 @@ def _guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
     """The columns that a feature may be, the most likely first."""
     missing = set(missing_codes(table))
     found = []
-    for name, texts in table.columns.items():
-        score = likeness(feature.name, name)
+    many = len(table.columns) > MANY_COLUMNS
+    for name in _exactly(table).get(words(feature.name), ()) if many else table.columns:
+        score, texts = likeness(feature.name, name), table.columns[name]
         if not score or name == table.patient_id:
             continue
         known = [text for text in texts if text and text not in missing]
@@ -77,6 +79,15 @@ def _guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
             entry, why = made
             found.append(Guess({"column": name, **entry}, score, why))
     return tuple(sorted(found, key=lambda one: -one.score))
+
+
+@functools.cache
+def _exactly(table: FoundTable) -> dict[tuple[str, ...], list[str]]:
+    """The columns by the words of their names."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in table.columns:
+        found.setdefault(words(name), []).append(name)
+    return found
 
 
 def likeness(wanted: str, column: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,9 @@ from client.workbooks import open_workbook
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 5000
-SAMPLE_BYTES = 2**16
+LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is looked at in its first rows only
+SAMPLE_BYTES, MAX_BLOCKS = 2**16, 256
+FIRST_COLUMNS = 50  # where an identifier may stand under any name
 
 Texts = tuple[str, ...]
 
@@ -131,18 +134,25 @@ def _text_form(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         start = file.read(SAMPLE_BYTES)
     form: dict[str, Any] = {}
-    if not start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        with path.open("rb") as file:
-            try:
-                for block in iter(lambda: file.readline(SAMPLE_BYTES), b""):
-                    block.decode("utf-8")
-            except UnicodeDecodeError:
-                form["encoding"] = "cp1252"
-    encoding = "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else form.get("encoding", "utf-8-sig")
+    marked = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not marked and not _is_utf8(path):
+        form["encoding"] = "cp1252"
+    encoding = "utf-16" if marked else form.get("encoding", "utf-8-sig")
     lines = start.decode(encoding, errors="ignore").splitlines()[:20]
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = max((usual, ";", "\t", ",", "|"), key=lambda mark: _regularity(lines[: max(1, len(lines) - 1)], mark))
     return form | ({"separator": separator} if separator != usual else {})
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            for _ in range(MAX_BLOCKS):
+                decoder.decode(file.read(SAMPLE_BYTES))
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _regularity(lines: Sequence[str], mark: str) -> tuple[float, int]:
@@ -158,9 +168,9 @@ def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
         try:
             with _open(path, settings, place) as source:
                 width = max(map(len, source.header), default=0)
-                body = [
-                    tuple(cell_text(c, ".") for c in row) for _, row in islice(source.rows(range(width)), LOOKED_AT)
-                ]
+                count = max(50, min(LOOKED_AT, LOOKED_AT_CELLS // max(width, 1)))
+                rows = islice(source.rows(range(width)), count)
+                body = [tuple(cell_text(cell, ".") for cell in row) for _, row in rows]
                 return [(*row, *[""] * (width - len(row))) for row in source.header] + body
         except SiteError as error:
             if header_rows == 4 or "merged cells" not in str(error):
@@ -214,7 +224,8 @@ def _numeric_share(row: Texts, decimal: str) -> float:
 
 def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
     """The tables with the column that says who a row is: one value a row, and the same people in other tables."""
-    everywhere = [{frozenset(texts) for texts in table.columns.values() if _distinct(texts)} for table in tables]
+    looked_at = [dict(_possible_identifiers(table)) for table in tables]
+    everywhere = [{frozenset(texts) for texts in columns.values() if _distinct(texts)} for columns in looked_at]
 
     def score(index: int, name: str, texts: Texts) -> float:
         others = [people for at, sets in enumerate(everywhere) if at != index for people in sets]
@@ -223,9 +234,9 @@ def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
         return hint + 2.0 * shared + 1.0 * (name == next(iter(tables[index].columns)))
 
     found = []
-    for index, table in enumerate(tables):
-        unique = {name: score(index, name, texts) for name, texts in table.columns.items() if _distinct(texts)}
-        full = {n: score(index, n, t) for n, t in table.columns.items() if all(t) and IDENTIFIER & set(words(n))}
+    for index, (table, columns) in enumerate(zip(tables, looked_at, strict=True)):
+        unique = {name: score(index, name, texts) for name, texts in columns.items() if _distinct(texts)}
+        full = {n: score(index, n, t) for n, t in columns.items() if all(t) and IDENTIFIER & set(words(n))}
         best = max(unique, key=lambda name: unique[name], default="")
         often = max(full, key=lambda name: full[name], default="")
         if best and unique[best] >= 1:
@@ -235,6 +246,12 @@ def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
         else:
             found.append(table)
     return found
+
+
+def _possible_identifiers(table: FoundTable) -> Iterator[tuple[str, Texts]]:
+    for position, (name, texts) in enumerate(table.columns.items()):
+        if position < FIRST_COLUMNS or IDENTIFIER & set(words(name)):
+            yield name, texts
 
 
 def _distinct(texts: Texts) -> bool:

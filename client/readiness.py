@@ -17,7 +17,7 @@ from client.cohort import Cohort, load_cohort, read_modality
 from client.errors import ExitCode, SiteError
 from client.modalities.table import TableReader
 from client.outcomes import read_truth
-from client.readiness_problems import CENSORED, UNKNOWN, Problem, problems_of
+from client.readiness_problems import CENSORED, UNKNOWN, Problem, problems_of, wrong_units
 from client.reading import Reading
 from client.records import Records, open_records
 from client.set_aside import SetAside, keep_set_aside
@@ -131,7 +131,9 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = records.site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
-            features += errors.attempt(partial(_features, records, name, kind, reader)) or []
+            counts, suspects = errors.attempt(partial(_features, records, name, kind, reader)) or ([], [])
+            features += counts
+            warnings += suspects
         if cohort:
             present[name] = cohort.present[:, index].astype(bool)
         elif read := errors.attempt(partial(_read, records, name, kind)):
@@ -162,12 +164,14 @@ def _parts_of(task: Task) -> list[Task]:
     return modalities + [dataclasses.replace(task, modalities={}, targets={n: k}) for n, k in task.targets.items()]
 
 
-def _features(records: Records, name: str, kind: Table, reader: TableReader) -> list[FeatureCounts]:
+def _features(records: Records, name: str, kind: Table, reader: TableReader) -> tuple[list[FeatureCounts], list[str]]:
+    """Counts of each feature, and a warning for each whose unit looks wrong."""
     read = reader.values(records, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
     counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
-    return [FeatureCounts(name, *count) for count in counts]
+    found = [FeatureCounts(name, *count) for count in counts]
+    return found, [f"{name}: {text}" for text in wrong_units(kind.features, read.values)]
 
 
 def _read(records: Records, name: str, kind: Modality) -> Reading:

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from client.errors import SiteError
 from client.set_aside import FILE
+from client.vocabulary import KNOWN
+from shared_models.features import Feature
 from shared_models.task import Task
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 CENSORED = "censored before the horizon"
+FEW = 10  # values from which a median says something
 MANY = 0.5  # the share of missing values from which a feature deserves a look
 
 
@@ -52,6 +58,23 @@ def problems_of(
         problems += _notes(found.task, found)
     order = ("error", "warning", "note")
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
+
+
+def wrong_units(features: Sequence[Feature], values: NDArray[np.float64]) -> list[str]:
+    """A sentence on each feature whose median lies where no hospital's does, as of a size in cm.
+
+    Args:
+        features: The F features.
+        values: `(R, F)`, NaN where missing.
+    """
+    said = []
+    for feature, column in zip(features, values.T, strict=True):
+        usual = KNOWN[feature.name].median if feature.name in KNOWN and not feature.categories else None
+        known = column[~np.isnan(column)]
+        if usual and len(known) >= FEW and not usual[0] <= np.median(known) <= usual[1]:
+            where = f"{usual[0]:g} and {usual[1]:g}"
+            said.append(f"the median of {feature.name} is not between {where}; check its unit, and `scale`")
+    return said
 
 
 def _of_error(error: SiteError) -> Problem:

@@ -3,7 +3,9 @@
 import shutil
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 from client.errors import SiteError
@@ -184,3 +186,16 @@ def test_a_real_dicom_study(shared_data, tmp_path, first):
     assert "and not the breast's" in text
     (exam,) = reader.exams(made).values()
     assert len(exam.files) > 180
+
+
+def test_a_matrix_of_all_genes_takes_seconds(hospital, first):
+    genes = ["Sample", "ESR1", "ERBB2", "PGR", "BRCA1", *(f"GENE{i}" for i in range(15_000))]
+    values = np.random.default_rng(0).normal(8, 1, (40, len(genes) - 1)).round(3)
+    hospital.write([genes, *([f"secret-{i:03d}", *row] for i, row in enumerate(values.tolist()))], "rna.csv")
+    started = time.monotonic()
+    made, text = first(hospital.data)
+    assert time.monotonic() - started < 20
+    assert set(made.modalities["genomic"].features) >= {"ESR1", "PGR", "BRCA1"}
+    assert made.modalities["genomic"].table == "rna"
+    assert "and 14" in text
+    assert "secret" not in text

@@ -163,3 +163,14 @@ def test_what_is_printed_holds_counts_and_no_patient(hospital, task, config, row
     ):
         assert part in text
     assert "secret" not in text
+
+
+def test_a_size_in_another_unit_deserves_a_look(hospital, rows):
+    header, *patients = rows(40)
+    hospital.write([[*header, "Size"], *([*row, 1.5 + 0.1 * (i % 20)] for i, row in enumerate(patients))])
+    features = hospital.settings["modalities"]["clinical"]["features"]
+    features["size_mm"] = "Size"
+    (problem,) = readiness(hospital.site(), None, None).problems
+    assert problem.text == "clinical: the median of size_mm is not between 8 and 60; check its unit, and `scale`"
+    features["size_mm"] = {"column": "Size", "scale": 10}
+    assert readiness(hospital.site(), None, None).problems == ()
