@@ -33,7 +33,7 @@ from rich.table import Table
 from client.cohort import load_cohort
 from client.errors import SiteError
 from client.site import PublishedSplit, load_site
-from client.tables import read_table
+from client.tables.read import read_table
 from shared_models.evaluation.measures import Metrics
 from shared_models.task import load_task
 from simulation.splits import Sites, divide, find_sites

@@ -70,7 +70,7 @@ def _init(folder: Path, name: str) -> int:
     from rich.console import Console
 
     from client.checks import FOLDER
-    from client.first_config import write_first_config
+    from client.first.config import write_first_config
     from client.site import load_site
 
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
@@ -96,8 +96,8 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     if options.check or failed or site.center is None:
         return failed
 
-    from client.supernode import plan
-    from client.supervisor import stay
+    from client.node.supernode import plan
+    from client.node.supervisor import stay
 
     def say(sentence: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)

@@ -8,12 +8,12 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client.harmonisation import keep as keep_sums
-from client.ledger import charge
 from client.local_normalisation import keep
 from client.oversampling import oversample
 from client.patients import feature_statistics, make_loader, select_patients
-from client.policy import ledger_of
-from client.privacy import PrivateOptimizer, mechanism, poisson_loader
+from client.privacy.ledger import charge
+from client.privacy.policy import ledger_of
+from client.privacy.training import PrivateOptimizer, mechanism, poisson_loader
 from client.study import (
     numbers_of,
     open_study,

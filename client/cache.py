@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from client.kept import FOLDER as KEPT
 from client.site import SiteConfig
-from client.sql_tables import query_stamp
-from client.tables import table_files
+from client.tables.read import table_files
+from client.tables.sql import query_stamp
 from shared_models.task import Task
 
 # Raise it when a reader changes what it makes of the same files.

@@ -13,7 +13,7 @@ from shared_models.settings import SettingsError, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from client.readiness import Readiness
+    from client.readiness.counts import Readiness
     from client.site import Center, SiteConfig
     from shared_models.run_config import RunConfig
     from shared_models.task import Task
@@ -115,21 +115,21 @@ def _attempt(name: str, check: Callable[[], tuple[str, str]]) -> Check:
 
 
 def _certificate(center: Center) -> tuple[str, str]:
-    from client.credentials import check_certificate
+    from client.node.credentials import check_certificate
 
     found = check_certificate(center.ca_certificate)
     return f"{found.name}, valid until {found.expires:%Y-%m-%d}", found.warning
 
 
 def _key(center: Center) -> tuple[str, str]:
-    from client.credentials import check_key
+    from client.node.credentials import check_key
 
     found = check_key(center.private_key)
     return f"read this to the center when you send {found.public_file.name}:\n{found.fingerprint}", found.warning
 
 
 def _server(center: Center) -> tuple[str, str]:
-    from client.connection import check_server
+    from client.node.connection import check_server
 
     return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
 
@@ -143,8 +143,8 @@ def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: 
         console: Where the counts go.
         page: Whether the page is written.
     """
-    from client.readiness import readiness
-    from client.readiness_printed import print_readiness
+    from client.readiness.counts import readiness
+    from client.readiness.printed import print_readiness
 
     config, task = study or (None, None)
     with console.status("reading the data"):
@@ -159,7 +159,7 @@ def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: 
 
 
 def _page(found: Readiness, site: SiteConfig, study: str) -> tuple[str, str]:
-    from client.readiness_page import write_page
+    from client.readiness.page import write_page
 
     path = write_page(found, site.state_dir, study)
     return f"{path}\nopen it in a browser; it shows images and names patients, so it stays here", ""

@@ -18,7 +18,7 @@ from client.records import Records, open_records
 from client.set_aside import SetAside, keep_set_aside
 from client.site import PublishedSplit, SiteConfig
 from client.splits import PARTS, split_patients
-from client.values import normal_code, numbers, within
+from client.tables.values import normal_code, numbers, within
 from shared_models.run_config import RunConfig
 from shared_models.task import Modality, Table, Task
 
@@ -67,7 +67,7 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     """Reads a site's cohort, from its cache where nothing changed, and splits it.
 
     A training site whose patients are all of one class may train: others have the other class, and
-    `client.readiness` warns of it. One that has nobody to train on may not.
+    `client.readiness.counts` warns of it. One that has nobody to train on may not.
 
     Args:
         site: The site's settings.

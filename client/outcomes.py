@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from client.columns import Column
 from client.errors import ExitCode, SiteError, named_rows
 from client.records import Records
 from client.site import Outcome
-from client.values import categories, numbers, within
+from client.tables.columns import Column
+from client.tables.values import categories, numbers, within
 
 if TYPE_CHECKING:
     from shared_models.targets import Target

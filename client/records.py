@@ -10,13 +10,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from client.columns import Code, Column
 from client.errors import SiteError, named_rows
 from client.paths import Instance
 from client.site import PublishedSplit, Selection, SiteConfig
-from client.table_source import extracted
-from client.tables import Table, read_table
-from client.values import Cells, normal_code, without_missing
+from client.tables.columns import Code, Column
+from client.tables.read import Table, read_table
+from client.tables.source import extracted
+from client.tables.values import Cells, normal_code, without_missing
 from shared_models.task import Task
 
 

@@ -12,15 +12,15 @@ from typing import Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
-from client.columns import Code, Column, ColumnOrName, TableSource
 from client.errors import ExitCode, SiteError
 from client.modalities import Reader
 from client.modalities.dicom import DicomReader
 from client.modalities.image_files import ImageFilesReader
 from client.modalities.measured import MeasuredReader
 from client.modalities.table import TableReader
-from client.policy import Policy
+from client.privacy.policy import Policy
 from client.site_yaml import read_yaml
+from client.tables.columns import Code, Column, ColumnOrName, TableSource
 from shared_models.settings import Settings, SettingsError, nearest, parse_settings
 
 

@@ -14,12 +14,12 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from torch import nn
 
-from client.audit import record_refused, record_sent
 from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
 from client.harmonisation import harmonise, kept
 from client.local_normalisation import restore
-from client.policy import check_policy
+from client.privacy.audit import record_refused, record_sent
+from client.privacy.policy import check_policy
 from client.site import SiteConfig, load_site
 from client.training import choose_device
 from shared_models.messages import (

@@ -13,8 +13,8 @@ import yaml
 
 from client.errors import ExitCode, SiteError
 from client.site import SiteConfig, load_site
-from client.tables import read_table
-from client.values import normal_code
+from client.tables.read import read_table
+from client.tables.values import normal_code
 from shared_models.settings import SettingsError
 
 Sites = dict[str, Path]

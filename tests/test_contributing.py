@@ -153,7 +153,7 @@ import numpy as np
 import client
 from client.cohort import load_cohort
 from client.errors import SiteError
-from client.readiness import readiness
+from client.readiness.counts import readiness
 from client.site import load_site
 from shared_models.run_config import RunConfig
 from shared_models.targets import TimeToEvent

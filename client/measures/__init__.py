@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from client.exams import Exam
+    from client.images.exams import Exam
 
 
 class Measure(Protocol):

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve, distance_transform_edt, find_objects, gaussian_filter, uniform_filter
 
-from client.exams import Exam
+from client.images.exams import Exam
 
 VERSION = 1  # raise it when the same exam gives other values
 

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.exams import Exam
-from client.image_files import bad_file
+from client.images.exams import Exam
+from client.images.files import bad_file
 
 VERSION = 1  # raise it when the same exam gives other values
 

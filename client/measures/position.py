@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from client.exams import Exam
+from client.images.exams import Exam
 
 VERSION = 1  # raise it when the same exam gives other values
 

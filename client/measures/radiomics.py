@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from client.errors import SiteError
-from client.exams import Exam
+from client.images.exams import Exam
 from shared_models.radiomics import pyradiomics_features
 
 VERSION = 1  # raise it when the same exam gives other values

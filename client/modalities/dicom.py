@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from client.dicom_files import DicomFiles, files_under
 from client.errors import SiteError
-from client.exams import ExamFiles, Seconds, read_volumes
-from client.masks import MaskOrPattern, masks
+from client.images.dicom_files import DicomFiles, files_under
+from client.images.exams import ExamFiles, Seconds, read_volumes
+from client.images.masks import MaskOrPattern, masks
+from client.images.preprocessing import Preprocessing
 from client.paths import Instance, Pattern, matching_files
-from client.preprocessing import Preprocessing
 from client.reading import Reading
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume

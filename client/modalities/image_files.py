@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from client.errors import SiteError
-from client.exams import PUBLIC, ExamFiles, Seconds, read_volumes
-from client.image_files import ImageFiles
-from client.masks import MaskOrPattern, MaskSource, boxes, mask_file
+from client.images.exams import PUBLIC, ExamFiles, Seconds, read_volumes
+from client.images.files import ImageFiles
+from client.images.masks import MaskOrPattern, MaskSource, boxes, mask_file
+from client.images.preprocessing import Preprocessing
 from client.paths import Instance, Pattern, matching_files
-from client.preprocessing import Preprocessing
 from client.reading import Reading
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from client.errors import SiteError
-from client.exams import ExamFiles, read_volumes
-from client.image_files import bad_file
-from client.mammogram_files import PLAUSIBLE_SPACING_MM, MammogramFiles
-from client.mammogram_headers import Spacing, View, view_of
+from client.images.exams import ExamFiles, read_volumes
+from client.images.files import bad_file
+from client.images.mammogram_files import PLAUSIBLE_SPACING_MM, MammogramFiles
+from client.images.mammogram_headers import Spacing, View, view_of
+from client.images.preprocessing import Preprocessing
 from client.paths import Instance, Pattern, matching_files
-from client.preprocessing import Preprocessing
 from client.reading import Reading
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from client.errors import ExitCode, SiteError
-from client.exams import ExamFiles, ImageReader, exam_of_rows
+from client.images.exams import ExamFiles, ImageReader, exam_of_rows
 from client.kept import Job
 from client.measures import Measure, load_measures
 from client.reading import Reading, read_rows
@@ -22,7 +22,7 @@ from shared_models.settings import Settings, nearest
 from shared_models.task import Modality, Table
 
 if TYPE_CHECKING:
-    from client.preprocessing import Preprocessing
+    from client.images.preprocessing import Preprocessing
     from client.records import Records
     from client.site import SiteConfig
 
@@ -116,7 +116,7 @@ def _measured(
 
 
 def _features(name: str, files: ExamFiles, preprocessing: Preprocessing) -> NDArray[np.float64]:
-    from client.preprocessing import preprocess
+    from client.images.preprocessing import preprocess
 
     measure = load_measures()[name]
     found = measure.measure(preprocess(files.load(), preprocessing))

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.columns import Column, ColumnOrName, Genes
 from client.errors import ExitCode, SiteError
 from client.reading import Reading
-from client.values import categories, numbers, text_categories, within
+from client.tables.columns import Column, ColumnOrName, Genes
+from client.tables.values import categories, numbers, text_categories, within
 from shared_models.features import Feature, expand
 from shared_models.settings import Settings
 from shared_models.task import Modality, Table

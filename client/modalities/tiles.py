@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from client.errors import ExitCode, SiteError
-from client.exams import PUBLIC
+from client.images.exams import PUBLIC
+from client.images.tile_features import Stain, load_resnet50, tile_features, tile_volume
 from client.kept import Job
 from client.paths import Instance, Pattern, inside_data_root, matching_files
 from client.reading import Reading, read_rows
-from client.tile_features import Stain, load_resnet50, tile_features, tile_volume
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 

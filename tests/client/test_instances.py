@@ -7,7 +7,7 @@ import pytest
 
 from client.cohort import load_cohort
 from client.errors import SiteError
-from client.readiness import readiness
+from client.readiness.counts import readiness
 from client.records import open_records
 from shared_models.features import Feature
 from shared_models.targets import Binary, Categorical

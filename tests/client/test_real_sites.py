@@ -9,9 +9,9 @@ import pytest
 
 from client.cohort import load_cohort
 from client.errors import SiteError
-from client.readiness import readiness
+from client.readiness.counts import readiness
 from client.site import PublishedSplit, Selection, load_site
-from client.tables import read_table
+from client.tables.read import read_table
 from shared_models.features import parse_features
 from shared_models.run_config import parse_run_config
 from shared_models.targets import TimeToEvent

@@ -52,7 +52,7 @@ def test_after_mending_only_that_patient_is_read(hospital, imaging_task, config,
     assert len(load_cohort(hospital.site(), imaging_task, config).set_aside) == 1
     broken.write_bytes(whole)
     read = []
-    monkeypatch.setattr("client.preprocessing.preprocess", lambda exam, _: read.append(exam.name) or exam)
+    monkeypatch.setattr("client.images.preprocessing.preprocess", lambda exam, _: read.append(exam.name) or exam)
     assert load_cohort(hospital.site(), imaging_task, config).present[:3, 0].all()
     assert [path.parent.name for path in read] == ["secret-001"]
 

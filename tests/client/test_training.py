@@ -58,7 +58,9 @@ def train(patients: Patients, seed: int = 0, dropout: float = 0.3, **settings: o
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(0.1)
-    loss = fit(model, make_optimizer(model.parameters(), config), make_loader(patients, config, seed), task_of(), config, seed)
+    loss = fit(
+        model, make_optimizer(model.parameters(), config), make_loader(patients, config, seed), task_of(), config, seed
+    )
     return model, loss
 
 
@@ -89,7 +91,14 @@ def test_the_callers_random_state_goes_on_as_if_nothing_had_been_trained() -> No
         nn.init.zeros_(model.layer.bias)
         torch.manual_seed(start)
         before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
-        fit(model, make_optimizer(model.parameters(), config), make_loader(patients, config, 0), task_of(), config, seed=0)
+        fit(
+            model,
+            make_optimizer(model.parameters(), config),
+            make_loader(patients, config, 0),
+            task_of(),
+            config,
+            seed=0,
+        )
         predict(model, patients, task_of())
         assert torch.equal(torch.random.get_rng_state(), before)
         np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)

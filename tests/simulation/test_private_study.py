@@ -10,8 +10,8 @@ import yaml
 from opacus.accountants import RDPAccountant
 
 from client.app import app
-from client.ledger import Limit, charges, spent
-from client.policy import ledger_of
+from client.privacy.ledger import Limit, charges, spent
+from client.privacy.policy import ledger_of
 from client.site import load_site
 from server.app import run_study
 from shared_models.run_config import parse_run_config

@@ -1,0 +1,181 @@
+"""What private training costs: milliseconds a step of every network, and AUC against epsilon.
+
+    python benchmarks/privacy_cost.py --steps              # both halves by name; without one, both
+    python benchmarks/privacy_cost.py --utility --seeds 2
+
+Steps: plain, with our gradients of single patients, and with Opacus's own hooks, interleaved in one run, at the voxels
+of each task's synthetic study; processor time, median. Utility: five synthetic hospitals (mammography) and the six
+regions of `tcga_multiomics`, each private study with the least noise that keeps every site below epsilon at delta 1e-3,
+mean over seeds of the AUC on pooled test patients. Exits nonzero where a network takes more than twice a plain step, or
+a table's more than one and a half times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+import tomllib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from networks import batch_of, study_of
+from real_data_runs import federated, metrics, outcomes
+from rich.console import Console
+from rich.table import Table as Grid
+
+from client.cohort import load_cohort
+from client.privacy.training import Mechanism, PrivateOptimizer
+from client.site import load_site
+from client.training import make_optimizer
+from shared_models.run_config import parse_run_config
+from shared_models.task import Task, load_task, task_names
+from simulation.__main__ import cohort_writer
+from simulation.splits import Sites, divide, write_site
+
+ROOT = Path(__file__).resolve().parents[1]
+EPSILONS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0)
+DELTA = 1e-3
+BARS = {True: 1.5, False: 2.0}  # tables alone, and any
+PRIVATE = {"privacy": "patient", "optimizer": "sgd", "learning-rate": 0.5, "weight-decay": 0.0, "clip-norm": 0.5}
+Step = Callable[[], object]
+
+
+def main() -> int:
+    """Prints the tables and returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--utility", action="store_true")
+    parser.add_argument("--batch", type=int, default=8, help="patients a step")
+    parser.add_argument("--repeats", type=int, default=15, help="steps of each kind")
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    both, console, slow = options.steps == options.utility, Console(), []
+    if options.steps or both:
+        slow = compare_steps(options, console)
+    if options.utility or both:
+        compare_utility(options.seeds, console)
+    for line in slow:
+        console.print(f"FALLS SHORT  {line}", style="red")
+    return int(bool(slow))
+
+
+def compare_steps(options: argparse.Namespace, console: Console) -> list[str]:
+    """The table of milliseconds; what is slower than it should be."""
+    grid = Grid(title=f"processor ms a step, batch {options.batch}, median of {options.repeats}", title_justify="left")
+    for head in ("task", "plain", "private", "ratio", "Opacus's hooks", "ratio"):
+        grid.add_column(head, justify="right" if head != "task" else "left")
+    slow = []
+    for name in task_names():
+        config = study_of(name, "task")
+        task = load_task(config)
+        batch = batch_of(task, options.batch, "cpu")
+        steps = [make(task, config, batch, options.batch) for make in (plain, ours, hooks)]
+        times: list[list[float]] = [[] for _ in steps]
+        for repeat in range(options.repeats + 2):
+            for step, found in zip(steps, times, strict=True):
+                started = time.process_time()
+                step()
+                if repeat > 1:
+                    found.append(1000 * (time.process_time() - started))
+        base, private, opacus = map(statistics.median, times)
+        ratios = (private / base, opacus / base)
+        shown = (f"{base:.1f}", f"{private:.1f}", f"{ratios[0]:.2f}", f"{opacus:.1f}", f"{ratios[1]:.2f}")
+        grid.add_row(name, *shown)
+        bar = BARS[len(task.tables) == len(task.modalities)]
+        if ratios[0] > bar:
+            slow.append(f"{name}: {ratios[0]:.2f} times a plain step, at most {bar}")
+    console.print(grid)
+    return slow
+
+
+def plain(task: Task, config: Any, batch: Any, patients: int) -> Step:
+    """A step without privacy."""
+    model = task.build_model(task, config).train()
+    return _step(task, model, model, make_optimizer(model.parameters(), config), batch)
+
+
+def ours(task: Task, config: Any, batch: Any, patients: int) -> Step:
+    """A private step as sites take it."""
+    model = task.build_model(task, config).train()
+    return _step(task, model, model, PrivateOptimizer(model, config, Mechanism(patients, 1.0, 1.0, 1.0, 1, 1)), batch)
+
+
+def hooks(task: Task, config: Any, batch: Any, patients: int) -> Step:
+    """A private step by Opacus alone."""
+    from opacus import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+
+    model = task.build_model(task, config).train()
+    optimizer = make_optimizer(model.parameters(), config)
+    noisy = DPOptimizer(optimizer, noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=patients)
+    return _step(task, model, GradSampleModule(model), noisy, batch)
+
+
+def _step(task: Task, model: torch.nn.Module, wrapped: torch.nn.Module, optimizer: Any, batch: Any) -> Step:
+    inputs, present, truths = batch
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task.loss(wrapped(inputs, present), truths).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def compare_utility(seeds: int, console: Console) -> None:
+    """The table of AUC against epsilon."""
+    grid = Grid(title=f"AUC on pooled test patients at epsilon, delta {DELTA:g}, {seeds} seeds", title_justify="left")
+    for head in ("cohort", *(f"{epsilon:g}" for epsilon in EPSILONS), "no noise"):
+        grid.add_column(head)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, study, sites_of in (
+            ("mammography, 5 sites", "synthetic_relapse_mammogram", mammography),
+            ("tcga_multiomics, 6 regions", "tcga_multiomics", regions),
+        ):
+            by_epsilon: dict[float, list[float]] = {epsilon: [] for epsilon in (*EPSILONS, 0.0)}
+            for seed in range(seeds):
+                work = Path(folder) / study / str(seed)
+                sites = sites_of(work, seed)
+                for epsilon in by_epsilon:
+                    by_epsilon[epsilon].append(auc_at(epsilon, study, sites, work / f"{epsilon:g}", seed))
+            grid.add_row(name, *(f"{statistics.mean(found):.3f}" for found in by_epsilon.values()))
+    console.print(grid)
+
+
+def mammography(work: Path, seed: int) -> Sites:
+    """Five synthetic hospitals, four times their patients."""
+    return {path.stem: path for path in cohort_writer("relapse_mammogram")(work / "cohort", seed=seed, scale=4.0)}
+
+
+def regions(work: Path, seed: int) -> Sites:
+    """The regions of TCGA's expression and miRNA."""
+    return divide(load_site(ROOT / "site_configs" / "tcga_multiomics.yaml"), work / "sites", by="region")
+
+
+def auc_at(epsilon: float, study: str, sites: Sites, work: Path, seed: int) -> float:
+    """A study's AUC; epsilon 0 is without noise, with the study's own settings."""
+    allowed = {"policy": {"epsilon_ceiling": 1.01 * max(epsilon, 1.0), "delta": DELTA, "minimum_noise": 0.01}}
+    own = {
+        name: write_site(load_site(file), work, state_dir=str(work / "state"), **allowed)
+        for name, file in sites.items()
+    }
+    settings = tomllib.loads((ROOT / "studies" / f"{study}.toml").read_text(encoding="utf-8"))
+    settings |= {"study": "cost", "seed": seed, "split-seed": seed, "results-dir": str(work / "runs")}
+    settings |= PRIVATE | {"target-epsilon": epsilon} if epsilon else {}
+    config = parse_run_config(settings)
+    task = load_task(config)
+    trained, _ = federated(own, config, task)
+    cohorts = [load_cohort(load_site(file), task, config) for file in own.values()]
+    found = metrics(outcomes(trained, cohorts, task), task)
+    return next(iter(found.values()))["auc"]
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", module="torch")
+    sys.exit(main())

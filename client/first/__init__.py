@@ -1,0 +1,1 @@
+"""What `--init` writes: a first YAML, from looking at a folder."""

@@ -1,0 +1,1 @@
+"""The site's images: exams, masks, and the study's grid."""

@@ -1,0 +1,169 @@
+"""Exams as image files, one a phase: NIfTI, NRRD, MHA and MetaImage, read with SimpleITK and checked."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import SiteError
+from client.images.exams import Exam
+
+if TYPE_CHECKING:
+    from client.images.masks import MaskSource
+
+PLAUSIBLE_SPACING_MM = (0.05, 30.0)
+SAME_GEOMETRY = 1e-3
+SAME_ORIGIN_MM = 0.05  # headers round it
+LARGEST_BYTES = 2 * 2**30
+
+# Header size: where NIfTI-1 and NIfTI-2 keep the data type and the offset of the voxels, and the latter's type.
+_NIFTI = {348: (70, 108, "f4"), 540: (12, 168, "i8")}
+_NIFTI_HEADER_ROOM = 2**20
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """An exam as one file a phase.
+
+    Attributes:
+        phases: The pre-contrast phase first.
+        seconds: When they were taken; empty if nobody says.
+        mask: Where the tumour stands, or None.
+        lacks_mask: Whether the site has masks, but not of this exam.
+    """
+
+    phases: tuple[Path, ...]
+    seconds: tuple[float, ...] = ()
+    mask: MaskSource | None = None
+    lacks_mask: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The phases, then the mask."""
+        return self.phases + (self.mask.files if self.mask else ())
+
+    @property
+    def also(self) -> str:
+        """The tumour's box."""
+        return self.mask.also if self.mask else ""
+
+    def load(self) -> Exam:
+        """Reads them.
+
+        Raises:
+            SiteError: If they cannot be read or disagree in geometry.
+        """
+        from client.images.masks import tumour_mask  # which reads its files as these
+
+        images = [read_image(path) for path in self.phases]
+        for path, image in zip(self.phases, images, strict=True):
+            check_geometry(path, image, images[0])
+        mask = tumour_mask(self.mask, images[0]) if self.mask else None
+        return Exam(self.phases[0], tuple(images), self.seconds or None, mask, self.lacks_mask)
+
+
+def read_image(path: Path) -> Any:
+    """One image of three dimensions, as 32-bit floats; its header is looked at before its voxels.
+
+    Raises:
+        SiteError: If it cannot be read, is too large or has voxels that are no numbers.
+    """
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        reader.ReadImageInformation()
+        size = reader.GetSize()
+        if len(size) != 3:
+            raise bad_file(path, "an image has the wrong number of phases", f"{size} voxels", "one phase a file")
+        if reader.GetNumberOfComponents() != 1:
+            found = f"{reader.GetNumberOfComponents()} values a voxel"
+            raise bad_file(path, "an image has colours or vectors", found, "one value a voxel")
+        check_room(path, size)
+        image = reader.Execute()
+    except RuntimeError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise bad_file(path, "an image cannot be read", last, "a NIfTI file with a rigid orientation") from None
+    broken = non_finite_voxels(path, sitk.GetArrayViewFromImage(image))
+    if broken:
+        raise bad_file(path, "an image has voxels that are not numbers", f"{broken} NaN or infinite voxels", "numbers")
+    return image
+
+
+def check_room(path: Path, shape: Sequence[int]) -> None:
+    """Refuses voxels that a header announces and a computer cannot hold.
+
+    Raises:
+        SiteError: If they would take more than 2 GiB as 32-bit floats.
+    """
+    if min(shape) < 1 or 4 * math.prod(shape) > LARGEST_BYTES:
+        expected = f"at most {LARGEST_BYTES // 4:,} voxels in all"
+        raise bad_file(path, "an image is not of a plausible size", f"{' x '.join(map(str, shape))} voxels", expected)
+
+
+def non_finite_voxels(path: Path, voxels: NDArray[np.float32]) -> int:
+    """How many voxels are NaN or infinite; ITK reads those of a NIfTI file as 0, so the file itself is asked."""
+    broken = int((~np.isfinite(voxels)).sum())
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return broken
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = file.read(_NIFTI_HEADER_ROOM + 8 * voxels.size)  # a small file can unpack to a very large one
+    order = "<" if int.from_bytes(content[:4], "little") in _NIFTI else ">"
+    size = int(np.frombuffer(content, f"{order}i4", 1)[0])
+    if size not in _NIFTI:
+        return broken
+    kind_at, offset_at, offset_kind = _NIFTI[size]
+    kind = _NIFTI_FLOATS.get(int(np.frombuffer(content, f"{order}i2", 1, kind_at)[0]))
+    if kind is None:
+        return broken
+    start = int(np.frombuffer(content, order + offset_kind, 1, offset_at)[0])
+    return int((~np.isfinite(np.frombuffer(content, order + kind, voxels.size, start))).sum())
+
+
+def check_geometry(path: Path, image: Any, first: Any) -> None:
+    """Refuses an image whose axes or voxels are not plausible, or that is not on the grid of `first`.
+
+    Raises:
+        SiteError: If so.
+    """
+    axes = np.asarray(image.GetDirection()).reshape(3, 3)
+    if np.abs(axes @ axes.T - np.eye(3)).max() > SAME_GEOMETRY:
+        shown = np.round(axes, 3).tolist()
+        raise bad_file(
+            path, "an image's orientation is not a rotation", f"axes {shown}", "perpendicular axes of length 1"
+        )
+    low, high = PLAUSIBLE_SPACING_MM
+    if not all(low <= size <= high for size in image.GetSpacing()):
+        raise bad_file(
+            path, "an image's voxel size is not plausible", f"{image.GetSpacing()} mm", f"{low} to {high} mm"
+        )
+    for what, found, expected, tolerance in (
+        ("size", image.GetSize(), first.GetSize(), SAME_GEOMETRY),
+        ("spacing", image.GetSpacing(), first.GetSpacing(), SAME_GEOMETRY),
+        ("orientation", image.GetDirection(), first.GetDirection(), SAME_GEOMETRY),
+        ("origin", image.GetOrigin(), first.GetOrigin(), SAME_ORIGIN_MM),
+    ):
+        if not np.allclose(found, expected, atol=tolerance):
+            expectation = f"{_rounded(expected)}, as in the patient's first phase"
+            raise bad_file(path, f"a patient's phases differ in {what}", _rounded(found), expectation)
+
+
+def _rounded(values: Iterable[float]) -> str:
+    return str(tuple(round(value, 4) for value in values))
+
+
+def bad_file(path: Path, what: str, found: str, expected: str) -> SiteError:
+    """The error of one image, for which its patient is set aside."""
+    fix = "export or convert the series anew, or move the patient's files out of data_root"
+    public = "an image of the site cannot be used"
+    return SiteError(what, where=str(path), found=found, expected=expected, fix=fix, public=public)

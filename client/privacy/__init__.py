@@ -1,0 +1,1 @@
+"""What protects patients: policy, private training, ledger, audit log."""

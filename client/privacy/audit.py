@@ -1,0 +1,77 @@
+"""What left the site, and what it refused: one line for each message, in a file that only grows.
+
+A line says what was sent, how large it was, its hash and the privacy spent so far; never a value. The file is
+`state_dir/SITE/audit.jsonl`; `python -m client --site SITE --audit` shows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from flwr.app import Message, RecordDict
+
+from client.privacy.chained_log import append
+from client.privacy.ledger import charges
+from client.privacy.policy import ledger_of
+from client.site import SiteConfig
+
+FILE = "audit.jsonl"
+
+
+def audit_of(site: SiteConfig) -> Path:
+    """The site's audit log."""
+    return site.state_dir / FILE
+
+
+def record_sent(site: SiteConfig, study: str, message: Message, content: RecordDict) -> None:
+    """Notes a reply before it leaves.
+
+    Raises:
+        SiteError: If it cannot be noted; then it must not leave.
+    """
+    parts = dict(_parts(content))
+    digest = hashlib.sha256()
+    for name, data in parts.items():
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    append(
+        audit_of(site),
+        {
+            "event": "sent",
+            "study": study,
+            "message": message.metadata.message_type,
+            "round": _round(message),
+            "parts": {name: len(data) for name, data in parts.items()},
+            "bytes": sum(map(len, parts.values())),
+            "sha256": digest.hexdigest(),
+            "epsilon": _epsilon(site),
+        },
+    )
+
+
+def record_refused(site: SiteConfig, study: str, message: Message, why: str) -> None:
+    """Notes what was not done; `why` is the sentence that the center gets."""
+    entry = {"event": "refused", "study": study, "message": message.metadata.message_type, "round": _round(message)}
+    append(audit_of(site), {**entry, "why": why, "epsilon": _epsilon(site)})
+
+
+def _parts(content: RecordDict) -> list[tuple[str, bytes]]:
+    """What a reply holds: each array's bytes, and each record of numbers and words as text."""
+    arrays = [
+        (f"{name}/{key}", bytes(array.data))
+        for name, record in content.array_records.items()
+        for key, array in record.items()
+    ]
+    plain = {**content.metric_records, **content.config_records}
+    return arrays + [(name, repr(sorted(record.items())).encode()) for name, record in plain.items() if record]
+
+
+def _round(message: Message) -> int:
+    requests = message.content.config_records if message.has_content() else {}
+    return next((int(record["round"]) for record in requests.values() if "round" in record), 0)
+
+
+def _epsilon(site: SiteConfig) -> float:
+    """What the ledger said last; it is computed anew where it is charged."""
+    written = charges(ledger_of(site))
+    return float(written[-1]["epsilon"]) if written else 0.0

@@ -1,0 +1,78 @@
+"""What a hospital allows, whatever a center asks: its own words in its own YAML, checked here for every message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from client.errors import ExitCode, SiteError
+from client.privacy.ledger import Accountant, Limit
+from shared_models.settings import Settings
+
+if TYPE_CHECKING:
+    from client.site import SiteConfig
+    from shared_models.run_config import RunConfig
+    from shared_models.task import Task
+
+
+class Policy(Settings):
+    """`policy` in a site's YAML. The center never sees it and cannot weaken it."""
+
+    tasks: tuple[str, ...] = Field((), description="tasks that may run here; empty: all that are installed")
+    modalities: tuple[str, ...] = Field((), description="modalities that may be used; empty: all that are mapped")
+    maximum_rounds: int = Field(1000, ge=1, description="longest study, in rounds")
+    differential_privacy: Literal["optional", "required"] = Field(
+        "optional", description="required: nothing is trained here without noise"
+    )
+    minimum_noise: float = Field(0.5, gt=0, description="least noise multiplier of private training")
+    epsilon_ceiling: float = Field(8.0, gt=0, description="most that the cohort ever spends, over all studies")
+    delta: float = Field(1e-4, gt=0, lt=0.5, description="chance that epsilon does not hold; below 1 / patients")
+    accountant: Accountant = Field("prv", description="how epsilon is computed: prv is tighter, rdp the classic")
+    cohort: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="names the ledger; sites of the same patients share one"
+    )
+
+    @property
+    def limit(self) -> Limit:
+        """The ceiling that the ledger keeps."""
+        return Limit(self.epsilon_ceiling, self.delta, self.accountant)
+
+
+def ledger_of(site: SiteConfig) -> Path:
+    """The privacy ledger of a site's cohort, beside the folders of the sites."""
+    return site.state_dir.parent / "ledger" / f"{site.policy.cohort or site.site}.jsonl"
+
+
+def check_policy(site: SiteConfig, config: RunConfig, task: Task) -> None:
+    """Refuses a study that asks for more than the site allows.
+
+    Raises:
+        SiteError: With everything that is not allowed.
+    """
+    if refused := list(_refused(site.policy, config, task)):
+        raise SiteError(
+            what="the study asks for more than this site allows",
+            where=f"policy, study {config.study}",
+            found="; ".join(refused),
+            expected="what `policy` in the site's YAML allows",
+            fix="nothing: the study goes on without this site; only the hospital may change its policy",
+            public="the site's own policy does not allow this study",
+            exit_code=ExitCode.STUDY,
+        )
+
+
+def _refused(policy: Policy, config: RunConfig, task: Task) -> Iterator[str]:
+    if policy.tasks and task.name not in policy.tasks:
+        yield f"task {task.name}, allowed: {', '.join(policy.tasks)}"
+    if policy.modalities and (others := [name for name in task.modalities if name not in policy.modalities]):
+        yield f"modalities {', '.join(others)}, allowed: {', '.join(policy.modalities)}"
+    if config.rounds > policy.maximum_rounds:
+        yield f"{config.rounds} rounds, at most {policy.maximum_rounds}"
+    if policy.differential_privacy == "required" and config.privacy == "none":
+        yield "training without noise, and it is required"
+    given = config.privacy == "patient" and not config.target_epsilon
+    if given and config.noise_multiplier < policy.minimum_noise:
+        yield f"a noise multiplier of {config.noise_multiplier:g}, at least {policy.minimum_noise:g}"

@@ -1,0 +1,1 @@
+"""The site's tables: files and queries, their columns, and the values in them."""

@@ -1,0 +1,73 @@
+"""Parquet files: of all columns only those that are wanted are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from client.tables.source import MAX_BYTES, MAX_ROWS, Row, Source, library_errors, unreadable
+
+BATCH_ROWS = 1024
+
+
+@contextmanager
+def open_parquet(path: Path, where: str) -> Iterator[Source]:
+    """A Parquet file.
+
+    Raises:
+        SiteError: If it cannot be read, or a wanted column holds lists or other things that are no plain values.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    with library_errors(where, "a Parquet file"):
+        file = ParquetFile(path)
+    with file:
+        if file.metadata.num_rows > MAX_ROWS:
+            expected = f"at most {MAX_ROWS:,} rows"
+            raise unreadable(where, f"{file.metadata.num_rows:,} rows", expected)
+        yield Source((tuple(file.schema_arrow.names),), lambda positions: _rows(file, positions, where))
+
+
+def _rows(file: Any, positions: Sequence[int], where: str) -> Iterator[Row]:
+    import pyarrow.types as is_type
+
+    names, schema = file.schema_arrow.names, file.schema_arrow
+    for position in positions:
+        kind = schema.field(position).type
+        kind = kind.value_type if is_type.is_dictionary(kind) else kind
+        if is_type.is_nested(kind) or is_type.is_binary(kind) or is_type.is_large_binary(kind):
+            raise unreadable(where, f"column {names[position]!r} of {kind}", "texts, numbers, dates or truth values")
+    wanted = list(dict.fromkeys(names[position] for position in positions))
+    _check_size(file, set(wanted), where)
+    number = 1  # as in a file with a header row, which stands in row 1
+    with library_errors(where, "a Parquet file that is whole"):
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+            # a name that stands twice comes twice, in the file's order
+            columns = [
+                batch.column(
+                    batch.schema.get_all_field_indices(names[position])[names[:position].count(names[position])]
+                )
+                for position in positions
+            ]
+            for cells in zip(*map(_values, columns), strict=True) if columns else ():
+                number += 1
+                yield number, cells
+
+
+def _values(column: Any) -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):  # nanoseconds would come as pandas' own
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _check_size(file: Any, names: set[str], where: str) -> None:
+    groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
+    chunks = (group.column(index) for group in groups for index in range(group.num_columns))
+    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
+    if size > MAX_BYTES:
+        raise unreadable(where, f"{size / 2**30:.1f} GiB of values", f"at most {MAX_BYTES // 2**30} GiB")

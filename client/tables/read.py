@@ -1,0 +1,162 @@
+"""The site's tables, read as the texts that stand in them, whatever they come from.
+
+Only the columns that the site's YAML names are kept, so that an expression table of every gene stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.errors import SiteError
+from client.paths import inside_data_root
+from client.site import SiteConfig
+from client.tables.columns import TableSource
+from client.tables.genes import read_genes
+from client.tables.headers import by_name, column_position, header_columns
+from client.tables.parquet import open_parquet
+from client.tables.source import MAX_BYTES, MAX_COLUMNS, PatientRows, Source, read_rows, unreadable
+from client.tables.sql import open_query
+from client.tables.text import open_text
+from client.tables.workbooks import open_workbook
+
+_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".parquet")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of one table that the site's YAML names.
+
+    Attributes:
+        name: Its name in the YAML.
+        settings: Its entry in the YAML.
+        patients: The R patients, one a row; the same patient may stand twice.
+        rows: The R row numbers in the file, from 1 and counting the header; column numbers where patients stand in
+            columns.
+        cells: `column reference: R texts`, stripped, empty where the file has nothing.
+    """
+
+    name: str
+    settings: TableSource
+    patients: tuple[str, ...]
+    rows: tuple[int, ...]
+    cells: Mapping[str, tuple[str, ...]]
+
+    @property
+    def where(self) -> str:
+        """The table and its file, for messages."""
+        return _where(self.name, self.settings)
+
+    def first_rows(self) -> dict[str, int]:
+        """Where each patient's first row stands."""
+        return {patient: index for index, patient in reversed(list(enumerate(self.patients)))}
+
+    def positions(self) -> dict[str, int]:
+        """Where each patient's row stands.
+
+        Raises:
+            SiteError: If a patient stands twice.
+        """
+        found = self.first_rows()
+        twice = [
+            (self.rows[found[patient]], self.rows[index])
+            for index, patient in enumerate(self.patients)
+            if found[patient] != index
+        ]
+        if twice:
+            unit = "column" if self.settings.genes_in_rows else "row"
+            pairs = "; ".join(f"{unit}s {first} and {second}" for first, second in twice[:5])
+            raise SiteError(
+                what=f"a patient stands in two {unit}s",
+                where=f"{self.where}, column {self.settings.patient_id!r}"
+                if unit == "row"
+                else f"{self.where}, header",
+                found=f"{pairs} name the same patient ({len(twice)} such {'pair' if len(twice) == 1 else 'pairs'})",
+                expected=f"a {unit} a patient",
+                fix="keep the row of the diagnosis under study; where a row is a lesion or a view, set `instances`"
+                if unit == "row"
+                else "choose one sample a patient by `patient_extract`, as ^(TCGA-..-....)-01 for primary tumours",
+                public="a patient stands twice in one of the site's tables",
+            )
+        return found
+
+
+def read_table(site: SiteConfig, name: str, references: Iterable[str]) -> Table:
+    """Reads the columns `references` of the site's table `name`.
+
+    Raises:
+        SiteError: If the file or a column cannot be found, or a row cannot be read.
+    """
+    settings = site.tables[name]
+    where, wanted = _where(name, settings), list(dict.fromkeys(references))
+    try:
+        with _open(site, name, settings, where) as source:
+            if any(len(cells) > MAX_COLUMNS for cells in source.header):
+                raise unreadable(where, f"more than {MAX_COLUMNS:,} columns", "a table of patients")
+            if settings.genes:
+                read = read_genes(site, settings, settings.genes, source, wanted, where)
+            else:
+                wanted.insert(0, settings.patient_id)
+                read = _read_columns(settings, source, wanted, where)
+    except OSError as error:
+        raise unreadable(where, f"{type(error).__name__}: {error}", "a file that can be read") from None
+    return Table(name, settings, read.patients, read.numbers, dict(zip(wanted, read.columns, strict=True)))
+
+
+def _read_columns(settings: TableSource, source: Source, wanted: Sequence[str], where: str) -> PatientRows:
+    columns = header_columns(source.header)
+    named = by_name(columns)
+    positions = [column_position(reference, columns, named, where) for reference in wanted]
+    return read_rows(settings, source, positions[0], positions, where)
+
+
+def table_files(site: SiteConfig, name: str) -> list[Path]:
+    """The files of a table and of its genes; none for a query.
+
+    Raises:
+        SiteError: If one lies outside data_root.
+    """
+    settings = site.tables[name]
+    genes = {"aliases_file": settings.genes.aliases_file, "sets": settings.genes.sets} if settings.genes else {}
+    files = {"file": settings.file, **{f"genes.{key}": path for key, path in genes.items()}}
+    return [inside_data_root(site, path, f"tables.{name}.{key}") for key, path in files.items() if path]
+
+
+def _where(name: str, settings: TableSource) -> str:
+    return f"table {name!r} ({settings.name})"
+
+
+def _open(site: SiteConfig, name: str, settings: TableSource, where: str) -> AbstractContextManager[Source]:
+    if settings.sql:
+        return open_query(site, settings, where)
+    path = table_files(site, name)[0]
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        fix = "export it as one of these"
+        raise unreadable(where, f"a file that ends in {path.suffix!r}", ", ".join(_SUFFIXES), fix)
+    if not path.exists():
+        raise _missing(path, name)
+    if not path.is_file():  # a pipe would never end
+        raise unreadable(where, "a folder" if path.is_dir() else "no regular file", "a file")
+    if path.stat().st_size > MAX_BYTES:
+        expected = f"at most {MAX_BYTES // 2**30} GiB"
+        raise unreadable(
+            where, f"{path.stat().st_size / 2**30:.1f} GiB", expected, "leave out columns that are not needed"
+        )
+    if suffix in {".xlsx", ".xlsm"}:
+        return open_workbook(path, settings, where)
+    return open_parquet(path, where) if suffix == ".parquet" else open_text(path, settings, where)
+
+
+def _missing(path: Path, name: str) -> SiteError:
+    names = sorted(file.name for file in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+    return SiteError(
+        "a table's file is missing",
+        where=f"tables.{name}.file",
+        found=f"{', '.join(names[:5]) or 'no such files'} in {path.parent}",
+        expected=str(path),
+        fix="correct the name or data_root, or put the file there",
+        public="one of the site's tables is missing",
+    )

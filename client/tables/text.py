@@ -1,0 +1,139 @@
+"""CSV and TSV files, line by line, so that no length of a file or of a line fills the memory."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
+from typing import TextIO
+
+from client.errors import SiteError
+from client.tables.columns import TableSource
+from client.tables.source import Row, Source, cell_text, unreadable
+
+MAX_LINE = 2**24
+_MARKS = {  # the longer first: UTF-32's begins with UTF-16's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@contextmanager
+def open_text(path: Path, settings: TableSource, where: str) -> Iterator[Source]:
+    """A CSV or TSV file.
+
+    Raises:
+        SiteError: If a line cannot be decoded or parsed, or has another number of cells than the header.
+    """
+    encoding = _encoding(path, settings.encoding)
+    with path.open(newline="", encoding=encoding) as file:
+        reader = csv.reader(_lines(file, where), delimiter=settings.delimiter, strict=True)
+        try:
+            cells = islice(reader, settings.header_rows)
+            header = tuple(tuple(cell_text(cell, settings.decimal) for cell in row) for row in cells)
+            _check_separator(settings, where, header)
+            width = max(map(len, header), default=0)
+            yield Source(header, lambda positions: _rows(reader, positions, width, where))
+        except csv.Error as error:
+            raise _not_csv(where, reader.line_num, error) from None
+        except UnicodeError:
+            raise _undecodable(path, encoding, where) from None
+
+
+def _encoding(path: Path, otherwise: str) -> str:
+    """What the file says by its byte order mark, or the settings."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), otherwise)
+
+
+def _lines(file: TextIO, where: str) -> Iterator[str]:
+    for number in count(1):
+        line = file.readline(MAX_LINE)
+        if not line:
+            return
+        if len(line) < MAX_LINE and "\0" not in line:
+            yield line
+            continue
+        place = f"{where}, line {number}"
+        if len(line) == MAX_LINE:
+            raise unreadable(place, f"a line of more than {MAX_LINE:,} characters", "lines of a table")
+        fix = "if it is UTF-16, set the table's `encoding` to utf-16-le; otherwise export the table anew"
+        raise unreadable(place, "a NUL character", "text", fix)
+
+
+def _rows(reader: Iterator[list[str]], positions: Sequence[int], width: int, where: str) -> Iterator[Row]:
+    for cells in reader:
+        number: int = reader.line_num  # type: ignore[attr-defined]
+        if not any(cells):
+            continue
+        if len(cells) < width or any(cells[width:]):
+            raise _ragged(where, number, len(cells), width)
+        yield number, [cells[position] for position in positions]
+
+
+def _check_separator(settings: TableSource, where: str, header: Sequence[Sequence[str]]) -> None:
+    if any(len(cells) != 1 for cells in header[:1]):
+        return
+    text = header[0][0] if header else ""
+    mark = max(";,|\t", key=text.count)
+    if text.count(mark):
+        raise SiteError(
+            what="the table is separated by another character",
+            where=f"{where}, row 1",
+            found=f"a single column {text[:60]!r}",
+            expected=f"columns separated by {settings.delimiter!r}",
+            fix=f"set the table's `separator` to {json.dumps(mark)}",
+            public="one of the site's tables cannot be read",
+        )
+
+
+def _ragged(where: str, number: int, cells: int, width: int) -> SiteError:
+    return SiteError(
+        what="a row does not fit its header",
+        where=f"{where}, row {number}",
+        found=f"{cells} cells",
+        expected=f"{width} cells, as in the header",
+        fix="check the row for a separator or a quotation mark inside a cell",
+        public="one of the site's tables cannot be read",
+    )
+
+
+def _not_csv(where: str, line: int, error: csv.Error) -> SiteError:
+    fix = "look in the lines before for a quotation mark that is not closed or not doubled; export the table anew"
+    return unreadable(f"{where}, up to line {line}", str(error), "a CSV file whose cells are quoted as a whole", fix)
+
+
+def _undecodable(path: Path, encoding: str, where: str) -> SiteError:
+    """The first byte that is no text: its line, and what the file may be instead."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line, ascii_so_far, found = 1, True, "bytes that are no text"
+    with path.open("rb") as file:
+        try:
+            for chunk in iter(lambda: file.read(2**16), b""):
+                text = decoder.decode(chunk)
+                line, ascii_so_far = line + text.count("\n"), ascii_so_far and text.isascii()
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            text = error.object[: error.start].decode(encoding, "ignore")
+            line, ascii_so_far = line + text.count("\n"), ascii_so_far and text.isascii()
+            found = f"the byte 0x{error.object[error.start]:02X}"
+        except UnicodeError:  # UTF-16
+            found = "no byte order mark"
+    expected = f"text in the encoding {encoding!r}"
+    if not ascii_so_far:
+        fix = f"the lines before it are {encoding}: the file mixes two encodings; export it anew as UTF-8"
+    elif encoding.startswith("utf-8"):
+        fix = (
+            "set the table's `encoding` to cp1252, as older Excel in Western Europe writes, or export it anew as UTF-8"
+        )
+    else:
+        fix = "set the table's `encoding` to utf-8-sig, or export it anew as UTF-8"
+    return unreadable(f"{where}, line {line}", found, expected, fix)

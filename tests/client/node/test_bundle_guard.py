@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from flwr.cli.build import build_fab_from_files
+from flwr.cli.install import install_from_fab
+
+from client.node.bundle_guard import RefusedBundleError, guarded, judge
+
+SETTINGS = """
+[project]
+name = "study"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "breast-federation"
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+"""
+HARM = b"raise SystemExit('code of the center was run')"
+
+
+def bundle(tmp_path: Path, others: dict[str, str] | None = None) -> bytes:
+    """A bundle as Flower builds it, checksums and all."""
+    files = {"pyproject.toml": SETTINGS, **(others or {})}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return bytes(build_fab_from_files({name: tmp_path / name for name in files})[0])
+
+
+def with_entry(content: bytes, name: str, data: bytes = HARM) -> bytes:
+    """The bundle with one more entry that its checksums do not list."""
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(name, data)
+    return file.getvalue()
+
+
+def test_settings_pass_and_are_installed(tmp_path: Path) -> None:
+    folder = guarded(install_from_fab)(bundle(tmp_path), install_dir=tmp_path / "flwr", skip_prompt=True)
+    assert [file.name for file in folder.iterdir()] == ["pyproject.toml"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "client/app.py",
+        "client/__init__.py",
+        "sitecustomize.py",
+        "usercustomize.py",
+        "torch.py",
+        "numpy/__init__.py",
+        "x.pth",
+        "../outside.py",
+        "/tmp/outside.py",
+        "..\\outside.py",
+        "pyproject.toml/x.py",
+        "PYPROJECT.toml",
+        "./pyproject.toml",
+        ".info/x.py",
+        "client/",
+    ],
+)
+def test_any_other_file_is_refused_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    content = with_entry(bundle(tmp_path), name)
+    with pytest.raises(RefusedBundleError, match="other files"):
+        guarded(install_from_fab)(content, install_dir=tmp_path / "flwr", skip_prompt=True)
+    assert not (tmp_path / "flwr").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_second_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedBundleError, match="other files"):
+        judge(with_entry(bundle(tmp_path), "pyproject.toml", SETTINGS.encode()))
+
+
+def test_what_is_too_large_is_not_even_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(SETTINGS + f"note = '{'x' * 2_000_000}'")
+    content = build_fab_from_files({"pyproject.toml": tmp_path / "pyproject.toml"})[0]
+    with pytest.raises(RefusedBundleError, match="too large"):
+        judge(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive", b"PK\3\4" + bytes(100)])
+def test_what_is_no_archive_is_refused(content: bytes) -> None:
+    with pytest.raises(RefusedBundleError, match="cannot be read"):
+        judge(content)
+
+
+def test_another_client_app_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(SETTINGS.replace("client.app:app", "antigravity:app"))
+    content = build_fab_from_files({"pyproject.toml": tmp_path / "pyproject.toml"})[0]
+    with pytest.raises(RefusedBundleError, match=r"does not name client\.app:app"):
+        judge(content)
+
+
+def test_a_folder_that_was_planted_earlier_is_refused(tmp_path: Path) -> None:
+    install = guarded(install_from_fab)
+    folder = install(bundle(tmp_path), install_dir=tmp_path / "flwr", skip_prompt=True)
+    (folder / "torch.py").write_bytes(HARM)
+    with pytest.raises(RefusedBundleError, match="its folder holds other files"):
+        install(bundle(tmp_path), install_dir=tmp_path / "flwr", skip_prompt=True)
+
+
+def test_the_center_reads_a_sentence_and_the_site_the_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "client"), pytest.raises(RefusedBundleError) as refused:
+        judge(bundle(tmp_path, {"client/app.py": "x"}))
+    assert "client/app.py" in caplog.text
+    assert str(refused.value) == (
+        "the site refused the study: it holds other files than its settings; "
+        "sites run the code that they installed themselves"
+    )
+
+
+ANSWER = """
+import sys
+from types import SimpleNamespace
+from pathlib import Path
+import client.node.clientapp, client.node.bundle_guard
+from flwr.supernode.runtime import run_clientapp
+module = sys.modules["flwr.supernode.runtime.run_clientapp"]
+own = client.app.__file__
+client.node.clientapp.flwr_clientapp = lambda: module.install_from_fab(Path(sys.argv[1]).read_bytes(), skip_prompt=True)
+try:
+    client.node.clientapp.main()
+except client.node.bundle_guard.RefusedBundleError:
+    print("refused", sys.modules["client.app"].__file__ == own)
+"""
+
+
+def test_what_runs_for_a_message_is_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
+    (tmp_path / "study.fab").write_bytes(bundle(tmp_path, {"client/app.py": HARM.decode()}))
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", ANSWER, tmp_path / "study.fab"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.endswith("refused True\n")
+    assert not (tmp_path / "flwr" / "apps").exists()
