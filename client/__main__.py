@@ -19,15 +19,17 @@ UNEXPECTED, CTRL_C = 1, 130
 EPILOG = """\
 what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
-what it writes  only its own folder under state_dir: splits, cached tensors, logs/supernode.log, set_aside.csv (who has
-                files that cannot be used, and why), readiness.html (--check: counts, problems, pictures; stays here);
-                --init: site_configs/NAME.yaml, if there is none
+what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
+                (what left), set_aside.csv (who has files that cannot be used, and why), readiness.html (--check: counts,
+                problems, pictures; stays here); --init: site_configs/NAME.yaml, if there is none
 
 examples
   python -m client --init /data/duke --site duke           write a first site_configs/duke.yaml from what lies there
   python -m client --site duke --check                     look at everything, join nothing
   python -m client --site duke --check --study study.toml  also count what this study would use
   python -m client --site duke                             take part until Ctrl-C or SIGTERM
+  python -m client --site duke --ledger                    the privacy spent, and what is left of it
+  python -m client --site duke --audit                     what left this hospital, message by message
   python -m client --site /etc/federation/duke.yaml --data-root /data/duke
 
 exit codes
@@ -55,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         config_file = find_site(options.site)
         site = load_site(config_file, options.data_root)
+        if options.ledger or options.audit or options.accept_clock:
+            return _show_records(options, site)
         return _run(options, site, config_file)
     except SiteError as error:
         _say_error(str(error))
@@ -81,6 +85,21 @@ def _init(folder: Path, name: str) -> int:
     lines = [f"wrote {path}", *(f"  {one}" for one in found), "look at each `# check:` in it, then run"]
     for line in [*lines, f"  python -m client --site {name} --check"]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def _show_records(options: argparse.Namespace, site: SiteConfig) -> int:
+    from rich.console import Console
+
+    from client.privacy.shown import accept_clock, print_audit, print_ledger
+
+    for asked, show in (
+        (options.accept_clock, accept_clock),
+        (options.ledger, print_ledger),
+        (options.audit, print_audit),
+    ):
+        if asked:
+            show(site, Console())
     return 0
 
 
@@ -118,6 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, metavar="FOLDER", help="write the site's first YAML from these data")
     parser.add_argument("--check", action="store_true", help="stop after the checks")
     parser.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
+    parser.add_argument("--ledger", action="store_true", help="show the privacy that the cohort has spent, and stop")
+    parser.add_argument("--audit", action="store_true", help="verify and show what left the site, and stop")
+    parser.add_argument(
+        "--accept-clock", action="store_true", help="after this computer's clock was wrong: it is right now"
+    )
     return parser
 
 

@@ -1,0 +1,71 @@
+"""`--ledger`, `--audit` and `--accept-clock`, as a data manager runs them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from client.__main__ import main
+from client.app import app
+from client.errors import ExitCode
+from client.privacy import chained_log
+from client.privacy.audit import audit_of
+from client.privacy.chained_log import read
+from client.privacy.policy import ledger_of
+from client.site import load_site
+from server.app import run_study
+from shared_models.run_config import parse_run_config
+from simulation.grid import InProcessGrid
+
+
+@pytest.fixture
+def site_file(hospitals, small_study):
+    sites = hospitals({"a": 80, "b": 90})
+    settings = {**small_study, "rounds": 2, "privacy": "patient", "noise-multiplier": 4.0}
+    config = parse_run_config(settings)
+    run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    return sites["a"]
+
+
+def test_the_ledger_shows_what_was_spent_and_the_ceiling(site_file, capsys):
+    assert main(["--site", str(site_file), "--ledger"]) == 0
+    said = capsys.readouterr().out
+    last = read(ledger_of(load_site(site_file)))[-1]
+    assert f"epsilon {last['epsilon']:.2f} of 8 spent at delta 0.0001" in said
+    assert "small" in said
+    assert "2 charges, unbroken" in said
+
+
+def test_the_audit_shows_every_message_and_that_the_chain_is_whole(site_file, capsys):
+    assert main(["--site", str(site_file), "--audit"]) == 0
+    said = capsys.readouterr().out
+    lines = read(audit_of(load_site(site_file)))
+    assert f"{len(lines)} lines, unbroken" in said
+    assert lines[1]["sha256"][:8] in said
+
+
+def test_a_line_that_was_removed_is_found(site_file, capsys):
+    log = audit_of(load_site(site_file))
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:1] + lines[2:]))
+    assert main(["--site", str(site_file), "--audit"]) == ExitCode.DATA
+    assert "line 2" in capsys.readouterr().err
+
+
+def test_before_the_first_study_there_is_nothing(hospitals, capsys):
+    file = hospitals({"a": 80})["a"]
+    assert main(["--site", str(file), "--ledger", "--audit"]) == 0
+    said = capsys.readouterr().out
+    assert "epsilon 0.00 of 8" in said
+    assert "0 lines, unbroken" in said
+
+
+def test_a_person_may_say_that_the_clock_is_right(site_file, monkeypatch, capsys):
+    ledger = ledger_of(load_site(site_file))
+    now = time.time()
+    monkeypatch.setattr(chained_log.time, "time", lambda: now - 10 * 86_400)
+    assert main(["--site", str(site_file), "--accept-clock"]) == 0
+    assert read(ledger)[-1]["event"] == chained_log.CLOCK_SET
+    assert main(["--site", str(site_file), "--ledger"]) == 0
+    assert "2 charges" in capsys.readouterr().out
