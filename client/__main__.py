@@ -20,8 +20,8 @@ EPILOG = """\
 what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
 what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
-                (what left), set_aside.csv (who has files that cannot be used, and why), readiness.html (--check: counts,
-                problems, pictures; stays here); --init: site_configs/NAME.yaml, if there is none
+                (what left), set_aside.csv (who has files that cannot be used, and why), readiness.html (--check:
+                counts, problems, pictures; stays here); --init: site_configs/NAME.yaml, if there is none
 
 examples
   python -m client --init /data/duke --site duke           write a first site_configs/duke.yaml from what lies there
