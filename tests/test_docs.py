@@ -136,3 +136,11 @@ def test_readme_stays_a_first_page() -> None:
     assert len(text.splitlines()) < 200
     assert "make demo" in text
     assert "make test" in text
+
+
+def test_every_test_that_a_document_names_is_there(document: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", document.read_text(encoding="utf-8")))
+    defined = {
+        name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert named <= defined
