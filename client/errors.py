@@ -42,7 +42,8 @@ class SiteError(Exception):
         exit_code: ExitCode = ExitCode.DATA,
     ) -> None:
         lines = [("where", where), ("found", found), ("expected", expected), ("to do", fix)]
-        super().__init__("\n".join([what, *(f"  {label + ':':<10}{text}" for label, text in lines if text)]))
+        text = "\n".join([what, *(f"  {label + ':':<10}{text}" for label, text in lines if text)])
+        super().__init__(_printable(text))
         self.what = what
         self.public = public
         self.exit_code = exit_code
@@ -51,6 +52,11 @@ class SiteError(Exception):
     def __reduce__(self) -> tuple[Callable[..., SiteError], tuple[object, ...]]:
         """As another process sends it."""
         return _from_arguments, self._arguments
+
+
+def _printable(text: str) -> str:
+    """A file's name may hold bytes that are no text, and codes that move a terminal's cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _from_arguments(what: str, *arguments: Any) -> SiteError:

@@ -76,25 +76,35 @@ def _here(folder: Path, jobs: Mapping[int, Job]) -> Iterator[tuple[int, Path | S
 
 
 def _in_processes(folder: Path, jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, Path | SiteError]]:
-    """The jobs' results; after a crash, each of the rest in a process of its own, to find whose file it was."""
+    """The jobs' results; after a crash, the few that were under way are done alone, to find whose file it was."""
     left = list(jobs)
-    with _pool(workers) as pool:
-        futures: list[tuple[int, Future[Path | SiteError]]] = [(n, pool.submit(_make, folder, jobs[n])) for n in left]
-        try:
-            for number, future in futures:
-                yield number, future.result()
-                left.remove(number)
-        except BrokenProcessPool:
-            log.warning("a process that reads patients' files ended; each file is now read in a process of its own")
-        except GeneratorExit:
-            pool.shutdown(cancel_futures=True)
-            raise
-    for number in left:
-        with _pool(1) as pool:
+    alone: dict[int, Path | SiteError] = {}
+    while left:
+        futures: dict[int, Future[Path | SiteError]] = {}
+        with _pool(workers) as pool:
             try:
-                yield number, pool.submit(_make, folder, jobs[number]).result()
+                for number in left:
+                    if number not in alone:
+                        futures[number] = pool.submit(_make, folder, jobs[number])
+                while left:
+                    yield left[0], alone[left[0]] if left[0] in alone else futures[left[0]].result()
+                    del left[0]
             except BrokenProcessPool:
-                yield number, _crashed(jobs[number])
+                log.warning("a process that reads patients' files ended; those under way are read anew, each alone")
+            except GeneratorExit:
+                pool.shutdown(cancel_futures=True)
+                raise
+        # a process takes the jobs in their order: those under way were the first without a result
+        suspects = [number for number, future in futures.items() if left and future.exception()][:workers]
+        alone |= {number: _alone(folder, jobs[number]) for number in suspects}
+
+
+def _alone(folder: Path, job: Job) -> Path | SiteError:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_make, folder, job).result()
+        except BrokenProcessPool:
+            return _crashed(job)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -111,6 +121,9 @@ def _make(folder: Path, job: Job) -> Path | SiteError:
     try:
         digest = hashlib.sha256(job.also.encode())
         for path in job.files:
+            if not path.is_file():  # a pipe would never end
+                msg = f"{path.name} is missing, or no regular file"
+                raise FileNotFoundError(msg)
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         kept = folder / f"{digest.hexdigest()[:32]}.npy"

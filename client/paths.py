@@ -73,7 +73,10 @@ def inside_data_root(site: SiteConfig, path: Path, place: str) -> Path:
     Raises:
         SiteError: If it leads out, through `..`, an absolute path or a link.
     """
-    resolved = (site.data_root / path).resolve()
+    try:
+        resolved = (site.data_root / path).resolve()
+    except (RuntimeError, OSError, ValueError):  # a link that leads to itself, a name that is too long or holds NUL
+        resolved = Path("nowhere")
     if not resolved.is_relative_to(site.data_root):
         raise SiteError(
             what="a path leads out of data_root",

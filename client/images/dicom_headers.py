@@ -90,6 +90,7 @@ def _slices(path: Path) -> list[Slice]:
         if file.read(132)[128:] != b"DICM":
             return []
     try:
+        refuse_deflated(path)
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
         if (
             header.get("Modality") != "MR"
@@ -104,6 +105,19 @@ def _slices(path: Path) -> list[Slice]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise bad_file(path, "a DICOM header cannot be read", found, "the header of an MR slice") from None
+
+
+def refuse_deflated(path: Path) -> None:
+    """Refuses a DICOM file that is packed as a whole, of which a small one could fill all memory.
+
+    Raises:
+        SiteError: If so.
+    """
+    from pydicom.filereader import read_file_meta_info
+
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_deflated:
+        raise bad_file(path, "a DICOM file is deflated as a whole", "Deflated Explicit VR", "another transfer syntax")
 
 
 def _of_file(path: Path, header: Any) -> Slice:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from client.images.dicom_headers import refuse_deflated
 from client.images.files import bad_file, check_room
 
 
@@ -29,6 +30,7 @@ def read_segment(path: Path, segment: str | int | None, frame_of_reference: str)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's about values that break the standard
+            refuse_deflated(path)
             file = pydicom.dcmread(path)
             if file.get("Modality") != "SEG":
                 raise bad_file(path, "a mask cannot be read", f"Modality {file.get('Modality')}", "a DICOM SEG")

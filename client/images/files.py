@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
+import mmap
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,20 @@ PLAUSIBLE_SPACING_MM = (0.05, 30.0)
 SAME_GEOMETRY = 1e-3
 SAME_ORIGIN_MM = 0.05  # headers round it
 LARGEST_BYTES = 2 * 2**30
+
+_FORMATS = {
+    ".nii": "NiftiImageIO",
+    ".nii.gz": "NiftiImageIO",
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
+# What leads to voxels in another file, which ITK would open wherever it is.
+_ELSEWHERE = {
+    "NrrdImageIO": re.compile(rb"(?i)data ?file\s*:"),
+    "MetaImageIO": re.compile(rb"ElementDataFile(?!\s*[=:]\s*(?:LOCAL|Local|local)[ \t]*\r?\n)"),
+}
 
 # Header size: where NIfTI-1 and NIfTI-2 keep the data type and the offset of the voxels, and the latter's type.
 _NIFTI = {348: (70, 108, "f4"), 540: (12, 168, "i8")}
@@ -80,6 +96,7 @@ def read_image(path: Path) -> Any:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(_format(path))
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         reader.ReadImageInformation()
@@ -98,6 +115,24 @@ def read_image(path: Path) -> Any:
     if broken:
         raise bad_file(path, "an image has voxels that are not numbers", f"{broken} NaN or infinite voxels", "numbers")
     return image
+
+
+def _format(path: Path) -> str:
+    """ITK's name of a file's format; by default it would try all that there are.
+
+    Raises:
+        SiteError: If it is another format, or its voxels stand in another file, which may lie outside data_root.
+    """
+    name = next((name for suffix, name in _FORMATS.items() if path.name.lower().endswith(suffix)), "")
+    if not name:
+        raise bad_file(path, "an image is of another format", f"{path.suffix!r}", ", ".join(_FORMATS))
+    if elsewhere := _ELSEWHERE.get(name):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            end = content.find(b"\n\n") if name == "NrrdImageIO" else -1  # a NRRD header ends there at the latest
+            if elsewhere.search(content, 0, len(content) if end < 0 else end + 1):
+                found = "a header that leads to another file"
+                raise bad_file(path, "an image's voxels stand in another file", found, "header and voxels in one file")
+    return name
 
 
 def check_room(path: Path, shape: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from client.errors import SiteError
+from client.images.dicom_headers import refuse_deflated
 from client.images.files import bad_file
 
 MAX_PIXELS = 64_000_000  # the largest films of CBIS-DDSM have 40 million; as 32-bit floats, 256 MB
@@ -26,9 +27,18 @@ View = Literal["CC", "MLO"]
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether it is a DICOM file."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    """Whether it is a DICOM file.
+
+    Raises:
+        SiteError: If it cannot be read.
+    """
+    try:
+        if not path.is_file():  # a pipe would never end
+            return False
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise bad_file(path, "a mammogram cannot be read", str(error.strerror), "a file that may be read") from None
 
 
 def view_of(path: Path) -> str:
@@ -78,14 +88,10 @@ def read_header(path: Path) -> Any:
 def _attributes(path: Path) -> tuple[Any, int]:
     """Those of `TAGS`, and how many bytes follow."""
     from pydicom import dcmread
-    from pydicom.filereader import read_file_meta_info
 
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # about values that break the standard: those in use are checked
-        if read_file_meta_info(path).TransferSyntaxUID.is_deflated:  # a small file could fill all memory
-            raise bad_file(
-                path, "a DICOM file is deflated as a whole", "Deflated Explicit VR", "another transfer syntax"
-            )
+        refuse_deflated(path)
         header = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
         room = path.stat().st_size - file.tell() - ELEMENT_HEADER
         if header.file_meta.TransferSyntaxUID.is_compressed and not _ends(file):

@@ -70,6 +70,8 @@ def load_resnet50(path: Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if not path.is_file():  # a pipe would never end
+        raise _bad_weights(path, "no such file")
     network: nn.Module = resnet50(
         spatial_dims=2, n_input_channels=3, conv1_t_stride=2, bias_downsample=False, feed_forward=False
     )
@@ -79,8 +81,6 @@ def load_resnet50(path: Path) -> nn.Module:
         weights = {name.removeprefix("module."): value for name, value in state.items()}
         weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
         network.load_state_dict(weights)
-    except FileNotFoundError:
-        raise _bad_weights(path, "no such file") from None
     except (SafetensorError, OSError, EOFError, ValueError, AttributeError, TypeError) as error:
         raise _bad_weights(path, f"no weights: {type(error).__name__}") from None
     except UnpicklingError:
