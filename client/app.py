@@ -13,6 +13,7 @@ from client.oversampling import oversample
 from client.patients import feature_statistics, make_loader, select_patients
 from client.privacy.ledger import charge
 from client.privacy.policy import ledger_of
+from client.privacy.small_cells import released
 from client.privacy.training import PrivateOptimizer, mechanism, poisson_loader
 from client.study import (
     numbers_of,
@@ -120,5 +121,6 @@ def _evaluate(message: Message, context: Context, part: str) -> Message:
             results |= to_arrays(summarise(target, scores[name], truth), f"{part}.{name}")
             threshold = float(request[f"threshold/{name}"]) if f"threshold/{name}" in request else 0.5
             if part == "test":
-                numbers |= numbers_of(name, site_metrics(target, scores[name], truth, threshold, study.config.seed))
+                exact = site_metrics(target, scores[name], truth, threshold, study.config.seed)
+                numbers |= numbers_of(name, released(exact, study.site.policy.minimum_count))
     return Message(reply(results=results, numbers=numbers), reply_to=message)

@@ -93,6 +93,8 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
         console.print(_table(results, name, target))
         if target["threshold_source"]:
             console.print(f"Threshold {target['threshold']:.3f}, from: {target['threshold_source']}.")
+        if any(value is None for site in results["sites"] for value in site["targets"].get(name, {}).values()):
+            console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     chosen = f"round {results['best_round']} of {results['rounds_completed']}"
     console.print(f"Weights of {chosen}, chosen by: {results['selected_by']}.")
     for site in results["sites"]:

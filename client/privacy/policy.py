@@ -24,6 +24,9 @@ class Policy(Settings):
     tasks: tuple[str, ...] = Field((), description="tasks that may run here; empty: all that are installed")
     modalities: tuple[str, ...] = Field((), description="modalities that may be used; empty: all that are mapped")
     maximum_rounds: int = Field(1000, ge=1, description="longest study, in rounds")
+    minimum_count: int = Field(
+        10, ge=5, description="fewest patients of each class for which a metric of this site leaves it"
+    )
     differential_privacy: Literal["optional", "required"] = Field(
         "optional", description="required: nothing is trained here without noise"
     )
