@@ -60,7 +60,7 @@ EXPERIMENTS = (
         gap="tiles",
         gap_at=("A", "B"),  # C has no genes, D no slides
     ),
-    Experiment("receptors_dce_mri", dce_ceilings, slack=0.08),
+    Experiment("receptors_dce_mri", dce_ceilings, slack=0.08, scale=2.0),
     Experiment("relapse_mammogram", lambda: {"relapse": ceiling_mammography.relapse_auc()}, slack=0.05, scale=4.0),
     Experiment("receptors_brain_metastasis", ceiling_brain.receptor_auc, slack=0.08, gap="radiomics", scale=2.0),
 )
