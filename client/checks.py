@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,32 @@ def _server(center: Center) -> tuple[str, str]:
     return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
 
 
+def check_privacy(site: SiteConfig, study: tuple[RunConfig, Task] | None) -> Iterator[Check]:
+    """The records of what was spent and sent, and whether the site's own policy allows the study."""
+    yield _attempt("records", lambda: _records(site))
+    if study is not None:
+        yield _attempt("policy", lambda: _policy(site, *study))
+
+
+def _records(site: SiteConfig) -> tuple[str, str]:
+    from client.privacy.audit import audit_of
+    from client.privacy.chained_log import read
+    from client.privacy.ledger import charges
+    from client.privacy.policy import ledger_of
+
+    written, sent = charges(ledger_of(site)), len(read(audit_of(site)))
+    epsilon = written[-1]["epsilon"] if written else 0.0
+    return f"epsilon {epsilon:.2f} of {site.policy.epsilon_ceiling:g} spent; {sent} lines of what left, unbroken", ""
+
+
+def _policy(site: SiteConfig, config: RunConfig, task: Task) -> tuple[str, str]:
+    from client.privacy.policy import check_policy
+
+    check_policy(site, config, task)
+    noise = "without noise" if config.privacy == "none" else "with noise for each patient"
+    return f"allows {config.study}: {task.name}, {config.rounds} rounds, {noise}", ""
+
+
 def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: Console, page: bool) -> Iterator[Check]:
     """Reads the site's tables and images, prints what a study would find in them, and writes it as a page.
 
@@ -172,10 +199,8 @@ def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required:
         OK, or the exit code of the first that failed.
     """
     result = ExitCode.OK
-    for check in check_center(site.center, required):
-        _print(check, console)
-        result = result or check.exit_code
-    for check in check_data(site, study, console, page=not required):
+    data = check_data(site, study, console, page=not required)
+    for check in chain(check_center(site.center, required), check_privacy(site, study), data):
         _print(check, console)
         result = result or check.exit_code
     return result

@@ -130,7 +130,7 @@ def test_check_passes_with_ticks_a_fingerprint_and_counts(folder: Path) -> None:
     with server(folder) as address:
         configure(folder, address)
         status, text = run(folder, "--site", "duke", "--check")
-    assert (status, text.count("✓")) == (ExitCode.OK, 5), text
+    assert (status, text.count("✓")) == (ExitCode.OK, 6), text
     assert "SHA256:" in text
     assert "40 patients" in text
     page = folder / "site_configs" / "state" / "duke" / "readiness.html"

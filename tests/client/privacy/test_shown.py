@@ -69,3 +69,17 @@ def test_a_person_may_say_that_the_clock_is_right(site_file, monkeypatch, capsys
     assert read(ledger)[-1]["event"] == chained_log.CLOCK_SET
     assert main(["--site", str(site_file), "--ledger"]) == 0
     assert "2 charges" in capsys.readouterr().out
+
+
+def test_a_check_verifies_the_records_and_holds_the_study_against_the_policy(site_file, small_study, tmp_path, capsys):
+    import tomli_w
+
+    study = tmp_path / "study.toml"
+    study.write_text(tomli_w.dumps({**small_study, "rounds": 3}))
+    main(["--site", str(site_file), "--check", "--study", str(study)])
+    said = capsys.readouterr().out
+    assert "5 lines of what left, unbroken" in said
+    assert "policy  allows small: recurrence_clinical, 3 rounds, without noise" in said
+    site_file.write_text(site_file.read_text() + "policy: {maximum_rounds: 2}\n")
+    assert main(["--site", str(site_file), "--check", "--study", str(study)]) == ExitCode.STUDY
+    assert "3 rounds, at most 2" in capsys.readouterr().out
