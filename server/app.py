@@ -111,9 +111,8 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
         raise StudyError(msg)
     state = keep_best(state, scoring.pool(answers, "validation", task), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
-    log.info(
-        "round %d/%d: %d of %d sites, training loss %.4f", server_round, config.rounds, len(updates), len(sites), loss
-    )
+    said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
+    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(updates), len(sites), said)
     model, moments = step(make_strategy(config, state.moments), server_round, updates, state.model)
     return replace(state, round=server_round, model=model, moments=moments)
 
