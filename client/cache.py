@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.kept import FOLDER as KEPT
+from client.set_aside import writing
 from client.site import SiteConfig
 from client.tables.read import table_files
 from client.tables.sql import query_stamp
@@ -100,24 +101,30 @@ def _load(folder: Path) -> Entry | None:
 
 
 def _build(folder: Path, parse: Callable[[Path], Entry]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    with writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
         entry = parse(draft)
-        for name, array in entry.arrays.items():
-            if isinstance(array, np.memmap):
-                array.flush()
-            else:
-                np.save(draft / f"{name}.npy", array, allow_pickle=False)
-        facts = entry.facts | {"arrays": list(entry.arrays)}
-        (draft / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not (folder / "facts.json").exists():  # otherwise another process was faster, with the same content
-                raise
+        with writing(folder):
+            _write(draft, folder, entry)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(draft: Path, folder: Path, entry: Entry) -> None:
+    for name, array in entry.arrays.items():
+        if isinstance(array, np.memmap):
+            array.flush()
+        else:
+            np.save(draft / f"{name}.npy", array, allow_pickle=False)
+    facts = entry.facts | {"arrays": list(entry.arrays)}
+    (draft / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not (folder / "facts.json").exists():  # otherwise another process was faster, with the same content
+            raise
 
 
 def _drop_old(site: SiteConfig, used: Path) -> None:

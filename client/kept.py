@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from client.errors import SiteError
 from client.progress import progress
+from client.set_aside import writing
 
 if TYPE_CHECKING:
     from client.site import SiteConfig
@@ -63,7 +64,8 @@ def compute(
         what: What is being done, for the progress bar.
     """
     folder = site.state_dir / FOLDER / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     workers = min(site.workers or len(os.sched_getaffinity(0)), len(jobs))
     made = _here(folder, jobs) if site.workers == 1 or not jobs else _in_processes(folder, jobs, workers)
     for number, found in progress(made, what, len(jobs)):
@@ -91,7 +93,7 @@ def _in_processes(folder: Path, jobs: Mapping[int, Job], workers: int) -> Iterat
                     del left[0]
             except BrokenProcessPool:
                 log.warning("a process that reads patients' files ended; those under way are read anew, each alone")
-            except GeneratorExit:
+            except (GeneratorExit, SiteError):
                 pool.shutdown(cancel_futures=True)
                 raise
         # a process takes the jobs in their order: those under way were the first without a result
@@ -131,14 +133,15 @@ def _make(folder: Path, job: Job) -> Path | SiteError:
             os.utime(kept)
             return kept
         array = job.make()
-        draft = kept.with_name(f".{kept.stem}-{os.getpid()}.npy")
-        np.save(draft, array, allow_pickle=False)
-        draft.rename(kept)
-        return kept
     except SiteError as error:
         return error
     except Exception as error:  # a library's own, on a file it was not made for
         return _unexpected(job, error)
+    draft = kept.with_name(f".{kept.stem}-{os.getpid()}.npy")
+    with writing(kept):  # a full disk is no fault of the patient's files
+        np.save(draft, array, allow_pickle=False)
+        draft.rename(kept)
+    return kept
 
 
 def _unexpected(job: Job, error: Exception) -> SiteError:

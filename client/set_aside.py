@@ -6,7 +6,8 @@ import csv
 import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,10 +48,8 @@ def keep_set_aside(state_dir: Path, found: Sequence[SetAside]) -> Path | None:
     """
     path = state_dir / FILE
     if not found:
-        try:
+        with writing(path):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _not_written(path, error) from None
         return None
     text = io.StringIO(newline="")
     rows = [(one.patient, one.instance, one.modality, one.in_short) for one in found]
@@ -65,11 +64,9 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         SiteError: If it cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(path, text)
-    except OSError as error:
-        raise _not_written(path, error) from None
 
 
 def _write(path: Path, text: str) -> None:
@@ -84,11 +81,20 @@ def _write(path: Path, text: str) -> None:
         Path(draft).unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: OSError) -> SiteError:
-    return SiteError(
-        what="a file of the site's own cannot be written",
-        where=str(path),
-        found=str(error.strerror),
-        fix="check the rights of its folder and the room on the disk, or correct state_dir",
-        public="the site cannot write its own files",
-    )
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong where the site writes its own files, as one message.
+
+    Raises:
+        SiteError: Instead.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SiteError(
+            what="a file of the site's own cannot be written",
+            where=str(path),
+            found=str(error.strerror),
+            fix="check the rights of its folder and the room on the disk, or correct state_dir",
+            public="the site cannot write its own files",
+        ) from None

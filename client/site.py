@@ -150,7 +150,7 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
         values = read_yaml(path)
     except OSError as error:
         raise _config_error(path, str(error.strerror), what="cannot read the site's settings") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _config_error(path, " ".join(str(error).split()), "the site's settings are not YAML") from None
     if not isinstance(values, dict):
         raise _config_error(path, type(values).__name__, "the site's settings are empty")
@@ -162,8 +162,11 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
     center = site.center and site.center.model_copy(
         update={key: folder / getattr(site.center, key) for key in ("ca_certificate", "private_key")}
     )
-    root = data_root.resolve() if data_root else (folder / site.data_root.expanduser()).resolve()
-    state = (folder / site.state_dir.expanduser()).resolve() / site.site
+    try:
+        root = data_root.resolve() if data_root else (folder / site.data_root.expanduser()).resolve()
+        state = (folder / site.state_dir.expanduser()).resolve() / site.site
+    except (ValueError, RuntimeError, OSError) as error:  # NUL, ~nobody, a link to itself, a very long name
+        raise _config_error(path, f"data_root or state_dir: {error}", "the site's settings are not valid") from None
     tables = {
         name: table.model_copy(update={"password_file": folder / table.password_file}) if table.password_file else table
         for name, table in site.tables.items()

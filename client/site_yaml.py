@@ -40,6 +40,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         OSError: If it cannot be read.
         yaml.YAMLError: If it is not YAML, or a key stands twice.
-        UnicodeDecodeError: If it is not UTF-8.
+        ValueError: If it is not UTF-8, or holds a number of thousands of digits.
+        RecursionError: If it is nested as no settings are.
     """
     return yaml.load(path.read_text(encoding="utf-8"), Loader=SiteYaml)  # a SafeLoader

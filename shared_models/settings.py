@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -26,10 +27,13 @@ class Settings(BaseModel):
         values = {str(key).replace("-", "_"): value for key, value in values.items()}
         unknown = [key for key in values if key not in cls.model_fields]
         if unknown:
-            hints = "; ".join(f"unknown key {key!r}: {nearest(key, cls.model_fields)}" for key in unknown)
+            hints = "; ".join(f"unknown key {key!r}: {nearest(key, cls.model_fields)}" for key in unknown[:10])
             raise ValueError(hints)
         return values
 
+
+_SHORT = reprlib.Repr()  # a few lines of YAML's aliases can stand for a list of billions
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -61,5 +65,5 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "(top level)"
     found = problem.get("input")
-    shown = "" if isinstance(found, Mapping) or problem["type"] == "missing" else f" (found {found!r})"
+    shown = "" if isinstance(found, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(found)})"
     return f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}"

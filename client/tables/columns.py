@@ -129,8 +129,8 @@ class Column(Settings):
     extract: Extract = Field("", description="a regular expression; its first group is the value, missing if none fits")
     since: str = Field("", description="the column, of the same table, of the date from which days are counted")
     date: str = Field("iso", description="how dates are written, as %d.%m.%Y; a date cell and `iso` need nothing")
-    scale: float = Field(1.0, description="multiplied first: from the site's unit to the study's")
-    offset: float = 0.0
+    scale: float = Field(1.0, ge=-1e6, le=1e6, description="multiplied first: from the site's unit to the study's")
+    offset: float = Field(0.0, ge=-1e6, le=1e6)
     codes: dict[Code, Code] | None = Field(None, description="this site's code: the study's category or number")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in this column")
     range: tuple[float, float] | None = Field(None, description="in the study's unit; values outside count as missing")

@@ -20,7 +20,7 @@ from client.tables.columns import Genes, TableSource
 from client.tables.headers import by_name, column_position, header_columns
 from client.tables.source import PatientRows, Source, bounded, cell_text, extracted, read_rows, unreadable
 from client.tables.text import open_text
-from client.tables.values import as_number, without_missing
+from client.tables.values import LARGEST, as_number, without_missing
 
 if TYPE_CHECKING:
     from client.site import SiteConfig
@@ -191,7 +191,7 @@ def _values(lines: Sequence[Line], settings: TableSource, genes: Genes, where: s
 def _numbers(line: Line, settings: TableSource, where: str) -> NDArray[np.float64]:
     texts = without_missing(line.texts, settings.missing, settings.decimal)
     values = np.array([as_number(text, settings.decimal) for text in texts], dtype=np.float64)
-    bad = [texts[at] for at in np.flatnonzero(~np.isfinite(values)) if texts[at]]
+    bad = [texts[at] for at in np.flatnonzero(~(np.abs(values) < LARGEST)) if texts[at]]
     if bad:
         raise SiteError(
             what="a number cannot be read",

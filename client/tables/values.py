@@ -19,6 +19,7 @@ from client.tables.columns import Column
 Decimal = Literal[".", ","]
 
 _EXCEL_DAY_0, _EXCEL_DAY = date(1899, 12, 30), re.compile(r"\d{5}(?:[.,]\d+)?")
+LARGEST = 1e30  # of a study's numbers, which are 32-bit floats
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -82,7 +83,7 @@ def numbers(cells: Cells, column: Column) -> NDArray[np.float64]:
             values[index] = as_number(text, cells.decimal) * column.scale + column.offset
         else:
             values[index] = codes.get(normal_code(text, cells.decimal), math.nan)
-        if not math.isfinite(values[index]):
+        if not abs(values[index]) < LARGEST:  # nor is NaN
             bad.append(index)
     if bad and codes is not None:
         raise _unknown_code(cells, bad, codes)
