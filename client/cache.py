@@ -72,10 +72,16 @@ def _key(site: SiteConfig, task: Task) -> str:
         if table.sql:
             digest.update(query_stamp(site, table, f"table {name!r}").encode())
     for path in _sources(site, task):
-        status = path.stat() if path.exists() else None
-        stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
-        digest.update(f"{path} {stamp}\n".encode())
+        digest.update(f"{path} {_stamp(path)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # gone, or a name that no file can have
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _sources(site: SiteConfig, task: Task) -> list[Path]:
@@ -92,7 +98,7 @@ def _load(folder: Path) -> Entry | None:
         names: list[str] = facts.pop("arrays")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
         os.utime(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, EOFError):  # cut short by a power failure
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import Any
 from client.images.files import bad_file
 
 BITS = (8, 16, 32)
+PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # the tag 7FE0,0010 in both orders of bytes
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
     *PLACE,
@@ -91,13 +92,17 @@ def _slices(path: Path) -> list[Slice]:
             return []
     try:
         refuse_deflated(path)
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            next_tag = file.read(4)
         if (
             header.get("Modality") != "MR"
             or header.get("SamplesPerPixel") != 1
             or header.get("BitsAllocated") not in BITS
         ):
             return []
+        if next_tag not in PIXELS:  # GDCM would look for them, and make room for whatever length it finds
+            raise bad_file(path, "a DICOM file has no pixels", "their tag is not where the header ends", "an image")
         if frames := header.get("PerFrameFunctionalGroupsSequence"):
             return [_of_frame(path, header, number, frame) for number, frame in enumerate(frames)]
         single = int(header.get("NumberOfFrames") or 1) == 1 and all(tag in header for tag in PLACE)

@@ -1,0 +1,280 @@
+"""Spoils one file of a small site by chance, and looks how the site ends. `test_fuzz.py` runs it as a program.
+
+    python tests/client/fuzzing.py FOLDER COUNT [KIND ...]
+
+Each spoilt file is read in a process of its own, with a limit on time and memory: `readiness` and `load_cohort` may
+end in a cohort, with the file's patient set aside or not, or, for a table, in a `SiteError` that names nobody. A line a
+kind is printed, as JSON: how often which, and every other end with its seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from conftest import FEATURES, Hospital, cohort_rows, patient, write_slice, write_volume
+
+LIMIT_S, LIMIT_BYTES = 10, 4 * 2**30
+VICTIM, PATIENTS = 1, (0, 1, 2)  # whose file is spoilt, of those with images
+EXTREMES = (b"\0\0", b"\xff\xff", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\0\0\xc0\x7f", b"\0\0\0\x80")
+CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+DIGITS = (b"-1", b"0", b"99999999999999999999", b"nan", b"1e400", b"65536 ")
+SHAPE = (4, 6, 6)
+
+
+def volumes(suffix: str) -> Callable[[Hospital], Path]:
+    def write(site: Hospital) -> Path:
+        for index in PATIENTS:
+            noise = np.random.default_rng(index).uniform(50, 150, size=SHAPE)
+            for phase in range(2):
+                write_volume(site.data / f"mri/{patient(index)}/{phase}{suffix}", noise * (1 + phase))
+        site.settings["modalities"]["mri"] = {
+            "reader": "image_files",
+            "phases": [f"mri/{{patient}}/{phase}{suffix}" for phase in range(2)],
+        }
+        return site.data / f"mri/{patient(VICTIM)}/1{suffix}"
+
+    return write
+
+
+def dicom(compress: str = "") -> Callable[[Hospital], Path]:
+    def write(site: Hospital) -> Path:
+        for index in PATIENTS:
+            noise = np.random.default_rng(index).integers(50, 150, size=SHAPE)
+            for phase in range(2):
+                for place in range(4):
+                    path = site.data / f"dicom/{patient(index)}/{phase}{place}.dcm"
+                    tags = {"TemporalPositionIdentifier": phase + 1, "InstanceNumber": 4 * phase + place + 1}
+                    write_slice(path, noise[place] * (1 + phase), (0, 0, 3 * place), compress, **tags)
+        site.settings["modalities"]["mri"] = {"reader": "dicom", "folder": "dicom/{patient}"}
+        return site.data / f"dicom/{patient(VICTIM)}/12.dcm"
+
+    return write
+
+
+def segmentation(site: Hospital) -> Path:
+    import highdicom as hd
+    import pydicom
+    from pydicom.sr.codedict import codes
+
+    dicom()(site)
+    for index in PATIENTS:
+        images = [pydicom.dcmread(site.data / f"dicom/{patient(index)}/0{place}.dcm") for place in range(4)]
+        voxels = np.zeros((4, 6, 6), dtype=np.uint8)
+        voxels[1:3, 2:5, 1:4] = 1
+        what = (codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Neoplasm, "MANUAL")
+        described = [hd.seg.SegmentDescription(1, "Tumor", *what)]
+        uid = pydicom.uid.generate_uid
+        seg = hd.seg.Segmentation(images, voxels, "BINARY", described, uid(), 9, uid(), 1, "ACME", "1", "1", "1")
+        (site.data / "seg").mkdir(exist_ok=True)
+        seg.save_as(site.data / f"seg/{patient(index)}.dcm")
+    site.settings["modalities"]["mri"]["mask"] = "seg/{patient}.dcm"
+    return site.data / f"seg/{patient(VICTIM)}.dcm"
+
+
+def mammograms(suffix: str, compressor: str = "JPEG") -> Callable[[Hospital], Path]:
+    def write(site: Hospital) -> Path:
+        import SimpleITK as sitk
+
+        (site.data / "mri").mkdir(parents=True, exist_ok=True)
+        for index in PATIENTS:
+            pixels = np.random.default_rng(index).integers(0, 3000, (1, 20, 16)).astype(np.uint16)
+            image = sitk.GetImageFromArray(pixels if suffix == ".dcm" else pixels[0])
+            image.SetSpacing((0.2, 0.1, 1.0)[: image.GetDimension()])
+            image.SetMetaData("0008|0060", "MG")
+            path = str(site.data / f"mri/{patient(index)}{suffix}")
+            sitk.WriteImage(image, path, useCompression=bool(compressor), compressor=compressor)
+        site.settings["modalities"]["mri"] = {
+            "reader": "mammogram",
+            "images": f"mri/{{patient}}{suffix}",
+            "spacing_mm": [0.1, 0.2],
+        }
+        return site.data / f"mri/{patient(VICTIM)}{suffix}"
+
+    return write
+
+
+def table(name: str) -> Callable[[Hospital], Path]:
+    def write(site: Hospital) -> Path:
+        import sqlite3
+
+        import pandas as pd
+
+        rows = cohort_rows(12)
+        frame, path = pd.DataFrame(rows[1:], columns=rows[0]), site.data / name
+        source = site.settings["tables"]["clinical"]
+        source["file"] = name
+        if name.endswith(".xlsx"):
+            frame.to_excel(path, index=False)
+        elif name.endswith(".parquet"):
+            frame.to_parquet(path)
+        elif name.endswith(".db"):
+            with sqlite3.connect(path) as database:
+                frame.to_sql("t", database, index=False)
+            database.close()
+            del source["file"]
+            source |= {"sql": "select * from t", "database": f"sqlite:///{name}"}
+        else:
+            frame.to_csv(path, index=False, encoding="utf-16" if "16" in name else "utf-8")
+        return path
+
+    return write
+
+
+KINDS: dict[str, Callable[[Hospital], Path]] = {
+    **{suffix[1:]: volumes(suffix) for suffix in (".nii", ".nii.gz", ".nrrd", ".mha")},
+    **{"dicom": dicom(), "dicom jpeg-ls": dicom("1.2.840.10008.1.2.4.80"), "dicom seg": segmentation},
+    **{
+        "mg plain": mammograms(".dcm", ""),
+        "mg jpeg": mammograms(".dcm"),
+        "mg jpeg2000": mammograms(".dcm", "JPEG2000"),
+    },
+    **{"mg png": mammograms(".png", ""), "mg tiff": mammograms(".tif", "")},
+    **{name: table(name) for name in ("a.csv", "utf16.csv", "a.xlsx", "a.parquet", "a.db")},
+}
+TABLES = ("a.csv", "utf16.csv", "a.xlsx", "a.parquet", "a.db")
+
+
+def spoilt(content: bytes, seed: int) -> bytes:
+    """One to four changes: bits turned, bytes cut, put in or exchanged, numbers made extreme."""
+    dice, made = random.Random(seed), bytearray(content)
+    for _ in range(dice.randint(1, 4)):
+        size = max(1, len(made))
+        at = dice.randrange(min(size, 400) if dice.random() < 0.6 else size)  # headers stand first
+        end = min(size, at + dice.randint(1, 40))
+        change = dice.randrange(8)
+        if change == 0:
+            made[at : at + 1] = bytes([made[at] ^ (1 << dice.randrange(8))]) if made else b"x"
+        elif change == 1:
+            del made[dice.randrange(size) :]
+        elif change == 2:
+            del made[at:end]
+        elif change == 3:
+            made[at:at] = dice.randbytes(dice.randint(1, 40))
+        elif change == 4:
+            made[at:end] = made[size - (end - at) :]
+        elif change == 5:
+            found = [i for i in range(at, size - 1) if made[i : i + 1].isdigit()][:20]
+            place = dice.choice(found) if found else at
+            made[place : place + 1] = dice.choice(DIGITS)
+        else:
+            number = dice.choice(EXTREMES)
+            made[at : at + len(number)] = number
+    return bytes(made)
+
+
+def look(site: Hospital, file: Path, tabular: bool) -> str:
+    """How the site ends with the file as it is: `usable`, `set aside` or `site error`.
+
+    Raises:
+        AssertionError: If it says who, takes the others along or lets numbers through that are none.
+    """
+    from client.cohort import load_cohort
+    from client.errors import SiteError
+    from client.readiness.counts import readiness
+    from shared_models.run_config import RunConfig
+    from shared_models.targets import TimeToEvent
+    from shared_models.task import Table, Task, Volume
+
+    here, config = site.site(), RunConfig(study="elm")
+    volume = Volume((1 if "mammogram" in str(site.settings) else 2, *SHAPE), (1.0, 1.0, 1.0))
+    if "seg/" in str(site.settings):
+        volume = Volume((3, *SHAPE), (1.0, 1.0, 1.0), tumour=True)
+    kinds = {"clinical": Table(FEATURES)} | ({} if tabular else {"mri": volume})
+    task = Task(kinds, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)  # type: ignore[arg-type, return-value]
+    try:
+        cohort = load_cohort(here, task, config, store_split=False)
+    except SiteError as error:
+        named = [part for part in ("secret", file.name, str(site.folder)) if part in error.public]
+        if named or not tabular:  # one patient's image stops no site
+            raise
+        assert readiness(here, config, task).exit_code
+        return "site error"
+    assert not np.isinf(cohort.inputs["clinical"]).any()
+    if not tabular:
+        assert np.isfinite(cohort.inputs["mri"]).all()
+        assert all(cohort.present[index, list(kinds).index("mri")] for index in PATIENTS if index != VICTIM)
+    assert {found.patient for found in cohort.set_aside} <= {patient(VICTIM)}
+    assert readiness(here, config, task).set_aside == cohort.set_aside
+    return "set aside" if cohort.set_aside else "usable"
+
+
+def alone(site: Hospital, file: Path, tabular: bool) -> str:
+    """`look` in a process with limits; what kills it, by the signal's name, or what it raised."""
+    reading, writing = os.pipe()
+    if child := os.fork():
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            said = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return said if status == 0 else signal.Signals(-status).name if status < 0 else f"exit code {status}"
+    os.close(reading)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + LIMIT_BYTES,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
+    signal.alarm(6 * LIMIT_S)  # a machine has other work, too
+    strays: list[str] = []
+    sys.addaudithook(lambda event, found: strays.append(str(found[0])) if event == "open" else None)
+    try:
+        said = look(site, file, tabular)
+        inside = tuple(str(site.folder / name) for name in ("data/", "state/", "oak.yaml"))
+        astray = [path for path in strays if path.startswith(str(site.folder)) and not path.startswith(inside)]
+        said = f"outside data_root: {astray}" if astray else said
+    except BaseException:
+        said = traceback.format_exc(limit=-4)
+    os.write(writing, said.encode("utf-8", "backslashreplace")[:4000])
+    os._exit(0)
+
+
+def run(folder: Path, kind: str, count: int, first: int) -> dict[str, object]:
+    site = Hospital(folder / kind.replace(" ", "_"))
+    site.data.mkdir(parents=True)
+    site.settings["state_dir"] = "state"
+    site.write(cohort_rows(12))
+    file = KINDS[kind](site)
+    whole, tabular = file.read_bytes(), kind in TABLES
+    assert alone(site, file, tabular) == "usable", (kind, alone(site, file, tabular))
+    ends: Counter[str] = Counter()
+    wrong: dict[int, str] = {}
+    for seed in range(first, first + count):
+        file.write_bytes(spoilt(whole, seed))
+        shutil.rmtree(site.folder / "state/oak/cache", ignore_errors=True)  # the others' tensors are kept elsewhere
+        end = alone(site, file, tabular)
+        if end not in ("usable", "set aside", "site error"):
+            wrong[seed], end = end, "crash" if end in CRASHES else "wrong"
+        ends[end] += 1
+    return {"kind": kind, "tabular": tabular, "ends": ends, "wrong": wrong}
+
+
+if __name__ == "__main__":
+    # all that a site may need is imported once, here, and no library has started a thread yet
+    import openpyxl
+    import pandas  # noqa: F401
+    import pyarrow.parquet
+    import pydicom
+    import SimpleITK
+    import sqlalchemy
+    import torch
+    from PIL import Image
+
+    import client.cohort
+    import client.readiness.counts
+
+    del openpyxl, pyarrow, pydicom, SimpleITK, sqlalchemy, torch, Image, client
+    place, number, *names = sys.argv[1:]
+    for index, one in enumerate(names or KINDS):
+        print(json.dumps(run(Path(place), one, int(number), 100_000 * index)), flush=True)
