@@ -12,6 +12,7 @@ from typing import Any
 from client.images.files import bad_file
 
 BITS = (8, 16, 32)
+ELEMENT_HEADER = 8  # bytes of tag, VR and length before the pixels, at least
 PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # the tag 7FE0,0010 in both orders of bytes
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
@@ -94,6 +95,7 @@ def _slices(path: Path) -> list[Slice]:
         refuse_deflated(path)
         with path.open("rb") as file:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            room = path.stat().st_size - file.tell() - ELEMENT_HEADER
             next_tag = file.read(4)
         if (
             header.get("Modality") != "MR"
@@ -101,15 +103,28 @@ def _slices(path: Path) -> list[Slice]:
             or header.get("BitsAllocated") not in BITS
         ):
             return []
+        frames = header.get("PerFrameFunctionalGroupsSequence")
+        single = int(header.get("NumberOfFrames") or 1) == 1 and all(tag in header for tag in PLACE)
+        if not frames and not single:
+            return []
         if next_tag not in PIXELS:  # GDCM would look for them, and make room for whatever length it finds
             raise bad_file(path, "a DICOM file has no pixels", "their tag is not where the header ends", "an image")
-        if frames := header.get("PerFrameFunctionalGroupsSequence"):
+        _check_room(path, header, room)
+        if frames:
             return [_of_frame(path, header, number, frame) for number, frame in enumerate(frames)]
-        single = int(header.get("NumberOfFrames") or 1) == 1 and all(tag in header for tag in PLACE)
-        return [_of_file(path, header)] if single else []
+        return [_of_file(path, header)]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise bad_file(path, "a DICOM header cannot be read", found, "the header of an MR slice") from None
+
+
+def _check_room(path: Path, header: Any, room: int) -> None:
+    """Refuses pixels that are not all there: GDCM would take what lies in memory behind them."""
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    frames = int(header.get("NumberOfFrames") or 1)
+    needed = int(header.Rows) * int(header.Columns) * frames * header.BitsAllocated // 8
+    if room < needed and not (syntax and syntax.is_compressed):
+        raise bad_file(path, "a DICOM file is cut short", f"{room} bytes of pixels", f"{needed}, as its header says")
 
 
 def refuse_deflated(path: Path) -> None:
