@@ -161,5 +161,5 @@ if __name__ == "__main__":
 
     del openpyxl, pyarrow, pydicom, SimpleITK, sqlalchemy, torch, Image, client
     place, number, *names = sys.argv[1:]
-    for index, one in enumerate(names or KINDS):
-        print(json.dumps(run(Path(place), one, int(number), 100_000 * index)), flush=True)
+    for one in names or KINDS:
+        print(json.dumps(run(Path(place), one, int(number), 100_000 * list(KINDS).index(one))), flush=True)
