@@ -54,6 +54,7 @@ def known(cohorts, target):
     return truth, ~np.isnan(truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", MODALITIES)
 def test_every_hospital_is_read_by_its_client(tmp_path, task):
     cohort_writer(task)(tmp_path, scale=SCALE)

@@ -113,6 +113,7 @@ def test_duke_as_a_site_for_each_scanner(data: Path, run: Run, tmp_path: Path) -
     assert 850 < total <= 922
 
 
+@pytest.mark.slow
 def test_slices_of_a_breast_mri_become_three_hospitals(data: Path, tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("breastdcedl", PROJECT / "benchmarks/breastdcedl.py")
     assert spec is not None
