@@ -133,7 +133,12 @@ def trains(tmp_path, task, *words):
     assert all(results["targets"][name]["pooled"]["patients"] > 0 for name in targets)
 
 
-@pytest.mark.parametrize("task", [*MODALITIES, "recurrence_mri"])
+SLOW = ("subtype_histology", "recurrence_mri")
+
+
+@pytest.mark.parametrize(
+    "task", [pytest.param(t, marks=[pytest.mark.slow] * (t in SLOW)) for t in [*MODALITIES, "recurrence_mri"]]
+)
 def test_a_study_of_every_task_from_the_command_line(tmp_path, monkeypatch, task):
     monkeypatch.chdir(tmp_path)
     trains(tmp_path, task)

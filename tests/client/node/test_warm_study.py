@@ -66,6 +66,7 @@ def warm_processes(folder: Path) -> list[int]:
     return sorted(filter(is_warm, processes_in(folder)))
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_when_warm_processes_are_killed(
     center: Any, hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
 ) -> None:
