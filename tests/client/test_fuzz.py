@@ -28,7 +28,7 @@ def mutated(folder, count):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(75, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3, pytest.param(75, marks=pytest.mark.slow)])
 def test_a_file_that_is_spoilt_by_chance_costs_its_patient_at_most(tmp_path, count):
     kinds = mutated(tmp_path, count)
     print(json.dumps(kinds, indent=1))
