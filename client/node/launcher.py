@@ -28,8 +28,10 @@ def main(folder: str, arguments: list[str]) -> int:
     Returns:
         The exit status; 1 for a child that was killed.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # a signal waits until there is somebody to forward it to
     connection = call(folder, arguments)
     if connection is None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         command = [sys.executable, "-P", "-m", "client.node.clientapp", *arguments]
         os.execv(sys.executable, command)
     return stand_in(connection)
@@ -60,6 +62,7 @@ def stand_in(connection: socket.socket) -> int:
 
     for number in FORWARDED:
         signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     with suppress(OSError):
         if status := connection.recv(1):
             return status[0]

@@ -25,8 +25,8 @@ from pathlib import Path
 from client.node import warm
 
 def answer():
-    print("child", os.getpid(), sys.argv, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(42))
+    print("child", os.getpid(), sys.argv, flush=True)
     match sys.argv[1]:
         case "read": print(sys.stdin.read())
         case "fail": raise ValueError("on purpose")
