@@ -13,6 +13,10 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flwr.app import Context, Message
 
 FILES = ["pyproject.toml", ".info/CONTENT"]  # the settings, and Flower's own list of checksums
 CLIENT_APP = "client.app:app"
@@ -27,9 +31,28 @@ class RefusedBundleError(Exception):
 
 
 def guard_installation() -> None:
-    """From now on, Flower's ClientApp process in this interpreter installs no bundle that was not judged."""
-    flower = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    flower.install_from_fab = guarded(flower.install_from_fab)  # type: ignore[attr-defined]
+    """From now on, Flower's ClientApp process in this interpreter installs no bundle that was not judged.
+
+    A refusal goes into the site's audit log; which message it is for is known from what Flower pulled before.
+    """
+    flower: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    pull, install = flower.pull_task_input, guarded(flower.install_from_fab)
+    asked: list[tuple[Message, Context]] = []
+
+    def pull_and_remember(*arguments: object) -> tuple[Any, ...]:
+        task: tuple[Any, ...] = pull(*arguments)
+        asked.append((task[0], task[1]))
+        return task
+
+    def install_or_note(*arguments: Any, **options: Any) -> Path:
+        try:
+            return install(*arguments, **options)
+        except RefusedBundleError as error:
+            for message, context in asked:
+                _note(message, context, str(error))
+            raise
+
+    flower.pull_task_input, flower.install_from_fab = pull_and_remember, install_or_note
 
 
 def guarded(install: Install) -> Install:
@@ -74,3 +97,15 @@ def judge(bundle: bytes) -> None:
 def _refused(*, why: str, details: str) -> RefusedBundleError:
     log.error("refused the study's bundle: %s: %s", why, details)
     return RefusedBundleError(f"the site refused the study: {why}; sites run the code that they installed themselves")
+
+
+def _note(message: Message, context: Context, why: str) -> None:
+    from client.errors import SiteError
+    from client.privacy.audit import record_refused
+    from client.site import load_site
+    from client.study import locate_site
+
+    try:
+        record_refused(load_site(*locate_site(context)), str(context.run_config.get("study", "")), message, why)
+    except SiteError as error:  # refused all the same
+        log.error("%s", error)

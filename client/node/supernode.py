@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from client.errors import ExitCode, SiteError
 from client.node.connection import split_address
 from client.node.supernode_log import COLOURS, Story
-from client.node.warm import install_launcher
+from client.node.warm import PROGRAMS, install_launcher
 
 if TYPE_CHECKING:
     import logging
@@ -155,21 +155,22 @@ def environment(state_dir: Path) -> dict[str, str]:
 
 
 def guarded_environment(state_dir: Path) -> dict[str, str]:
-    """The environment, where `flwr-clientapp` is the site's own launcher, which guards and warms it.
+    """The environment, where every program that Flower starts for a task is the site's own guarded launcher.
 
     Raises:
         SiteError: If another one would be found.
     """
     ours, folder = environment(state_dir), install_launcher(state_dir)
     ours["PATH"] = os.pathsep.join([str(folder.resolve()), ours["PATH"]])
-    if (found := shutil.which("flwr-clientapp", path=ours["PATH"])) != str(folder.resolve() / "flwr-clientapp"):
-        raise SiteError(
-            what="the site's own flwr-clientapp cannot be run",
-            where=str(folder),
-            found=f"{found} would run instead, which takes code from the center",
-            fix="choose a state_dir on a disk that is not mounted noexec, in a path without ':'",
-            exit_code=ExitCode.SITE_CONFIG,
-        )
+    for program in PROGRAMS:
+        if (found := shutil.which(program, path=ours["PATH"])) != str(folder.resolve() / program):
+            raise SiteError(
+                what=f"the site's own {program} cannot be run",
+                where=str(folder),
+                found=f"{found} would run instead, which takes code from the center",
+                fix="choose a state_dir on a disk that is not mounted noexec, in a path without ':'",
+                exit_code=ExitCode.SITE_CONFIG,
+            )
     return ours
 
 

@@ -35,18 +35,26 @@ LOOK_EVERY_S, STOP_S = 0.2, 10.0
 REQUEST_S = 10.0
 # numpy's BLAS would start a thread here when it is imported; training uses torch's, which this does not touch.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+# What Flower's SuperExec starts by name for a task of whatever type.
+PROGRAMS = ("flwr-clientapp", "flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "flwr-simulation")
 SCRIPT = '#!/bin/sh\nexec {python} -I -S {launcher} {folder} "$@"\n'
 
 
 def install_launcher(state_dir: Path) -> Path:
-    """Writes the site's own `flwr-clientapp`, and returns its folder: only the owner can enter."""
+    """Writes the site's own `flwr-clientapp`, and returns its folder: only the owner can enter.
+
+    The other programs that a SuperNode can be told to start are the same one: a center that sends an AgentApp would
+    otherwise have Flower run its code here, past the bundle guard.
+    """
     folder = state_dir / "bin"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     parts = {"python": sys.executable, "launcher": launcher.__file__, "folder": folder.resolve()}
-    script = folder / "flwr-clientapp"
-    script.write_text(SCRIPT.format(**{name: shlex.quote(str(part)) for name, part in parts.items()}), encoding="utf-8")
-    script.chmod(0o700)
+    for program in PROGRAMS:
+        script = folder / program
+        text = SCRIPT.format(**{name: shlex.quote(str(part)) for name, part in parts.items()})
+        script.write_text(text, encoding="utf-8")
+        script.chmod(0o700)
     return folder
 
 

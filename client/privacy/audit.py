@@ -50,8 +50,9 @@ def record_sent(site: SiteConfig, study: str, message: Message, content: RecordD
 
 
 def record_refused(site: SiteConfig, study: str, message: Message, why: str) -> None:
-    """Notes what was not done; `why` is the sentence that the center gets."""
-    entry = {"event": "refused", "study": study, "message": message.metadata.message_type, "round": _round(message)}
+    """Notes what was not done; `why` is the sentence that the center gets. What the center sent was not checked yet."""
+    words = {"study": _cut(study), "message": _cut(message.metadata.message_type)}
+    entry = {"event": "refused", **words, "round": _round(message)}
     append(audit_of(site), {**entry, "why": why, "epsilon": _epsilon(site)})
 
 
@@ -68,7 +69,12 @@ def _parts(content: RecordDict) -> list[tuple[str, bytes]]:
 
 def _round(message: Message) -> int:
     requests = message.content.config_records if message.has_content() else {}
-    return next((int(record["round"]) for record in requests.values() if "round" in record), 0)
+    found = (record["round"] for record in requests.values() if "round" in record)
+    return next((number for number in found if isinstance(number, int)), 0)
+
+
+def _cut(text: str) -> str:
+    return "".join(letter for letter in text if letter.isprintable())[:64]
 
 
 def _epsilon(site: SiteConfig) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -135,7 +136,16 @@ def test_a_child_has_the_launchers_arguments_streams_and_status(state: Path) -> 
 def test_only_the_owner_can_reach_it(state: Path) -> None:
     with warm_process(state, ANSWER):
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [state / "bin", *(state / "bin").iterdir()]}
-        assert modes == {"bin": 0o700, "flwr-clientapp": 0o700, "warm.sock": 0o600}
+        assert modes == {"bin": 0o700, **dict.fromkeys(warm.PROGRAMS, 0o700), "warm.sock": 0o600}
+
+
+def test_every_program_that_flower_starts_for_a_task_is_the_sites_own(tmp_path: Path) -> None:
+    from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
+
+    path = guarded_environment(tmp_path)["PATH"]
+    assert set(warm.PROGRAMS) == set(TASK_TYPE_TO_COMMAND.values())
+    for program in warm.PROGRAMS:
+        assert shutil.which(program, path=path) == str(tmp_path / "bin" / program)
 
 
 def test_children_draw_different_numbers(state: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
 
 from client.app import app
 from client.errors import SiteError
-from client.privacy.audit import audit_of
+from client.privacy.audit import audit_of, record_refused
 from client.privacy.chained_log import read
 from client.privacy.ledger import charges
 from client.privacy.policy import ledger_of
@@ -51,6 +52,16 @@ def test_a_refusal_is_a_line_too(hospitals, small_study):
     lines = read(audit_of(load_site(sites["c"])))
     assert [line["event"] for line in lines] == ["refused"]
     assert lines[0]["why"] == "the site's own policy does not allow this study"
+
+
+def test_a_refusal_is_noted_whatever_the_center_calls_its_study_and_its_round(hospitals):
+    sites = hospitals({"a": 20})
+    site = load_site(sites["a"])
+    InProcessGrid(app, sites, {})  # a message takes its sender from it
+    message = Message(RecordDict({"request": ConfigRecord({"round": "first"})}), dst_node_id=1, message_type="train")
+    record_refused(site, "\x1b[2J" + 100 * "x", message, "why")
+    (line,) = read(audit_of(site))
+    assert (line["study"], line["round"], line["why"]) == (("[2J" + 100 * "x")[:64], 0, "why")
 
 
 def test_what_cannot_be_noted_does_not_leave(hospitals, small_study, caplog):
