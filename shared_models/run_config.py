@@ -83,6 +83,13 @@ class RunConfig(Settings):
         0.0, ge=0.0, description="instead of `noise-multiplier`: each site's least noise for this epsilon; 0: not used"
     )
 
+    patient_gradients: Literal["auto", "hooks", "functorch", "ghost"] = Field(
+        "auto", description="how each patient's own gradient is found: auto is the fastest, the others are Opacus's"
+    )
+    secure_aggregation: bool = Field(
+        False, description="the center sees weights and statistics as sums over three sites or more, never one site's"
+    )
+
     # Splits and seeds
     seed: int = Field(0, ge=0, description="weights, batches and dropout")
     split_seed: int = Field(0, ge=0, description="splits by patient, where a site brings none of its own")
@@ -107,6 +114,9 @@ class RunConfig(Settings):
             raise ValueError(msg)
         if self.privacy == "patient" and (self.oversampling, self.normalisation) != ("none", "shared"):
             msg = "privacy: oversampling mixes patients, local normalisation keeps their sums: neither can be private"
+            raise ValueError(msg)
+        if self.secure_aggregation and (self.min_sites < 3 or self.harmonisation != "none"):
+            msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, whose reference needs each site's sums"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
             msg = "validation_fraction + test_fraction must leave patients to train on"
