@@ -20,13 +20,17 @@ EPILOG = """\
 what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
 what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
-                (what left), set_aside.csv (who has files that cannot be used, and why), readiness.html (--check:
-                counts, problems, pictures; stays here); --init: site_configs/NAME.yaml, if there is none
+                (what left), approvals.jsonl and approvals/ (which studies may run, and what they were said to do),
+                set_aside.csv (who has files that cannot be used, and why), readiness.html (--check: counts, problems,
+                pictures; stays here); --init: site_configs/NAME.yaml, if there is none
 
 examples
   python -m client --init /data/duke --site duke           write a first site_configs/duke.yaml from what lies there
   python -m client --site duke --check                     look at everything, join nothing
   python -m client --site duke --check --study study.toml  also count what this study would use
+  python -m client --site duke --approve study.toml        show what a study reads and sends, ask, and approve it
+  python -m client --site duke --approvals                 the approved studies
+  python -m client --site duke --revoke recurrence         withdraw an approval, also of a study that runs
   python -m client --site duke                             take part until Ctrl-C or SIGTERM
   python -m client --site duke --ledger                    the privacy spent, and what is left of it
   python -m client --site duke --audit                     what left this hospital, message by message
@@ -57,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         config_file = find_site(options.site)
         site = load_site(config_file, options.data_root)
-        if options.ledger or options.audit or options.accept_clock:
-            return _show_records(options, site)
+        if _show_records(options, site):
+            return 0
         return _run(options, site, config_file)
     except SiteError as error:
         _say_error(str(error))
@@ -88,19 +92,27 @@ def _init(folder: Path, name: str) -> int:
     return 0
 
 
-def _show_records(options: argparse.Namespace, site: SiteConfig) -> int:
+def _show_records(options: argparse.Namespace, site: SiteConfig) -> bool:
+    """Does what was asked about the site's records; False if nothing was."""
+    from functools import partial
+
     from rich.console import Console
 
-    from client.privacy.shown import accept_clock, print_audit, print_ledger
+    from client.privacy import shown
 
-    for asked, show in (
-        (options.accept_clock, accept_clock),
-        (options.ledger, print_ledger),
-        (options.audit, print_audit),
-    ):
-        if asked:
-            show(site, Console())
-    return 0
+    console = Console()
+    answers = (
+        (options.accept_clock, shown.accept_clock),
+        (options.approve, partial(shown.ask_approval, study=options.approve, ask=not options.yes)),
+        (options.revoke, partial(shown.withdraw_approval, study=options.revoke)),
+        (options.approvals, shown.print_approvals),
+        (options.ledger, shown.print_ledger),
+        (options.audit, shown.print_audit),
+    )
+    asked = [show for option, show in answers if option]
+    for show in asked:
+        show(site, console=console)
+    return bool(asked)
 
 
 def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> int:
@@ -137,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, metavar="FOLDER", help="write the site's first YAML from these data")
     parser.add_argument("--check", action="store_true", help="stop after the checks")
     parser.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
+    parser.add_argument(
+        "--approve", type=Path, metavar="FILE", help="show what a study (TOML) does here, and approve it"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --approve: ask nothing, for scripts")
+    parser.add_argument("--approvals", action="store_true", help="show the approved studies, and stop")
+    parser.add_argument("--revoke", metavar="STUDY", help="withdraw the approval of a study, and stop")
     parser.add_argument("--ledger", action="store_true", help="show the privacy that the cohort has spent, and stop")
     parser.add_argument("--audit", action="store_true", help="verify and show what left the site, and stop")
     parser.add_argument(

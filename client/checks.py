@@ -138,6 +138,7 @@ def _server(center: Center) -> tuple[str, str]:
 def check_privacy(site: SiteConfig, study: tuple[RunConfig, Task] | None) -> Iterator[Check]:
     """The records of what was spent and sent, and whether the site's own policy allows the study."""
     yield _attempt("records", lambda: _records(site))
+    yield _attempt("approvals", lambda: _approvals(site))
     if study is not None:
         yield _attempt("policy", lambda: _policy(site, *study))
 
@@ -151,6 +152,16 @@ def _records(site: SiteConfig) -> tuple[str, str]:
     written, sent = charges(ledger_of(site)), len(read(audit_of(site)))
     epsilon = written[-1]["epsilon"] if written else 0.0
     return f"epsilon {epsilon:.2f} of {site.policy.epsilon_ceiling:g} spent; {sent} lines of what left, unbroken", ""
+
+
+def _approvals(site: SiteConfig) -> tuple[str, str]:
+    from client.privacy.approval import COMMAND, approvals, needs_approval
+
+    if not needs_approval(site):
+        return "none needed: " + ("the policy waives them" if site.center else "no center reaches this site"), ""
+    found = approvals(site)
+    said = f"{len(found)} stud{'y' if len(found) == 1 else 'ies'} approved{': ' if found else ''}{', '.join(found)}"
+    return said, "" if found else f"every study is refused until: {COMMAND.format(site=site.site)}"
 
 
 def _policy(site: SiteConfig, config: RunConfig, task: Task) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from client.cohort import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
 from client.harmonisation import harmonise, kept
 from client.local_normalisation import restore
+from client.privacy.approval import check_approval
 from client.privacy.audit import record_refused, record_sent
 from client.privacy.policy import check_policy
 from client.site import SiteConfig, load_site
@@ -89,9 +90,11 @@ class Study:
 
 
 def open_study(context: Context) -> Study:
-    """The study of a message; within one process, the same study is opened once."""
+    """The study of a message; within one process, the same study is opened once, if the site still approves it."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
-    return _open(*locate_site(context), parse_run_config(run_config))
+    place, config = locate_site(context), parse_run_config(run_config)
+    check_approval(load_site(*place), config)
+    return _open(*place, config)
 
 
 def locate_site(context: Context) -> tuple[Path, Path | None]:

@@ -46,10 +46,16 @@ Works at once, also in a run. The same key cannot be registered again.""",
   python -m server run recurrence.toml --follow
   python -m server run --set study=pilot --set task=recurrence_clinical --set rounds=5
   python -m server run recurrence.toml --set resume=true  # go on from the last checkpoint
+  python -m server run recurrence.toml --set rounds=30 --write study.toml   # the file that hospitals approve
 
 STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared_models/run_config.py.
 What travels to the hospitals is these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
+    "audit": """\
+  python -m server audit
+
+One line for each message sent and received, each key let in or shut out, each study started; never a value. Exits 4 if
+a line was changed, removed or moved.""",
     "results": "  python -m server results\n  python -m server results recurrence --json",
 }
 
@@ -121,11 +127,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a setting; wins over the file",
     )
+    run.add_argument("--write", type=Path, metavar="FILE", help="write all settings for the hospitals; start nothing")
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
     add("status", "Show sites, runs and the study's progress.").add_argument(
         "--json", action="store_true", dest="as_json", help="for scripts"
     )
+    add("audit", "Verify and show what was sent, received, registered and started.")
     results = add("results", "Show a study's results, one line a site.")
     results.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
     results.add_argument("--json", action="store_true", dest="as_json", help="the file as it is")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from rich.console import Console
 
 from server.center import Center, open_center, parse_address, require_file, split_address
@@ -78,16 +79,23 @@ def unregister(directory: Path, name: str) -> None:
     console.print(f"{name} is shut out. To come back it needs a new key: Flower does not take the old one again.")
 
 
-def run(directory: Path, study: Path | None, assignments: list[str], follow: bool) -> None:
-    """Starts a study, and with `follow` stays until it ends."""
+def run(directory: Path, study: Path | None, assignments: list[str], write: Path | None, follow: bool) -> None:
+    """Starts a study, and with `follow` stays until it ends; with `write` only writes down what hospitals approve."""
     from server.bundle import start_study
     from server.superlink import find_run, follow_run
+    from shared_models.agreed import settings_hash
     from shared_models.run_config import parse_assignments, parse_run_config
 
-    center = open_center(directory)
     values = {**(_read_toml(study) if study else {}), **parse_assignments(assignments)}
     values = {key.replace("-", "_"): value for key, value in values.items()}
     config = parse_run_config(values, study.name if study else "--set")
+    console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
+    if write:
+        with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
+            file.write(tomli_w.dumps(config.to_flat()))
+        console.print(f"Wrote {write}. Send it to the hospitals: python -m client --site NAME --approve {write.name}")
+        return
+    center = open_center(directory)
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
     if not follow:
@@ -128,6 +136,13 @@ def results(directory: Path, study: str, as_json: bool) -> None:
         sys.stdout.write(file.read_text(encoding="utf-8"))
     else:
         print_results(file)
+
+
+def audit(directory: Path) -> None:
+    """Verifies and shows the center's audit log."""
+    from server.audit import print_audit
+
+    print_audit(open_center(directory).results, Console(highlight=False))
 
 
 def print_json(value: Any) -> None:

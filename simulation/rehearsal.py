@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from client.privacy.approval import approve
 from client.site import load_site
 from server.bundle import start_study
 from server.center import Center
@@ -48,12 +49,14 @@ class Federation:
         folder: Logs and settings of all of them.
         threads: For each site's arithmetic: sites that share a machine's cores would wait for each other's.
         processes: `center`, and `python -m client` of each site.
+        sites: The settings of each site, with its key.
     """
 
     center: Center
     folder: Path
     threads: int
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    sites: dict[str, Path] = field(default_factory=dict)
 
     def start(self, name: str, *words: str) -> None:
         """Starts (or starts again) `python -m WORDS` under a name."""
@@ -74,7 +77,9 @@ class Federation:
         return set()
 
     def begin(self, config: RunConfig) -> int:
-        """Starts a study and returns its run's number."""
+        """Starts a study that every site has approved, and returns its run's number."""
+        for file in self.sites.values():
+            approve(load_site(file), config)
         return start_study(self.center, config)[0]
 
     def finish(self, run_id: int, config: RunConfig) -> dict[str, Any]:
@@ -121,7 +126,7 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
         federation.start("center", "server", "start", "--directory", str(center.directory))
         _wait(lambda: _answers(center), "the center did not start", folder / "center.log")
         for name, file in sites.items():
-            settings = _settings_with_key(name, file, center, folder)
+            federation.sites[name] = settings = _settings_with_key(name, file, center, folder)
             register(center, name, folder / "keys" / f"{name}.pub")
             federation.start(name, "client", "--site", str(settings))
         _wait(lambda: set(sites) <= federation.online(), f"not all sites came: {', '.join(sites)}", folder)

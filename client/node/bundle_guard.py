@@ -11,7 +11,7 @@ import io
 import logging
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,11 @@ LARGEST_BYTES = 1_000_000
 
 log = logging.getLogger("client")
 Install = Callable[..., Path]
+Allow = Callable[[Mapping[str, Any]], None]
 
 
 class RefusedBundleError(Exception):
-    """The center sent more than settings; the text crosses the boundary and names nothing of the site."""
+    """The center sent more than settings, or others than approved; the text crosses the boundary and names nothing."""
 
 
 def guard_installation() -> None:
@@ -36,7 +37,8 @@ def guard_installation() -> None:
     A refusal goes into the site's audit log; which message it is for is known from what Flower pulled before.
     """
     flower: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    pull, install = flower.pull_task_input, guarded(flower.install_from_fab)
+    pull = flower.pull_task_input
+    install = guarded(flower.install_from_fab, lambda settings: _check_approval(settings, asked[-1][1]))
     asked: list[tuple[Message, Context]] = []
 
     def pull_and_remember(*arguments: object) -> tuple[Any, ...]:
@@ -55,11 +57,11 @@ def guard_installation() -> None:
     flower.pull_task_input, flower.install_from_fab = pull_and_remember, install_or_note
 
 
-def guarded(install: Install) -> Install:
-    """Flower's `install_from_fab` behind `judge`; what lies in the folder afterwards is looked at too."""
+def guarded(install: Install, allow: Allow) -> Install:
+    """Flower's `install_from_fab` behind `judge` and `allow`; the folder is looked at afterwards, too."""
 
     def judge_and_install(bundle: bytes, *arguments: object, **options: object) -> Path:
-        judge(bundle)
+        allow(judge(bundle))
         folder = install(bundle, *arguments, **options)
         # Flower keeps a folder that is there already, and names it after 8 digits of a checksum only.
         if [file.name for file in folder.iterdir()] != ["pyproject.toml"]:
@@ -69,29 +71,50 @@ def guarded(install: Install) -> Install:
     return judge_and_install
 
 
-def judge(bundle: bytes) -> None:
+def judge(bundle: bytes) -> Mapping[str, Any]:
     """Lets a bundle pass that holds a study's settings and nothing else.
 
     Args:
         bundle: A Flower App Bundle: a zip archive.
 
+    Returns:
+        The settings, as the center wrote them.
+
     Raises:
         RefusedBundleError: If it holds anything else, or names another ClientApp than the one installed here.
     """
-    named = ""
+    named, settings = "", {}
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             sizes = [(entry.filename, entry.file_size) for entry in archive.infolist()]
             expected = sorted(name for name, _ in sizes) == sorted(FILES)
             if expected and all(size <= LARGEST_BYTES for _, size in sizes):
-                project = tomllib.loads(archive.read("pyproject.toml").decode("utf-8"))
-                named = project["tool"]["flwr"]["app"]["components"]["clientapp"]
+                app = tomllib.loads(archive.read("pyproject.toml").decode("utf-8"))["tool"]["flwr"]["app"]
+                named, settings = app["components"]["clientapp"], app.get("config", {})
     except Exception as error:  # a broken archive can raise anything
         raise _refused(why="its settings cannot be read", details=repr(error)) from None
     if not expected:
         raise _refused(why="it holds other files than its settings", details=repr(sizes[:20]))
     if named != CLIENT_APP:
         raise _refused(why=f"it is too large or does not name {CLIENT_APP}", details=repr((sizes, named)))
+    return settings
+
+
+def _check_approval(settings: Mapping[str, Any], context: Context) -> None:
+    """Refuses a bundle whose settings the site has not approved; those that a run changes are held against it later."""
+    from client.errors import SiteError
+    from client.privacy.approval import check_approval
+    from client.site import load_site
+    from client.study import locate_site
+    from shared_models.run_config import parse_run_config
+    from shared_models.settings import SettingsError
+
+    try:
+        check_approval(load_site(*locate_site(context)), parse_run_config(settings))
+    except (SiteError, SettingsError) as error:
+        why = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
+        log.error("%s", error)
+        raise RefusedBundleError(why) from None
 
 
 def _refused(*, why: str, details: str) -> RefusedBundleError:

@@ -18,6 +18,7 @@ SENDING = re.compile(r"Sending: (\S+) message")
 BACK = re.compile(r"Connection successful after ([\d.]+) seconds")
 EXIT = re.compile(r"Exit Code: (\d+)")
 FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
+UNAPPROVED = re.compile(r"to do: +if the hospital wants this study: (.*)")  # client/privacy/approval.py
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 
 
@@ -80,6 +81,8 @@ class Story:
             return f"{self._round}answer to {self._kind} sent"
         if "is not in `RUNNING` status" in line:
             return f"{self._round}the study has ended; nothing was sent"
+        if match := UNAPPROVED.search(line):
+            return f"{self._round}refused: not approved here with these settings; if it is wanted: {match[1]}"
         if match := FAILED.search(line):
             return f"{self._round}could not {match[1]} a message: {match[2]}"
         return ""

@@ -23,6 +23,12 @@ class Policy(Settings):
 
     tasks: tuple[str, ...] = Field((), description="tasks that may run here; empty: all that are installed")
     modalities: tuple[str, ...] = Field((), description="modalities that may be used; empty: all that are mapped")
+    features: dict[str, tuple[str, ...]] = Field(
+        {}, description="of each table the features that may be used, [] for all; a table left out gives none; {}: all"
+    )
+    approval: Literal["optional", "required"] = Field(
+        "required", description="required: a center's study waits until this site has approved its very settings"
+    )
     maximum_rounds: int = Field(1000, ge=1, description="longest study, in rounds")
     minimum_count: int = Field(
         10, ge=5, description="fewest patients of each class for which a metric of this site leaves it"
@@ -37,6 +43,10 @@ class Policy(Settings):
     cohort: str = Field(
         "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="names the ledger; sites of the same patients share one"
     )
+
+    def __hash__(self) -> int:
+        """Of all of it; pydantic's own hash takes no dictionaries."""
+        return hash(self.model_dump_json())
 
     @property
     def limit(self) -> Limit:
@@ -55,7 +65,7 @@ def check_policy(site: SiteConfig, config: RunConfig, task: Task) -> None:
     Raises:
         SiteError: With everything that is not allowed.
     """
-    if refused := list(_refused(site.policy, config, task)):
+    if refused := refusals(site.policy, config, task):
         raise SiteError(
             what="the study asks for more than this site allows",
             where=f"policy, study {config.study}",
@@ -67,11 +77,23 @@ def check_policy(site: SiteConfig, config: RunConfig, task: Task) -> None:
         )
 
 
+def refusals(policy: Policy, config: RunConfig, task: Task) -> list[str]:
+    """Everything that a study asks for and the policy does not allow, a sentence each."""
+    return list(_refused(policy, config, task))
+
+
 def _refused(policy: Policy, config: RunConfig, task: Task) -> Iterator[str]:
     if policy.tasks and task.name not in policy.tasks:
         yield f"task {task.name}, allowed: {', '.join(policy.tasks)}"
     if policy.modalities and (others := [name for name in task.modalities if name not in policy.modalities]):
         yield f"modalities {', '.join(others)}, allowed: {', '.join(policy.modalities)}"
+    for name, table in task.tables.items() if policy.features else ():
+        allowed = policy.features.get(name)
+        asked = [feature.name for feature in table.features]
+        if allowed is None:
+            yield f"features of {name}, and policy.features allows none of that table"
+        elif allowed and (others := [feature for feature in asked if feature not in allowed]):
+            yield f"features of {name}: {', '.join(others)}, allowed: {', '.join(allowed)}"
     if config.rounds > policy.maximum_rounds:
         yield f"{config.rounds} rounds, at most {policy.maximum_rounds}"
     if policy.differential_privacy == "required" and config.privacy == "none":

@@ -1,4 +1,4 @@
-"""The ledger and the audit log as a person reads them."""
+"""The ledger, the audit log and the approvals as a person reads them, and how a person approves a study."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from client.errors import ExitCode, SiteError
+from client.privacy.approval import approvals, approvals_of, approve, withdraw
 from client.privacy.audit import audit_of
 from client.privacy.chained_log import CLOCK_SET, Line, append, read
 from client.privacy.ledger import charges, spent
-from client.privacy.policy import ledger_of
+from client.privacy.policy import check_policy, ledger_of
 from client.site import SiteConfig
+from shared_models.agreed import settings_hash
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 SHOWN = 30
@@ -69,9 +74,85 @@ def print_audit(site: SiteConfig, console: Console) -> None:
     console.print(f"{len(lines)} lines, unbroken, in {path}", soft_wrap=True, highlight=False, markup=False)
 
 
+def print_approvals(site: SiteConfig, console: Console) -> None:
+    """The approvals in force; all lines of the record are verified.
+
+    Raises:
+        SiteError: If the record is damaged.
+    """
+    found = approvals(site)
+    _table(
+        console,
+        f"{site.site}: {len(found)} approved",
+        {
+            "study": lambda lines: lines[0]["study"],
+            "task": lambda lines: lines[0]["settings"]["task"],
+            "rounds": lambda lines: str(lines[0]["settings"]["rounds"]),
+            "settings": lambda lines: lines[0]["sha256"][:8],
+            "version": lambda lines: lines[0]["version"],
+            "approved": lambda lines: lines[0]["time"][:16],
+            "by": lambda lines: lines[0]["by"],
+        },
+        [[line] for line in found.values()],
+    )
+    console.print(f"unbroken, in {approvals_of(site)}", soft_wrap=True, highlight=False, markup=False)
+
+
+def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) -> None:
+    """Shows what a study would do here on one page, asks, and records the approval with a copy of the page.
+
+    Args:
+        site: The site.
+        study: The study's settings (TOML), as the center starts it.
+        console: Where the page goes.
+        ask: Whether a person must type the study's name.
+
+    Raises:
+        SiteError: If the policy refuses the study, the name was not typed, or the record cannot be written. Then
+            nothing is approved.
+    """
+    from client.checks import load_study
+    from client.privacy.sheet import keep_sheet, make_sheet, print_sheet
+
+    config, task = load_study(study)
+    with console.status("looking at the study and at the site's tables"):
+        sheet = make_sheet(site, config, task)
+    print_sheet(sheet, console)
+    check_policy(site, config, task)
+    if ask and _typed(f"approve? type the study's name ({config.study}): ") != config.study:
+        raise SiteError(
+            what="nothing was approved",
+            where=str(study),
+            found="another answer than the study's name",
+            fix="run it again and type the name, or add --yes in a script",
+            exit_code=ExitCode.USAGE,
+        )
+    page = site.state_dir / "approvals" / f"{config.study}-{settings_hash(config)[:16]}.html"
+    keep_sheet(sheet, page)
+    approve(site, config)
+    console.print(f"approved; the page is kept as {page}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _typed(question: str) -> str:
+    try:
+        return input(question).strip()
+    except EOFError:  # there is nobody
+        return ""
+
+
+def withdraw_approval(site: SiteConfig, study: str, console: Console) -> None:
+    """Withdraws an approval.
+
+    Raises:
+        SiteError: If there is none, or the record cannot be written.
+    """
+    withdraw(site, study)
+    console.print(f"{study} is not approved any longer; its next message is refused", highlight=False, markup=False)
+
+
 def accept_clock(site: SiteConfig, console: Console) -> None:
     """Notes that this computer's clock is right now, whatever it was when the last lines were written."""
-    for path in (ledger_of(site), audit_of(site)):
+    for path in (ledger_of(site), audit_of(site), approvals_of(site)):
         if path.exists():
             line = append(path, {"event": CLOCK_SET})
             console.print(f"{path.name}: time taken as {line['time']}", highlight=False, markup=False)

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flwr.app import Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_files
 from flwr.cli.install import install_from_fab
+from flwr.supercore.task_identity import TaskIdentity
 
-from client.node.bundle_guard import RefusedBundleError, guarded, judge
+from client.node.bundle_guard import RefusedBundleError, guard_installation, guarded, judge
+from client.privacy.approval import approve
+from client.privacy.audit import audit_of
+from client.privacy.chained_log import read
+from client.site import load_site
+from shared_models.run_config import RunConfig
 
 SETTINGS = """
 [project]
@@ -44,7 +54,9 @@ def with_entry(content: bytes, name: str, data: bytes = HARM) -> bytes:
 
 
 def test_settings_pass_and_are_installed(tmp_path: Path) -> None:
-    folder = guarded(install_from_fab)(bundle(tmp_path), install_dir=tmp_path / "flwr", skip_prompt=True)
+    folder = guarded(install_from_fab, lambda settings: None)(
+        bundle(tmp_path), install_dir=tmp_path / "flwr", skip_prompt=True
+    )
     assert [file.name for file in folder.iterdir()] == ["pyproject.toml"]
 
 
@@ -71,7 +83,7 @@ def test_settings_pass_and_are_installed(tmp_path: Path) -> None:
 def test_any_other_file_is_refused_and_nothing_is_written(tmp_path: Path, name: str) -> None:
     content = with_entry(bundle(tmp_path), name)
     with pytest.raises(RefusedBundleError, match="other files"):
-        guarded(install_from_fab)(content, install_dir=tmp_path / "flwr", skip_prompt=True)
+        guarded(install_from_fab, lambda settings: None)(content, install_dir=tmp_path / "flwr", skip_prompt=True)
     assert not (tmp_path / "flwr").exists()
 
 
@@ -102,7 +114,7 @@ def test_another_client_app_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_planted_earlier_is_refused(tmp_path: Path) -> None:
-    install = guarded(install_from_fab)
+    install = guarded(install_from_fab, lambda settings: None)
     folder = install(bundle(tmp_path), install_dir=tmp_path / "flwr", skip_prompt=True)
     (folder / "torch.py").write_bytes(HARM)
     with pytest.raises(RefusedBundleError, match="its folder holds other files"):
@@ -147,3 +159,56 @@ def test_what_runs_for_a_message_is_guarded(tmp_path: Path, monkeypatch: pytest.
     )
     assert said.stdout.endswith("refused True\n")
     assert not (tmp_path / "flwr" / "apps").exists()
+
+
+@pytest.fixture
+def pulled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
+    """Flower's module behind the guard, after it pulled a message for a site."""
+
+    def pull(site_file: Path) -> Any:
+        flower: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 2, 3
+        message = Message(RecordDict(), dst_node_id=2, message_type="train")
+        context = Context(1, 2, {"site-config": str(site_file)}, RecordDict(), {"study": "study"})
+        monkeypatch.setattr(flower, "pull_task_input", lambda client: (message, context))
+        monkeypatch.setattr(flower, "install_from_fab", install_from_fab)
+        guard_installation()
+        flower.pull_task_input(None)
+        return flower
+
+    return pull
+
+
+def test_a_bundle_whose_settings_are_not_approved_is_refused_and_audited_before_it_is_unpacked(
+    tmp_path: Path,
+    pulled: Callable[[Path], Any],
+    hospitals: Callable[..., dict[str, Path]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
+    file = hospitals({"a": 40})["a"]
+    reach = "center: {address: center.example.org, ca_certificate: ca.crt, private_key: a}"
+    file.write_text(f"{file.read_text()}{reach}\n")
+    site, flower, content = load_site(file), pulled(file), bundle(tmp_path)
+    with pytest.raises(RefusedBundleError, match=r"^the site has not approved this study$"):
+        flower.install_from_fab(content, skip_prompt=True)
+    approve(site, RunConfig(rounds=21))
+    with pytest.raises(RefusedBundleError, match=r"^the site has approved this study with other settings$"):
+        flower.install_from_fab(content, skip_prompt=True)
+    assert not (tmp_path / "flwr").exists()
+    assert [(line["event"], line["message"], line["why"]) for line in read(audit_of(site))] == [
+        ("refused", "train", "the site has not approved this study"),
+        ("refused", "train", "the site has approved this study with other settings"),
+    ]
+    approve(site, RunConfig())
+    assert flower.install_from_fab(content, skip_prompt=True).is_dir()
+
+
+def test_settings_that_are_not_valid_here_are_refused(
+    tmp_path: Path, pulled: Callable[[Path], Any], hospitals: Callable[..., dict[str, Path]]
+) -> None:
+    flower = pulled(hospitals({"a": 40})["a"])
+    (tmp_path / "pyproject.toml").write_text(f"{SETTINGS}[tool.flwr.app.config]\nsimulated-sites = '/'\n")
+    content = build_fab_from_files({"pyproject.toml": tmp_path / "pyproject.toml"})[0]
+    with pytest.raises(RefusedBundleError, match="not valid at this site"):
+        flower.install_from_fab(content, skip_prompt=True)

@@ -70,12 +70,19 @@ def warm_processes(folder: Path) -> list[int]:
 def test_a_study_goes_on_when_warm_processes_are_killed(
     center: Any, hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
 ) -> None:
+    from client.privacy.approval import approve
+    from client.site import load_site
+    from shared_models.run_config import parse_run_config
+
     files = hospitals({"warm-a": 80, "warm-b": 60})
+    study = {**small_study, "study": "warm", "rounds": 1, "join-timeout-s": 60.0}
     folder = files["warm-a"].parent.parent
     with sites(center, files) as said:
         until(lambda: all("joined the center" in text.read_text() for text in said.values()), 60)
         until(lambda: len(list(folder.glob("*/state/*/bin/warm.sock"))) == 2, 60)
-        run = center.run({**small_study, "study": "warm", "rounds": 1, "join-timeout-s": 60.0})
+        for file in files.values():
+            approve(load_site(file), parse_run_config(study))
+        run = center.run(study)
         until(lambda: "asked to prepare" in said["warm-a"].read_text(), 60)
         for process in warm_processes(folder):
             with suppress(ProcessLookupError):

@@ -1,0 +1,26 @@
+"""What hospitals approve of a study: the settings that decide what is read, sent and trained, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared_models.run_config import RunConfig
+
+Setting = bool | int | float | str
+# Where the center keeps results, how long it waits, whether it goes on from a checkpoint. `round-attempts` is not one
+# of these: each try is another training, and another charge to the privacy ledger.
+CENTERS_OWN = frozenset({"results-dir", "resume", "join-timeout-s", "round-timeout-s"})
+
+
+def agreed_settings(config: RunConfig) -> dict[str, Setting]:
+    """Every setting but those that concern the center alone."""
+    return {key: value for key, value in config.to_flat().items() if key not in CENTERS_OWN}
+
+
+def settings_hash(config: RunConfig) -> str:
+    """SHA-256 of the agreed settings as JSON with sorted keys, in 64 hexadecimal digits."""
+    text = json.dumps(agreed_settings(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
