@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -10,12 +12,14 @@ from flwr.clientapp import ClientApp
 from client.harmonisation import keep as keep_sums
 from client.local_normalisation import keep
 from client.oversampling import oversample
-from client.patients import feature_statistics, make_loader, select_patients
+from client.patients import Patients, feature_statistics, make_loader, select_patients
 from client.privacy.ledger import charge
 from client.privacy.policy import ledger_of
+from client.privacy.secure_sum import give_shares, offer_keys, share_secrets, summed
 from client.privacy.small_cells import released
 from client.privacy.training import PrivateOptimizer, mechanism, poisson_loader
 from client.study import (
+    Study,
     numbers_of,
     open_study,
     receive_class_weights,
@@ -27,7 +31,7 @@ from client.study import (
 )
 from client.training import Optimizer, fit, make_optimizer, predict
 from shared_models.evaluation.arrays import to_arrays
-from shared_models.evaluation.measures import site_metrics, summarise
+from shared_models.evaluation.measures import empty_summary, site_metrics, summarise
 from shared_models.messages import Arrays, pack_statistics, reply
 
 app = ClientApp()
@@ -35,6 +39,7 @@ app = ClientApp()
 
 @app.query("prepare")
 @scrubbed
+@summed
 def prepare(message: Message, context: Context) -> Message:
     """Counts patients and sums features over training patients, before round 1."""
     study = open_study(context)
@@ -42,8 +47,9 @@ def prepare(message: Message, context: Context) -> Message:
     train = cohort.parts["train"]
     if study.config.harmonised_tables:
         keep_sums(cohort, task, study.harmonisation_file)
-    results = pack_statistics(feature_statistics(cohort, task))
-    results |= {f"counts.{name}": target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
+    learned = train if study.trains else train[:0]
+    results = pack_statistics(feature_statistics(cohort, task, learned))
+    results |= {f"counts.{name}": target.counts(cohort.truths[name][learned]) for name, target in task.targets.items()}
     numbers = {"trains": float(study.trains)}
     numbers |= {f"patients/{part}": float(len(rows)) for part, rows in cohort.parts.items()}
     numbers |= {f"modality/{name}": float(cohort.owners(train, index)) for index, name in enumerate(task.modalities)}
@@ -53,6 +59,7 @@ def prepare(message: Message, context: Context) -> Message:
 
 @app.train()
 @scrubbed
+@summed
 def train(message: Message, context: Context) -> Message:
     """Scores the received model on validation patients, then trains it on training patients."""
     started = time.monotonic()
@@ -62,12 +69,9 @@ def train(message: Message, context: Context) -> Message:
     server_round = int(receive_request(message)["round"])
     model = receive_model(study, message, server_round - 1)
 
-    results: Arrays = {}
     validation = select_patients(cohort, "validation", study.task, statistics)
     scores = predict(model, validation, study.task) if len(validation) else {}
-    for name in scores:
-        summary = summarise(study.task.targets[name], scores[name], validation.known(name))
-        results |= to_arrays(summary, f"validation.{name}")
+    results = _summaries(study, validation, scores, "validation")
 
     seed = study.seed(server_round)
     if study.config.oversampling == "smotenc":
@@ -96,6 +100,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate("validation")
 @scrubbed
+@summed
 def evaluate_validation(message: Message, context: Context) -> Message:
     """Scores the received model on validation patients; their sums choose the best round and the threshold."""
     return _evaluate(message, context, "validation")
@@ -103,24 +108,53 @@ def evaluate_validation(message: Message, context: Context) -> Message:
 
 @app.evaluate("test")
 @scrubbed
+@summed
 def evaluate_test(message: Message, context: Context) -> Message:
     """Scores the received model on test patients at the threshold it was sent."""
     return _evaluate(message, context, "test")
+
+
+@app.query("keys")
+@scrubbed
+def keys(message: Message, context: Context) -> Message:
+    """Before a secure sum: announces this site and its new keys."""
+    return Message(offer_keys(open_study(context), message, context), reply_to=message)
+
+
+@app.query("shares")
+@scrubbed
+def shares(message: Message, context: Context) -> Message:
+    """Before a secure sum: gives each other site a share of what this site's masks are made of, encrypted for it."""
+    return Message(share_secrets(open_study(context), message, context), reply_to=message)
+
+
+@app.query("unmask")
+@scrubbed
+def unmask(message: Message, context: Context) -> Message:
+    """After a secure sum: gives the shares that open the sum, and nothing but the sum."""
+    open_study(context)
+    return Message(give_shares(message, context), reply_to=message)
 
 
 def _evaluate(message: Message, context: Context, part: str) -> Message:
     study = open_study(context)
     request = receive_request(message)
     patients = select_patients(receive_cohort(study, message), part, study.task, receive_statistics(study, message))
-    results: Arrays = {}
+    model = receive_model(study, message, int(request["round"]))
+    scores = predict(model, patients, study.task) if len(patients) else {}
     numbers = {"num-examples": float(len(patients))}
-    if len(patients):
-        scores = predict(receive_model(study, message, int(request["round"])), patients, study.task)
-        for name, target in study.task.targets.items():
-            truth = patients.known(name)
-            results |= to_arrays(summarise(target, scores[name], truth), f"{part}.{name}")
-            threshold = float(request[f"threshold/{name}"]) if f"threshold/{name}" in request else 0.5
-            if part == "test":
-                exact = site_metrics(target, scores[name], truth, threshold, study.config.seed)
-                numbers |= numbers_of(name, released(exact, study.site.policy.minimum_count))
-    return Message(reply(results=results, numbers=numbers), reply_to=message)
+    for name in scores if part == "test" else ():
+        target = study.task.targets[name]
+        threshold = float(request[f"threshold/{name}"]) if f"threshold/{name}" in request else 0.5
+        exact = site_metrics(target, scores[name], patients.known(name), threshold, study.config.seed)
+        numbers |= numbers_of(name, released(exact, study.site.policy.minimum_count))
+    return Message(reply(results=_summaries(study, patients, scores, part), numbers=numbers), reply_to=message)
+
+
+def _summaries(study: Study, patients: Patients, scores: Mapping[str, Any], part: str) -> Arrays:
+    """Each target's additive statistic of a part, also where the site has nobody in it."""
+    results: Arrays = {}
+    for name, target in study.task.targets.items():
+        summary = summarise(target, scores[name], patients.known(name)) if len(patients) else empty_summary(target)
+        results |= to_arrays(summary, f"{part}.{name}")
+    return results

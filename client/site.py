@@ -171,7 +171,10 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
         name: table.model_copy(update={"password_file": folder / table.password_file}) if table.password_file else table
         for name, table in site.tables.items()
     }
-    return site.model_copy(update={"data_root": root, "state_dir": state, "center": center, "tables": tables})
+    partners = {name: folder / file for name, file in site.policy.partners.items()}
+    policy = site.policy.model_copy(update={"partners": partners})
+    absolute = {"data_root": root, "state_dir": state, "center": center, "tables": tables, "policy": policy}
+    return site.model_copy(update=absolute)
 
 
 def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:

@@ -14,9 +14,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from server import scoring
 from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.enrolment import class_weights, enrol, initial_model, pooled_statistics
-from server.exchange import StudyError, ask, connected, gather, log_problems
+from server.enrolment import class_weights, enrol, initial_model, pooled_statistics, too_rare
+from server.exchange import StudyError, connected, gather, log_problems
 from server.report import make_results, write_results
+from server.secure_sum import exchange
 from server.strategy import make_strategy, sort_updates, step
 from shared_models import messages
 from shared_models.evaluation.measures import judgement
@@ -56,18 +57,28 @@ def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
 
 def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
-    answers = ask(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
-    enrolled, refused = enrol(answers, task)
-    problems = log_problems(answers, refused)
-    training = [site for site in enrolled if site.trains]
-    if len(training) < config.min_sites:
+    for attempt in range(1, config.round_attempts + 1):
+        answers, parts = exchange(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
+        enrolled, sums, refused = enrol(answers, parts, task)
+        problems = log_problems(answers, refused)
+        training = [site for site in enrolled if site.trains]
+        if sums and len(training) >= config.min_sites:
+            break
+        log.warning("%d sites can train, but the study needs %d (%d)", len(training), config.min_sites, attempt)
+    else:
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or "no other site is connected"
         msg = f"{len(training)} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
+    if config.secure_aggregation and (rare := too_rare(enrolled, task)):
+        msg = (
+            f"a secure sum needs three sites, and only these have: {rare}; "
+            "leave these modalities out of the study's `modalities`, or find more sites"
+        )
+        raise StudyError(msg)
     log.info("%d sites, %d of them train", len(enrolled), len(training))
-    counts = {name: np.sum([site.counts[name] for site in training], axis=0) for name in task.targets}
-    brought_to = references([site.statistics for site in training], config)
-    statistics = messages.pack_statistics(pooled_statistics(training, task, brought_to))
+    counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
+    brought_to = references([site.statistics for site in sums], config)
+    statistics = messages.pack_statistics(pooled_statistics(sums, task, brought_to))
     statistics |= messages.pack_references(brought_to)
     statistics |= messages.pack_class_weights(class_weights(task, config, counts))
     model = initial_model(task, config, counts)
@@ -96,23 +107,24 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
     content = messages.request(model=state.model, statistics=state.statistics, round=server_round)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
-        answers = ask(grid, sites, messages.TRAIN, content, config, group=str(server_round))
-        updates, rejected = sort_updates(answers, state.model, state.enrolled)
-        record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": [u.site for u in updates]}
+        answers, parts = exchange(grid, sites, messages.TRAIN, content, config, group=str(server_round))
+        updates, rejected = sort_updates(parts, state.model, state.enrolled)
+        counted = sorted(site for update in updates for site in update.sites)
+        record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
         record |= {"problems": log_problems(answers, rejected), "seconds": round(time.monotonic() - started, 3)}
         state = replace(state, history=(*state.history, record))
-        if len(updates) >= config.min_sites:
+        if len(counted) >= config.min_sites:
             break
-        log.warning("round %d does not count: %d of at least %d sites", server_round, len(updates), config.min_sites)
+        log.warning("round %d does not count: %d of at least %d sites", server_round, len(counted), config.min_sites)
         gather(grid, config)
     else:
         save_checkpoint(state, folder / LAST)
         msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
         raise StudyError(msg)
-    state = keep_best(state, scoring.pool(answers, "validation", task), folder)
+    state = keep_best(state, scoring.pool(parts, "validation", task), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
-    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(updates), len(sites), said)
+    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
     model, moments = step(make_strategy(config, state.moments), server_round, updates, state.model)
     return replace(state, round=server_round, model=model, moments=moments)
 
@@ -135,9 +147,9 @@ def score_last(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fol
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
     content = messages.request(model=state.model, statistics=state.statistics, round=state.round)
-    answers = ask(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
+    answers, parts = exchange(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
     log_problems(answers)
-    return keep_best(state, scoring.pool(answers, "validation", task), folder)
+    return keep_best(state, scoring.pool(parts, "validation", task), folder)
 
 
 def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder: Path) -> dict[str, Any]:
@@ -154,8 +166,8 @@ def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder
         round=best.round,
         **{f"threshold/{name}": value for name, (value, _) in thresholds.items()},
     )
-    answers = ask(grid, sorted(best.enrolled), messages.EVALUATE_TEST, content, config, group="test")
-    problems = log_problems(answers)
-    results = make_results(task, config, best, last, thresholds, answers, problems)
+    answers, parts = exchange(grid, sorted(best.enrolled), messages.EVALUATE_TEST, content, config, group="test")
+    pooled = scoring.pool(parts, "test", task)
+    results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers))
     write_results(results, folder)
     return results

@@ -14,6 +14,7 @@ from shared_models.features import FeatureStatistics
 from shared_models.harmonisation import Reference, adjustment
 from shared_models.messages import NUMBERS, RESULTS, Arrays, unpack_arrays, unpack_statistics
 from shared_models.run_config import RunConfig
+from shared_models.secure_sum import LEAST_SITES
 from shared_models.targets import Regression, TimeToEvent
 from shared_models.task import Task
 
@@ -29,14 +30,10 @@ class Enrolment:
         site: The site's name.
         numbers: `trains`, `patients/PART`, `modality/NAME`: its training patients with that modality, and `set-aside`:
             its patients with files that cannot be used.
-        statistics: Sums of the features of its training patients, by tabular modality.
-        counts: Class counts of its training patients, by target.
     """
 
     site: str
     numbers: dict[str, float]
-    statistics: Mapping[str, FeatureStatistics]
-    counts: Arrays
 
     @property
     def trains(self) -> bool:
@@ -44,19 +41,47 @@ class Enrolment:
         return bool(self.numbers["trains"])
 
 
-def enrol(answers: Sequence[Answer], task: Task) -> tuple[list[Enrolment], dict[str, str]]:
-    """The enrolments that can be used, and why the others cannot, by site."""
-    enrolled, refused = [], {}
-    for answer in answers:
-        if answer.content is not None:
-            try:
-                enrolled.append(_enrolment(answer, task))
-            except (KeyError, ValueError) as error:
-                refused[answer.site] = f"enrolment refused: {error}"
-    return enrolled, refused
+@dataclass(frozen=True)
+class Sums:
+    """What training patients add up to, of one site or, in a secure sum, of all.
+
+    Attributes:
+        statistics: Sums of their features, by tabular modality.
+        counts: Their class counts, by target.
+    """
+
+    statistics: Mapping[str, FeatureStatistics]
+    counts: Arrays
 
 
-def _enrolment(answer: Answer, task: Task) -> Enrolment:
+def enrol(
+    answers: Sequence[Answer], parts: Sequence[Answer], task: Task
+) -> tuple[list[Enrolment], list[Sums], dict[str, str]]:
+    """What can be used of the answers, and of what may be added up.
+
+    Returns:
+        The enrolments; the sums over training patients, of each training site or of all; why a site's are not used.
+    """
+    enrolled: dict[str, Enrolment] = {}
+    sums: dict[str, Sums] = {}
+    refused = {}
+    for answer in (answer for answer in answers if answer.content is not None):
+        try:
+            enrolled[answer.site] = Enrolment(answer.site, _numbers(answer, task))
+        except (KeyError, ValueError) as error:
+            refused[answer.site] = f"enrolment refused: {error}"
+    secure = [part for part in parts if part.members]
+    for part in secure or [part for part in parts if part.site in enrolled]:
+        try:
+            sums[part.site] = _sums(part, task)
+        except (KeyError, ValueError) as error:
+            refused[part.site] = f"enrolment refused: {error}"
+            enrolled.pop(part.site, None)
+    counted = [sums[site] for site in sums if secure or (site in enrolled and enrolled[site].trains)]
+    return list(enrolled.values()), counted, refused
+
+
+def _numbers(answer: Answer, task: Task) -> dict[str, float]:
     assert answer.content is not None
     received = answer.content.metric_records[NUMBERS]
     names = ["trains", "set-aside", *(f"patients/{part}" for part in ("train", "validation", "test"))]
@@ -64,9 +89,14 @@ def _enrolment(answer: Answer, task: Task) -> Enrolment:
     if too_many := [m for m in task.modalities if numbers[f"modality/{m}"] > numbers["patients/train"]]:
         msg = f"more training patients have {', '.join(too_many)} than there are: {numbers['patients/train']:.0f}"
         raise ValueError(msg)
-    arrays = unpack_arrays(answer.content.array_records[RESULTS])
+    return numbers
+
+
+def _sums(part: Answer, task: Task) -> Sums:
+    assert part.content is not None
+    arrays = unpack_arrays(part.content.array_records[RESULTS])
     counts = {name: _checked_counts(arrays[f"counts.{name}"], name, task) for name in task.targets}
-    return Enrolment(answer.site, numbers, unpack_statistics(arrays, task), counts)
+    return Sums(unpack_statistics(arrays, task), counts)
 
 
 def _count(received: Mapping[str, Any], name: str) -> float:
@@ -95,16 +125,22 @@ def _no_patients(task: Task, target: str) -> np.ndarray[Any, Any]:
 
 
 def pooled_statistics(
-    enrolled: Sequence[Enrolment], task: Task, references: Mapping[str, Reference]
+    sums: Sequence[Sums], task: Task, references: Mapping[str, Reference]
 ) -> dict[str, FeatureStatistics]:
     """Feature statistics of all training patients, of harmonised tables those after it; frozen from here on."""
     pooled = {}
     for name in task.tables:
-        sites = [site.statistics[name] for site in enrolled if site.trains]
+        sites = [site.statistics[name] for site in sums]
         if name in references:
             sites = [adjustment(site, references[name]).statistics(site) for site in sites]
         pooled[name] = total(sites)
     return pooled
+
+
+def too_rare(enrolled: Sequence[Enrolment], task: Task) -> dict[str, int]:
+    """Modalities that some training sites have, but fewer than a secure sum needs, and how many have them."""
+    owners = {m: sum(1 for site in enrolled if site.trains and site.numbers[f"modality/{m}"]) for m in task.modalities}
+    return {modality: count for modality, count in owners.items() if 0 < count < LEAST_SITES}
 
 
 def class_weights(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:

@@ -7,11 +7,13 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
+from server.audit import note, received, sent
 from shared_models.run_config import RunConfig
 
 log = logging.getLogger("server")
@@ -34,11 +36,13 @@ class Answer:
         site: The site's name.
         content: Its reply, or None.
         problem: Why there is none; empty when there is one.
+        members: The sites that a secure sum is over; empty for one site's own answer.
     """
 
     site: str
     content: RecordDict | None
     problem: str = ""
+    members: tuple[str, ...] = ()
 
 
 def connected(grid: Grid) -> dict[str, int]:
@@ -92,6 +96,8 @@ def ask(
     ]
     answers = {site: Answer(site, None, "not connected") for site in sites}
     answers |= {s: Answer(s, None, f"no answer in {config.round_timeout_s:.0f} s") for s in sites if s in here}
+    results, asked_for = Path(config.results_dir), (message_type, content)
+    note(results, *sent(config.study, [site for site in sites if site in here], *asked_for))
     replies = _send_and_receive(grid, messages, config.round_timeout_s) if messages else []
     # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
     # message it answers. A message has its identifier once it is sent.
@@ -101,7 +107,9 @@ def ask(
         site = names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
         if site in answers:
             answers[site] = _answer(site, reply)
-    return [answers[site] for site in sites]
+    given = [answers[site] for site in sites]
+    note(results, *(received(config.study, one.site, *asked_for, one.content, one.problem) for one in given))
+    return given
 
 
 def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float) -> list[Message]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.checkpoint import BEST, LAST, Checkpoint, write_atomically
 from server.exchange import Answer
-from server.scoring import pool
+from server.scoring import Summaries
 from shared_models.evaluation.measures import pooled_metrics
 from shared_models.messages import NUMBERS
 from shared_models.run_config import RunConfig
@@ -31,10 +31,10 @@ def make_results(
     last: Checkpoint,
     thresholds: Thresholds,
     answers: Sequence[Answer],
+    pooled: Summaries,
     problems: Mapping[str, str],
 ) -> dict[str, Any]:
     """The study's results as JSON values: per site, pooled, and how they came about."""
-    pooled = pool(answers, "test", task)
     return {
         "study": config.study,
         "task": task.name,

@@ -6,7 +6,6 @@ run, and a claimed 1e12 examples drowns every other site.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,37 +18,37 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from server.exchange import Answer
 from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays, unpack_arrays
 from shared_models.run_config import RunConfig
+from shared_models.secure_sum import modality_of
 
 WEIGHT = "num-examples"
-_OWNER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
 
 
 @dataclass(frozen=True)
 class Update:
-    """One site's accepted update.
+    """One site's accepted update, or the secure sum of several.
 
     Attributes:
-        site: The site's name.
+        sites: The sites' names.
         model: Its weights after local training.
         patients: Training patients behind them.
         owners: Training patients with each modality.
         loss: Mean training loss of a patient, for the log only.
     """
 
-    site: str
+    sites: tuple[str, ...]
     model: Arrays
     patients: float
     owners: Mapping[str, float]
     loss: float
 
 
-def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, float]) -> Update:
-    """Checks one site's reply to a training request.
+def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, Mapping[str, float]]) -> Update:
+    """Checks one site's reply to a training request, or the secure sum of several.
 
     Args:
         answer: The reply.
         reference: The global model that was sent: the keys, shapes and dtypes an update must have.
-        enrolled: What the site counted before round 1: `patients/train`, and `modality/NAME`.
+        enrolled: What each site counted before round 1: `patients/train`, and `modality/NAME`.
 
     Raises:
         ValueError: With the reason, if the update must not count.
@@ -62,10 +61,13 @@ def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, float]) -> 
     except (KeyError, TypeError, ValueError) as error:
         msg = f"the reply cannot be read: {type(error).__name__}: {error}"
         raise ValueError(msg) from None
-    if problem := _model_problem(model, reference) or _weight_problem(weight, enrolled["patients/train"]):
+    sites = answer.members or (answer.site,)
+    most = sum(enrolled[site]["patients/train"] for site in sites)
+    if problem := _model_problem(model, reference) or _weight_problem(weight, most):
         raise ValueError(problem)
-    owners = {name.removeprefix("modality/"): n for name, n in enrolled.items() if name.startswith("modality/")}
-    return Update(answer.site, model, float(weight), owners, loss)
+    owners = numbers if answer.members else enrolled[answer.site]  # who owns what is part of a secure sum
+    modalities = {name: float(n) for name, n in owners.items() if name.startswith("modality/")}
+    return Update(sites, model, float(weight), {name.partition("/")[2]: n for name, n in modalities.items()}, loss)
 
 
 def sort_updates(
@@ -76,7 +78,7 @@ def sort_updates(
     for answer in answers:
         if answer.content is not None:
             try:
-                updates.append(accept(answer, reference, enrolled[answer.site]))
+                updates.append(accept(answer, reference, enrolled))
             except ValueError as error:
                 rejected[answer.site] = f"update rejected: {error}"
     return updates, rejected
@@ -108,8 +110,7 @@ def average(updates: Sequence[Update], reference: Arrays) -> Arrays:
     """
     groups: dict[str, list[str]] = {}
     for name in reference:
-        match = _OWNER.search(name)
-        groups.setdefault(match["modality"] if match else "", []).append(name)
+        groups.setdefault(modality_of(name), []).append(name)
     averaged: Arrays = {}
     for modality, names in groups.items():
         weights = [update.owners.get(modality, 0.0) if modality else update.patients for update in updates]

@@ -8,6 +8,9 @@ Messages, in the order of a study:
 * `query.prepare`: the site counts its patients and sends additive statistics of its training patients.
 * `train`: the site scores the global model on its validation patients, then trains it on its training patients.
 * `evaluate.validation`, `evaluate.test`: the site scores the global model on that part.
+
+In a study with secure sums each of these stands between three others, about the masks of its sum
+(`shared_models/secure_sum.py`): `query.keys` and `query.shares` before it, `query.unmask` after it.
 """
 
 from __future__ import annotations
@@ -30,11 +33,13 @@ PREPARE = "query.prepare"
 TRAIN = "train"
 EVALUATE_VALIDATION = "evaluate.validation"
 EVALUATE_TEST = "evaluate.test"
+KEYS, SHARES, UNMASK = "query.keys", "query.shares", "query.unmask"
 
 MODEL = "model"
 STATISTICS = "statistics"
 REQUEST = "request"
 RESULTS = "results"
+MASKED = "masked"
 NUMBERS = "numbers"
 PACKED = "safetensors"
 

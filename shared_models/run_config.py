@@ -116,7 +116,7 @@ class RunConfig(Settings):
             msg = "privacy: oversampling mixes patients, local normalisation keeps their sums: neither can be private"
             raise ValueError(msg)
         if self.secure_aggregation and (self.min_sites < 3 or self.harmonisation != "none"):
-            msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, whose reference needs each site's sums"
+            msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
             msg = "validation_fraction + test_fraction must leave patients to train on"

@@ -82,7 +82,7 @@ def test_a_hostile_enrolment_is_refused_by_name_and_the_rest_go_on(spoil: Spoil,
     spoilt = content()
     spoil(spoilt)
     answers = [Answer("a", content()), Answer("b", spoilt), Answer("c", content()), Answer("d", None, "not connected")]
-    enrolled, refused = enrol(answers, TASK)
+    enrolled, _, refused = enrol(answers, answers, TASK)
     assert [site.site for site in enrolled] == ["a", "c"]
     assert list(refused) == ["b"]
     assert refused["b"].startswith("enrolment refused: ")
@@ -90,10 +90,11 @@ def test_a_hostile_enrolment_is_refused_by_name_and_the_rest_go_on(spoil: Spoil,
 
 
 def test_statistics_are_those_of_the_sites_that_train() -> None:
-    enrolled, refused = enrol([Answer("a", content()), Answer("b", content()), Answer("c", content(trains=0.0))], TASK)
+    answers = [Answer("a", content()), Answer("b", content()), Answer("c", content(trains=0.0))]
+    enrolled, sums, refused = enrol(answers, answers, TASK)
     assert not refused
     assert [site.trains for site in enrolled] == [True, True, False]
-    pooled, one = pooled_statistics(enrolled, TASK, {}), enrolled[0].statistics
+    pooled, one = pooled_statistics(sums, TASK, {}), sums[0].statistics
     np.testing.assert_allclose(pooled["clinical"].total, 2 * one["clinical"].total)
     assert pooled["genomic"].patients == 60
     np.testing.assert_allclose(pooled["genomic"].mean, one["genomic"].mean)
@@ -125,7 +126,7 @@ def test_counts_are_checked_by_the_kind_of_target(target: Target, counts: list[A
     task = Task(dict(TASK.modalities), {"label": target}, build_model=TASK.build_model)
     record = content()
     set_array("counts.label", counts)(record)
-    enrolled, refused = enrol([Answer("a", record)], task)
+    enrolled, sums, refused = enrol([Answer("a", record)], [Answer("a", record)], task)
     assert (len(enrolled), len(refused)) == ((1, 0) if good else (0, 1))
     if good:
-        assert target.base_logits(enrolled[0].counts["label"]).isfinite().all()
+        assert target.base_logits(sums[0].counts["label"]).isfinite().all()

@@ -13,6 +13,7 @@ from rich.console import Console
 from server.checkpoint import Checkpoint
 from server.exchange import Answer
 from server.report import make_results, print_results, write_results
+from server.scoring import pool
 from shared_models.evaluation.arrays import to_arrays
 from shared_models.evaluation.measures import site_metrics, summarise
 from shared_models.messages import reply
@@ -66,7 +67,7 @@ def results_of(
     values = ((0, float("nan")), (1, 0.75))
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
-    return make_results(task, RunConfig(study="elms"), best, best, thresholds, answers, problems or {})
+    return make_results(task, RunConfig(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {})
 
 
 def printed(results: dict[str, Any], width: int = 80) -> str:

@@ -52,7 +52,7 @@ def test_a_bad_update_is_left_out_by_site_and_reason_and_the_rest_counts(
     arrays: Arrays, weight: float, reason: str
 ) -> None:
     updates, rejected = sort_updates([answer("a", arrays, weight), answer("b", GOOD, 300.0)], REFERENCE, ENROLLED)
-    assert [update.site for update in updates] == ["b"]
+    assert [site for update in updates for site in update.sites] == ["b"]
     assert list(rejected) == ["a"]
     assert reason in rejected["a"]
 
@@ -82,7 +82,7 @@ def test_a_loss_that_is_no_number_is_left_out(loss: list[float] | None) -> None:
     content = reply(model=GOOD)
     content[NUMBERS] = MetricRecord({"num-examples": 100.0} | ({} if loss is None else {"train-loss": loss}))
     updates, rejected = sort_updates([Answer("a", content), answer("b", GOOD, 300.0)], REFERENCE, ENROLLED)
-    assert [update.site for update in updates] == ["b"]
+    assert [site for update in updates for site in update.sites] == ["b"]
     assert "cannot be read" in rejected["a"]
 
 
@@ -94,7 +94,7 @@ def test_arrays_that_need_pickle_are_left_out() -> None:
 
 
 def update(site: str, value: float, patients: float, mri: float) -> Update:
-    return Update(site, model(value), patients, {"mri": mri}, 0.0)
+    return Update((site,), model(value), patients, {"mri": mri}, 0.0)
 
 
 def test_an_encoder_is_averaged_over_its_owners_only() -> None:
