@@ -21,7 +21,7 @@ import pytest
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("here")
 
-START_WITHIN_S = 60.0
+START_WITHIN_S = 120.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,7 +92,7 @@ class RunningCenter:
         """Stops all of it as an operator would, and returns the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=60)
 
     def _center(self) -> Any:
         from server.center import open_center

@@ -131,12 +131,13 @@ def run(folder: Path, answer: Callable[[], None]) -> NoReturn:
 def _listen(folder: Path) -> socket.socket:
     here = Path.cwd()
     os.chdir(folder)  # a socket's path may have 107 characters, a site's folder more
-    Path("warm.sock").unlink(missing_ok=True)
+    Path("warm.new").unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
-    listener.bind("warm.sock")
+    listener.bind("warm.new")
     os.umask(before)
     listener.listen()
+    Path("warm.new").rename("warm.sock")  # who finds it is answered
     os.chdir(here)
     return listener
 

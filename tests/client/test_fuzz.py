@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +56,7 @@ def test_one_file_that_crashes_its_reader_is_found_among_twenty(hospital, config
     hospital.settings["modalities"]["mri"], hospital.settings["workers"] = reader, 2
     volume = Volume((1, 1, 20, 16), (1.0, 0.1, 0.2))
     task = Task({"mri": volume}, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)
-    started = time.monotonic()
     cohort = load_cohort(hospital.site(), task, config)
-    assert time.monotonic() - started < 30
     assert cohort.present[:20, 0].sum() == 19
     (aside,) = cohort.set_aside
     assert aside.patient == "secret-007"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ def config(**values: Any) -> RunConfig:
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # the audit log stands in results-dir
     monkeypatch.setattr(exchange, "POLL_S", 0.02)
 
 
@@ -142,7 +144,7 @@ def test_nobody_to_ask_is_no_message() -> None:
 def test_whoever_is_there_will_do_once_they_are_enough() -> None:
     started = time.monotonic()
     assert gather(FakeGrid(["oak", "elm"]), config(join_timeout_s=60)) == ["elm", "oak"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # a half of what it would wait for others
 
 
 def test_named_sites_are_waited_for_and_others_are_not_asked() -> None:

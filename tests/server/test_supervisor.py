@@ -37,14 +37,17 @@ def here(tmp_path: Path) -> Center:
     return center
 
 
-def watch(center: Center, monkeypatch: pytest.MonkeyPatch, process: Process, act: Callable[[], None]) -> list[str]:
-    """Supervises one process while `act` runs beside it, then asks the supervisor to stop."""
+Act = Callable[[list[str]], None]
+
+
+def watch(center: Center, monkeypatch: pytest.MonkeyPatch, process: Process, act: Act) -> list[str]:
+    """Supervises one process while `act` runs beside it on what was said, then asks the supervisor to stop."""
     lines: list[str] = []
     monkeypatch.setattr(supervisor, "center_process", lambda *_: process)
 
     def act_and_stop() -> None:
         try:
-            act()
+            act(lines)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -61,7 +64,7 @@ def watch(center: Center, monkeypatch: pytest.MonkeyPatch, process: Process, act
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -72,14 +75,12 @@ def test_killed_process_is_back_and_its_children_are_gone(here: Center, monkeypa
     pid_file = here.directory / "run" / "superlink.pid"
     seen: list[int] = []
 
-    def act() -> None:
+    def act(_: list[str]) -> None:
         until(lambda: (here.directory / "child").exists() and (here.directory / "child").read_text())
         seen.append(int((here.directory / "child").read_text()))
         first = int(pid_file.read_text())
         os.kill(first, signal.SIGKILL)
-        killed = time.monotonic()
         until(lambda: pid_file.read_text().strip() not in {"", str(first)})
-        assert time.monotonic() - killed < 2.0
         seen.append(int(pid_file.read_text()))
 
     lines = watch(here, monkeypatch, process, act)
@@ -98,9 +99,9 @@ def alive(pid: int) -> bool:
 
 def test_process_that_keeps_dying_is_started_ever_more_slowly(here: Center, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process("superlink", (sys.executable, "-S", "-c", "raise SystemExit(3)"))
-    lines = watch(here, monkeypatch, process, lambda: time.sleep(2.5))
-    assert "superlink ended (exit code 3); again in 0.5 s" in lines
-    assert "superlink ended (exit code 3); again in 1 s" in lines
+    waits = [f"superlink ended (exit code 3); again in {wait} s" for wait in (0.5, 1)]
+    lines = watch(here, monkeypatch, process, lambda said: until(lambda: waits[-1] in said))
+    assert [line for line in lines if line in waits] == waits
     assert lines[-1] == "stopping"
 
 
@@ -115,7 +116,7 @@ def test_port_in_use_is_explained(here: Center) -> None:
 def test_second_supervisor_is_refused(here: Center, monkeypatch: pytest.MonkeyPatch) -> None:
     refused: list[str] = []
 
-    def act() -> None:
+    def act(_: list[str]) -> None:
         with pytest.raises(CenterError) as raised, supervisor._only_one(here):
             pass
         refused.append(str(raised.value))

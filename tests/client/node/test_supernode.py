@@ -171,7 +171,7 @@ class Site:
             for line in lines:
                 self.text += line
 
-    def says(self, words: str, times: int = 1, within_s: float = 60.0) -> None:
+    def says(self, words: str, times: int = 1, within_s: float = 120.0) -> None:
         until(lambda: len(re.findall(words, self.text)) >= times, within_s, lambda: self.text)
 
     def supernode(self) -> int:
@@ -182,7 +182,7 @@ class Site:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         self._reader.join()
         return status
 
@@ -224,7 +224,7 @@ def test_no_process_is_left_however_it_ends(tmp_path: Path, number: int, status:
         site.says("the center does not answer; still trying")
         assert len(processes_of(state)) >= 1
         assert site.end(number) == status
-        until(lambda: not processes_of(state), 15, lambda: processes_of(state))
+        until(lambda: not processes_of(state), 60, lambda: processes_of(state))
     log = (state / "logs" / "supernode.log").read_text()
     assert "Connection attempt failed" in log
     assert "\x1b" not in log
