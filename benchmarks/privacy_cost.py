@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from networks import batch_of, study_of
+from real_data import DATA
 from real_data_runs import federated, metrics, outcomes
 from rich.console import Console
 from rich.table import Table as Grid
@@ -155,14 +156,16 @@ def mammography(work: Path, seed: int) -> Sites:
 
 def regions(work: Path, seed: int) -> Sites:
     """The regions of TCGA's expression and miRNA."""
-    return divide(load_site(ROOT / "site_configs" / "tcga_multiomics.yaml"), work / "sites", by="region")
+    return divide(
+        ROOT / "site_configs" / "tcga_multiomics.yaml", work / "sites", data_root=DATA / "tcga_multiomics", by="region"
+    )
 
 
 def auc_at(epsilon: float, study: str, sites: Sites, work: Path, seed: int) -> float:
     """A study's AUC; epsilon 0 is without noise, with the study's own settings."""
-    allowed = {"policy": {"epsilon_ceiling": 1.01 * max(epsilon, 1.0), "delta": DELTA, "minimum_noise": 0.01}}
+    policy = {"epsilon_ceiling": 1.01 * max(epsilon, 1.0), "delta": DELTA, "minimum_noise": 0.01, "accountant": "rdp"}
     own = {
-        name: write_site(load_site(file), work, state_dir=str(work / "state"), **allowed)
+        name: write_site(load_site(file), work, state_dir=str(work / "state"), policy=policy)
         for name, file in sites.items()
     }
     settings = tomllib.loads((ROOT / "studies" / f"{study}.toml").read_text(encoding="utf-8"))

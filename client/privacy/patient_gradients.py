@@ -1,9 +1,9 @@
 """Each patient's own gradient from one backward pass, for private training, as one vector of all weights.
 
-Opacus has hooks for this, too. On two cores they take 2.1 to 5.2 times a plain step, and these 1.1 to 1.9 times
-(benchmarks/privacy_cost.py), for three reasons: the weights lie in one vector, so that clipping, noise and the step are
-one operation each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs;
-and a convolution's gradients are one grouped convolution. Clipping and noise are Opacus's (client/privacy/training.py).
+Opacus has hooks for this, too (client/privacy/opacus_gradients.py). These are the fastest (docs/privacy_cost.md), for
+three reasons: the weights lie in one vector, so that clipping, noise and the step are one operation each instead of one
+for every layer; autograd does not compute the sum over the batch that nobody needs; and a convolution's gradients are
+one grouped convolution. Clipping and noise are Opacus's (client/privacy/training.py).
 
 The formulas are those of Goodfellow 2015 (arXiv:1510.01799) for linear layers and Rochette 2019 (arXiv:1912.06015) for
 convolutions. `tests/client/privacy/test_patient_gradients.py` compares every task's network with one patient at a time.
@@ -23,6 +23,22 @@ from torch.nn import functional
 LayerGradients = tuple[Tensor, ...]  # `(N, *shape)` of the layer's weight and, if it has one, bias
 
 
+def join_weights(model: nn.Module) -> nn.Parameter:
+    """All of a network's weights as one vector `(P,)`; from here on the network's own are views of it."""
+    parameters = list(model.parameters())
+    weights = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    parts = torch.split(weights.data, [p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
+    return weights
+
+
+def unknown_layers(model: nn.Module) -> list[str]:
+    """The kinds of layers with weights that have no formula here."""
+    own = {type(layer) for layer in model.modules() if any(True for _ in layer.parameters(recurse=False))}
+    return sorted(kind.__name__ for kind in own - set(GRADIENTS))
+
+
 class PatientGradients:
     """Hooks on a network whose batches have one row a patient; a layer may be used several times in a forward pass.
 
@@ -33,23 +49,25 @@ class PatientGradients:
 
     Attributes:
         weights: All weights, `(P,)`.
+        clipped: Whether `take` gives clipped gradients.
 
     Raises:
         TypeError: If a layer with weights has no formula here.
     """
 
+    clipped = False
+
     def __init__(self, model: nn.Module) -> None:
+        if unknown := unknown_layers(model):
+            msg = f"no gradients of single patients for {', '.join(unknown)}"
+            raise TypeError(msg)
+        self.weights = join_weights(model)
         self._parameters = list(model.parameters())
-        self.weights = nn.Parameter(torch.cat([p.detach().flatten() for p in self._parameters]))
-        for parameter, part in zip(self._parameters, self._parts(self.weights.data), strict=True):
-            parameter.data = part
-            parameter.requires_grad_(False)
         self._found: dict[nn.Parameter, Tensor] = {}
-        for name, layer in model.named_modules():
+        for parameter in self._parameters:
+            parameter.requires_grad_(False)
+        for layer in model.modules():
             if own := tuple(layer.parameters(recurse=False)):
-                if type(layer) not in GRADIENTS:
-                    msg = f"{name}: no gradients of single patients for {type(layer).__name__}"
-                    raise TypeError(msg)
                 layer.register_forward_hook(partial(self._listen, own))
 
     def take(self) -> Tensor:
@@ -61,10 +79,6 @@ class PatientGradients:
         ]
         self._found.clear()
         return torch.cat(found, dim=1).float()
-
-    def _parts(self, vector: Tensor) -> list[Tensor]:
-        parts = torch.split(vector, [p.numel() for p in self._parameters])
-        return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
 
     def _listen(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if not (layer.training and torch.is_grad_enabled()):

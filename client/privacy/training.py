@@ -10,6 +10,7 @@ patients.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -21,8 +22,8 @@ from torch.utils.data import DataLoader
 
 from client.errors import ExitCode, SiteError
 from client.patients import Batch, Patients, as_read
-from client.privacy.ledger import Accountant, Charge, epsilon
-from client.privacy.patient_gradients import PatientGradients
+from client.privacy.gradients import make_gradients, require_right_gradients
+from client.privacy.ledger import Accountant, Charge, Limit, epsilon
 from client.privacy.policy import Policy
 from client.training import make_optimizer
 from shared_models.run_config import RunConfig
@@ -65,19 +66,16 @@ def mechanism(config: RunConfig, patients: int, policy: Policy) -> Mechanism:
         policy: The site's delta, accountant and least noise.
 
     Raises:
-        SiteError: If no noise reaches the epsilon.
+        SiteError: If no noise reaches the epsilon, or the study's gradients are not right for its network.
     """
+    require_right_gradients(config)
     rate = min(1.0, config.batch_size / patients)
     steps = max(1, round(1 / rate))
     passes = config.local_epochs
     noise = config.noise_multiplier
     if config.target_epsilon:
         total = steps * passes * config.rounds
-
-        def spent(sigma: float, accountant: Accountant = policy.accountant) -> float:
-            return epsilon([(sigma, rate, total)], replace(policy.limit, accountant=accountant))
-
-        noise = least_noise(config.target_epsilon, spent)
+        noise = _noise_for(config.target_epsilon, rate, total, policy.limit)
         if not math.isfinite(noise):
             raise SiteError(
                 what="no noise reaches the study's epsilon",
@@ -89,6 +87,14 @@ def mechanism(config: RunConfig, patients: int, policy: Policy) -> Mechanism:
                 exit_code=ExitCode.STUDY,
             )
     return Mechanism(patients, config.clip_norm, max(noise, policy.minimum_noise), rate, steps, passes)
+
+
+@functools.lru_cache(maxsize=512)  # a search asks the accountant a dozen times, and every round asks for the same
+def _noise_for(target: float, rate: float, steps: int, limit: Limit) -> float:
+    def spent(sigma: float, accountant: Accountant = limit.accountant) -> float:
+        return epsilon([(sigma, rate, steps)], replace(limit, accountant=accountant))
+
+    return least_noise(target, spent)
 
 
 def least_noise(target: float, spent: Callable[..., float]) -> float:
@@ -122,11 +128,12 @@ class PrivateOptimizer:
     """
 
     def __init__(self, model: nn.Module, config: RunConfig, asked: Mechanism) -> None:
-        from opacus.optimizers import DPOptimizer
+        from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 
-        self._gradients = PatientGradients(model)
+        self._gradients = make_gradients(model, config.patient_gradients, asked.clip_norm)
         weights = self._gradients.weights
-        self._optimizer = DPOptimizer(
+        kind = DPOptimizerFastGradientClipping if self._gradients.clipped else DPOptimizer
+        self._optimizer = kind(
             make_optimizer([weights], config),
             noise_multiplier=asked.noise_multiplier,
             max_grad_norm=asked.clip_norm,
@@ -140,7 +147,11 @@ class PrivateOptimizer:
 
     def step(self) -> None:
         """Clips the patients' gradients, adds the noise to their sum and steps; also for a batch of nobody."""
-        self._gradients.weights.grad_sample = self._gradients.take()  # type: ignore[attr-defined]
+        weights, found = self._gradients.weights, self._gradients.take()
+        if self._gradients.clipped:
+            weights.grad = found
+        else:
+            weights.grad_sample = found  # type: ignore[attr-defined]
         self._optimizer.step()
 
 

@@ -6,10 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from client.errors import SiteError
+from client.privacy import gradients as ways
+from client.privacy.gradients import WAYS, make_gradients, require_right_gradients
+from client.privacy.opacus_gradients import OpacusGradients
 from client.privacy.patient_gradients import PatientGradients
+from shared_models.features import Feature
 from shared_models.run_config import RunConfig
-from shared_models.targets import Categorical, TimeToEvent
-from shared_models.task import Table, load_task, task_names
+from shared_models.targets import Binary, Categorical, TimeToEvent
+from shared_models.task import Table, Task, load_task, task_names
 
 PATIENTS = 4
 GRIDS = {
@@ -43,17 +48,25 @@ def one_at_a_time(model, loss_of, parameters):
     return torch.stack(rows)
 
 
-def compare(model, loss_of, tolerance=1e-5):
+def compare(model, loss_of, tolerance=1e-5, way="auto"):
     parameters = list(model.parameters())
     expected = one_at_a_time(model, loss_of, parameters)
-    gradients = PatientGradients(model)
-    loss_of(model, slice(None)).mean().backward()
-    found = gradients.take()
-    assert found.shape == (PATIENTS, sum(p.numel() for p in parameters))
-    scale = expected.abs().max()
-    assert scale > 0
-    assert (found - expected).abs().max() <= tolerance * scale
-    assert gradients.take().shape == (0, found.shape[1]), "a second step must not see the first one's gradients"
+    norms = expected.norm(dim=1, keepdim=True)
+    clip = norms.mean().item()  # some are clipped, and some are not
+    gradients = make_gradients(model, way, clip)
+    assert gradients.clipped == (way == "ghost")
+    if gradients.clipped:
+        expected = (expected * (clip / norms).clamp(max=1.0)).sum(dim=0)
+    for _ in range(2):
+        loss_of(model, slice(None)).mean().backward()
+        found = gradients.take()
+        assert found.shape == expected.shape
+        scale = expected.abs().max()
+        assert scale > 0
+        assert (found - expected).abs().max() <= tolerance * scale
+    nobody = gradients.take()
+    assert nobody.shape == (expected.shape if gradients.clipped else (0, expected.shape[1]))
+    assert not nobody.any(), "a step must not see the gradients of the one before"
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
@@ -94,9 +107,9 @@ def batch_of(task):
     return inputs, present, truths
 
 
-@pytest.mark.parametrize("fusion", ["task", "late"])
+@pytest.mark.parametrize(("way", "fusion"), [("auto", "task"), ("auto", "late"), *((way, "task") for way in WAYS[1:])])
 @pytest.mark.parametrize("name", task_names())
-def test_every_tasks_network(name, fusion):
+def test_every_tasks_network(name, way, fusion):
     config = RunConfig(task=name, fusion=fusion, grids=GRIDS.get(name, ""))
     task = load_task(config)
     torch.manual_seed(0)
@@ -113,7 +126,8 @@ def test_every_tasks_network(name, fusion):
         outputs = network({key: value[rows] for key, value in inputs.items()}, present[rows])
         return task.loss(outputs, {key: value[rows] for key, value in truths.items()})
 
-    compare(model, loss_of, tolerance=2e-5)
+    # ghost clipping has a norm as the root of sums of products, in 32-bit floats
+    compare(model, loss_of, tolerance=2e-4 if way == "ghost" else 2e-5, way=way)
 
 
 def test_the_network_and_the_vector_share_their_weights():
@@ -140,3 +154,71 @@ def test_scoring_keeps_nothing():
     model.eval()
     model(torch.ones(3, 2))
     assert gradients.take().shape == (0, 3)
+
+
+class Twice(nn.Module):
+    """A linear layer that is used twice, which ghost clipping takes no account of."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 1)
+
+    def forward(self, inputs, present):
+        return {"label": self.head(self.layer(torch.tanh(self.layer(inputs["clinical"]))))}
+
+
+@pytest.fixture
+def task_of(monkeypatch):
+    def install(network):
+        task = Task({"clinical": Table(tuple(map(Feature, "abc")))}, {"label": Binary()}, build_model=network)
+        monkeypatch.setattr(ways, "load_task", lambda _: task)
+        ways._problem.cache_clear()
+
+    yield install
+    ways._problem.cache_clear()
+
+
+def test_a_way_that_fails_for_a_network_is_refused_and_the_others_are_named(task_of):
+    task_of(Twice)
+    for way in ("auto", "hooks", "functorch"):
+        require_right_gradients(RunConfig(patient_gradients=way))
+    with pytest.raises(SiteError, match="tying is not supported") as caught:
+        require_right_gradients(RunConfig(patient_gradients="ghost"))
+    assert caught.value.public.endswith("those that are: auto, hooks, functorch")
+
+
+class OverAGrid(Twice):
+    """A linear layer over a grid, whose norm Opacus's ghost clipping leaves out."""
+
+    def forward(self, inputs, present):
+        grid = torch.tanh(inputs["clinical"])[:, None, None] * torch.ones(1, 2, 2, 1)
+        return {"label": self.head(self.layer(grid).mean(dim=(1, 2)))}
+
+
+class Mixing(Twice):
+    """Patients that see each other."""
+
+    def forward(self, inputs, present):
+        hidden = self.layer(inputs["clinical"])
+        return {"label": self.head(torch.tanh(hidden - hidden.mean(dim=0)))}
+
+
+@pytest.mark.parametrize(
+    ("network", "way", "why"),
+    [
+        (OverAGrid, "ghost", "_norm_sample"),
+        (Mixing, "auto", "of their size off"),
+        (Mixing, "functorch", "of their size off"),
+        (Mixing, "ghost", "of their size off"),
+    ],
+)
+def test_gradients_that_would_be_wrong_are_refused(task_of, network, way, why):
+    task_of(network)
+    with pytest.raises(SiteError, match=why):
+        require_right_gradients(RunConfig(patient_gradients=way))
+
+
+def test_a_layer_that_ours_do_not_know_falls_to_opacus():
+    unknown = nn.Sequential(nn.Linear(3, 2), nn.PReLU())
+    assert isinstance(make_gradients(unknown, "auto", 1.0), OpacusGradients)
+    assert isinstance(make_gradients(nn.Linear(3, 2), "auto", 1.0), PatientGradients)

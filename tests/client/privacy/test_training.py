@@ -11,6 +11,7 @@ from torch import nn
 
 from client.errors import SiteError
 from client.patients import Patients
+from client.privacy.gradients import WAYS
 from client.privacy.ledger import Limit, epsilon
 from client.privacy.policy import Policy
 from client.privacy.training import Mechanism, PrivateOptimizer, mechanism, poisson_loader
@@ -53,7 +54,13 @@ def trained(patients, asked, config=SGD, width=2):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def test_no_patient_moves_the_sum_by_more_than_the_clipping_norm():
+every_way = pytest.mark.parametrize(
+    "config", [SGD.model_copy(update={"patient_gradients": way}) for way in WAYS], ids=WAYS
+)
+
+
+@every_way
+def test_no_patient_moves_the_sum_by_more_than_the_clipping_norm(config):
     """One step on everybody, with and without one patient whose values are absurd."""
     clip = 0.3
     patients = patients_of(20)
@@ -69,14 +76,15 @@ def test_no_patient_moves_the_sum_by_more_than_the_clipping_norm():
         patients.chance,
     )
     asked = Mechanism(20, clip, ALMOST_NO_NOISE, 1.0, 1, 1)
-    moved = (trained(patients, asked) - trained(others, asked)).norm() * 20
+    moved = (trained(patients, asked, config) - trained(others, asked, config)).norm() * 20
     assert moved == pytest.approx(clip, rel=1e-4)
 
 
-def test_the_noise_has_the_deviation_that_was_asked_for():
+@every_way
+def test_the_noise_has_the_deviation_that_was_asked_for(config):
     asked = Mechanism(10, 2.0, 3.0, 1.0, 1, 1)
-    found = torch.stack([trained(patients_of(10, 200), asked, width=200) for _ in range(5)])
-    quiet = trained(patients_of(10, 200), Mechanism(10, 2.0, ALMOST_NO_NOISE, 1.0, 1, 1), width=200)
+    found = torch.stack([trained(patients_of(10, 200), asked, config, width=200) for _ in range(5)])
+    quiet = trained(patients_of(10, 200), Mechanism(10, 2.0, ALMOST_NO_NOISE, 1.0, 1, 1), config, width=200)
     noise = (found - quiet) * 10  # the step divides by the patients expected
     assert noise.std().item() == pytest.approx(6.0, rel=0.1)
     assert abs(noise.mean().item()) < 1.0
@@ -97,11 +105,11 @@ def test_each_patient_is_drawn_by_itself_with_the_sampling_rate():
     assert sizes.var() == pytest.approx(18, rel=0.35)
 
 
-def test_a_step_on_nobody_is_noise_alone():
+@every_way
+def test_a_step_on_nobody_is_noise_alone(config):
     asked = Mechanism(50, 1.0, 1.0, 1e-9, 3, 1)
     assert all(len(batch[1]) == 0 for batch in poisson_loader(patients_of(50), asked))
-    asked = Mechanism(50, 1.0, 1.0, 0.0, 3, 1)
-    weights = trained(patients_of(50), Mechanism(50, 1.0, 1.0, 1e-9, 3, 1))
+    weights = trained(patients_of(50), asked, config)
     assert torch.isfinite(weights).all()
     assert (weights != 0).all()
 
@@ -112,8 +120,9 @@ def test_a_planted_signal_is_learned_through_the_noise():
     assert weights[0] > 2 * abs(weights[1])
 
 
-def test_the_proximal_pull_gets_no_noise_and_is_not_clipped():
-    prox = SGD.model_copy(update={"strategy": "fedprox", "proximal_mu": 0.5, "learning_rate": 1.0})
+@every_way
+def test_the_proximal_pull_gets_no_noise_and_is_not_clipped(config):
+    prox = config.model_copy(update={"strategy": "fedprox", "proximal_mu": 0.5, "learning_rate": 1.0})
     model = Logistic()
     optimizer = PrivateOptimizer(model, prox, Mechanism(4, 1.0, ALMOST_NO_NOISE, 1.0, 1, 1))
     with torch.no_grad():
