@@ -36,6 +36,12 @@ class Policy(Settings):
     differential_privacy: Literal["optional", "required"] = Field(
         "optional", description="required: nothing is trained here without noise"
     )
+    secure_aggregation: Literal["optional", "required"] = Field(
+        "optional", description="required: weights and statistics leave only inside a sum over three sites or more"
+    )
+    partners: dict[str, Path] = Field(
+        {}, description="name and public key file of the other hospitals; with it, a sum has no other members"
+    )
     minimum_noise: float = Field(0.5, gt=0, description="least noise multiplier of private training")
     epsilon_ceiling: float = Field(8.0, gt=0, description="most that the cohort ever spends, over all studies")
     delta: float = Field(1e-4, gt=0, lt=0.5, description="chance that epsilon does not hold; below 1 / patients")
@@ -98,6 +104,8 @@ def _refused(policy: Policy, config: RunConfig, task: Task) -> Iterator[str]:
         yield f"{config.rounds} rounds, at most {policy.maximum_rounds}"
     if policy.differential_privacy == "required" and config.privacy == "none":
         yield "training without noise, and it is required"
+    if policy.secure_aggregation == "required" and not config.secure_aggregation:
+        yield "weights and statistics outside a secure sum"
     given = config.privacy == "patient" and not config.target_epsilon
     if given and config.noise_multiplier < policy.minimum_noise:
         yield f"a noise multiplier of {config.noise_multiplier:g}, at least {policy.minimum_noise:g}"
