@@ -35,6 +35,7 @@ Run it as often as you like: it writes what is missing, and never touches a key 
 A process that dies is restarted. SIGTERM or Ctrl-C stops all of them.""",
     "register": """\
   python -m server register duke duke.key.pub
+  python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is shut out at once
 
 The hospital makes the pair: ssh-keygen -t ecdsa -b 384 -N '' -f duke
 The name is what the study calls the hospital everywhere.""",
@@ -114,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     register = add("register", "Let a hospital in by its public key.")
     register.add_argument("name", help="the site's name, as in its YAML")
     register.add_argument("key_file", type=Path, metavar="KEY.pub", help="its PUBLIC key, in OpenSSH's format")
+
+    register.add_argument("--replace", action="store_true", help="in place of the key registered under this name")
 
     add("unregister", "Shut a hospital out.").add_argument("name", help="the site's name")
 

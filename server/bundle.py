@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from flwr.cli.build import build_fab_from_files
 
+from server.audit import note
 from server.center import Center
 from server.superlink import start_run
 
@@ -36,7 +37,9 @@ def start_study(center: Center, config: RunConfig) -> tuple[int, Path]:
     """
     folder = write_bundle(center, config)
     content = pack(folder)
-    run_id = start_run(center, content, hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    note(center.results, {"event": "start", "study": config.study, "bytes": len(content), "sha256": digest})
+    run_id = start_run(center, content, digest)
     line = {"run-id": str(run_id), "study": config.study, "bundle": folder.name, "rounds": config.rounds}
     with (center.directory / "runs.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

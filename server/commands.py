@@ -63,11 +63,11 @@ def start(directory: Path, only: str | None, with_proxy: bool) -> None:
     supervise(center, names, lambda line: print(line, flush=True))
 
 
-def register(directory: Path, name: str, key_file: Path) -> None:
+def register(directory: Path, name: str, key_file: Path, replace: bool) -> None:
     """Lets a hospital in."""
     from server import registration
 
-    node_id = registration.register(open_center(directory), name, key_file)
+    node_id = registration.register(open_center(directory), name, key_file, replace)
     console.print(f"{name} is registered (node {node_id}). It can connect now: python -m client --site {name}")
 
 

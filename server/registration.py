@@ -9,6 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
+from server.audit import key_fingerprint, note
 from server.center import Center, require_file
 from server.errors import CenterError, ExitCode
 from server.superlink import Site, list_sites, register_site, unregister_site
@@ -19,8 +20,14 @@ SUPPORTED = "an OpenSSH public key on a NIST curve: ecdsa-sha2-nistp384 (or nist
 MAKE_ONE = "the hospital makes a pair with: ssh-keygen -t ecdsa -b 384 -N '' -f NAME, and sends NAME.pub"
 
 
-def register(center: Center, name: str, key_file: Path) -> int:
+def register(center: Center, name: str, key_file: Path, replace: bool = False) -> int:
     """Registers a site.
+
+    Args:
+        center: Where.
+        name: What the study calls the site.
+        key_file: Its public key.
+        replace: Whether the key takes the place of the one that is registered under this name; that one is shut out.
 
     Returns:
         Its node number.
@@ -37,13 +44,19 @@ def register(center: Center, name: str, key_file: Path) -> int:
             exit_code=ExitCode.USAGE,
         )
     key = read_public_key(key_file)
-    for site in list_sites(center):
-        if site.name == name:
+    sites = list_sites(center)
+    for site in sites:
+        if site.name == name and (site.public_key == key or not replace):
             how = "with the same key" if site.public_key == key else "with another key"
-            _refuse(f"{name} is already registered {how}", name, site, f"python -m server unregister {name}")
+            _refuse(f"{name} is already registered {how}", name, site, "a new key takes its place with --replace")
         if site.public_key == key:
             _refuse("this key is already registered", key_file, site, "ask the hospital for a key of its own")
-    return register_site(center, name, key)
+    note(center.results, {"event": "register", "site": name, "key": key_fingerprint(key)})
+    node_id = register_site(center, name, key)
+    for site in sites:
+        if site.name == name:
+            _shut_out(center, site)
+    return node_id
 
 
 def unregister(center: Center, name: str) -> None:
@@ -60,7 +73,12 @@ def unregister(center: Center, name: str) -> None:
             found=f"registered: {', '.join(sites) or 'none'}",
             exit_code=ExitCode.CREDENTIALS,
         )
-    unregister_site(center, sites[name])
+    _shut_out(center, sites[name])
+
+
+def _shut_out(center: Center, site: Site) -> None:
+    unregister_site(center, site)  # before it is noted: a damaged log must not keep a thief in
+    note(center.results, {"event": "unregister", "site": site.name, "key": key_fingerprint(site.public_key)})
 
 
 def read_public_key(path: Path) -> bytes:

@@ -6,7 +6,6 @@ A line says what was sent, how large it was, its hash and the privacy spent so f
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from flwr.app import Message, RecordDict
@@ -15,6 +14,7 @@ from client.privacy.chained_log import append
 from client.privacy.ledger import charges
 from client.privacy.policy import ledger_of
 from client.site import SiteConfig
+from shared_models.fingerprint import fingerprint
 
 FILE = "audit.jsonl"
 
@@ -30,10 +30,6 @@ def record_sent(site: SiteConfig, study: str, message: Message, content: RecordD
     Raises:
         SiteError: If it cannot be noted; then it must not leave.
     """
-    parts = dict(_parts(content))
-    digest = hashlib.sha256()
-    for name, data in parts.items():
-        digest.update(f"{name} {len(data)}\n".encode() + data)
     append(
         audit_of(site),
         {
@@ -41,9 +37,7 @@ def record_sent(site: SiteConfig, study: str, message: Message, content: RecordD
             "study": study,
             "message": message.metadata.message_type,
             "round": _round(message),
-            "parts": {name: len(data) for name, data in parts.items()},
-            "bytes": sum(map(len, parts.values())),
-            "sha256": digest.hexdigest(),
+            **fingerprint(content),
             "epsilon": _epsilon(site),
         },
     )
@@ -54,17 +48,6 @@ def record_refused(site: SiteConfig, study: str, message: Message, why: str) -> 
     words = {"study": _cut(study), "message": _cut(message.metadata.message_type)}
     entry = {"event": "refused", **words, "round": _round(message)}
     append(audit_of(site), {**entry, "why": why, "epsilon": _epsilon(site)})
-
-
-def _parts(content: RecordDict) -> list[tuple[str, bytes]]:
-    """What a reply holds: each array's bytes, and each record of numbers and words as text."""
-    arrays = [
-        (f"{name}/{key}", bytes(array.data))
-        for name, record in content.array_records.items()
-        for key, array in record.items()
-    ]
-    plain = {**content.metric_records, **content.config_records}
-    return arrays + [(name, repr(sorted(record.items())).encode()) for name, record in plain.items() if record]
 
 
 def _round(message: Message) -> int:

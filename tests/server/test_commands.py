@@ -19,7 +19,9 @@ def folder(tmp_path: Path) -> str:
     return str(tmp_path / "center")
 
 
-@pytest.mark.parametrize("command", ["", "init", "start", "register", "unregister", "run", "status", "results"])
+@pytest.mark.parametrize(
+    "command", ["", "init", "start", "register", "unregister", "run", "status", "audit", "results"]
+)
 def test_help_shows_an_example_and_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main([*command.split(), "--help"])

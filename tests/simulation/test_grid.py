@@ -20,6 +20,11 @@ from simulation.study import run_in_process
 CONFIG = parse_run_config({})
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # the audit log stands in results-dir
+
+
 @pytest.fixture
 def echo() -> ClientApp:
     """Says who was asked, with which settings, and how often before."""

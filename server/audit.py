@@ -1,0 +1,121 @@
+"""The center's own audit log: what it sent to and received from each site, who was let in, which studies it started.
+
+One line for each, with its size and hash and never a value, in `results/audit.jsonl`, which only grows. The hash of a
+reply is the one in the site's own audit log. `python -m server audit` verifies the file and shows it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from server.errors import CenterError, ExitCode
+from shared_models.chained_log import BrokenRecordError, ClockBehindError, Line, RecordError, append, read
+from shared_models.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+    from rich.console import Console
+
+SHOWN = 40
+
+
+def audit_of(results: Path) -> Path:
+    """The audit log beside the studies' results."""
+    return results / "audit.jsonl"
+
+
+def note(results: Path, *events: Mapping[str, Any]) -> None:
+    """Writes a line for each event.
+
+    Raises:
+        CenterError: If they cannot be noted.
+    """
+    if events:
+        with _told():
+            append(audit_of(results), *events)
+
+
+def sent(study: str, sites: Sequence[str], message_type: str, content: RecordDict) -> list[dict[str, Any]]:
+    """What a request to these sites is noted as, before it is sent."""
+    what = {"study": study, "message": message_type, "round": _round(content), **_weight(content)}
+    return [{"event": "sent", "site": site, **what} for site in sites]
+
+
+def received(
+    study: str, site: str, message_type: str, request: RecordDict, reply: RecordDict | None, problem: str
+) -> dict[str, Any]:
+    """What a site's reply is noted as, or why there is none."""
+    what = {"site": site, "study": study, "message": message_type, "round": _round(request)}
+    if reply is None:
+        return {"event": "no answer", **what, "why": problem}
+    return {"event": "received", **what, **_weight(reply)}
+
+
+def key_fingerprint(public_key: bytes) -> str:
+    """A site's public key as `ssh-keygen -lf` prints it, for the telephone."""
+    line = load_pem_public_key(public_key).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+def print_audit(results: Path, console: Console) -> None:
+    """Verifies all lines, and shows the last ones.
+
+    Raises:
+        CenterError: If a line was changed, removed or put elsewhere.
+    """
+    from rich.table import Table
+
+    with _told():
+        lines = read(audit_of(results))
+    table = Table(title=f"the last {min(SHOWN, len(lines))} of {len(lines)} lines", title_justify="left")
+    for head in ("time", "event", "site", "study", "message", "bytes", "sha256", "why"):
+        table.add_column(head, overflow="fold")
+    for line in lines[-SHOWN:]:
+        table.add_row(*_row(line))
+    console.print(table)
+    console.print(f"{len(lines)} lines, unbroken, in {audit_of(results)}", soft_wrap=True, markup=False)
+
+
+def _row(line: Line) -> list[str]:
+    from rich.markup import escape
+
+    message = f"{line.get('message', '')} {line.get('round') or ''}".strip()
+    cells = [line["time"][2:16].replace("T", " "), line["event"], line.get("site", ""), line.get("study", ""), message]
+    cells += [str(line.get("bytes", "")), line.get("sha256", "")[:8], line.get("why", "") or line.get("key", "")]
+    return [escape("".join(letter for letter in cell if letter.isprintable())) for cell in cells]
+
+
+def _weight(content: RecordDict) -> dict[str, Any]:
+    found = fingerprint(content)
+    return {"bytes": found["bytes"], "sha256": found["sha256"]}
+
+
+def _round(content: RecordDict) -> int:
+    rounds = (record["round"] for record in content.config_records.values() if "round" in record)
+    return next((number for number in rounds if isinstance(number, int)), 0)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except RecordError as error:
+        raise CenterError(
+            what={
+                BrokenRecordError: "the center's audit log is not as it was written",
+                ClockBehindError: "this computer's clock is behind the center's audit log",
+            }.get(type(error), "the center's audit log cannot be written"),
+            where=error.where,
+            found=error.found,
+            expected=error.expected or "the lines as they were written, and room on the disk",
+            fix="bring audit.jsonl and its .head back from a backup, set the clock, or free some room",
+            exit_code=ExitCode.FILE,
+        ) from None

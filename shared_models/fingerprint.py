@@ -1,0 +1,37 @@
+"""A message's size and hash, the same at the site that sends it and at the center that receives it.
+
+A line of a site's audit log and one of the center's can so be held against each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from flwr.app import RecordDict
+
+
+def fingerprint(content: RecordDict) -> dict[str, Any]:
+    """What a message holds, never a value of it.
+
+    Returns:
+        `parts`, the bytes of each array and record by its name; `bytes`, of all; `sha256`, over all in the order of
+        their names.
+    """
+    parts = dict(sorted(_parts(content)))
+    digest = hashlib.sha256()
+    for name, data in parts.items():
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    sizes = {name: len(data) for name, data in parts.items()}
+    return {"parts": sizes, "bytes": sum(sizes.values()), "sha256": digest.hexdigest()}
+
+
+def _parts(content: RecordDict) -> list[tuple[str, bytes]]:
+    """Each array's bytes, and each record of numbers and words as text."""
+    arrays = [
+        (f"{name}/{key}", bytes(array.data))
+        for name, record in content.array_records.items()
+        for key, array in record.items()
+    ]
+    plain = {**content.metric_records, **content.config_records}
+    return arrays + [(name, repr(sorted(record.items())).encode()) for name, record in plain.items() if record]
