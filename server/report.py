@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.checkpoint import BEST, LAST, Checkpoint, write_atomically
 from server.exchange import Answer
+from server.privacy_section import privacy_section
 from server.scoring import Summaries
 from shared_models.evaluation.measures import pooled_metrics
 from shared_models.messages import NUMBERS
@@ -54,6 +55,7 @@ def make_results(
         "problems": dict(problems),
         "validation": [[server_round, _finite(value)] for server_round, value in last.values],
         "rounds": list(last.history),
+        "privacy": privacy_section(config),
         "config": config.to_flat(),
         "checkpoints": {"best": BEST, "last": LAST},
     }
@@ -97,6 +99,8 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     chosen = f"round {results['best_round']} of {results['rounds_completed']}"
     console.print(f"Weights of {chosen}, chosen by: {results['selected_by']}.")
+    if "privacy" in results:  # not in results of earlier versions
+        console.print(results["privacy"]["said"], highlight=False, markup=False)
     for site in results["sites"]:
         if count := site.get("set_aside"):
             said = f"{site['site']}: {count} patients with files that cannot be used were set aside there."

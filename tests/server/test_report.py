@@ -67,7 +67,9 @@ def results_of(
     values = ((0, float("nan")), (1, 0.75))
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
-    return make_results(task, RunConfig(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {})
+    return make_results(
+        task, RunConfig(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {}
+    )
 
 
 def printed(results: dict[str, Any], width: int = 80) -> str:
@@ -153,3 +155,13 @@ def test_only_sites_numbers_of_the_target_are_kept() -> None:
     site = results_of({"er": Binary()}, extra=(odd,))["sites"][-1]
     assert site["targets"]["er"]["auc"] is None
     assert list(site["targets"]) == ["er"]
+
+
+def test_the_privacy_paragraph_is_in_the_file_and_on_the_screen() -> None:
+    results = results_of({"er": Binary()})
+    assert results["privacy"]["covered_by_noise"] == []
+    text = printed(results)
+    assert "No differential privacy" in text
+    assert max(map(len, text.splitlines())) <= 80
+    del results["privacy"]  # as earlier versions wrote it
+    assert "differential privacy" not in printed(results)
