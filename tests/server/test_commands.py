@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from server.__main__ import main
 from server.center import Center
 from server.create import create_center
 from server.errors import ExitCode
+from shared_models.agreed import settings_hash
+from shared_models.run_config import parse_run_config
 
 
 @pytest.fixture
@@ -87,3 +90,20 @@ def test_results_are_the_last_written_or_the_named(folder: str, capsys: pytest.C
     assert json.loads(capsys.readouterr().out) == {"study": "older"}
     assert main(["results", "absent", "--directory", folder]) == ExitCode.FILE
     assert "older, newer" in capsys.readouterr().err
+
+
+def test_a_study_is_written_as_hospitals_approve_it_and_has_the_same_hash(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, written = tmp_path / "recurrence.toml", tmp_path / "study.toml"
+    study.write_text('study = "recurrence"\nrounds = 3\n')
+    words = ["run", str(study), "--set", "rounds=4", "--directory", folder, "--write", str(written)]
+    assert main(words) == ExitCode.OK
+    said = capsys.readouterr().out
+    config = parse_run_config(tomllib.loads(written.read_text()))
+    assert (config.study, config.rounds) == ("recurrence", 4)
+    assert f"Settings {settings_hash(config)}" in said
+    assert main(words) == ExitCode.FILE  # it may hold a person's remarks
+    assert "File exists" in capsys.readouterr().err
+    assert main(["run", str(written), "--set", "resume=true", "--directory", folder]) == ExitCode.SUPERLINK_UNREACHABLE
+    assert f"Settings {settings_hash(config)}" in capsys.readouterr().out
