@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 import tomli_w
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message
 from flwr.common.serde import run_from_proto
 from flwr.proto.control_pb2 import StartRunRequest
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest
-from flwr.supercore.constant import TaskType
+from flwr.supercore.constant import AGENT_MESSAGE_CONTENT_RECORD_KEY, AGENT_MESSAGE_TEXT_KEY, TaskType
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
@@ -131,6 +131,7 @@ class HostileCenter:
         TaskIdentity.run_id, TaskIdentity.node_id = run.run_id, given.context.node_id
         TaskIdentity.task_id = given.task_id
         content = messages.request(round=1)
+        content[AGENT_MESSAGE_CONTENT_RECORD_KEY] = ConfigRecord({AGENT_MESSAGE_TEXT_KEY: "go"})
         asked = [Message(content, dst_node_id=node, message_type="train", ttl=300) for node in grid.get_node_ids()]
         return run.run_id, grid, list(grid.push_messages(asked))
 
