@@ -60,7 +60,7 @@ def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
     for attempt in range(1, config.round_attempts + 1):
         answers, parts = exchange(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
         enrolled, sums, refused = enrol(answers, parts, task)
-        problems = log_problems(answers, refused)
+        problems = log_problems(answers, config, refused)
         training = [site for site in enrolled if site.trains]
         if sums and len(training) >= config.min_sites:
             break
@@ -111,7 +111,7 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
         updates, rejected = sort_updates(parts, state.model, state.enrolled)
         counted = sorted(site for update in updates for site in update.sites)
         record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
-        record |= {"problems": log_problems(answers, rejected), "seconds": round(time.monotonic() - started, 3)}
+        record |= {"problems": log_problems(answers, config, rejected), "seconds": round(time.monotonic() - started, 3)}
         state = replace(state, history=(*state.history, record))
         if len(counted) >= config.min_sites:
             break
@@ -148,7 +148,7 @@ def score_last(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fol
     sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
     content = messages.request(model=state.model, statistics=state.statistics, round=state.round)
     answers, parts = exchange(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
-    log_problems(answers)
+    log_problems(answers, config)
     return keep_best(state, scoring.pool(parts, "validation", task), folder)
 
 
@@ -168,6 +168,6 @@ def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder
     )
     answers, parts = exchange(grid, sorted(best.enrolled), messages.EVALUATE_TEST, content, config, group="test")
     pooled = scoring.pool(parts, "test", task)
-    results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers))
+    results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers, config))
     write_results(results, folder)
     return results

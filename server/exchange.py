@@ -136,9 +136,14 @@ def _answer(site: str, reply: Message) -> Answer:
     return Answer(site, reply.content)
 
 
-def log_problems(answers: Sequence[Answer], rejected: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Logs every site that gave nothing usable, and returns why by site."""
-    problems = {answer.site: answer.problem for answer in answers if answer.content is None} | dict(rejected or {})
+def log_problems(
+    answers: Sequence[Answer], config: RunConfig, rejected: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Logs every site that gave nothing usable, and returns why by site; what was rejected is noted, too."""
+    unusable = dict(rejected or {})
+    lines = [{"event": "rejected", "site": site, "study": config.study, "why": why} for site, why in unusable.items()]
+    note(Path(config.results_dir), *lines)
+    problems = {answer.site: answer.problem for answer in answers if answer.content is None} | unusable
     for site, problem in problems.items():
         log.warning("%s: %s", site, problem)
     return problems

@@ -155,9 +155,7 @@ def test_an_unregistered_key_joins_nothing_and_cannot_let_itself_in(center: Any,
     assert member.fleet.ActivateNode(member.activation).node_id == node
     assert refused(stranger.fleet.ActivateNode, stranger.activation) == "412 Failed to activate SuperNode."
     assert "must be registered via the CLI" in refused(stranger.fleet.RegisterNode, stranger.registration)
-    assert (
-        refused(stranger.fleet.ActivateNode, member.activation) == UNKNOWN
-    )  # another's key in the request, one's own signature
+    assert refused(stranger.fleet.ActivateNode, member.activation) == UNKNOWN  # another's key
     assert refused(stranger.pull, node) == UNKNOWN
 
 

@@ -13,7 +13,9 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from server import exchange
+from server.audit import audit_of
 from server.exchange import Answer, StudyError, ask, connected, gather, log_problems
+from shared_models.chained_log import read
 from shared_models.run_config import RunConfig
 from simulation.grid import InProcessGrid
 
@@ -175,7 +177,10 @@ def test_too_few_say_who_came_who_did_not_and_what_to_do() -> None:
 
 def test_problems_are_those_without_content_and_the_rejected() -> None:
     answers = [Answer("oak", RecordDict()), Answer("elm", None, "not connected"), Answer("ash", RecordDict())]
-    assert log_problems(answers, {"ash": "update rejected: NaN"}) == {
+    asked = config()
+    assert log_problems(answers, asked, {"ash": "update rejected: NaN"}) == {
         "elm": "not connected",
         "ash": "update rejected: NaN",
     }
+    noted = [(line["event"], line["site"], line["why"]) for line in read(audit_of(Path(asked.results_dir)))]
+    assert noted == [("rejected", "ash", "update rejected: NaN")]
