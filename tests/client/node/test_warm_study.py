@@ -94,7 +94,7 @@ def test_a_study_goes_on_when_warm_processes_are_killed(
     assert processes_in(folder) == []
 
 
-def test_a_study_with_code_is_refused_and_the_center_is_told_why(
+def test_a_study_with_code_or_without_approval_is_refused_and_the_center_is_told_why(
     center: Any, hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any], tmp_path: Path
 ) -> None:
     from flwr.cli.build import build_fab_from_files
@@ -116,6 +116,10 @@ def test_a_study_with_code_is_refused_and_the_center_is_told_why(
         run = start_run(opened, content, hashlib.sha256(content).hexdigest())
         assert center.wait(run) == "finished:failed"
         assert "the site refused the study: it holds other files than its settings" in "".join(follow_run(opened, run))
+        run = center.run(settings)
+        assert center.wait(run) == "finished:failed"
+        assert "the site has not approved this study" in "".join(follow_run(opened, run))
+        assert "python -m client --site guarded-a --approve STUDY.toml" in said["guarded-a"].read_text()
     apps = files["guarded-a"].parent.glob("state/*/flwr/apps/*")
     assert not list(apps)
     assert not (tmp_path / "was_run").exists()
