@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import http.client
 import ssl
+import subprocess
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,12 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from server.__main__ import main
 from server.audit import audit_of
+from server.checkpoint import describe
 from server.errors import ExitCode
+from server.superlink import list_sites
 from shared_models.chained_log import read
+from shared_models.run_config import parse_run_config
+from simulation.rehearsal import rehearse
 
 pytestmark = pytest.mark.e2e
 
@@ -208,3 +214,37 @@ def test_a_captured_request_is_worth_five_minutes_and_one_site(
         there = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
         monkeypatch.setattr(node_auth_http_interceptor, "now", lambda there=there: there)
         assert refused(victim.pull, node) == UNKNOWN
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_when_a_key_is_replaced_and_the_site_is_back_under_its_name(
+    hospitals: Any, small_study: dict[str, Any], tmp_path: Path
+) -> None:
+    study = {**small_study, "rounds": 4, "sites": "a,b", "min-sites": 1, "join-timeout-s": 120.0}
+    first, second = (parse_run_config({**study, "study": name}) for name in ("first", "second"))
+    folder = tmp_path / "rehearsal"
+    folder.mkdir()
+    with rehearse(hospitals({"a": 70, "b": 60}), folder) as federation:
+        key, center = folder / "keys" / "b", federation.center
+        run = federation.begin(first)
+        until(lambda: (describe(center.results, "first") or {"round": 0})["round"] >= 1)
+        (before,) = [site for site in list_sites(center) if site.name == "b"]
+        make = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(key.with_name("new"))]
+        subprocess.run(make, check=True)
+        words = ["register", "b", str(key.with_name("new.pub")), "--replace", "--directory", str(center.directory)]
+        assert main(words) == ExitCode.OK
+        for suffix in ("", ".pub"):  # the hospital puts its new key where the old one was; its SuperNode comes back
+            key.with_name(f"new{suffix}").replace(key.with_name(f"b{suffix}"))
+        assert federation.finish(run, first)["rounds_completed"] == 4
+        until(lambda: federation.online() == {"a", "b"})
+        (after,) = [site for site in list_sites(center) if site.name == "b"]
+        assert after.node_id != before.node_id
+        rounds = federation.finish(federation.begin(second), second)["rounds"]
+        assert [record["counted"] for record in rounds] == [["a", "b"]] * 4
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 180
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
