@@ -54,7 +54,7 @@ def epsilon_lower_bound(canaries: int, guesses: int, correct: int, delta: float,
 
     if excess(0.0) >= 0:
         return 0.0
-    return LARGEST_EPSILON if excess(LARGEST_EPSILON) < 0 else float(brentq(excess, 0.0, LARGEST_EPSILON))
+    return LARGEST_EPSILON if excess(LARGEST_EPSILON) < 0 else float(brentq(excess, 0.0, LARGEST_EPSILON, xtol=1e-6))
 
 
 def empirical_epsilon(scores: Scores, members: Members, delta: float, level: float = CONFIDENCE) -> float:

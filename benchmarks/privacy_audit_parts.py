@@ -23,6 +23,7 @@ from privacy_audit_runs import (
     accounted,
     alignments,
     asked_for,
+    at_half,
     attacked,
     clinic,
     half,
@@ -163,6 +164,7 @@ def canaries(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
         ("own feature", "one round of 20 charged", _with(linear, target_epsilon=8.0)),
     ]
     for kind, name, config in settings:
+        config = at_half(config, OTHERS + CANARIES // 2)
         runs = [audit(config, kind, seed, broken.get(name)) for seed in range(1, seeds + 1)]
         rounds = 1 if "charged" in name else config.rounds
         claimed = min(accounted(asked, rounds) for *_, asked in runs)

@@ -125,6 +125,13 @@ def asked_for(config: RunConfig, patients: int) -> Mechanism | None:
     return mechanism(config, patients, POLICY) if config.privacy == "patient" else None
 
 
+def at_half(config: RunConfig, patients: int) -> RunConfig:
+    """The study with its noise found once, for the number of patients to be expected, and not anew for each half."""
+    asked = asked_for(config, patients)
+    changes = {"target_epsilon": 0.0, "noise_multiplier": asked.noise_multiplier} if asked else {}
+    return config.model_copy(update=changes)
+
+
 @torch.no_grad()
 def losses(model: nn.Module, patients: Patients, task: Task) -> Scores:
     """The mean loss of each patient's rows, `(P,)`."""
@@ -170,11 +177,9 @@ def attacked(
 ) -> tuple[Scores, Members, float]:
     """Losses of all patients by models that were each trained on a half of them, `(models, P)`; who was in; epsilon.
 
-    The noise is that for half of the patients; epsilon is the largest of all models.
+    Epsilon is the largest of all models.
     """
-    asked = asked_for(config, len(patients) // 2)
-    if asked:
-        config = config.model_copy(update={"target_epsilon": 0.0, "noise_multiplier": asked.noise_multiplier})
+    config = at_half(config, len(patients) // 2)
     found, members, spent = [], [], 0.0
     for number in range(models):
         chosen, inside = half(patients, len(patients), seed * 10_000 + number)
