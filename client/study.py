@@ -93,7 +93,7 @@ def open_study(context: Context) -> Study:
     """The study of a message; within one process, the same study is opened once, if the site still approves it."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
     place, config = locate_site(context), parse_run_config(run_config)
-    check_approval(load_site(*place), config)
+    check_approval(_site(*place), config)
     return _open(*place, config)
 
 
@@ -112,9 +112,21 @@ def locate_site(context: Context) -> tuple[Path, Path | None]:
 # A simulation opens all its sites in turn: more of them than the cache holds would be read anew for every message.
 @functools.lru_cache(maxsize=512)
 def _open(site_file: Path, data_root: Path | None, config: RunConfig) -> Study:
-    site, task = load_site(site_file, data_root), load_task(config)
+    site, task = _site(site_file, data_root), load_task(config)
     check_policy(site, config, task)
     return Study(config, site, task, load_cohort(site, task, config))
+
+
+def _site(site_file: Path, data_root: Path | None) -> SiteConfig:
+    """The site's settings, read anew when the file has changed."""
+    written = site_file.stat() if site_file.exists() else None
+    return _read_site(site_file, data_root, written and (written.st_mtime_ns, written.st_size))
+
+
+@functools.lru_cache(maxsize=512)
+def _read_site(site_file: Path, data_root: Path | None, written: tuple[int, int] | None) -> SiteConfig:
+    del written
+    return load_site(site_file, data_root)
 
 
 def receive_model(study: Study, message: Message, server_round: int) -> nn.Module:
@@ -196,7 +208,7 @@ def scrubbed(handler: Handler) -> Handler:
 
 def _where(context: Context) -> tuple[SiteConfig, str]:
     """The site of a message, and the study as the center names it."""
-    return load_site(*locate_site(context)), str(context.run_config.get("study", ""))
+    return _site(*locate_site(context)), str(context.run_config.get("study", ""))
 
 
 def numbers_of(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:

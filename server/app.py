@@ -71,8 +71,8 @@ def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
         raise StudyError(msg)
     if config.secure_aggregation and (rare := too_rare(enrolled, task)):
         msg = (
-            f"a secure sum needs three sites, and only these have: {rare}; "
-            "leave these modalities out of the study's `modalities`, or find more sites"
+            f"a secure sum needs three sites that train, and fewer have {', '.join(rare)}; "
+            "name the others in the study's `modalities`, or find more sites"
         )
         raise StudyError(msg)
     log.info("%d sites, %d of them train", len(enrolled), len(training))

@@ -137,10 +137,10 @@ def pooled_statistics(
     return pooled
 
 
-def too_rare(enrolled: Sequence[Enrolment], task: Task) -> dict[str, int]:
-    """Modalities that some training sites have, but fewer than a secure sum needs, and how many have them."""
+def too_rare(enrolled: Sequence[Enrolment], task: Task) -> list[str]:
+    """Modalities that some training sites have, but fewer than a secure sum needs."""
     owners = {m: sum(1 for site in enrolled if site.trains and site.numbers[f"modality/{m}"]) for m in task.modalities}
-    return {modality: count for modality, count in owners.items() if 0 < count < LEAST_SITES}
+    return [modality for modality, count in owners.items() if 0 < count < LEAST_SITES]
 
 
 def class_weights(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:

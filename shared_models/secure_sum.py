@@ -143,19 +143,23 @@ class FixedPoint:
         if not (np.abs(scaled) < 2.0 ** (64 * self.words - 11)).all():
             msg = f"a number is not finite or too large for a sum in {64 * self.words} bits"
             raise ValueError(msg)
-        if self.words == 1:
-            return scaled.astype(np.int64).view(np.uint64)[:, None]
-        return self.read(b"".join(int(value).to_bytes(8 * self.words, "little", signed=True) for value in scaled))
+        fraction, exponent = np.frexp(np.abs(scaled))
+        mantissa, shift = np.ldexp(fraction, 53).astype(np.uint64), exponent - 53
+        mantissa >>= np.maximum(-shift, 0).astype(np.uint64)  # whole numbers lose nothing
+        word, bit = np.divmod(np.maximum(shift, 0), 64)
+        integers = np.zeros((len(scaled), self.words + 1), dtype=np.uint64)
+        rows, low = np.arange(len(scaled)), bit.astype(np.uint64)
+        integers[rows, word] = mantissa << low
+        integers[rows, word + 1] = (mantissa >> np.uint64(1)) >> (np.uint64(63) - low)
+        integers = integers[:, : self.words]
+        return np.where((scaled < 0)[:, None], _negative(integers), integers)
 
     def decode(self, integers: Words) -> np.ndarray[Any, Any]:
         """The inverse of `encode`, for sums of it too."""
-        if self.words == 1:
-            whole = integers[:, 0].view(np.int64).astype(np.float64)
-        else:
-            data, size = integers.astype("<u8").tobytes(), 8 * self.words
-            parts = (data[start : start + size] for start in range(0, len(data), size))
-            whole = np.array([float(int.from_bytes(part, "little", signed=True)) for part in parts])
-        return np.ldexp(whole, -self.fraction_bits)
+        negative = (integers[:, -1] >> np.uint64(63)).astype(bool)
+        sizes = np.where(negative[:, None], _negative(integers), integers).astype(np.float64)
+        whole = np.ldexp(sizes, 64 * np.arange(self.words)).sum(axis=1)
+        return np.ldexp(np.where(negative, -whole, whole), -self.fraction_bits)
 
     def read(self, data: bytes) -> Words:
         """Integers from their bytes, the lowest first."""

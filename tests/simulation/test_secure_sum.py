@@ -1,0 +1,318 @@
+"""Whole studies with secure sums, in one process: what the center sees, sites that drop out, a center that cheats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.app import app as client_app
+from client.privacy.ledger import charges
+from client.privacy.policy import ledger_of
+from client.site import load_site
+from server.app import run_study
+from server.checkpoint import LAST, Checkpoint, load_checkpoint
+from server.exchange import StudyError
+from shared_models.evaluation.arrays import total
+from shared_models.features import FeatureStatistics
+from shared_models.messages import MASKED, MODEL, NUMBERS, RESULTS, TRAIN, unpack_arrays
+from shared_models.run_config import parse_run_config
+from shared_models.secure_sum import Vector, pack_members, unpack_members
+from shared_models.settings import SettingsError
+from simulation.grid import InProcessGrid
+
+Hospitals = Callable[..., dict[str, Path]]
+Study = dict[str, Any]
+SECURE = {"secure-aggregation": True, "min-sites": 3}
+
+
+class WatchedApp(ClientApp):
+    """The real ClientApp; `meddle(node, kind, message)` may change a message or fail, `replies` keeps the answers."""
+
+    def __init__(self, meddle: Callable[[int, str, Message], Message] = lambda node, kind, message: message) -> None:
+        super().__init__()
+        self.meddle = meddle
+        self.replies: list[tuple[int, str, Message]] = []
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        kind = message.metadata.message_type
+        reply = client_app(self.meddle(context.node_id, kind, message), context)
+        self.replies.append((context.node_id, kind, reply))
+        return reply
+
+
+def drop_out(node: int, kind: str, after: int = 0) -> Callable[[int, str, Message], Message]:
+    """One node dies at its `after`-th message of one kind, and only then."""
+    seen = iter(range(10_000))
+
+    def meddle(at: int, what: str, message: Message) -> Message:
+        if (at, what) == (node, kind) and next(seen) == after:
+            msg = "the site's process died"
+            raise RuntimeError(msg)
+        return message
+
+    return meddle
+
+
+def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> tuple[dict[str, Any], Checkpoint]:
+    config = parse_run_config(study)
+    results = run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    return results, load_checkpoint(Path(config.results_dir) / config.study / LAST)
+
+
+def distance(one: Checkpoint, other: Checkpoint) -> float:
+    """Norm of the difference of two models over the norm of the first."""
+    names = sorted(one.model)
+    flat = [np.concatenate([state.model[name].ravel() for name in names]) for state in (one, other)]
+    return float(np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[0]))
+
+
+def with_genes(file: Path) -> None:
+    """Gives a hospital a second modality."""
+    genes = "modalities:\n  genomic: {reader: table, features: {ESR1: size}}"
+    file.write_text(file.read_text().replace("modalities:", genes))
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox"])
+def test_a_secure_study_is_the_plain_one(
+    hospitals: Hospitals, small_study: Study, tmp_path: Path, strategy: str
+) -> None:
+    sites = hospitals({"a": 80, "b": 60, "c": 70, "d": 50}, evaluate_only=("d",))
+    study = {**small_study, "min-sites": 3, "strategy": strategy, "proximal-mu": 0.1}
+    plain, before = run(sites, {**study, "results-dir": str(tmp_path / "plain")})
+    secure, after = run(sites, {**study, "results-dir": str(tmp_path / "secure"), **SECURE})
+    assert distance(before, after) < 1e-6
+    for name, array in before.statistics.items():
+        np.testing.assert_allclose(after.statistics[name], array, rtol=1e-14, err_msg=name)
+    assert secure["targets"]["recurrence"]["pooled"] == plain["targets"]["recurrence"]["pooled"]
+    np.testing.assert_allclose([v for _, v in secure["validation"]], [v for _, v in plain["validation"]], atol=1e-6)
+    assert [record["counted"] for record in secure["rounds"]] == [["a", "b", "c"]] * 3
+    assert [site["patients"] for site in secure["sites"]] == [site["patients"] for site in plain["sites"]]
+
+
+def test_nothing_of_one_site_reaches_the_center(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 80, "b": 60, "c": 70})
+    app = WatchedApp()
+    _, state = run(sites, {**small_study, **SECURE, "rounds": 1}, app)
+    allowed = {"members", "envelopes", "shares", MASKED, "layout", NUMBERS}
+    shown = set()
+    for node, kind, reply in app.replies:
+        assert not {MODEL, RESULTS} & set(reply.content), (node, kind)
+        assert set(reply.content) <= allowed
+        shown |= set(reply.content.metric_records.get(NUMBERS, {}))
+    assert {name for name in shown if not name.startswith("recurrence/")} == {
+        *("trains", "set-aside", "seconds"),
+        *("patients/train", "patients/validation", "patients/test", "modality/clinical"),
+    }
+    masked = [
+        Vector.unpack(unpack_arrays(reply.content.array_records[MASKED]))
+        for _, kind, reply in app.replies
+        if kind == TRAIN
+    ]
+    assert len(masked) == 3
+    for one in masked:
+        bits = np.unpackbits(one.statistics.view(np.uint8))
+        assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(len(bits)), "statistics look like chance"
+    two = masked[0].plus(masked[1]).real()[0]  # neither does the sum of two sites open without the third
+    names = sorted(state.model)
+    true = np.concatenate([state.model[name].ravel() for name in names])
+    assert abs(np.corrcoef(two[: len(true)], true)[0, 1]) < 0.9
+    assert np.abs(two).max() > 1e6
+
+
+@pytest.mark.parametrize(
+    ("kind", "counted"),
+    [
+        ("query.keys", ["a", "b", "d", "e"]),
+        ("query.shares", ["a", "b", "d", "e"]),
+        ("train", ["a", "b", "d", "e"]),
+        ("query.unmask", ["a", "b", "c", "d", "e"]),  # its part is in the sum already
+    ],
+)
+def test_a_sum_survives_a_site_that_drops_out(
+    hospitals: Hospitals, small_study: Study, tmp_path: Path, kind: str, counted: list[str]
+) -> None:
+    sites = hospitals({"a": 50, "b": 45, "c": 60, "d": 55, "e": 40})
+    study = {**small_study, **SECURE, "rounds": 1}
+    when = 0 if kind == "train" else 1  # the first of the others is before round 1
+    results, after = run(sites, study, WatchedApp(drop_out(3, kind, when)))
+    assert [record["counted"] for record in results["rounds"]] == [counted]
+    others = {name: sites[name] for name in counted}
+    plain = {**small_study, "rounds": 1, "min-sites": 3, "results-dir": str(tmp_path / "others")}
+    # without c the plain study has other statistics; with the secure one's it would be the same
+    if counted == sorted(sites):
+        assert distance(run(others, plain)[1], after) < 1e-6
+    else:
+        assert {"c": "the site's process died"}.items() <= results["rounds"][0]["problems"].items()
+        assert all(np.isfinite(array).all() and np.abs(array).max() < 100 for array in after.model.values())
+
+
+def test_a_round_of_fewer_than_three_does_not_count_and_is_tried_again(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    results, _ = run(sites, {**small_study, **SECURE, "rounds": 2}, WatchedApp(drop_out(2, "train", 1)))
+    rounds = [(record["round"], record["attempt"], record["counted"]) for record in results["rounds"]]
+    assert rounds == [(1, 1, ["a", "b", "c"]), (2, 1, []), (2, 2, ["a", "b", "c"])]
+    assert results["rounds"][1]["problems"]["b"] == "the site's process died"
+
+
+def test_two_sites_are_too_few(hospitals: Hospitals, small_study: Study) -> None:
+    with pytest.raises(SettingsError, match="needs min_sites of 3 or more"):
+        parse_run_config({**small_study, "secure-aggregation": True})
+    sites = hospitals({"a": 60, "b": 60})
+    with pytest.raises(StudyError, match="only 2 of at least 3 sites"):
+        run(sites, {**small_study, **SECURE})
+
+
+def test_a_modality_that_two_sites_have_is_named_before_round_1(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60, "d": 60})
+    with_genes(sites["a"])
+    with_genes(sites["b"])
+    features = small_study["features"] + "\ngenomic: ESR1"
+    with pytest.raises(StudyError, match="fewer have genomic"):
+        run(sites, {**small_study, **SECURE, "features": features})
+
+
+def test_an_encoder_stays_as_it_was_while_fewer_than_three_have_its_modality(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60, "d": 60})
+    for name in "abc":
+        with_genes(sites[name])
+    study = {**small_study, **SECURE, "features": small_study["features"] + "\ngenomic: ESR1", "rounds": 2}
+    app = WatchedApp(drop_out(1, "query.keys", 2))  # of round 2
+    results, last = run(sites, study, app)
+    assert [record["counted"] for record in results["rounds"]] == [["a", "b", "c", "d"], ["b", "c", "d"]]
+    sent = [m for _, kind, m in app.replies if kind == TRAIN]
+    assert len(sent) == 7
+    first, _ = run(sites, {**study, "rounds": 1, "study": "small", "results-dir": study["results-dir"] + "-1"})
+    assert first["rounds"][0]["counted"] == ["a", "b", "c", "d"]
+    one = load_checkpoint(Path(study["results-dir"] + "-1") / "small" / LAST)
+    for name in last.model:
+        same = np.allclose(one.model[name], last.model[name], atol=1e-6)
+        assert same == ("genomic" in name), name
+
+
+def test_a_site_may_require_secure_sums(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    sites["c"].write_text(sites["c"].read_text() + "policy: {secure_aggregation: required}\n")
+    results, _ = run(sites, {**small_study, "rounds": 1})
+    assert [site["site"] for site in results["sites"]] == ["a", "b"]
+    results, _ = run(sites, {**small_study, **SECURE, "rounds": 1, "study": "secure"})
+    assert [site["site"] for site in results["sites"]] == ["a", "b", "c"]
+
+
+def test_privacy_is_charged_in_a_secure_study_too(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 80, "b": 80, "c": 80})
+    study = {**small_study, **SECURE, "rounds": 2, "privacy": "patient", "noise-multiplier": 2.0}
+    results, _ = run(sites, study)
+    assert results["rounds_completed"] == 2
+    assert [line["round"] for line in charges(ledger_of(load_site(sites["a"])))] == [1, 2]
+
+
+def cheated(change: Callable[[dict[str, Any]], None], kind: str) -> Callable[[int, str, Message], Message]:
+    """A center that changes what it asks of one kind, from the first training round on."""
+    training = []
+
+    def meddle(node: int, what: str, message: Message) -> Message:
+        del node
+        training.append(what == "query.keys" and message.content["request"]["purpose"] == "train")
+        if what == kind and any(training):
+            change(message.content["request"])
+        return message
+
+    return meddle
+
+
+def lose_members(request: dict[str, Any]) -> None:
+    request["members"] = pack_members(unpack_members(request["members"])[:2])
+
+
+def put_own_keys(request: dict[str, Any]) -> None:
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    first, *others = unpack_members(request["members"])
+    request["members"] = pack_members([replace(first, mask_key=pem), *others])
+
+
+def open_one(request: dict[str, Any]) -> None:
+    request["survivors"] = json.dumps(json.loads(request["survivors"])[:1])
+
+
+def another_session(request: dict[str, Any]) -> None:
+    request["session"] = "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("query.shares", lose_members),
+        ("query.shares", put_own_keys),
+        ("query.shares", another_session),
+        ("train", another_session),
+        ("query.unmask", open_one),
+        ("query.unmask", another_session),
+    ],
+)
+def test_a_center_that_cheats_gets_no_sum(
+    hospitals: Hospitals, small_study: Study, kind: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    sites = hospitals({"a": 40, "b": 40, "c": 40})
+    with pytest.raises(StudyError, match="round 1 failed 1 times"):
+        run(sites, {**small_study, **SECURE, "round-attempts": 1}, WatchedApp(cheated(change, kind)))
+    refused = [json.loads(line) for line in (sites["a"].parent / "state/a/audit.jsonl").read_text().splitlines()]
+    assert any("secure sum was refused" in line.get("why", "") for line in refused)
+
+
+def test_a_sum_is_opened_once(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 40, "b": 40, "c": 40})
+    asked: list[Message] = []
+
+    def ask_again(node: int, kind: str, message: Message) -> Message:
+        if kind == "query.unmask" and asked and node == 1:
+            message.content["request"]["session"] = asked[0].content["request"]["session"]
+        if kind == "query.unmask" and node == 1:
+            asked.append(message)
+        return message
+
+    with pytest.raises(StudyError, match="round 1 failed"):
+        run(sites, {**small_study, **SECURE, "round-attempts": 1}, WatchedApp(ask_again))
+
+
+def test_a_site_takes_no_other_members_than_its_partners(
+    hospitals: Hospitals, small_study: Study, tmp_path: Path
+) -> None:
+    """A simulated site signs nothing, so it is nobody's partner."""
+    sites = hospitals({"a": 40, "b": 40, "c": 40, "d": 40})
+    sites["a"].write_text(
+        sites["a"].read_text() + yaml.safe_dump({"policy": {"partners": {"b": "b.pub", "c": "c.pub"}}})
+    )
+    for name in "bc":
+        key = ec.generate_private_key(ec.SECP384R1()).public_key()
+        form = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        (sites["a"].parent / f"{name}.pub").write_bytes(key.public_bytes(*form))
+    results, _ = run(sites, {**small_study, **SECURE, "rounds": 1})
+    assert [site["site"] for site in results["sites"]] == ["b", "c", "d"]
+
+
+def test_the_counts_behind_a_sum_are_exact() -> None:
+    chance = np.random.default_rng(0)
+    parts = [FeatureStatistics.of(chance.normal(1e6, 1.0, (50, 4))) for _ in range(5)]
+    summed = [Vector.of(np.zeros(0), np.concatenate([p.known, p.total, p.squares])) for p in parts]
+    together = summed[0]
+    for one in summed[1:]:
+        together = together.plus(one)
+    expected = total(parts)
+    found = FeatureStatistics(250.0, *np.split(together.real()[1], 3))
+    np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-3)
