@@ -103,7 +103,8 @@ def _sends(site: SiteConfig, config: RunConfig, task: Task) -> Iterator[str]:
     if config.privacy == "none" and _trains(site, config):
         yield "each round: the mean loss of training"
     if config.secure_aggregation:
-        yield "weights and statistics leave only inside sums over three sites or more"
+        yield "of this only inside sums over three sites or more: weights, sums, class counts, scores in bins, the loss"
+        yield "of this by itself: patients in each part of the split, this site's own metrics, how many were set aside"
     else:
         yield "no secure sums: the center sees all of this site by site"
 
@@ -111,7 +112,8 @@ def _sends(site: SiteConfig, config: RunConfig, task: Task) -> Iterator[str]:
 def _takes(config: RunConfig) -> list[str]:
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
-    return [f"{config.rounds} rounds, {passes}", tries, f"at most {config.round_timeout_s:g} s for one answer"]
+    sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
+    return [sites, f"{config.rounds} rounds, {passes}", tries, f"at most {config.round_timeout_s:g} s for one answer"]
 
 
 def _privacy(site: SiteConfig, config: RunConfig, patients: int) -> Iterator[str]:

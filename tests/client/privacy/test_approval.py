@@ -186,6 +186,7 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "where each class has 10 patients or more",
         "the mean loss of training",
         "no secure sums",
+        "with whoever is there, 2 sites at least",
         "7 rounds, 1 pass over the training patients each",
         "no differential privacy",
         "allows it",
