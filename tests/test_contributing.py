@@ -184,7 +184,7 @@ def test_a_modality_is_a_reader_and_its_name(house: Path) -> None:
     follow(recipe("Add a modality"), house)
     environment = {**os.environ, "PYTHONPATH": str(house), "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-c", READS_THE_MODALITY]
-    done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "a volume cannot be used" in done.stdout
     assert "shape (2, 2, 3, 4)" in done.stdout

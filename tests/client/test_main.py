@@ -77,7 +77,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     text = done.stdout + done.stderr

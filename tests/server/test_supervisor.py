@@ -64,7 +64,7 @@ def watch(center: Center, monkeypatch: pytest.MonkeyPatch, process: Process, act
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

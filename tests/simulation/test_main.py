@@ -27,7 +27,7 @@ def study_file(small_study: dict[str, Any], tmp_path: Path) -> Path:
 def simulate(tmp_path: Path) -> Command:
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "simulation", *map(str, words)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         return done
 

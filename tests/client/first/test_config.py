@@ -147,7 +147,7 @@ def test_the_command_writes_a_yaml_that_its_check_accepts(hospital, tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr

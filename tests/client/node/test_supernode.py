@@ -171,7 +171,7 @@ class Site:
             for line in lines:
                 self.text += line
 
-    def says(self, words: str, times: int = 1, within_s: float = 120.0) -> None:
+    def says(self, words: str, times: int = 1, within_s: float = 300.0) -> None:
         until(lambda: len(re.findall(words, self.text)) >= times, within_s, lambda: self.text)
 
     def supernode(self) -> int:
@@ -259,7 +259,7 @@ def test_a_killed_supernode_comes_back_although_the_center_first_refuses(center:
         site.says("joined the center as node")
         os.kill(site.supernode(), signal.SIGKILL)
         site.says("it still counts the connection that was lost")
-        site.says("joined the center as node", times=2, within_s=100)
+        site.says("joined the center as node", times=2, within_s=300)
         assert "keeps refusing" not in site.text
         assert site.end(signal.SIGTERM) == ExitCode.OK
     assert processes_of(tmp_path / "state" / "duke") == []

@@ -33,7 +33,7 @@ def answer():
         case "fail": raise ValueError("on purpose")
         case "exit": sys.exit(int(sys.argv[2]))
         case "say": sys.exit("in words")
-        case "sleep": time.sleep(600)
+        case "sleep": time.sleep(3600)
         case "random": print(__import__("numpy").random.random())
 import numpy
 warm.run(Path(sys.argv[1]), answer)
@@ -63,7 +63,7 @@ else:
 """
 
 
-def until(true: Callable[[], object], within_s: float = 60.0) -> None:
+def until(true: Callable[[], object], within_s: float = 300.0) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline
@@ -91,7 +91,7 @@ def child_of(launcher: subprocess.Popen[str], arguments: list[str] | None = None
 
 
 def status_of(launcher: subprocess.Popen[str]) -> int:
-    launcher.communicate(timeout=60)
+    launcher.communicate(timeout=300)
     return launcher.returncode
 
 
@@ -105,7 +105,7 @@ def warm_process(state: Path, code: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         assert process.stdin
         process.stdin.close()
-        process.wait(60)
+        process.wait(300)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_messages_run_beside_each_other(state: Path) -> None:
         slow = launch(state, "sleep")
         child_of(slow)
         quick = launch(state, "exit", "5")
-        quick.communicate(timeout=60)
+        quick.communicate(timeout=300)
         assert (quick.returncode, slow.poll()) == (5, None)
         slow.terminate()
         slow.communicate()
@@ -170,7 +170,7 @@ def test_a_signal_to_the_launcher_reaches_the_child(state: Path) -> None:
         launcher = launch(state, "sleep")
         child = child_of(launcher)
         launcher.terminate()
-        launcher.communicate(timeout=60)
+        launcher.communicate(timeout=300)
         assert launcher.returncode == 42
         until(lambda: not alive(child))
 
@@ -188,7 +188,7 @@ def test_a_killed_child_is_an_error_and_the_next_message_works(state: Path) -> N
     with warm_process(state, ANSWER):
         launcher = launch(state, "sleep")
         os.kill(child_of(launcher), signal.SIGKILL)
-        launcher.communicate(timeout=60)
+        launcher.communicate(timeout=300)
         assert launcher.returncode == 1
         following = launch(state, "exit", "3")
         following.communicate()
@@ -212,9 +212,9 @@ def test_nothing_is_left_when_the_supervisor_is_gone(state: Path) -> None:
         child = child_of(launcher)
         assert process.stdin
         process.stdin.close()  # as the system does when a process is killed
-        process.wait(60)
+        process.wait(300)
         until(lambda: not alive(child))
-        launcher.communicate(timeout=60)
+        launcher.communicate(timeout=300)
         assert launcher.returncode == 1
 
 
@@ -222,7 +222,7 @@ def test_a_child_trains_on_two_threads_as_a_fresh_process_does(state: Path) -> N
     fresh = subprocess.run([sys.executable, "-c", TRAIN, "fresh"], capture_output=True, text=True, check=True).stdout
     with warm_process(state, TRAIN):
         for _ in range(2):
-            assert launch(state).communicate(timeout=60)[0] == fresh
+            assert launch(state).communicate(timeout=300)[0] == fresh
     assert fresh.startswith("2 True")
 
 
@@ -243,7 +243,7 @@ def test_without_it_a_fresh_process_runs_the_guarded_entry(state: Path) -> None:
     launcher = launch(state, "--help")
     command = Path(f"/proc/{launcher.pid}/cmdline")
     until(lambda: b"client.node.clientapp\0--help" in command.read_bytes())
-    said, _ = launcher.communicate(timeout=60)
+    said, _ = launcher.communicate(timeout=300)
     assert (launcher.returncode, said.startswith("usage: flwr-clientapp")) == (0, True)
 
 

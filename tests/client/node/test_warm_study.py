@@ -45,7 +45,7 @@ def sites(center: Any, files: dict[str, Path]) -> Iterator[dict[str, Path]]:
     finally:
         for process in processes:
             process.terminate()
-        assert [process.wait(30) for process in processes] == [0] * len(processes)
+        assert [process.wait(60) for process in processes] == [0] * len(processes)
 
 
 def processes_in(folder: Path) -> list[int]:
@@ -78,12 +78,12 @@ def test_a_study_goes_on_when_warm_processes_are_killed(
     study = {**small_study, "study": "warm", "rounds": 1, "join-timeout-s": 60.0}
     folder = files["warm-a"].parent.parent
     with sites(center, files) as said:
-        until(lambda: all("joined the center" in text.read_text() for text in said.values()), 60)
-        until(lambda: len(list(folder.glob("*/state/*/bin/warm.sock"))) == 2, 60)
+        until(lambda: all("joined the center" in text.read_text() for text in said.values()), 300)
+        until(lambda: len(list(folder.glob("*/state/*/bin/warm.sock"))) == 2, 300)
         for file in files.values():
             approve(load_site(file), parse_run_config(study))
         run = center.run(study)
-        until(lambda: "asked to prepare" in said["warm-a"].read_text(), 60)
+        until(lambda: "asked to prepare" in said["warm-a"].read_text(), 300)
         for process in warm_processes(folder):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_a_study_with_code_or_without_approval_is_refused_and_the_center_is_told
     names = ("pyproject.toml", "torchvision.py")
     content = build_fab_from_files({name: folder / name for name in names})[0]
     with sites(center, files) as said:
-        until(lambda: all("joined the center" in text.read_text() for text in said.values()), 60)
+        until(lambda: all("joined the center" in text.read_text() for text in said.values()), 300)
         run = start_run(opened, content, hashlib.sha256(content).hexdigest())
         assert center.wait(run) == "finished:failed"
         assert "the site refused the study: it holds other files than its settings" in "".join(follow_run(opened, run))

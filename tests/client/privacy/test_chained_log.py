@@ -161,7 +161,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(log):
     answers = context.Queue()
     process = context.Process(target=on_a_full_disk, args=(log, log.stat().st_size + 20, answers))
     process.start()
-    said = answers.get(timeout=20)
+    said = answers.get(timeout=60)
     process.join()
     assert "cannot be written" in said
     assert "room on the disk" in said

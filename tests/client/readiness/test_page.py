@@ -185,7 +185,7 @@ def test_a_browser_shows_the_pictures_says_no_error_and_asks_nobody(imaged, tmp_
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert "CONSOLE" not in done.stderr
