@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.modalities.measured import MeasuredReader
+from client.modalities.table import TableReader
 from client.privacy.ledger import charges, epsilon, spent
 from client.privacy.policy import ledger_of, refusals
 from client.records import needed_columns, open_records
@@ -78,11 +80,16 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
         reader = site.modalities.get(name)
         if reader is None:
             yield f"{name}: not at this site"
-        elif isinstance(kind, Table):
+            continue
+        if isinstance(kind, Table):
             features = ", ".join(feature.name for feature in kind.features)
             yield f"{name} ({reader.reader}): {len(kind.features)} features ({features})"
         else:
             yield f"{name} ({reader.reader}): images, as a tensor of {' x '.join(map(str, kind.shape))} a patient"
+        if isinstance(reader, MeasuredReader):
+            reader = site.modalities[reader.images]
+        if not isinstance(reader, TableReader):  # with its files, masks, and the columns of boxes in a table
+            yield f"{name} from: {reader.model_dump_json(exclude_defaults=True, exclude={'reader'})}"
     for name in task.targets:
         yield f"outcome {name}{'' if name in site.targets else ': not at this site'}"
 

@@ -20,10 +20,12 @@ from client.privacy.audit import audit_of
 from client.privacy.chained_log import read
 from client.privacy.ledger import Charge, charge, charges
 from client.privacy.policy import ledger_of
+from client.privacy.sheet import make_sheet
 from client.site import load_site
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
 from shared_models.run_config import RunConfig, parse_run_config
+from shared_models.task import load_task
 from simulation.grid import InProcessGrid
 
 NOT_APPROVED = "the site has not approved this study"
@@ -196,6 +198,18 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
     assert f"columns: {', '.join(columns)}" in page.read_text()
     assert page.stat().st_mode & 0o077 == 0
     assert "http" not in page.read_text()
+
+
+def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospital):
+    hospital.phases([0, 1])
+    box = {"rows": ["top", "bottom"], "columns": ["left", "right"], "slices": ["first", "last"]}
+    hospital.settings["modalities"]["mri"]["mask"] = {"box": box}
+    config = RunConfig(task="recurrence_mri", modalities="mri, clinical", secure_aggregation=True, min_sites=3)
+    lines = make_sheet(hospital.site(), config, load_task(config))
+    (images,) = [line for line in lines["It reads here"] if line.startswith("mri from: ")]
+    assert "mri/{patient}/phase3.nii.gz" in images
+    assert all(column in images for columns in box.values() for column in columns)
+    assert any(line.startswith("of this only inside sums") for line in lines["It sends to the center"])
 
 
 def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed, study_file, capsys):
