@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +15,8 @@ import yaml
 from opacus.accountants import RDPAccountant
 
 from client.app import app
+from client.privacy.audit import audit_of
+from client.privacy.chained_log import read
 from client.privacy.ledger import Limit, charges, spent
 from client.privacy.policy import ledger_of
 from client.site import load_site
@@ -25,9 +32,14 @@ def allow(file, **policy):
     file.write_text(file.read_text() + yaml.safe_dump({"policy": {**POLICY, **policy}}))
 
 
-def run(sites, settings):
+def run(sites, settings, client_app=app):
     config = parse_run_config({"privacy": "patient", "min-sites": 2, **settings})
-    return run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    return run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+
+
+def problems_of(results, site):
+    """What a study's results say of a site, by the rounds in which it has one."""
+    return {one["round"]: one["problems"][site] for one in results["rounds"] if site in one["problems"]}
 
 
 def epsilon_of(history):
@@ -53,7 +65,7 @@ def test_every_round_is_charged_and_later_studies_add_up(hospitals, small_study)
     assert both > epsilon_of([(1.0, rate, 6)]) + 0.3, "an accountant made anew for a study forgets the first"
 
 
-def test_a_site_whose_budget_is_spent_stops_and_the_study_goes_on(hospitals, small_study, caplog):
+def test_a_site_whose_budget_is_spent_stops_and_the_study_goes_on(hospitals, small_study):
     sites = hospitals({"a": 80, "b": 90, "c": 80})
     for name, file in sites.items():
         allow(file, epsilon_ceiling=3.0 if name == "c" else 50.0)
@@ -62,7 +74,9 @@ def test_a_site_whose_budget_is_spent_stops_and_the_study_goes_on(hospitals, sma
     assert 1 <= len(spent_by_c) < 4
     assert spent_by_c[-1]["epsilon"] <= 3.0
     assert len(charges(ledger_of(load_site(sites["a"])))) == 4
-    assert "the site's privacy budget is spent" in caplog.text
+    stopped = range(len(spent_by_c) + 1, 5)
+    assert problems_of(results, "c") == dict.fromkeys(stopped, "the site's privacy budget is spent")
+    assert all(one["counted"] == ["a", "b"] for one in results["rounds"] if one["round"] in stopped)
     assert json.dumps(results)
 
 
@@ -76,30 +90,113 @@ def test_a_site_whose_budget_is_spent_stops_and_the_study_goes_on(hospitals, sma
         ({"modalities": ["mri"]}, {}),
     ],
 )
-def test_a_center_that_asks_for_more_than_a_site_allows_goes_on_without_it(
-    hospitals, small_study, caplog, policy, settings
-):
+def test_a_center_that_asks_for_more_than_a_site_allows_goes_on_without_it(hospitals, small_study, policy, settings):
     sites = hospitals({"a": 80, "b": 90, "strict": 80})
     for name, file in sites.items():
         allow(file, **(policy if name == "strict" else {}))
-    run(sites, {**small_study, "rounds": 1, **settings})
-    assert "the site's own policy does not allow this study" in caplog.text
-    assert charges(ledger_of(load_site(sites["strict"]))) == []
-    strict = load_site(sites["strict"]).state_dir
-    assert not (strict / "splits").exists()
+    results = run(sites, {**small_study, "rounds": 1, **settings})
+    assert {site["site"] for site in results["sites"]} == {"a", "b"}
+    strict = load_site(sites["strict"])
+    (refused,) = read(audit_of(strict))
+    assert (refused["event"], refused["why"]) == ("refused", "the site's own policy does not allow this study")
+    assert charges(ledger_of(strict)) == []
+    assert not (strict.state_dir / "splits").exists()
 
 
-def test_a_damaged_ledger_stops_its_site_before_it_trains(hospitals, small_study, caplog):
+def test_a_damaged_ledger_stops_its_site_before_it_trains(hospitals, small_study):
     sites = hospitals({"a": 80, "b": 90, "c": 80})
     for file in sites.values():
         allow(file)
     run(sites, {**small_study, "study": "first", "rounds": 2})
-    ledger = ledger_of(load_site(sites["c"]))
+    site = load_site(sites["c"])
+    ledger = ledger_of(site)
     ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:1]))
     before = ledger.read_bytes()
-    run(sites, {**small_study, "study": "second", "rounds": 1})
-    assert "a record that the site keeps is damaged" in caplog.text
+    results = run(sites, {**small_study, "study": "second", "rounds": 1})
+    assert {found["site"] for found in results["sites"]} == {"a", "b"}
+    assert all("second" not in str(line) for line in read(audit_of(site)))
     assert ledger.read_bytes() == before
+
+
+@contextmanager
+def truncated(ledger):
+    ledger.write_text("")
+    yield
+
+
+@contextmanager
+def edited(ledger):
+    ledger.write_text(ledger.read_text().replace('"noise_multiplier": 2.0', '"noise_multiplier": 9.0'))
+    yield
+
+
+@contextmanager
+def read_only(ledger):
+    """No lock can be taken to write, whatever the rights: an administrator has them all."""
+    lock = ledger.with_name(f"{ledger.name}.lock")
+    lock.unlink()
+    lock.mkdir()
+    yield
+
+
+@contextmanager
+def full_disk(ledger):
+    """No file grows beyond the ledger and half a line."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + 20, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@contextmanager
+def clock_set_back(ledger):
+    now = time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: now - 3 * 86_400)
+        yield
+
+
+DAMAGED = "a record that the site keeps is damaged: it takes no part until that is mended"
+UNWRITABLE = "the site cannot write its records: it takes no part until that is mended"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (truncated, DAMAGED),
+        (edited, DAMAGED),
+        (read_only, UNWRITABLE),
+        (full_disk, UNWRITABLE),
+        (clock_set_back, "the site's clock is wrong"),
+    ],
+)
+def test_a_ledger_that_fails_in_mid_study_stops_its_site_and_the_study_goes_on(hospitals, small_study, spoilt, said):
+    sites = hospitals({"a": 80, "b": 90, "c": 80})
+    for file in sites.values():
+        allow(file)
+    site, as_it_was = load_site(sites["c"]), []
+    ledger = ledger_of(site)
+
+    def spoilt_at_c(message, context):
+        where = Path(context.node_config["site-config"]), message.metadata.message_type, message.metadata.group_id
+        if where != (sites["c"], "train", "2"):
+            return app(message, context)
+        with spoilt(ledger):
+            as_it_was.append(ledger.read_bytes())
+            return app(message, context)
+
+    results = run(sites, {**small_study, "rounds": 2, "noise-multiplier": 2.0}, spoilt_at_c)
+    assert problems_of(results, "c") == {2: said}
+    assert [one["counted"] for one in results["rounds"]] == [["a", "b", "c"], ["a", "b"]]
+    kept = ledger.read_bytes()
+    assert kept.startswith(as_it_was[0]), "something of the ledger is lost"
+    assert b"\n" not in kept.removeprefix(as_it_was[0]), "a second charge, for a round that was not trained"
+    trained = [line["round"] for line in read(audit_of(site)) if (line["event"], line["message"]) == ("sent", "train")]
+    assert trained == [1]
+    assert len(charges(ledger_of(load_site(sites["a"])))) == 2
 
 
 TASKS = {
