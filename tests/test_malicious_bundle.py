@@ -22,6 +22,7 @@ from flwr.proto.fab_pb2 import Fab
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest
 from flwr.supercore.constant import AGENT_MESSAGE_CONTENT_RECORD_KEY, AGENT_MESSAGE_TEXT_KEY, TaskType
 from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
@@ -98,6 +99,7 @@ class HostileCenter:
     """Whoever holds the center's folder: starts runs of any bundle, and speaks in the ServerApp's place."""
 
     def __init__(self, center: Center) -> None:
+        self._held: list[tuple[HttpGrid, HeartbeatSender]] = []
         self._address, self._authority = f"127.0.0.1:{center.port}", center.authority.read_bytes()
         self._control = ControlHttpClient.from_server_address(
             self._address,
@@ -129,27 +131,32 @@ class HostileCenter:
         given = grid._runtime_client.PullTaskInput(PullTaskInputRequest())
         run = run_from_proto(given.run)
         grid.set_run(run)
+        heart = HeartbeatSender(make_task_heartbeat_fn_http(grid._runtime_client))
+        heart.start()
+        self._held.append((grid, heart))
         TaskIdentity.run_id, TaskIdentity.node_id = run.run_id, given.context.node_id
         TaskIdentity.task_id = given.task_id
         content = messages.request(round=1)
         content[AGENT_MESSAGE_CONTENT_RECORD_KEY] = ConfigRecord({AGENT_MESSAGE_TEXT_KEY: "go"})
-        asked = [Message(content, dst_node_id=node, message_type="train", ttl=300) for node in grid.get_node_ids()]
+        asked = [Message(content, dst_node_id=node, message_type="train", ttl=600) for node in grid.get_node_ids()]
         return run.run_id, grid, list(grid.push_messages(asked))
 
     def close(self) -> None:
+        for grid, heart in self._held:
+            heart.stop()
+            grid.close()
         self._control.close()
         self._runtime.close()
 
 
 def answers(grid: HttpGrid, sent: list[str]) -> list[str]:
     """Why the sites sent nothing, one reason a message."""
-    deadline, replies = time.monotonic() + 120, list[Message]()
+    deadline, replies = time.monotonic() + 300, list[Message]()
     while len(replies) < len(sent):
         assert time.monotonic() < deadline, "no answer"
         # An AgentApp is also given its prompt, as a message of the SuperLink's own.
         replies += [reply for reply in grid.pull_messages(sent) if reply.metadata.reply_to_message_id in sent]
         time.sleep(0.2)
-    grid.close()
     assert not any(reply.has_content() for reply in replies), replies
     return [reply.error.reason for reply in replies]
 

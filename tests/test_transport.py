@@ -244,7 +244,7 @@ def test_a_study_goes_on_when_a_key_is_replaced_and_the_site_is_back_under_its_n
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.2)
