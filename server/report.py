@@ -51,7 +51,7 @@ def make_results(
             }
             for name in task.targets
         },
-        "sites": [_site(answer, best, task) for answer in answers],
+        "sites": [_site(answer, best, task, config) for answer in answers],
         "problems": dict(problems),
         "validation": [[server_round, _finite(value)] for server_round, value in last.values],
         "rounds": list(last.history),
@@ -61,13 +61,14 @@ def make_results(
     }
 
 
-def _site(answer: Answer, best: Checkpoint, task: Task) -> dict[str, Any]:
+def _site(answer: Answer, best: Checkpoint, task: Task, config: RunConfig) -> dict[str, Any]:
     enrolled = best.enrolled[answer.site]
+    said = bool if config.secure_aggregation else int  # in a secure study a site says only whether it has a modality
     facts: dict[str, Any] = {
         "site": answer.site,
         "role": "train" if enrolled["trains"] else "evaluate",
         "patients": {part: int(enrolled[f"patients/{part}"]) for part in ("train", "validation", "test")},
-        "modalities": {name: int(enrolled.get(f"modality/{name}", 0)) for name in task.modalities},
+        "modalities": {name: said(enrolled.get(f"modality/{name}", 0)) for name in task.modalities},
         "set_aside": int(enrolled.get("set-aside", 0)),
         "targets": {},
     }

@@ -15,6 +15,7 @@ from client.privacy.ledger import charges
 from client.privacy.policy import ledger_of
 from client.site import SiteConfig
 from shared_models.fingerprint import fingerprint
+from shared_models.messages import REQUEST
 
 FILE = "audit.jsonl"
 
@@ -37,6 +38,7 @@ def record_sent(site: SiteConfig, study: str, message: Message, content: RecordD
             "study": study,
             "message": message.metadata.message_type,
             "round": _round(message),
+            **_members(message),
             **fingerprint(content),
             "epsilon": _epsilon(site),
         },
@@ -48,6 +50,12 @@ def record_refused(site: SiteConfig, study: str, message: Message, why: str) -> 
     words = {"study": _cut(study), "message": _cut(message.metadata.message_type)}
     entry = {"event": "refused", **words, "round": _round(message)}
     append(audit_of(site), {**entry, "why": why, "epsilon": _epsilon(site)})
+
+
+def _members(message: Message) -> dict[str, str]:
+    """The sites of a secure sum that this reply helps to open."""
+    request = message.content.config_records.get(REQUEST, {}) if message.has_content() else {}
+    return {"sum_of": str(request["survivors"])} if "survivors" in request else {}
 
 
 def _round(message: Message) -> int:
