@@ -40,7 +40,7 @@ by bootstrap over attacked networks.""",
 rounds. A canary has an input of its own, far from the mean, in a logistic regression, so that its clipped gradient \
 has an axis of its own; or it has the wrong outcome. AUC and epsilon: median, lowest and highest of the runs.""",
     "images": f"""System C (`receptors_dce_mri`) as it is first sent out, voxels 8 x 12 x 12. Median, lowest and \
-highest of {IMAGES} patients.""",
+highest of {IMAGES} patients. The first two lines need no update: an attack has found what goes beyond both.""",
 }
 PAGE = f"""\
 # Privacy, measured

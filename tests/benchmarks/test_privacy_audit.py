@@ -82,8 +82,8 @@ def test_the_likelihood_ratio_finds_members_whom_their_loss_hides(attacks):
     inside = chance.random((60, 300)) < 0.5
     confidences = 5 * chance.normal(size=300) + inside + chance.normal(size=(60, 300))
     ratios = attacks.likelihood_ratios(confidences[40:], confidences[:40], inside[:40])
-    assert auc(ratios, inside[40:]) == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=0.03)
-    assert auc(confidences[40:], inside[40:]) < 0.6
+    assert auc(ratios.ravel(), inside[40:].ravel()) == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=0.03)
+    assert auc(confidences[40:].ravel(), inside[40:].ravel()) < 0.6
 
 
 def test_confidence_is_the_logit_of_the_likelihood(attacks):
