@@ -14,7 +14,15 @@ from flwr.serverapp import Grid, ServerApp
 
 from server import scoring
 from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.enrolment import class_weights, enrol, initial_model, pooled_statistics, too_rare
+from server.enrolment import (
+    Enrolment,
+    Sums,
+    class_weights,
+    enrol,
+    initial_model,
+    pooled_statistics,
+    too_rare,
+)
 from server.exchange import StudyError, connected, gather, log_problems
 from server.report import make_results, write_results
 from server.secure_sum import exchange
@@ -57,17 +65,33 @@ def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
 
 def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
-    for attempt in range(1, config.round_attempts + 1):
+    enrolled, sums, left_out = ask_to_enrol(grid, task, config)
+    counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
+    brought_to = references([site.statistics for site in sums], config)
+    statistics = messages.pack_statistics(pooled_statistics(sums, task, brought_to))
+    statistics |= messages.pack_references(brought_to)
+    statistics |= messages.pack_class_weights(class_weights(task, config, counts))
+    model = initial_model(task, config, counts)
+    return Checkpoint(config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled}, left_out)
+
+
+def ask_to_enrol(grid: Grid, task: Task, config: RunConfig) -> tuple[list[Enrolment], list[Sums], dict[str, str]]:
+    """Who takes part, what their training patients add up to, and why others do not take part.
+
+    Raises:
+        StudyError: If too few sites can train, or too few have a modality for a secure sum.
+    """
+    for _ in range(config.round_attempts):
         answers, parts = exchange(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
         enrolled, sums, refused = enrol(answers, parts, task)
         problems = log_problems(answers, config, refused)
-        training = [site for site in enrolled if site.trains]
-        if sums and len(training) >= config.min_sites:
+        training = sum(site.trains for site in enrolled)
+        if sums and training >= config.min_sites:
             break
-        log.warning("%d sites can train, but the study needs %d (%d)", len(training), config.min_sites, attempt)
+        gather(grid, config)
     else:
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or "no other site is connected"
-        msg = f"{len(training)} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
+        msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
     if config.secure_aggregation and (rare := too_rare(enrolled, task)):
         msg = (
@@ -75,14 +99,8 @@ def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
             "name the others in the study's `modalities`, or find more sites"
         )
         raise StudyError(msg)
-    log.info("%d sites, %d of them train", len(enrolled), len(training))
-    counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
-    brought_to = references([site.statistics for site in sums], config)
-    statistics = messages.pack_statistics(pooled_statistics(sums, task, brought_to))
-    statistics |= messages.pack_references(brought_to)
-    statistics |= messages.pack_class_weights(class_weights(task, config, counts))
-    model = initial_model(task, config, counts)
-    return Checkpoint(config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled})
+    log.info("%d sites, %d of them train", len(enrolled), training)
+    return enrolled, sums, problems
 
 
 def resume(folder: Path, config: RunConfig) -> Checkpoint:

@@ -52,6 +52,7 @@ def make_results(
             for name in task.targets
         },
         "sites": [_site(answer, best, task, config) for answer in answers],
+        "left_out": dict(best.left_out),
         "problems": dict(problems),
         "validation": [[server_round, _finite(value)] for server_round, value in last.values],
         "rounds": list(last.history),
@@ -106,7 +107,7 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
         if count := site.get("set_aside"):
             said = f"{site['site']}: {count} patients with files that cannot be used were set aside there."
             console.print(said, style="yellow", markup=False)
-    for site, problem in results["problems"].items():
+    for site, problem in {**results.get("left_out", {}), **results["problems"]}.items():
         console.print(f"{site}: {problem}", style="yellow", markup=False)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flwr.app import Message, RecordDict
 
+from client.errors import SiteError
 from client.privacy.chained_log import append
 from client.privacy.ledger import charges
 from client.privacy.policy import ledger_of
@@ -49,7 +50,11 @@ def record_refused(site: SiteConfig, study: str, message: Message, why: str) -> 
     """Notes what was not done; `why` is the sentence that the center gets. What the center sent was not checked yet."""
     words = {"study": _cut(study), "message": _cut(message.metadata.message_type)}
     entry = {"event": "refused", **words, "round": _round(message)}
-    append(audit_of(site), {**entry, "why": why, "epsilon": _epsilon(site)})
+    try:
+        spent: float | None = _epsilon(site)
+    except SiteError:  # the ledger itself may be why
+        spent = None
+    append(audit_of(site), {**entry, "why": why, "epsilon": spent})
 
 
 def _members(message: Message) -> dict[str, str]:

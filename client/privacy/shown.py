@@ -66,7 +66,7 @@ def print_audit(site: SiteConfig, console: Console) -> None:
             "message": lambda found: f"{found[0].get('message', '')} {found[0].get('round') or ''}".strip(),
             "bytes": lambda found: str(found[0].get("bytes", "")),
             "sha256": lambda found: found[0].get("sha256", "")[:8],
-            "epsilon": lambda found: f"{found[0].get('epsilon', 0.0):.2f}",
+            "epsilon": lambda found: f"{found[0].get('epsilon') or 0.0:.2f}",
             "refused": lambda found: found[0].get("why", ""),
         },
         [[line] for line in lines[-SHOWN:]],

@@ -74,3 +74,14 @@ def test_what_cannot_be_noted_does_not_leave(hospitals, small_study, caplog):
     results = run(sites, {**small_study, "study": "second", "rounds": 1})
     assert "a record of the site is not as it was written" in caplog.text
     assert {site["site"] for site in results["sites"]} == {"a", "b"}
+
+
+def test_a_refusal_because_of_the_ledger_itself_is_noted_and_the_results_say_why(hospitals, small_study):
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    site = load_site(sites["c"])
+    ledger_of(site).parent.mkdir(parents=True)
+    ledger_of(site).write_text("not a ledger\n")
+    results = run(sites, {**small_study, "rounds": 1, "privacy": "patient"})
+    (line,) = [line for line in read(audit_of(site)) if line["message"] == "query.prepare"]
+    assert (line["event"], line["epsilon"]) == ("refused", None)
+    assert results["left_out"] == {"c": line["why"]}
