@@ -67,7 +67,7 @@ def test_a_table_that_cannot_be_read_is_one_message(hospital, task, config, name
 @pytest.mark.parametrize(
     "text",
     [
-        "site: " + "[" * 100_000,
+        "site: " + "[" * 10_000,
         "site: 1" + "0" * 5000,
         'data_root: "a\\0b"',
         "data_root: ~nobody-here/x",

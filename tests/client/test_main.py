@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import socket
 import ssl
@@ -7,11 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
 
+from client.__main__ import main
 from client.errors import ExitCode
 from server.certificates import create_authority, issue_server_certificate
 
@@ -70,25 +72,37 @@ def server(folder: Path) -> Iterator[str]:
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     """Runs the command there; whatever happens, no traceback and nothing in the state folder but the report."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        patch.chdir(folder)
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            patch.delenv(name)
+        try:
+            status = main([*arguments])
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return looked_at(folder, status, said.getvalue())
+
+
+def run_alone(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The same in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    command = [sys.executable, "-m", "client", *arguments]
     done = subprocess.run(
-        [sys.executable, "-m", "client", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-    text = done.stdout + done.stderr
+    return looked_at(folder, done.returncode, done.stdout + done.stderr)
+
+
+def looked_at(folder: Path, status: int, text: str) -> tuple[int, str]:
     assert "Traceback" not in text
     written = {path.name for path in (folder / "site_configs" / "state").glob("duke/*")}
     assert written <= {"readiness.html"}
-    return done.returncode, text
+    return status, text
 
 
 def test_help_teaches(tmp_path: Path) -> None:
-    status, text = run(tmp_path, "--help")
+    status, text = run_alone(tmp_path, "--help")
     assert status == ExitCode.OK
     for words in (
         "what it reads",
@@ -109,7 +123,7 @@ def test_every_exit_code_is_in_the_help(tmp_path: Path) -> None:
 
 
 def test_usage(tmp_path: Path) -> None:
-    assert run(tmp_path)[0] == ExitCode.USAGE
+    assert run_alone(tmp_path)[0] == ExitCode.USAGE
     assert run(tmp_path, "--site", "duke", "--checks")[0] == ExitCode.USAGE
 
 
@@ -129,7 +143,7 @@ def test_site_outside_its_folder_is_told_where_to_start(tmp_path: Path) -> None:
 def test_check_passes_with_ticks_a_fingerprint_and_counts(folder: Path) -> None:
     with server(folder) as address:
         configure(folder, address)
-        status, text = run(folder, "--site", "duke", "--check")
+        status, text = run_alone(folder, "--site", "duke", "--check")
     assert (status, text.count("✓")) == (ExitCode.OK, 6), text
     assert "SHA256:" in text
     assert "40 patients" in text
@@ -191,7 +205,6 @@ def test_the_unexpected_leaves_a_log_and_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from client import checks
-    from client.__main__ import main
 
     def broken(*_: object) -> None:
         msg = "patient 17"

@@ -44,6 +44,7 @@ def test_each_stratum_is_divided_by_the_fractions(strata):
             assert abs(counts[part] - fraction * len(members)) < 1
 
 
+@settings(max_examples=25)
 @given(strata_of, strata_of)
 def test_strata_keep_their_fractions_as_patients_come(early, late):
     late = {patient: stratum for patient, stratum in late.items() if patient not in early}

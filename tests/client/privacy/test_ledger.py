@@ -89,11 +89,11 @@ def test_a_noise_that_is_no_number_is_refused(ledger):
 mechanisms = st.lists(
     st.tuples(st.sampled_from([0.8, 1.0, 2.0]), st.sampled_from([0.05, 0.2]), st.integers(1, 20)),
     min_size=1,
-    max_size=4,
+    max_size=2,
 )
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(mechanisms, mechanisms)
 def test_more_training_never_costs_less_and_the_order_does_not_matter(first, second):
     limit = Limit(8.0, 1e-3, "rdp")
