@@ -35,8 +35,8 @@ ABOUT = {
     "membership": f"""Each of {SHADOWS + TARGETS} networks trains on a random half of {POOL} patients; {TARGETS} are \
 attacked and the others are the attacker's. A multilayer perceptron (`fusion = "late"`, 64 hidden units) on synthetic \
 mammography. Area under the ROC curve and true positive rate (TPR) at a false positive rate (FPR), with 95 % intervals \
-by bootstrap over attacked networks. The noise is that for epsilon 8 at {POOL // 2} patients; accounted is the most that \
-any of the networks spent, by the smallest half.""",
+by bootstrap over attacked networks. The noise is that for epsilon 8 at {POOL // 2} patients; accounted is the most \
+that any of the networks spent, by the smallest half.""",
     "canaries": f"""{CANARIES} canaries, each in or out by the toss of a coin, beside {OTHERS} other patients; 20 \
 rounds. A canary has an input of its own, far from the mean, in a logistic regression, so that its clipped gradient \
 has an axis of its own; or it has the wrong outcome. AUC and epsilon: median, lowest and highest of the runs.""",
