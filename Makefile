@@ -5,6 +5,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH  ?= torch==2.13.0# the tested build; name another to choose a CUDA version
 BIN    := .venv/bin
 READY  := .venv/.installed
+# Tests wait for processes, too: one worker more than there are cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Hundreds of processes start in the tests: none should compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
@@ -33,8 +37,8 @@ demo: $(READY)  ## five synthetic hospitals train a fused network; a table per s
 
 test: $(READY)  ## all tests but the slow ones
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu and not e2e" --cov --cov-report= -n auto --dist loadfile
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and e2e" --cov --cov-report= --cov-append
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report= -n $(WORKERS) --dist loadfile \
+	  --no-loadscope-reorder
 
 test-slow: $(READY)  ## the slow ones
 	$(BIN)/python -m pytest -q -m "slow or gpu"
