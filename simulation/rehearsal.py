@@ -7,8 +7,10 @@ Where the in-process engine skips the network, this one runs what a deployment r
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -118,7 +120,7 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
     if find_nginx() is None:
         msg = "a rehearsal needs nginx: apt-get install nginx-light"
         raise StudyError(msg)
-    port, proxy_port = _free_ports(2)
+    port, proxy_port = free_ports(2)
     center = Center(folder / "center", f"127.0.0.1:{proxy_port}", port, proxy_port)
     create_center(center)
     federation = Federation(center, folder, threads=max(1, (os.cpu_count() or 1) // len(sites)))
@@ -176,11 +178,12 @@ def _wait(ready: Callable[[], bool], problem: str, log: Path) -> None:
         time.sleep(0.3)
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+def free_ports(count: int) -> list[int]:
+    """Ports where nobody listens, below those that the system would give to a connection before they are used."""
+    numbers = random.SystemRandom().sample(range(20_000, 32_000), 12_000)
+    return list(itertools.islice((port for port in numbers if _is_free(port)), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -114,23 +113,18 @@ def wait_until(true: Callable[[], bool], timeout_s: float) -> None:
         time.sleep(0.2)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def center(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCenter]:
     """A center that runs; skips where nginx is not installed."""
     from server.center import Center
     from server.create import create_center
     from server.proxy import find_nginx
+    from simulation.rehearsal import free_ports
 
     if find_nginx() is None:
         pytest.skip("nginx is not installed")
     directory = tmp_path_factory.mktemp("center") / "center"
-    port, proxy_port = free_port(), free_port()
+    port, proxy_port = free_ports(2)
     create_center(Center(directory, f"127.0.0.1:{proxy_port}", port, proxy_port))
     with (directory / "logs" / "supervisor.log").open("wb") as log:
         command = [sys.executable, "-m", "server", "start", "--directory", str(directory)]
