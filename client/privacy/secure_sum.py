@@ -86,7 +86,7 @@ def share_secrets(study: Study, message: Message, context: Context) -> RecordDic
     from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt
     from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_concat
 
-    state = _state(context, message, "own")
+    state = _state(context, message, "own", before="members")
     text = str(message.content.config_records[REQUEST]["members"])
     members, own = unpack_members(text), unpack_members(str(state["own"]))[0]
     _check_members(study, members, own, str(state["session"]))
@@ -116,9 +116,10 @@ def summed(handler: Handler) -> Handler:
         study = open_study(context)
         if not study.config.secure_aggregation:
             return handler(message, context)
-        state = _state(context, message, "members")
+        state = _state(context, message, "members", before="present")
         members = {member.name: member for member in unpack_members(str(state["members"]))}
         present = _open_envelopes(state, message, members)
+        state["present"] = json.dumps(present)  # from here on: two answers under one mask would show their difference
         reply = handler(message, context)
         reply.content = _masked(study, state, {name: members[name] for name in present}, reply.content)
         return reply
@@ -146,7 +147,7 @@ def _masked(study: Study, state: ConfigRecord, present: dict[str, Member], conte
     for name, member in present.items():
         if name != own:
             vector = vector.plus_mask(pairwise_key(_bytes(state, "mask"), member.mask_key), sign_between(own, name))
-    state.update({"present": json.dumps(list(present)), "groups": json.dumps(sorted(groups))})
+    state["groups"] = json.dumps(sorted(groups))
     shapes = {name: list(array.shape) for name, array in results.items()}
     shown = {name: min(value, 1.0) if name.startswith("modality/") else value for name, value in numbers.items()}
     return RecordDict(
@@ -160,7 +161,7 @@ def _masked(study: Study, state: ConfigRecord, present: dict[str, Member], conte
 
 def give_shares(message: Message, context: Context) -> RecordDict:
     """Gives the shares that open the sum over `survivors`, once: their own masks, and the others' shared ones."""
-    state = _state(context, message, "present")
+    state = _state(context, message, "groups")
     members = {member.name: member for member in unpack_members(str(state["members"]))}
     present, groups = json.loads(str(state["present"])), json.loads(str(state["groups"]))
     survivors = json.loads(str(message.content.config_records[REQUEST]["survivors"]))
@@ -233,9 +234,10 @@ def _bytes(state: ConfigRecord, key: str) -> bytes:
     return str(state[key]).encode()
 
 
-def _state(context: Context, message: Message, holds: str) -> ConfigRecord:
-    """What this site remembers of the sum that a message belongs to."""
+def _state(context: Context, message: Message, holds: str, before: str = "opened") -> ConfigRecord:
+    """What this site remembers of the sum that a message belongs to: `holds` is there, `before` is yet to come."""
     state = context.state.config_records.get(STATE, ConfigRecord())
-    if state.get("session") != message.content.config_records[REQUEST].get("session") or holds not in state:
+    known = state.get("session") == message.content.config_records[REQUEST].get("session")
+    if not known or holds not in state or before in state:
         refuse("a message of a sum that this site does not know, or has answered already")
     return state

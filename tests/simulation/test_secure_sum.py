@@ -83,15 +83,25 @@ def with_genes(file: Path) -> None:
     file.write_text(file.read_text().replace("modalities:", genes))
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedprox"])
+@pytest.mark.parametrize("strategy", ["fedavg", pytest.param("fedprox", marks=pytest.mark.slow)])
 def test_a_secure_study_is_the_plain_one(
     hospitals: Hospitals, small_study: Study, tmp_path: Path, strategy: str
 ) -> None:
     sites = hospitals({"a": 80, "b": 60, "c": 70, "d": 50}, evaluate_only=("d",))
     study = {**small_study, "min-sites": 3, "strategy": strategy, "proximal-mu": 0.1}
-    plain, before = run(sites, {**study, "results-dir": str(tmp_path / "plain")})
+    first: dict[str, np.ndarray] = {}
+
+    def keep_first(node: int, kind: str, message: Message) -> Message:
+        if kind == TRAIN and not first:
+            first.update(unpack_arrays(message.content.array_records[MODEL]))
+        return message
+
+    plain, before = run(sites, {**study, "results-dir": str(tmp_path / "plain")}, WatchedApp(keep_first))
     secure, after = run(sites, {**study, "results-dir": str(tmp_path / "secure"), **SECURE})
     assert distance(before, after) < 1e-6
+    update = replace(before, model={name: array - first[name] for name, array in before.model.items()})
+    error = {name: array - after.model[name] for name, array in before.model.items()}
+    assert distance(update, replace(update, model={n: u - error[n] for n, u in update.model.items()})) < 1e-5
     for name, array in before.statistics.items():
         np.testing.assert_allclose(after.statistics[name], array, rtol=1e-14, err_msg=name)
     assert secure["targets"]["recurrence"]["pooled"] == plain["targets"]["recurrence"]["pooled"]
@@ -215,6 +225,8 @@ def test_a_site_may_require_secure_sums(hospitals: Hospitals, small_study: Study
 
 def test_privacy_is_charged_in_a_secure_study_too(hospitals: Hospitals, small_study: Study) -> None:
     sites = hospitals({"a": 80, "b": 80, "c": 80})
+    for file in sites.values():
+        file.write_text(file.read_text() + "policy: {accountant: rdp}\n")  # the faster one
     study = {**small_study, **SECURE, "rounds": 2, "privacy": "patient", "noise-multiplier": 2.0}
     results, _ = run(sites, study)
     assert results["rounds_completed"] == 2
@@ -275,19 +287,32 @@ def test_a_center_that_cheats_gets_no_sum(
     assert any("secure sum was refused" in line.get("why", "") for line in refused)
 
 
-def test_a_sum_is_opened_once(hospitals: Hospitals, small_study: Study) -> None:
-    sites = hospitals({"a": 40, "b": 40, "c": 40})
-    asked: list[Message] = []
+class Asking(WatchedApp):
+    """A center that asks node 1 the same thing twice."""
 
-    def ask_again(node: int, kind: str, message: Message) -> Message:
-        if kind == "query.unmask" and asked and node == 1:
-            message.content["request"]["session"] = asked[0].content["request"]["session"]
-        if kind == "query.unmask" and node == 1:
-            asked.append(message)
-        return message
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.second: list[str] = []
 
-    with pytest.raises(StudyError, match="round 1 failed"):
-        run(sites, {**small_study, **SECURE, "round-attempts": 1}, WatchedApp(ask_again))
+    def __call__(self, message: Message, context: Context) -> Message:
+        reply = super().__call__(message, context)
+        if context.node_id == 1 and message.metadata.message_type == self.kind:
+            try:
+                client_app(message, context)
+                self.second.append("answered")
+            except RuntimeError as error:
+                self.second.append(str(error))
+        return reply
+
+
+@pytest.mark.parametrize("kind", ["query.shares", "train", "query.unmask"])
+def test_each_step_of_a_sum_is_answered_once(hospitals: Hospitals, small_study: Study, kind: str) -> None:
+    """Two answers under one mask would show their difference."""
+    app = Asking(kind)
+    run(hospitals({"a": 40, "b": 40, "c": 40}), {**small_study, **SECURE, "rounds": 1}, app)
+    assert app.second
+    assert all("secure sum was refused" in said for said in app.second)
 
 
 def test_a_site_takes_no_other_members_than_its_partners(
