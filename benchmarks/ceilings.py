@@ -85,9 +85,10 @@ def main() -> int:
         if not (file := options.work / f"{experiment.task}.json").exists():
             continue
         done = json.loads(file.read_text())
+        cohorts = len({name.partition("/")[0] for name in done})
         for target, best in experiment.ceilings().items():
             found = summary(done, target)
-            rows.append((experiment.task, target, best, found))
+            rows.append((f"{experiment.task} ({cohorts})", target, best, found))
             failures += list(judged(experiment, target, best, found))
     show(rows, console)
     if options.write:
@@ -183,7 +184,7 @@ def cells(best: Ceiling, found: dict[str, tuple[float, float]]) -> list[str]:
 def show(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], console: Console) -> None:
     """Prints the table."""
     table = Table(title="AUC (Ki-67: mean absolute error) on pooled test patients, 95 % interval", title_justify="left")
-    for head in ("task", "target", "ceiling", *COLUMNS):
+    for head in ("task (cohorts)", "target", "ceiling", *COLUMNS):
         table.add_column(head)
     for task, target, best, found in rows:
         table.add_row(task, target, *cells(best, found))
@@ -192,7 +193,7 @@ def show(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], c
 
 def markdown(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], failures: list[str]) -> str:
     """The page of `docs/`."""
-    heads = ("task", "target", "ceiling", *COLUMNS)
+    heads = ("task (cohorts)", "target", "ceiling", *COLUMNS)
     lines = [
         PAGE,
         f"| {' | '.join(heads)} |",
