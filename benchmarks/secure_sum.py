@@ -89,7 +89,7 @@ def run(sites: Sites, study: dict[str, Any], secure: bool, folder: Path) -> dict
     started = time.process_time()
     results = run_in_process(sites, config)
     seconds = time.process_time() - started
-    lines = read(folder / name / "audit.jsonl")
+    lines = read(folder / name / config.study / "audit.jsonl")
     sent = [line["bytes"] for line in lines if line["event"] == "received" and line["message"] == "train"]
     figures = [target["pooled"] for target in results["targets"].values()]
     aucs = [figure.get("auc", figure.get("r2", 0.0)) or 0.0 for figure in figures]

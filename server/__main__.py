@@ -53,7 +53,8 @@ STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared
 What travels to the hospitals is these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
     "audit": """\
-  python -m server audit
+  python -m server audit                                  # who was let in, what was started
+  python -m server audit recurrence                       # each message of a study
 
 One line for each message sent and received, each key let in or shut out, each study started; never a value. Exits 4 if
 a line was changed, removed or moved.""",
@@ -136,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     add("status", "Show sites, runs and the study's progress.").add_argument(
         "--json", action="store_true", dest="as_json", help="for scripts"
     )
-    add("audit", "Verify and show what was sent, received, registered and started.")
+    audit = add("audit", "Verify and show what was sent and received in a study, or registered and started.")
+    audit.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the center's own log]")
     results = add("results", "Show a study's results, one line a site.")
     results.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
     results.add_argument("--json", action="store_true", dest="as_json", help="the file as it is")

@@ -1,7 +1,8 @@
 """The center's own audit log: what it sent to and received from each site, who was let in, which studies it started.
 
-One line for each, with its size and hash and never a value, in `results/audit.jsonl`, which only grows. The hash of a
-reply is the one in the site's own audit log. `python -m server audit` verifies the file and shows it.
+One line for each, with its size and hash and never a value, in files that only grow: a study's messages in
+`results/STUDY/audit.jsonl`, who was let in and what was started in `results/audit.jsonl`. The hash of a reply is the
+one in the site's own audit log. `python -m server audit [STUDY]` verifies a file and shows it.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 SHOWN = 40
 
 
-def audit_of(results: Path) -> Path:
-    """The audit log beside the studies' results."""
-    return results / "audit.jsonl"
+def audit_of(folder: Path) -> Path:
+    """The audit log of a study, from its folder of results; or the center's, from the folder of all."""
+    return folder / "audit.jsonl"
 
 
-def note(results: Path, *events: Mapping[str, Any]) -> None:
+def note(folder: Path, *events: Mapping[str, Any]) -> None:
     """Writes a line for each event.
 
     Raises:
@@ -39,7 +40,7 @@ def note(results: Path, *events: Mapping[str, Any]) -> None:
     """
     if events:
         with _told():
-            append(audit_of(results), *events)
+            append(audit_of(folder), *events)
 
 
 def sent(study: str, sites: Sequence[str], message_type: str, content: RecordDict) -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ def key_fingerprint(public_key: bytes) -> str:
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def print_audit(results: Path, console: Console) -> None:
+def print_audit(folder: Path, console: Console) -> None:
     """Verifies all lines, and shows the last ones.
 
     Raises:
@@ -74,14 +75,14 @@ def print_audit(results: Path, console: Console) -> None:
     from rich.table import Table
 
     with _told():
-        lines = read(audit_of(results))
+        lines = read(audit_of(folder))
     table = Table(title=f"the last {min(SHOWN, len(lines))} of {len(lines)} lines", title_justify="left")
     for head in ("time", "event", "site", "study", "message", "bytes", "sha256", "why"):
         table.add_column(head, overflow="fold")
     for line in lines[-SHOWN:]:
         table.add_row(*_row(line))
     console.print(table)
-    console.print(f"{len(lines)} lines, unbroken, in {audit_of(results)}", soft_wrap=True, markup=False)
+    console.print(f"{len(lines)} lines, unbroken, in {audit_of(folder)}", soft_wrap=True, markup=False)
 
 
 def _row(line: Line) -> list[str]:

@@ -138,11 +138,20 @@ def results(directory: Path, study: str, as_json: bool) -> None:
         print_results(file)
 
 
-def audit(directory: Path) -> None:
-    """Verifies and shows the center's audit log."""
-    from server.audit import print_audit
+def audit(directory: Path, study: str) -> None:
+    """Verifies and shows a study's audit log, or without one the center's."""
+    from server.audit import audit_of, print_audit
 
-    print_audit(open_center(directory).results, Console(highlight=False))
+    results = open_center(directory).results
+    if study and not audit_of(results / study).exists():
+        studies = sorted(path.parent.name for path in results.glob("*/audit.jsonl"))
+        raise CenterError(
+            what=f"there is no audit log of a study {study!r}",
+            where=results,
+            found=f"studies with one: {', '.join(studies) or 'none'}",
+            exit_code=ExitCode.FILE,
+        )
+    print_audit(results / study, Console(highlight=False))
 
 
 def print_json(value: Any) -> None:

@@ -96,8 +96,8 @@ def ask(
     ]
     answers = {site: Answer(site, None, "not connected") for site in sites}
     answers |= {s: Answer(s, None, f"no answer in {config.round_timeout_s:.0f} s") for s in sites if s in here}
-    results, asked_for = Path(config.results_dir), (message_type, content)
-    note(results, *sent(config.study, [site for site in sites if site in here], *asked_for))
+    folder, asked_for = Path(config.results_dir) / config.study, (message_type, content)
+    note(folder, *sent(config.study, [site for site in sites if site in here], *asked_for))
     replies = _send_and_receive(grid, messages, config.round_timeout_s) if messages else []
     # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
     # message it answers. A message has its identifier once it is sent.
@@ -108,7 +108,7 @@ def ask(
         if site in answers:
             answers[site] = _answer(site, reply)
     given = [answers[site] for site in sites]
-    note(results, *(received(config.study, one.site, *asked_for, one.content, one.problem) for one in given))
+    note(folder, *(received(config.study, one.site, *asked_for, one.content, one.problem) for one in given))
     return given
 
 
@@ -142,7 +142,7 @@ def log_problems(
     """Logs every site that gave nothing usable, and returns why by site; what was rejected is noted, too."""
     unusable = dict(rejected or {})
     lines = [{"event": "rejected", "site": site, "study": config.study, "why": why} for site, why in unusable.items()]
-    note(Path(config.results_dir), *lines)
+    note(Path(config.results_dir) / config.study, *lines)
     problems = {answer.site: answer.problem for answer in answers if answer.content is None} | unusable
     for site, problem in problems.items():
         log.warning("%s: %s", site, problem)

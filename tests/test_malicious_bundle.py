@@ -199,6 +199,6 @@ def test_no_bundle_of_a_hostile_center_runs_each_is_audited_and_an_honest_study_
     assert not any("hostile" in path.name for path in site.state_dir.glob("flwr/apps/*"))
     assert not any(CANARY.encode() in path.read_bytes() for path in center.directory.rglob("*") if path.is_file())
     left = read(audit_of(site))[len(audited) :]
-    arrived = [line for line in read(audit_at_the_center(center.results)) if line["event"] == "received"]
+    arrived = [line for line in read(audit_at_the_center(center.results / honest.study)) if line["event"] == "received"]
     assert {line["event"] for line in left} == {"sent"}
     assert [line["sha256"] for line in left] == [line["sha256"] for line in arrived]

@@ -31,7 +31,7 @@ def test_a_study_is_a_line_a_message_with_the_hash_that_the_site_noted(
         file.write("policy: {tasks: [recurrence_mri]}\n")
     config = parse_run_config({**small_study, "rounds": 2})
     run_study(InProcessGrid(app, sites, config.to_flat()), config)
-    path = audit_of(Path(config.results_dir))
+    path = audit_of(Path(config.results_dir) / config.study)
     lines = read(path)
     own = [line for line in lines if line["site"] == "a"]
     assert [(line["event"], line["message"], line["round"]) for line in own[:6]] == [
@@ -73,9 +73,21 @@ def test_what_cannot_be_noted_is_not_sent(
 ) -> None:
     sites = hospitals({"a": 80, "b": 90})
     config = parse_run_config(small_study)
-    path = audit_of(Path(config.results_dir))
+    path = audit_of(Path(config.results_dir) / config.study)
     path.parent.mkdir(parents=True)
     path.write_text("no record\n")
     with pytest.raises(CenterError, match="not as it was written"):
         run_study(InProcessGrid(app, sites, config.to_flat()), config)
     assert not at_the_site.audit_of(load_site(sites["a"])).exists()
+
+
+def test_a_study_that_does_not_exist_is_told_from_one_without_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    center = Center(tmp_path / "center", "center.example.org:443", port=1)
+    create_center(center)
+    note(center.results / "first", {"event": "sent", "site": "duke", "study": "first"})
+    words = ["audit", "--directory", str(center.directory)]
+    assert main([*words, "first"]) == ExitCode.OK
+    assert main([*words, "frist"]) == ExitCode.FILE
+    assert "studies with one: first" in capsys.readouterr().err

@@ -182,5 +182,7 @@ def test_problems_are_those_without_content_and_the_rejected() -> None:
         "elm": "not connected",
         "ash": "update rejected: NaN",
     }
-    noted = [(line["event"], line["site"], line["why"]) for line in read(audit_of(Path(asked.results_dir)))]
+    noted = [
+        (line["event"], line["site"], line["why"]) for line in read(audit_of(Path(asked.results_dir) / asked.study))
+    ]
     assert noted == [("rejected", "ash", "update rejected: NaN")]
