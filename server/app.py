@@ -90,7 +90,8 @@ def ask_to_enrol(grid: Grid, task: Task, config: RunConfig) -> tuple[list[Enrolm
             break
         gather(grid, config)
     else:
-        reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or "no other site is connected"
+        nothing = "no other site is connected" if training < config.min_sites else "their secure sum came to nothing"
+        reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
     if config.secure_aggregation and (rare := too_rare(enrolled, task)):

@@ -22,6 +22,7 @@ from shared_models.messages import (
     KEYS,
     MASKED,
     MODEL,
+    PREPARE,
     REQUEST,
     SHARES,
     UNMASK,
@@ -30,6 +31,7 @@ from shared_models.messages import (
     request,
     unpack_arrays,
 )
+from shared_models.messages import TRAIN as TRAIN_MESSAGE
 from shared_models.run_config import RunConfig
 from shared_models.secure_sum import (
     ENVELOPES,
@@ -71,13 +73,15 @@ def exchange(
     if not config.secure_aggregation:
         answers = ask(grid, sites, message_type, content, config, group)
         return answers, answers
-    found = {site: Answer(site, None, "left out of a secure sum that came to nothing") for site in sites}
-    try:
-        parts = [_sum(grid, found, message_type, content, config, group)]
-    except _NoSumError as error:
-        log.warning("%s: no secure sum: %s", message_type, error)
-        parts = []
-    return list(found.values()), parts
+    # before round 1 and in a round, the study itself asks again
+    for _ in range(1 if message_type in (PREPARE, TRAIN_MESSAGE) else config.round_attempts):
+        found = {site: Answer(site, None, "left out of a secure sum that came to nothing") for site in sites}
+        try:
+            together = _sum(grid, found, message_type, content, config, group)
+            return list(found.values()), [together]
+        except _NoSumError as error:
+            log.warning("%s: no secure sum: %s", message_type, error)
+    return list(found.values()), []
 
 
 def _sum(

@@ -12,10 +12,12 @@ import functools
 import json
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
+from client.errors import ExitCode, SiteError
 from client.privacy.partners import check_partners, refuse, signature
 from client.study import Handler, Study, open_study
 from shared_models.messages import (
@@ -140,7 +142,7 @@ def _masked(study: Study, state: ConfigRecord, present: dict[str, Member], conte
     if model:
         results[LOSS] = np.nan_to_num(np.array(numbers["train-loss"])) * patients[TRAIN]
     behind = {name: patients[group] * (group in groups) for name in model if (group := group_of_parameter(name))}
-    vector = Vector.of(
+    vector = _in_fixed_point(
         flatten({name: array * behind[name] for name, array in model.items()}),
         flatten({name: array * (group_of(name) in groups) for name, array in results.items()}),
     ).plus_mask(bytes.fromhex(str(state["seed"])))
@@ -157,6 +159,21 @@ def _masked(study: Study, state: ConfigRecord, present: dict[str, Member], conte
             NUMBERS: MetricRecord({name: value for name, value in shown.items() if name not in HIDDEN}),
         }
     )
+
+
+def _in_fixed_point(weights: np.ndarray[Any, Any], statistics: np.ndarray[Any, Any]) -> Vector:
+    try:
+        return Vector.of(weights, statistics)
+    except ValueError as error:
+        raise SiteError(
+            what="this site's numbers have no place in a sum",
+            where="secure aggregation",
+            found=str(error),
+            expected="finite weights and statistics",
+            fix="look at the training: a smaller learning rate, or a table with a value far from all others",
+            public="the site's weights or statistics are not finite, or too large for a sum",
+            exit_code=ExitCode.STUDY,
+        ) from None
 
 
 def give_shares(message: Message, context: Context) -> RecordDict:

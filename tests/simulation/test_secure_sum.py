@@ -177,6 +177,23 @@ def test_a_round_of_fewer_than_three_does_not_count_and_is_tried_again(
     assert results["rounds"][1]["problems"]["b"] == "the site's process died"
 
 
+def test_a_blip_in_the_last_sum_does_not_cost_the_study_its_figures(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    results, _ = run(sites, {**small_study, **SECURE, "rounds": 1}, WatchedApp(drop_out(2, "evaluate.test")))
+    tested = sum(site["patients"]["test"] for site in results["sites"])
+    assert results["targets"]["recurrence"]["pooled"]["patients"] == tested > 0
+    assert not results["problems"]
+
+
+def test_weights_that_are_not_finite_leave_no_site(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 40, "b": 40, "c": 40})
+    study = {**small_study, **SECURE, "rounds": 1, "round-attempts": 1, "optimizer": "sgd", "learning-rate": 1e30}
+    with pytest.raises(StudyError, match="round 1 failed"):
+        run(sites, {**study, "local-epochs": 5})
+    lines = (sites["a"].parent / "state/a/audit.jsonl").read_text().splitlines()
+    assert "not finite, or too large for a sum" in json.loads(lines[-1])["why"]
+
+
 def test_two_sites_are_too_few(hospitals: Hospitals, small_study: Study) -> None:
     with pytest.raises(SettingsError, match="needs min_sites of 3 or more"):
         parse_run_config({**small_study, "secure-aggregation": True})
