@@ -19,6 +19,8 @@ BACK = re.compile(r"Connection successful after ([\d.]+) seconds")
 EXIT = re.compile(r"Exit Code: (\d+)")
 FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
 UNAPPROVED = re.compile(r"to do: +if the hospital wants this study: (.*)")  # client/privacy/approval.py
+# The three messages about a secure sum that are not the work itself (shared_models/secure_sum.py).
+OF_A_SUM = {"keys": "join a secure sum", "shares": "share a secure sum's secrets", "unmask": "open a secure sum"}
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 
 
@@ -74,9 +76,9 @@ class Story:
 
     def _work(self, line: str) -> str:
         if match := RECEIVING.search(line):
-            return f"{self._round}asked to {match[1].removeprefix('query.')}"
+            return f"{self._round}asked to {_said(match[1])}"
         if match := SENDING.search(line):
-            self._kind = match[1].removeprefix("query.")
+            self._kind = _said(match[1])
         if "Sent successfully" in line:
             return f"{self._round}answer to {self._kind} sent"
         if "is not in `RUNNING` status" in line:
@@ -105,3 +107,8 @@ class Story:
         lines = list(self.tail)
         start = next((i for i, line in enumerate(lines) if EXIT.search(line)), len(lines))
         return " ".join(line for line in lines[start + 1 : start + 3] if not line.startswith("For more information"))
+
+
+def _said(message_type: str) -> str:
+    kind = message_type.removeprefix("query.")
+    return OF_A_SUM.get(kind, kind)
