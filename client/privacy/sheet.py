@@ -111,7 +111,7 @@ def _sends(site: SiteConfig, config: RunConfig, task: Task) -> Iterator[str]:
         yield "each round: the mean loss of training"
     if config.secure_aggregation:
         yield "of this only inside sums over three sites or more: weights, sums, class counts, scores in bins, the loss"
-        yield "of this by itself: patients in each part of the split, which modalities there are, how many are set aside,"
+        yield "of this by itself: patients in each part of the split, which modalities there are, how many set aside,"
         yield "this site's own metrics"
     else:
         yield "no secure sums: the center sees all of this site by site"
