@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 STARTS_WITHIN_S = 120.0
+SITES_COME_WITHIN_S = 1800.0  # each looks at all its images first
 STOPS_WITHIN_S = 40.0
 
 
@@ -77,6 +78,10 @@ class Federation:
         with contextlib.suppress(CenterError):
             return {site.name for site in list_sites(self.center) if site.state == "online"}
         return set()
+
+    def ended(self) -> list[str]:
+        """Names of the processes that have ended."""
+        return [name for name, process in self.processes.items() if process.poll() is not None]
 
     def begin(self, config: RunConfig) -> int:
         """Starts a study that every site has approved, and returns its run's number."""
@@ -131,7 +136,8 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
             federation.sites[name] = settings = _settings_with_key(name, file, center, folder)
             register(center, name, folder / "keys" / f"{name}.pub")
             federation.start(name, "client", "--site", str(settings))
-        _wait(lambda: set(sites) <= federation.online(), f"not all sites came: {', '.join(sites)}", folder)
+        came = f"not all sites came: {', '.join(sites)}"
+        _wait(lambda: set(sites) <= federation.online(), came, folder, SITES_COME_WITHIN_S, federation.ended)
         yield federation
     finally:
         federation.stop()
@@ -169,11 +175,18 @@ def _answers(center: Center) -> bool:
     return True
 
 
-def _wait(ready: Callable[[], bool], problem: str, log: Path) -> None:
-    deadline = time.monotonic() + STARTS_WITHIN_S
+def _wait(
+    ready: Callable[[], bool],
+    problem: str,
+    log: Path,
+    within_s: float = STARTS_WITHIN_S,
+    ended: Callable[[], list[str]] = list,
+) -> None:
+    deadline = time.monotonic() + within_s
     while not ready():
-        if time.monotonic() > deadline:
-            msg = f"{problem} within {STARTS_WITHIN_S:.0f} s; see {log}"
+        if (gone := ended()) or time.monotonic() > deadline:
+            why = f"{', '.join(gone)} ended" if gone else f"not within {within_s:.0f} s"
+            msg = f"{problem} ({why}); see {log}"
             raise StudyError(msg)
         time.sleep(0.3)
 
