@@ -139,8 +139,18 @@ def check_privacy(site: SiteConfig, study: tuple[RunConfig, Task] | None) -> Ite
     """The records of what was spent and sent, and whether the site's own policy allows the study."""
     yield _attempt("records", lambda: _records(site))
     yield _attempt("approvals", lambda: _approvals(site))
+    if site.policy.partners:
+        yield _attempt("partners", lambda: _partners(site))
     if study is not None:
         yield _attempt("policy", lambda: _policy(site, *study))
+
+
+def _partners(site: SiteConfig) -> tuple[str, str]:
+    from client.privacy.partners import partner_key
+
+    for path in site.policy.partners.values():
+        partner_key(path)
+    return f"in a secure sum with {', '.join(site.policy.partners)}, and with nobody else", ""
 
 
 def _records(site: SiteConfig) -> tuple[str, str]:

@@ -13,6 +13,10 @@ from client.errors import ExitCode, SiteError
 from shared_models.secure_sum import LEAST_SITES, Member
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     from client.site import SiteConfig
 
 
@@ -35,22 +39,42 @@ def check_partners(site: SiteConfig, others: Iterable[Member], session: str) -> 
     Raises:
         SiteError: If so, or if a partner's public key cannot be read.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
     from flwr.supercore.primitives.asymmetric import verify_signature
 
     partners = site.policy.partners
     for member in others if partners else ():
         if member.name not in partners:
             refuse(f"{member.name} is not one of policy.partners")
-        try:
-            key = load_ssh_public_key(partners[member.name].read_bytes())
-        except (OSError, ValueError) as error:
-            refuse(f"{partners[member.name]}: {error}")
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not verify_signature(
-            key, member.statement(session), member.signature
-        ):
+        key = partner_key(partners[member.name])
+        if not verify_signature(key, member.statement(session), member.signature):
             refuse(f"{member.name} has not signed its keys for this sum with the key that this site holds")
+
+
+def partner_key(path: Path) -> ec.EllipticCurvePublicKey:
+    """Another hospital's public key.
+
+    Raises:
+        SiteError: If the file holds none.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    try:
+        key = load_ssh_public_key(path.read_bytes())
+        found = f"a key of another kind, {type(key).__name__}"
+    except (OSError, ValueError) as error:
+        key, found = None, str(error.strerror if isinstance(error, OSError) else error)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise SiteError(
+            what="a partner's public key cannot be used",
+            where=str(path),
+            found=found,
+            expected="an OpenSSH public key on a NIST curve: a line that begins with ecdsa-sha2-nistp384",
+            fix="get the .pub file that the hospital made for the center, from that hospital; see policy.partners",
+            public="a partner's public key cannot be used at the site",
+            exit_code=ExitCode.CREDENTIALS,
+        )
+    return key
 
 
 def refuse(found: str) -> NoReturn:

@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.__main__ import main as check_site
 from client.app import app as client_app
+from client.errors import ExitCode
 from client.privacy.ledger import charges
 from client.privacy.policy import ledger_of
 from client.site import load_site
@@ -358,3 +360,19 @@ def test_the_counts_behind_a_sum_are_exact() -> None:
     expected = total(parts)
     found = FeatureStatistics(250.0, *np.split(together.real()[1], 3))
     np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-3)
+
+
+def test_the_check_finds_a_partners_key_that_cannot_be_used(
+    hospitals: Hospitals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = hospitals({"a": 40})["a"]
+    site.write_text(site.read_text() + "policy: {partners: {b: keys/b.pub}}\n")
+    words = ["--site", str(site), "--check"]
+    assert check_site(words) == ExitCode.CREDENTIALS
+    assert "a partner's public key cannot be used" in capsys.readouterr().out
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    (site.parent / "keys").mkdir()
+    line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    (site.parent / "keys" / "b.pub").write_bytes(line)
+    assert check_site(words) == ExitCode.OK
+    assert "in a secure sum with b, and with nobody else" in capsys.readouterr().out
