@@ -28,7 +28,7 @@ from client.progress import progress
 from client.set_aside import writing
 
 if TYPE_CHECKING:
-    from client.site import SiteConfig
+    from client.contract import Site
 
 Array = NDArray[Any]
 
@@ -52,9 +52,7 @@ class Job:
     also: str = ""
 
 
-def compute(
-    site: SiteConfig, recipe: str, jobs: Mapping[int, Job], what: str
-) -> Iterator[tuple[int, Array | SiteError]]:
+def compute(site: Site, recipe: str, jobs: Mapping[int, Job], what: str) -> Iterator[tuple[int, Array | SiteError]]:
     """The array of each job, in their order; where it cannot be made, why not.
 
     Args:

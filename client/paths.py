@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from glob import escape
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import AfterValidator
 
 from client.errors import ExitCode, SiteError
 
-if TYPE_CHECKING:
-    from client.site import SiteConfig
+
+class HasDataRoot(Protocol):
+    """A site, as far as its files go."""
+
+    @property
+    def data_root(self) -> Path:
+        """The folder outside which nothing is read."""
+        ...
 
 
 class Instance(NamedTuple):
@@ -33,7 +39,7 @@ def _pattern(pattern: str) -> str:
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
-def matching_files(site: SiteConfig, pattern: Pattern, place: str) -> dict[Instance, list[Path]]:
+def matching_files(site: HasDataRoot, pattern: Pattern, place: str) -> dict[Instance, list[Path]]:
     """The files that a pattern names, sorted; a patient's name is taken from the path, never put into one.
 
     Args:
@@ -67,7 +73,7 @@ def _group(part: str, seen: set[str]) -> str:
     return f"(?P={name})" if again else f"(?P<{name}>[^/]+)"
 
 
-def inside_data_root(site: SiteConfig, path: Path, place: str) -> Path:
+def inside_data_root(site: HasDataRoot, path: Path, place: str) -> Path:
     """`path`, absolute and with links followed; `place` is where the YAML names it, for the message.
 
     Raises:

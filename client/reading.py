@@ -13,7 +13,7 @@ from client.errors import SiteError
 from client.kept import Job, compute
 
 if TYPE_CHECKING:
-    from client.site import SiteConfig
+    from client.contract import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Reading:
 
 
 def read_rows(
-    site: SiteConfig,
+    site: Site,
     recipe: str,
     jobs: Mapping[int, Job | SiteError],
     out: NDArray[Any],

@@ -18,7 +18,7 @@ from client.images.masks import FRAME_OF_REFERENCE, MaskSource, tumour_mask
 from client.paths import inside_data_root
 
 if TYPE_CHECKING:
-    from client.site import SiteConfig
+    from client.contract import Site
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _count(folder: Path, found: int, expected: str) -> SiteError:
     return bad_file(folder, "an exam has the wrong number of phases", f"{found} phases", f"{expected}")
 
 
-def files_under(site: SiteConfig, folder: Path, place: str) -> set[Path]:
+def files_under(site: Site, folder: Path, place: str) -> set[Path]:
     """All files in a folder and the folders below it, links followed.
 
     Raises:

@@ -6,28 +6,20 @@ whatever files it came from.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import numpy as np
 from pydantic import AfterValidator
 
 from client.errors import SiteError
-from client.kept import Array, Job
 from client.paths import Instance
-from client.reading import Reading, read_rows
-from shared_models.task import Volume
 
 if TYPE_CHECKING:
-    from client.images.preprocessing import Preprocessing
-    from client.records import Records
-    from client.site import SiteConfig
+    from client.contract import Rows
 
 PUBLIC = "the site's images and tables do not fit together"
-VERSION = 2  # raise it when the same files become another volume
 
 
 def _rising(seconds: tuple[float, ...]) -> tuple[float, ...]:
@@ -84,24 +76,7 @@ class ExamFiles(Protocol):
 Exams = Mapping[Instance, ExamFiles | SiteError]
 
 
-class ImageReader(Protocol):
-    """A reader of images: what else may be made of them needs its exams."""
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What the site does to its exams first."""
-        ...
-
-    def exams(self, site: SiteConfig) -> Exams:
-        """The exams there are by patient or lesion; one that lacks some of its files is an error."""
-        ...
-
-    def model_dump_json(self) -> str:
-        """Its settings, which decide what is made of the same files."""
-        ...
-
-
-def exam_of_rows(records: Records, exams: Exams, place: str) -> tuple[dict[int, ExamFiles | SiteError], list[str]]:
+def exam_of_rows(records: Rows, exams: Exams, place: str) -> tuple[dict[int, ExamFiles | SiteError], list[str]]:
     """The exam of each row that has one, and warnings.
 
     An exam without an instance belongs to all rows of its patient.
@@ -132,24 +107,3 @@ def exam_of_rows(records: Records, exams: Exams, place: str) -> tuple[dict[int, 
         )
     unused = f"{place}: {len(strangers)} exams without a row in {records.row_table} are not used"
     return found, [unused] if strangers else []
-
-
-def read_volumes(records: Records, name: str, kind: Volume, path: Path, reader: ImageReader) -> Reading:
-    """Volumes `(R, C, D, H, W)` of a reader's exams on the study's grid, 0 where a row has none."""
-    found, warnings = exam_of_rows(records, reader.exams(records.site), f"modalities.{name}")
-    recipe = f"volume {VERSION}\n{kind!r}\n{reader.model_dump_json()}"
-    jobs = {
-        row: files
-        if isinstance(files, SiteError)
-        else Job(files.files, functools.partial(_volume, files, kind, reader.preprocessing), files.also)
-        for row, files in found.items()
-    }
-    out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
-    return read_rows(records.site, recipe, jobs, out, f"reading {name}", warnings)
-
-
-def _volume(files: ExamFiles, kind: Volume, preprocessing: Preprocessing) -> Array:
-    from client.images.grid import on_grid
-    from client.images.preprocessing import preprocess
-
-    return on_grid(preprocess(files.load(), preprocessing), kind)

@@ -1,4 +1,4 @@
-"""Exams as image files, one a phase: NIfTI, NRRD, MHA and MetaImage, read with SimpleITK and checked."""
+"""Image files: NIfTI, NRRD, MHA and MetaImage, read with SimpleITK and checked."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ import math
 import mmap
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import SiteError
-from client.images.exams import Exam
-
-if TYPE_CHECKING:
-    from client.images.masks import MaskSource
 
 PLAUSIBLE_SPACING_MM = (0.05, 30.0)
 SAME_GEOMETRY = 1e-3
@@ -43,47 +38,6 @@ _ELSEWHERE = {
 _NIFTI = {348: (70, 108, "f4"), 540: (12, 168, "i8")}
 _NIFTI_HEADER_ROOM = 2**20
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """An exam as one file a phase.
-
-    Attributes:
-        phases: The pre-contrast phase first.
-        seconds: When they were taken; empty if nobody says.
-        mask: Where the tumour stands, or None.
-        lacks_mask: Whether the site has masks, but not of this exam.
-    """
-
-    phases: tuple[Path, ...]
-    seconds: tuple[float, ...] = ()
-    mask: MaskSource | None = None
-    lacks_mask: bool = False
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The phases, then the mask."""
-        return self.phases + (self.mask.files if self.mask else ())
-
-    @property
-    def also(self) -> str:
-        """The tumour's box."""
-        return self.mask.also if self.mask else ""
-
-    def load(self) -> Exam:
-        """Reads them.
-
-        Raises:
-            SiteError: If they cannot be read or disagree in geometry.
-        """
-        from client.images.masks import tumour_mask  # which reads its files as these
-
-        images = [read_image(path) for path in self.phases]
-        for path, image in zip(self.phases, images, strict=True):
-            check_geometry(path, image, images[0])
-        mask = tumour_mask(self.mask, images[0]) if self.mask else None
-        return Exam(self.phases[0], tuple(images), self.seconds or None, mask, self.lacks_mask)
 
 
 def read_image(path: Path) -> Any:

@@ -17,7 +17,7 @@ from client.paths import Instance, Pattern, matching_files
 from shared_models.settings import Settings
 
 if TYPE_CHECKING:
-    from client.site import SiteConfig
+    from client.contract import Site
     from client.tables.read import Table
 
 FRAME_OF_REFERENCE = "0020|0052"  # as ITK names it; an image that was read from DICOM carries it
@@ -101,7 +101,7 @@ class MaskBox:
 MaskSource = MaskFile | MaskBox
 
 
-def masks(site: SiteConfig, mask: Mask | None) -> dict[Instance, MaskSource | SiteError]:
+def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteError]:
     """Where each patient's or lesion's tumour stands.
 
     Raises:
@@ -124,7 +124,7 @@ def mask_file(paths: Sequence[Path], segment: str | int | None) -> MaskFile | Si
     return bad_file(paths[0].parent, "an exam has several masks", names, "one file that fits the pattern")
 
 
-def boxes(site: SiteConfig, box: Box) -> dict[Instance, MaskSource | SiteError]:
+def boxes(site: Site, box: Box) -> dict[Instance, MaskSource | SiteError]:
     """Each patient's box; a patient whose cells are empty has none."""
     from client.tables.read import read_table
 

@@ -10,17 +10,17 @@ from pydantic import Field, field_validator, model_validator
 
 from client.errors import SiteError
 from client.images.dicom_files import DicomFiles, files_under
-from client.images.exams import ExamFiles, Seconds, read_volumes
+from client.images.exams import ExamFiles, Seconds
 from client.images.masks import MaskOrPattern, masks
 from client.images.preprocessing import Preprocessing
+from client.images.volumes import read_volumes
 from client.paths import Instance, Pattern, matching_files
 from client.reading import Reading
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
 if TYPE_CHECKING:
-    from client.records import Records
-    from client.site import SiteConfig
+    from client.contract import Rows, Site
 
 
 class DicomReader(Settings):
@@ -67,12 +67,12 @@ class DicomReader(Settings):
         """None: a box's table is read apart."""
         return []
 
-    def files(self, site: SiteConfig) -> list[Path]:
+    def files(self, site: Site) -> list[Path]:
         """All files of everybody, and the masks."""
         found = self.exams(site).values()
         return [path for exam in found if not isinstance(exam, SiteError) for path in exam.files]
 
-    def exams(self, site: SiteConfig) -> dict[Instance, ExamFiles | SiteError]:
+    def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
         """The exams there are, by patient or lesion; their headers are not read yet.
 
         Raises:
@@ -91,6 +91,6 @@ class DicomReader(Settings):
                 found[key] = exam
         return found
 
-    def read(self, records: Records, name: str, kind: Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
         return read_volumes(records, name, kind, path, self)

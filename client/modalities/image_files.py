@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from client.errors import SiteError
-from client.images.exams import PUBLIC, ExamFiles, Seconds, read_volumes
-from client.images.files import ImageFiles
+from client.images.exams import PUBLIC, ExamFiles, Seconds
+from client.images.image_files import ImageFiles
 from client.images.masks import MaskOrPattern, MaskSource, boxes, mask_file
 from client.images.preprocessing import Preprocessing
+from client.images.volumes import read_volumes
 from client.paths import Instance, Pattern, matching_files
 from client.reading import Reading
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
 if TYPE_CHECKING:
-    from client.records import Records
-    from client.site import SiteConfig
+    from client.contract import Rows, Site
 
 
 class ImageFilesReader(Settings):
@@ -56,11 +56,11 @@ class ImageFilesReader(Settings):
         """None."""
         return []
 
-    def files(self, site: SiteConfig) -> list[Path]:
+    def files(self, site: Site) -> list[Path]:
         """The phases and masks."""
         return [path for roles in self._roles(site).values() for paths in roles.values() for path in paths]
 
-    def exams(self, site: SiteConfig) -> dict[Instance, ExamFiles | SiteError]:
+    def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
         """The exams there are, by patient or lesion.
 
         Raises:
@@ -69,11 +69,11 @@ class ImageFilesReader(Settings):
         found = boxes(site, self.mask.box) if self.mask and self.mask.box else {}
         return {key: self._exam(files, found.get(key)) for key, files in self._roles(site).items()}
 
-    def read(self, records: Records, name: str, kind: Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
         return read_volumes(records, name, kind, path, self)
 
-    def _roles(self, site: SiteConfig) -> dict[Instance, dict[str, list[Path]]]:
+    def _roles(self, site: Site) -> dict[Instance, dict[str, list[Path]]]:
         """The files by role: `phase0` and so on, and `mask`.
 
         A file that fits two patterns, as `L1_mask.nii.gz` fits `{instance}.nii.gz`, belongs to the longer one.

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from client.errors import SiteError
-from client.images.exams import ExamFiles, read_volumes
+from client.images.exams import ExamFiles
 from client.images.files import bad_file
 from client.images.mammogram_files import PLAUSIBLE_SPACING_MM, MammogramFiles
 from client.images.mammogram_headers import Spacing, View, view_of
 from client.images.preprocessing import Preprocessing
+from client.images.volumes import read_volumes
 from client.paths import Instance, Pattern, matching_files
 from client.reading import Reading
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
 if TYPE_CHECKING:
-    from client.records import Records
-    from client.site import SiteConfig
+    from client.contract import Rows, Site
 
 
 class MammogramReader(Settings):
@@ -59,12 +59,12 @@ class MammogramReader(Settings):
         """None."""
         return []
 
-    def files(self, site: SiteConfig) -> list[Path]:
+    def files(self, site: Site) -> list[Path]:
         """The images and masks."""
         images, masks = self._found(site)
         return [path for paths in (*images.values(), *masks.values()) for path in paths]
 
-    def exams(self, site: SiteConfig) -> dict[Instance, ExamFiles | SiteError]:
+    def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
         """The exams there are, by patient or view.
 
         Raises:
@@ -74,11 +74,11 @@ class MammogramReader(Settings):
         exams = {key: self._exam(paths, masks.get(key, [])) for key, paths in images.items()}
         return {key: exam for key, exam in exams.items() if exam}
 
-    def read(self, records: Records, name: str, kind: Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
         """Volumes `(R, C, 1, H, W)`, 0 where a row has none."""
         return read_volumes(records, name, kind, path, self)
 
-    def _found(self, site: SiteConfig) -> tuple[dict[Instance, list[Path]], dict[Instance, list[Path]]]:
+    def _found(self, site: Site) -> tuple[dict[Instance, list[Path]], dict[Instance, list[Path]]]:
         """The images and the masks; what fits both, as `CC_mask.png` fits `{instance}.png`, is a mask."""
         masks = matching_files(site, self.mask, "mask") if self.mask else {}
         taken = {path for paths in masks.values() for path in paths}

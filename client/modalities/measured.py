@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from client.errors import ExitCode, SiteError
-from client.images.exams import ExamFiles, ImageReader, exam_of_rows
+from client.images.exams import ExamFiles, exam_of_rows
+from client.images.volumes import ImageReader
 from client.kept import Job
 from client.measures import Measure, load_measures
 from client.reading import Reading, read_rows
@@ -22,9 +23,8 @@ from shared_models.settings import Settings, nearest
 from shared_models.task import Modality, Table
 
 if TYPE_CHECKING:
+    from client.contract import Rows, Site
     from client.images.preprocessing import Preprocessing
-    from client.records import Records
-    from client.site import SiteConfig
 
 LIBRARIES = ("numpy", "scipy", "SimpleITK", "pyradiomics")
 
@@ -44,11 +44,11 @@ class MeasuredReader(Settings):
         """None."""
         return []
 
-    def files(self, site: SiteConfig) -> list[Path]:
+    def files(self, site: Site) -> list[Path]:
         """Those of the images."""
         return site.modalities[self.images].files(site)
 
-    def read(self, records: Records, name: str, kind: Table, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Table, path: Path) -> Reading:
         """`(R, C)` input columns, NaN where missing; who has no value at all has not the modality.
 
         Raises:
@@ -95,7 +95,7 @@ def _kind(categories: Sequence[str]) -> str:
 
 
 def _measured(
-    records: Records,
+    records: Rows,
     name: str,
     measure: Measure,
     images: ImageReader,

@@ -25,8 +25,7 @@ LARGEST_LOGARITHM = 50.0
 Values = NDArray[np.float64]
 
 if TYPE_CHECKING:
-    from client.records import Records
-    from client.site import SiteConfig
+    from client.contract import Rows, Site
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,17 @@ class TableReader(Settings):
             return self.features[feature.name]
         return Column(column=feature.name) if self.same_names and feature.name not in self.lacks else None
 
-    def files(self, site: SiteConfig) -> list[Path]:
+    def files(self, site: Site) -> list[Path]:
         """None: the site's tables are known already."""
         return []
 
-    def read(self, records: Records, name: str, kind: Table, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Table, path: Path) -> Reading:
         """`(R, C)` input columns, NaN where missing."""
         found = self.values(records, kind.features)
         warnings = self._warnings(records, name, kind.features, found.values)
         return Reading(expand(kind.features, found.values), found.present, warnings=warnings)
 
-    def _warnings(self, records: Records, name: str, features: Sequence[Feature], values: Values) -> list[str]:
+    def _warnings(self, records: Rows, name: str, features: Sequence[Feature], values: Values) -> list[str]:
         """Expression that looks like counts where the study may mean logarithms."""
         suspects = [
             feature.name
@@ -102,11 +101,11 @@ class TableReader(Settings):
         text = f"{name}: {len(suspects)} genes have values above {LARGEST_LOGARITHM:g}, as counts and TPM have"
         return [f"{text}; if the study means logarithms, set the table's `genes.transform`"] if suspects else []
 
-    def _genes(self, records: Records, column: Column) -> Genes | None:
+    def _genes(self, records: Rows, column: Column) -> Genes | None:
         """How the table of a column is read, if it is a gene matrix."""
         return records.site.tables[column.table or self.table or records.site.patients_table].genes
 
-    def values(self, records: Records, features: Sequence[Feature]) -> TableValues:
+    def values(self, records: Rows, features: Sequence[Feature]) -> TableValues:
         """Reads the study's features; those that the site does not map are missing for everyone.
 
         Raises:
@@ -120,7 +119,7 @@ class TableReader(Settings):
                 values[:, index], outside[index] = self._feature(records, feature, column)
         return TableValues(values, tuple(column is not None for column in columns), tuple(outside))
 
-    def _feature(self, records: Records, feature: Feature, column: Column) -> tuple[Values, int]:
+    def _feature(self, records: Rows, feature: Feature, column: Column) -> tuple[Values, int]:
         cells = records.cells(column, self.table)
         if feature.log and (genes := self._genes(records, column)) and genes.transform != "none":
             raise _twice_logarithm(feature, cells.where, genes.transform)

@@ -23,8 +23,7 @@ from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 
 if TYPE_CHECKING:
-    from client.records import Records
-    from client.site import SiteConfig
+    from client.contract import Rows, Site
 
 VERSION = 1  # raise it when the same tiles become another tensor
 
@@ -52,12 +51,12 @@ class TilesReader(Settings):
         """None."""
         return []
 
-    def files(self, site: SiteConfig) -> list[Path]:
+    def files(self, site: Site) -> list[Path]:
         """The tiles and the weights."""
         found = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
         return found + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
 
-    def read(self, records: Records, name: str, kind: Bag | Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Bag | Volume, path: Path) -> Reading:
         """Bags `(R, T, 2048)` of features, or volumes `(R, 3, T, H, W)` of tiles, 0 where a patient has none.
 
         Raises:
@@ -79,7 +78,7 @@ class TilesReader(Settings):
         return key if "{instance}" in self.tiles else Instance(key.patient)
 
     def _maker(
-        self, site: SiteConfig, name: str, kind: Bag | Volume
+        self, site: Site, name: str, kind: Bag | Volume
     ) -> tuple[Callable[[Sequence[Path]], NDArray[np.float16]], str]:
         """What makes the tensor of a patient's tiles, and a digest of the weights that it needs."""
         if isinstance(kind, Volume):
@@ -99,7 +98,7 @@ class TilesReader(Settings):
         make = functools.partial(tile_features, weights=path, stain=self.stain)
         return make, hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def _strangers(self, records: Records, found: dict[Instance, list[Path]], name: str) -> list[str]:
+    def _strangers(self, records: Rows, found: dict[Instance, list[Path]], name: str) -> list[str]:
         strangers = [key for key in found if key.patient not in records.known]
         if not any(self._key(key) in found for key in records.keys):
             raise SiteError(

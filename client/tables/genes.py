@@ -23,7 +23,7 @@ from client.tables.text import open_text
 from client.tables.values import LARGEST, as_number, without_missing
 
 if TYPE_CHECKING:
-    from client.site import SiteConfig
+    from client.contract import Site
 
 PUBLIC = "a gene matrix of the site cannot be used"
 Symbol = Callable[[str], str]
@@ -46,7 +46,7 @@ class Matrix(NamedTuple):
 
 
 def read_genes(
-    site: SiteConfig, settings: TableSource, genes: Genes, source: Source, references: Sequence[str], where: str
+    site: Site, settings: TableSource, genes: Genes, source: Source, references: Sequence[str], where: str
 ) -> PatientRows:
     """The values of genes, or means over sets of genes, as texts.
 
@@ -68,7 +68,7 @@ def read_genes(
     return PatientRows(matrix.patients, matrix.numbers, tuple(columns))
 
 
-def _symbols(site: SiteConfig, genes: Genes, where: str) -> Symbol:
+def _symbols(site: Site, genes: Genes, where: str) -> Symbol:
     """What makes one symbol of all names of a gene.
 
     An alias of two genes is none, and neither is one that is itself the symbol of a gene.
@@ -89,7 +89,7 @@ def _symbols(site: SiteConfig, genes: Genes, where: str) -> Symbol:
     return lambda name: aliases.get(name.strip().casefold(), name.strip().casefold())
 
 
-def _sets(site: SiteConfig, genes: Genes, where: str) -> dict[str, list[str]]:
+def _sets(site: Site, genes: Genes, where: str) -> dict[str, list[str]]:
     """The genes of each set of a GMT file: name, description and genes, separated by tabs."""
     if not genes.sets:
         return {}
@@ -107,7 +107,7 @@ def _sets(site: SiteConfig, genes: Genes, where: str) -> dict[str, list[str]]:
     return {name: [gene for gene in names if gene.strip()] for name, _, *names in lines}
 
 
-def _file(site: SiteConfig, path: Path, place: str) -> Path:
+def _file(site: Site, path: Path, place: str) -> Path:
     found = inside_data_root(site, path, place)
     if not found.is_file():
         raise unreadable(place, f"no file {found}", "a file under data_root", "correct the name, or put the file there")

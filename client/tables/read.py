@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.contract import Site
 from client.errors import SiteError
 from client.paths import inside_data_root
-from client.site import SiteConfig
 from client.tables.columns import TableSource
 from client.tables.genes import read_genes
 from client.tables.headers import by_name, column_position, header_columns
@@ -83,7 +83,7 @@ class Table:
         return found
 
 
-def read_table(site: SiteConfig, name: str, references: Iterable[str]) -> Table:
+def read_table(site: Site, name: str, references: Iterable[str]) -> Table:
     """Reads the columns `references` of the site's table `name`.
 
     Raises:
@@ -112,7 +112,7 @@ def _read_columns(settings: TableSource, source: Source, wanted: Sequence[str], 
     return read_rows(settings, source, positions[0], positions, where)
 
 
-def table_files(site: SiteConfig, name: str) -> list[Path]:
+def table_files(site: Site, name: str) -> list[Path]:
     """The files of a table and of its genes; none for a query.
 
     Raises:
@@ -128,7 +128,7 @@ def _where(name: str, settings: TableSource) -> str:
     return f"table {name!r} ({settings.name})"
 
 
-def _open(site: SiteConfig, name: str, settings: TableSource, where: str) -> AbstractContextManager[Source]:
+def _open(site: Site, name: str, settings: TableSource, where: str) -> AbstractContextManager[Source]:
     if settings.sql:
         return open_query(site, settings, where)
     path = table_files(site, name)[0]

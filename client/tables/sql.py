@@ -25,7 +25,7 @@ from client.tables.source import Row, Source, bounded, unreadable
 if TYPE_CHECKING:
     from sqlalchemy import CursorResult, Engine
 
-    from client.site import SiteConfig
+    from client.contract import Site
 
 CONNECT_S = 10
 _SQLITE = "sqlite:///"
@@ -33,7 +33,7 @@ _EXPECTED = "the rows of a SELECT"
 
 
 @contextmanager
-def open_query(site: SiteConfig, settings: TableSource, where: str) -> Iterator[Source]:
+def open_query(site: Site, settings: TableSource, where: str) -> Iterator[Source]:
     """The result of a table's query.
 
     Raises:
@@ -45,7 +45,7 @@ def open_query(site: SiteConfig, settings: TableSource, where: str) -> Iterator[
 
 
 @contextmanager
-def _result(site: SiteConfig, settings: TableSource, where: str) -> Iterator[CursorResult[Any]]:
+def _result(site: Site, settings: TableSource, where: str) -> Iterator[CursorResult[Any]]:
     from sqlalchemy.exc import SQLAlchemyError
 
     engine, password = _engine(site, settings, where)
@@ -62,7 +62,7 @@ def _result(site: SiteConfig, settings: TableSource, where: str) -> Iterator[Cur
         engine.dispose()
 
 
-def query_stamp(site: SiteConfig, settings: TableSource, where: str) -> str:
+def query_stamp(site: Site, settings: TableSource, where: str) -> str:
     """What changes when the result may have: the stamp of SQLite's files, or a hash of PostgreSQL's rows in any order.
 
     Raises:
@@ -77,7 +77,7 @@ def query_stamp(site: SiteConfig, settings: TableSource, where: str) -> str:
         return f"{tuple(result.keys())} {total:x}"
 
 
-def sqlite_files(site: SiteConfig, settings: TableSource, where: str) -> list[Path]:
+def sqlite_files(site: Site, settings: TableSource, where: str) -> list[Path]:
     """The database's file and, beside it, what SQLite has not yet written into it; none for PostgreSQL."""
     if not settings.database.startswith(_SQLITE):
         return []
@@ -91,7 +91,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status and status.st_size else None
 
 
-def _engine(site: SiteConfig, settings: TableSource, where: str) -> tuple[Engine, str]:
+def _engine(site: Site, settings: TableSource, where: str) -> tuple[Engine, str]:
     """An engine that only reads, and the password, which no message may hold."""
     from sqlalchemy import NullPool, create_engine, make_url
 

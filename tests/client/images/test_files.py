@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from client.errors import ExitCode, SiteError
-from client.images.files import ImageFiles
 from client.images.grid import on_grid
+from client.images.image_files import ImageFiles
 from client.modalities.image_files import ImageFilesReader
 from shared_models.task import Volume
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from client.errors import SiteError
-from client.images.files import ImageFiles
 from client.images.grid import on_grid
+from client.images.image_files import ImageFiles
 from client.images.masks import Mask, MaskBox, MaskFile, tumour_mask
 from client.paths import Instance
 from shared_models.task import FAR_INSIDE_MM, Volume

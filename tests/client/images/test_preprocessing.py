@@ -6,8 +6,8 @@ from scipy import ndimage
 
 from client.errors import SiteError
 from client.images.exams import Exam
-from client.images.files import ImageFiles
 from client.images.grid import on_grid
+from client.images.image_files import ImageFiles
 from client.images.preprocessing import Preprocessing, preprocess
 from client.modalities.image_files import ImageFilesReader
 from shared_models.task import Volume

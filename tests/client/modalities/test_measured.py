@@ -8,7 +8,7 @@ import pytest
 
 from client.cohort import load_cohort
 from client.errors import ExitCode, SiteError
-from client.images.files import ImageFiles
+from client.images.image_files import ImageFiles
 from client.images.masks import MaskFile
 from client.measures import kinetics, load_measures
 from client.readiness.counts import readiness
