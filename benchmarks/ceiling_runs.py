@@ -13,19 +13,19 @@ from unittest import mock
 
 import numpy as np
 
-from client import study as client_study
+from client import session as client_study
 from client.app import app as client_app
-from client.cohort import Cohort, load_cohort
-from client.site import load_site
+from client.cohort.load import Cohort, load_cohort
+from client.config.site import load_site
 from server.app import run_study
-from server.checkpoint import BEST, load_checkpoint
-from shared_models.evaluation.measures import Metrics
-from shared_models.run_config import RunConfig, parse_run_config
+from server.study.checkpoint import BEST, load_checkpoint
+from shared_models.metrics.summary import Metrics
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.task import load_task
 from simulation.__main__ import cohort_writer
-from simulation.ceiling import Ceiling
-from simulation.compare import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
-from simulation.grid import InProcessGrid
+from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
+from simulation.cohorts.ceiling import Ceiling
+from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import Sites, write_site
 
 STUDIES = Path(__file__).parents[1] / "studies"

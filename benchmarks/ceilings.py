@@ -26,9 +26,12 @@ from ceiling_runs import Experiment, Found, runs
 from rich.console import Console
 from rich.table import Table
 
-from simulation import ceiling, ceiling_brain, ceiling_expression, ceiling_mammography
-from simulation.ceiling import Ceiling
-from simulation.population import LATENTS
+from simulation.cohorts import ceiling
+from simulation.cohorts.brain import ceiling as ceiling_brain
+from simulation.cohorts.ceiling import Ceiling
+from simulation.cohorts.expression import ceiling as ceiling_expression
+from simulation.cohorts.mammography import ceiling as ceiling_mammography
+from simulation.cohorts.population import LATENTS
 
 SINGLE_PHASE = tuple(index for index, name in enumerate(LATENTS) if name != "wash_out")
 Z95 = 1.959964

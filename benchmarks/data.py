@@ -29,11 +29,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table as Grid
 
-from client.cohort import Cohort, load_cohort
-from client.patients import feature_statistics, make_loader, select_patients
-from client.site import SiteConfig, load_site
+from client.cohort.load import Cohort, load_cohort
+from client.config.site import SiteConfig, load_site
+from client.training.dataset import feature_statistics, make_loader, select_patients
 from shared_models.features import Feature
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.targets import TimeToEvent
 from shared_models.task import Modality, Table, Task, Volume
 

@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table as Grid
 
-from client.training import make_optimizer, mixed_precision
-from shared_models.run_config import RunConfig, parse_run_config
+from client.training.loop import make_optimizer, mixed_precision
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.task import Table, Task, load_task, task_names
 
 STUDIES = Path(__file__).parents[1] / "studies"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from shared_models.evaluation.interval import Interval
+from shared_models.metrics.interval import Interval
 
 Scores = NDArray[np.float64]
 Members = NDArray[np.bool_]

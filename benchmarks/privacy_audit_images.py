@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from client.cohort import load_cohort
-from client.patients import Patients, make_loader, select_patients
-from client.privacy.training import Mechanism, PrivateOptimizer, poisson_loader
-from client.site import load_site
-from client.training import fit, make_optimizer
-from shared_models.run_config import RunConfig
+from client.cohort.load import load_cohort
+from client.config.site import load_site
+from client.training.dataset import Patients, make_loader, select_patients
+from client.training.dp.mechanism import Mechanism, PrivateOptimizer, poisson_loader
+from client.training.loop import fit, make_optimizer
+from shared_models.study_settings import RunConfig
 from shared_models.task import Task, load_task
-from simulation import synthetic
-from simulation.synthetic_sites import SITES
+from simulation.cohorts.breast_mri import cohort as synthetic
+from simulation.cohorts.sites import SITES
 
 IMAGE = "dce_mri"
 STUDY = RunConfig(

@@ -33,9 +33,9 @@ from privacy_audit_runs import (
     with_own_features,
 )
 
-from client.privacy.training import Mechanism
-from shared_models.evaluation.delong import auc
-from shared_models.run_config import RunConfig
+from client.training.dp.mechanism import Mechanism
+from shared_models.metrics.delong import auc
+from shared_models.study_settings import RunConfig
 
 STUDY = RunConfig(
     task="relapse_mammogram",

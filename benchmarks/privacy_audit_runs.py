@@ -21,19 +21,19 @@ import torch
 from privacy_attacks import Members, Scores
 from torch import Tensor, nn
 
-from client.cohort import load_cohort
-from client.patients import Patients, feature_statistics, make_loader, select_patients
-from client.privacy.ledger import epsilon
-from client.privacy.patient_gradients import PatientGradients
-from client.privacy.policy import Policy
-from client.privacy.training import Mechanism, PrivateOptimizer, mechanism, poisson_loader
-from client.site import load_site
-from client.training import fit, make_optimizer
+from client.cohort.load import load_cohort
+from client.config.policy import Policy
+from client.config.site import load_site
+from client.governance.ledger import epsilon
+from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.dp.mechanism import Mechanism, PrivateOptimizer, mechanism, poisson_loader
+from client.training.dp.per_sample import PatientGradients
+from client.training.loop import fit, make_optimizer
 from shared_models.features import LARGEST_Z_SCORE, Feature
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.task import Table, Task, load_task
-from simulation import mammography
-from simulation.synthetic_sites import SITES
+from simulation.cohorts.mammography import cohort as mammography
+from simulation.cohorts.sites import SITES
 
 TABLE = "mammography"
 TARGET = "relapse"

@@ -30,12 +30,12 @@ from real_data_runs import federated, metrics, outcomes
 from rich.console import Console
 from rich.table import Table as Grid
 
-from client.cohort import load_cohort
-from client.privacy.gradients import WAYS
-from client.privacy.training import Mechanism, PrivateOptimizer
-from client.site import load_site
-from client.training import Optimizer, make_optimizer
-from shared_models.run_config import RunConfig, parse_run_config
+from client.cohort.load import load_cohort
+from client.config.site import load_site
+from client.training.dp.grad_sample_modes import WAYS
+from client.training.dp.mechanism import Mechanism, PrivateOptimizer
+from client.training.loop import Optimizer, make_optimizer
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.task import Task, load_task, task_names
 from simulation.__main__ import cohort_writer
 from simulation.splits import Sites, divide, write_site

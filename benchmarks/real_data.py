@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
+from client.config.site import PublishedSplit, load_site
 from client.errors import SiteError
-from client.site import PublishedSplit, load_site
 from client.tables.read import read_table
-from shared_models.evaluation.measures import Metrics
+from shared_models.metrics.summary import Metrics
 from shared_models.task import load_task
 from simulation.splits import Sites, divide, find_sites
 

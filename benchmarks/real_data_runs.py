@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from client.app import app as client_app
-from client.cohort import Cohort, load_cohort
-from client.site import load_site
+from client.cohort.load import Cohort, load_cohort
+from client.config.site import load_site
 from server.app import run_study
-from server.checkpoint import BEST, load_checkpoint
-from shared_models.evaluation.measures import Metrics, site_metrics
-from shared_models.run_config import RunConfig, parse_run_config
+from server.study.checkpoint import BEST, load_checkpoint
+from shared_models.metrics.summary import Metrics, site_metrics
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.task import Task, load_task
-from simulation.compare import Trained, from_checkpoint, pool_cohorts, score, train_centrally
-from simulation.grid import InProcessGrid
+from simulation.baselines.pooled_and_local import Trained, from_checkpoint, pool_cohorts, score, train_centrally
+from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import Sites
 
 ROOT = Path(__file__).resolve().parents[1]

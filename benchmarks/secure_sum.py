@@ -22,14 +22,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from client.privacy.chained_log import read
-from server.checkpoint import LAST, load_checkpoint
-from server.enrolment import initial_model
-from shared_models.run_config import parse_run_config
+from client.governance.chained_log import read
+from server.study.checkpoint import LAST, load_checkpoint
+from server.study.enrolment import initial_model
+from shared_models.study_settings import parse_run_config
 from shared_models.task import load_task
 from simulation.__main__ import cohort_writer
+from simulation.engines.in_process import run_in_process
 from simulation.splits import Sites
-from simulation.study import run_in_process
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = (

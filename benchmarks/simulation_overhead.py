@@ -29,13 +29,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from client.cohort import load_cohort
-from client.site import load_site
+from client.cohort.load import load_cohort
+from client.config.site import load_site
 from shared_models.features import FeatureStatistics
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.task import Task, load_task
-from simulation.on_ray import run_on_ray
-from simulation.study import run_in_process
+from simulation.engines.in_process import run_in_process
+from simulation.engines.ray import run_on_ray
 
 BAR = 1.15
 PATIENTS = {"a": 60, "b": 50, "c": 40}

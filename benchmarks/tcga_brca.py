@@ -28,16 +28,16 @@ from rich.progress import track
 from rich.table import Table
 
 from client.app import app as client_app
-from client.cohort import load_cohort
-from client.site import load_site
+from client.cohort.load import load_cohort
+from client.config.site import load_site
 from server.app import run_study
-from server.checkpoint import load_checkpoint
-from shared_models.evaluation.measures import Metrics
-from shared_models.run_config import RunConfig, parse_run_config
+from server.study.checkpoint import load_checkpoint
+from shared_models.metrics.summary import Metrics
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.task import load_task
-from simulation.compare import from_checkpoint, measure, pool_cohorts, train_centrally
-from simulation.grid import InProcessGrid
-from simulation.rehearsal import rehearse
+from simulation.baselines.pooled_and_local import from_checkpoint, measure, pool_cohorts, train_centrally
+from simulation.engines.in_process_grid import InProcessGrid
+from simulation.engines.rehearsal import rehearse
 from simulation.splits import divide
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from client.errors import SiteError
 
 if TYPE_CHECKING:
-    from client.site import SiteConfig
+    from client.config.site import SiteConfig
 
 UNEXPECTED, CTRL_C = 1, 130
 EPILOG = """\
@@ -56,8 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.init is not None:
             return _init(options.init, options.site)
-        from client.checks import find_site
-        from client.site import load_site
+        from client.checks.run import find_site
+        from client.config.site import load_site
 
         config_file = find_site(options.site)
         site = load_site(config_file, options.data_root)
@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _init(folder: Path, name: str) -> int:
     from rich.console import Console
 
-    from client.checks import FOLDER
-    from client.first.config import write_first_config
-    from client.site import load_site
+    from client.checks.run import FOLDER
+    from client.config.site import load_site
+    from client.onboarding.site_yaml import write_first_config
 
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     console = Console()
@@ -98,7 +98,7 @@ def _show_records(options: argparse.Namespace, site: SiteConfig) -> bool:
 
     from rich.console import Console
 
-    from client.privacy import shown
+    from client.verbs import records as shown
 
     console = Console()
     answers = (
@@ -118,7 +118,7 @@ def _show_records(options: argparse.Namespace, site: SiteConfig) -> bool:
 def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> int:
     from rich.console import Console
 
-    from client.checks import load_study, run_checks
+    from client.checks.run import load_study, run_checks
 
     console = Console()
     study = load_study(options.study) if options.study else None
@@ -127,8 +127,8 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     if options.check or failed or site.center is None:
         return failed
 
-    from client.node.supernode import plan
-    from client.node.supervisor import stay
+    from client.connection.supernode import plan
+    from client.connection.supervisor import stay
 
     def say(sentence: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)

@@ -9,16 +9,11 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.harmonisation import keep as keep_sums
-from client.local_normalisation import keep
-from client.oversampling import oversample
-from client.patients import Patients, feature_statistics, make_loader, select_patients
-from client.privacy.ledger import charge
-from client.privacy.policy import ledger_of
-from client.privacy.secure_sum import give_shares, offer_keys, share_secrets, summed
-from client.privacy.small_cells import released
-from client.privacy.training import PrivateOptimizer, mechanism, poisson_loader
-from client.study import (
+from client.governance.ledger import charge
+from client.governance.policy import ledger_of
+from client.governance.small_cells import released
+from client.secure_sum import give_shares, offer_keys, share_secrets, summed
+from client.session import (
     Study,
     numbers_of,
     open_study,
@@ -29,10 +24,15 @@ from client.study import (
     receive_statistics,
     scrubbed,
 )
-from client.training import Optimizer, fit, make_optimizer, predict
-from shared_models.evaluation.arrays import to_arrays
-from shared_models.evaluation.measures import empty_summary, site_metrics, summarise
+from client.training.combat import keep as keep_sums
+from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.dp.mechanism import PrivateOptimizer, mechanism, poisson_loader
+from client.training.fedbn import keep
+from client.training.loop import Optimizer, fit, make_optimizer, predict
+from client.training.oversampling import oversample
 from shared_models.messages import Arrays, pack_statistics, reply
+from shared_models.metrics.arrays import to_arrays
+from shared_models.metrics.summary import empty_summary, site_metrics, summarise
 
 app = ClientApp()
 

@@ -49,7 +49,7 @@ Works at once, also in a run. The same key cannot be registered again.""",
   python -m server run recurrence.toml --set resume=true  # go on from the last checkpoint
   python -m server run recurrence.toml --set rounds=30 --write study.toml   # the file that hospitals approve
 
-STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared_models/run_config.py.
+STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared_models/study_settings.py.
 What travels to the hospitals is these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
     "audit": """\
@@ -65,11 +65,11 @@ a line was changed, removed or moved.""",
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = _parser().parse_args(words)
-    from server import commands  # the libraries behind the commands take a second to load; --help should not
+    from server.operations import verbs  # the libraries behind the commands take a second to load; --help should not
     from shared_models.settings import SettingsError
 
     try:
-        _call(commands, arguments)
+        _call(verbs, arguments)
     except CenterError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -84,9 +84,9 @@ def main(words: Sequence[str] | None = None) -> int:
     return ExitCode.OK
 
 
-def _call(commands: object, arguments: argparse.Namespace) -> None:
+def _call(verbs: object, arguments: argparse.Namespace) -> None:
     values = vars(arguments)
-    getattr(commands, values.pop("command"))(**values)
+    getattr(verbs, values.pop("command"))(**values)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,9 +12,10 @@ import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from server import scoring
-from server.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.enrolment import (
+from server.study import scoring
+from server.study.aggregation import make_strategy, sort_updates, step
+from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
+from server.study.enrolment import (
     Enrolment,
     Sums,
     class_weights,
@@ -23,14 +24,13 @@ from server.enrolment import (
     pooled_statistics,
     too_rare,
 )
-from server.exchange import StudyError, connected, gather, log_problems
-from server.report import make_results, write_results
-from server.secure_sum import exchange
-from server.strategy import make_strategy, sort_updates, step
+from server.study.exchange import StudyError, connected, gather, log_problems
+from server.study.results import make_results, write_results
+from server.study.secure_sum import exchange
 from shared_models import messages
-from shared_models.evaluation.measures import judgement
-from shared_models.harmonisation import references
-from shared_models.run_config import RunConfig, parse_run_config
+from shared_models.combat import references
+from shared_models.metrics.summary import judgement
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.task import Task, load_task
 
 log = logging.getLogger("server")

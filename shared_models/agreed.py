@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared_models.run_config import RunConfig
+    from shared_models.study_settings import RunConfig
 
 Setting = bool | int | float | str
 # Where the center keeps results, how long it waits, whether it goes on from a checkpoint. `round-attempts` is not one

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_models.evaluation.arrays import SIGNED, VECTOR, add
+from shared_models.metrics.arrays import SIGNED, VECTOR, add
 from shared_models.settings import SettingsError
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]

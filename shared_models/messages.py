@@ -23,10 +23,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from shared_models.evaluation.arrays import from_arrays, to_arrays
+from shared_models.combat import Reference
 from shared_models.features import FeatureStatistics
-from shared_models.harmonisation import Reference
-from shared_models.run_config import RunConfig
+from shared_models.metrics.arrays import from_arrays, to_arrays
+from shared_models.study_settings import RunConfig
 from shared_models.task import Task
 
 PREPARE = "query.prepare"

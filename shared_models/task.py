@@ -19,7 +19,7 @@ from shared_models.settings import SettingsError, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from shared_models.run_config import RunConfig
+    from shared_models.study_settings import RunConfig
     from shared_models.targets import Target
 
 

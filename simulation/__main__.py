@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
 
     from client.errors import SiteError
-    from server.exchange import StudyError
+    from server.study.exchange import StudyError
     from shared_models.settings import SettingsError
 
     try:
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from shared_models.run_config import parse_assignments, parse_run_config
+    from shared_models.study_settings import parse_assignments, parse_run_config
 
     values: dict[str, Any] = _read_study(options.study) if options.study else {}
     values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
@@ -96,11 +96,11 @@ def _run(options: argparse.Namespace) -> int:
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
 
-    from server.report import print_results
-    from simulation.on_ray import run_on_ray
-    from simulation.rehearsal import run_rehearsal
+    from server.study.results import print_results
+    from simulation.engines.in_process import run_in_process
+    from simulation.engines.ray import run_on_ray
+    from simulation.engines.rehearsal import run_rehearsal
     from simulation.splits import divide, find_sites
-    from simulation.study import run_in_process
 
     work = Path(config.results_dir) / config.study
     console = Console()
@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     print_results(results, console)
     console.print(f"Checkpoints and results.json: {work}")
     if options.compare:
-        from simulation.comparison import print_comparison
+        from simulation.baselines.comparison import print_comparison
 
         print_comparison(sites, config, console)
     return 0
@@ -150,7 +150,10 @@ def synthetic_cohort(folder: Path, task: str, console: Any) -> list[Path]:
 
 def cohort_writer(task: str) -> Callable[..., list[Path]]:
     """What writes the cohort that `task` learns from: that of breast MRI and its tables, unless it needs another."""
-    from simulation import brain_lesions, expression, mammography, synthetic
+    from simulation.cohorts.brain import cohort as brain_lesions
+    from simulation.cohorts.breast_mri import cohort as synthetic
+    from simulation.cohorts.expression import cohort as expression
+    from simulation.cohorts.mammography import cohort as mammography
 
     match task:
         case "subtype_histology":

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from client.config.site import SiteConfig, load_site
 from client.errors import ExitCode, SiteError
-from client.site import SiteConfig, load_site
 from client.tables.read import read_table
 from client.tables.values import normal_code
 from shared_models.settings import SettingsError

@@ -51,20 +51,20 @@ class RunningCenter:
 
     def register(self, name: str, public_key: Path) -> int:
         """Lets a site in, and returns its node number."""
-        from server.registration import register
+        from server.operations.registration import register
 
         return register(self._center(), name, public_key)
 
     def run(self, config: dict[str, Any]) -> int:
         """Starts a study with these settings, and returns the run's number."""
-        from server.bundle import start_study
-        from shared_models.run_config import parse_run_config
+        from server.operations.bundle import start_study
+        from shared_models.study_settings import parse_run_config
 
         return start_study(self._center(), parse_run_config(config))[0]
 
     def wait(self, run_id: int, timeout_s: float = 300.0) -> str:
         """Waits for a run to end, and returns how: `finished:completed`, `finished:failed` or `finished:stopped`."""
-        from server.superlink import find_run
+        from server.operations.superlink import find_run
 
         wait_until(lambda: find_run(self._center(), run_id).state.startswith("finished"), timeout_s)
         return find_run(self._center(), run_id).state
@@ -87,7 +87,7 @@ class RunningCenter:
 
     def answers(self) -> bool:
         from server.errors import CenterError
-        from server.superlink import list_sites
+        from server.operations.superlink import list_sites
 
         with contextlib.suppress(CenterError):
             list_sites(self._center())
@@ -101,7 +101,7 @@ class RunningCenter:
         return self.process.wait(timeout=60)
 
     def _center(self) -> Any:
-        from server.center import open_center
+        from server.operations.center import open_center
 
         return open_center(self.directory)
 
@@ -116,10 +116,10 @@ def wait_until(true: Callable[[], bool], timeout_s: float) -> None:
 @pytest.fixture(scope="module")
 def center(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCenter]:
     """A center that runs; skips where nginx is not installed."""
-    from server.center import Center
-    from server.create import create_center
-    from server.proxy import find_nginx
-    from simulation.rehearsal import free_ports
+    from server.operations.center import Center
+    from server.operations.create import create_center
+    from server.operations.proxy import find_nginx
+    from simulation.engines.rehearsal import free_ports
 
     if find_nginx() is None:
         pytest.skip("nginx is not installed")

@@ -151,11 +151,11 @@ import sys
 from pathlib import Path
 import numpy as np
 import client
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
 from client.errors import SiteError
-from client.readiness.counts import readiness
-from client.site import load_site
-from shared_models.run_config import RunConfig
+from client.checks.counts import readiness
+from client.config.site import load_site
+from shared_models.study_settings import RunConfig
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 

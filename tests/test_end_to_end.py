@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from server.checkpoint import describe
-from server.proxy import find_nginx
-from shared_models.run_config import parse_run_config
-from simulation.rehearsal import Federation, rehearse
-from simulation.study import run_in_process
+from server.operations.proxy import find_nginx
+from server.study.checkpoint import describe
+from shared_models.study_settings import parse_run_config
+from simulation.engines.in_process import run_in_process
+from simulation.engines.rehearsal import Federation, rehearse
 
 pytestmark = [
     pytest.mark.e2e,

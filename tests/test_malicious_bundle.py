@@ -28,15 +28,15 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
-from client.privacy.audit import audit_of
-from client.site import load_site
-from server.audit import audit_of as audit_at_the_center
-from server.center import Center
-from server.proxy import find_nginx
+from client.config.site import load_site
+from client.governance.audit import audit_of
+from server.operations.center import Center
+from server.operations.proxy import find_nginx
+from server.study.audit import audit_of as audit_at_the_center
 from shared_models import messages
 from shared_models.chained_log import read
-from shared_models.run_config import parse_run_config
-from simulation.rehearsal import rehearse
+from shared_models.study_settings import parse_run_config
+from simulation.engines.rehearsal import rehearse
 
 pytestmark = [
     pytest.mark.e2e,

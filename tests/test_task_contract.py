@@ -16,8 +16,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from server.enrolment import initial_model
-from shared_models.run_config import RunConfig
+from server.study.enrolment import initial_model
+from shared_models.study_settings import RunConfig
 from shared_models.targets import Categorical, Regression, TimeToEvent
 from shared_models.task import Bag, Modality, Table, Task, Volume, load_task, task_names
 

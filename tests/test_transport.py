@@ -26,13 +26,13 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from server.__main__ import main
-from server.audit import audit_of
-from server.checkpoint import describe
 from server.errors import ExitCode
-from server.superlink import list_sites
+from server.operations.superlink import list_sites
+from server.study.audit import audit_of
+from server.study.checkpoint import describe
 from shared_models.chained_log import read
-from shared_models.run_config import parse_run_config
-from simulation.rehearsal import rehearse
+from shared_models.study_settings import parse_run_config
+from simulation.engines.rehearsal import rehearse
 
 pytestmark = pytest.mark.e2e
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from client.contract.columns import Genes, TableSource
+from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
-from client.paths import inside_data_root
-from client.tables.columns import Genes, TableSource
 from client.tables.headers import by_name, column_position, header_columns
 from client.tables.source import PatientRows, Source, bounded, cell_text, extracted, read_rows, unreadable
 from client.tables.text import open_text
 from client.tables.values import LARGEST, as_number, without_missing
 
 if TYPE_CHECKING:
-    from client.contract import Site
+    from client.contract.protocols import Site
 
 PUBLIC = "a gene matrix of the site cannot be used"
 Symbol = Callable[[str], str]

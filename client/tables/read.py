@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.contract import Site
+from client.contract.columns import TableSource
+from client.contract.paths import inside_data_root
+from client.contract.protocols import Site
 from client.errors import SiteError
-from client.paths import inside_data_root
-from client.tables.columns import TableSource
 from client.tables.genes import read_genes
 from client.tables.headers import by_name, column_position, header_columns
 from client.tables.parquet import open_parquet

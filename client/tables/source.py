@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from client.contract.columns import TableSource
 from client.errors import SiteError, named_rows
-from client.tables.columns import TableSource
 
 MAX_BYTES = 4 * 2**30
 MAX_ROWS = 2**20

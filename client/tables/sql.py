@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from client.contract.columns import TableSource
+from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
-from client.paths import inside_data_root
-from client.tables.columns import TableSource
 from client.tables.source import Row, Source, bounded, unreadable
 
 if TYPE_CHECKING:
     from sqlalchemy import CursorResult, Engine
 
-    from client.contract import Site
+    from client.contract.protocols import Site
 
 CONNECT_S = 10
 _SQLITE = "sqlite:///"

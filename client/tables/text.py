@@ -11,8 +11,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TextIO
 
+from client.contract.columns import TableSource
 from client.errors import SiteError
-from client.tables.columns import TableSource
 from client.tables.source import Row, Source, cell_text, unreadable
 
 MAX_LINE = 2**24

@@ -6,40 +6,18 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.contract.cells import Cells, Decimal
+from client.contract.columns import Column
 from client.errors import ExitCode, SiteError, named_rows
-from client.tables.columns import Column
-
-Decimal = Literal[".", ","]
 
 _EXCEL_DAY_0, _EXCEL_DAY = date(1899, 12, 30), re.compile(r"\d{5}(?:[.,]\d+)?")
 LARGEST = 1e30  # of a study's numbers, which are 32-bit floats
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-
-
-@dataclass(frozen=True)
-class Cells:
-    """One column of the cohort.
-
-    Attributes:
-        where: Its table, file and name, for messages.
-        texts: R texts, empty where a patient has no row or the cell is empty or holds a missing code.
-        rows: R row numbers in the file, 0 where a patient has no row.
-        decimal: The file's decimal sign.
-        since: Of dates, those from which days are counted.
-    """
-
-    where: str
-    texts: tuple[str, ...]
-    rows: tuple[int, ...]
-    decimal: Decimal = "."
-    since: Cells | None = None
 
 
 def normal_code(code: str | int | float, decimal: Decimal = ".") -> str:

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from client.contract.columns import TableSource
 from client.errors import SiteError
-from client.tables.columns import TableSource
 from client.tables.source import MAX_ROWS, Row, Source, cell_text, library_errors, unreadable
 
 MAX_UNZIPPED = 64 * 2**20  # some 10 s of parsing

@@ -10,15 +10,15 @@ from __future__ import annotations
 from torch import nn
 
 from shared_models.features import parse_features
-from shared_models.layers.fusion import LateFusion
-from shared_models.layers.resnet import ResNet, ResNetEncoder, halvings
-from shared_models.layers.shared_trunk import SharedTrunk
-from shared_models.layers.tabular import Shrunk, TabularEncoder, start_linear_at_zero
-from shared_models.layers.tumour_descriptors import DescriptorScores
-from shared_models.layers.tumour_regions import ScaledDistance
-from shared_models.layers.wide import LinearPaths
+from shared_models.networks.fusion import LateFusion
+from shared_models.networks.resnet import ResNet, ResNetEncoder, halvings
+from shared_models.networks.shared_trunk import SharedTrunk
+from shared_models.networks.tabular import Shrunk, TabularEncoder, start_linear_at_zero
+from shared_models.networks.tumour_descriptors import DescriptorScores
+from shared_models.networks.tumour_regions import ScaledDistance
+from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import pyradiomics_features
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, Volume
 

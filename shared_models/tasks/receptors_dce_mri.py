@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from shared_models.layers.fusion import LateFusion
-from shared_models.layers.resnet import RESNET_10, ResNet, ResNetEncoder, halvings
-from shared_models.layers.shared_trunk import SharedTrunk
-from shared_models.layers.spatial_attention import SpatialAttention
-from shared_models.layers.tabular import TabularEncoder
-from shared_models.layers.tumour_descriptors import DescriptorScores
-from shared_models.layers.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
-from shared_models.layers.wide import LinearPaths
+from shared_models.networks.fusion import LateFusion
+from shared_models.networks.resnet import RESNET_10, ResNet, ResNetEncoder, halvings
+from shared_models.networks.shared_trunk import SharedTrunk
+from shared_models.networks.spatial_attention import SpatialAttention
+from shared_models.networks.tabular import TabularEncoder
+from shared_models.networks.tumour_descriptors import DescriptorScores
+from shared_models.networks.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
+from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.targets import Binary, Regression
 from shared_models.task import Table, Task, Volume
 

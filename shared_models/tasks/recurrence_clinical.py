@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from shared_models.features import parse_features
-from shared_models.layers.fusion import Tokens
-from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
-from shared_models.run_config import RunConfig
+from shared_models.networks.fusion import Tokens
+from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.study_settings import RunConfig
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from shared_models.features import parse_features
-from shared_models.layers.fusion import LateFusion, Tokens
-from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
-from shared_models.layers.wide import LinearPaths
-from shared_models.run_config import RunConfig
+from shared_models.networks.fusion import LateFusion, Tokens
+from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.networks.wide import LinearPaths
+from shared_models.study_settings import RunConfig
 from shared_models.targets import Binary
 from shared_models.task import Table, Task
 

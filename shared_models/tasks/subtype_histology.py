@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from shared_models.features import parse_features
-from shared_models.layers.cross_attention import MutualAttention
-from shared_models.layers.fusion import FusionHead, LateFusion, TokenSets
-from shared_models.layers.pathways import Pathways
-from shared_models.layers.tabular import TabularEncoder, start_linear_at_zero
-from shared_models.layers.tiles import MeanOfTokens, RawTiles, TileFeatures
-from shared_models.layers.wide import LinearPaths
-from shared_models.run_config import RunConfig
+from shared_models.networks.cross_attention import MutualAttention
+from shared_models.networks.fusion import FusionHead, LateFusion, TokenSets
+from shared_models.networks.pathways import Pathways
+from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.networks.tiles import MeanOfTokens, RawTiles, TileFeatures
+from shared_models.networks.wide import LinearPaths
+from shared_models.study_settings import RunConfig
 from shared_models.targets import Binary, Categorical
 from shared_models.task import Bag, Modality, Table, Task, Volume
 

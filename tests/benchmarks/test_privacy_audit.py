@@ -76,7 +76,7 @@ def test_the_true_positive_rate_of_two_gaussians(attacks):
 
 def test_the_likelihood_ratio_finds_members_whom_their_loss_hides(attacks):
     """Each patient has a difficulty of its own, far larger than what membership does to the loss."""
-    from shared_models.evaluation.delong import auc
+    from shared_models.metrics.delong import auc
 
     chance = np.random.default_rng(3)
     inside = chance.random((60, 300)) < 0.5

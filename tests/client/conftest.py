@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from client.site import SiteConfig, load_site
+from client.config.site import SiteConfig, load_site
 from shared_models.features import Feature
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
 

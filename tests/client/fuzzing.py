@@ -64,10 +64,10 @@ def look(site: Hospital, file: Path, tabular: bool) -> str:
     Raises:
         AssertionError: If it says who, takes the others along or lets numbers through that are none.
     """
-    from client.cohort import load_cohort
+    from client.checks.counts import readiness
+    from client.cohort.load import load_cohort
     from client.errors import SiteError
-    from client.readiness.counts import readiness
-    from shared_models.run_config import RunConfig
+    from shared_models.study_settings import RunConfig
     from shared_models.targets import TimeToEvent
     from shared_models.task import Table, Task, Volume
 
@@ -156,8 +156,8 @@ if __name__ == "__main__":
     import torch
     from PIL import Image
 
-    import client.cohort
-    import client.readiness.counts
+    import client.checks.counts
+    import client.cohort.load
 
     del openpyxl, pyarrow, pydicom, SimpleITK, sqlalchemy, torch, Image, client
     place, number, *names = sys.argv[1:]

@@ -9,8 +9,8 @@ from flwr.app import Message
 
 from client.app import app
 from shared_models.messages import PREPARE, TRAIN, request
-from shared_models.run_config import parse_run_config
-from simulation.grid import InProcessGrid
+from shared_models.study_settings import parse_run_config
+from simulation.engines.in_process_grid import InProcessGrid
 
 
 def ask(sites: dict[str, Path], study: dict[str, Any], kind: str, **values: Any) -> list[Message]:

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
 from client.errors import ExitCode, SiteError
 
 
@@ -66,7 +66,7 @@ def no_volume(hospital, rows):
 def non_finite_voxels(hospital, rows):
     hospital.phases([0])
     path = hospital.data / "mri/secret-000/phase1.nii.gz"
-    from client.images.files import read_image
+    from client.imaging.files import read_image
 
     array = np.array(_voxels(read_image(path)))
     array[0, 0, 0] = np.nan

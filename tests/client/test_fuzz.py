@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 
@@ -68,10 +68,10 @@ def test_a_warm_start_imports_no_reader_of_files(hospital):
     program = """
 import sys
 from pathlib import Path
-from client.cohort import load_cohort
-from client.site import load_site
+from client.cohort.load import load_cohort
+from client.config.site import load_site
 from shared_models.features import Feature
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
 task = Task({"mri": Volume((4, 6, 8, 10), (1.0, 1.0, 1.0)), "clinical": Table((Feature("age_years"),))},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 

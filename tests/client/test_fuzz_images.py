@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
+from client.contract.paths import Instance
 from client.errors import SiteError
-from client.paths import Instance
-from client.reading import read_rows
+from client.readers.modality_data import read_rows
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 
@@ -169,7 +169,7 @@ def test_a_file_that_goes_between_listing_and_reading(clinic):
     site = clinic.site()
     exams = site.modalities["mri"].exams(site)
     victim(clinic).unlink()
-    from client.images.exams import Job
+    from client.imaging.exams import Job
 
     jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, lambda: np.ones(1), "") for row in range(3)}
     read = read_rows(site, "a", jobs, np.zeros((3, 1)), "")
@@ -206,8 +206,8 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
 
     from client.app import app
     from shared_models.messages import NUMBERS, PREPARE, RESULTS, TRAIN, request, unpack_arrays
-    from shared_models.run_config import parse_run_config
-    from simulation.grid import InProcessGrid
+    from shared_models.study_settings import parse_run_config
+    from simulation.engines.in_process_grid import InProcessGrid
 
     clinic.phases([0, 1, 2])
     victim(clinic).write_bytes(victim(clinic).read_bytes()[:60])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
+from client.config.site import load_site
 from client.errors import SiteError
-from client.site import load_site
 
 
 def bomb(path):

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.cohort import load_cohort
+from client.checks.counts import readiness
+from client.cohort.load import load_cohort
+from client.config.site import PublishedSplit, Selection, load_site
 from client.errors import SiteError
-from client.readiness.counts import readiness
-from client.site import PublishedSplit, Selection, load_site
 from client.tables.read import read_table
 from shared_models.features import parse_features
-from shared_models.run_config import parse_run_config
+from shared_models.study_settings import parse_run_config
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, load_task
 

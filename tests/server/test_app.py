@@ -14,11 +14,11 @@ from flwr.clientapp import ClientApp
 
 from client.app import app as client_app
 from server.app import run_study
-from server.checkpoint import load_checkpoint
-from server.exchange import StudyError
+from server.study.checkpoint import load_checkpoint
+from server.study.exchange import StudyError
 from shared_models.messages import MODEL, NUMBERS, pack_arrays, unpack_arrays
-from shared_models.run_config import parse_run_config
-from simulation.grid import InProcessGrid
+from shared_models.study_settings import parse_run_config
+from simulation.engines.in_process_grid import InProcessGrid
 
 Study = dict[str, Any]
 Hospitals = Callable[..., dict[str, Path]]

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from server.__main__ import main
-from server.certificates import create_authority
 from server.errors import ExitCode
+from server.operations.certificates import create_authority
 
 pytestmark = [
     pytest.mark.e2e,

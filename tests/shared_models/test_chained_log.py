@@ -1,4 +1,4 @@
-"""Several lines at once; all else of the record is tested as hospitals use it, in tests/client/privacy."""
+"""Several lines at once; all else of the record is tested as hospitals use it, in tests/client/governance."""
 
 from __future__ import annotations
 

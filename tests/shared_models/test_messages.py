@@ -28,7 +28,7 @@ from shared_models.messages import (
     unpack_arrays,
     unpack_statistics,
 )
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.task import load_task
 
 TASK = load_task(RunConfig(features="clinical: age_years, er{negative|positive}; genomic: HER2, BRCA1, ESR1, PGR"))

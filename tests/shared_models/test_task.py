@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from shared_models.run_config import RunConfig, parse_run_config
 from shared_models.settings import SettingsError
+from shared_models.study_settings import RunConfig, parse_run_config
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent, balanced_weights
 from shared_models.task import Task, Volume, load_task, task_names
 

@@ -15,15 +15,16 @@ import yaml
 from opacus.accountants import RDPAccountant
 
 from client.app import app
-from client.privacy.audit import audit_of
-from client.privacy.chained_log import read
-from client.privacy.ledger import Limit, charges, spent
-from client.privacy.policy import ledger_of
-from client.site import load_site
+from client.config.policy import Limit
+from client.config.site import load_site
+from client.governance.audit import audit_of
+from client.governance.chained_log import read
+from client.governance.ledger import charges, spent
+from client.governance.policy import ledger_of
 from server.app import run_study
-from shared_models.run_config import parse_run_config
+from shared_models.study_settings import parse_run_config
 from simulation.__main__ import cohort_writer, main
-from simulation.grid import InProcessGrid
+from simulation.engines.in_process_grid import InProcessGrid
 
 POLICY = {"accountant": "rdp", "delta": 1e-3, "epsilon_ceiling": 50.0}
 
@@ -218,7 +219,7 @@ def test_all_five_tasks_train_privately(tmp_path, task):
     assert main(["--synthetic", str(tmp_path / "cohort"), "--set", *settings]) == 0
     (ledger,) = (tmp_path / "cohort").glob("A/**/ledger/A.jsonl")
     assert [line["task"] for line in charges(ledger)] == [task]
-    from server.checkpoint import LAST, load_checkpoint
+    from server.study.checkpoint import LAST, load_checkpoint
 
     weights = load_checkpoint(tmp_path / "runs" / "private" / LAST).model
     assert all(np.isfinite(array).all() for array in weights.values())

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from client.cohort import load_cohort
-from client.site import load_site
-from shared_models.run_config import parse_run_config
+from client.cohort.load import load_cohort
+from client.config.site import load_site
+from shared_models.study_settings import parse_run_config
 from shared_models.task import load_task
+from simulation.engines.in_process import run_in_process
 from simulation.splits import divide, find_sites
-from simulation.study import run_in_process
 
 PROJECT = Path(__file__).parents[2]
 Run = Callable[..., dict[str, Any]]

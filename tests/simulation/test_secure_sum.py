@@ -18,20 +18,20 @@ from flwr.clientapp import ClientApp
 
 from client.__main__ import main as check_site
 from client.app import app as client_app
+from client.config.site import load_site
 from client.errors import ExitCode
-from client.privacy.ledger import charges
-from client.privacy.policy import ledger_of
-from client.site import load_site
+from client.governance.ledger import charges
+from client.governance.policy import ledger_of
 from server.app import run_study
-from server.checkpoint import LAST, Checkpoint, load_checkpoint
-from server.exchange import StudyError
-from shared_models.evaluation.arrays import total
+from server.study.checkpoint import LAST, Checkpoint, load_checkpoint
+from server.study.exchange import StudyError
 from shared_models.features import FeatureStatistics
 from shared_models.messages import MASKED, MODEL, NUMBERS, RESULTS, TRAIN, unpack_arrays
-from shared_models.run_config import parse_run_config
+from shared_models.metrics.arrays import total
 from shared_models.secure_sum import Vector, pack_members, unpack_members
 from shared_models.settings import SettingsError
-from simulation.grid import InProcessGrid
+from shared_models.study_settings import parse_run_config
+from simulation.engines.in_process_grid import InProcessGrid
 
 Hospitals = Callable[..., dict[str, Path]]
 Study = dict[str, Any]

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from client.cohort.rows import open_records
+from client.config.site import load_site
 from client.errors import SiteError
-from client.records import open_records
-from client.site import load_site
-from shared_models.run_config import RunConfig
 from shared_models.settings import SettingsError
+from shared_models.study_settings import RunConfig
 from shared_models.task import load_task
 from simulation.splits import divide, find_sites
 

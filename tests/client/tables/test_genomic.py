@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.cache import Entry, cached
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
+from client.cohort.rows import open_records
+from client.cohort.tensor_cache import Entry, cached
+from client.config.site import load_site
 from client.errors import ExitCode, SiteError
-from client.records import open_records
-from client.site import load_site
 from client.tables.read import read_table
 from shared_models.features import Feature
 from shared_models.targets import TimeToEvent

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from client.cohort import load_cohort
+from client.cohort.load import load_cohort
 from client.errors import ExitCode, SiteError
 from client.tables.read import read_table
 from client.tables.sql import query_stamp

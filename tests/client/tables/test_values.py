@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.contract.cells import Cells
+from client.contract.columns import Column
 from client.errors import SiteError
-from client.tables.columns import Column
-from client.tables.values import Cells, as_day, as_number, categories, normal_code, numbers, within, without_missing
+from client.tables.values import as_day, as_number, categories, normal_code, numbers, within, without_missing
 
 
 def cells(*texts, decimal="."):

@@ -8,7 +8,7 @@ import torch
 from opacus import GradSampleModule
 from torch import Tensor, nn
 
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.task import FAR_INSIDE_MM, Table, Task, Volume, load_task
 
 pytestmark = [

@@ -1,7 +1,7 @@
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.task import load_task
 
 

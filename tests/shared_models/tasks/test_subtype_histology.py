@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shared_models.run_config import RunConfig
+from shared_models.study_settings import RunConfig
 from shared_models.task import Bag, Table, Task, load_task
 
 COUNT = 6

@@ -1,0 +1,1 @@
+"""Artefacts made of patients' files, computed once in worker processes and cached by content."""

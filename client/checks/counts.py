@@ -1,0 +1,168 @@
+"""Whether a site is ready for a study: counts of what it has, and all that is wrong, not only the first thing."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.checks.problems import CENSORED, UNKNOWN, problems_of, wrong_units
+from client.checks.readiness import FeatureCounts, Readiness
+from client.cohort.exclusions import SetAside, keep_set_aside
+from client.cohort.load import load_cohort, read_modality
+from client.cohort.outcomes import read_truth
+from client.cohort.rows import Records, open_records
+from client.config.site import Outcome, SiteConfig
+from client.errors import ExitCode, SiteError
+from client.readers.modality_data import Reading
+from client.readers.table import TableReader
+from client.tables.values import text_categories
+from shared_models.study_settings import RunConfig
+from shared_models.task import Modality, Table, Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shared_models.targets import Target
+
+Result = TypeVar("Result")
+
+
+class _Errors(list[SiteError]):
+    """What went wrong so far, each thing once."""
+
+    def attempt(self, work: Callable[[], Result]) -> Result | None:
+        """What `work` gives, or None where it fails."""
+        try:
+            return work()
+        except SiteError as error:
+            if str(error) not in map(str, self):
+                self.append(error)
+            return None
+
+
+def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> Readiness:
+    """Counts what the site has: of a study, or, without one, of all that its YAML maps.
+
+    Nothing is written but the cache and who was set aside; the split is drawn and not kept.
+
+    Args:
+        site: The site's settings.
+        config: The study, or None.
+        task: The study's task with its features, or None.
+    """
+    task = task or mapped_task(site)
+    errors = _Errors()
+    records = errors.attempt(partial(open_records, site, task))
+    if records is None:
+        for part in _parts_of(task):
+            errors.attempt(partial(open_records, site, part))
+        return Readiness(site.site, task, problems=problems_of(site, None, errors), exit_code=errors[0].exit_code)
+    cohort = errors.attempt(partial(load_cohort, site, task, config, store_split=False)) if config else None
+    return _count(Readiness(site.site, task, len(records.patients), records=records, cohort=cohort), errors)
+
+
+def mapped_task(site: SiteConfig) -> Task:
+    """All that the site's YAML maps, as if a study asked for it; a column with codes to texts is a category."""
+    found: dict[str, Modality | None] = {name: reader.mapped() for name, reader in site.modalities.items()}
+    modalities = {name: kind for name, kind in found.items() if kind is not None}
+    targets = {name: _target(outcome) for name, outcome in site.targets.items()}
+    return Task(modalities, targets, build_model=_no_model)
+
+
+def _count(found: Readiness, errors: _Errors) -> Readiness:
+    records, cohort, task = found.records, found.cohort, found.task
+    assert records is not None
+    present: dict[str, NDArray[np.bool_]] = {}
+    features: list[FeatureCounts] = []
+    set_aside, warnings = list(cohort.set_aside if cohort else ()), list(cohort.warnings if cohort else ())
+    for index, (name, kind) in enumerate(task.modalities.items()):
+        reader = records.site.modalities.get(name)
+        if isinstance(kind, Table) and isinstance(reader, TableReader):
+            counts, suspects = errors.attempt(partial(_features, records, name, kind, reader)) or ([], [])
+            features += counts
+            warnings += suspects
+        if cohort:
+            present[name] = cohort.present[:, index].astype(bool)
+        elif read := errors.attempt(partial(_read, records, name, kind)):
+            present[name] = read.present
+            set_aside += [SetAside(*records.keys[row], name, str(why)) for row, why in read.set_aside.items()]
+            warnings += read.warnings
+    targets = {}
+    for name, target in task.targets.items():
+        if classes := errors.attempt(partial(_classes, records, name, target)):
+            targets[name] = classes
+    errors.attempt(partial(keep_set_aside, records.site.state_dir, set_aside))
+    counted = dataclasses.replace(
+        found,
+        modalities={name: len(np.unique(records.owner[rows])) for name, rows in present.items()},
+        features=tuple(features),
+        targets=targets,
+        parts={part: len(rows) for part, rows in cohort.parts.items()} if cohort else {},
+        exit_code=errors[0].exit_code if errors else ExitCode.OK,
+        set_aside=tuple(set_aside),
+        present=present,
+    )
+    return dataclasses.replace(counted, problems=problems_of(records.site, counted, errors, warnings))
+
+
+def _parts_of(task: Task) -> list[Task]:
+    """The task's modalities and targets, each alone: one column that is missing hides no other."""
+    modalities = [dataclasses.replace(task, modalities={n: kind}, targets={}) for n, kind in task.modalities.items()]
+    return modalities + [dataclasses.replace(task, modalities={}, targets={n: k}) for n, k in task.targets.items()]
+
+
+def _features(records: Records, name: str, kind: Table, reader: TableReader) -> tuple[list[FeatureCounts], list[str]]:
+    """Counts of each feature, and a warning for each whose unit looks wrong."""
+    read = reader.values(records, kind.features)
+    missing = np.isnan(read.values).sum(axis=0)
+    names = [feature.name for feature in kind.features]
+    counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
+    found = [FeatureCounts(name, *count) for count in counts]
+    return found, [f"{name}: {text}" for text in wrong_units(kind.features, read.values)]
+
+
+def _read(records: Records, name: str, kind: Modality) -> Reading:
+    with tempfile.TemporaryDirectory() as folder:
+        return read_modality(records, name, kind, Path(folder) / "input.npy")
+
+
+def _classes(records: Records, name: str, kind: Target) -> dict[str, int]:
+    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+
+    truth = read_truth(records, name, kind)
+    label = truth[:, 1] if isinstance(kind, TimeToEvent) else truth
+    unknown = np.isnan(label)
+    if isinstance(kind, Regression):
+        return {"known": int((~unknown).sum()), UNKNOWN: int(unknown.sum())}
+    outcome = records.site.targets.get(name)
+    names: tuple[str, ...] = kind.classes if isinstance(kind, Categorical) else ("0", "1")
+    names = ("censored", "event") if isinstance(kind, TimeToEvent) else names
+    early: dict[str, int] = {}
+    if isinstance(kind, Binary) and outcome and outcome.label is None:
+        names = ("no event by the horizon", "event by the horizon")
+        followed: NDArray[np.bool_] = ~np.isnan(read_truth(records, name, TimeToEvent())[:, 0])
+        early = {CENSORED: int((unknown & followed).sum())}
+        unknown = unknown & ~followed
+    return {n: int((label == index).sum()) for index, n in enumerate(names)} | early | {UNKNOWN: int(unknown.sum())}
+
+
+def _target(outcome: Outcome) -> Target:
+    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+
+    if outcome.label is None:
+        return TimeToEvent()
+    if classes := text_categories(outcome.label):
+        return Categorical(classes)
+    return Binary() if outcome.label.codes else Regression()
+
+
+def _no_model(task: Task, config: RunConfig) -> nn.Module:  # the task is read, never trained
+    msg = "a site's own task has no network"
+    raise NotImplementedError(msg)

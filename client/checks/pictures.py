@@ -1,0 +1,161 @@
+"""Pictures of a few patients for the report that stays at the site: does the mask lie on the tumour?"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.checks.readiness import Readiness
+from client.cohort.load import read_modality
+from client.cohort.rows import Records
+from client.errors import SiteError
+from client.readers.tiles import TilesReader
+from shared_models.task import Volume
+
+PATIENTS = 6
+LONGER_SIDE_PX = 240
+OUTLINE = (255, 72, 0)
+# Without a study nobody says how large the voxels are.
+SHOWN_SHAPE, SHOWN_SPACING_MM = (48, 72, 72), (2.0, 2.0, 2.0)
+_PLANES = ("axial", "coronal", "sagittal")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One plane of one patient.
+
+    Attributes:
+        plane: Its name.
+        source: The PNG as a data: URI.
+        width: In pixels.
+        height: In pixels.
+        outlined: Whether a mask's outline is drawn.
+    """
+
+    plane: str
+    source: str
+    width: int
+    height: int
+    outlined: bool = False
+
+
+def pictures(found: Readiness) -> dict[str, list[list[Picture]]]:
+    """For each image modality the planes of up to 6 patients, chosen by a seed."""
+    return {
+        name: shown
+        for name, kind in found.task.modalities.items()
+        if isinstance(kind, Volume) and (shown := [_planes(found, name, *one) for one in _chosen(found, name, kind)])
+    }
+
+
+def _planes(found: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
+    assert found.records is not None
+    if isinstance(found.records.site.modalities[name], TilesReader):
+        return [_png(f"tile {index + 1}", tile) for index, tile in enumerate(np.moveaxis(array, 0, -1)[:3])]
+    return list(planes(array, kind))
+
+
+def _chosen(found: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats, Volume]]:
+    """Arrays `(C, D, H, W)` of a few patients who have the modality, on the study's grid or on one to look at."""
+    records, cohort = found.records, found.cohort
+    if records is None or name not in found.present:
+        return
+    rows = _few(records.owner, np.flatnonzero(found.present[name]))
+    if cohort is not None:
+        yield from ((np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
+        return
+    depth = 1 if kind.shape[1] == 1 else SHOWN_SHAPE[0]
+    kind = dataclasses.replace(kind, shape=(kind.shape[0], depth, *SHOWN_SHAPE[1:]), spacing_mm=SHOWN_SPACING_MM)
+    with tempfile.TemporaryDirectory() as folder, suppress(SiteError):  # what cannot be read is counted elsewhere
+        read = read_modality(_only(records, rows), name, kind, Path(folder) / "shown.npy")
+        yield from ((np.array(array, dtype=np.float32), kind) for array in read.values[read.present])
+
+
+def _few(owner: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
+    """One row each of a few patients, by a seed."""
+    _, first = np.unique(owner[rows], return_index=True)
+    chosen = np.random.default_rng(0).permutation(rows[first])[:PATIENTS]
+    return [int(row) for row in sorted(chosen)]
+
+
+def _only(records: Records, rows: list[int]) -> Records:
+    positions = {table: found[rows] for table, found in records.positions.items()}
+    keys = tuple(records.keys[row] for row in rows)
+    return dataclasses.replace(records, owner=records.owner[rows], keys=keys, positions=positions)
+
+
+def planes(array: Floats, kind: Volume) -> Iterator[Picture]:
+    """Three planes through the middle of the tumour, or of the volume, seen from the front or from the feet.
+
+    Args:
+        array: `(C, D, H, W)`; of a tumour, the last channel is the distance to its surface in mm.
+        kind: Its voxels, and whether it has that channel.
+    """
+    array = _cropped(array)
+    images = array[:-1] if kind.tumour else array
+    image = images[min(1, len(images) - 1)]  # the first phase after contrast
+    inside = array[-1] >= 0 if kind.tumour else np.zeros(image.shape, dtype=bool)
+    drawn = bool(inside.any() and not inside.all())
+    centre = np.argwhere(inside).mean(axis=0) if drawn else np.asarray(image.shape) / 2
+    low, high = np.percentile(image, [1, 99])
+    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    for axis, plane in enumerate(_PLANES):
+        spacing = [size for other, size in enumerate(kind.spacing_mm) if other != axis]
+        layers = [np.take(layer, int(centre[axis]), axis) for layer in (grey, array[-1])]
+        if min(layers[0].shape) == 1:
+            continue  # a mammogram has one plane
+        if axis:
+            layers = [layer[::-1] for layer in layers]  # the head is up
+        yield _plane(plane, layers[0], layers[1] if drawn else None, spacing)
+
+
+def _cropped(array: Floats) -> Floats:
+    """Without the margins that lie outside of what was taken, where the first image is 0."""
+    taken = np.argwhere(array[0])
+    if not len(taken):
+        return array
+    first, last = taken.min(axis=0), taken.max(axis=0) + 1
+    return array[:, *(slice(*ends) for ends in zip(first, last, strict=True))]
+
+
+def _plane(name: str, grey: Floats, distance: Floats | None, spacing_mm: list[float]) -> Picture:
+    size_mm = np.asarray(grey.shape) * spacing_mm
+    height, width = np.maximum(1, np.round(size_mm * LONGER_SIDE_PX / size_mm.max())).astype(int)
+    shown = np.repeat(_resized(grey, height, width)[..., None], 3, axis=2)
+    if distance is not None:
+        inside = _resized(distance, height, width) >= 0
+        padded = np.pad(inside, 1)
+        near = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+        deep = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        shown[(near | inside) & ~(inside & deep)] = np.asarray(OUTLINE) / 255
+    return _png(name, shown, outlined=distance is not None)
+
+
+def _resized(layer: Floats, height: int, width: int) -> Floats:
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(layer, dtype=np.float32))
+    return np.asarray(image.resize((int(width), int(height)), Image.Resampling.BILINEAR))
+
+
+def _png(plane: str, shown: NDArray[Any], *, outlined: bool = False) -> Picture:
+    """A picture of `(H, W, 3)` from 0 to 1."""
+    from PIL import Image
+
+    image = Image.fromarray(np.round(np.clip(shown, 0, 1) * 255).astype(np.uint8))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return Picture(plane, source, image.width, image.height, outlined)

@@ -1,0 +1,131 @@
+"""What is wrong at a site, by severity, each with what to do about it; in counts, without patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.checks.readiness import Problem, Readiness
+from client.cohort.exclusions import FILE
+from client.errors import SiteError
+from client.onboarding.vocabulary import KNOWN
+from shared_models.features import Feature
+from shared_models.task import Task
+
+if TYPE_CHECKING:
+    from client.config.site import SiteConfig
+
+UNKNOWN = "unknown"
+CENSORED = "censored before the horizon"
+FEW = 10  # values from which a median says something
+MANY = 0.5  # the share of missing values from which a feature deserves a look
+
+
+def problems_of(
+    site: SiteConfig, found: Readiness | None, errors: Sequence[SiteError], warnings: Sequence[str] = ()
+) -> tuple[Problem, ...]:
+    """All problems, the errors first.
+
+    Args:
+        site: The site's settings.
+        found: What was counted, or None if nothing could be.
+        errors: What stops the site.
+        warnings: What its readers noticed.
+    """
+    problems = [_of_error(error) for error in errors]
+    problems += [Problem("warning", warning) for warning in warnings]
+    if found:
+        problems += [*_modalities(site, found), *_features(found), *_targets(found), *_parts(site, found)]
+        problems += _notes(found.task, found)
+    order = ("error", "warning", "note")
+    return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
+
+
+def wrong_units(features: Sequence[Feature], values: NDArray[np.float64]) -> list[str]:
+    """A sentence on each feature whose median lies where no hospital's does, as of a size in cm.
+
+    Args:
+        features: The F features.
+        values: `(R, F)`, NaN where missing.
+    """
+    said = []
+    for feature, column in zip(features, values.T, strict=True):
+        usual = KNOWN[feature.name].median if feature.name in KNOWN and not feature.categories else None
+        known = column[~np.isnan(column)]
+        if usual and len(known) >= FEW and not usual[0] <= np.median(known) <= usual[1]:
+            where = f"{usual[0]:g} and {usual[1]:g}"
+            said.append(f"the median of {feature.name} is not between {where}; check its unit, and `scale`")
+    return said
+
+
+def _of_error(error: SiteError) -> Problem:
+    text, _, fix = str(error).partition("\n  to do:")
+    return Problem("error", text, fix.strip())
+
+
+def _modalities(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
+    for name in found.task.modalities:
+        if name not in site.modalities:
+            text = f"the study's modality {name} is not in the site's YAML: it is missing for every patient"
+            yield Problem("warning", text, "if the hospital has it, describe it under `modalities`")
+        aside = {one.patient for one in found.set_aside if one.modality == name}
+        if aside:
+            who = "1 patient is" if len(aside) == 1 else f"{len(aside)} patients are"
+            text = f"{name}: {who} set aside: their files cannot be used"
+            yield Problem("warning", text, f"{site.state_dir / FILE} says who and why; the others go on without them")
+
+
+def _features(found: Readiness) -> Iterator[Problem]:
+    for name in found.task.modalities:
+        unmapped = [count.feature for count in found.features if count.modality == name and not count.mapped]
+        if unmapped:
+            text = f"{name}: {', '.join(unmapped)} not mapped: missing for every patient"
+            yield Problem("warning", text, f"if the hospital records them, name their columns in modalities.{name}")
+    for feature in found.features:
+        what = f"{feature.modality}: {feature.feature}"
+        if feature.out_of_range:
+            values = "1 value is" if feature.out_of_range == 1 else f"{feature.out_of_range} values are"
+            text = f"{what}: {values} out of range and count{'s' if feature.out_of_range == 1 else ''} as missing"
+            yield Problem("warning", text, "correct the values, or the column's `scale` and `range`")
+        elif feature.mapped and found.records and feature.missing > MANY * len(found.records):
+            text = f"{what} is missing for {feature.missing / len(found.records):.0%}"
+            yield Problem("warning", text, "check that it is the right column, and its `missing` codes")
+
+
+def _targets(found: Readiness) -> Iterator[Problem]:
+    for name, classes in found.targets.items():
+        known = {label: count for label, count in classes.items() if label not in (UNKNOWN, CENSORED) and count}
+        if not known:
+            text = f"the study's target {name} is unknown for every patient"
+            yield Problem("warning", text, f"if the hospital records it, describe it under targets.{name}")
+        elif len(known) == 1 and "known" not in known:
+            text = f"{name}: every patient is {next(iter(known))}; the site learns nothing that tells classes apart"
+            yield Problem("warning", text, "check the column's `codes`")
+
+
+def _parts(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
+    for part, size in found.parts.items():
+        if not size and site.role == "train":
+            yield Problem(
+                "warning", f"nobody is in the {part} part", "few patients have a known outcome: see the counts"
+            )
+
+
+def _notes(task: Task, found: Readiness) -> Iterator[Problem]:
+    from shared_models.targets import Binary
+
+    for name, kind in task.targets.items():
+        if isinstance(kind, Binary) and kind.horizon_days is not None and CENSORED in found.targets.get(name, {}):
+            days = f"{kind.horizon_days:g} days"
+            rule = (
+                f"an event within {days} counts as 1, {days} without one as 0, and who was censored earlier is unknown"
+            )
+            yield Problem("note", f"{name}: {rule}")
+    left = found.patients - sum(found.parts.values())
+    if found.parts and left:
+        who = "1 patient is" if left == 1 else f"{left} patients are"
+        text = f"{who} in no part of the split, without a known outcome or without any modality"
+        yield Problem("note", text)

@@ -1,0 +1,77 @@
+"""Readiness of a site for a study: what its check counted, and the problems it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.exclusions import SetAside
+from client.cohort.load import Cohort
+from client.cohort.rows import Records
+from client.errors import ExitCode
+from shared_models.task import Task
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something the data manager should know.
+
+    Attributes:
+        severity: `error` stops the site, `warning` deserves a look, `note` explains.
+        text: What was found; the first line says it.
+        fix: What to do; empty where nothing need be done.
+    """
+
+    severity: Literal["error", "warning", "note"]
+    text: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureCounts:
+    """One feature of a tabular modality; `out_of_range` values count as `missing`, too."""
+
+    modality: str
+    feature: str
+    mapped: bool
+    missing: int
+    out_of_range: int
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What a site has, in counts of patients; only `set_aside`, `records` and `cohort` name somebody.
+
+    Attributes:
+        site: Its name.
+        task: What it was checked for.
+        patients: All of the cohort.
+        modalities: Who has each modality.
+        features: Each feature of each tabular modality.
+        targets: For each target, its classes (`event`, `censored`) and `unknown`.
+        parts: The sizes of the parts of the split; empty without a study.
+        problems: What is wrong, the errors first.
+        exit_code: OK, or that of the first error.
+        set_aside: Whose files cannot be used.
+        present: `(R,)` for each modality: which rows have it.
+        records: The cohort's rows, or None where the tables cannot be read.
+        cohort: The study's tensors, or None without a study.
+    """
+
+    site: str
+    task: Task
+    patients: int = 0
+    modalities: Mapping[str, int] = field(default_factory=dict)
+    features: tuple[FeatureCounts, ...] = ()
+    targets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    exit_code: ExitCode = ExitCode.OK
+    set_aside: tuple[SetAside, ...] = ()
+    present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    records: Records | None = field(default=None, repr=False)
+    cohort: Cohort | None = field(default=None, repr=False)

@@ -1,0 +1,239 @@
+"""Everything that must hold before a site joins: its settings, credentials, the way to the center, its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.errors import ExitCode, SiteError
+from shared_models.settings import SettingsError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from client.checks.readiness import Readiness
+    from client.config.site import Center, SiteConfig
+    from shared_models.study_settings import RunConfig
+    from shared_models.task import Task
+
+FOLDER = Path("site_configs")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        text: What was found, or the error's message.
+        warning: What will need attention soon.
+        exit_code: OK, or what the program ends with.
+    """
+
+    name: str
+    text: str
+    warning: str = ""
+    exit_code: ExitCode = ExitCode.OK
+
+
+def find_site(name: str) -> Path:
+    """The YAML of a site: `name` is a path, or stands for `site_configs/NAME.yaml` in the current folder.
+
+    Raises:
+        SiteError: If there is none.
+    """
+    path = Path(name).expanduser()
+    named = path.suffix not in (".yaml", ".yml") and path.name == name
+    path = FOLDER / f"{name}.yaml" if named else path
+    if path.is_file():
+        return path
+    known = [file.stem for file in sorted(FOLDER.glob("*.yaml"))]
+    start = f"copy {FOLDER}/example.yaml to {path}, or run this in the folder that holds {FOLDER}/"
+    raise SiteError(
+        what=f"there is no site {name!r}" if named else "there is no such file",
+        where=str(path),
+        fix=nearest(name, known) if named and known else start,
+        exit_code=ExitCode.SITE_CONFIG,
+    )
+
+
+def load_study(path: Path) -> tuple[RunConfig, Task]:
+    """The study to check the site against, from the center's TOML file.
+
+    Raises:
+        SiteError: If it cannot be read or is not valid.
+    """
+    import tomllib
+
+    from shared_models.study_settings import parse_run_config
+    from shared_models.task import load_task
+
+    try:
+        config = parse_run_config(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+        return config, load_task(config)
+    except OSError as error:
+        found = str(error.strerror)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
+        found = str(error)
+    raise SiteError(
+        what="the study's settings cannot be used",
+        where=str(path),
+        found=found,
+        fix="ask the center for the file again",
+        exit_code=ExitCode.STUDY,
+    )
+
+
+def check_center(center: Center | None, required: bool) -> Iterator[Check]:
+    """Certificate, key and server, each whether or not the one before passed.
+
+    Args:
+        center: The site's `center` section.
+        required: Whether the site means to join now.
+    """
+    if center is None:
+        text = "no `center` section: enough for a simulation; add one to join (see site_configs/example.yaml)"
+        yield Check("center", text, exit_code=ExitCode.SITE_CONFIG if required else ExitCode.OK)
+        return
+    certificate = _attempt("CA certificate", lambda: _certificate(center))
+    yield certificate
+    yield _attempt("private key", lambda: _key(center))
+    if certificate.exit_code:
+        text = f"{center.address} not tried: its certificate could not be verified"
+        yield Check("server", text, exit_code=ExitCode.CREDENTIALS)
+    else:
+        yield _attempt("server", lambda: _server(center))
+
+
+def _attempt(name: str, check: Callable[[], tuple[str, str]]) -> Check:
+    try:
+        return Check(name, *check())
+    except SiteError as error:
+        return Check(name, str(error), exit_code=error.exit_code)
+
+
+def _certificate(center: Center) -> tuple[str, str]:
+    from client.connection.credentials import check_certificate
+
+    found = check_certificate(center.ca_certificate)
+    return f"{found.name}, valid until {found.expires:%Y-%m-%d}", found.warning
+
+
+def _key(center: Center) -> tuple[str, str]:
+    from client.connection.credentials import check_key
+
+    found = check_key(center.private_key)
+    return f"read this to the center when you send {found.public_file.name}:\n{found.fingerprint}", found.warning
+
+
+def _server(center: Center) -> tuple[str, str]:
+    from client.connection.reachability import check_server
+
+    return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
+
+
+def check_privacy(site: SiteConfig, study: tuple[RunConfig, Task] | None) -> Iterator[Check]:
+    """The records of what was spent and sent, and whether the site's own policy allows the study."""
+    yield _attempt("records", lambda: _records(site))
+    yield _attempt("approvals", lambda: _approvals(site))
+    if site.policy.partners:
+        yield _attempt("partners", lambda: _partners(site))
+    if study is not None:
+        yield _attempt("policy", lambda: _policy(site, *study))
+
+
+def _partners(site: SiteConfig) -> tuple[str, str]:
+    from client.governance.partners import partner_key
+
+    for path in site.policy.partners.values():
+        partner_key(path)
+    return f"in a secure sum with {', '.join(site.policy.partners)}, and with nobody else", ""
+
+
+def _records(site: SiteConfig) -> tuple[str, str]:
+    from client.governance.audit import audit_of
+    from client.governance.chained_log import read
+    from client.governance.ledger import charges
+    from client.governance.policy import ledger_of
+
+    written, sent = charges(ledger_of(site)), len(read(audit_of(site)))
+    epsilon = written[-1]["epsilon"] if written else 0.0
+    return f"epsilon {epsilon:.2f} of {site.policy.epsilon_ceiling:g} spent; {sent} lines of what left, unbroken", ""
+
+
+def _approvals(site: SiteConfig) -> tuple[str, str]:
+    from client.governance.approval import COMMAND, approvals, needs_approval
+
+    if not needs_approval(site):
+        return "none needed: " + ("the policy waives them" if site.center else "no center reaches this site"), ""
+    found = approvals(site)
+    said = f"{len(found)} stud{'y' if len(found) == 1 else 'ies'} approved{': ' if found else ''}{', '.join(found)}"
+    return said, "" if found else f"every study is refused until: {COMMAND.format(site=site.site)}"
+
+
+def _policy(site: SiteConfig, config: RunConfig, task: Task) -> tuple[str, str]:
+    from client.governance.policy import check_policy
+
+    check_policy(site, config, task)
+    noise = "without noise" if config.privacy == "none" else "with noise for each patient"
+    return f"allows {config.study}: {task.name}, {config.rounds} rounds, {noise}", ""
+
+
+def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: Console, page: bool) -> Iterator[Check]:
+    """Reads the site's tables and images, prints what a study would find in them, and writes it as a page.
+
+    Args:
+        site: The site.
+        study: What it is checked for, or None for all that its YAML maps.
+        console: Where the counts go.
+        page: Whether the page is written.
+    """
+    from client.checks.counts import readiness
+    from client.checks.terminal import print_readiness
+
+    config, task = study or (None, None)
+    with console.status("reading the data"):
+        found = readiness(site, config, task)
+    print_readiness(found, console)
+    errors = sum(problem.severity == "error" for problem in found.problems)
+    said = f"{errors} error{'s' if errors > 1 else ''}, each with what to do above" if errors else str(site.data_root)
+    yield Check("data", said, exit_code=found.exit_code)
+    if page:
+        with console.status("writing the report"):
+            yield _attempt("report", lambda: _page(found, site, config.study if config else ""))
+
+
+def _page(found: Readiness, site: SiteConfig, study: str) -> tuple[str, str]:
+    from client.checks.page import write_page
+
+    path = write_page(found, site.state_dir, study)
+    return f"{path}\nopen it in a browser; it shows images and names patients, so it stays here", ""
+
+
+def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required: bool, console: Console) -> ExitCode:
+    """Runs every check and prints a tick or a cross for each.
+
+    Returns:
+        OK, or the exit code of the first that failed.
+    """
+    result = ExitCode.OK
+    data = check_data(site, study, console, page=not required)
+    for check in chain(check_center(site.center, required), check_privacy(site, study), data):
+        _print(check, console)
+        result = result or check.exit_code
+    return result
+
+
+def _print(check: Check, console: Console) -> None:
+    from rich.markup import escape
+    from rich.text import Text
+
+    failed = check.exit_code != ExitCode.OK
+    mark = "[red]✗[/]" if failed else "[yellow]![/]" if check.warning else "[green]✓[/]"
+    first, *rest = check.text.splitlines()
+    console.print(f"{mark} [bold]{escape(check.name)}[/]  {escape(first)}", soft_wrap=True, highlight=False)
+    for line in [*rest, *([check.warning] if check.warning else [])]:
+        console.print(Text(f"  {line}"), soft_wrap=True)

@@ -1,0 +1,51 @@
+"""The readiness of a site on a terminal: counts and problems, no patient and no patient's value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from client.checks.readiness import Readiness
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def print_readiness(found: Readiness, console: Console) -> None:
+    """Prints the counts as tables, and the problems below them, each with what to do."""
+    title = f"{found.site}: {found.patients} patients"
+    aside = {name: len({one.patient for one in found.set_aside if one.modality == name}) for name in found.modalities}
+    rows: list[tuple[object, ...]] = [
+        (name, count, f"{count / found.patients:.0%}", aside[name] or "") for name, count in found.modalities.items()
+    ]
+    _print_table(console, title, ("modality", "patients", "share", "set aside"), rows)
+    classes = [(target, name, count) for target, counts in found.targets.items() for name, count in counts.items()]
+    _print_table(console, "outcomes", ("target", "class", "patients"), classes)
+    gaps = [
+        (f"{count.modality}: {count.feature}", count.missing if count.mapped else "not mapped", count.out_of_range)
+        for count in found.features
+        if count.missing
+    ]
+    _print_table(console, "missing values", ("feature", "missing", "out of range"), gaps)
+    _print_table(console, "split", ("part", "patients"), list(found.parts.items()))
+    for problem in found.problems:
+        style = STYLES[problem.severity]
+        console.print(f"{problem.severity}: {problem.text}", style=style, markup=False, highlight=False, soft_wrap=True)
+        if problem.fix:
+            console.print(f"  to do:    {problem.fix}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(console: Console, title: str, heads: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    if not rows:
+        return
+    grid = Grid(title=Text(title), title_justify="left", title_style="bold")
+    for index, head in enumerate(heads):
+        grid.add_column(head, justify="right" if index else "left")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    console.print(grid)

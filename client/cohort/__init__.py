@@ -1,0 +1,1 @@
+"""The cohort of a site: rows, outcomes, exclusions, splits."""

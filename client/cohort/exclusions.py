@@ -1,0 +1,55 @@
+"""Who was set aside, by name, in a file that stays at the site: `set_aside.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from client.private_files import write_private, writing
+
+FILE = "set_aside.csv"
+_HEAD = ("patient", "instance", "modality", "why")
+
+
+class SetAside(NamedTuple):
+    """A patient, lesion or view without a modality, because its files cannot be used; never leaves the site."""
+
+    patient: str
+    instance: str
+    modality: str
+    why: str
+
+    @property
+    def in_short(self) -> str:
+        """What is wrong, what was found, and what to do, in one line."""
+        what, *lines = self.why.splitlines()
+        kept = [line.strip() for line in lines if line.lstrip().startswith(("found:", "to do:"))]
+        return "; ".join(" ".join(part.split()) for part in (what, *kept))
+
+
+def keep_set_aside(state_dir: Path, found: Sequence[SetAside]) -> Path | None:
+    """Writes the file, or removes it where nobody is set aside.
+
+    Args:
+        state_dir: The site's own folder.
+        found: Who was set aside when the cohort was read last.
+
+    Returns:
+        The file, or None.
+
+    Raises:
+        SiteError: If the folder cannot be written.
+    """
+    path = state_dir / FILE
+    if not found:
+        with writing(path):
+            path.unlink(missing_ok=True)
+        return None
+    text = io.StringIO(newline="")
+    rows = [(one.patient, one.instance, one.modality, one.in_short) for one in found]
+    csv.writer(text).writerows([_HEAD, *rows])
+    write_private(path, text.getvalue())
+    return path

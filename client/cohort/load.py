@@ -1,0 +1,232 @@
+"""A site's cohort for one study: who, what is known of them, and which part of the split they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.exclusions import SetAside, keep_set_aside
+from client.cohort.outcomes import read_truth
+from client.cohort.rows import Records, open_records
+from client.cohort.splits import PARTS, split_patients
+from client.cohort.tensor_cache import Entry, cached
+from client.config.site import PublishedSplit, SiteConfig
+from client.errors import ExitCode, SiteError, named_rows
+from client.readers.modality_data import Reading
+from client.tables.values import normal_code, numbers, within
+from shared_models.study_settings import RunConfig
+from shared_models.task import Modality, Table, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """N patients of one site, for one study, in R rows: one a patient, or one for each lesion or view.
+
+    Attributes:
+        site: The site's name.
+        patients: N identifiers; they never leave the site.
+        first: `(N + 1,)`: patient i has the rows from `first[i]` up to `first[i + 1]`.
+        drawn: `(R,)`: how often training draws a row, beside the patient's other rows.
+        inputs: A volume `(R, C, D, H, W)` or bag `(R, T, W)`, 0 where absent, or a table `(R, C)` as
+            `features.expand` makes it, NaN where missing; memory-mapped.
+        present: `(R, M)`: which rows have which of the task's modalities, in its order.
+        truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
+        parts: Indices of the patients of `train`, `validation` and `test`, disjoint; who has no known outcome is in
+            none, nor who has none of the study's modalities.
+        set_aside: Whose files cannot be used.
+        warnings: What need not stop the site, but should be known.
+    """
+
+    site: str
+    patients: tuple[str, ...]
+    first: NDArray[np.int64]
+    drawn: NDArray[np.float64]
+    inputs: Mapping[str, NDArray[Any]]
+    present: NDArray[np.bool_]
+    truths: Mapping[str, NDArray[np.float32]]
+    parts: Mapping[str, NDArray[np.int64]]
+    set_aside: tuple[SetAside, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def rows(self, patients: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All rows of some patients."""
+        spans = [np.arange(self.first[patient], self.first[patient + 1]) for patient in patients]
+        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+
+    def owners(self, patients: NDArray[np.int64], modality: int) -> int:
+        """How many of some patients have a modality, in one of their rows at least."""
+        return sum(bool(self.present[self.first[p] : self.first[p + 1], modality].any()) for p in patients)
+
+
+def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split: bool = True) -> Cohort:
+    """Reads a site's cohort, from its cache where nothing changed, and splits it.
+
+    A training site whose patients are all of one class may train: others have the other class, and
+    `client.checks.counts` warns of it. One that has nobody to train on may not.
+
+    Args:
+        site: The site's settings.
+        task: The task, with the study's features.
+        config: The study.
+        store_split: Whether the split is written down.
+
+    Raises:
+        SiteError: If the data cannot be used, nobody's outcome is known, or a training site has nobody to train on.
+    """
+    entry = cached(site, task, lambda folder: _parse(site, task, folder))
+    patients = tuple(entry.facts["patients"])
+    truths = {name: np.array(entry.arrays[f"truth.{name}"]) for name in task.targets}
+    first, present = np.array(entry.arrays["first"]), np.array(entry.arrays["present"])
+    known = _known(truths) & np.logical_or.reduceat(present.any(axis=1), first[:-1])
+    strata = {patients[i]: str(label) for i, label in enumerate(_strata(task, truths)) if known[i]}
+    published = entry.facts["published"]
+    drawn = split_patients(
+        site, config, strata, published and dict(zip(patients, published, strict=True)), store=store_split
+    )
+    if site.role == "train" and site.site not in config.never_train and "train" not in drawn.values():
+        raise _nobody_to_train_on(site, len(drawn))
+    labels = np.asarray([drawn.get(patient, "") for patient in patients])
+    set_aside = tuple(SetAside(*found) for found in entry.facts["set_aside"])
+    keep_set_aside(site.state_dir, set_aside)
+    return Cohort(
+        site=site.site,
+        patients=patients,
+        first=first,
+        drawn=np.array(entry.arrays["drawn"]),
+        inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
+        present=present,
+        truths=truths,
+        parts={part: np.flatnonzero(labels == part) for part in PARTS},
+        set_aside=set_aside,
+        warnings=tuple(entry.facts["warnings"]),
+    )
+
+
+def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
+    records = open_records(site, task)
+    first = np.append(np.flatnonzero(np.diff(records.owner, prepend=-1)), len(records))
+    truths = {name: read_truth(records, name, kind) for name, kind in task.targets.items()}
+    if not _known(truths).any():
+        raise _no_outcome(site, task)
+    arrays: dict[str, NDArray[Any]] = {f"truth.{name}": truth for name, truth in truths.items()}
+    read = {
+        name: read_modality(records, name, kind, folder / f"input.{name}.npy") for name, kind in task.modalities.items()
+    }
+    arrays |= {f"input.{name}": reading.values for name, reading in read.items()}
+    present = np.stack([reading.present for reading in read.values()], axis=1)
+    arrays |= {"present": present, "first": first, "drawn": _drawn(records)}
+    facts = {
+        "patients": records.patients,
+        "published": _published_parts(records, site.split) if site.split else None,
+        "set_aside": [
+            SetAside(*records.keys[row], name, str(why))
+            for name, reading in read.items()
+            for row, why in reading.set_aside.items()
+        ],
+        "warnings": [warning for reading in read.values() for warning in reading.warnings],
+    }
+    return Entry(facts, arrays)
+
+
+def read_modality(records: Records, name: str, kind: Modality, path: Path) -> Reading:
+    """One modality of the R rows; its tensor is a memory map at `path` if it is large.
+
+    Raises:
+        SiteError: If it cannot be read.
+    """
+    reader = records.site.modalities.get(name)
+    if reader is not None:
+        if not isinstance(kind, reader.makes):
+            raise _wrong_reader(name, type(kind).__name__.lower(), reader.reader)
+        return reader.read(records, name, cast(Any, kind), path)
+    shape, absent = (len(records), *kind.shape), np.zeros(len(records), dtype=bool)
+    if isinstance(kind, Table):
+        return Reading(np.full(shape, np.nan, dtype=np.float32), absent)
+    # a sparse file: what nobody has takes no room
+    return Reading(np.lib.format.open_memmap(path, "w+", np.float16, shape), absent)
+
+
+def _drawn(records: Records) -> NDArray[np.float64]:
+    """`(R,)`: by the square root of the volume, so that a large lesion does not hide the others; else alike."""
+    instances = records.site.instances
+    if instances is None or instances.volume is None:
+        return np.ones(len(records))
+    cells = records.cells(instances.volume, instances.table)
+    volume = within(numbers(cells, instances.volume), instances.volume)[0]
+    known = volume[volume > 0]
+    return np.sqrt(np.where(volume > 0, volume, np.median(known) if len(known) else 1.0))
+
+
+def _published_parts(records: Records, split: PublishedSplit) -> list[str]:
+    cells = records.cells(split)
+    parts = {normal_code(code): part for part in PARTS for code in getattr(split, part)}
+    first = np.flatnonzero(np.diff(records.owner, prepend=-1))
+    found = [parts.get(normal_code(cells.texts[row], cells.decimal), "") for row in first]
+    bad = [int(row) for row, part in zip(first, found, strict=True) if not part]
+    if bad:
+        texts = sorted({repr(cells.texts[index]) for index in bad})[:5]
+        rows = [cells.rows[index] for index in bad if cells.rows[index]]
+        raise SiteError(
+            what="patients stand in no part of the published split",
+            where=cells.where,
+            found=f"{len(bad)} patients: {', '.join(texts)}" + (f" in {named_rows(rows)}" if rows else ""),
+            expected=f"one of {', '.join(map(repr, parts))}",
+            fix="list the code under `split`, or leave the patients out with `include`",
+            public="the site's published split does not cover its patients",
+        )
+    return found
+
+
+def _known(truths: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """`(N,)`: whose outcome is known for at least one target."""
+    return np.any([~np.isnan(truth.reshape(len(truth), -1)).any(axis=1) for truth in truths.values()], axis=0)
+
+
+def _strata(task: Task, truths: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:
+    """`(N,)`: the class or event of the first target; a number makes no strata."""
+    from shared_models.targets import Regression
+
+    name, kind = next(iter(task.targets.items()))
+    truth = truths[name]
+    return np.zeros(len(truth)) if isinstance(kind, Regression) else truth.reshape(len(truth), -1)[:, -1]
+
+
+def _no_outcome(site: SiteConfig, task: Task) -> SiteError:
+    mapped = [name for name in task.targets if name in site.targets]
+    return SiteError(
+        what="no patient's outcome is known",
+        where=f"targets {', '.join(mapped)}" if mapped else "targets",
+        found="empty cells and missing codes only" if mapped else f"targets {', '.join(site.targets)}",
+        expected=f"an outcome for {' or '.join(task.targets)}",
+        fix="check the columns and their missing codes" if mapped else "map one of the study's targets",
+        public="no outcome of this study is known at the site",
+        exit_code=ExitCode.DATA if mapped else ExitCode.STUDY,
+    )
+
+
+def _nobody_to_train_on(site: SiteConfig, known: int) -> SiteError:
+    return SiteError(
+        what="nobody is left to train on",
+        where=f"site {site.site}",
+        found=f"{known} patients with a known outcome, none in the training part",
+        expected="patients to train on",
+        fix="set `role: evaluate`, or correct the split",
+        public="the site has nobody to train on",
+    )
+
+
+def _wrong_reader(name: str, kind: str, reader: str) -> SiteError:
+    return SiteError(
+        what="a modality has another reader than the study needs",
+        where=f"modalities.{name}",
+        found=f"reader: {reader}",
+        expected=f"a reader that makes a {kind}",
+        fix="correct the reader, or rename or remove the modality",
+        public="the site's settings do not fit the study",
+        exit_code=ExitCode.STUDY,
+    )

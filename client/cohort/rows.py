@@ -1,0 +1,220 @@
+"""The cohort's rows in each of the site's tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.config.site import PublishedSplit, Selection, SiteConfig
+from client.contract.cells import Cells
+from client.contract.columns import Code, Column
+from client.contract.paths import Instance
+from client.errors import SiteError, named_rows
+from client.tables.read import Table, read_table
+from client.tables.source import extracted
+from client.tables.values import normal_code, without_missing
+from shared_models.task import Task
+
+
+@dataclass(frozen=True)
+class Records:
+    """Who belongs to the cohort, and where each of them stands in the site's tables.
+
+    A row of the cohort is a patient, or, at a site with `instances`, one of the patient's lesions or views.
+
+    Attributes:
+        site: The site's settings.
+        patients: The N patients, in the order of the patients table.
+        known: Everybody in the patients table, before `include`.
+        tables: The tables that the study needs.
+        owner: `(R,)` the patient of each row, ascending; a patient without instances has one row of nothing.
+        keys: The R rows' patients and instances.
+        positions: For each table, `(R,)` positions of the rows in it, -1 for none.
+    """
+
+    site: SiteConfig
+    patients: tuple[str, ...]
+    known: frozenset[str]
+    tables: Mapping[str, Table]
+    owner: NDArray[np.int64]
+    keys: tuple[Instance, ...]
+    positions: Mapping[str, NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def cells(self, column: Column | Selection | PublishedSplit, table: str = "") -> Cells:
+        """The R rows' cells of a column; `table` is the default where the column names none."""
+        found = self.tables[column.table or table or self.site.patients_table]
+        if not isinstance(column, Column):
+            return self._cells(found, column.column, found.settings.missing)
+        missing = (*found.settings.missing, *column.missing)
+        since = self._cells(found, column.since, missing) if column.since else None
+        return replace(self._cells(found, column.column, missing, column.extract), since=since)
+
+    def _cells(self, table: Table, name: str, missing: Sequence[Code], extract: str = "") -> Cells:
+        positions, decimal = self.positions[table.name], table.settings.decimal
+        texts = (table.cells[name][i] if i >= 0 else "" for i in positions)
+        return Cells(
+            where=f"{table.where}, column {name!r}",
+            texts=without_missing((extracted(text, extract) for text in texts), missing, decimal),
+            rows=tuple(table.rows[i] if i >= 0 else 0 for i in positions),
+            decimal=decimal,
+        )
+
+    @property
+    def row_table(self) -> str:
+        """The table whose rows are the cohort's, for messages."""
+        return self.tables[_row_table(self.site)].where
+
+    @property
+    def row_numbers(self) -> tuple[int, ...]:
+        """The R rows' numbers in that table's file, for messages; 0 for a patient without instances."""
+        table = self.tables[_row_table(self.site)]
+        return tuple(table.rows[i] if i >= 0 else 0 for i in self.positions[table.name])
+
+
+def open_records(site: SiteConfig, task: Task) -> Records:
+    """Reads the tables that the task needs and selects the cohort.
+
+    Raises:
+        SiteError: If a table or column is missing, a patient stands twice where a row is a patient, or nobody is left.
+    """
+    tables = {name: read_table(site, name, columns) for name, columns in needed_columns(site, task).items()}
+    if site.split is not None:
+        _check_one_part(tables[site.split.table or site.patients_table], site.split)
+    several = site.instances.table if site.instances else ""
+    first = {name: table.first_rows() if name == several else table.positions() for name, table in tables.items()}
+    everybody = tuple(dict.fromkeys(tables[site.patients_table].patients))
+    patients = tuple(patient for patient in everybody if _included(patient, site, tables, first))
+    if not patients:
+        raise _empty(site, len(everybody))
+    rows = _rows(tables[several], site, patients) if several else [(n, "", -1) for n in range(len(patients))]
+    owner = np.asarray([patient for patient, _, _ in rows], dtype=np.int64)
+    positions = {
+        name: np.asarray([found.get(patient, -1) for patient in patients], dtype=np.int64)[owner]
+        for name, found in first.items()
+    }
+    if several:
+        positions[several] = np.asarray([position for _, _, position in rows], dtype=np.int64)
+    for name, found in positions.items():
+        if (found < 0).all():
+            raise _strangers(tables[name], tables[site.patients_table])
+    keys = tuple(Instance(patients[patient], instance) for patient, instance, _ in rows)
+    return Records(site, patients, frozenset(everybody), tables, owner, keys, positions)
+
+
+def _rows(table: Table, site: SiteConfig, patients: Sequence[str]) -> list[tuple[int, str, int]]:
+    """`(patient, instance, position in the table)` of each instance; one without a position where there is none."""
+    assert site.instances is not None
+    names = table.cells[site.instances.column] if site.instances.column else [""] * len(table.patients)
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for position, (patient, name) in enumerate(zip(table.patients, names, strict=True)):
+        found[patient].append((name, position))
+    if site.instances.column:
+        _check_distinct(table, site.instances.column, found)
+    nothing = [("", -1)]
+    return [
+        (number, instance, position)
+        for number, patient in enumerate(patients)
+        for instance, position in found.get(patient, nothing)
+    ]
+
+
+def _check_distinct(table: Table, column: str, found: Mapping[str, list[tuple[str, int]]]) -> None:
+    twice = []
+    for instances in found.values():
+        names = [name for name, _ in instances]
+        twice += [table.rows[position] for index, (name, position) in enumerate(instances) if name in names[:index]]
+    if twice:
+        raise SiteError(
+            what="two rows of a patient have the same name",
+            where=f"{table.where}, column {column!r}",
+            found=f"a name that the patient has already in {named_rows(twice)}",
+            expected="a name of its own for each lesion or view of a patient",
+            fix="correct the names, or leave `instances.column` out if no file is named by it",
+            public="one of the site's tables holds a row twice",
+        )
+
+
+def _row_table(site: SiteConfig) -> str:
+    return site.instances.table if site.instances else site.patients_table
+
+
+def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
+    """The columns to read from each table: the cohort's own, and what the site maps of the task."""
+    needed: dict[str, list[str]] = defaultdict(list)
+    needed[site.patients_table] = []
+    for part in (site.include, site.split):
+        if part is not None:
+            needed[part.table or site.patients_table].append(part.column)
+    if site.instances is not None:
+        volume = site.instances.volume
+        needed[site.instances.table] += [site.instances.column] if site.instances.column else []
+        needed[site.instances.table] += volume.columns if volume else ()
+    for name, kind in task.modalities.items():
+        reader = site.modalities.get(name)
+        if reader is not None and isinstance(kind, reader.makes):
+            for table, column in reader.columns(cast(Any, kind)):
+                needed[table or site.patients_table].append(column)
+    for name in task.targets:
+        for outcome in site.targets[name].columns if name in site.targets else ():
+            needed[outcome.table or site.patients_table] += outcome.columns
+    return needed
+
+
+def _included(
+    patient: str, site: SiteConfig, tables: Mapping[str, Table], positions: Mapping[str, Mapping[str, int]]
+) -> bool:
+    if site.include is None:
+        return True
+    table = tables[site.include.table or site.patients_table]
+    row = positions[table.name].get(patient, -1)
+    wanted = {normal_code(value) for value in site.include.values}
+    return row >= 0 and normal_code(table.cells[site.include.column][row], table.settings.decimal) in wanted
+
+
+def _check_one_part(table: Table, split: PublishedSplit) -> None:
+    seen: dict[str, tuple[str, int]] = {}
+    pairs = []
+    for patient, row, text in zip(table.patients, table.rows, table.cells[split.column], strict=True):
+        part, first = seen.setdefault(patient, (text, row))
+        if part != text:
+            pairs.append(f"rows {first} and {row}")
+    if pairs:
+        raise SiteError(
+            what="a patient stands in two parts of the split",
+            where=f"{table.where}, column {split.column!r}",
+            found=f"{'; '.join(pairs[:5])} put the same patient in different parts ({len(pairs)} in all)",
+            expected="a part a patient",
+            fix="correct the split; a patient in two parts would be tested on what was learned from them",
+            public="a patient of the site stands in two parts of its split",
+        )
+
+
+def _empty(site: SiteConfig, everybody: int) -> SiteError:
+    chosen = site.include
+    return SiteError(
+        "the site has no patients",
+        where=f"table {site.patients_table!r} ({site.tables[site.patients_table].name})",
+        found=f"{everybody} patients, none of them selected" if everybody else "no rows below the header",
+        expected=f"{chosen.column!r} to be {' or '.join(map(str, chosen.values))}" if chosen else "a row a patient",
+        fix="correct `include`" if chosen and everybody else "fill in the table, or correct `patients`",
+        public="the site has no patients for this study",
+    )
+
+
+def _strangers(table: Table, patients: Table) -> SiteError:
+    return SiteError(
+        "a table has none of the site's patients",
+        where=f"{table.where}, column {table.settings.patient_id!r}",
+        found=f"{len(table.patients)} identifiers, none of them in {patients.where}",
+        expected=f"the identifiers of column {patients.settings.patient_id!r} of {patients.where}",
+        fix="compare how the two files spell them",
+        public="one of the site's tables holds none of its patients",
+    )

@@ -1,0 +1,1 @@
+"""A hospital's own settings: the YAML's schema and its reading."""

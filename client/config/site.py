@@ -1,0 +1,206 @@
+"""A hospital's own settings: where its files lie, how its columns map to the study's names, how it reaches the center.
+
+Everything here is the hospital's to decide; the coordinating center never sees this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from client.config.policy import Policy
+from client.config.yaml_file import read_yaml
+from client.contract.columns import Code, Column, ColumnOrName, TableSource
+from client.errors import ExitCode, SiteError
+from client.readers import Reader
+from client.readers.dicom import DicomReader
+from client.readers.extracted import MeasuredReader
+from client.readers.image_files import ImageFilesReader
+from client.readers.table import TableReader
+from shared_models.settings import Settings, SettingsError, nearest, parse_settings
+
+
+class Outcome(Settings):
+    """A target: a `label` column, or an event with its time."""
+
+    label: ColumnOrName | None = None
+    event: ColumnOrName | None = Field(None, description="codes 1 for an event, 0 for none")
+    event_days: tuple[ColumnOrName, ...] = Field((), description="day of the event; with several, the earliest")
+    followup_days: tuple[ColumnOrName, ...] = Field((), description="last day free of it; with several, the latest")
+
+    @model_validator(mode="after")
+    def _label_or_event(self) -> Self:
+        complete = self.event is not None and self.event_days and self.followup_days
+        if (self.label is None) == (not complete):
+            msg = "expected either `label`, or all of `event`, `event_days` and `followup_days`"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column it reads."""
+        single = [column for column in (self.label, self.event) if column is not None]
+        return (*single, *self.event_days, *self.followup_days)
+
+
+class Selection(Settings):
+    """Rows of the site's cohort, where one table holds several sites'."""
+
+    column: str
+    table: str = ""
+    values: tuple[Code, ...] = Field(min_length=1)
+
+
+class Instances(Settings):
+    """Lesions or views: a table with several rows a patient. A patient's prediction is the mean over them."""
+
+    table: str = Field(description="a name under `tables`; every other table has a row a patient")
+    column: str = Field("", description="names the lesion or view, once a patient; a path holds it as {instance}")
+    volume: ColumnOrName | None = Field(
+        None, description="its volume: larger lesions are drawn more often in training, by the square root"
+    )
+
+
+class PublishedSplit(Settings):
+    """A split by patient that the site brings, instead of a seeded one."""
+
+    column: str
+    table: str = ""
+    train: tuple[Code, ...] = ()
+    validation: tuple[Code, ...] = Field((), description="empty: drawn by seed from the training patients")
+    test: tuple[Code, ...] = ()
+
+
+class Center(Settings):
+    """How the site reaches the coordinating center."""
+
+    address: str = Field(pattern=r"^[A-Za-z0-9.\-]+(:\d{1,5})?$", description="host:port of its proxy")
+    ca_certificate: Path = Field(description="the center's ca.crt, received once")
+    private_key: Path = Field(description="the site's own key; its .pub goes to the center")
+
+
+class SiteConfig(Settings):
+    """`site_configs/NAME.yaml`. Relative paths start at the file's folder, table files at `data_root`."""
+
+    site: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    role: Literal["train", "evaluate"] = Field("train", description="`evaluate`: never trains, only validates")
+    data_root: Path
+    state_dir: Path = Field(Path("state"), description="splits, cached tensors, logs; never leaves the site")
+    workers: int = Field(0, ge=0, description="processes that read images; 0: as many as there are cores")
+    cache_gib: float = Field(50.0, gt=0, description="room on disk for what was read; the oldest goes first")
+    center: Center | None = None
+    tables: dict[str, TableSource] = Field(min_length=1)
+    patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")
+    instances: Instances | None = None
+    include: Selection | None = None
+    split: PublishedSplit | None = None
+    policy: Policy = Policy()
+    modalities: dict[str, Reader] = Field(min_length=1)
+    targets: dict[str, Outcome] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tables_exist(self) -> Self:
+        for place, table in _named_tables(self):
+            if table and table not in self.tables:
+                msg = f"{place}: there is no table {table!r}; `tables` has {', '.join(self.tables)}"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _instances_are_named(self) -> Self:
+        for name, reader in self.modalities.items():
+            if "{instance}" in reader.model_dump_json() and not (self.instances and self.instances.column):
+                msg = (
+                    f"modalities.{name}: a path holds {{instance}}, but `instances.column` does not say what names one"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _measured_images_exist(self) -> Self:
+        images = [name for name, reader in self.modalities.items() if hasattr(reader, "exams")]
+        for name, reader in self.modalities.items():
+            if isinstance(reader, MeasuredReader) and reader.images not in images:
+                hint = nearest(reader.images, images) if images else "add one, as `mri` in site_configs/example.yaml"
+                msg = f"modalities.{name}.images: there is no modality {reader.images!r} that reads images; {hint}"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def patients_table(self) -> str:
+        """The table that says who belongs to the cohort."""
+        return self.patients or next(iter(self.tables))
+
+
+def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
+    """Reads a site's YAML and makes its paths absolute.
+
+    Args:
+        path: The file.
+        data_root: Replaces the file's own `data_root`.
+
+    Raises:
+        SiteError: If the file is missing, is no YAML, or breaks the schema.
+    """
+    try:
+        values = read_yaml(path)
+    except OSError as error:
+        raise _config_error(path, str(error.strerror), what="cannot read the site's settings") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _config_error(path, " ".join(str(error).split()), "the site's settings are not YAML") from None
+    if not isinstance(values, dict):
+        raise _config_error(path, type(values).__name__, "the site's settings are empty")
+    try:
+        site = parse_settings(SiteConfig, values, path.name)
+    except SettingsError as error:
+        raise _config_error(path, str(error), "the site's settings are not valid") from None
+    folder = path.resolve().parent
+    center = site.center and site.center.model_copy(
+        update={key: folder / getattr(site.center, key) for key in ("ca_certificate", "private_key")}
+    )
+    try:
+        root = data_root.resolve() if data_root else (folder / site.data_root.expanduser()).resolve()
+        state = (folder / site.state_dir.expanduser()).resolve() / site.site
+    except (ValueError, RuntimeError, OSError) as error:  # NUL, ~nobody, a link to itself, a very long name
+        raise _config_error(path, f"data_root or state_dir: {error}", "the site's settings are not valid") from None
+    tables = {
+        name: table.model_copy(update={"password_file": folder / table.password_file}) if table.password_file else table
+        for name, table in site.tables.items()
+    }
+    partners = {name: folder / file for name, file in site.policy.partners.items()}
+    policy = site.policy.model_copy(update={"partners": partners})
+    absolute = {"data_root": root, "state_dir": state, "center": center, "tables": tables, "policy": policy}
+    return site.model_copy(update=absolute)
+
+
+def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
+    """Every place that names a table, and the name."""
+    yield "patients", site.patients
+    for place, part in (("include", site.include), ("split", site.split)):
+        if part is not None:
+            yield f"{place}.table", part.table
+    if site.instances is not None:
+        yield "instances.table", site.instances.table
+    for name, reader in site.modalities.items():
+        if isinstance(reader, TableReader):
+            yield f"modalities.{name}.table", reader.table
+            yield from ((f"modalities.{name}.features.{key}", column.table) for key, column in reader.features.items())
+        if isinstance(reader, ImageFilesReader | DicomReader) and reader.mask and reader.mask.box:
+            yield f"modalities.{name}.mask.box.table", reader.mask.box.table
+    for name, outcome in site.targets.items():
+        yield from ((f"targets.{name}", column.table) for column in outcome.columns)
+
+
+def _config_error(path: Path, found: str, what: str) -> SiteError:
+    return SiteError(
+        what,
+        where=str(path),
+        found=found,
+        fix="compare it with site_configs/example.yaml, then try again with --check",
+        public="the site's settings are not valid",
+        exit_code=ExitCode.SITE_CONFIG,
+    )

@@ -1,0 +1,114 @@
+"""What Flower's SuperNode writes, in words for the people at a hospital.
+
+Flower 1.41 ends with exit status 1 for every error and names the cause only in its log, so the log is what we read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+
+MISSES_BEFORE_A_WORD = 3  # Flower retries at once after a blip; a line for each would be noise
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+ROUND = re.compile(r"\[RUN \d+(?:, ROUND (?P<round>\S+))?\]")
+JOINED = re.compile(r"SuperNode ID: (\d+)")
+RECEIVING = re.compile(r"Receiving: (\S+) message")
+SENDING = re.compile(r"Sending: (\S+) message")
+BACK = re.compile(r"Connection successful after ([\d.]+) seconds")
+EXIT = re.compile(r"Exit Code: (\d+)")
+FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
+UNAPPROVED = re.compile(r"to do: +if the hospital wants this study: (.*)")  # client/governance/approval.py
+# The three messages about a secure sum that are not the work itself (shared_models/secure_sum.py).
+OF_A_SUM = {"keys": "join a secure sum", "shares": "share a secure sum's secrets", "unmask": "open a secure sum"}
+REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
+
+
+@dataclass
+class Story:
+    """One life of a SuperNode, told from its log.
+
+    Attributes:
+        joined: The center let it in.
+        refused: The center did not accept its key.
+        dismissed: It ended because the center stopped accepting it.
+        exit_number: Flower's own exit code, where it named one.
+        tail: Its last lines.
+    """
+
+    joined: bool = False
+    refused: bool = False
+    dismissed: bool = False
+    exit_number: int = 0
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    _round: str = ""
+    _kind: str = ""
+    _misses: int = 0
+
+    def read(self, line: str) -> str:
+        """Takes one line of the log.
+
+        Returns:
+            A sentence for the terminal, or nothing.
+        """
+        line = COLOURS.sub("", line).strip()
+        if line:
+            self.tail.append(line)
+        self.refused |= REFUSED in line
+        self.dismissed |= "SuperNode terminated gracefully" in line
+        if match := EXIT.search(line):
+            self.exit_number = int(match[1])
+        if match := ROUND.search(line):
+            self._round = f"round {match['round']}: " if match["round"] else ""
+        return self._connection(line) or self._work(line)
+
+    def _connection(self, line: str) -> str:
+        if match := JOINED.search(line):
+            self.joined, self._misses = True, 0
+            return f"joined the center as node {match[1]}; waiting for work"
+        if "Connection attempt failed" in line:
+            self._misses += 1
+            return "the center does not answer; still trying" if self._misses == MISSES_BEFORE_A_WORD else ""
+        if match := BACK.search(line):
+            known, self._misses = self._misses >= MISSES_BEFORE_A_WORD, 0
+            return f"the center answers again after {float(match[1]):.0f} s" if known else ""
+        return ""
+
+    def _work(self, line: str) -> str:
+        if match := RECEIVING.search(line):
+            return f"{self._round}asked to {_said(match[1])}"
+        if match := SENDING.search(line):
+            self._kind = _said(match[1])
+        if "Sent successfully" in line:
+            return f"{self._round}answer to {self._kind} sent"
+        if "is not in `RUNNING` status" in line:
+            return f"{self._round}the study has ended; nothing was sent"
+        if match := UNAPPROVED.search(line):
+            return f"{self._round}refused: not approved here with these settings; if it is wanted: {match[1]}"
+        if match := FAILED.search(line):
+            return f"{self._round}could not {match[1]} a message: {match[2]}"
+        return ""
+
+    def ending(self, status: int) -> str:
+        """Why the SuperNode ended, after `status` of `subprocess.Popen.wait`."""
+        if self.refused:
+            return "the center did not accept this site's key"
+        if self.dismissed:
+            return "the center ended the connection: it lost its records, or unregistered this site"
+        if status == -9:
+            return "the SuperNode was killed (signal 9; the system does this when memory runs out)"
+        if status < 0:
+            return f"the SuperNode was stopped by signal {-status}"
+        if self.exit_number:
+            return f"Flower ended with its code {self.exit_number}: {self._cause()}"
+        return f"the SuperNode ended with status {status}: {self.tail[-1] if self.tail else 'it wrote nothing'}"
+
+    def _cause(self) -> str:
+        lines = list(self.tail)
+        start = next((i for i, line in enumerate(lines) if EXIT.search(line)), len(lines))
+        return " ".join(line for line in lines[start + 1 : start + 3] if not line.startswith("For more information"))
+
+
+def _said(message_type: str) -> str:
+    kind = message_type.removeprefix("query.")
+    return OF_A_SUM.get(kind, kind)

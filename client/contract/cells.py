@@ -1,0 +1,27 @@
+"""The cells of one table column, for the rows of a cohort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Decimal = Literal[".", ","]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column of the cohort.
+
+    Attributes:
+        where: Its table, file and name, for messages.
+        texts: R texts, empty where a patient has no row or the cell is empty or holds a missing code.
+        rows: R row numbers in the file, 0 where a patient has no row.
+        decimal: The file's decimal sign.
+        since: Of dates, those from which days are counted.
+    """
+
+    where: str
+    texts: tuple[str, ...]
+    rows: tuple[int, ...]
+    decimal: Decimal = "."
+    since: Cells | None = None

@@ -1,0 +1,118 @@
+"""What this hospital has approved: a study with its very settings, until it is withdrawn.
+
+A line for each approval and each withdrawal stands in `state_dir/SITE/approvals.jsonl`, chained by hashes. Of a study's
+lines the last one counts. Every message is held against it, so that a withdrawal stops a study that runs.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.errors import ExitCode, SiteError
+from client.governance.chained_log import Line, append, read
+from shared_models.agreed import agreed_settings, settings_hash
+
+if TYPE_CHECKING:
+    from client.config.site import SiteConfig
+    from shared_models.study_settings import RunConfig
+
+FILE = "approvals.jsonl"
+APPROVED, WITHDRAWN = "approved", "withdrawn"
+COMMAND = "python -m client --site {site} --approve STUDY.toml"
+SHOWN = 8
+
+
+def approvals_of(site: SiteConfig) -> Path:
+    """The site's record of approvals."""
+    return site.state_dir / FILE
+
+
+def needs_approval(site: SiteConfig) -> bool:
+    """Whether a study needs one: where a center can send it, unless the site's policy waives it."""
+    return site.center is not None and site.policy.approval == "required"
+
+
+def approve(site: SiteConfig, config: RunConfig) -> Line:
+    """Writes an approval down, in place of an earlier one of the same study.
+
+    Raises:
+        SiteError: If the record is damaged or cannot be written. Then nothing is approved.
+    """
+    settings = agreed_settings(config)
+    entry = {"event": APPROVED, "study": config.study, "sha256": settings_hash(config), "settings": settings}
+    return append(approvals_of(site), {**entry, "version": version("breast-federation"), "by": _person()})
+
+
+def withdraw(site: SiteConfig, study: str) -> Line:
+    """Writes down that an approval holds no longer; the next message of the study is refused.
+
+    Raises:
+        SiteError: If the study is not approved, or the record is damaged or cannot be written.
+    """
+    if study not in (found := approvals(site)):
+        raise SiteError(
+            what="there is no such approval to withdraw",
+            where=str(approvals_of(site)),
+            found=f"study {study}",
+            expected=" or ".join(found) or "an approved study; there is none",
+            fix=f"list them: python -m client --site {site.site} --approvals",
+            exit_code=ExitCode.USAGE,
+        )
+    return append(approvals_of(site), {"event": WITHDRAWN, "study": study, "by": _person()})
+
+
+def approvals(site: SiteConfig) -> dict[str, Line]:
+    """The approvals in force, by study.
+
+    Raises:
+        SiteError: If the record is damaged.
+    """
+    last = {line["study"]: line for line in read(approvals_of(site)) if line["event"] in (APPROVED, WITHDRAWN)}
+    return {study: line for study, line in last.items() if line["event"] == APPROVED}
+
+
+def check_approval(site: SiteConfig, config: RunConfig) -> None:
+    """Refuses a study that the site has not approved with these settings.
+
+    Raises:
+        SiteError: If so, with what differs; or if the record is damaged.
+    """
+    if not needs_approval(site):
+        return
+    line = approvals(site).get(config.study)
+    if line and line["sha256"] == settings_hash(config):
+        return
+    raise SiteError(
+        what="the study is not approved here" if line is None else "the study was approved here with other settings",
+        where=f"{approvals_of(site)}, study {config.study}",
+        found=_differences(line, config) if line else "no approval in force",
+        expected="an approval of these settings",
+        fix=f"if the hospital wants this study: {COMMAND.format(site=site.site)}",
+        public="the site has approved this study with other settings"
+        if line
+        else "the site has not approved this study",
+        exit_code=ExitCode.STUDY,
+    )
+
+
+def _differences(line: Line, config: RunConfig) -> str:
+    before, now = line["settings"], agreed_settings(config)
+    keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    parts = [f"{key} is {_shown(now.get(key))}, approved {_shown(before.get(key))}" for key in keys[:SHOWN]]
+    return "; ".join([*parts, *([f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
+
+
+def _shown(value: object) -> str:
+    text = "not there" if value is None else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"

@@ -1,0 +1,66 @@
+"""What a hospital allows, whatever a center asks: its own words in its own YAML, checked here for every message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.errors import ExitCode, SiteError
+
+if TYPE_CHECKING:
+    from client.config.policy import Policy
+    from client.config.site import SiteConfig
+    from shared_models.study_settings import RunConfig
+    from shared_models.task import Task
+
+
+def ledger_of(site: SiteConfig) -> Path:
+    """The privacy ledger of a site's cohort, beside the folders of the sites."""
+    return site.state_dir.parent / "ledger" / f"{site.policy.cohort or site.site}.jsonl"
+
+
+def check_policy(site: SiteConfig, config: RunConfig, task: Task) -> None:
+    """Refuses a study that asks for more than the site allows.
+
+    Raises:
+        SiteError: With everything that is not allowed.
+    """
+    if refused := refusals(site.policy, config, task):
+        raise SiteError(
+            what="the study asks for more than this site allows",
+            where=f"policy, study {config.study}",
+            found="; ".join(refused),
+            expected="what `policy` in the site's YAML allows",
+            fix="nothing: the study goes on without this site; only the hospital may change its policy",
+            public="the site's own policy does not allow this study",
+            exit_code=ExitCode.STUDY,
+        )
+
+
+def refusals(policy: Policy, config: RunConfig, task: Task) -> list[str]:
+    """Everything that a study asks for and the policy does not allow, a sentence each."""
+    return list(_refused(policy, config, task))
+
+
+def _refused(policy: Policy, config: RunConfig, task: Task) -> Iterator[str]:
+    if policy.tasks and task.name not in policy.tasks:
+        yield f"task {task.name}, allowed: {', '.join(policy.tasks)}"
+    if policy.modalities and (others := [name for name in task.modalities if name not in policy.modalities]):
+        yield f"modalities {', '.join(others)}, allowed: {', '.join(policy.modalities)}"
+    for name, table in task.tables.items() if policy.features else ():
+        allowed = policy.features.get(name)
+        asked = [feature.name for feature in table.features]
+        if allowed is None:
+            yield f"features of {name}, and policy.features allows none of that table"
+        elif allowed and (others := [feature for feature in asked if feature not in allowed]):
+            yield f"features of {name}: {', '.join(others)}, allowed: {', '.join(allowed)}"
+    if config.rounds > policy.maximum_rounds:
+        yield f"{config.rounds} rounds, at most {policy.maximum_rounds}"
+    if policy.differential_privacy == "required" and config.privacy == "none":
+        yield "training without noise, and it is required"
+    if policy.secure_aggregation == "required" and not config.secure_aggregation:
+        yield "weights and statistics outside a secure sum"
+    given = config.privacy == "patient" and not config.target_epsilon
+    if given and config.noise_multiplier < policy.minimum_noise:
+        yield f"a noise multiplier of {config.noise_multiplier:g}, at least {policy.minimum_noise:g}"

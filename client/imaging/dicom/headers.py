@@ -1,0 +1,218 @@
+"""The slices that stand in a DICOM file, by its header: one a file or, in an enhanced file, one a frame."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.imaging.files import bad_file
+
+BITS = (8, 16, 32)
+ELEMENT_HEADER = 8  # bytes of tag, VR and length before the pixels, at least
+PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # the tag 7FE0,0010 in both orders of bytes
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+TAGS = (
+    *PLACE,
+    *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "SeriesInstanceUID", "SeriesNumber"),
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
+    *("NumberOfFrames", "InstanceNumber"),
+    *("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of one phase, as its header says; coordinates are DICOM's (LPS).
+
+    Attributes:
+        path: The file.
+        frame: Which of an enhanced file's frames; None where the file is one slice.
+        series: The series' UID.
+        series_number: Its number in the study.
+        names: Its description, and the protocol's name.
+        original: Whether a scanner made it; a map that was computed is derived.
+        frame_of_reference: The UID of the coordinate system.
+        shape: Rows and columns.
+        position_mm: Centre of the first voxel.
+        axes: Direction along a row, then along a column, as six cosines.
+        spacing_mm: From row to row, from column to column.
+        instance: Number in the series.
+        temporal_position: Which phase, counted by the scanner; None where it is not said, as in what follows.
+        acquisition: Which acquisition.
+        triggered_s: Since the trigger.
+        acquired_s: Time of day when it was measured.
+        created_s: Time of day when the image was made.
+        slope: What a frame's values are multiplied by; a file that is one slice is scaled where it is read.
+        intercept: What is then added.
+    """
+
+    path: Path
+    frame: int | None
+    series: str
+    series_number: int
+    names: tuple[str, str]
+    original: bool
+    frame_of_reference: str
+    shape: tuple[int, int]
+    position_mm: tuple[float, ...]
+    axes: tuple[float, ...]
+    spacing_mm: tuple[float, ...]
+    instance: int
+    temporal_position: int | None
+    acquisition: int | None
+    triggered_s: float | None
+    acquired_s: float | None
+    created_s: float | None
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+def read_slices(paths: Iterable[Path]) -> list[Slice]:
+    """The MR slices of some files; whatever is no DICOM file, of another kind, in colour or without a place has none.
+
+    A slice that is left out so, and was one of the dynamic series, is missed there.
+
+    Raises:
+        SiteError: If a DICOM file is broken.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's about values that break the standard: those in use are checked
+        return [found for path in paths for found in _slices(path)]
+
+
+def _slices(path: Path) -> list[Slice]:
+    import pydicom
+
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return []
+    try:
+        refuse_deflated(path)
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            room = path.stat().st_size - file.tell() - ELEMENT_HEADER
+            next_tag = file.read(4)
+        if (
+            header.get("Modality") != "MR"
+            or header.get("SamplesPerPixel") != 1
+            or header.get("BitsAllocated") not in BITS
+        ):
+            return []
+        frames = header.get("PerFrameFunctionalGroupsSequence")
+        single = int(header.get("NumberOfFrames") or 1) == 1 and all(tag in header for tag in PLACE)
+        if not frames and not single:
+            return []
+        if next_tag not in PIXELS:  # GDCM would look for them, and make room for whatever length it finds
+            raise bad_file(path, "a DICOM file has no pixels", "their tag is not where the header ends", "an image")
+        _check_room(path, header, room)
+        if frames:
+            return [_of_frame(path, header, number, frame) for number, frame in enumerate(frames)]
+        return [_of_file(path, header)]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError) as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise bad_file(path, "a DICOM header cannot be read", found, "the header of an MR slice") from None
+
+
+def _check_room(path: Path, header: Any, room: int) -> None:
+    """Refuses pixels that are not all there: GDCM would take what lies in memory behind them."""
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    frames = int(header.get("NumberOfFrames") or 1)
+    needed = int(header.Rows) * int(header.Columns) * frames * header.BitsAllocated // 8
+    if room < needed and not (syntax and syntax.is_compressed):
+        raise bad_file(path, "a DICOM file is cut short", f"{room} bytes of pixels", f"{needed}, as its header says")
+
+
+def refuse_deflated(path: Path) -> None:
+    """Refuses a DICOM file that is packed as a whole, of which a small one could fill all memory.
+
+    Raises:
+        SiteError: If so.
+    """
+    from pydicom.filereader import read_file_meta_info
+
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_deflated:
+        raise bad_file(path, "a DICOM file is deflated as a whole", "Deflated Explicit VR", "another transfer syntax")
+
+
+def _of_file(path: Path, header: Any) -> Slice:
+    return Slice(
+        **_common(path, header),
+        frame=None,
+        **_place(header, header, header),
+        instance=int(header.get("InstanceNumber") or 0),
+        temporal_position=_integer(header.get("TemporalPositionIdentifier")),
+        acquisition=_integer(header.get("AcquisitionNumber")),
+        triggered_s=_from_ms(header.get("TriggerTime")),
+        acquired_s=time_of_day_s(header.get("AcquisitionTime")),
+        created_s=time_of_day_s(header.get("ContentTime")),
+    )
+
+
+def _of_frame(path: Path, header: Any, number: int, frame: Any) -> Slice:
+    """DICOM PS3.3 C.7.6.16: what all frames share stands once, the rest with each."""
+    shared = header.SharedFunctionalGroupsSequence[0]
+
+    def group(name: str) -> Any:
+        return next((groups[name][0] for groups in (frame, shared) if groups.get(name)), {})
+
+    content, scale = group("FrameContentSequence"), group("PixelValueTransformationSequence")
+    position, axes = group("PlanePositionSequence"), group("PlaneOrientationSequence")
+    # of a date and time, the eight digits of the date go
+    acquired = str(content.get("FrameAcquisitionDateTime") or "")[8:]
+    return Slice(
+        **_common(path, header),
+        frame=number,
+        **_place(position, axes, group("PixelMeasuresSequence")),
+        instance=number + 1,
+        temporal_position=_integer(content.get("TemporalPositionIndex")),
+        acquisition=_integer(content.get("FrameAcquisitionNumber")),
+        triggered_s=_from_ms(group("CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime")),
+        acquired_s=time_of_day_s(acquired),
+        created_s=None,
+        slope=float(scale.get("RescaleSlope", 1.0)),
+        intercept=float(scale.get("RescaleIntercept", 0.0)),
+    )
+
+
+def _common(path: Path, header: Any) -> dict[str, Any]:
+    return {
+        "path": path,
+        "series": str(header.SeriesInstanceUID),
+        "series_number": int(header.get("SeriesNumber") or 0),
+        "names": (str(header.get("SeriesDescription", "")), str(header.get("ProtocolName", ""))),
+        "original": "DERIVED" not in (header.get("ImageType") or ()),
+        "frame_of_reference": str(header.get("FrameOfReferenceUID", "")),
+        "shape": (int(header.Rows), int(header.Columns)),
+    }
+
+
+def _place(position: Any, axes: Any, spacing: Any) -> dict[str, Any]:
+    found = {
+        "position_mm": tuple(map(float, position["ImagePositionPatient"].value)),
+        "axes": tuple(map(float, axes["ImageOrientationPatient"].value)),
+        "spacing_mm": tuple(map(float, spacing["PixelSpacing"].value)),
+    }
+    if [len(values) for values in found.values()] != [3, 6, 2]:
+        msg = f"position, orientation and spacing are {found}"
+        raise ValueError(msg)
+    return found
+
+
+def _integer(value: Any) -> int | None:
+    return None if value in (None, "") else int(value)
+
+
+def _from_ms(value: Any) -> float | None:
+    return None if value in (None, "") else float(value) / 1000
+
+
+def time_of_day_s(text: Any) -> float | None:
+    """Seconds since midnight of a DICOM time `HHMMSS.FFFFFF`; None where there is none."""
+    match = re.match(r"(\d\d):?(\d\d):?(\d\d(?:\.\d+)?)", str(text or ""))
+    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else None

@@ -1,0 +1,109 @@
+"""An exam: the images of a patient, or of one lesion or view, and the mask of the tumour.
+
+Readers of image files find exams; what is made of one, a volume on the study's grid or measured features, is the same
+whatever files it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import AfterValidator
+
+from client.contract.paths import Instance
+from client.errors import SiteError
+
+if TYPE_CHECKING:
+    from client.contract.protocols import Rows
+
+PUBLIC = "the site's images and tables do not fit together"
+
+
+def _rising(seconds: tuple[float, ...]) -> tuple[float, ...]:
+    if seconds and (seconds[0] != 0 or list(seconds) != sorted(set(seconds))):
+        msg = f"{list(seconds)}: expected seconds after the first phase, as [0, 90, 180]"
+        raise ValueError(msg)
+    return seconds
+
+
+Seconds = Annotated[tuple[float, ...], AfterValidator(_rising)]
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """Images in memory, as SimpleITK images of 32-bit floats in one geometry.
+
+    Attributes:
+        name: The file or folder, for messages at the site.
+        phases: The pre-contrast phase first; a mammogram or a single phase is alone.
+        seconds: When each phase was taken, from the first on; None where the files do not say.
+        mask: The tumour as 0 and 1 on the phases' grid, or None.
+        lacks_mask: Whether the site has masks, but not of this exam.
+    """
+
+    name: Path
+    phases: tuple[Any, ...]
+    seconds: tuple[float, ...] | None = None
+    mask: Any | None = None
+    lacks_mask: bool = False
+
+
+class ExamFiles(Protocol):
+    """Where an exam stands; can be sent to another process."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of its files, sorted."""
+        ...
+
+    @property
+    def also(self) -> str:
+        """What else decides what is read, such as a tumour's box in a table; empty for files alone."""
+        ...
+
+    def load(self) -> Exam:
+        """Reads them.
+
+        Raises:
+            SiteError: If they cannot be used.
+        """
+        ...
+
+
+Exams = Mapping[Instance, ExamFiles | SiteError]
+
+
+def exam_of_rows(records: Rows, exams: Exams, place: str) -> tuple[dict[int, ExamFiles | SiteError], list[str]]:
+    """The exam of each row that has one, and warnings.
+
+    An exam without an instance belongs to all rows of its patient.
+
+    Args:
+        records: The cohort's R rows.
+        exams: Of everybody.
+        place: Where the reader stands in the site's YAML, for messages.
+
+    Raises:
+        SiteError: If nobody has one.
+    """
+    by_instance = any(key.instance for key in exams)
+    keys = [key if by_instance else Instance(key.patient) for key in records.keys]
+    found = {row: exams[key] for row, key in enumerate(keys) if key in exams}
+    included, wanted = {key.patient for key in keys}, set(keys)
+    strangers = {
+        key for key in exams if key.patient not in records.known or (key.patient in included and key not in wanted)
+    }
+    if not found:
+        raise SiteError(
+            what="no patient has images",
+            where=place,
+            found=f"images of {len(strangers)} patients or lesions that are not in {records.row_table}",
+            expected=f"images of a patient in {records.row_table}",
+            fix="correct the pattern, or leave the modality out",
+            public=PUBLIC,
+        )
+    unused = f"{place}: {len(strangers)} exams without a row in {records.row_table} are not used"
+    return found, [unused] if strangers else []

@@ -1,0 +1,1 @@
+"""Tiles of slides: stain normalisation and features."""

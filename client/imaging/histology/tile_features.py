@@ -1,0 +1,141 @@
+"""Features of histology tiles: the global average of ResNet-50's last maps (He 2016, arXiv:1512.03385).
+
+The network's weights come from a file that the site names; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError  # raised by what refuses to unpickle
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import SiteError
+from client.imaging.histology.stain import macenko
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Stain = Literal["none", "macenko"]
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+MAX_PIXELS = 4096 * 4096  # of a tile, and not of a whole slide
+
+# What ImageNet's networks were trained with, by colour.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def tile_features(tiles: Sequence[Path], weights: Path, stain: Stain = "none") -> NDArray[np.float16]:
+    """Features `(T, 2048)` of tiles; one that stands twice is computed once.
+
+    Args:
+        tiles: T files, which may differ in size.
+        weights: Of ResNet-50.
+        stain: How the tiles' stains are normalised.
+
+    Raises:
+        SiteError: If a tile or the weights cannot be used.
+    """
+    import torch
+
+    network = load_resnet50(weights)
+    mean, deviation = (np.asarray(by_colour, np.float32)[:, None, None] for by_colour in (_MEAN, _DEVIATION))
+    found = {}
+    with torch.inference_mode():
+        for tile in dict.fromkeys(tiles):
+            pixels = (read_tile(tile, stain=stain) - mean) / deviation
+            found[tile] = network(torch.from_numpy(pixels)[None])[0].numpy()
+    return np.stack([found[tile] for tile in tiles]).astype(np.float16)
+
+
+def tile_volume(tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none") -> NDArray[np.float16]:
+    """The tiles themselves, `(3, T, H, W)`, each brought to `size` `(H, W)`."""
+    return np.stack([read_tile(tile, size, stain) for tile in tiles], axis=1).astype(np.float16)
+
+
+@functools.cache
+def load_resnet50(path: Path) -> nn.Module:
+    """MONAI's ResNet-50 without its classifier, with weights as torchvision and timm name them.
+
+    Raises:
+        SiteError: If the file is missing, no file of weights, or of another network.
+    """
+    import torch
+    from monai.networks.nets import resnet50
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():  # a pipe would never end
+        raise _bad_weights(path, "no such file")
+    network: nn.Module = resnet50(
+        spatial_dims=2, n_input_channels=3, conv1_t_stride=2, bias_downsample=False, feed_forward=False
+    )
+    try:
+        # weights_only: a pickle may run code, and this one came from somewhere
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        weights = {name.removeprefix("module."): value for name, value in state.items()}
+        weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+        network.load_state_dict(weights)
+    except (SafetensorError, OSError, EOFError, ValueError, AttributeError, TypeError) as error:
+        raise _bad_weights(path, f"no weights: {type(error).__name__}") from None
+    except UnpicklingError:
+        raise _bad_weights(path, "a pickle with more in it than weights") from None
+    except RuntimeError as error:
+        raise _bad_weights(path, str(error).splitlines()[-1].strip()[:200]) from None
+    return network.eval()
+
+
+def _bad_weights(path: Path, found: str) -> SiteError:
+    return SiteError(
+        what="the weights of the tiles' network cannot be used",
+        where=f"weights: {path.name}",
+        found=found,
+        expected="ResNet-50's, a state_dict of torchvision or timm, as .safetensors or .pth",
+        fix="put the right file there",
+        public="the weights of the site's tile network cannot be used",
+    )
+
+
+def read_tile(path: Path, size: Sequence[int] | None = None, stain: Stain = "none") -> NDArray[np.float32]:
+    """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then brought to `size` `(H, W)` if given."""
+    from PIL import Image
+
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path, formats=FORMATS) as image,
+        ):
+            if image.width * image.height > MAX_PIXELS:
+                raise _bad_tile(path, f"{image.height} rows of {image.width} pixels", f"at most {MAX_PIXELS:,} pixels")
+            if image.mode not in {"RGB", "RGBA"}:
+                raise _bad_tile(path, f"pixels of mode {image.mode}")
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _bad_tile(path, f"{type(error).__name__}: {error}") from None
+    tile: NDArray[np.float32] = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255)
+    if stain == "macenko":
+        tile = macenko(tile)
+    if size is not None and tile.shape[1:] != tuple(size):
+        import torch
+
+        resized = torch.nn.functional.interpolate(
+            torch.from_numpy(tile)[None], size=tuple(size), mode="bilinear", antialias=True
+        )
+        tile = resized[0].numpy()
+    return tile
+
+
+def _bad_tile(path: Path, found: str, expected: str = "a colour image with 8 bits a colour") -> SiteError:
+    return SiteError(
+        what="a tile cannot be read",
+        where=f"tiles: {path}",
+        found=found,
+        expected=expected,
+        fix="write the tile anew, or move it out of data_root",
+        public="an image of the site cannot be used",
+    )

@@ -1,0 +1,1 @@
+"""Mammograms: views, headers and files."""

@@ -1,0 +1,229 @@
+"""Where the tumour is: a file beside the images, or a box of rows, columns and slices in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from client.contract.paths import Instance, Pattern, matching_files
+from client.errors import SiteError
+from client.imaging.files import bad_file, read_image
+from shared_models.settings import Settings
+
+if TYPE_CHECKING:
+    from client.contract.protocols import Site
+    from client.tables.read import Table
+
+FRAME_OF_REFERENCE = "0020|0052"  # as ITK names it; an image that was read from DICOM carries it
+
+Ends = tuple[str, str]
+
+
+class Box(Settings):
+    """A box about the tumour, in a table with a row a patient; counted from 1, both ends within.
+
+    Rows, columns and slices are those of the files: a slice's number is its place by InstanceNumber in the first phase
+    of a DICOM exam, and along the third axis of any other file, whose rows run along the second axis and columns along
+    the first.
+    """
+
+    table: str = Field("", description="a name under `tables`; empty takes the patients table")
+    rows: Ends = Field(description="the columns that hold the first and the last row: [Start Row, End Row]")
+    columns: Ends = Field(description="the same for columns")
+    slices: Ends = Field(description="the same for slices")
+
+
+class Mask(Settings):
+    """The tumour's file or box."""
+
+    file: Pattern | None = Field(None, description="NIfTI, NRRD, MHA or DICOM SEG: `seg/{patient}/*.dcm`")
+    segment: str | int | None = Field(None, description="of a DICOM SEG with several: its label or number")
+    box: Box | None = None
+
+    @model_validator(mode="after")
+    def _file_or_box(self) -> Self:
+        if (self.file is None) == (self.box is None) or (self.segment is not None and self.box):
+            msg = "expected either `file`, perhaps with `segment`, or `box`"
+            raise ValueError(msg)
+        return self
+
+
+MaskOrPattern = Annotated[Mask, BeforeValidator(lambda value: {"file": value} if isinstance(value, str) else value)]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """An image that is not 0 where the tumour is, or a DICOM SEG and which of its segments."""
+
+    path: Path
+    segment: str | int | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    @property
+    def also(self) -> str:
+        """Nothing."""
+        return ""
+
+
+@dataclass(frozen=True)
+class MaskBox:
+    """A box: first and last column, row and slice, from 1 and both within.
+
+    Attributes:
+        where: Its row, for messages.
+        ends: `((column, column), (row, row), (slice, slice))`.
+    """
+
+    where: str
+    ends: tuple[tuple[int, int], ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None: a table belongs to all patients."""
+        return ()
+
+    @property
+    def also(self) -> str:
+        """The box."""
+        return str(self.ends)
+
+
+MaskSource = MaskFile | MaskBox
+
+
+def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteError]:
+    """Where each patient's or lesion's tumour stands.
+
+    Raises:
+        SiteError: If a file lies outside data_root, or the box's table cannot be read.
+    """
+    if mask is None:
+        return {}
+    if mask.box is not None:
+        return boxes(site, mask.box)
+    assert mask.file is not None
+    found = matching_files(site, mask.file, "mask")
+    return {key: mask_file(paths, mask.segment) for key, paths in found.items()}
+
+
+def mask_file(paths: Sequence[Path], segment: str | int | None) -> MaskFile | SiteError:
+    """The only one of the files that fit."""
+    if len(paths) == 1:
+        return MaskFile(paths[0], segment)
+    names = ", ".join(path.name for path in paths[:5])
+    return bad_file(paths[0].parent, "an exam has several masks", names, "one file that fits the pattern")
+
+
+def boxes(site: Site, box: Box) -> dict[Instance, MaskSource | SiteError]:
+    """Each patient's box; a patient whose cells are empty has none."""
+    from client.tables.read import read_table
+
+    name = box.table or site.patients_table
+    table = read_table(site, name, [*box.columns, *box.rows, *box.slices])
+    found: dict[Instance, MaskSource | SiteError] = {}
+    for patient, row in table.positions().items():
+        texts = [[table.cells[column][row] for column in ends] for ends in (box.columns, box.rows, box.slices)]
+        if any(text for ends in texts for text in ends):
+            found[Instance(patient)] = _box(texts, table, row)
+    return found
+
+
+def _box(texts: Sequence[Sequence[str]], table: Table, row: int) -> MaskBox | SiteError:
+    where = f"{table.where}, row {table.rows[row]}"
+    try:
+        ends = tuple((int(first), int(last)) for first, last in texts)
+    except ValueError:
+        ends = ()
+    if ends and all(1 <= first <= last for first, last in ends):
+        return MaskBox(where, ends)
+    found, expected = f"columns, rows and slices {texts}", "whole numbers from 1, the first not above the last"
+    return _bad_box(where, "a tumour's box cannot be read", found, expected)
+
+
+def _bad_box(where: str, what: str, found: str, expected: str) -> SiteError:
+    fix = "correct the row, or empty its cells"
+    return SiteError(what, where=where, found=found, expected=expected, fix=fix, public="a tumour's box cannot be used")
+
+
+def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | None = None) -> Any:
+    """The tumour as 0 and 1, on the grid of `image`.
+
+    Args:
+        source: Where it stands.
+        image: The first phase.
+        instances: Of a DICOM exam, where the slices stand in the order of their InstanceNumbers.
+
+    Raises:
+        SiteError: If it cannot be read, is empty or lies outside the image.
+    """
+    if isinstance(source, MaskBox):
+        return _filled(source, image, instances)
+    return on_images_grid(source.path, _read(source, image), image)
+
+
+def _read(source: MaskFile, image: Any) -> Any:
+    with source.path.open("rb") as file:
+        dicom = file.read(132)[128:] == b"DICM"
+    if not dicom:
+        return read_image(source.path)
+    from client.imaging.dicom.segmentation import read_segment
+
+    known = image.GetMetaData(FRAME_OF_REFERENCE) if image.HasMetaDataKey(FRAME_OF_REFERENCE) else ""
+    return read_segment(source.path, source.segment, known)
+
+
+def on_images_grid(path: Path, mask: Any, image: Any) -> Any:
+    """A mask as 0 and 1 on the grid of `image`: the nearest voxel of one that was drawn on another grid.
+
+    Raises:
+        SiteError: If nothing of it lies there.
+    """
+    import SimpleITK as sitk
+
+    drawn = sitk.Cast(mask != 0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(drawn).any():
+        raise bad_file(path, "a mask is empty", "0 everywhere", "other values where the tumour is")
+    found = sitk.Resample(drawn, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(found).any():
+        voxels = np.argwhere(sitk.GetArrayViewFromImage(drawn))
+        middle = drawn.TransformContinuousIndexToPhysicalPoint(voxels.mean(axis=0)[::-1].tolist())
+        raise bad_file(
+            path,
+            "a mask lies outside its image, or between its voxels",
+            f"a tumour about {tuple(round(value, 1) for value in middle)} mm",
+            f"a place within the image, {corners(image)}",
+        )
+    return found
+
+
+def corners(image: Any) -> str:
+    """Where an image begins and ends, for messages."""
+    ends = [image.TransformIndexToPhysicalPoint(end) for end in ((0, 0, 0), [size - 1 for size in image.GetSize()])]
+    first, last = (tuple(round(value, 1) for value in end) for end in ends)
+    return f"{first} to {last} mm"
+
+
+def _filled(box: MaskBox, image: Any, instances: NDArray[np.int64] | None) -> Any:
+    import SimpleITK as sitk
+
+    size = image.GetSize()
+    if any(last > length for (_, last), length in zip(box.ends, size, strict=True)):
+        found = f"columns, rows and slices up to {tuple(last for _, last in box.ends)}"
+        raise _bad_box(box.where, "a tumour's box lies outside its image", found, f"within {size}")
+    order = np.arange(size[2]) if instances is None else instances
+    (left, right), (top, bottom), (first, last) = box.ends
+    voxels = np.zeros(size[::-1], dtype=np.uint8)
+    voxels[order[first - 1 : last], top - 1 : bottom, left - 1 : right] = 1
+    mask = sitk.GetImageFromArray(voxels)
+    mask.CopyInformation(image)
+    return mask

@@ -1,0 +1,49 @@
+"""Exams as image files, one a phase, perhaps with a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.imaging.exams import Exam
+from client.imaging.files import check_geometry, read_image
+from client.imaging.masks import MaskSource, tumour_mask
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """An exam as one file a phase.
+
+    Attributes:
+        phases: The pre-contrast phase first.
+        seconds: When they were taken; empty if nobody says.
+        mask: Where the tumour stands, or None.
+        lacks_mask: Whether the site has masks, but not of this exam.
+    """
+
+    phases: tuple[Path, ...]
+    seconds: tuple[float, ...] = ()
+    mask: MaskSource | None = None
+    lacks_mask: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The phases, then the mask."""
+        return self.phases + (self.mask.files if self.mask else ())
+
+    @property
+    def also(self) -> str:
+        """The tumour's box."""
+        return self.mask.also if self.mask else ""
+
+    def load(self) -> Exam:
+        """Reads them.
+
+        Raises:
+            SiteError: If they cannot be read or disagree in geometry.
+        """
+        images = [read_image(path) for path in self.phases]
+        for path, image in zip(self.phases, images, strict=True):
+            check_geometry(path, image, images[0])
+        mask = tumour_mask(self.mask, images[0]) if self.mask else None
+        return Exam(self.phases[0], tuple(images), self.seconds or None, mask, self.lacks_mask)

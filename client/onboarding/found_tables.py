@@ -1,0 +1,258 @@
+"""What tables there are in a folder: how each is written, and which column says who a row is."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from client.cohort.exclusions import FILE as SET_ASIDE
+from client.contract.columns import TableSource
+from client.errors import SiteError
+from client.onboarding.vocabulary import IDENTIFIER, words
+from client.tables.headers import by_name, header_columns
+from client.tables.parquet import open_parquet
+from client.tables.source import Source, cell_text
+from client.tables.text import open_text
+from client.tables.values import as_number
+from client.tables.workbooks import open_workbook
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
+MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 5000
+LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is looked at in its first rows only
+SAMPLE_BYTES, MAX_BLOCKS = 2**16, 256
+FIRST_COLUMNS = 50  # where an identifier may stand under any name
+
+Texts = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundTable:
+    """A table that was found.
+
+    Attributes:
+        name: Its name in the YAML to be.
+        form: Its entry there: `file`, and `separator` and so on where they are not the usual.
+        decimal: Its decimal sign.
+        columns: The texts below the header by the name that a YAML gives to the column.
+        patient_id: The column that says who a row is; empty if none does.
+        several: Whether a patient has several rows.
+    """
+
+    name: str
+    form: Mapping[str, Any]
+    decimal: str
+    columns: Mapping[str, Texts]
+    patient_id: str = ""
+    several: bool = False
+
+    @property
+    def patients(self) -> frozenset[str]:
+        """Who stands in it."""
+        return frozenset(self.columns[self.patient_id]) if self.patient_id else frozenset()
+
+
+def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
+    """The tables under a folder that name patients, the one with most columns of a row a patient first; and the others.
+
+    Args:
+        folder: The data_root to be.
+
+    Returns:
+        The tables, and a sentence on each file that is none.
+    """
+    found: list[FoundTable] = []
+    refused: list[str] = []
+    paths = [path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth))]
+    for path in [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file() and not _is_ours(p)][:MAX_TABLES]:
+        place = path.relative_to(folder).as_posix()
+        if not path.resolve().is_relative_to(folder):
+            refused.append(f"{place} leads out of the folder")
+            continue
+        try:
+            found += _tables(path, place)
+        except SiteError as error:
+            refused.append(f"{place}: {error.what}")
+    identified = _identified(found)
+    refused += [f"{one.form['file']}: no column says who a row is" for one in identified if not one.patient_id]
+    tables = sorted((one for one in identified if one.patient_id), key=lambda one: (one.several, -_hints(one)))
+    strangers = [one for one in tables if not one.patients & tables[0].patients]
+    refused += [f"{one.form['file']}: nobody of {tables[0].form['file']}" for one in strangers]
+    return _with_names([one for one in tables if one not in strangers]), refused
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is Excel's lock, hidden, or what this program wrote about the site."""
+    return path.name[0] in ".~" or path.name == SET_ASIDE or path.parent.name == "splits"
+
+
+def _hints(table: FoundTable) -> int:
+    """More for a table that looks like the patients' own: by its name, then by its texts."""
+    named = any(word in table.form["file"].lower() for word in ("clin", "patient", "klin"))
+    return 1000 * named + sum(any(as_number(text) != as_number(text) for text in c) for c in table.columns.values())
+
+
+def _with_names(tables: Sequence[FoundTable]) -> list[FoundTable]:
+    named: dict[str, FoundTable] = {}
+    for table in tables:
+        stem = re.sub(r"[^A-Za-z0-9]+", "_", Path(table.form["file"]).stem).strip("_").lower() or "table"
+        name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 99))) if n not in named)
+        named[name] = replace(table, name=name)
+    return list(named.values())
+
+
+def _tables(path: Path, place: str) -> Iterator[FoundTable]:
+    suffix = path.suffix.lower()
+    if suffix == ".xlsx":
+        for sheet in range(MAX_SHEETS):
+            try:
+                form = {"sheet": sheet} if sheet else {}
+                yield from _table(_raw(path, place, form), {"file": place, **form}, ".")
+            except SiteError:
+                if not sheet:
+                    raise
+                return
+    elif suffix == ".parquet":
+        yield from _table(_raw(path, place, {}), {"file": place}, ".", header_rows=1)
+    else:
+        form = _text_form(path)
+        raw = _raw(path, place, form)
+        cells = [cell for row in raw[1:200] for cell in row]
+        commas, points = (sum(bool(re.fullmatch(rf"-?\d+{mark}\d+", cell)) for cell in cells) for mark in (",", r"\."))
+        decimal = "," if commas > points else "."
+        yield from _table(raw, {"file": place, **form, **({"decimal": ","} if decimal == "," else {})}, decimal)
+
+
+def _text_form(path: Path) -> dict[str, Any]:
+    """The separator and the encoding of a text file, where they are not the usual ones."""
+    with path.open("rb") as file:
+        start = file.read(SAMPLE_BYTES)
+    form: dict[str, Any] = {}
+    marked = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not marked and not _is_utf8(path):
+        form["encoding"] = "cp1252"
+    encoding = "utf-16" if marked else form.get("encoding", "utf-8-sig")
+    lines = start.decode(encoding, errors="ignore").splitlines()[:20]
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    separator = max((usual, ";", "\t", ",", "|"), key=lambda mark: _regularity(lines[: max(1, len(lines) - 1)], mark))
+    return form | ({"separator": separator} if separator != usual else {})
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            for _ in range(MAX_BLOCKS):
+                decoder.decode(file.read(SAMPLE_BYTES))
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _regularity(lines: Sequence[str], mark: str) -> tuple[float, int]:
+    widths = [len(row) for row in csv.reader(lines, delimiter=mark)] or [0]
+    usual = max(set(widths), key=widths.count)
+    return (widths.count(usual) / len(widths) if usual > 1 else 0.0), usual
+
+
+def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
+    """The first rows with their headers, as texts; what a header spoils is tried with more header rows."""
+    for header_rows in (1, 2, 3, 4):
+        settings = TableSource(file=Path(place), patient_id="?", header_rows=header_rows, **form)
+        try:
+            with _open(path, settings, place) as source:
+                width = max(map(len, source.header), default=0)
+                count = max(50, min(LOOKED_AT, LOOKED_AT_CELLS // max(width, 1)))
+                rows = islice(source.rows(range(width)), count)
+                body = [tuple(cell_text(cell, ".") for cell in row) for _, row in rows]
+                return [(*row, *[""] * (width - len(row))) for row in source.header] + body
+        except SiteError as error:
+            if header_rows == 4 or "merged cells" not in str(error):
+                raise
+    raise AssertionError
+
+
+def _open(path: Path, settings: TableSource, place: str) -> AbstractContextManager[Source]:
+    if path.suffix.lower() == ".xlsx":
+        return open_workbook(path, settings, place)
+    return open_parquet(path, place) if path.suffix.lower() == ".parquet" else open_text(path, settings, place)
+
+
+def _table(raw: Sequence[Texts], form: dict[str, Any], decimal: str, header_rows: int = 0) -> Iterator[FoundTable]:
+    """The table of some rows; nothing where there is but one column, or no row."""
+    rows = header_rows or _header_rows(raw, decimal)
+    heads, body = header_columns(raw[:rows]), [row for row in raw[rows:] if any(row)]
+    if len(heads) < 2 or not body:
+        return
+    named = by_name(heads)
+    columns: dict[str, Texts] = {}
+    for position, cells in enumerate(heads):
+        texts = tuple(row[position] if position < len(row) else "" for row in body)
+        reference = next((name for name in _names(cells) if named.get(name) == [position]), "")
+        if reference:
+            columns[reference] = texts
+    yield FoundTable("", form | ({"header_rows": rows} if rows > 1 else {}), decimal, columns)
+
+
+def _names(cells: Sequence[str]) -> Iterator[str]:
+    """A column's own name before its group and its note."""
+    own = cells[1] if len(cells) > 1 else cells[0]
+    yield from filter(None, (own, *cells))
+    yield " / ".join(filter(None, cells[:2]))
+    yield " / ".join(filter(None, cells))
+
+
+def _header_rows(raw: Sequence[Texts], decimal: str) -> int:
+    """As many rows from the top as hold hardly any number, where the rows below do; else one."""
+    shares = [_numeric_share(row, decimal) for row in raw[:60]]
+    below = sorted(shares[5:] or shares[1:] or [0.0])
+    usual = below[len(below) // 2]
+    count = next((index for index, share in enumerate(shares[:6]) if share >= usual / 2), 1)
+    return min(max(count, 1), 5, len(raw)) if usual >= 0.2 else 1
+
+
+def _numeric_share(row: Texts, decimal: str) -> float:
+    texts = [text for text in row if text]
+    return sum(as_number(text, decimal) == as_number(text, decimal) for text in texts) / max(len(texts), 1)  # type: ignore[arg-type]
+
+
+def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
+    """The tables with the column that says who a row is: one value a row, and the same people in other tables."""
+    looked_at = [dict(_possible_identifiers(table)) for table in tables]
+    everywhere = [{frozenset(texts) for texts in columns.values() if _distinct(texts)} for columns in looked_at]
+
+    def score(index: int, name: str, texts: Texts) -> float:
+        others = [people for at, sets in enumerate(everywhere) if at != index for people in sets]
+        shared = max((len(people & set(texts)) / len(set(texts)) for people in others), default=0.0)
+        hint = 2.0 * bool(IDENTIFIER & set(words(name)))
+        return hint + 2.0 * shared + 1.0 * (name == next(iter(tables[index].columns)))
+
+    found = []
+    for index, (table, columns) in enumerate(zip(tables, looked_at, strict=True)):
+        unique = {name: score(index, name, texts) for name, texts in columns.items() if _distinct(texts)}
+        full = {n: score(index, n, t) for n, t in columns.items() if all(t) and IDENTIFIER & set(words(n))}
+        best = max(unique, key=lambda name: unique[name], default="")
+        often = max(full, key=lambda name: full[name], default="")
+        if best and unique[best] >= 1:
+            found.append(replace(table, patient_id=best))
+        elif often:
+            found.append(replace(table, patient_id=often, several=True))
+        else:
+            found.append(table)
+    return found
+
+
+def _possible_identifiers(table: FoundTable) -> Iterator[tuple[str, Texts]]:
+    for position, (name, texts) in enumerate(table.columns.items()):
+        if position < FIRST_COLUMNS or IDENTIFIER & set(words(name)):
+            yield name, texts
+
+
+def _distinct(texts: Texts) -> bool:
+    return all(texts) and len(set(texts)) == len(texts) and not any(re.fullmatch(r"-?\d+[.,]\d+", t) for t in texts)

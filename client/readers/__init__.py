@@ -1,0 +1,29 @@
+"""One reader a file: a class that says what stands in the site's YAML, and reads it.
+
+A reader is a `Settings` with `reader: Literal["its_name"]` and
+
+* `makes`: the kinds of modality it can fill;
+* `mapped()`: the modality that its YAML describes, for a check without a study, or None if only a study says;
+* `columns(kind)`: the `(table, column)` pairs it reads;
+* `files(site)`: the other files it reads, so that the cache knows when they change;
+* `read(records, name, kind, path)`: a `Reading` of the R rows of `records`: the tensor `(R, ...)`, who has it, and who
+  had to be set aside. A large tensor is a memory map of a `.npy` file at `path`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from client.readers.dicom import DicomReader
+from client.readers.extracted import MeasuredReader
+from client.readers.image_files import ImageFilesReader
+from client.readers.mammogram import MammogramReader
+from client.readers.table import TableReader
+from client.readers.tiles import TilesReader
+
+Reader = Annotated[
+    TableReader | ImageFilesReader | MammogramReader | TilesReader | DicomReader | MeasuredReader,
+    Field(discriminator="reader"),
+]

@@ -1,0 +1,96 @@
+"""MRI as the DICOM files that a scanner or an archive gave, in a folder a patient."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from client.contract.paths import Instance, Pattern, matching_files
+from client.errors import SiteError
+from client.imaging.dicom.exam_folder import DicomFiles, files_under
+from client.imaging.exams import ExamFiles, Seconds
+from client.imaging.masks import MaskOrPattern, masks
+from client.imaging.preprocessing import Preprocessing
+from client.readers.modality_data import Reading
+from client.readers.volumes import read_volumes
+from shared_models.settings import Settings
+from shared_models.task import Modality, Volume
+
+if TYPE_CHECKING:
+    from client.contract.protocols import Rows, Site
+
+
+class DicomReader(Settings):
+    """MRI as DICOM files; which of a patient's files are the dynamic exam is read from their headers."""
+
+    makes: ClassVar[tuple[type[Modality], ...]] = (Volume,)
+
+    reader: Literal["dicom"]
+    folder: Pattern = Field(description="a patient's folder: `dicom/{patient}`; all files below it are looked at")
+    series: str | None = Field(
+        None, description="a regular expression for the dynamic series' description or its protocol's name"
+    )
+    phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
+    seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
+    mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
+    preprocessing: Preprocessing = Preprocessing()
+
+    @field_validator("series")
+    @classmethod
+    def _is_an_expression(cls, series: str | None) -> str | None:
+        try:
+            re.compile(series or "")
+        except re.error as error:
+            msg = f"{series!r} is no regular expression: {error}"
+            raise ValueError(msg) from None
+        return series
+
+    @model_validator(mode="after")
+    def _phases_rise(self) -> Self:
+        rising = sorted(set(self.phases))
+        if list(self.phases) != rising or (rising and rising[0] < 0):
+            msg = f"phases {list(self.phases)}: expected positions from 0, each once, in the order of time"
+            raise ValueError(msg)
+        if self.phases and self.seconds and len(self.phases) != len(self.seconds):
+            msg = f"seconds: {len(self.seconds)} times for {len(self.phases)} phases"
+            raise ValueError(msg)
+        return self
+
+    def mapped(self) -> Volume:
+        """One phase, coarse: they are only read to see that they can be."""
+        return Volume((2, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True)
+
+    def columns(self, kind: Volume) -> list[tuple[str, str]]:
+        """None: a box's table is read apart."""
+        return []
+
+    def files(self, site: Site) -> list[Path]:
+        """All files of everybody, and the masks."""
+        found = self.exams(site).values()
+        return [path for exam in found if not isinstance(exam, SiteError) for path in exam.files]
+
+    def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
+        """The exams there are, by patient or lesion; their headers are not read yet.
+
+        Raises:
+            SiteError: If a file lies outside data_root, or the table of boxes cannot be read.
+        """
+        tumours = masks(site, self.mask)
+        found: dict[Instance, ExamFiles | SiteError] = {}
+        for key, folders in matching_files(site, self.folder, "folder").items():
+            images = {file for path in folders if path.is_dir() for file in files_under(site, path, self.folder)}
+            mask = tumours.get(key)
+            if isinstance(mask, SiteError):
+                found[key] = mask
+            elif images:
+                lacks_mask = self.mask is not None and mask is None
+                exam = DicomFiles(tuple(sorted(images)), self.series, self.phases, self.seconds, mask, lacks_mask)
+                found[key] = exam
+        return found
+
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
+        """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
+        return read_volumes(records, name, kind, path, self)

@@ -1,0 +1,122 @@
+"""Histology as a folder of tiles a patient: the features of a ResNet-50, or the tiles themselves."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from client.cache.artifacts import Job
+from client.contract.paths import Instance, Pattern, inside_data_root, matching_files
+from client.errors import ExitCode, SiteError
+from client.imaging.exams import PUBLIC
+from client.imaging.histology.tile_features import Stain, load_resnet50, tile_features, tile_volume
+from client.readers.modality_data import Reading, read_rows
+from shared_models.settings import Settings
+from shared_models.task import Bag, Modality, Volume
+
+if TYPE_CHECKING:
+    from client.contract.protocols import Rows, Site
+
+VERSION = 1  # raise it when the same tiles become another tensor
+
+
+class TilesReader(Settings):
+    """Histology: tiles as PNG, JPEG or TIFF files."""
+
+    makes: ClassVar[tuple[type[Modality], ...]] = (Bag, Volume)
+
+    reader: Literal["tiles"]
+    tiles: Pattern = Field(description="the files of a patient's tiles, as `histology/{patient}/*.png`")
+    weights: Path | None = Field(
+        None, description="ResNet-50's weights, .safetensors or .pth, under data_root; needed for features"
+    )
+
+    stain: Stain = Field(
+        "none", description="`macenko` brings every tile's haematoxylin and eosin to one reference; as the study wants"
+    )
+
+    def mapped(self) -> Volume:
+        """One small tile: it is only read to see that it can be."""
+        return Volume((3, 1, 16, 16), (1.0, 1.0, 1.0))
+
+    def columns(self, kind: Modality) -> list[tuple[str, str]]:
+        """None."""
+        return []
+
+    def files(self, site: Site) -> list[Path]:
+        """The tiles and the weights."""
+        found = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
+        return found + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
+
+    def read(self, records: Rows, name: str, kind: Bag | Volume, path: Path) -> Reading:
+        """Bags `(R, T, 2048)` of features, or volumes `(R, 3, T, H, W)` of tiles, 0 where a patient has none.
+
+        Raises:
+            SiteError: If the weights cannot be used, or nobody has tiles.
+        """
+        found = matching_files(records.site, self.tiles, "tiles")
+        strangers = self._strangers(records, found, name)
+        make, digest = self._maker(records.site, name, kind)
+        jobs = {}
+        for row, key in enumerate(records.keys):
+            if tiles := found.get(self._key(key)):
+                chosen = _chosen(tiles, kind, key)
+                jobs[row] = Job(chosen, functools.partial(make, chosen))
+        out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
+        recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
+        return read_rows(records.site, recipe, jobs, out, f"reading {name}", strangers)
+
+    def _key(self, key: Instance) -> Instance:
+        return key if "{instance}" in self.tiles else Instance(key.patient)
+
+    def _maker(
+        self, site: Site, name: str, kind: Bag | Volume
+    ) -> tuple[Callable[[Sequence[Path]], NDArray[np.float16]], str]:
+        """What makes the tensor of a patient's tiles, and a digest of the weights that it needs."""
+        if isinstance(kind, Volume):
+            return functools.partial(tile_volume, size=kind.shape[2:], stain=self.stain), ""
+        if self.weights is None:
+            raise SiteError(
+                what="the study needs features of tiles, and the site has no network for them",
+                where=f"modalities.{name}.weights",
+                found="nothing",
+                expected="a file with ResNet-50's weights",
+                fix="ask the center which weights the study uses, and put the file under data_root",
+                public="the site's settings do not fit the study",
+                exit_code=ExitCode.STUDY,
+            )
+        path = inside_data_root(site, self.weights, f"modalities.{name}.weights")
+        load_resnet50(path)  # so that a wrong file is the site's error, and not each patient's
+        make = functools.partial(tile_features, weights=path, stain=self.stain)
+        return make, hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _strangers(self, records: Rows, found: dict[Instance, list[Path]], name: str) -> list[str]:
+        strangers = [key for key in found if key.patient not in records.known]
+        if not any(self._key(key) in found for key in records.keys):
+            raise SiteError(
+                what="no patient has tiles",
+                where=f"modalities.{name}.tiles",
+                found=f"tiles of {len(strangers)} patients without a row" if strangers else f"nothing at {self.tiles}",
+                expected=f"tiles of a patient in {records.row_table}",
+                fix="correct the pattern, or leave the modality out",
+                public=PUBLIC,
+            )
+        unused = f"modalities.{name}: tiles of {len(strangers)} patients without a row in {records.row_table} not used"
+        return [unused] if strangers else []
+
+
+def _chosen(tiles: Sequence[Path], kind: Bag | Volume, key: Instance) -> tuple[Path, ...]:
+    """As many of the tiles as the study wants: a seeded choice of more, or fewer over again."""
+    count = kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
+    if len(tiles) > count:
+        chosen = np.random.default_rng(crc32("/".join(key).encode())).choice(len(tiles), count, replace=False)
+        return tuple(tiles[index] for index in sorted(chosen))
+    return tuple(tiles[index % len(tiles)] for index in range(count))

@@ -1,0 +1,1 @@
+"""Dataset, training loop, oversampling, FedBN, ComBat."""

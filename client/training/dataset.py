@@ -1,0 +1,120 @@
+"""Some patients of a cohort as network input: in training one row of each, a lesion or view drawn by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from client.cohort.load import Cohort
+from shared_models.features import FeatureStatistics
+from shared_models.study_settings import RunConfig
+from shared_models.task import Table, Task
+
+# Inputs `{modality: (N, ...)}`, presence `(N, M)`, truths `{target: (N,) or (N, 2)}`.
+Batch = tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Patients(Dataset[Batch]):
+    """P patients of a cohort; a batch is read at once from memory-mapped arrays.
+
+    An epoch sees each patient once, whatever the number of lesions or views: the patient stays the unit of a step,
+    of an average and of privacy.
+
+    Attributes:
+        inputs: `{modality: (R, ...)}`.
+        present: `(R, M)`.
+        truths: `{target: (N,) or (N, 2)}`.
+        first: `(N + 1,)` where each patient's rows start.
+        drawn: `(R,)` how often a row is drawn beside the patient's others.
+        indices: `(P,)` which of the N patients.
+        chance: Draws the rows.
+    """
+
+    inputs: Mapping[str, Array]
+    present: Array
+    truths: Mapping[str, Array]
+    first: Array
+    drawn: Array
+    indices: Array
+    chance: np.random.Generator
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Batch:
+        inputs, present, truths = self.__getitems__([index])
+        return {k: v[0] for k, v in inputs.items()}, present[0], {k: v[0] for k, v in truths.items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        patients = self.indices[np.asarray(indices, dtype=np.int64)]
+        inputs, present = self.read(self._draw(patients))
+        return inputs, present, {name: _tensor(array, patients) for name, array in self.truths.items()}
+
+    def read(self, rows: Array) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs and presence of some rows."""
+        return {name: _tensor(array, rows) for name, array in self.inputs.items()}, _tensor(self.present, rows)
+
+    def all_rows(self) -> tuple[Array, Tensor]:
+        """Every row of the P patients, and which of them each belongs to."""
+        counts = self.first[self.indices + 1] - self.first[self.indices]
+        owner = np.repeat(np.arange(len(self.indices)), counts)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self.first[self.indices][owner] + within, torch.from_numpy(owner)
+
+    def known(self, target: str) -> Array:
+        """The P truths of a target."""
+        return self.truths[target][self.indices]
+
+    def _draw(self, patients: Array) -> Array:
+        """One row of each patient."""
+        first, end = self.first[patients], self.first[patients + 1]
+        if (end - first == 1).all():
+            return first
+        cumulative = np.append(0.0, np.cumsum(self.drawn))
+        point = self.chance.uniform(cumulative[first], cumulative[end])
+        return np.clip(np.searchsorted(cumulative, point, side="right") - 1, first, end - 1)
+
+
+def _tensor(array: Array, rows: Array) -> Tensor:
+    return torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
+
+
+def select_patients(
+    cohort: Cohort, part: str, task: Task, statistics: Mapping[str, FeatureStatistics], seed: int = 0
+) -> Patients:
+    """The patients of `part`, their tables standardised by the study's frozen statistics."""
+    inputs = {
+        name: statistics[name].standardise(cohort.inputs[name]) if isinstance(kind, Table) else cohort.inputs[name]
+        for name, kind in task.modalities.items()
+    }
+    chance = np.random.default_rng(seed)
+    return Patients(inputs, cohort.present, cohort.truths, cohort.first, cohort.drawn, cohort.parts[part], chance)
+
+
+def feature_statistics(cohort: Cohort, task: Task, patients: Array | None = None) -> dict[str, FeatureStatistics]:
+    """Sums of each table's columns over the rows that have it, of some patients or else of the training ones."""
+    rows = cohort.rows(cohort.parts["train"] if patients is None else patients)
+    return {
+        name: FeatureStatistics.of(cohort.inputs[name][rows[cohort.present[rows, index].astype(bool)]])
+        for index, name in enumerate(task.modalities)
+        if name in task.tables
+    }
+
+
+def make_loader(patients: Patients, config: RunConfig, seed: int) -> DataLoader[Batch]:
+    """Shuffled batches, the same order for the same seed."""
+    order = torch.Generator().manual_seed(seed)
+    return DataLoader(patients, config.batch_size, shuffle=True, generator=order, collate_fn=as_read)
+
+
+def as_read(batch: Any) -> Any:
+    """Collates nothing: `__getitems__` has read the batch as one."""
+    return batch

@@ -1,0 +1,158 @@
+"""Each patient's own gradient from one backward pass, for private training, as one vector of all weights.
+
+Opacus has hooks for this, too (client/training/dp/opacus_grad_sample.py). These are the fastest
+(docs/privacy_cost.md), for three reasons: the weights lie in one vector, so that clipping, noise and the step are one
+operation each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs; and
+a convolution's gradients are one grouped convolution. Clipping and noise are Opacus's
+(client/training/dp/mechanism.py).
+
+The formulas are those of Goodfellow 2015 (arXiv:1510.01799) for linear layers and Rochette 2019 (arXiv:1912.06015) for
+convolutions. `tests/client/training/dp/test_per_sample.py` compares every task's network with one patient at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn import functional
+
+LayerGradients = tuple[Tensor, ...]  # `(N, *shape)` of the layer's weight and, if it has one, bias
+
+
+def join_weights(model: nn.Module) -> nn.Parameter:
+    """All of a network's weights as one vector `(P,)`; from here on the network's own are views of it."""
+    parameters = list(model.parameters())
+    weights = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    parts = torch.split(weights.data, [p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
+    return weights
+
+
+def unknown_layers(model: nn.Module) -> list[str]:
+    """The kinds of layers with weights that have no formula here."""
+    own = {type(layer) for layer in model.modules() if any(True for _ in layer.parameters(recurse=False))}
+    return sorted(kind.__name__ for kind in own - set(GRADIENTS))
+
+
+class PatientGradients:
+    """Hooks on a network whose batches have one row a patient; a layer may be used several times in a forward pass.
+
+    From here on the network's weights are views of `weights` and have no gradient of their own.
+
+    Args:
+        model: Of layers in `GRADIENTS`; each mixes nothing between the rows of a batch.
+
+    Attributes:
+        weights: All weights, `(P,)`.
+        clipped: Whether `take` gives clipped gradients.
+
+    Raises:
+        TypeError: If a layer with weights has no formula here.
+    """
+
+    clipped = False
+
+    def __init__(self, model: nn.Module) -> None:
+        if unknown := unknown_layers(model):
+            msg = f"no gradients of single patients for {', '.join(unknown)}"
+            raise TypeError(msg)
+        self.weights = join_weights(model)
+        self._parameters = list(model.parameters())
+        self._found: dict[nn.Parameter, Tensor] = {}
+        for parameter in self._parameters:
+            parameter.requires_grad_(False)
+        for layer in model.modules():
+            if own := tuple(layer.parameters(recurse=False)):
+                layer.register_forward_hook(partial(self._listen, own))
+
+    def take(self) -> Tensor:
+        """The gradients `(N, P)` of the last backward pass of a loss that is the mean over N patients; N may be 0."""
+        patients = len(next(iter(self._found.values()), ()))
+        found = [
+            self._found[p].flatten(1) if p in self._found else p.new_zeros(patients, p.numel())
+            for p in self._parameters
+        ]
+        self._found.clear()
+        return torch.cat(found, dim=1).float()
+
+    def _listen(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        if not (layer.training and torch.is_grad_enabled()):
+            return
+        if not out.requires_grad:
+            out.requires_grad_(True)
+        out.register_hook(
+            partial(  # type: ignore[no-untyped-call]
+                self._keep, own, layer, inputs[0].detach()
+            )
+        )
+
+    def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
+        # the loss is a mean: each patient's own gradient is as many times larger as there are patients
+        gradients = GRADIENTS[type(layer)](layer, inputs, gradient * len(gradient))
+        for parameter, found in zip(own, gradients, strict=True):
+            self._found[parameter] = self._found[parameter] + found if parameter in self._found else found
+
+
+def _linear(layer: nn.Linear, inputs: Tensor, gradient: Tensor) -> LayerGradients:
+    """Of inputs `(N, ..., I)` and outputs' gradients `(N, ..., O)`."""
+    inputs, gradient = (part[:, None].flatten(1, -2) for part in (inputs.to(gradient.dtype), gradient))
+    weight = torch.einsum("nto,nti->noi", gradient, inputs)
+    return (weight,) if layer.bias is None else (weight, gradient.sum(dim=1))
+
+
+def _convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, gradient: Tensor) -> LayerGradients:
+    """Of inputs `(N, I, *size)` and outputs' gradients `(N, O, *size)`."""
+
+    def of_one(image: Tensor, slope: Tensor) -> Tensor:
+        no_padding = [0] * (image.ndim - 1)
+        form = (layer.stride, layer.padding, layer.dilation, False, no_padding, layer.groups)
+        only_weight = (False, True, False)
+        found: Tensor = torch.ops.aten.convolution_backward(
+            slope[None], image[None], layer.weight.to(slope.dtype), None, *form, only_weight
+        )[1]
+        return found
+
+    inputs = inputs.to(gradient.dtype)
+    padding = layer.padding[0]
+    if isinstance(layer, nn.Conv1d) and layer.dilation == (1,) and layer.groups == 1 and isinstance(padding, int):
+        windows = functional.pad(inputs, (padding, padding)).unfold(2, layer.kernel_size[0], layer.stride[0])
+        weight = torch.einsum("nol,nilk->noik", gradient, windows)
+    elif len(inputs):
+        weight = vmap(of_one)(inputs, gradient)
+    else:
+        weight = gradient.new_zeros(0, *layer.weight.shape)
+    return (weight,) if layer.bias is None else (weight, gradient.flatten(2).sum(dim=2))
+
+
+def _group_norm(layer: nn.GroupNorm, inputs: Tensor, gradient: Tensor) -> LayerGradients:
+    normal = functional.group_norm(inputs.to(gradient.dtype), layer.num_groups, eps=layer.eps)
+    return (normal * gradient).flatten(2).sum(dim=2), gradient.flatten(2).sum(dim=2)
+
+
+def _layer_norm(layer: nn.LayerNorm, inputs: Tensor, gradient: Tensor) -> LayerGradients:
+    normal = functional.layer_norm(inputs.to(gradient.dtype), layer.normalized_shape, eps=layer.eps)
+    shape = (len(gradient), -1, *layer.normalized_shape)
+    return (normal * gradient).reshape(shape).sum(dim=1), gradient.reshape(shape).sum(dim=1)
+
+
+def _embedding(layer: nn.Embedding, inputs: Tensor, gradient: Tensor) -> LayerGradients:
+    rows = inputs.reshape(len(inputs), -1, 1).expand(-1, -1, layer.embedding_dim)
+    found = gradient.new_zeros(len(inputs), *layer.weight.shape)
+    return (found.scatter_add(1, rows, gradient.reshape(rows.shape)),)
+
+
+GRADIENTS: Mapping[type[nn.Module], Callable[[Any, Tensor, Tensor], LayerGradients]] = {
+    nn.Linear: _linear,
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.Embedding: _embedding,
+}

@@ -1,0 +1,158 @@
+"""Training and scoring one site's patients. One loop, whatever wraps model, optimizer and loader."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from client.training.dataset import Batch, Patients
+from shared_models.study_settings import RunConfig
+from shared_models.task import Task
+
+
+class Optimizer(Protocol):
+    """What the loop needs of one, private or not."""
+
+    def zero_grad(self) -> None:
+        """Forgets the last step's gradients."""
+        ...
+
+    def step(self) -> object:
+        """Changes the weights by the gradients."""
+        ...
+
+
+def choose_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_optimizer(weights: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
+    """A fresh optimizer: its state never travels, so every round starts it anew at every site.
+
+    The proximal term of FedProx (Li 2020, arXiv:1812.06127) pulls the weights to where they are now: its gradient
+    mu (w - w_global) is added in each step. It depends on no patient, so private training needs no noise for it.
+    """
+    _leave_compiler_out()
+    held = list(weights)
+    kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
+    optimizer = kind(held, lr=config.learning_rate, weight_decay=config.weight_decay)
+    # `step` itself also imports the compiler, in a wrapper that otherwise only switches gradients off
+    plain_step = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
+    start = [weight.detach().clone() for weight in held] if config.mu else []
+
+    def step() -> None:
+        for weight, origin in zip(held, start, strict=False):
+            if weight.grad is not None:
+                weight.grad.add_(weight - origin, alpha=config.mu)
+        plain_step()
+
+    optimizer.step = torch.no_grad()(step)  # type: ignore[method-assign,assignment]
+    return optimizer
+
+
+def _leave_compiler_out() -> None:
+    """Tells torch 2.13's optimizers not to import torch's compiler, which we never use.
+
+    They do so on first use only to switch it off for themselves, and it takes four seconds: in a deployment, four
+    seconds of every message.
+    """
+    optimizer = torch.optim.Optimizer
+    for method in (optimizer.add_param_group, optimizer.zero_grad, optimizer.state_dict, optimizer.load_state_dict):
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            plain.__dynamo_disable = plain
+
+
+def fit(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loader: DataLoader[Batch],
+    task: Task,
+    config: RunConfig,
+    seed: int,
+    class_weights: Mapping[str, Tensor] | None = None,
+) -> float:
+    """Passes over the loader, private or not, and returns the mean loss of a patient in the last one."""
+    device = next(model.parameters()).device
+    model.train()
+    mean_loss = float("nan")
+    with reproducible(seed) as chance:
+        for _ in range(config.local_epochs):
+            total, patients = 0.0, 0
+            for batch in loader:
+                inputs, present = _to(device, batch[:2])
+                truths = {name: value.to(device) for name, value in batch[2].items()}
+                present = drop_modalities(present, config.modality_dropout, chance)
+                optimizer.zero_grad()
+                if len(present):  # by Poisson sampling a batch may be of nobody; a step's noise is added all the same
+                    with mixed_precision(device):
+                        loss = task.loss(model(inputs, present), truths, class_weights)  # (N,)
+                    loss.mean().backward()  # type: ignore[no-untyped-call]
+                    total, patients = total + loss.sum().item(), patients + len(loss)
+                optimizer.step()
+            mean_loss = total / max(patients, 1)
+    return mean_loss
+
+
+@torch.no_grad()
+def predict(model: nn.Module, patients: Patients, task: Task, batch_size: int = 64) -> dict[str, np.ndarray[Any, Any]]:
+    """Predictions `{target: (P,) or (P, K)}` of P patients, from the mean output over each one's lesions or views."""
+    device = next(model.parameters()).device
+    model.eval()
+    rows, owner = patients.all_rows()
+    found: dict[str, list[Tensor]] = {name: [] for name in task.targets}
+    for start in range(0, len(rows), batch_size):
+        inputs, present = patients.read(rows[start : start + batch_size])
+        outputs = model(*_to(device, (inputs, present)))
+        for name in task.targets:
+            found[name].append(outputs[name].float().cpu())
+    mean = {name: _mean_by_owner(torch.cat(parts), owner, len(patients)) for name, parts in found.items()}
+    return {name: target.predict(mean[name]).numpy() for name, target in task.targets.items()}
+
+
+def _mean_by_owner(outputs: Tensor, owner: Tensor, patients: int) -> Tensor:
+    """The mean `(P, K)` of `outputs` `(R, K)` over the rows of each patient."""
+    total = outputs.new_zeros(patients, outputs.shape[1]).index_add_(0, owner, outputs)
+    return total / torch.bincount(owner, minlength=patients)[:, None]
+
+
+def drop_modalities(present: Tensor, chance_to_drop: float, chance: torch.Generator) -> Tensor:
+    """Hides each modality of each patient with the given chance, but never a patient's last one.
+
+    Teaches the network to do without (ModDrop, Neverova 2016, arXiv:1501.00102).
+    """
+    if not chance_to_drop:
+        return present
+    draw = torch.rand(present.shape, generator=chance).to(present.device)
+    kept = present * (draw >= chance_to_drop)
+    # the one with the largest draw among those present stays when all would go
+    last = torch.zeros_like(present).scatter_(1, (draw * present).argmax(dim=1, keepdim=True), 1.0) * present
+    return torch.where(kept.sum(dim=1, keepdim=True) > 0, kept, last)
+
+
+@contextlib.contextmanager
+def reproducible(seed: int) -> Iterator[torch.Generator]:
+    """Seeds dropout and the yielded generator for the block, and leaves the caller's random state as it was."""
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where a GPU makes it fast; it needs no loss scaling, which private training could not use."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def _to(device: torch.device, read: tuple[dict[str, Tensor], Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    inputs, present = read
+    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}, present.to(device)

@@ -1,0 +1,1 @@
+"""What the verbs of `python -m client` print: approvals, ledger, audit log."""

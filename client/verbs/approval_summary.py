@@ -1,0 +1,152 @@
+"""One page on what a study would do at this site: what it reads, what leaves, how long, at what epsilon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.cohort.rows import needed_columns, open_records
+from client.governance.ledger import charges, epsilon, spent
+from client.governance.policy import ledger_of, refusals
+from client.private_files import write_private
+from client.readers.extracted import MeasuredReader
+from client.readers.table import TableReader
+from shared_models.agreed import settings_hash
+from shared_models.task import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from client.config.site import SiteConfig
+    from shared_models.study_settings import RunConfig
+    from shared_models.task import Task
+
+Sheet = Mapping[str, Sequence[str]]
+
+
+def make_sheet(site: SiteConfig, config: RunConfig, task: Task) -> Sheet:
+    """The page's headings with the lines below each.
+
+    The site's tables are read to count its patients; images are not.
+
+    Raises:
+        SiteError: If the tables cannot be read, the ledger is damaged, or no noise reaches the study's epsilon.
+    """
+    patients = len(open_records(site, task).patients)
+    refused = refusals(site.policy, config, task)
+    return {
+        f"{site.site}: the study {config.study}": [f"task {task.name}", f"settings {settings_hash(config)}"],
+        "It reads here": [f"{patients} patients", *_reads(site, task)],
+        "It sends to the center": list(_sends(site, config, task)),
+        "It takes": _takes(config),
+        "Privacy": list(_privacy(site, config, patients)),
+        "This hospital's policy": [f"REFUSES {text}" for text in refused] or ["allows it"],
+    }
+
+
+def print_sheet(sheet: Sheet, console: Console) -> None:
+    """Prints the page."""
+    for heading, lines in sheet.items():
+        console.print(heading, style="bold", soft_wrap=True, highlight=False, markup=False)
+        for line in lines:
+            style = "red" if line.startswith("REFUSES") else None
+            console.print(f"  {line}", style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+def keep_sheet(sheet: Sheet, path: Path) -> None:
+    """Writes the page as one HTML file that loads nothing, readable for its owner only.
+
+    Raises:
+        SiteError: If it cannot be written.
+    """
+    import io
+
+    from rich.console import Console
+
+    console = Console(record=True, file=io.StringIO(), width=120)
+    print_sheet(sheet, console)
+    write_private(path, console.export_html(inline_styles=True))
+
+
+def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
+    for name, columns in needed_columns(site, task).items():
+        source = site.tables[name]
+        named = dict.fromkeys(filter(None, [source.patient_id, *columns]))
+        yield f"table {name} ({source.name}), columns: {', '.join(named)}"
+    for name, kind in task.modalities.items():
+        reader = site.modalities.get(name)
+        if reader is None:
+            yield f"{name}: not at this site"
+            continue
+        if isinstance(kind, Table):
+            features = ", ".join(feature.name for feature in kind.features)
+            yield f"{name} ({reader.reader}): {len(kind.features)} features ({features})"
+        else:
+            yield f"{name} ({reader.reader}): images, as a tensor of {' x '.join(map(str, kind.shape))} a patient"
+        if isinstance(reader, MeasuredReader):
+            reader = site.modalities[reader.images]
+        if not isinstance(reader, TableReader):  # with its files, masks, and the columns of boxes in a table
+            yield f"{name} from: {reader.model_dump_json(exclude_defaults=True, exclude={'reader'})}"
+    for name in task.targets:
+        yield f"outcome {name}{'' if name in site.targets else ': not at this site'}"
+
+
+def _sends(site: SiteConfig, config: RunConfig, task: Task) -> Iterator[str]:
+    model = task.build_model(task, config)
+    numbers = sum(value.numel() for value in model.state_dict().values())
+    if _trains(site, config):
+        yield f"after each round: all {numbers:,} numbers of the network {type(model).__name__}, as trained here"
+    else:
+        yield "no weights: this site only validates"
+    yield "once: counts of patients by part of the split, modality, class of each outcome, and how many were set aside"
+    for name, kind in task.tables.items():
+        yield f"once: of each of {len(kind.columns)} columns of {name}: how many have it, its sum, its sum of squares"
+    yield "each round: scores of validation patients, counted in bins; at the end, those of test patients"
+    least = site.policy.minimum_count
+    yield f"at the end: this site's own metrics, to two decimals, where each class has {least} patients or more"
+    if config.privacy == "none" and _trains(site, config):
+        yield "each round: the mean loss of training"
+    if config.secure_aggregation:
+        yield "of this only inside sums over three sites or more: weights, sums, class counts, scores in bins, the loss"
+        yield "of this by itself: patients in each part of the split, which modalities there are, how many set aside,"
+        yield "this site's own metrics"
+    else:
+        yield "no secure sums: the center sees all of this site by site"
+
+
+def _takes(config: RunConfig) -> list[str]:
+    passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
+    tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
+    sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
+    return [sites, f"{config.rounds} rounds, {passes}", tries, f"at most {config.round_timeout_s:g} s for one answer"]
+
+
+def _privacy(site: SiteConfig, config: RunConfig, patients: int) -> Iterator[str]:
+    from client.training.dp.mechanism import mechanism
+
+    ledger, limit = ledger_of(site), site.policy.limit
+    before = spent(ledger, limit)
+    if not _trains(site, config):
+        yield "no training here, and none of the privacy budget"
+        return
+    if config.privacy == "none":
+        yield "no differential privacy: what the weights remember of patients is not bounded"
+        return
+    training = max(1, round(patients * (1 - config.validation_fraction - config.test_fraction)))
+    asked = mechanism(config, training, site.policy)
+    each = asked.charge(config, 1)
+    history = [(line["noise_multiplier"], line["sample_rate"], line["steps"]) for line in charges(ledger)]
+    study = (each.noise_multiplier, each.sample_rate, each.steps * config.rounds)
+    after = max(before, epsilon([*history, study], limit))
+    yield f"differential privacy for each patient: clipping to {asked.clip_norm:g}, noise {asked.noise_multiplier:.3g}"
+    yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"
+    yield f"(this study alone about {epsilon([study], limit):.2f}; with some {training} training patients)"
+    if after > limit.epsilon:
+        yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study goes on without"
+
+
+def _trains(site: SiteConfig, config: RunConfig) -> bool:
+    return site.role == "train" and site.site not in config.never_train

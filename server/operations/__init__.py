@@ -1,0 +1,1 @@
+"""Operating a center: its folder, certificates, processes, registered sites and runs."""

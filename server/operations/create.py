@@ -1,0 +1,70 @@
+"""Makes the folder of a center: keys, certificates, the proxy's configuration, and the ways to start it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import tomli_w
+
+from server.operations.center import Center
+from server.operations.certificates import create_authority, issue_server_certificate, write_private
+from server.operations.processes import start_script, systemd_units
+from server.operations.proxy import proxy_configuration
+
+SUBFOLDERS = ("bundles", "results", "logs", "run", "flower", "systemd")
+
+
+def create_center(center: Center) -> list[Path]:
+    """Makes what is missing of a center's folder, and touches nothing that is there.
+
+    Returns:
+        The files it wrote.
+    """
+    folder = center.directory
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for name in SUBFOLDERS:
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    before = _files(folder)
+    if not center.authority.exists():
+        create_authority(center.authority, folder / "ca.key", center.hosts[0])
+    if not (folder / "server.crt").exists():
+        issue_server_certificate(folder, center.hosts)
+    if not center.secret.exists():
+        write_private(center.secret, secrets.token_bytes(48))
+    texts = {
+        "center.toml": _settings(center),
+        "nginx.conf": proxy_configuration(center),
+        "start.sh": start_script(center),
+        "flower/config.toml": flower_connection(center),
+        **{f"systemd/{name}": text for name, text in systemd_units(center).items()},
+    }
+    for name, text in texts.items():
+        if not (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+    (folder / "start.sh").chmod(0o700)
+    return sorted(_files(folder) - before)
+
+
+def renew_certificate(center: Center) -> None:
+    """Signs a new server certificate with the authority and the key that are there, for the center's address now.
+
+    Hospitals that trust the authority notice nothing. The proxy and the SuperLink read it when they start.
+    """
+    issue_server_certificate(center.directory, center.hosts)
+    (center.directory / "center.toml").write_text(_settings(center), encoding="utf-8")
+
+
+def flower_connection(center: Center) -> str:
+    """$FLWR_HOME/config.toml, so that Flower's own `flwr log RUN center` and `flwr stop RUN center` work too."""
+    connection = {"address": f"127.0.0.1:{center.port}", "root-certificates": str(center.authority)}
+    return tomli_w.dumps({"superlink": {"default": "center", "center": connection}})
+
+
+def _settings(center: Center) -> str:
+    return tomli_w.dumps({"address": center.address, "port": center.port, "proxy-port": center.proxy_port})
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,173 @@
+"""The center's three processes: how each is started, whoever starts it (our supervisor or systemd)."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.errors import CenterError
+from server.operations.center import Center
+from server.operations.proxy import find_nginx
+
+PROCESS_NAMES = ("superlink", "superexec", "proxy")
+
+# No telemetry, no look-up of new versions, and nothing installed while a study runs.
+FLOWER_ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONUNBUFFERED": "1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # seconds; how soon a study that was asked for begins
+}
+
+UNIT = """\
+# {description}. Install all three, once:
+#   sudo cp {folder}/systemd/*.service /etc/systemd/system/ && sudo systemctl daemon-reload
+#   sudo systemctl enable --now {units}
+[Unit]
+Description={description}
+After=network-online.target{after}
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+User={user}
+WorkingDirectory={folder}
+ExecStart={python} -P -m server start --only {name} --directory {folder}
+Restart=always
+RestartSec=1
+TimeoutStopSec=20
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths={folder}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+CapabilityBoundingSet={capabilities}
+AmbientCapabilities={capabilities}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A program that has to run.
+
+    Attributes:
+        name: One of `PROCESS_NAMES`.
+        command: Its argument list.
+    """
+
+    name: str
+    command: tuple[str, ...]
+
+
+def center_process(center: Center, name: str) -> Process:
+    """How to start one of the center's processes.
+
+    Raises:
+        CenterError: If its program is not installed.
+    """
+    folder = center.directory
+    if name == "superlink":
+        # fmt: off
+        return Process(name, (
+            _flower("flower-superlink"), "--host", "127.0.0.1", "--port", str(center.port),
+            "--ssl-ca-certfile", str(center.authority), "--ssl-certfile", str(folder / "server.crt"),
+            "--ssl-keyfile", str(folder / "server.key"), "--database", str(folder / "state.db"),
+            "--enable-supernode-auth", "--isolation", "process", "--superexec-auth-secret-file", str(center.secret),
+        ))
+    if name == "superexec":
+        return Process(
+            name,
+            (
+                _flower("flower-superexec"),
+                "--runtime-api-address",
+                f"127.0.0.1:{center.port}",
+                "--root-certificates",
+                str(center.authority),
+                "--superexec-auth-secret-file",
+                str(center.secret),
+            ),
+        )
+        # fmt: on
+    nginx = find_nginx()
+    if nginx is None:
+        raise CenterError(
+            what="nginx is not installed",
+            where="PATH, /usr/sbin and /usr/local/sbin",
+            expected="nginx 1.19.5 or newer",
+            fix="apt install nginx-light (or dnf install nginx); `--no-proxy` starts the center without it",
+        )
+    return Process(name, (nginx, "-p", f"{folder}/", "-c", str(folder / "nginx.conf"), "-e", "stderr"))
+
+
+def process_environment(center: Center) -> dict[str, str]:
+    """What the processes find in their environment; `flwr-serverapp` is started by its name, so PATH has to know it."""
+    path = os.pathsep.join([_programs().as_posix(), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **FLOWER_ENVIRONMENT, "FLWR_HOME": str(center.directory / "flower"), "PATH": path}
+
+
+def start_script(center: Center) -> str:
+    """`start.sh`: all three processes under one supervisor, for a terminal, a container or one systemd unit."""
+    python = shlex.quote(sys.executable)
+    return f"""\
+#!/bin/sh
+# Starts the center in the foreground and keeps it running; SIGTERM or Ctrl-C stops it. Logs lie in logs/.
+exec {python} -P -m server start --directory {shlex.quote(str(center.directory))} "$@"
+"""
+
+
+def systemd_units(center: Center) -> dict[str, str]:
+    """One hardened unit a process: the alternative to `start.sh`, with systemd as the supervisor."""
+    titles = {"superlink": "Flower SuperLink", "superexec": "Flower SuperExec", "proxy": "TLS proxy"}
+    names = {name: f"breast-federation-{name}.service" for name in PROCESS_NAMES}
+    return {
+        names[name]: UNIT.format(
+            description=f"Breast federation: {titles[name]}",
+            folder=center.directory,
+            units=" ".join(names.values()),
+            after="" if name == "superlink" else f" {names['superlink']}",
+            user=getpass.getuser(),
+            python=sys.executable,
+            name=name,
+            capabilities="CAP_NET_BIND_SERVICE" if name == "proxy" and center.proxy_port < 1024 else "",
+        )
+        for name in PROCESS_NAMES
+    }
+
+
+def _programs() -> Path:
+    return Path(sys.executable).parent
+
+
+def _flower(program: str) -> str:
+    path = _programs() / program
+    if not path.exists():
+        raise CenterError(
+            what=f"{program} is not installed",
+            where=path,
+            expected="Flower 1.41 in the same environment as this package",
+            fix=f"{sys.executable} -m pip install 'flwr>=1.41,<1.42'",
+        )
+    return str(path)

@@ -1,0 +1,128 @@
+"""What the operator of a center wants to see: sites, runs, the study's progress, its results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from server.errors import CenterError, ExitCode
+from server.operations.bundle import recorded_runs
+from server.operations.center import Center, require_file
+from server.operations.certificates import read_expiry
+from server.operations.superlink import Run, Site, list_runs, list_sites
+
+RENEW_DAYS = 30
+COLOURS = {"online": "green", "offline": "yellow", "completed": "green", "failed": "red"}
+
+
+def read_status(center: Center) -> dict[str, Any]:
+    """The state of a center as plain data: what `status --json` prints."""
+    records = recorded_runs(center)
+    runs = [_describe_run(run, records.get(str(run.run_id), {})) for run in list_runs(center)]
+    study = next((run["study"] for run in runs if run["run_id"] in records), "")
+    return {
+        "center": {"address": center.address, "directory": str(center.directory)},
+        "certificate": {"ends": read_expiry(center.directory / "server.crt").isoformat()},
+        "sites": [_describe_site(site) for site in list_sites(center)],
+        "runs": runs,
+        "study": {"name": study, "progress": _progress(center, study) if study else None},
+    }
+
+
+def print_status(status: dict[str, Any], console: Console) -> None:
+    """Prints what `read_status` found as tables."""
+    console.print(f"[bold]{status['center']['address']}[/bold]  {status['center']['directory']}")
+    days = (datetime.fromisoformat(status["certificate"]["ends"]) - datetime.now(UTC)).days
+    advice = "" if days > RENEW_DAYS else "  [red]renew it: python -m server init --renew[/red]"
+    console.print(f"The server certificate is good for {days} days.{advice}")
+    _print_table(console, "Sites", ("site", "state", "last_seen"), status["sites"], "none; python -m server register")
+    runs = [_shorten(run) for run in status["runs"]]
+    _print_table(
+        console, "Runs", ("run_id", "study", "state", "started"), runs, "none; python -m server run STUDY.toml"
+    )
+    if runs and runs[0]["details"]:
+        console.print(f"{runs[0]['study']} {runs[0]['state']}: {runs[0]['details']}", markup=False)
+    study = status["study"]
+    if study["progress"]:
+        done = study["progress"]
+        console.print(f"\n[bold]Study {study['name']}[/bold]  {done['round']} of {done['rounds']} rounds")
+        if done["best_value"] is not None:
+            console.print(f"Best so far: round {done['best_round']}, pooled validation {done['best_value']:.3f}")
+
+
+def find_results(center: Center, study: str) -> Path:
+    """The results of a study, or those written last.
+
+    Raises:
+        CenterError: If there are none.
+    """
+    written = sorted(center.results.glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not study and written:
+        return written[-1]
+    if not study:
+        raise CenterError(
+            what="there are no results yet",
+            where=center.results,
+            fix="`python -m server status` shows how far the study is",
+            exit_code=ExitCode.FILE,
+        )
+    others = ", ".join(path.parent.name for path in written) or "none yet"
+    return require_file(
+        center.results / study / "results.json", "the study's results", f"studies with results: {others}"
+    )
+
+
+def print_results(file: Path) -> None:
+    """Prints a study's table, one line a site."""
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CenterError(
+            what="these results are not JSON", where=file, found=str(error), exit_code=ExitCode.FILE
+        ) from None
+    from server.study import results as report
+
+    report.print_results(results)
+
+
+def _progress(center: Center, study: str) -> dict[str, Any] | None:
+    from server.study import checkpoint
+
+    facts = checkpoint.describe(center.results, study)
+    if facts is None:
+        return None
+    shown = {key: facts[key] for key in ("round", "best_round", "best_value")}
+    return {"rounds": facts["config"]["rounds"], **shown}
+
+
+def _describe_site(site: Site) -> dict[str, Any]:
+    return {"site": site.name, "node_id": str(site.node_id), "state": site.state, "last_seen": site.last_seen}
+
+
+def _describe_run(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    return {**asdict(run), "run_id": str(run.run_id), "study": record.get("study", run.app)}
+
+
+def _shorten(run: dict[str, Any]) -> dict[str, Any]:
+    return {**run, "state": run["state"].rpartition(":")[2], "started": run["started"][:16].replace("T", " ")}
+
+
+def _print_table(
+    console: Console, title: str, columns: tuple[str, ...], rows: list[dict[str, Any]], nothing: str
+) -> None:
+    if not rows:
+        console.print(f"\n[bold]{title}[/bold]  {nothing}")
+        return
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(row[column] for column in columns), style=COLOURS.get(row["state"]))
+    console.print()
+    console.print(table)

@@ -1,0 +1,202 @@
+"""The commands of `python -m server`, one function each; arguments are parsed in `server/__main__.py`."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from rich.console import Console
+
+from server.errors import CenterError, ExitCode
+from server.operations.center import Center, open_center, parse_address, require_file, split_address
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def init(address: str, directory: Path, port: int, proxy_port: int | None, renew: bool) -> None:
+    """Makes a center's folder, or completes it, or renews its server certificate."""
+    from server.operations.create import create_center, renew_certificate
+    from server.operations.proxy import find_nginx
+
+    exists = (directory / "center.toml").exists()
+    if exists:
+        center = _existing(open_center(directory), address, renew)
+    elif address:
+        address = parse_address(address)
+        center = Center(directory.resolve(), address, port, proxy_port or split_address(address)[1])
+    else:
+        raise CenterError(
+            what="a new center needs an address",
+            where="--address",
+            expected="the name under which hospitals will reach this machine, as center.example.org",
+            exit_code=ExitCode.USAGE,
+        )
+    written = create_center(center)
+    if renew and exists:
+        renew_certificate(center)
+        written.append(center.directory / "server.crt")
+    console.print(f"{'Found' if exists else 'Made'} the center {center.address} in {center.directory}", markup=False)
+    for path in written:
+        console.print(f"  wrote {path.relative_to(center.directory)}", markup=False)
+    if exists and not written:
+        console.print("  everything is there; nothing was written")
+    if renew and exists:
+        console.print("Restart the center for the renewed certificate. Hospitals need nothing new.")
+    if find_nginx() is None:
+        console.print("WARNING: nginx is not installed: apt install nginx-light (or dnf install nginx)", style="yellow")
+    console.print(_next_steps(center), markup=False)
+
+
+def start(directory: Path, only: str | None, with_proxy: bool) -> None:
+    """Runs the center until it is told to stop, or becomes one of its processes."""
+    from server.operations.processes import PROCESS_NAMES
+    from server.operations.supervisor import become, supervise
+
+    center = open_center(directory)
+    if only:
+        become(center, only)
+    names = [name for name in PROCESS_NAMES if with_proxy or name != "proxy"]
+    supervise(center, names, lambda line: print(line, flush=True))
+
+
+def register(directory: Path, name: str, key_file: Path, replace: bool) -> None:
+    """Lets a hospital in."""
+    from server.operations import registration
+
+    node_id = registration.register(open_center(directory), name, key_file, replace)
+    console.print(f"{name} is registered (node {node_id}). It can connect now: python -m client --site {name}")
+
+
+def unregister(directory: Path, name: str) -> None:
+    """Shuts a hospital out."""
+    from server.operations import registration
+
+    registration.unregister(open_center(directory), name)
+    console.print(f"{name} is shut out. To come back it needs a new key: Flower does not take the old one again.")
+
+
+def run(directory: Path, study: Path | None, assignments: list[str], write: Path | None, follow: bool) -> None:
+    """Starts a study, and with `follow` stays until it ends; with `write` only writes down what hospitals approve."""
+    from server.operations.bundle import start_study
+    from server.operations.superlink import find_run, follow_run
+    from shared_models.agreed import settings_hash
+    from shared_models.study_settings import parse_assignments, parse_run_config
+
+    values = {**(_read_toml(study) if study else {}), **parse_assignments(assignments)}
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    config = parse_run_config(values, study.name if study else "--set")
+    console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
+    if write:
+        with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
+            file.write(tomli_w.dumps(config.to_flat()))
+        console.print(f"Wrote {write}. Send it to the hospitals: python -m client --site NAME --approve {write.name}")
+        return
+    center = open_center(directory)
+    run_id, bundle = start_study(center, config)
+    console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
+    if not follow:
+        console.print(f"Watch it: python -m server status --directory {directory}")
+        return
+    for text in follow_run(center, run_id):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    ended = find_run(center, run_id)
+    console.print(f"Run {run_id}: {ended.state}")
+    if ended.state != "finished:completed":
+        raise CenterError(
+            what=f"run {run_id} did not complete",
+            where=bundle,
+            found=f"{ended.state} {ended.details}",
+            fix="the log above and logs/superexec.log say why; `--set resume=true` goes on from the last checkpoint",
+            exit_code=ExitCode.RUN_FAILED,
+        )
+
+
+def status(directory: Path, as_json: bool) -> None:
+    """Shows sites, runs and the study's progress."""
+    from server.operations.status import print_status, read_status
+
+    found = read_status(open_center(directory))
+    if as_json:
+        print_json(found)
+    else:
+        print_status(found, Console(highlight=False))
+
+
+def results(directory: Path, study: str, as_json: bool) -> None:
+    """Shows a study's results."""
+    from server.operations.status import find_results, print_results
+
+    file = find_results(open_center(directory), study)
+    if as_json:
+        sys.stdout.write(file.read_text(encoding="utf-8"))
+    else:
+        print_results(file)
+
+
+def audit(directory: Path, study: str) -> None:
+    """Verifies and shows a study's audit log, or without one the center's."""
+    from server.study.audit import audit_of, print_audit
+
+    results = open_center(directory).results
+    if study and not audit_of(results / study).exists():
+        studies = sorted(path.parent.name for path in results.glob("*/audit.jsonl"))
+        raise CenterError(
+            what=f"there is no audit log of a study {study!r}",
+            where=results,
+            found=f"studies with one: {', '.join(studies) or 'none'}",
+            exit_code=ExitCode.FILE,
+        )
+    print_audit(results / study, Console(highlight=False))
+
+
+def print_json(value: Any) -> None:
+    """Prints plain data for scripts."""
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def _existing(center: Center, address: str, renew: bool) -> Center:
+    """The center that is there; `--renew` may move it to another address."""
+    if not address or parse_address(address) == center.address:
+        return center
+    if not renew:
+        raise CenterError(
+            what="this folder belongs to a center with another address",
+            where=center.directory,
+            found=center.address,
+            expected=address,
+            fix="choose another --directory, or add --renew to move this center to the new address",
+        )
+    return replace(center, address=parse_address(address))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    require_file(path, "the study", "python -m server run takes a TOML file of `key = value` lines")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CenterError(
+            what="the study is not TOML", where=path, found=str(error), expected='lines as: study = "recurrence"'
+        ) from None
+
+
+def _next_steps(center: Center) -> str:
+    folder = center.directory
+    return f"""
+Hospitals need one file of this folder: {center.authority}
+Every key and secret in it stays here. Keep a copy of ca.key offline: whoever has it can pose as this center.
+
+At the center:
+  {folder / "start.sh"}      (or install {folder / "systemd"}/*.service)
+  python -m server register duke duke.pub --directory {folder}
+  python -m server run STUDY.toml --follow --directory {folder}
+At the hospital, with ca.crt beside its settings:
+  ssh-keygen -t ecdsa -b 384 -N '' -f duke.key && mv duke.key.pub duke.pub     (only duke.pub is sent to the center)
+  in site_configs/duke.yaml:   center: {{address: "{center.address}", ca_certificate: ca.crt, private_key: duke.key}}
+  python -m client --site duke"""

@@ -1,0 +1,1 @@
+"""A study at the center: exchange, enrolment, aggregation, scoring, checkpoints, results."""

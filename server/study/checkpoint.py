@@ -1,0 +1,134 @@
+"""A study's state on the center's disk: one safetensors file after every round, replaced atomically.
+
+The file's tensors are the weights, the server optimizer's moments, the frozen feature statistics and the pooled
+validation sums; its metadata is one JSON text. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from server.study.exchange import StudyError
+from shared_models.messages import Arrays
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a study needs to go on from here.
+
+    Attributes:
+        config: The run config, flat.
+        round: Rounds that count so far.
+        model: The global weights.
+        moments: The server optimizer's moments, empty for averaging.
+        statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
+        validation: Summed validation statistics of `model`, packed; empty until it has been scored.
+        enrolled: What each site counted before round 1.
+        left_out: Why a site that was there is not enrolled.
+        history: A record of each attempt of a round.
+        best_round: The round whose weights had the best pooled validation value.
+        best_value: That value, or None before any.
+        values: Pooled validation value of each round's weights; NaN where undefined.
+    """
+
+    config: dict[str, Any]
+    round: int
+    model: Arrays
+    statistics: Arrays
+    enrolled: dict[str, dict[str, float]]
+    left_out: dict[str, str] = field(default_factory=dict)
+    moments: Arrays = field(default_factory=dict)
+    validation: Arrays = field(default_factory=dict)
+    history: tuple[dict[str, Any], ...] = ()
+    best_round: int = 0
+    best_value: float | None = None
+    values: tuple[tuple[int, float], ...] = ()
+
+
+_ARRAYS = ("model", "moments", "statistics", "validation")
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes the file whole or not at all: a kill at any instant leaves the previous one."""
+    tensors = {f"{group}:{name}": array for group in _ARRAYS for name, array in getattr(checkpoint, group).items()}
+    facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint) if f.name not in _ARRAYS}
+    write_atomically(path, save(tensors, metadata={"study": json.dumps(facts)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads what `save_checkpoint` wrote.
+
+    Raises:
+        StudyError: If there is no such file or it is not a checkpoint.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts: dict[str, Any] = json.loads(file.metadata()["study"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        msg = f"{path}: no usable checkpoint ({error}). Start the study without `resume`, or restore the file."
+        raise StudyError(msg) from None
+    groups: dict[str, Any] = {group: {} for group in _ARRAYS}
+    for name, tensor in tensors.items():
+        group, _, key = name.partition(":")
+        groups[group][key] = tensor
+    facts |= {"history": tuple(facts["history"]), "values": tuple((n, v) for n, v in facts["values"])}
+    return Checkpoint(**facts, **groups)
+
+
+def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
+    """What the last checkpoint of a study says, without its arrays; None if there is none."""
+    path = results_dir / study / LAST
+    if not path.exists():
+        return None
+    with safe_open(path, framework="numpy") as file:
+        facts: dict[str, Any] = json.loads(file.metadata()["study"])
+    return facts
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside the file, syncs, and renames over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Holds the study's folder for this process: two runs of one study would overwrite each other's rounds.
+
+    Raises:
+        StudyError: If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            msg = f"another run of this study is writing to {folder}; wait for it, or choose another `study` name"
+            raise StudyError(msg) from None
+        for unfinished in folder.glob(f"{UNFINISHED}*"):  # by a process that was killed
+            unfinished.unlink()
+        yield

@@ -1,0 +1,149 @@
+"""The exchange with the sites of a study, by name, through Flower's grid: who is there, ask, answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+
+from server.study.audit import note, received, sent
+from shared_models.study_settings import RunConfig
+
+log = logging.getLogger("server")
+
+POLL_S = 1.0
+SEND_ATTEMPTS = 3
+# How Flower 1.41 sends an exception: "<class 'RuntimeError'>:<'the text'>".
+_FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
+
+
+class StudyError(RuntimeError):
+    """The study cannot go on; the message says what happened at which site, and what to do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one site sent back, or why nothing came.
+
+    Attributes:
+        site: The site's name.
+        content: Its reply, or None.
+        problem: Why there is none; empty when there is one.
+        members: The sites that a secure sum is over; empty for one site's own answer.
+    """
+
+    site: str
+    content: RecordDict | None
+    problem: str = ""
+    members: tuple[str, ...] = ()
+
+
+def connected(grid: Grid) -> dict[str, int]:
+    """Site name to node for every site that is there now. The name is the one its key was registered under."""
+    return {node.name or f"node-{node.node_id}": node.node_id for node in grid.get_nodes()}
+
+
+def gather(grid: Grid, config: RunConfig) -> list[str]:
+    """Waits for the study's sites and returns those that came.
+
+    Without named sites it takes whoever is there once `min_sites` are; with names it waits for all of them, and
+    at the time-out goes on if `min_sites` are there.
+
+    Raises:
+        StudyError: If too few came in time.
+    """
+    deadline = time.monotonic() + config.join_timeout_s
+    announced: tuple[str, ...] | None = None
+    while True:
+        names = sorted(n for n in connected(grid) if not config.expected_sites or n in config.expected_sites)
+        missing = tuple(sorted(set(config.expected_sites) - set(names)))
+        enough = len(names) >= config.min_sites
+        late = time.monotonic() >= deadline
+        if enough and (late or not missing):
+            if missing:
+                log.warning("going on without %s, after %.0f s", ", ".join(missing), config.join_timeout_s)
+            return names
+        if late:
+            break
+        if missing != announced:
+            log.info("%d sites are here, waiting for %s", len(names), ", ".join(missing) or "more")
+            announced = missing
+        time.sleep(POLL_S)
+    msg = (
+        f"only {len(names)} of at least {config.min_sites} sites came within {config.join_timeout_s:.0f} s "
+        f"({', '.join(names) or 'none'}); missing: {', '.join(missing) or 'any others'}. "
+        "Ask them to start `python -m client --site NAME`, then run the study again."
+    )
+    raise StudyError(msg)
+
+
+def ask(
+    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: RunConfig, group: str = ""
+) -> list[Answer]:
+    """Sends one request to each site and returns an answer for each, in the order of `sites`."""
+    here = connected(grid)
+    messages = [
+        Message(content, dst_node_id=here[site], message_type=message_type, group_id=group, ttl=config.round_timeout_s)
+        for site in sites
+        if site in here
+    ]
+    answers = {site: Answer(site, None, "not connected") for site in sites}
+    answers |= {s: Answer(s, None, f"no answer in {config.round_timeout_s:.0f} s") for s in sites if s in here}
+    folder, asked_for = Path(config.results_dir) / config.study, (message_type, content)
+    note(folder, *sent(config.study, [site for site in sites if site in here], *asked_for))
+    replies = _send_and_receive(grid, messages, config.round_timeout_s) if messages else []
+    # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
+    # message it answers. A message has its identifier once it is sent.
+    names = {node: site for site, node in here.items()}
+    asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
+    for reply in replies:
+        site = names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
+        if site in answers:
+            answers[site] = _answer(site, reply)
+    given = [answers[site] for site in sites]
+    note(folder, *(received(config.study, one.site, *asked_for, one.content, one.problem) for one in given))
+    return given
+
+
+def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float) -> list[Message]:
+    """Sends the messages, again if the SuperLink went away while it was taking them, and returns the replies.
+
+    A SuperLink that is killed after it stored a part of a message and before it said so refuses that part when
+    Flower 1.41 repeats it. The same messages keep their identifiers, so sending them again sends what is missing,
+    and no site is asked twice.
+    """
+    for attempt in range(1, SEND_ATTEMPTS + 1):
+        try:
+            return list(grid.send_and_receive(messages, timeout=timeout_s))
+        except ObjectPushError as error:
+            log.warning("the SuperLink lost a part of the request (%d of %d): %s", attempt, SEND_ATTEMPTS, error)
+            time.sleep(POLL_S)
+    return []
+
+
+def _answer(site: str, reply: Message) -> Answer:
+    if reply.has_error():
+        reason = reply.error.reason or ""
+        match = _FLOWER_REASON.match(reason)
+        return Answer(site, None, match["text"] if match else f"Flower error {reply.error.code}: {reason}")
+    return Answer(site, reply.content)
+
+
+def log_problems(
+    answers: Sequence[Answer], config: RunConfig, rejected: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Logs every site that gave nothing usable, and returns why by site; what was rejected is noted, too."""
+    unusable = dict(rejected or {})
+    lines = [{"event": "rejected", "site": site, "study": config.study, "why": why} for site, why in unusable.items()]
+    note(Path(config.results_dir) / config.study, *lines)
+    problems = {answer.site: answer.problem for answer in answers if answer.content is None} | unusable
+    for site, problem in problems.items():
+        log.warning("%s: %s", site, problem)
+    return problems

@@ -1,0 +1,72 @@
+"""What a study's results say of privacy: what was protected, how, and what was not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared_models.study_settings import RunConfig
+
+
+def privacy_section(config: RunConfig) -> dict[str, Any]:
+    """The `privacy` of `results.json`; `said` is the paragraph that people read.
+
+    Class weights and feature statistics get no noise and no charge: they are sums over training patients, which a
+    secure sum hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not noised.
+    """
+    private, secure = config.privacy == "patient", config.secure_aggregation
+    return {
+        "unit": "patient" if private else None,
+        "mechanism": _mechanism(config) if private else None,
+        "delta": "each site's own" if private else None,
+        "covered_by_noise": ["weights"] if private else [],
+        "not_covered_by_noise": [
+            *([] if private else ["weights", "mean training losses"]),
+            *_sums(config),
+            *_OF_A_SITE,
+        ],
+        "only_in_sums_of_three_sites_or_more": ["weights", *_sums(config)] if secure else [],
+        "said": f"{_noise_said(config)} {_sums_said(config)}",
+    }
+
+
+_OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, rounded"]
+
+
+def _sums(config: RunConfig) -> list[str]:
+    made = ["z-scores", *(["class weights"] if config.class_weights == "balanced" else [])]
+    made += ["ComBat's reference"] if config.harmonised_tables else []
+    return [
+        "counts of classes",
+        f"sums of features, and what is made of them and of counts ({', '.join(made)})",
+        "histograms of validation and test patients' scores",
+    ]
+
+
+def _mechanism(config: RunConfig) -> str:
+    noise = f"{config.noise_multiplier:g} times that norm, or the site's own least noise where that is more"
+    if config.target_epsilon:
+        noise = f"the least that keeps this study below epsilon {config.target_epsilon:g} at the site"
+    return (
+        f"DP-SGD: patients drawn by Poisson sampling, each one's gradient clipped to norm {config.clip_norm:g}, "
+        f"Gaussian noise on their sum, its deviation {noise}"
+    )
+
+
+def _noise_said(config: RunConfig) -> str:
+    if config.privacy == "none":
+        return "No differential privacy: nothing that left the sites had noise on it, the weights included."
+    return (
+        "Differential privacy: the unit is the patient, and what is covered is each site's weights. "
+        f"{_mechanism(config)}. Delta and the epsilon spent are each site's own, in its ledger."
+    )
+
+
+def _sums_said(config: RunConfig) -> str:
+    sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
+    uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
+    if config.secure_aggregation:
+        return (
+            f"{uncovered}, but with the weights seen by the center only as secure sums over three sites or more: "
+            f"{sums}. {uncovered} and seen site by site: {own}."
+        )
+    return f"{uncovered}: {sums}; {own}. There were no secure sums: the center saw all of it site by site."

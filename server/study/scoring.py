@@ -1,0 +1,60 @@
+"""Pooled scores without rows: sums of what the sites counted, checked before they are added."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+from server.study.exchange import Answer
+from shared_models.messages import RESULTS, Arrays, unpack_arrays
+from shared_models.metrics.arrays import from_arrays, to_arrays, total
+from shared_models.metrics.binary import ScoreHistogram
+from shared_models.metrics.summary import Summary, empty_summary
+from shared_models.task import Task
+
+log = logging.getLogger("server")
+Summaries = dict[str, Summary]
+
+
+def pool(answers: Sequence[Answer], part: str, task: Task) -> Summaries:
+    """Adds up the sites' statistics of `part` for each target; an answer that fails its check is left out."""
+    pooled: dict[str, list[Summary]] = {name: [empty_summary(target)] for name, target in task.targets.items()}
+    for answer in answers:
+        if answer.content is None:
+            continue
+        try:
+            arrays = unpack_arrays(answer.content.array_records[RESULTS])
+            if any(name.startswith(f"{part}.") for name in arrays):
+                for name, zero in ((name, summaries[0]) for name, summaries in pooled.items()):
+                    pooled[name].append(from_arrays(type(zero), arrays, f"{part}.{name}", like=zero))
+        except (KeyError, ValueError) as error:
+            log.warning("%s: its %s statistics are left out: %s", answer.site, part, error)
+    return {name: total(summaries) for name, summaries in pooled.items()}
+
+
+def pack(summaries: Summaries, part: str) -> Arrays:
+    """Summaries as named arrays, for a checkpoint."""
+    return {
+        key: array for name, summary in summaries.items() for key, array in to_arrays(summary, f"{part}.{name}").items()
+    }
+
+
+def unpack(arrays: Arrays, part: str, task: Task) -> Summaries:
+    """The inverse of `pack`; of no patients where nothing was packed."""
+    zeros = {name: empty_summary(target) for name, target in task.targets.items()}
+    if not arrays:
+        return zeros
+    return {name: from_arrays(type(zero), arrays, f"{part}.{name}", like=zero) for name, zero in zeros.items()}
+
+
+def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:
+    """The cut of each yes/no target and where it comes from: pooled validation patients, never test patients."""
+    cuts: dict[str, tuple[float, str]] = {}
+    for name, summary in validation.items():
+        if isinstance(summary, ScoreHistogram):
+            both = 0 < summary.n_positive < summary.n
+            cuts[name] = (
+                (summary.threshold(rule), f"{rule}, pooled validation") if both else (0.5, "0.5, no validation")
+            )
+    return cuts

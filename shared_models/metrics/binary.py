@@ -1,0 +1,243 @@
+"""Metrics of a yes-or-no outcome, without rows: what the sites count adds up to what one place would have counted.
+
+Each site counts the scores of its positives and of its negatives in fixed bins. The sums give the ROC of all
+patients, and a certificate of how far the AUC of the bins may lie from that of the scores: only pairs that share a
+bin are undecided, and each counts one half where it might have counted 0 or 1.
+
+What concerns the patients of one place, whose rows are at hand, is exact: `auc`, `auc_interval` and `delong_test`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_models.metrics.arrays import VECTOR, Array, add, require_equal_shapes
+from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test
+from shared_models.metrics.interval import Interval, logit_interval
+from shared_models.metrics.scores import bin_of, labelled, left_edges, probabilities
+
+__all__ = [
+    "ConfusionCounts",
+    "PairedTest",
+    "ScoreHistogram",
+    "auc",
+    "auc_interval",
+    "delong_test",
+    "pooled_auc_interval",
+]
+
+
+def _share(part: float, whole: float) -> float:
+    """Part of the whole; nan of nothing."""
+    return part / whole if whole > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class ConfusionCounts:
+    """How many were rightly and wrongly called positive and negative at a threshold. Merges by addition.
+
+    Each rate is nan where its denominator is empty; so is F1 where nobody is positive or called so (0/0), which other
+    software reports as 0.
+    """
+
+    tp: float
+    fp: float
+    tn: float
+    fn: float
+
+    @classmethod
+    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, threshold: float) -> "ConfusionCounts":
+        """Count patients whose score is at least ``threshold`` as called positive.
+
+        Args:
+            scores: (N,) in [0, 1].
+            labels: (N,) of 0, 1, or nan for unknown: those are left out.
+            threshold: probability.
+
+        Raises:
+            ValueError: for a nan threshold, scores outside [0, 1] or other labels.
+        """
+        if math.isnan(threshold):
+            message = "a nan threshold calls nobody positive: both classes are needed to choose one"
+            raise ValueError(message)
+        values, positive = labelled(probabilities(scores, "scores"), labels)
+        called = values >= threshold
+        cells = (called & positive, called & ~positive, ~called & ~positive, ~called & positive)
+        return cls(*(float(np.count_nonzero(cell)) for cell in cells))
+
+    def __add__(self, other: "ConfusionCounts") -> "ConfusionCounts":
+        return add(self, other)
+
+    @property
+    def n(self) -> float:
+        """Number of patients."""
+        return self.tp + self.fp + self.tn + self.fn
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of positives called positive; nan without positives."""
+        return _share(self.tp, self.tp + self.fn)
+
+    @property
+    def specificity(self) -> float:
+        """Share of negatives called negative; nan without negatives."""
+        return _share(self.tn, self.tn + self.fp)
+
+    @property
+    def precision(self) -> float:
+        """Share of positives among those called so; nan if nobody is."""
+        return _share(self.tp, self.tp + self.fp)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of sensitivity and precision; nan if nobody is positive or called so."""
+        return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of patients called rightly; nan without patients."""
+        return _share(self.tp + self.tn, self.n)
+
+    @property
+    def mcc(self) -> float:
+        """Matthews's correlation of calls and labels; nan if all calls, or all labels, are alike."""
+        margins = (self.tp + self.fp) * (self.tp + self.fn) * (self.tn + self.fp) * (self.tn + self.fn)
+        return _share(self.tp * self.tn - self.fp * self.fn, math.sqrt(margins))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreHistogram:
+    """The scores of the positives and of the negatives, counted in fixed bins. Merges by addition.
+
+    Attributes:
+        positives: (bins,) counts.
+        negatives: (bins,) counts.
+
+    Example:
+        >>> histogram = ScoreHistogram.of([0.9, 0.4], [1, 0]) + ScoreHistogram.of([0.2], [0])
+        >>> histogram.n, histogram.auc()
+        (3.0, 1.0)
+    """
+
+    positives: Array = field(metadata=VECTOR)
+    negatives: Array = field(metadata=VECTOR)
+
+    def __post_init__(self) -> None:
+        require_equal_shapes(self)
+        left_edges(len(self.positives))
+
+    @classmethod
+    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 256) -> "ScoreHistogram":
+        """Count the patients whose label is known.
+
+        Args:
+            scores: (N,) in [0, 1].
+            labels: (N,) of 0, 1, or nan for unknown: those are left out.
+            bins: the same at every site.
+
+        Raises:
+            ValueError: for scores that are not finite or outside [0, 1], and for other labels.
+        """
+        values, positive = labelled(probabilities(scores, "scores"), labels)
+        where = bin_of(values, bins)
+        counts = (np.bincount(where[group], minlength=bins).astype(np.float64) for group in (positive, ~positive))
+        return cls(*counts)
+
+    def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
+        return add(self, other)
+
+    @property
+    def n(self) -> float:
+        """Number of patients."""
+        return self.n_positive + self.n_negative
+
+    @property
+    def n_positive(self) -> float:
+        """Number of positives."""
+        return float(self.positives.sum())
+
+    @property
+    def n_negative(self) -> float:
+        """Number of negatives."""
+        return float(self.negatives.sum())
+
+    def auc(self) -> float:
+        """AUC of the bins, pairs that share one counting one half; nan if a class is empty."""
+        below = np.cumsum(self.negatives) - self.negatives / 2
+        return _share(float(self.positives @ below), self.n_positive * self.n_negative)
+
+    def auc_bound(self) -> float:
+        """The AUC of the scores lies within this of `auc`: half the share of pairs that share a bin."""
+        return _share(float(self.positives @ self.negatives) / 2, self.n_positive * self.n_negative)
+
+    def confusion(self, threshold: float) -> ConfusionCounts:
+        """Exactly what `ConfusionCounts.of` counts on the scores.
+
+        Raises:
+            ValueError: if ``threshold`` is not an edge of a bin (`threshold` and 0.5 are).
+        """
+        cut = int(np.searchsorted(left_edges(len(self.positives)), threshold))
+        if cut == len(self.positives) or left_edges(len(self.positives))[cut] != threshold:
+            message = f"{threshold} is not an edge of the {len(self.positives)} bins"
+            raise ValueError(message)
+        tp, fp = float(self.positives[cut:].sum()), float(self.negatives[cut:].sum())
+        return ConfusionCounts(tp, fp, self.n_negative - fp, self.n_positive - tp)
+
+    def threshold(self, rule: Literal["f1", "youden"]) -> float:
+        """The best probability at and above which to call a patient positive.
+
+        The candidates are the left edges of the bins. Of those that tie, the lowest run is taken (it misses fewer
+        patients), and of the run the middle, which keeps clear of the scores on either side.
+
+        Args:
+            rule: maximise F1, or Youden's sensitivity + specificity - 1.
+
+        Returns:
+            An edge of a bin; nan if a class is empty.
+        """
+        if not (self.n_positive > 0 and self.n_negative > 0):
+            return math.nan
+        tp, fp = np.cumsum(self.positives[::-1])[::-1], np.cumsum(self.negatives[::-1])[::-1]
+        f1 = 2 * tp / (tp + fp + self.n_positive)
+        youden = tp * self.n_negative - fp * self.n_positive  # times both class sizes: whole, so that ties are exact
+        gain = {"f1": f1, "youden": youden}[rule]
+        best = np.flatnonzero(gain == gain.max())
+        run = best[best - best[0] == np.arange(len(best))]
+        return float(left_edges(len(self.positives))[run[(len(run) - 1) // 2]])
+
+    def roc(self) -> tuple[Array, Array]:
+        """False and true positive rates from threshold 1 down to 0, (bins + 1,) each; nan where a class is empty."""
+        rates = []
+        for counts in (self.negatives, self.positives):
+            above = np.concatenate([[0.0], np.cumsum(counts[::-1])])
+            rates.append(above / above[-1] if above[-1] > 0 else np.full_like(above, np.nan))
+        return rates[0], rates[1]
+
+    def average_precision(self) -> float:
+        """Precision averaged over the steps of recall, a bin a step; nan without positives."""
+        gained = self.positives[::-1]
+        tp, called = np.cumsum(gained), np.cumsum((self.positives + self.negatives)[::-1])
+        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+        return _share(float(gained @ precision), self.n_positive)
+
+
+def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Interval:
+    """The AUC of all sites with its logit-transformed DeLong interval, widened on both sides by `auc_bound`.
+
+    DeLong's structural components are the same for all patients of a class in a bin, so the counts give their variance.
+    Bounds are nan when a class has fewer than two, and Clopper-Pearson's when the variance vanishes, as in
+    `auc_interval`.
+    """
+    m, n = histogram.n_positive, histogram.n_negative
+    value = histogram.auc()
+    if min(m, n) < 2:
+        return logit_interval(value, math.nan, 0, level)
+    below = (np.cumsum(histogram.negatives) - histogram.negatives / 2) / n
+    above = (m - np.cumsum(histogram.positives) + histogram.positives / 2) / m
+    variance = 0.0
+    for counts, component, size in ((histogram.positives, below, m), (histogram.negatives, above, n)):
+        variance += float(counts @ (component - value) ** 2) / (size - 1) / size
+    return logit_interval(value, variance, min(m, n), level).widened(histogram.auc_bound())

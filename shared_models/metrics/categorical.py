@@ -1,0 +1,83 @@
+"""Metrics of a target with several classes, such as the molecular subtype, from a confusion matrix."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_models.metrics.arrays import MATRIX, Array, add
+from shared_models.metrics.scores import finite
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionMatrix:
+    """How many patients of each class were called each class. Merges by addition.
+
+    Attributes:
+        counts: (classes, classes): row the true class, column the called one.
+
+    Example:
+        >>> ConfusionMatrix.of([0, 1, 1], [0, 1, 0], classes=2).counts.tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
+    """
+
+    counts: Array = field(metadata=MATRIX)
+
+    def __post_init__(self) -> None:
+        if self.counts.shape[0] != self.counts.shape[1] or len(self.counts) < 2:
+            message = f"a confusion matrix is square over 2 classes or more, not {self.counts.shape}"
+            raise ValueError(message)
+
+    @classmethod
+    def of(cls, called: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> "ConfusionMatrix":
+        """Count the patients whose label is known.
+
+        Args:
+            called: (N,) number of the class called.
+            labels: (N,) number of the true class; nan for unknown.
+            classes: how many there are.
+
+        Raises:
+            ValueError: for numbers that are not a class, or lengths that differ.
+        """
+        calls, truth = finite(called, "called"), np.asarray(labels, dtype=np.float64)
+        if calls.shape != truth.shape:
+            message = f"there are labels of shape {truth.shape} for calls of shape {calls.shape}"
+            raise ValueError(message)
+        calls, truth = calls[~np.isnan(truth)], truth[~np.isnan(truth)]
+        if not (np.isin(calls, range(classes)).all() and np.isin(truth, range(classes)).all()):
+            message = f"classes are numbered 0 to {classes - 1}"
+            raise ValueError(message)
+        cells = np.bincount((truth * classes + calls).astype(np.intp), minlength=classes * classes)
+        return cls(cells.reshape(classes, classes).astype(np.float64))
+
+    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
+        return add(self, other)
+
+    @property
+    def n(self) -> float:
+        """Number of patients."""
+        return float(self.counts.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of patients called rightly; nan without patients."""
+        return float(np.trace(self.counts)) / self.n if self.n > 0 else math.nan
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 over the classes that occur or are called, as in scikit-learn; nan without patients."""
+        margins = self.counts.sum(axis=0) + self.counts.sum(axis=1)
+        return _mean_ratio(2 * np.diag(self.counts), margins)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean sensitivity over the classes that occur; nan without patients."""
+        return _mean_ratio(np.diag(self.counts), self.counts.sum(axis=1))
+
+
+def _mean_ratio(parts: Array, wholes: Array) -> float:
+    """Mean of parts over wholes, of the wholes that are not empty."""
+    occurs = wholes > 0
+    return float((parts[occurs] / wholes[occurs]).mean()) if occurs.any() else math.nan

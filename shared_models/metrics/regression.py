@@ -1,0 +1,90 @@
+"""Metrics of a continuous target, such as Ki-67, from sums that merge by addition."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_models.metrics.arrays import SIGNED, add
+from shared_models.metrics.scores import finite
+
+
+@dataclass(frozen=True)
+class RegressionSums:
+    """Sums over patients of target y, prediction p and error e = p - y. Merges by addition.
+
+    Variances come from sums of squares: targets whose mean is a million times their spread need centring first.
+
+    Attributes:
+        n: patients.
+        absolute_error: sum of |e|.
+        squared_error: sum of e^2.
+        target: sum of y.
+        target_squared: sum of y^2.
+        prediction: sum of p.
+        prediction_squared: sum of p^2.
+        product: sum of y p.
+    """
+
+    n: float
+    absolute_error: float
+    squared_error: float
+    target: float = field(metadata=SIGNED)
+    target_squared: float
+    prediction: float = field(metadata=SIGNED)
+    prediction_squared: float
+    product: float = field(metadata=SIGNED)
+
+    @classmethod
+    def of(cls, predictions: npt.ArrayLike, targets: npt.ArrayLike) -> "RegressionSums":
+        """Sum over the patients whose target is known.
+
+        Args:
+            predictions: (N,) finite.
+            targets: (N,) in the same unit; nan for unknown.
+
+        Raises:
+            ValueError: for predictions that are not finite, infinite targets, or lengths that differ.
+        """
+        p, y = finite(predictions, "predictions"), np.asarray(targets, dtype=np.float64)
+        if p.shape != y.shape:
+            message = f"there are targets of shape {y.shape} for predictions of shape {p.shape}"
+            raise ValueError(message)
+        p, y = p[~np.isnan(y)], finite(y[~np.isnan(y)], "targets")
+        e = p - y
+        return cls(float(len(y)), *(float(part.sum()) for part in (np.abs(e), e * e, y, y * y, p, p * p, y * p)))
+
+    def __add__(self, other: "RegressionSums") -> "RegressionSums":
+        return add(self, other)
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error, in the target's unit; nan without patients."""
+        return self.absolute_error / self.n if self.n > 0 else math.nan
+
+    @property
+    def rmse(self) -> float:
+        """Root mean squared error, in the target's unit; nan without patients."""
+        return math.sqrt(self.squared_error / self.n) if self.n > 0 else math.nan
+
+    @property
+    def r2(self) -> float:
+        """Share of the target's variance explained, 1 - SSE / SST; nan if the target does not vary."""
+        spread = self._spread(self.target, self.target_squared)
+        return 1 - self.squared_error / spread if spread > 0 else math.nan
+
+    @property
+    def pearson(self) -> float:
+        """Correlation of target and prediction; nan if either does not vary."""
+        targets = self._spread(self.target, self.target_squared)
+        predictions = self._spread(self.prediction, self.prediction_squared)
+        if not (targets > 0 and predictions > 0):
+            return math.nan
+        shared = self.product - self.target * (self.prediction / self.n)
+        return min(max(shared / math.sqrt(targets) / math.sqrt(predictions), -1.0), 1.0)
+
+    def _spread(self, values: float, squares: float) -> float:
+        """Sum of squares about the mean; 0 if no more than the rounding of the sums, or without patients."""
+        spread = squares - values * (values / self.n) if self.n > 0 else 0.0
+        return spread if spread > 1e-12 * squares else 0.0

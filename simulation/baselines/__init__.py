@@ -1,0 +1,1 @@
+"""Baselines beside a federated network: pooled, local, trees."""

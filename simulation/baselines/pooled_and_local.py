@@ -1,0 +1,148 @@
+"""What federation is compared with: one pooled cohort, and each site alone, with the same network and steps.
+
+Only a simulation can do this, where all rows are on one machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from client.cohort.load import Cohort
+from client.training.combat import harmonise, own_statistics
+from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.loop import choose_device, fit, make_optimizer, predict
+from client.training.oversampling import oversample
+from server.study.checkpoint import Checkpoint
+from server.study.enrolment import class_weights, initial_model
+from shared_models.combat import references
+from shared_models.features import FeatureStatistics
+from shared_models.messages import Arrays, unpack_statistics
+from shared_models.metrics.summary import Metrics, judgement, site_metrics, summarise
+from shared_models.study_settings import RunConfig
+from shared_models.targets import Target
+from shared_models.task import Task
+from simulation.baselines.trees import Trees
+
+Statistics = Mapping[str, FeatureStatistics]
+Scores = tuple[Any, Any]  # (N,) or (N, K), and truths (N,) or (N, 2)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights and the frozen statistics they were trained with."""
+
+    model: nn.Module
+    statistics: Statistics
+
+
+def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
+    """All patients as one cohort; every patient stays in the part their site had put them in."""
+    starts = np.cumsum([0, *(len(cohort.patients) for cohort in cohorts)])
+    row_starts = np.cumsum([0, *(len(cohort.present) for cohort in cohorts)])
+    first = [cohort.first[:-1] + start for cohort, start in zip(cohorts, row_starts, strict=False)]
+    return Cohort(
+        site="pooled",
+        patients=tuple(f"{cohort.site}/{patient}" for cohort in cohorts for patient in cohort.patients),
+        first=np.append(np.concatenate(first), row_starts[-1]),
+        drawn=np.concatenate([cohort.drawn for cohort in cohorts]),
+        inputs={name: np.concatenate([c.inputs[name] for c in cohorts]) for name in cohorts[0].inputs},
+        present=np.concatenate([cohort.present for cohort in cohorts]),
+        truths={name: np.concatenate([c.truths[name] for c in cohorts]) for name in cohorts[0].truths},
+        parts={
+            part: np.concatenate([c.parts[part] + start for c, start in zip(cohorts, starts, strict=False)])
+            for part in ("train", "validation", "test")
+        },
+    )
+
+
+def harmonised(cohorts: Sequence[Cohort], task: Task, config: RunConfig) -> list[Cohort]:
+    """The sites' cohorts as the study harmonises them, so that pooled and local training see what the sites see."""
+    own = [own_statistics(cohort, task) for cohort in cohorts]
+    training = [sums for sums, cohort in zip(own, cohorts, strict=True) if len(cohort.parts["train"])]
+    brought_to = references(training, config)
+    return [harmonise(cohort, sums, brought_to) for cohort, sums in zip(cohorts, own, strict=True)]
+
+
+def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
+    """Trains on one cohort for as many epochs as the study has rounds times local epochs.
+
+    Like the study, it keeps the weights with the best validation value, looked at once a round.
+    """
+    train = cohort.parts["train"]
+    statistics = feature_statistics(cohort, task)
+    counts = {name: target.counts(cohort.truths[name][train]) for name, target in task.targets.items()}
+    model = as_module(initial_model(task, config, counts), task, config)
+    weights = {
+        name: torch.from_numpy(array).to(choose_device()) for name, array in class_weights(task, config, counts).items()
+    }
+    if config.oversampling == "smotenc":
+        cohort = oversample(cohort, task, statistics, config.seed)
+    patients = select_patients(cohort, "train", task, statistics, config.seed)
+    validation = select_patients(cohort, "validation", task, statistics)
+    best_value, best = -np.inf, model.state_dict()
+    # pooled training is one long optimisation: its optimizer keeps its state
+    optimizer = make_optimizer(model.parameters(), config.model_copy(update={"strategy": "fedavg"}))
+    for server_round in range(1, config.rounds + 1):
+        seed = config.seed * 100_003 + server_round
+        fit(model, optimizer, make_loader(patients, config, seed), task, config, seed, weights)
+        value = _validation_value(model, validation, task)
+        if value > best_value or not len(validation):
+            best_value, best = value, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(best)
+    return Trained(model, statistics)
+
+
+def _validation_value(model: nn.Module, validation: Patients, task: Task) -> float:
+    if not len(validation):
+        return float("nan")
+    scores = predict(model, validation, task)
+    return judgement(summarise(target, scores[name], validation.known(name)) for name, target in task.targets.items())
+
+
+def from_checkpoint(checkpoint: Checkpoint, task: Task, config: RunConfig) -> Trained:
+    """The weights of a federated study."""
+    return Trained(as_module(checkpoint.model, task, config), unpack_statistics(checkpoint.statistics, task))
+
+
+def as_module(weights: Arrays, task: Task, config: RunConfig) -> nn.Module:
+    """The task's network with these weights."""
+    model = task.build_model(task, config)
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+    return model.to(choose_device())
+
+
+def score(trained: Trained | Trees, cohort: Cohort, task: Task, part: str = "test") -> dict[str, Scores]:
+    """Scores and truths of each target for the patients of `part`."""
+    patients = select_patients(cohort, part, task, trained.statistics)
+    if isinstance(trained, Trees):
+        return {name: (found, patients.known(name)) for name, found in trained.predict(patients).items()}
+    return {name: (found, patients.known(name)) for name, found in predict(trained.model, patients, task).items()}
+
+
+def measure(
+    trained: Trained | Trees, cohorts: Sequence[Cohort], task: Task, part: str = "test", target: str = ""
+) -> dict[str, Metrics]:
+    """Exact metrics of a target, by default the first: by site, and of all their patients together under `pooled`."""
+    name = target or next(iter(task.targets))
+    return metrics(score_everywhere(trained, cohorts, task, part)[name], task.targets[name])
+
+
+def score_everywhere(
+    trained: Trained | Trees, cohorts: Sequence[Cohort], task: Task, part: str = "test"
+) -> dict[str, dict[str, Scores]]:
+    """For each target, scores and truths by site."""
+    by_site = {cohort.site: score(trained, cohort, task, part) for cohort in cohorts if len(cohort.parts[part])}
+    return {name: {site: scores[name] for site, scores in by_site.items()} for name in task.targets}
+
+
+def metrics(scores: Mapping[str, Scores], target: Target) -> dict[str, Metrics]:
+    """Metrics by site, and of all their patients together under `pooled`."""
+    everybody = tuple(np.concatenate(values) for values in zip(*scores.values(), strict=True))
+    found = {**scores, "pooled": everybody}
+    return {site: site_metrics(target, one, truth, threshold=0.5) for site, (one, truth) in found.items()}

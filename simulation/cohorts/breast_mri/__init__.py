@@ -1,0 +1,1 @@
+"""Synthetic breast MRI with radiomics, clinical and genomic tables."""

@@ -1,0 +1,28 @@
+"""The radiomics table of a synthetic hospital: kinetics and shape, measured as a real hospital measures its own."""
+
+from __future__ import annotations
+
+from client.extractors.kinetics import kinetics
+from simulation.cohorts.phantom import SPACING_MM, Exam
+
+FEATURES = (
+    "Volume_cu_mm_Tumor",
+    "SER_Total_tumor_vol_cu_mm",
+    "SER_Partial_tumor_vol_cu_mm",
+    "SER_Washout_tumor_vol_cu_mm",
+    "Peak_SER_tumor",
+    "SER_map_mean_tumor",
+    "SER_map_std_dev_tumor",
+    "SER_map_Entropy_tumor",
+    "WashinRate_map_mean_tumor",
+    "PE1_mean_tumor",
+    "PE1_std_dev_tumor",
+    "Rim_to_core_PE1_ratio",
+    "Sphericity_tumor",
+)
+
+
+def measure(exam: Exam) -> dict[str, float]:
+    """The features `FEATURES` of an exam; nan where the tumour leaves one undefined."""
+    found = kinetics(exam.phases, exam.mask, SPACING_MM, exam.seconds)
+    return {name: found[name] for name in FEATURES}

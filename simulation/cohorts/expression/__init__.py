@@ -1,0 +1,1 @@
+"""Synthetic gene expression, miRNA and histology tiles."""

@@ -1,0 +1,1 @@
+"""Synthetic mammograms and their descriptors."""

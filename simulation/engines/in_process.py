@@ -1,0 +1,44 @@
+"""Runs a study on this machine: in this process, or on Ray for many GPUs or machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import Context, RecordDict
+
+from client.app import app as client_app
+from server.app import app as server_app
+from shared_models.study_settings import RunConfig
+from simulation.engines.in_process_grid import InProcessGrid
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Sites = dict[str, Path]
+
+
+def run_in_process(sites: Sites, config: RunConfig, console: Console | None = None) -> dict[str, Any]:
+    """Runs the ServerApp against the sites' ClientApps in this process and returns the results.
+
+    Raises:
+        StudyError: If the study cannot go on.
+    """
+    import json
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
+        bar = progress.add_task("starting", total=config.rounds)
+
+        def show(site: str, kind: str, group: str) -> None:
+            progress.update(bar, description=f"{kind} {group if kind == 'train' else ''} at {site}")
+            if kind == "train":
+                progress.update(bar, completed=int(group) - 1)
+
+        grid = InProcessGrid(client_app, sites, config.to_flat(), on_message=show)
+        context = Context(1, 0, node_config={}, state=RecordDict(), run_config=config.to_flat())
+        server_app(grid, context)
+    results: dict[str, Any] = json.loads((Path(config.results_dir) / config.study / "results.json").read_text())
+    return results

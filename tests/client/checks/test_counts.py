@@ -1,0 +1,177 @@
+import io
+
+from rich.console import Console
+
+from client.checks.counts import mapped_task, readiness
+from client.checks.readiness import FeatureCounts
+from client.checks.terminal import print_readiness
+from client.errors import ExitCode
+from shared_models.features import Feature
+from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+from shared_models.task import Table, Task
+
+FEATURES = (Feature("age_years"), Feature("grade", ("1", "2", "3")), Feature("er", ("negative", "positive")))
+
+
+def printed(found):
+    console = Console(file=io.StringIO(), width=100)
+    print_readiness(found, console)
+    return console.file.getvalue()
+
+
+def test_counts_of_a_study(hospital, task, config, rows):
+    table = rows(40)
+    table[1][1], table[2][1], table[3][2], table[4][4] = "NA", 900, "NA", ""
+    hospital.write(table)
+    found = readiness(hospital.site(), config, task)
+    assert found.patients == 40
+    assert found.modalities == {"clinical": 40}
+    assert found.features[0] == FeatureCounts("clinical", "age_years", True, 2, 1)
+    assert found.features[1] == FeatureCounts("clinical", "grade", True, 1, 0)
+    assert found.targets == {"recurrence": {"censored": 29, "event": 10, "unknown": 1}}
+    assert sum(found.parts.values()) == 39
+    problem, note = found.problems
+    assert (problem.severity, note.severity) == ("warning", "note")
+    assert note.text.startswith("1 patient is in no part of the split")
+    assert problem.text == "clinical: age_years: 1 value is out of range and counts as missing"
+    assert "scale" in problem.fix
+
+
+def test_a_check_does_not_fix_the_split(hospital, task, config):
+    readiness(hospital.site(), config, task)
+    assert not (hospital.site().state_dir / "splits").exists()
+
+
+def test_without_a_study_everything_mapped_is_checked(hospital):
+    hospital.phases([0, 1])
+    found = readiness(hospital.site(), None, None)
+    assert found.modalities == {"clinical": 40, "mri": 2}
+    assert [count.feature for count in found.features] == ["age_years", "grade", "er"]
+    assert found.parts == {}
+    assert [path.name for path in hospital.site().state_dir.iterdir()] == ["kept"]
+
+
+def test_without_a_study_kinds_come_from_the_codes(hospital):
+    hospital.settings["targets"] |= {
+        "er": {"label": {"column": "ER", "codes": {"no": 0, "yes": 1}}},
+        "grade": {"label": {"column": "Grade", "codes": {"G1": "low", "G2": "low", "G3": "high"}}},
+        "days": {"label": "Days"},
+    }
+    task = mapped_task(hospital.site())
+    assert task.tables["clinical"].features[1:] == (Feature("grade"), Feature("er", ("negative", "positive")))
+    kinds = [TimeToEvent(), Binary(), Categorical(("low", "high")), Regression()]
+    assert list(task.targets.values()) == kinds
+    found = readiness(hospital.site(), None, None)
+    assert found.targets["er"] == {"0": 20, "1": 20, "unknown": 0}
+    assert found.targets["grade"] == {"low": 27, "high": 13, "unknown": 0}
+    assert found.targets["days"] == {"known": 40, "unknown": 0}
+    assert found.problems == ()
+
+
+def test_warnings_for_a_study_that_asks_for_more(hospital, config, rows):
+    header, *patients = rows(40)
+    hospital.write([header, *([*row[:4], "no", row[5]] for row in patients)])
+    tables = {"clinical": Table((Feature("age_years"), Feature("ki67"))), "genomic": Table((Feature("ESR1"),))}
+    task = Task(tables, {"recurrence": TimeToEvent(), "her2": Binary()}, build_model=None)
+    found = readiness(hospital.site(), config, task)
+    assert found.modalities == {"clinical": 40, "genomic": 0}
+    assert found.features[1] == FeatureCounts("clinical", "ki67", False, 40, 0)
+    said = "\n".join(problem.text for problem in found.problems)
+    assert all(problem.fix for problem in found.problems if problem.severity == "warning")
+    for part in (
+        "modality genomic is not in the site's YAML",
+        "clinical: ki67 not mapped",
+        "recurrence: every patient is censored",
+        "target her2 is unknown for every patient",
+    ):
+        assert part in said
+
+
+def test_everything_that_is_wrong_is_said_and_not_only_the_first_thing(hospital, rows):
+    header, *patients = rows(40)
+    hospital.write([header, *([row[0], "old", row[2], "maybe", *row[4:]] for row in patients)])
+    hospital.settings["modalities"]["more"] = {"reader": "table", "features": {"size_mm": "Grade"}}
+    found = readiness(hospital.site(), None, None)
+    assert found.exit_code == ExitCode.DATA
+    assert [problem.severity for problem in found.problems].count("error") == 2
+    assert [problem.text.splitlines()[0] for problem in found.problems[:2]] == ["a number cannot be read"] * 2
+    assert "column 'Age'" in found.problems[0].text
+    assert found.problems[0].fix
+    assert found.targets["recurrence"]["event"] == 10
+
+
+def test_columns_that_are_missing_are_all_named(hospital, rows):
+    hospital.write([row[:2] + row[3:4] for row in rows(40)])
+    found = readiness(hospital.site(), None, None)
+    text = "\n".join(problem.text for problem in found.problems)
+    assert found.exit_code == ExitCode.DATA
+    assert "'Grade'" in text
+    assert "'Event'" in text
+    assert found.records is None
+
+
+def test_censored_before_the_horizon_is_counted_apart(hospital, config):
+    task = Task({"clinical": Table(FEATURES)}, {"recurrence": Binary(horizon_days=900.0)}, build_model=None)
+    counted = readiness(hospital.site(), config, task)
+    # patient i is seen until day 100 + 37 i, every fourth of them with an event then
+    days = [(100 + 37 * i, i % 4 == 0) for i in range(40)]
+    expected = {
+        "no event by the horizon": sum(day >= 900 and not (event and day <= 900) for day, event in days),
+        "event by the horizon": sum(event and day <= 900 for day, event in days),
+        "censored before the horizon": sum(day < 900 and not event for day, event in days),
+        "unknown": 0,
+    }
+    assert counted.targets == {"recurrence": expected}
+    (note,) = [problem for problem in counted.problems if "counts as 1" in problem.text]
+    assert note.severity == "note"
+    assert "900 days" in note.text
+
+
+def test_who_is_set_aside_is_counted_and_named_in_a_file_only(hospital):
+    hospital.phases([0, 1, 2])
+    (hospital.data / "mri/secret-001/phase2.nii.gz").write_bytes(b"no image")
+    site = hospital.site()
+    found = readiness(site, None, None)
+    assert found.modalities["mri"] == 2
+    assert [(one.patient, one.modality) for one in found.set_aside] == [("secret-001", "mri")]
+    assert "secret-001" in (site.state_dir / "set_aside.csv").read_text()
+    text = printed(found)
+    assert "mri: 1 patient is set aside" in text
+    assert "set_aside.csv" in text
+    assert "secret" not in text.replace(str(site.state_dir), "")
+
+
+def test_a_feature_that_hardly_anybody_has_deserves_a_look(hospital, rows):
+    header, *patients = rows(40)
+    hospital.write([header, *([*row[:1], row[1] if i < 10 else "", *row[2:]] for i, row in enumerate(patients))])
+    found = readiness(hospital.site(), None, None)
+    assert [problem.text for problem in found.problems] == ["clinical: age_years is missing for 75%"]
+
+
+def test_what_is_printed_holds_counts_and_no_patient(hospital, task, config, rows):
+    table = rows(40)
+    table[1][1] = 900
+    hospital.write(table)
+    text = printed(readiness(hospital.site(), config, task))
+    for part in (
+        "oak: 40 patients",
+        "100%",
+        "clinical: age_years",
+        "event",
+        "validation",
+        "warning: clinical: age_years: 1 value is",
+        "to do:",
+    ):
+        assert part in text
+    assert "secret" not in text
+
+
+def test_a_size_in_another_unit_deserves_a_look(hospital, rows):
+    header, *patients = rows(40)
+    hospital.write([[*header, "Size"], *([*row, 1.5 + 0.1 * (i % 20)] for i, row in enumerate(patients))])
+    features = hospital.settings["modalities"]["clinical"]["features"]
+    features["size_mm"] = "Size"
+    (problem,) = readiness(hospital.site(), None, None).problems
+    assert problem.text == "clinical: the median of size_mm is not between 8 and 60; check its unit, and `scale`"
+    features["size_mm"] = {"column": "Size", "scale": 10}
+    assert readiness(hospital.site(), None, None).problems == ()

@@ -1,0 +1,45 @@
+"""What leaves of a site's own metrics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from client.governance.small_cells import released
+from shared_models.metrics.summary import site_metrics
+from shared_models.targets import Binary, Regression, TimeToEvent
+
+
+def metrics_of(cases, others, target=None):
+    chance = np.random.default_rng(0)
+    truth = np.repeat([1.0, 0.0], [cases, others])
+    scores = chance.uniform(size=len(truth)) + 0.3 * truth
+    if isinstance(target, TimeToEvent):
+        truth = np.stack([chance.uniform(1, 3000, len(truth)), truth], axis=1)
+    return site_metrics(target or Binary(), scores / 1.3, truth, 0.5)
+
+
+@pytest.mark.parametrize("target", [Binary(), TimeToEvent((365.0, 730.0))])
+@pytest.mark.parametrize(("cases", "others"), [(9, 50), (50, 9), (0, 40), (1, 1)])
+def test_below_the_least_count_of_a_class_only_the_number_of_patients_leaves(target, cases, others):
+    found = released(metrics_of(cases, others, target), 10)
+    assert found.pop("patients") == cases + others
+    assert found
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_two_decimals_and_no_counts_at_the_cut():
+    exact = metrics_of(12, 30)
+    found = released(exact, 10)
+    assert found["auc"] == round(exact["auc"], 2) != exact["auc"]
+    assert (found["patients"], found["positives"]) == (42, 12)
+    assert not set(found) & {"tp", "fp", "tn", "fn"}
+
+
+def test_a_number_needs_that_many_patients():
+    values = np.arange(9.0)
+    few = released(site_metrics(Regression(), values, values + 1, 0.5), 10)
+    assert math.isnan(few["mae"])
+    assert released(site_metrics(Regression(), values, values + 1, 0.5), 9)["mae"] == 1.0

@@ -1,0 +1,226 @@
+"""Gradients of single patients from one backward pass, against one patient at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from client.training.loop.dp import grad_sample_modes as ways
+from torch import nn
+
+from client.config.policy import Policy
+from client.errors import SiteError
+from client.training.dp.grad_sample_modes import WAYS, make_gradients, require_right_gradients
+from client.training.dp.mechanism import mechanism
+from client.training.dp.opacus_grad_sample import OpacusGradients
+from client.training.dp.per_sample import PatientGradients
+from shared_models.features import Feature
+from shared_models.study_settings import RunConfig
+from shared_models.targets import Binary, Categorical, TimeToEvent
+from shared_models.task import Table, Task, load_task, task_names
+
+PATIENTS = 4
+GRIDS = {
+    "recurrence_mri": "mri: 8x8x8 at 4x4x4 mm",
+    "receptors_dce_mri": "dce_mri: 8x16x16 at 4x4x4 mm",
+    "receptors_brain_metastasis": "brain_mri: 8x8x8 at 4x4x4 mm",
+}
+LAYERS = {
+    "linear": (lambda: nn.Linear(5, 3), (5,)),
+    "linear without bias": (lambda: nn.Linear(5, 3, bias=False), (5,)),
+    "linear over tokens": (lambda: nn.Linear(5, 3), (7, 5)),
+    "linear over a grid": (lambda: nn.Linear(5, 3), (2, 7, 5)),
+    "convolution 1d": (lambda: nn.Conv1d(3, 4, 3, padding=1), (3, 9)),
+    "convolution 1d, strided": (lambda: nn.Conv1d(3, 4, 3, stride=2), (3, 9)),
+    "convolution 1d, dilated and grouped": (lambda: nn.Conv1d(4, 4, 3, dilation=2, groups=2), (4, 9)),
+    "convolution 2d": (lambda: nn.Conv2d(2, 3, 3, stride=2, padding=1), (2, 8, 7)),
+    "convolution 3d": (lambda: nn.Conv3d(2, 3, 3, padding=1, bias=False), (2, 5, 6, 7)),
+    "group norm": (lambda: nn.GroupNorm(2, 4), (4, 3, 3)),
+    "layer norm": (lambda: nn.LayerNorm(5), (5,)),
+    "layer norm over tokens": (lambda: nn.LayerNorm(5), (3, 5)),
+}
+
+
+def one_at_a_time(model, loss_of, parameters):
+    """`(N, P)` by a backward pass for each patient."""
+    rows = []
+    for patient in range(PATIENTS):
+        found = torch.autograd.grad(loss_of(model, slice(patient, patient + 1)).sum(), parameters, allow_unused=True)
+        pairs = zip(found, parameters, strict=True)
+        rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs]))
+    return torch.stack(rows)
+
+
+def compare(model, loss_of, tolerance=1e-5, way="auto"):
+    parameters = list(model.parameters())
+    expected = one_at_a_time(model, loss_of, parameters)
+    norms = expected.norm(dim=1, keepdim=True)
+    clip = norms.mean().item()  # some are clipped, and some are not
+    gradients = make_gradients(model, way, clip)
+    assert gradients.clipped == (way == "ghost")
+    if gradients.clipped:
+        expected = (expected * (clip / norms).clamp(max=1.0)).sum(dim=0)
+    for _ in range(2):
+        loss_of(model, slice(None)).mean().backward()
+        found = gradients.take()
+        assert found.shape == expected.shape
+        scale = expected.abs().max()
+        assert scale > 0
+        assert (found - expected).abs().max() <= tolerance * scale
+    nobody = gradients.take()
+    assert nobody.shape == (expected.shape if gradients.clipped else (0, expected.shape[1]))
+    assert not nobody.any(), "a step must not see the gradients of the one before"
+
+
+@pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
+def test_every_layer_by_itself(make, shape):
+    torch.manual_seed(0)
+    layer, inputs = make().train(), torch.randn(PATIENTS, *shape)
+    weights = torch.randn_like(layer(inputs))
+    compare(layer, lambda model, rows: ((model(inputs[rows]) * weights[rows]) ** 2).flatten(1).sum(dim=1))
+
+
+def test_a_layer_used_twice_and_an_embedding():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.names, self.unused = nn.Linear(4, 4), nn.Embedding(3, 4), nn.Linear(2, 2)
+
+        def forward(self, inputs):
+            rows = torch.zeros(len(inputs), dtype=torch.long)
+            return self.layer(torch.tanh(self.layer(inputs))) + self.names(rows)
+
+    torch.manual_seed(0)
+    inputs = torch.randn(PATIENTS, 4)
+    compare(Twice().train(), lambda model, rows: (model(inputs[rows]) ** 2).sum(dim=1))
+
+
+def batch_of(task):
+    generator = torch.Generator().manual_seed(1)
+    inputs = {
+        name: torch.randn(PATIENTS, *((kind.width,) if isinstance(kind, Table) else kind.shape), generator=generator)
+        for name, kind in task.modalities.items()
+    }
+    present = (torch.rand(PATIENTS, len(inputs), generator=generator) < 0.7).float()
+    truths = {}
+    for name, target in task.targets.items():
+        draw = torch.rand(PATIENTS, 2, generator=generator).round()
+        classes = isinstance(target, Categorical)
+        truths[name] = draw * 400 if isinstance(target, TimeToEvent) else draw.sum(dim=1) if classes else draw[:, 0]
+    return inputs, present, truths
+
+
+@pytest.mark.parametrize(("way", "fusion"), [("auto", "task"), ("auto", "late"), *((way, "task") for way in WAYS[1:])])
+@pytest.mark.parametrize("name", task_names())
+def test_every_tasks_network(name, way, fusion):
+    config = RunConfig(task=name, fusion=fusion, grids=GRIDS.get(name, ""))
+    task = load_task(config)
+    torch.manual_seed(0)
+    model = task.build_model(task, config).train()
+    with torch.no_grad():  # layers that start at zero would hide what lies before them
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    inputs, present, truths = batch_of(task)
+
+    def loss_of(network, rows):
+        outputs = network({key: value[rows] for key, value in inputs.items()}, present[rows])
+        return task.loss(outputs, {key: value[rows] for key, value in truths.items()})
+
+    # ghost clipping has a norm as the root of sums of products, in 32-bit floats
+    compare(model, loss_of, tolerance=2e-4 if way == "ghost" else 2e-5, way=way)
+
+
+def test_the_network_and_the_vector_share_their_weights():
+    model = nn.Sequential(nn.Linear(3, 2), nn.GroupNorm(1, 2))
+    names, before = list(model.state_dict()), {k: v.clone() for k, v in model.state_dict().items()}
+    gradients = PatientGradients(model)
+    assert list(model.state_dict()) == names
+    with torch.no_grad():
+        gradients.weights.add_(1.0)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name] + 1.0)
+
+
+def test_a_layer_without_a_formula_is_refused():
+    with pytest.raises(TypeError, match="BatchNorm1d"):
+        PatientGradients(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+
+
+def test_scoring_keeps_nothing():
+    model = nn.Linear(2, 1)
+    gradients = PatientGradients(model)
+    with torch.no_grad():
+        model(torch.ones(3, 2))
+    model.eval()
+    model(torch.ones(3, 2))
+    assert gradients.take().shape == (0, 3)
+
+
+class Twice(nn.Module):
+    """A linear layer that is used twice, which ghost clipping takes no account of."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 1)
+
+    def forward(self, inputs, present):
+        return {"label": self.head(self.layer(torch.tanh(self.layer(inputs["clinical"]))))}
+
+
+@pytest.fixture
+def task_of(monkeypatch):
+    def install(network):
+        task = Task({"clinical": Table(tuple(map(Feature, "abc")))}, {"label": Binary()}, build_model=network)
+        monkeypatch.setattr(ways, "load_task", lambda _: task)
+        ways._problem.cache_clear()
+
+    yield install
+    ways._problem.cache_clear()
+
+
+def test_a_way_that_fails_for_a_network_is_refused_and_the_others_are_named(task_of):
+    task_of(Twice)
+    for way in ("auto", "hooks", "functorch"):
+        require_right_gradients(RunConfig(patient_gradients=way))
+    with pytest.raises(SiteError, match="tying is not supported") as caught:
+        mechanism(RunConfig(patient_gradients="ghost"), 100, Policy())  # which comes before the charge
+    assert caught.value.public.endswith("those that are: auto, hooks, functorch")
+
+
+class OverAGrid(Twice):
+    """A linear layer over a grid, whose norm Opacus's ghost clipping leaves out."""
+
+    def forward(self, inputs, present):
+        grid = torch.tanh(inputs["clinical"])[:, None, None] * torch.ones(1, 2, 2, 1)
+        return {"label": self.head(self.layer(grid).mean(dim=(1, 2)))}
+
+
+class Mixing(Twice):
+    """Patients that see each other."""
+
+    def forward(self, inputs, present):
+        hidden = self.layer(inputs["clinical"])
+        return {"label": self.head(torch.tanh(hidden - hidden.mean(dim=0)))}
+
+
+@pytest.mark.parametrize(
+    ("network", "way", "why"),
+    [
+        (OverAGrid, "ghost", "_norm_sample"),
+        (Mixing, "auto", "of their size off"),
+        (Mixing, "functorch", "of their size off"),
+        (Mixing, "ghost", "of their size off"),
+    ],
+)
+def test_gradients_that_would_be_wrong_are_refused(task_of, network, way, why):
+    task_of(network)
+    with pytest.raises(SiteError, match=why):
+        require_right_gradients(RunConfig(patient_gradients=way))
+
+
+def test_a_layer_that_ours_do_not_know_falls_to_opacus():
+    unknown = nn.Sequential(nn.Linear(3, 2), nn.PReLU())
+    assert isinstance(make_gradients(unknown, "auto", 1.0), OpacusGradients)
+    assert isinstance(make_gradients(nn.Linear(3, 2), "auto", 1.0), PatientGradients)

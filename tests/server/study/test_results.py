@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+from rich.console import Console
+
+from server.study.checkpoint import Checkpoint
+from server.study.exchange import Answer
+from server.study.results import make_results, print_results, write_results
+from server.study.scoring import pool
+from shared_models.messages import reply
+from shared_models.metrics.arrays import to_arrays
+from shared_models.metrics.summary import site_metrics, summarise
+from shared_models.study_settings import RunConfig
+from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
+from shared_models.task import Table, Task
+
+SITES = ("oak", "a-hospital-whose-name-alone-would-fill-more-than-half-of-a-terminal", "outside")
+TARGETS: dict[str, Target] = {
+    "yes or no": Binary(),
+    "time": TimeToEvent(),
+    "class": Categorical(("a", "b", "c")),
+    "number": Regression(),
+}
+
+
+def observed(target: Target, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and truths of some patients."""
+    chance = np.random.default_rng(seed)
+    scores = chance.uniform(size=count)
+    if isinstance(target, TimeToEvent):
+        return scores, np.stack([chance.uniform(1, 3000, count), chance.uniform(size=count) < 0.5], axis=1)
+    if isinstance(target, Categorical):
+        return chance.dirichlet(np.ones(3), count), chance.integers(0, 3, count).astype(float)
+    if isinstance(target, Regression):
+        return 100 * scores, 100 * scores + chance.normal(0, 9, count)
+    return scores, (chance.uniform(size=count) < scores).astype(float)
+
+
+def answer(site: str, targets: dict[str, Target], count: int) -> Answer:
+    results: dict[str, np.ndarray] = {}
+    numbers: dict[str, float] = {"num-examples": float(count)}
+    for name, target in targets.items():
+        scores, truth = observed(target, count, seed=len(site))
+        results |= to_arrays(summarise(target, scores, truth), f"test.{name}")
+        numbers |= {f"{name}/{key}": value for key, value in site_metrics(target, scores, truth, 0.5).items()}
+    return Answer(site, reply(results=results, numbers=numbers))
+
+
+def results_of(
+    targets: dict[str, Target],
+    count: int = 4321,
+    extra: tuple[Answer, ...] = (),
+    problems: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="t")  # type: ignore[arg-type, return-value]
+    answers = [answer(site, targets, count) for site in SITES] + list(extra)
+    parts = {"patients/train": 9.0, "patients/validation": 2.0, "patients/test": 3.0}
+    parts |= {"set-aside": 4.0, "modality/clinical": 9.0}
+    enrolled = {a.site: {"trains": float(a.site != "outside"), **parts} for a in answers}
+    values = ((0, float("nan")), (1, 0.75))
+    best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
+    thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
+    return make_results(
+        task, RunConfig(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {}
+    )
+
+
+def printed(results: dict[str, Any], width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_results(results, console)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_results_are_json_without_nan_however_few_patients_there_are(tmp_path: Path, count: int) -> None:
+    results = results_of(TARGETS, count)
+
+    def never(constant: str) -> None:
+        pytest.fail(f"{constant} in results.json")
+
+    text = write_results(results, tmp_path).read_text()
+    assert json.loads(text, parse_constant=never) == results
+    assert results["validation"] == [[0, None], [1, 0.75]]
+    assert set(results["targets"]) == set(TARGETS)
+    assert results["sites"][0]["set_aside"] == 4
+    assert "oak: 4 patients with files that cannot be used were set aside there." in printed(results)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_table_fits_80_columns_and_no_number_is_cut(kind: str) -> None:
+    results = results_of({"recurrence": TARGETS[kind]})
+    text = printed(results)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "elms: recurrence, test patients (fedavg)" in text
+    pooled = results["targets"]["recurrence"]["pooled"]
+    for metrics in (pooled, *(site["targets"]["recurrence"] for site in results["sites"])):
+        for name, value in metrics.items():
+            if name in {"auc", "c_index"}:
+                assert f"{value:.2f} ({metrics[f'{name}_low']:.2f}-{metrics[f'{name}_high']:.2f})" in text
+            elif name in {"patients", "events", "positives"}:
+                assert f"{value:.0f}" in text
+            elif name in {"f1", "sensitivity", "specificity", "accuracy", "macro_f1", "mae", "rmse", "r2"}:
+                assert f"{value:.2f}" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "absent"),
+    [
+        ("yes or no", ["AUC", "F1", "sens.", "spec.", "cases"], ["C-index", "MAE"]),
+        ("time", ["C-index", "events"], ["F1", "sens.", "AUC", "Threshold"]),
+        ("class", ["accuracy", "macro F1"], ["AUC", "sens.", "Threshold"]),
+        ("number", ["MAE", "RMSE", "R2"], ["AUC", "F1", "Threshold"]),
+    ],
+)
+def test_a_target_has_the_columns_of_its_kind(kind: str, there: list[str], absent: list[str]) -> None:
+    text = printed(results_of({"recurrence": TARGETS[kind]}))
+    assert all(heading in text for heading in there)
+    assert not any(heading in text for heading in absent)
+
+
+def test_who_only_tests_is_told_apart_where_there_is_one() -> None:
+    results = results_of({"er": Binary()})
+    assert "tests" in printed(results)
+    results["sites"] = results["sites"][:2]
+    assert "trains" not in printed(results)
+
+
+def test_a_site_that_did_not_answer_or_answered_nonsense_is_a_row_of_dashes() -> None:
+    extra = (Answer("away", None, "not connected"), Answer("odd", RecordDict()), Answer("empty", reply()))
+    results = results_of({"er": Binary()}, extra=extra, problems={"away": "not connected"})
+    rows = {line.split()[0]: line.split()[1:] for line in printed(results, 120).splitlines() if line.strip()}
+    for site in ("away", "odd", "empty"):
+        assert set(rows[site]) == {"trains", "-"}
+    assert rows["pooled"][0] == str(3 * 4321)
+
+
+def test_a_problem_is_printed_as_it_is_whatever_brackets_it_holds() -> None:
+    problem = "update rejected: claims [100.0] [/red] patients"
+    assert f"oak: {problem}" in printed(results_of({"er": Binary()}, problems={"oak": problem}))
+
+
+def test_only_sites_numbers_of_the_target_are_kept() -> None:
+    odd = answer("odd", {"er": Binary()}, 50)
+    assert odd.content is not None
+    odd.content["numbers"]["er/auc"] = float("inf")
+    odd.content["numbers"]["other/auc"] = 1.0
+    site = results_of({"er": Binary()}, extra=(odd,))["sites"][-1]
+    assert site["targets"]["er"]["auc"] is None
+    assert list(site["targets"]) == ["er"]
+
+
+def test_the_privacy_paragraph_is_in_the_file_and_on_the_screen() -> None:
+    results = results_of({"er": Binary()})
+    assert results["privacy"]["covered_by_noise"] == []
+    text = printed(results)
+    assert "No differential privacy" in text
+    assert max(map(len, text.splitlines())) <= 80
+    del results["privacy"]  # as earlier versions wrote it
+    assert "differential privacy" not in printed(results)

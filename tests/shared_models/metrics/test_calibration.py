@@ -1,0 +1,37 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss
+
+from shared_models.metrics.calibration import INNER_EDGES, Calibration
+
+
+def test_calibrated_risks_are_found_calibrated_and_doubled_ones_doubled():
+    rng = np.random.default_rng(0)
+    risk = rng.beta(1, 9, 20000)
+    label = (rng.random(20000) < risk).astype(float)
+    calibrated, doubled = Calibration.of(risk, label), Calibration.of(np.minimum(2 * risk, 1), label)
+    assert calibrated.expected_observed_ratio() == pytest.approx(1, abs=0.05)
+    assert calibrated.expected_calibration_error() < 0.01
+    assert doubled.expected_observed_ratio() == pytest.approx(2, abs=0.15)
+    assert doubled.expected_calibration_error() == pytest.approx(0.1, abs=0.01)
+    assert calibrated.brier() == pytest.approx(brier_score_loss(label, risk))
+
+
+def test_error_equals_the_mean_over_bins():
+    risk, label = np.array([0.12, 0.18, 0.85, 0.85, 0.4]), np.array([0, 1, 1, 1, math.nan])
+    assert Calibration.of(risk, label).expected_calibration_error() == pytest.approx((2 * 0.35 + 2 * 0.15) / 4)
+
+
+def test_curve_holds_the_means_of_bins_and_nan_where_empty():
+    predicted, observed = Calibration.of([0.12, 0.18], [0, 1]).curve()
+    where = INNER_EDGES.index(0.1) + 1
+    assert (predicted[where], observed[where]) == pytest.approx((0.15, 0.5))
+    assert np.isnan(predicted).sum() == len(INNER_EDGES)
+
+
+def test_nobody_has_no_calibration():
+    nobody = Calibration.of([], [])
+    values = (nobody.expected_observed_ratio(), nobody.expected_calibration_error(), nobody.brier())
+    assert all(math.isnan(value) for value in values)

@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from shared_models.metrics.regression import RegressionSums
+
+
+@given(st.integers(3, 50), st.integers(0, 2**32 - 1), st.sampled_from([0.0, -40.0, 1000.0]))
+def test_metrics_equal_those_of_scikit_learn_and_numpy(n, seed, offset):
+    rng = np.random.default_rng(seed)
+    y = rng.normal(offset, 10, n)
+    p = y + rng.normal(1, 5, n)
+    sums = RegressionSums.of(p, y)
+    assert sums.mae == pytest.approx(metrics.mean_absolute_error(y, p))
+    assert sums.rmse == pytest.approx(metrics.root_mean_squared_error(y, p))
+    assert sums.r2 == pytest.approx(metrics.r2_score(y, p), rel=1e-6, abs=1e-6)
+    assert sums.pearson == pytest.approx(np.corrcoef(y, p)[0, 1], rel=1e-6, abs=1e-6)
+
+
+def test_unknown_targets_are_left_out():
+    assert RegressionSums.of([1.0, 5.0], [2.0, math.nan]) == RegressionSums.of([1.0], [2.0])
+
+
+def test_what_does_not_vary_has_no_correlation():
+    same = RegressionSums.of([0.1, 0.2, 0.3], [0.1, 0.1, 0.1])
+    assert math.isnan(same.r2)
+    assert math.isnan(same.pearson)
+    assert math.isnan(RegressionSums.of([0.3, 0.3], [0.1, 0.2]).pearson)
+    nobody = RegressionSums.of([], [])
+    assert all(math.isnan(value) for value in (nobody.mae, nobody.rmse, nobody.r2, nobody.pearson))
+
+
+def test_sums_that_contradict_each_other_give_no_correlation_beyond_one():
+    liar = RegressionSums(2, 1, 1, 0, 1, 0, 1, 100)
+    assert liar.pearson == 1
+    assert math.isnan(RegressionSums(2, 1, 1, 100, 1, 0, 1, 0).r2)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "reason"),
+    [
+        ([math.nan], [1], "predictions"),
+        ([1.0], [math.inf], "targets"),
+        ([1.0, 2.0], [1.0], "targets of shape"),
+    ],
+)
+def test_rows_that_make_no_sense_are_refused(predictions, targets, reason):
+    with pytest.raises(ValueError, match=reason):
+        RegressionSums.of(predictions, targets)

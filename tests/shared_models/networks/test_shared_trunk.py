@@ -1,0 +1,33 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from shared_models.networks.shared_trunk import SharedTrunk
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 4), st.integers(1, 3), st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3), min_size=1))
+def test_each_target_has_its_outputs(rows: int, modalities: int, targets: dict[str, int]) -> None:
+    network = SharedTrunk({f"m{index}": nn.Linear(3, 5) for index in range(modalities)}, 5, targets, hidden_units=4)
+    inputs = {f"m{index}": torch.randn(rows, 3) for index in range(modalities)}
+    found = network(inputs, torch.ones(rows, modalities))
+    assert {name: output.shape for name, output in found.items()} == {k: (rows, v) for k, v in targets.items()}
+    assert {name: layer.out_features for name, layer in network.output_layers().items()} == targets
+
+
+def test_a_logit_is_a_plain_computation() -> None:
+    network = SharedTrunk({"m": nn.Identity()}, 3, {"er": 1, "pr": 1}, hidden_units=6).eval()
+    inputs = torch.randn(4, 3)
+    layer, head = network.trunk[1], network.heads["pr"]
+    hidden = (inputs.relu() @ layer.weight.T + layer.bias).relu()
+    found = network({"m": inputs}, torch.ones(4, 1))
+    torch.testing.assert_close(found["pr"], hidden @ head.weight.T + head.bias)
+
+
+def test_one_target_teaches_the_trunk_and_not_the_other_head() -> None:
+    network = SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"er": 1, "pr": 1})
+    network({"m": torch.randn(8, 3)}, torch.ones(8, 1))["er"].sum().backward()
+    assert network.trunk[1].weight.grad.abs().sum() > 0
+    assert network.heads["er"].weight.grad.abs().sum() > 0
+    assert network.heads["pr"].weight.grad is None

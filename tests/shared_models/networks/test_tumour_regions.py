@@ -1,0 +1,135 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from shared_models.networks.tumour_regions import (
+    RegionAverages,
+    ScaledDistance,
+    masked_means,
+    tumour_regions,
+)
+from shared_models.task import FAR_INSIDE_MM
+
+FIELD_MM = 40.0
+
+
+def ball(radius_mm: float, spacing_mm: float) -> Tensor:
+    """`(1, 1, S, S, S)` signed distance in mm to the surface of a ball in the middle of the field."""
+    steps = torch.arange(round(FIELD_MM / spacing_mm)) * spacing_mm + (spacing_mm - FIELD_MM) / 2
+    z, y, x = torch.meshgrid(steps, steps, steps, indexing="ij")
+    return (radius_mm - (z**2 + y**2 + x**2).sqrt())[None, None]
+
+
+def volume_mm3(radius_mm: float) -> float:
+    return 4 / 3 * math.pi * max(radius_mm, 0.0) ** 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(4.0, 12.0), st.sampled_from([1.0, 2.0]))
+def test_a_balls_regions_have_their_volumes(radius_mm: float, spacing_mm: float) -> None:
+    regions = tumour_regions(ball(radius_mm, spacing_mm), (spacing_mm,) * 3)
+    found = regions.sum(dim=(0, 2, 3, 4)) * spacing_mm**3
+    core, rim, around = (volume_mm3(radius_mm + more) for more in (-2.5, 2.5, 6.5))
+    expected = torch.tensor([core, rim - core, around - rim])
+    torch.testing.assert_close(found, expected, rtol=0.03, atol=25.0)
+
+
+@pytest.mark.parametrize(
+    ("distance_mm", "expected"),
+    [
+        (3.1, [1, 0, 0]),
+        (1.9, [0, 1, 0]),
+        (-1.9, [0, 1, 0]),
+        (-3.1, [0, 0, 1]),
+        (-5.9, [0, 0, 1]),
+        (-7.1, [0, 0, 0]),
+        (2.5, [0.5, 0.5, 0]),
+        (FAR_INSIDE_MM, [1, 0, 0]),
+        (1e6, [1, 0, 0]),
+        (-1e6, [0, 0, 0]),
+    ],
+)
+def test_a_voxel_belongs_to_its_region(distance_mm: float, expected: list[float]) -> None:
+    regions = tumour_regions(torch.full((1, 1, 1, 1, 1), distance_mm), (1.0, 1.0, 1.0))
+    torch.testing.assert_close(regions.flatten(), torch.tensor(expected, dtype=torch.float32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-30.0, 30.0), st.floats(0.5, 16.0))
+def test_regions_share_a_voxel_at_most_once(distance_mm: float, spacing_mm: float) -> None:
+    regions = tumour_regions(torch.full((1, 1, 2, 2, 2), distance_mm), (spacing_mm,) * 3)
+    assert (regions >= 0).all()
+    assert (regions.sum(dim=1) <= 1 + 1e-6).all()
+
+
+def test_means_are_those_of_the_maps_on_the_fine_grid() -> None:
+    maps, regions = torch.randn(2, 5, 2, 3, 4), torch.rand(2, 3, 4, 6, 8)
+    attention = torch.rand(2, 1, 4, 6, 8)
+    fine = functional.interpolate(maps, scale_factor=2, mode="nearest")
+    found = masked_means(maps, regions, attention)
+    for row in range(2):
+        for region in range(3):
+            weight = regions[row, region]
+            expected = (fine[row] * attention[row] * weight).sum(dim=(1, 2, 3)) / weight.sum()
+            torch.testing.assert_close(found[row, region], expected)
+
+
+def test_an_empty_region_is_0_and_does_not_touch_the_others() -> None:
+    maps, regions = torch.randn(1, 4, 4, 4, 4, requires_grad=True), torch.ones(1, 3, 4, 4, 4)
+    regions[:, 1] = 0.0
+    attention = torch.rand(1, 1, 4, 4, 4, requires_grad=True)
+    found = masked_means(maps, regions, attention)
+    assert (found[:, 1] == 0).all()
+    torch.testing.assert_close(found[:, 0], (maps * attention).mean(dim=(2, 3, 4)))
+    found.sum().backward()
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
+    assert attention.grad is not None
+    assert attention.grad.isfinite().all()
+
+
+def test_a_uniform_map_keeps_its_value_in_every_region_of_a_ball() -> None:
+    regions = tumour_regions(ball(8.0, 1.0), (1.0, 1.0, 1.0))
+    scales = [torch.full((1, 2, side, side, side), 7.0) for side in (10, 5, 3)]
+    found = RegionAverages()(scales, regions, torch.ones(1, 1, 10, 10, 10))
+    torch.testing.assert_close(found, torch.full((1, 3 * 6), 7.0), rtol=1e-4, atol=0.0)
+
+
+def test_what_lies_in_a_region_moves_its_mean_alone() -> None:
+    distance = ball(8.0, 1.0)
+    regions, attention = tumour_regions(distance, (1.0, 1.0, 1.0)), torch.ones(1, 1, 40, 40, 40)
+    rim_only = (distance.abs() < 1.5).float()
+    core, rim, around = RegionAverages()([rim_only], regions, attention)[0].tolist()
+    assert rim > 0.4
+    assert core == around == 0.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 3), st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 12))
+def test_any_sizes_go_through(rows: int, sides: list[int], fine: int) -> None:
+    scales = [torch.randn(rows, 2, side, side, side) for side in sorted(sides, reverse=True)]
+    grid = (max(sides),) * 3
+    regions = torch.rand(rows, 3, max(sides) + fine, max(sides), max(sides))
+    found = RegionAverages()(scales, regions, torch.rand(rows, 1, *grid))
+    assert found.shape == (rows, 3 * 2 * len(sides))
+    assert found.isfinite().all()
+
+
+def test_regions_start_with_equal_shares_and_learn_them() -> None:
+    averages = RegionAverages()
+    torch.testing.assert_close(averages.shares(2), torch.ones(2, 3))
+    regions = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1, 1).expand(1, 3, 4, 4, 4)
+    averages([torch.ones(1, 1, 4, 4, 4)], regions, torch.ones(1, 1, 4, 4, 4)).sum().backward()
+    core, rim, around = averages.importance.weight.grad[0].tolist()
+    assert core > 0 > rim == around
+
+
+def test_the_distance_is_brought_to_the_order_of_1_and_the_image_is_left_alone() -> None:
+    volume = torch.tensor([[5.0, 4.0], [2e6, FAR_INSIDE_MM], [-3.0, -15.0]]).view(3, 2, 1, 1, 1)
+    expected = torch.tensor([[5.0, 0.4], [2e6, 3.0], [-3.0, -1.5]]).view(3, 2, 1, 1, 1)
+    torch.testing.assert_close(ScaledDistance()(volume), expected)

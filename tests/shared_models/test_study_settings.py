@@ -1,0 +1,68 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from shared_models.settings import SettingsError
+from shared_models.study_settings import RunConfig, parse_assignments, parse_run_config
+from shared_models.task import load_task
+
+
+def test_pyproject_is_the_schema_that_flower_lets_a_study_override() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert pyproject["tool"]["flwr"]["app"]["config"] == RunConfig().to_flat()
+
+
+def test_flat_and_back_is_the_same() -> None:
+    config = parse_run_config({"study": "x", "strategy": "fedprox", "time-edges-days": "10, 20"})
+    assert parse_run_config(config.to_flat()) == config
+    assert config.edges == (10.0, 20.0)
+
+
+def test_mu_counts_only_under_fedprox() -> None:
+    assert parse_run_config({"proximal-mu": 0.5}).mu == 0.0
+    assert parse_run_config({"proximal-mu": 0.5, "strategy": "fedprox"}).mu == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"learning-rat": 1}, "unknown key 'learning_rat': did you mean 'learning_rate'?"),
+        ({"rounds": 0}, "rounds: Input should be greater than or equal to 1 (found 0)"),
+        ({"strategy": "fedsgd"}, "strategy: Input should be 'fedavg'"),
+        ({"study": "../evil"}, "study: String should match pattern"),
+        ({"time-edges-days": "20,10"}, "expected ascending positive days"),
+        ({"validation-fraction": 0.6, "test-fraction": 0.4}, "must leave patients to train on"),
+        ({"learning-rate": float("nan")}, "learning_rate"),
+        ({"features": "clinical age"}, "features: cannot read 'clinical age'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_source(values: dict[str, object], complaint: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_run_config(values, "studies/x.toml")
+    assert str(error.value).startswith("studies/x.toml: ")
+    assert complaint in str(error.value)
+
+
+def test_assignments_are_toml_or_text() -> None:
+    assert parse_assignments(["rounds=3", "learning-rate=0.1", "strategy=fedprox", "resume=true"]) == {
+        "rounds": 3,
+        "learning-rate": 0.1,
+        "strategy": "fedprox",
+        "resume": True,
+    }
+    with pytest.raises(SettingsError, match="expected KEY=VALUE"):
+        parse_assignments(["rounds"])
+
+
+def test_the_tables_a_study_lists_are_all_its_tables() -> None:
+    listed = load_task(parse_run_config({"task": "recurrence_mri", "features": "clinical: age_years"}))
+    assert list(listed.modalities) == ["mri", "clinical"]
+    assert list(load_task(parse_run_config({"task": "recurrence_mri"})).modalities) == [
+        "mri",
+        "radiomics",
+        "clinical",
+        "genomic",
+    ]
+    with pytest.raises(SettingsError, match="recurrence_clinical has no table radiomics"):
+        load_task(parse_run_config({"features": "radiomics: volume"}))
