@@ -20,7 +20,7 @@ from client.config.site import load_site
 from server.app import run_study
 from server.study.checkpoint import BEST, load_checkpoint
 from shared_models.metrics.summary import Metrics
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.__main__ import cohort_writer
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
@@ -100,10 +100,10 @@ def without_modality(sites: Sites, experiment: Experiment, folder: Path) -> Site
     return found
 
 
-def config_of(experiment: Experiment, seed: int, **changes: Any) -> RunConfig:
+def config_of(experiment: Experiment, seed: int, **changes: Any) -> StudySettings:
     """The study's run config with one seed for weights, batches and splits."""
     base = {"study": "ceilings", "seed": seed, "split-seed": seed, "test-fraction": 0.2}
-    return parse_run_config(experiment.settings | base | changes)
+    return parse_study_settings(experiment.settings | base | changes)
 
 
 def federated(
@@ -115,7 +115,7 @@ def federated(
     return tested(from_best(config), tested_at, config_of(experiment, seed))
 
 
-def from_best(config: RunConfig) -> Trained:
+def from_best(config: StudySettings) -> Trained:
     """The weights of a study's best round."""
     task = load_task(config)
     return from_checkpoint(load_checkpoint(Path(config.results_dir) / config.study / BEST), task, config)
@@ -152,18 +152,18 @@ def alone(experiment: Experiment, seed: int, sites: Sites, name: str) -> Found:
     return tested(train_centrally(load_cohort(load_site(sites[name]), task, config), task, config), sites, config)
 
 
-def tested(trained: Trained, sites: Sites, config: RunConfig) -> Found:
+def tested(trained: Trained, sites: Sites, config: StudySettings) -> Found:
     """Exact metrics of each target over the test patients of all sites."""
     return metrics(trained, cohorts_of(sites, config), config)
 
 
-def metrics(trained: Trained, cohorts: list[Cohort], config: RunConfig) -> Found:
+def metrics(trained: Trained, cohorts: list[Cohort], config: StudySettings) -> Found:
     """Exact metrics of each target over the test patients of some cohorts."""
     task = load_task(config)
     return {name: measure(trained, cohorts, task, target=name)["pooled"] for name in task.targets}
 
 
-def cohorts_of(sites: Sites, config: RunConfig) -> list[Cohort]:
+def cohorts_of(sites: Sites, config: StudySettings) -> list[Cohort]:
     """The sites' cohorts, from their caches."""
     task = load_task(config)
     return [load_cohort(load_site(file), task, config) for file in sites.values()]

@@ -33,14 +33,14 @@ from client.cohort.load import Cohort, load_cohort
 from client.config.site import SiteConfig, load_site
 from client.training.dataset import feature_statistics, make_loader, select_patients
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Modality, Table, Task, Volume
 
 SHAPE, PHASES = (24, 96, 96), 3
 MRI = Volume((PHASES, 16, 48, 48), (4.0, 2.0, 2.0))
 RADIOMICS = Table((Feature("original_shape_VoxelVolume"), Feature("original_firstorder_Mean")))
-CONFIG = RunConfig(study="data", validation_fraction=0.1, test_fraction=0.1)
+CONFIG = StudySettings(study="data", validation_fraction=0.1, test_fraction=0.1)
 READERS = {"SimpleITK", "pydicom", "highdicom", "PIL", "pandas", "pyarrow", "openpyxl", "radiomics"}
 FASTER, SIDE_BY_SIDE, SAME = 20.0, 1.7, 1.1
 
@@ -95,7 +95,7 @@ def write_site(folder: Path, patients: int, form: str, workers: int = 1) -> Path
         "data_root": ".",
         "workers": workers,
         "tables": {"clinical": {"file": "clinical.csv", "patient_id": "id"}},
-        "modalities": {"mri": mri, "radiomics": {"reader": "measured", "images": "mri"}},
+        "modalities": {"mri": mri, "radiomics": {"reader": "extracted", "images": "mri"}},
         "targets": {"recurrence": {"event": "event", "event_days": ["days"], "followup_days": ["days"]}},
     }
     path = folder / "oak.yaml"

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from client.training.loop import make_optimizer, mixed_precision
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Table, Task, load_task, task_names
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -42,7 +42,7 @@ def main() -> None:
         grid.add_column(head, justify="left" if head in ("task", "fusion") else "right")
     for name in task_names():
         for fusion in FUSIONS:
-            full = RunConfig(task=name, fusion=fusion)
+            full = StudySettings(task=name, fusion=fusion)
             studies = (full, study_of(name, fusion))
             task = load_task(full)
             weights = sum(p.numel() for p in task.build_model(task, full).parameters())
@@ -51,14 +51,14 @@ def main() -> None:
     Console().print(grid)
 
 
-def study_of(name: str, fusion: str) -> RunConfig:
+def study_of(name: str, fusion: str) -> StudySettings:
     """The run config of the task's synthetic study, or the task as it is."""
     path = STUDIES / f"synthetic_{name}.toml"
     settings: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {"task": name}
-    return parse_run_config({**settings, "fusion": fusion})
+    return parse_study_settings({**settings, "fusion": fusion})
 
 
-def step_ms(config: RunConfig, device: str, options: argparse.Namespace) -> float:
+def step_ms(config: StudySettings, device: str, options: argparse.Namespace) -> float:
     """The median time of a step."""
     task = load_task(config)
     model = task.build_model(task, config).to(device).train()

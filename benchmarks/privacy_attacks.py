@@ -22,7 +22,7 @@ Members = NDArray[np.bool_]
 
 CONFIDENCE = 0.95
 SHARES = (0.05, 0.2, 1.0)  # of the canaries that are guessed at, the surest first; chosen before any audit
-LARGEST_EPSILON = 500.0
+MAX_EPSILON = 500.0
 
 
 def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
@@ -54,7 +54,7 @@ def epsilon_lower_bound(canaries: int, guesses: int, correct: int, delta: float,
 
     if excess(0.0) >= 0:
         return 0.0
-    return LARGEST_EPSILON if excess(LARGEST_EPSILON) < 0 else float(brentq(excess, 0.0, LARGEST_EPSILON, xtol=1e-6))
+    return MAX_EPSILON if excess(MAX_EPSILON) < 0 else float(brentq(excess, 0.0, MAX_EPSILON, xtol=1e-6))
 
 
 def empirical_epsilon(scores: Scores, members: Members, delta: float, level: float = CONFIDENCE) -> float:

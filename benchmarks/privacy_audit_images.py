@@ -20,16 +20,16 @@ from torch import Tensor, nn
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from client.training.dataset import Patients, make_loader, select_patients
+from client.training.dataset import PatientDataset, make_loader, select_patients
 from client.training.dp.mechanism import Mechanism, PrivateOptimizer, poisson_loader
 from client.training.loop import fit, make_optimizer
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task, load_task
 from simulation.cohorts.breast_mri import cohort as synthetic
 from simulation.cohorts.sites import SITES
 
 IMAGE = "dce_mri"
-STUDY = RunConfig(
+STUDY = StudySettings(
     task="receptors_dce_mri",
     grids=f"{IMAGE}: 8x12x12 at 4x3x3 mm",
     optimizer="sgd",
@@ -59,7 +59,7 @@ class Likeness:
     ssim: float
 
 
-def imaging(count: int, seed: int) -> tuple[Patients, Task]:
+def imaging(count: int, seed: int) -> tuple[PatientDataset, Task]:
     """Patients of a synthetic hospital with one MRI each, read as a site reads them."""
     task = load_task(STUDY)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def imaging(count: int, seed: int) -> tuple[Patients, Task]:
     return select_patients(cohort, "train", task, {}, seed), task
 
 
-def update(patients: Patients, task: Task, model: nn.Module, noise_multiplier: float = 0.0) -> Tensor:
+def update(patients: PatientDataset, task: Task, model: nn.Module, noise_multiplier: float = 0.0) -> Tensor:
     """What a hospital's pass over its patients adds to the weights, `(weights,)`."""
     trained = copy.deepcopy(model)
     before = _flat(trained.parameters())
@@ -85,7 +85,13 @@ def update(patients: Patients, task: Task, model: nn.Module, noise_multiplier: f
 
 
 def reconstruct(
-    sent: Tensor, patient: Patients, start: Tensor, task: Task, model: nn.Module, steps: int, done: Callable[[], object]
+    sent: Tensor,
+    patient: PatientDataset,
+    start: Tensor,
+    task: Task,
+    model: nn.Module,
+    steps: int,
+    done: Callable[[], object],
 ) -> Tensor:
     """The image `(1, 1, D, H, W)` whose gradient points most against the update.
 
@@ -114,7 +120,7 @@ def reconstruct(
     return image.detach()
 
 
-def image_of(patients: Patients) -> Tensor:
+def image_of(patients: PatientDataset) -> Tensor:
     """The true images, `(P, 1, D, H, W)`."""
     return patients.__getitems__(range(len(patients)))[0][IMAGE][:, :1]
 

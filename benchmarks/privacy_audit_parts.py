@@ -35,9 +35,9 @@ from privacy_audit_runs import (
 
 from client.training.dp.mechanism import Mechanism
 from shared_models.metrics.delong import auc
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
-STUDY = RunConfig(
+STUDY = StudySettings(
     task="relapse_mammogram",
     fusion="late",
     rounds=20,
@@ -114,7 +114,11 @@ def membership(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
 
 
 def audit(
-    config: RunConfig, kind: str, seed: int, spoil: Callable[[Mechanism], Mechanism] | None = None, canaries: int = 0
+    config: StudySettings,
+    kind: str,
+    seed: int,
+    spoil: Callable[[Mechanism], Mechanism] | None = None,
+    canaries: int = 0,
 ) -> tuple[Scores, Scores, Members, Mechanism | None]:
     """Trains once on about half of the canaries and all others.
 
@@ -154,7 +158,7 @@ def canaries(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
     broken = {"noise forgotten": no_noise, "clipping forgotten": no_clipping}
     linear = STUDY.model_copy(update={**PRIVATE, **EVERYONE})
     plain = {"privacy": "none"}
-    settings: list[tuple[str, str, RunConfig]] = [
+    settings: list[tuple[str, str, StudySettings]] = [
         *(("own feature", "all in each step", _with(linear, target_epsilon=epsilon)) for epsilon in (1.0, 3.0, 8.0)),
         ("own feature", "64 in a step", _with(linear, target_epsilon=8.0, batch_size=64)),
         ("own feature", "no privacy", _with(linear, batch_size=64, **plain)),
@@ -214,7 +218,7 @@ PARTS: dict[str, tuple[Callable[[int, Callable[[], object]], Iterator[Row]], int
 }
 
 
-def _with(config: RunConfig, **changes: object) -> RunConfig:
+def _with(config: StudySettings, **changes: object) -> StudySettings:
     return config.model_copy(update=changes)
 
 

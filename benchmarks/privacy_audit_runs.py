@@ -25,12 +25,12 @@ from client.cohort.load import load_cohort
 from client.config.policy import Policy
 from client.config.site import load_site
 from client.governance.ledger import epsilon
-from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import Mechanism, PrivateOptimizer, mechanism, poisson_loader
 from client.training.dp.per_sample import PatientGradients
 from client.training.loop import fit, make_optimizer
-from shared_models.features import LARGEST_Z_SCORE, Feature
-from shared_models.study_settings import RunConfig
+from shared_models.features import MAX_Z_SCORE, Feature
+from shared_models.study_settings import StudySettings
 from shared_models.task import Table, Task, load_task
 from simulation.cohorts.mammography import cohort as mammography
 from simulation.cohorts.sites import SITES
@@ -41,7 +41,7 @@ POLICY = Policy(epsilon_ceiling=1e6, minimum_noise=0.01)  # a site's own, withou
 
 
 @functools.lru_cache(maxsize=1)
-def clinic(count: int, config: RunConfig, seed: int) -> tuple[Patients, Task]:
+def clinic(count: int, config: StudySettings, seed: int) -> tuple[PatientDataset, Task]:
     """The patients of a synthetic hospital with known outcomes, all in one part, read as a site reads them."""
     task = load_task(config)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def clinic(count: int, config: RunConfig, seed: int) -> tuple[Patients, Task]:
     return replace(patients, indices=patients.indices[:count]), task
 
 
-def with_own_features(patients: Patients, task: Task, canaries: int) -> tuple[Patients, Task]:
+def with_own_features(patients: PatientDataset, task: Task, canaries: int) -> tuple[PatientDataset, Task]:
     """Gives each of the first patients an input of its own, far from the mean, which all others have at the mean.
 
     In a network that is linear in its table, a canary's clipped gradient then lies along an axis of its own: the
@@ -66,11 +66,11 @@ def with_own_features(patients: Patients, task: Task, canaries: int) -> tuple[Pa
     wider = replace(task, modalities={TABLE: Table((*table.features, *own))})
     columns = np.zeros((len(patients.present), 2 * len(own)), dtype=np.float32)
     for number, patient in enumerate(patients.indices[:canaries]):
-        columns[patients.first[patient] : patients.first[patient + 1], number] = LARGEST_Z_SCORE
+        columns[patients.first[patient] : patients.first[patient + 1], number] = MAX_Z_SCORE
     return replace(patients, inputs={TABLE: np.concatenate([patients.inputs[TABLE], columns], axis=1)}), wider
 
 
-def mislabelled(patients: Patients, task: Task, canaries: int) -> tuple[Patients, Task]:
+def mislabelled(patients: PatientDataset, task: Task, canaries: int) -> tuple[PatientDataset, Task]:
     """Gives each of the first patients the other outcome."""
     truth = patients.truths[TARGET].copy()
     chosen = patients.indices[:canaries]
@@ -78,14 +78,16 @@ def mislabelled(patients: Patients, task: Task, canaries: int) -> tuple[Patients
     return replace(patients, truths={TARGET: truth}), task
 
 
-def half(patients: Patients, canaries: int, seed: int) -> tuple[Patients, Members]:
+def half(patients: PatientDataset, canaries: int, seed: int) -> tuple[PatientDataset, Members]:
     """All patients but for those of the first who lose the toss of a coin; who of the first is in, `(canaries,)`."""
     members = np.random.default_rng(seed).random(canaries) < 0.5
     kept = np.concatenate([patients.indices[:canaries][members], patients.indices[canaries:]])
     return replace(patients, indices=kept), members
 
 
-def trained(patients: Patients, task: Task, config: RunConfig, asked: Mechanism | None, seed: int) -> list[nn.Module]:
+def trained(
+    patients: PatientDataset, task: Task, config: StudySettings, asked: Mechanism | None, seed: int
+) -> list[nn.Module]:
     """The network as the center sends it out first, and as its only hospital returns it after each round.
 
     Each round is trained as `client.app.train` does it.
@@ -120,12 +122,12 @@ def accounted(asked: Mechanism | None, rounds: int) -> float:
     return epsilon([(asked.noise_multiplier, asked.sample_rate, asked.steps * asked.passes * rounds)], POLICY.limit)
 
 
-def asked_for(config: RunConfig, patients: int) -> Mechanism | None:
+def asked_for(config: StudySettings, patients: int) -> Mechanism | None:
     """What a study asks of a site with so many patients; none without privacy."""
     return mechanism(config, patients, POLICY) if config.privacy == "patient" else None
 
 
-def at_half(config: RunConfig, patients: int) -> RunConfig:
+def at_half(config: StudySettings, patients: int) -> StudySettings:
     """The study with its noise found once, for the number of patients to be expected, and not anew for each half."""
     asked = asked_for(config, patients)
     changes = {"target_epsilon": 0.0, "noise_multiplier": asked.noise_multiplier} if asked else {}
@@ -133,7 +135,7 @@ def at_half(config: RunConfig, patients: int) -> RunConfig:
 
 
 @torch.no_grad()
-def losses(model: nn.Module, patients: Patients, task: Task) -> Scores:
+def losses(model: nn.Module, patients: PatientDataset, task: Task) -> Scores:
     """The mean loss of each patient's rows, `(P,)`."""
     rows, owner = patients.all_rows()
     inputs, present = patients.read(rows)
@@ -142,7 +144,7 @@ def losses(model: nn.Module, patients: Patients, task: Task) -> Scores:
     return np.bincount(owner, found) / np.bincount(owner)
 
 
-def alignments(models: list[nn.Module], patients: Patients, task: Task) -> Scores:
+def alignments(models: list[nn.Module], patients: PatientDataset, task: Task) -> Scores:
     """How far all rounds moved the weights against each patient's gradient of before, per length, `(P,)`.
 
     Where patients have weights that only their own gradient moves, these alone: on the others all patients pull.
@@ -157,7 +159,7 @@ def alignments(models: list[nn.Module], patients: Patients, task: Task) -> Score
     return found
 
 
-def own_gradients(model: nn.Module, patients: Patients, task: Task) -> Tensor:
+def own_gradients(model: nn.Module, patients: PatientDataset, task: Task) -> Tensor:
     """The gradient of each patient's first row, `(P, weights)`."""
     model = copy.deepcopy(model)
     listener = PatientGradients(model)
@@ -173,7 +175,7 @@ def weights(model: nn.Module) -> Tensor:
 
 
 def attacked(
-    patients: Patients, task: Task, config: RunConfig, models: int, seed: int, done: Callable[[], object]
+    patients: PatientDataset, task: Task, config: StudySettings, models: int, seed: int, done: Callable[[], object]
 ) -> tuple[Scores, Members, float]:
     """Losses of all patients by models that were each trained on a half of them, `(models, P)`; who was in; epsilon.
 

@@ -32,10 +32,10 @@ from rich.table import Table as Grid
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from client.training.dp.grad_sample_modes import WAYS
+from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES
 from client.training.dp.mechanism import Mechanism, PrivateOptimizer
 from client.training.loop import Optimizer, make_optimizer
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task, task_names
 from simulation.__main__ import cohort_writer
 from simulation.splits import Sites, divide, write_site
@@ -80,7 +80,7 @@ def main() -> int:
 def compare_steps(options: argparse.Namespace, console: Console) -> list[str]:
     """The table of milliseconds; what is slower than it should be."""
     grid = Grid(title=f"processor ms a step, batch {options.batch}, median of {options.repeats}", title_justify="left")
-    for head in ("task", "plain", *(head for way in WAYS for head in (way, "ratio"))):
+    for head in ("task", "plain", *(head for way in GRAD_SAMPLE_MODES for head in (way, "ratio"))):
         grid.add_column(head, justify="right" if head != "task" else "left")
     slow = []
     for name in task_names():
@@ -101,7 +101,10 @@ def step_ms(name: str, options: argparse.Namespace) -> list[float]:
     config = study_of(name, "task")
     task = load_task(config)
     batch = batch_of(task, options.batch, "cpu")
-    ways = [private(task, config.model_copy(update={"patient_gradients": way}), batch, options.batch) for way in WAYS]
+    ways = [
+        private(task, config.model_copy(update={"patient_gradients": way}), batch, options.batch)
+        for way in GRAD_SAMPLE_MODES
+    ]
     steps = [plain(task, config, batch), *ways]
     times: list[list[float]] = [[] for _ in steps]
     for repeat in range(options.repeats + 1):
@@ -113,13 +116,13 @@ def step_ms(name: str, options: argparse.Namespace) -> list[float]:
     return [statistics.median(found) for found in times]
 
 
-def plain(task: Task, config: RunConfig, batch: Any) -> Step:
+def plain(task: Task, config: StudySettings, batch: Any) -> Step:
     """A step without privacy."""
     model = task.build_model(task, config).train()
     return _step(task, model, make_optimizer(model.parameters(), config), batch)
 
 
-def private(task: Task, config: RunConfig, batch: Any, patients: int) -> Step:
+def private(task: Task, config: StudySettings, batch: Any, patients: int) -> Step:
     """A private step as sites take it."""
     model = task.build_model(task, config).train()
     return _step(task, model, PrivateOptimizer(model, config, Mechanism(patients, 1.0, 1.0, 1.0, 1, 1)), batch)
@@ -182,7 +185,7 @@ def auc_at(epsilon: float, study: str, sites: Sites, work: Path, seed: int) -> f
     settings = tomllib.loads((ROOT / "studies" / f"{study}.toml").read_text(encoding="utf-8"))
     settings |= {"study": "cost", "seed": seed, "split-seed": seed, "results-dir": str(work / "runs")}
     settings |= PRIVATE | {"target-epsilon": epsilon} if epsilon else {}
-    config = parse_run_config(settings)
+    config = parse_study_settings(settings)
     task = load_task(config)
     trained, _ = federated(own, config, task)
     cohorts = [load_cohort(load_site(file), task, config) for file in own.values()]

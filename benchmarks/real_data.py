@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from breastdcedl import write_sites
-from real_data_runs import ROOT, WAYS, DataSet, Found, leave_out, settings, train
+from real_data_runs import GRAD_SAMPLE_MODES, ROOT, DataSet, Found, leave_out, settings, train
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -111,7 +111,7 @@ def run(name: str, work: Path, seeds: int, console: Console) -> bool:
     started = time.monotonic()
     data_set = DATA_SETS[name]
     sites = data_set.make_sites(work / "sites")
-    rows: dict[str, list[Found]] = {way: [] for way in WAYS}
+    rows: dict[str, list[Found]] = {way: [] for way in GRAD_SAMPLE_MODES}
     outside: dict[str, list[Found]] = {}
     seeds = data_set.seeds or seeds
     with Progress(console=console, transient=True) as progress:

@@ -16,14 +16,14 @@ from client.config.site import load_site
 from server.app import run_study
 from server.study.checkpoint import BEST, load_checkpoint
 from shared_models.metrics.summary import Metrics, site_metrics
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, pool_cohorts, score, train_centrally
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import Sites
 
 ROOT = Path(__file__).resolve().parents[1]
-WAYS = ("federated", "pooled", "local")
+GRAD_SAMPLE_MODES = ("federated", "pooled", "local")
 
 Outcomes = dict[str, tuple[Any, Any]]  # of each target, scores and truths
 Found = dict[str, Metrics]  # of each target
@@ -54,11 +54,11 @@ class DataSet:
     leave_out: bool = False
 
 
-def settings(data_set: DataSet, work: Path, study: str, seed: int, **changes: Any) -> RunConfig:
+def settings(data_set: DataSet, work: Path, study: str, seed: int, **changes: Any) -> StudySettings:
     """A study's settings, with a split of its own."""
     values = tomllib.loads((ROOT / "studies" / f"{data_set.study}.toml").read_text(encoding="utf-8"))
     values |= data_set.changes | {"study": study, "seed": seed, "split-seed": seed, "results-dir": str(work / "runs")}
-    return parse_run_config(values | changes)
+    return parse_study_settings(values | changes)
 
 
 def train(data_set: DataSet, sites: Sites, work: Path, seed: int) -> Iterator[tuple[str, Found]]:
@@ -91,7 +91,7 @@ def leave_out(data_set: DataSet, sites: Sites, work: Path, seed: int) -> dict[st
     return rows | {"all of them": [metrics(_joined(parts), task)]}
 
 
-def federated(sites: Sites, config: RunConfig, task: Task) -> tuple[Trained, float]:
+def federated(sites: Sites, config: StudySettings, task: Task) -> tuple[Trained, float]:
     """The weights of the round that was best on validation patients, and its value there."""
     run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
     best = load_checkpoint(Path(config.results_dir) / config.study / BEST)

@@ -25,7 +25,7 @@ from rich.table import Table
 from client.governance.chained_log import read
 from server.study.checkpoint import LAST, load_checkpoint
 from server.study.enrolment import initial_model
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.__main__ import cohort_writer
 from simulation.engines.in_process import run_in_process
@@ -39,7 +39,7 @@ TASKS = (
     "relapse_mammogram",
     "receptors_brain_metastasis",
 )
-MOST_ERROR, MOST_AUC = 1e-3, 0.002
+MAX_ERROR, MAX_AUC = 1e-3, 0.002
 
 
 def main() -> int:
@@ -69,7 +69,7 @@ def compare(task: str, options: argparse.Namespace, folder: Path) -> tuple[list[
     study = tomllib.loads((ROOT / "studies" / f"synthetic_{task}.toml").read_text(encoding="utf-8"))
     study |= {"rounds": options.rounds, "min-sites": 3}
     plain, secure = (run(sites, study, secure, folder) for secure in (False, True))
-    config = parse_run_config(study)
+    config = parse_study_settings(study)
     made = load_task(config)
     nobody = {name: target.counts(np.zeros(0)) for name, target in made.targets.items()}
     first = initial_model(made, config, nobody)  # but for the last layers' bias, which starts at the base rates
@@ -79,13 +79,13 @@ def compare(task: str, options: argparse.Namespace, folder: Path) -> tuple[list[
     numbers = sum(array.size for array in first.values())
     cells = [f"{numbers:,}", f"{error:.1e}", f"{apart:.4f}", f"{plain['s']:.1f}", f"{secure['s']:.1f}"]
     cells += [f"{plain['mb']:.2f}", f"{secure['mb']:.2f}"]
-    return cells, error <= MOST_ERROR and apart <= MOST_AUC
+    return cells, error <= MAX_ERROR and apart <= MAX_AUC
 
 
 def run(sites: Sites, study: dict[str, Any], secure: bool, folder: Path) -> dict[str, Any]:
     """One study: its last weights, pooled figures, processor seconds, and the largest reply to `train` in MB."""
     name = "secure" if secure else "plain"
-    config = parse_run_config({**study, "secure-aggregation": secure, "results-dir": str(folder / name)})
+    config = parse_study_settings({**study, "secure-aggregation": secure, "results-dir": str(folder / name)})
     started = time.process_time()
     results = run_in_process(sites, config)
     seconds = time.process_time() - started

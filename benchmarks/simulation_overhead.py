@@ -32,7 +32,7 @@ from torch import nn
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from shared_models.features import FeatureStatistics
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task, load_task
 from simulation.engines.in_process import run_in_process
 from simulation.engines.ray import run_on_ray
@@ -42,7 +42,7 @@ PATIENTS = {"a": 60, "b": 50, "c": 40}
 PHASES = 4
 Seconds = tuple[float, float]
 """Wall clock and processor."""
-CONFIG = RunConfig(
+CONFIG = StudySettings(
     study="overhead",
     task="recurrence_mri",
     features="clinical: age_years, size_mm",
@@ -134,7 +134,7 @@ def site_settings(name: str) -> dict[str, Any]:
     }
 
 
-def plain_loop(sites: dict[str, Path], task: Task, config: RunConfig) -> float:
+def plain_loop(sites: dict[str, Path], task: Task, config: StudySettings) -> float:
     """FedAvg as a script: as many steps on batches of the same size, and the same scoring; returns the test loss."""
     cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
     tables = list(task.tables)
@@ -187,7 +187,7 @@ def loss_of(model: nn.Module, task: Task, cohort: Any, values: dict[str, Any], p
     return float(losses_of(model, task, cohort, values, cohort.parts[part]).mean())
 
 
-def time_on_ray(sites: dict[str, Path], config: RunConfig) -> float:
+def time_on_ray(sites: dict[str, Path], config: StudySettings) -> float:
     """Seconds of the same study on Ray, its start included."""
     started = time.perf_counter()
     run_on_ray(sites, config.model_copy(update={"study": "overhead-ray"}))

@@ -33,7 +33,7 @@ from client.config.site import load_site
 from server.app import run_study
 from server.study.checkpoint import load_checkpoint
 from shared_models.metrics.summary import Metrics
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.baselines.pooled_and_local import from_checkpoint, measure, pool_cohorts, train_centrally
 from simulation.engines.in_process_grid import InProcessGrid
@@ -48,7 +48,7 @@ MEAN_BAR, SEED_BAR = 0.83, 0.80
 PUBLISHED = {"fedavg": "FedAvg100", "fedprox": "FedProx100", "pooled": "Pooled Training"}
 LEARNING_RATES = (0.01, 0.02, 0.05)
 MUS = (0.001, 0.01, 0.1)
-SPLITS, MOST_ROUNDS = 5, 30
+SPLITS, MAX_ROUNDS = 5, 30
 
 
 def main() -> int:
@@ -100,7 +100,7 @@ def _best(
         splits = [
             base
             | settings
-            | {"study": f"split{split}", "split-seed": split, "validation-fraction": 1 / SPLITS, "rounds": MOST_ROUNDS}
+            | {"study": f"split{split}", "split-seed": split, "validation-fraction": 1 / SPLITS, "rounds": MAX_ROUNDS}
             for split in range(SPLITS)
         ]
         curves.append(np.mean([[value for _, value in study(sites, split)["validation"]] for split in splits], axis=0))
@@ -110,7 +110,7 @@ def _best(
 
 def study(sites: dict[str, Path], settings: dict[str, Any]) -> dict[str, Any]:
     """Runs a study in this process."""
-    config = parse_run_config(settings)
+    config = parse_study_settings(settings)
     return run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
 
 
@@ -123,7 +123,7 @@ def federated(
         for strategy, found in rows.items():
             for seed in SEEDS:
                 values = settings | {"strategy": strategy, "seed": seed, "study": f"{strategy}-{seed}"}
-                config = parse_run_config(values | {"validation-fraction": 0.0, "sites": ",".join(sites)})
+                config = parse_study_settings(values | {"validation-fraction": 0.0, "sites": ",".join(sites)})
                 started = time.monotonic()
                 if federation:
                     federation.finish(federation.begin(config), config)
@@ -142,7 +142,7 @@ def baselines(sites: dict[str, Path], settings: dict[str, Any]) -> dict[str, lis
     """Pooled training, and training at each region alone, with the same network, steps and seeds."""
     rows: dict[str, list[dict[str, Metrics]]] = {"pooled": [], **{f"local {region}": [] for region in range(REGIONS)}}
     for seed in SEEDS:
-        config = parse_run_config(settings | {"seed": seed, "study": "baselines", "validation-fraction": 0.0})
+        config = parse_study_settings(settings | {"seed": seed, "study": "baselines", "validation-fraction": 0.0})
         task, cohorts = load_task(config), cohorts_of(sites, config)
         rows["pooled"].append(measure(train_centrally(pool_cohorts(cohorts), task, config), cohorts, task))
         for region, cohort in enumerate(cohorts):
@@ -150,7 +150,7 @@ def baselines(sites: dict[str, Path], settings: dict[str, Any]) -> dict[str, lis
     return rows
 
 
-def cohorts_of(sites: dict[str, Path], config: RunConfig) -> list[Any]:
+def cohorts_of(sites: dict[str, Path], config: StudySettings) -> list[Any]:
     """The regions' cohorts."""
     task = load_task(config)
     return [load_cohort(load_site(file), task, config) for file in sites.values()]

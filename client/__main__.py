@@ -21,7 +21,7 @@ what it reads   site_configs/NAME.yaml; the tables and images that it names, und
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
 what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
                 (what left), approvals.jsonl and approvals/ (which studies may run, and what they were said to do),
-                set_aside.csv (who has files that cannot be used, and why), readiness.html (--check: counts, problems,
+                excluded.csv (who has files that cannot be used, and why), readiness.html (--check: counts, problems,
                 pictures; stays here); --init: site_configs/NAME.yaml, if there is none
 
 examples
@@ -128,12 +128,12 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
         return failed
 
     from client.connection.supernode import plan
-    from client.connection.supervisor import stay
+    from client.connection.supervisor import run_forever
 
     def say(sentence: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)
 
-    return stay(plan(site, site.center, config_file, options.data_root), say)
+    return run_forever(plan(site, site.center, config_file, options.data_root), say)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,21 +11,21 @@ from flwr.clientapp import ClientApp
 
 from client.governance.ledger import charge
 from client.governance.policy import ledger_of
-from client.governance.small_cells import released
+from client.governance.small_cells import suppress_small_cells
 from client.secure_sum import give_shares, offer_keys, share_secrets, summed
 from client.session import (
-    Study,
+    StudySession,
     numbers_of,
-    open_study,
+    open_session,
     receive_class_weights,
     receive_cohort,
     receive_model,
     receive_request,
     receive_statistics,
-    scrubbed,
+    sanitize_errors,
 )
 from client.training.combat import keep as keep_sums
-from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import PrivateOptimizer, mechanism, poisson_loader
 from client.training.fedbn import keep
 from client.training.loop import Optimizer, fit, make_optimizer, predict
@@ -38,11 +38,11 @@ app = ClientApp()
 
 
 @app.query("prepare")
-@scrubbed
+@sanitize_errors
 @summed
 def prepare(message: Message, context: Context) -> Message:
     """Counts patients and sums features over training patients, before round 1."""
-    study = open_study(context)
+    study = open_session(context)
     cohort, task = study.cohort, study.task
     train = cohort.parts["train"]
     if study.config.harmonised_tables:
@@ -52,18 +52,21 @@ def prepare(message: Message, context: Context) -> Message:
     results |= {f"counts.{name}": target.counts(cohort.truths[name][learned]) for name, target in task.targets.items()}
     numbers = {"trains": float(study.trains)}
     numbers |= {f"patients/{part}": float(len(rows)) for part, rows in cohort.parts.items()}
-    numbers |= {f"modality/{name}": float(cohort.owners(train, index)) for index, name in enumerate(task.modalities)}
-    numbers["set-aside"] = float(len({found.patient for found in cohort.set_aside}))
+    numbers |= {
+        f"modality/{name}": float(cohort.count_with_modality(train, index))
+        for index, name in enumerate(task.modalities)
+    }
+    numbers["excluded"] = float(len({found.patient for found in cohort.excluded}))
     return Message(reply(results=results, numbers=numbers), reply_to=message)
 
 
 @app.train()
-@scrubbed
+@sanitize_errors
 @summed
 def train(message: Message, context: Context) -> Message:
     """Scores the received model on validation patients, then trains it on training patients."""
     started = time.monotonic()
-    study = open_study(context)
+    study = open_session(context)
     study.require_training()
     statistics, cohort = receive_statistics(study, message), receive_cohort(study, message)
     server_round = int(receive_request(message)["round"])
@@ -99,7 +102,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate("validation")
-@scrubbed
+@sanitize_errors
 @summed
 def evaluate_validation(message: Message, context: Context) -> Message:
     """Scores the received model on validation patients; their sums choose the best round and the threshold."""
@@ -107,7 +110,7 @@ def evaluate_validation(message: Message, context: Context) -> Message:
 
 
 @app.evaluate("test")
-@scrubbed
+@sanitize_errors
 @summed
 def evaluate_test(message: Message, context: Context) -> Message:
     """Scores the received model on test patients at the threshold it was sent."""
@@ -115,29 +118,29 @@ def evaluate_test(message: Message, context: Context) -> Message:
 
 
 @app.query("keys")
-@scrubbed
+@sanitize_errors
 def keys(message: Message, context: Context) -> Message:
     """Before a secure sum: announces this site and its new keys."""
-    return Message(offer_keys(open_study(context), message, context), reply_to=message)
+    return Message(offer_keys(open_session(context), message, context), reply_to=message)
 
 
 @app.query("shares")
-@scrubbed
+@sanitize_errors
 def shares(message: Message, context: Context) -> Message:
     """Before a secure sum: gives each other site a share of what this site's masks are made of, encrypted for it."""
-    return Message(share_secrets(open_study(context), message, context), reply_to=message)
+    return Message(share_secrets(open_session(context), message, context), reply_to=message)
 
 
 @app.query("unmask")
-@scrubbed
+@sanitize_errors
 def unmask(message: Message, context: Context) -> Message:
     """After a secure sum: gives the shares that open the sum, and nothing but the sum."""
-    open_study(context)
+    open_session(context)
     return Message(give_shares(message, context), reply_to=message)
 
 
 def _evaluate(message: Message, context: Context, part: str) -> Message:
-    study = open_study(context)
+    study = open_session(context)
     request = receive_request(message)
     patients = select_patients(receive_cohort(study, message), part, study.task, receive_statistics(study, message))
     model = receive_model(study, message, int(request["round"]))
@@ -147,11 +150,11 @@ def _evaluate(message: Message, context: Context, part: str) -> Message:
         target = study.task.targets[name]
         threshold = float(request[f"threshold/{name}"]) if f"threshold/{name}" in request else 0.5
         exact = site_metrics(target, scores[name], patients.known(name), threshold, study.config.seed)
-        numbers |= numbers_of(name, released(exact, study.site.policy.minimum_count))
+        numbers |= numbers_of(name, suppress_small_cells(exact, study.site.policy.minimum_count))
     return Message(reply(results=_summaries(study, patients, scores, part), numbers=numbers), reply_to=message)
 
 
-def _summaries(study: Study, patients: Patients, scores: Mapping[str, Any], part: str) -> Arrays:
+def _summaries(study: StudySession, patients: PatientDataset, scores: Mapping[str, Any], part: str) -> Arrays:
     """Each target's additive statistic of a part, also where the site has nobody in it."""
     results: Arrays = {}
     for name, target in study.task.targets.items():

@@ -19,7 +19,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from client.errors import ExitCode, SiteError
 from client.governance.partners import check_partners, refuse, signature
-from client.session import Handler, Study, open_study
+from client.session import Handler, StudySession, open_session
 from shared_models.messages import (
     EVALUATE_TEST,
     EVALUATE_VALIDATION,
@@ -36,9 +36,9 @@ from shared_models.messages import TRAIN as TRAIN_MESSAGE
 from shared_models.secure_sum import (
     ENVELOPES,
     LAYOUT,
-    LEAST_SITES,
     LOSS,
     MEMBERS,
+    MIN_SITES,
     PATIENTS,
     SHARES_OF,
     STATISTICS,
@@ -66,7 +66,7 @@ ADDED_IN = {
 }
 
 
-def offer_keys(study: Study, message: Message, context: Context) -> RecordDict:
+def offer_keys(study: StudySession, message: Message, context: Context) -> RecordDict:
     """Announces this site for one sum, with new keys; whatever sum was under way is forgotten."""
     from flwr.supercore.primitives.asymmetric import generate_key_pairs, private_key_to_bytes, public_key_to_bytes
 
@@ -82,7 +82,7 @@ def offer_keys(study: Study, message: Message, context: Context) -> RecordDict:
     return RecordDict({MEMBERS: ConfigRecord({"member": state["own"]})})
 
 
-def share_secrets(study: Study, message: Message, context: Context) -> RecordDict:
+def share_secrets(study: StudySession, message: Message, context: Context) -> RecordDict:
     """Encrypts for every other member its share of what would take this site's masks away."""
     from flwr.common.secure_aggregation.crypto.shamir import create_shares
     from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt
@@ -115,7 +115,7 @@ def summed(handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     def handle(message: Message, context: Context) -> Message:
-        study = open_study(context)
+        study = open_session(context)
         if not study.config.secure_aggregation:
             return handler(message, context)
         state = _state(context, message, "members", before="present")
@@ -129,7 +129,7 @@ def summed(handler: Handler) -> Handler:
     return handle
 
 
-def _masked(study: Study, state: ConfigRecord, present: dict[str, Member], content: RecordDict) -> RecordDict:
+def _masked(study: StudySession, state: ConfigRecord, present: dict[str, Member], content: RecordDict) -> RecordDict:
     """A reply whose weights and statistics mean something in the sum over `present` alone.
 
     Weights are multiplied by the patients behind them. What fewer than three members add to is zero.
@@ -195,7 +195,7 @@ def give_shares(message: Message, context: Context) -> RecordDict:
     return RecordDict({SHARES_OF: ConfigRecord(shares)})
 
 
-def _adds(study: Study, message_type: str) -> tuple[str, ...]:
+def _adds(study: StudySession, message_type: str) -> tuple[str, ...]:
     """The groups to which this site adds something other than zeros."""
     cohort = study.cohort
     adds = [part for part in ("validation", "test") if message_type in ADDED_IN[part] and len(cohort.parts[part])]
@@ -204,11 +204,13 @@ def _adds(study: Study, message_type: str) -> tuple[str, ...]:
     return tuple(adds)
 
 
-def _patients(study: Study) -> dict[str, float]:
+def _patients(study: StudySession) -> dict[str, float]:
     """Training patients by group: all of them, and those who have each modality."""
     train = study.cohort.parts["train"]
-    owners = {name: float(study.cohort.owners(train, index)) for index, name in enumerate(study.task.modalities)}
-    return {TRAIN: float(len(train)), **owners}
+    patients_by_modality = {
+        name: float(study.cohort.count_with_modality(train, index)) for index, name in enumerate(study.task.modalities)
+    }
+    return {TRAIN: float(len(train)), **patients_by_modality}
 
 
 def _open_envelopes(state: ConfigRecord, message: Message, members: dict[str, Member]) -> list[str]:
@@ -237,10 +239,10 @@ def _open_envelopes(state: ConfigRecord, message: Message, members: dict[str, Me
     return sorted(present)
 
 
-def _check_members(study: Study, members: list[Member], own: Member, session: str) -> None:
+def _check_members(study: StudySession, members: list[Member], own: Member, session: str) -> None:
     """Refuses a sum of fewer than three sites, without this one as it announced itself, or with strangers."""
-    if len(members) < LEAST_SITES:
-        refuse(f"{len(members)} members, at least {LEAST_SITES} are needed")
+    if len(members) < MIN_SITES:
+        refuse(f"{len(members)} members, at least {MIN_SITES} are needed")
     announced = [replace(member, name=own.name) for member in members if member.mask_key == own.mask_key]
     if announced != [own]:
         refuse("this site is not among the members as it announced itself")

@@ -33,7 +33,7 @@ from shared_models.messages import (
     unpack_statistics,
 )
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ Handler = Callable[[Message, Context], Message]
 
 
 @dataclass(frozen=True)
-class Study:
+class StudySession:
     """What a message handler needs."""
 
-    config: RunConfig
+    config: StudySettings
     site: SiteConfig
     task: Task
     cohort: Cohort
@@ -89,10 +89,10 @@ class Study:
             )
 
 
-def open_study(context: Context) -> Study:
+def open_session(context: Context) -> StudySession:
     """The study of a message; within one process, the same study is opened once, if the site still approves it."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
-    place, config = locate_site(context), parse_run_config(run_config)
+    place, config = locate_site(context), parse_study_settings(run_config)
     check_approval(_site(*place), config)
     return _open(*place, config)
 
@@ -111,10 +111,10 @@ def locate_site(context: Context) -> tuple[Path, Path | None]:
 
 # A simulation opens all its sites in turn: more of them than the cache holds would be read anew for every message.
 @functools.lru_cache(maxsize=512)
-def _open(site_file: Path, data_root: Path | None, config: RunConfig) -> Study:
+def _open(site_file: Path, data_root: Path | None, config: StudySettings) -> StudySession:
     site, task = _site(site_file, data_root), load_task(config)
     check_policy(site, config, task)
-    return Study(config, site, task, load_cohort(site, task, config))
+    return StudySession(config, site, task, load_cohort(site, task, config))
 
 
 def _site(site_file: Path, data_root: Path | None) -> SiteConfig:
@@ -129,7 +129,7 @@ def _read_site(site_file: Path, data_root: Path | None, written: tuple[int, int]
     return load_site(site_file, data_root)
 
 
-def receive_model(study: Study, message: Message, server_round: int) -> nn.Module:
+def receive_model(study: StudySession, message: Message, server_round: int) -> nn.Module:
     """The global network of a message as it was after `server_round`, on this site's device.
 
     Where a study leaves normalisation layers to the sites, with this site's own.
@@ -154,12 +154,12 @@ def receive_model(study: Study, message: Message, server_round: int) -> nn.Modul
     return model.to(choose_device())
 
 
-def receive_statistics(study: Study, message: Message) -> Mapping[str, FeatureStatistics]:
+def receive_statistics(study: StudySession, message: Message) -> Mapping[str, FeatureStatistics]:
     """The study's frozen feature statistics."""
     return unpack_statistics(unpack_arrays(message.content.array_records[STATISTICS]), study.task)
 
 
-def receive_cohort(study: Study, message: Message) -> Cohort:
+def receive_cohort(study: StudySession, message: Message) -> Cohort:
     """The site's cohort, without its scanner's effect in the tables that the study harmonises."""
     if not study.config.harmonised_tables:
         return study.cohort
@@ -179,7 +179,7 @@ def receive_request(message: Message) -> ConfigRecord:
     return message.content.config_records[REQUEST]
 
 
-def scrubbed(handler: Handler) -> Handler:
+def sanitize_errors(handler: Handler) -> Handler:
     """Notes what leaves, and keeps a handler's errors at the site: the log has all of it, the center a sentence.
 
     Flower sends an exception's text to the center, and a text may hold a file name or an identifier.

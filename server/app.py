@@ -21,16 +21,16 @@ from server.study.enrolment import (
     class_weights,
     enrol,
     initial_model,
+    modalities_below_min_sites,
     pooled_statistics,
-    too_rare,
 )
-from server.study.exchange import StudyError, connected, gather, log_problems
+from server.study.exchange import StudyError, connected, log_problems, wait_for_sites
 from server.study.results import make_results, write_results
 from server.study.secure_sum import exchange
 from shared_models import messages
 from shared_models.combat import references
-from shared_models.metrics.summary import judgement
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.metrics.summary import selection_score
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
 log = logging.getLogger("server")
@@ -41,10 +41,10 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Runs the study that the run config describes."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
-    run_study(grid, parse_run_config(run_config))
+    run_study(grid, parse_study_settings(run_config))
 
 
-def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
+def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
     """Runs a study to its end and returns its results, which also stand in `results.json`.
 
     Raises:
@@ -53,7 +53,7 @@ def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     folder, task = Path(config.results_dir) / config.study, load_task(config)
     with only_run(folder):
-        gather(grid, config)
+        wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config)
         while state.round < config.rounds:
             state = train_round(grid, task, config, state, folder)
@@ -63,19 +63,21 @@ def run_study(grid: Grid, config: RunConfig) -> dict[str, Any]:
         return evaluate(grid, task, config, state, folder)
 
 
-def prepare(grid: Grid, task: Task, config: RunConfig) -> Checkpoint:
+def prepare(grid: Grid, task: Task, config: StudySettings) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
-    enrolled, sums, left_out = ask_to_enrol(grid, task, config)
+    enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
-    brought_to = references([site.statistics for site in sums], config)
-    statistics = messages.pack_statistics(pooled_statistics(sums, task, brought_to))
-    statistics |= messages.pack_references(brought_to)
+    combat_references = references([site.statistics for site in sums], config)
+    statistics = messages.pack_statistics(pooled_statistics(sums, task, combat_references))
+    statistics |= messages.pack_references(combat_references)
     statistics |= messages.pack_class_weights(class_weights(task, config, counts))
     model = initial_model(task, config, counts)
-    return Checkpoint(config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled}, left_out)
+    return Checkpoint(
+        config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled}, not_enrolled
+    )
 
 
-def ask_to_enrol(grid: Grid, task: Task, config: RunConfig) -> tuple[list[Enrolment], list[Sums], dict[str, str]]:
+def ask_to_enrol(grid: Grid, task: Task, config: StudySettings) -> tuple[list[Enrolment], list[Sums], dict[str, str]]:
     """Who takes part, what their training patients add up to, and why others do not take part.
 
     Raises:
@@ -88,13 +90,13 @@ def ask_to_enrol(grid: Grid, task: Task, config: RunConfig) -> tuple[list[Enrolm
         training = sum(site.trains for site in enrolled)
         if sums and training >= config.min_sites:
             break
-        gather(grid, config)
+        wait_for_sites(grid, config)
     else:
         nothing = "no other site is connected" if training < config.min_sites else "their secure sum came to nothing"
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
-    if config.secure_aggregation and (rare := too_rare(enrolled, task)):
+    if config.secure_aggregation and (rare := modalities_below_min_sites(enrolled, task)):
         msg = (
             f"a secure sum needs three sites that train, and fewer have {', '.join(rare)}; "
             "name the others in the study's `modalities`, or find more sites"
@@ -104,7 +106,7 @@ def ask_to_enrol(grid: Grid, task: Task, config: RunConfig) -> tuple[list[Enrolm
     return enrolled, sums, problems
 
 
-def resume(folder: Path, config: RunConfig) -> Checkpoint:
+def resume(folder: Path, config: StudySettings) -> Checkpoint:
     """The study's last checkpoint, if it is the same study."""
     state = load_checkpoint(folder / LAST)
     may_differ = {"resume", "rounds", "results-dir", "join-timeout-s", "round-timeout-s", "round-attempts"}
@@ -116,7 +118,7 @@ def resume(folder: Path, config: RunConfig) -> Checkpoint:
     return state
 
 
-def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
+def train_round(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """One round: ask the training sites, check what comes back, average, take the server's step.
 
     The replies also score the weights they were sent, so the best round is known one round later.
@@ -135,7 +137,7 @@ def train_round(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fo
         if len(counted) >= config.min_sites:
             break
         log.warning("round %d does not count: %d of at least %d sites", server_round, len(counted), config.min_sites)
-        gather(grid, config)
+        wait_for_sites(grid, config)
     else:
         save_checkpoint(state, folder / LAST)
         msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
@@ -153,7 +155,7 @@ def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Che
 
     Untrained weights are no candidate: with few validation patients chance would sometimes prefer them.
     """
-    value = judgement(pooled.values())
+    value = selection_score(pooled.values())
     state = replace(state, values=(*(v for v in state.values if v[0] != state.round), (state.round, value)))
     if state.round == 0 or np.isnan(value) or (state.best_value is not None and value <= state.best_value):
         return state
@@ -162,7 +164,7 @@ def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Che
     return state
 
 
-def score_last(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, folder: Path) -> Checkpoint:
+def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
     content = messages.request(model=state.model, statistics=state.statistics, round=state.round)
@@ -171,7 +173,7 @@ def score_last(grid: Grid, task: Task, config: RunConfig, state: Checkpoint, fol
     return keep_best(state, scoring.pool(parts, "validation", task), folder)
 
 
-def evaluate(grid: Grid, task: Task, config: RunConfig, last: Checkpoint, folder: Path) -> dict[str, Any]:
+def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, folder: Path) -> dict[str, Any]:
     """Scores the best round's weights on every site's test patients, at thresholds from pooled validation patients.
 
     Without validation patients the last round counts as the best.

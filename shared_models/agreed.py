@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
 
 Setting = bool | int | float | str
 # Where the center keeps results, how long it waits, whether it goes on from a checkpoint. `round-attempts` is not one
@@ -15,12 +15,12 @@ Setting = bool | int | float | str
 CENTERS_OWN = frozenset({"results-dir", "resume", "join-timeout-s", "round-timeout-s"})
 
 
-def agreed_settings(config: RunConfig) -> dict[str, Setting]:
+def agreed_settings(config: StudySettings) -> dict[str, Setting]:
     """Every setting but those that concern the center alone."""
     return {key: value for key, value in config.to_flat().items() if key not in CENTERS_OWN}
 
 
-def settings_hash(config: RunConfig) -> str:
+def settings_hash(config: StudySettings) -> str:
     """SHA-256 of the agreed settings as JSON with sorted keys, in 64 hexadecimal digits."""
     text = json.dumps(agreed_settings(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

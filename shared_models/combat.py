@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from shared_models.features import FeatureStatistics, FloatArray
 from shared_models.metrics.arrays import total
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 Vector = NDArray[np.float64]
 
 # Real radiomics of ten patients and more take up to ten steps, of two patients 84; a bound holds whatever arrives.
-MOST_STEPS = 1_000
+MAX_STEPS = 1_000
 PRECISION = 1e-12
 
 
@@ -60,7 +60,7 @@ class Adjustment:
         return FeatureStatistics(of.patients, of.known, self.factor * of.total + self.offset * of.known, squares)
 
 
-def references(sites: Sequence[Mapping[str, FeatureStatistics]], config: RunConfig) -> dict[str, Reference]:
+def references(sites: Sequence[Mapping[str, FeatureStatistics]], config: StudySettings) -> dict[str, Reference]:
     """The reference of each table that the study harmonises, from its training sites' sums by table."""
     return {name: reference([site[name] for site in sites]) for name in config.harmonised_tables}
 
@@ -107,7 +107,7 @@ def _shrunk(known: Vector, means: Vector, variances: Vector) -> tuple[Vector, Ve
         return gamma, delta
     centre, width = means.mean(), means.var(ddof=1)
     level, spread = (delta_hat[varies].mean(), delta_hat[varies].var(ddof=1)) if varies.sum() > 1 else (1.0, np.inf)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         before = gamma, delta
         gamma = (known * width * means + delta * centre) / (known * width + delta)
         if np.isfinite(spread):

@@ -24,7 +24,7 @@ from shared_models.settings import SettingsError
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 # A value ten standard deviations out is a unit error or a joke; it must not move a shared network.
-LARGEST_Z_SCORE = 10.0
+MAX_Z_SCORE = 10.0
 
 _FEATURE = re.compile(r"^(?P<name>[A-Za-z_][\w.\-]*)(?P<log>:log)?(?:\{(?P<categories>[^{}]+)\})?$")
 
@@ -150,6 +150,6 @@ class FeatureStatistics:
         The flag of a column that no training patient lacked stays 0: the network never learned what it means.
         """
         missing = np.isnan(columns)
-        z = np.clip(np.nan_to_num((columns - self.mean) / self.deviation), -LARGEST_Z_SCORE, LARGEST_Z_SCORE)
+        z = np.clip(np.nan_to_num((columns - self.mean) / self.deviation), -MAX_Z_SCORE, MAX_Z_SCORE)
         flags = missing & (self.known < self.patients)
         return np.concatenate([z, flags], axis=1).astype(np.float32)

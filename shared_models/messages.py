@@ -26,7 +26,7 @@ from safetensors.numpy import load, save
 from shared_models.combat import Reference
 from shared_models.features import FeatureStatistics
 from shared_models.metrics.arrays import from_arrays, to_arrays
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 PREPARE = "query.prepare"
@@ -103,7 +103,7 @@ def pack_references(references: Mapping[str, Reference]) -> Arrays:
     return arrays
 
 
-def unpack_references(arrays: Mapping[str, np.ndarray[Any, Any]], config: RunConfig) -> dict[str, Reference]:
+def unpack_references(arrays: Mapping[str, np.ndarray[Any, Any]], config: StudySettings) -> dict[str, Reference]:
     """The inverse of `pack_references` for the tables that the study harmonises."""
     return {
         name: Reference(arrays[f"harmonisation.{name}.mean"], arrays[f"harmonisation.{name}.variance"])

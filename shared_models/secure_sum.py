@@ -29,7 +29,7 @@ from shared_models.messages import Arrays
 
 Words = NDArray[np.uint64]
 
-LEAST_SITES = 3
+MIN_SITES = 3
 """Of two sites, each knows the other's part from the sum."""
 
 MEMBERS, ENVELOPES, SHARES_OF = "members", "envelopes", "shares"
@@ -60,7 +60,7 @@ def group_of(array: str) -> str:
 
 def least_survivors(sites: int) -> int:
     """How many sites' shares open a secret: two thirds, so that nobody gets both secrets of one site."""
-    return max(LEAST_SITES, ceil(2 * sites / 3))
+    return max(MIN_SITES, ceil(2 * sites / 3))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _member(name: str, mask_key: str, share_key: str, adds: list[str], signature
 def summed_groups(members: Iterable[Member]) -> set[str]:
     """Groups that may be summed: the sum of one that fewer than three sites add to would show a site's own."""
     counts = Counter(group for member in members for group in set(member.adds))
-    return {group for group, count in counts.items() if count >= LEAST_SITES}
+    return {group for group, count in counts.items() if count >= MIN_SITES}
 
 
 @dataclass(frozen=True)

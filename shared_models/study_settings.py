@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
-class RunConfig(Settings):
+class StudySettings(Settings):
     """What every site is asked to do in one study. Names in Flower's run config use `-` for `_`."""
 
     # What is learned
@@ -163,13 +163,13 @@ class RunConfig(Settings):
         return {name.replace("_", "-"): value for name, value in self.model_dump().items()}
 
 
-def parse_run_config(values: Mapping[str, Any], source: str = "run config") -> RunConfig:
+def parse_study_settings(values: Mapping[str, Any], source: str = "run config") -> StudySettings:
     """Validates a run config.
 
     Raises:
         SettingsError: With every problem on a line of its own.
     """
-    return parse_settings(RunConfig, values, source)
+    return parse_settings(StudySettings, values, source)
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from shared_models.settings import SettingsError, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
     from shared_models.targets import Target
 
 
@@ -95,7 +95,7 @@ class Task:
 
     modalities: Mapping[str, Modality]
     targets: Mapping[str, Target]
-    build_model: Callable[[Task, RunConfig], nn.Module]
+    build_model: Callable[[Task, StudySettings], nn.Module]
     weights: Mapping[str, float] = field(default_factory=dict)
     on_request: tuple[str, ...] = ()
     name: str = ""
@@ -133,7 +133,7 @@ class Task:
         return total / sum(self.weights.get(name, 1.0) for name in self.targets)
 
 
-def load_task(config: RunConfig) -> Task:
+def load_task(config: StudySettings) -> Task:
     """The task that the run config names, with the study's modalities, targets, features, voxels and time edges.
 
     Raises:
@@ -159,7 +159,7 @@ def task_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
-def _chosen(task: Task, config: RunConfig) -> Task:
+def _chosen(task: Task, config: StudySettings) -> Task:
     """The task with the modalities and the targets that the study names, in the task's order."""
     for key, asked, there in (
         ("modalities", config.chosen_modalities, task.modalities),
@@ -178,7 +178,7 @@ def _chosen(task: Task, config: RunConfig) -> Task:
     )
 
 
-def _check_oversampling(task: Task, config: RunConfig) -> None:
+def _check_oversampling(task: Task, config: StudySettings) -> None:
     from shared_models.targets import Binary
 
     images = [name for name, kind in task.modalities.items() if not isinstance(kind, Table)]
@@ -189,7 +189,7 @@ def _check_oversampling(task: Task, config: RunConfig) -> None:
         raise SettingsError(msg)
 
 
-def _check_harmonisation(modalities: Mapping[str, Modality], config: RunConfig) -> None:
+def _check_harmonisation(modalities: Mapping[str, Modality], config: StudySettings) -> None:
     tables = [name for name, kind in modalities.items() if isinstance(kind, Table)]
     stray = [name for name in config.harmonised_tables if name not in tables]
     if stray or not config.harmonised_tables:
@@ -198,7 +198,7 @@ def _check_harmonisation(modalities: Mapping[str, Modality], config: RunConfig) 
         raise SettingsError(msg)
 
 
-def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:
+def _with_features(task: Task, config: StudySettings) -> dict[str, Modality]:
     listed = parse_features(config.features)
     if stray := set(listed) - set(task.tables):
         msg = f"features: {config.task} has no table {', '.join(sorted(stray))}; it has {', '.join(task.tables)}"
@@ -213,7 +213,7 @@ def _with_features(task: Task, config: RunConfig) -> dict[str, Modality]:
     }
 
 
-def _on_grids(modalities: Mapping[str, Modality], config: RunConfig) -> dict[str, Modality]:
+def _on_grids(modalities: Mapping[str, Modality], config: StudySettings) -> dict[str, Modality]:
     """The images on the grids that the study names."""
     found = dict(modalities)
     for name, (size, spacing_mm) in parse_grids(config.grids).items():
@@ -226,7 +226,7 @@ def _on_grids(modalities: Mapping[str, Modality], config: RunConfig) -> dict[str
     return found
 
 
-def _with_times(target: Target, config: RunConfig) -> Target:
+def _with_times(target: Target, config: StudySettings) -> Target:
     from shared_models.targets import Binary, TimeToEvent
 
     if isinstance(target, TimeToEvent) and config.time_edges_days:

@@ -85,13 +85,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from shared_models.study_settings import parse_assignments, parse_run_config
+    from shared_models.study_settings import parse_assignments, parse_study_settings
 
     values: dict[str, Any] = _read_study(options.study) if options.study else {}
     values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
     values |= parse_assignments(options.assignments)
     values |= {"resume": True} if options.resume else {}
-    config = parse_run_config(values, str(options.study or "run config"))
+    config = parse_study_settings(values, str(options.study or "run config"))
 
     # late, so that a mistake in the settings is said at once
     from rich.console import Console

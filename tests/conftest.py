@@ -58,9 +58,9 @@ class RunningCenter:
     def run(self, config: dict[str, Any]) -> int:
         """Starts a study with these settings, and returns the run's number."""
         from server.operations.bundle import start_study
-        from shared_models.study_settings import parse_run_config
+        from shared_models.study_settings import parse_study_settings
 
-        return start_study(self._center(), parse_run_config(config))[0]
+        return start_study(self._center(), parse_study_settings(config))[0]
 
     def wait(self, run_id: int, timeout_s: float = 300.0) -> str:
         """Waits for a run to end, and returns how: `finished:completed`, `finished:failed` or `finished:stopped`."""

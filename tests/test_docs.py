@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic.fields import FieldInfo
 
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -38,7 +38,7 @@ def document(request: pytest.FixtureRequest) -> Path:
 
 def run_config_table() -> str:
     lines = ["| key | type | default | what it is |", "|---|---|---|---|"]
-    for name, field in RunConfig.model_fields.items():
+    for name, field in StudySettings.model_fields.items():
         default = (
             '""' if field.default == "" else str(field.default).lower() if field.annotation is bool else field.default
         )
@@ -67,7 +67,7 @@ def cell(text: str) -> str:
 
 
 def test_every_key_of_the_run_config_is_described() -> None:
-    assert [name for name, field in RunConfig.model_fields.items() if not field.description] == []
+    assert [name for name, field in StudySettings.model_fields.items() if not field.description] == []
 
 
 def test_the_table_of_run_config_keys_is_in_step() -> None:

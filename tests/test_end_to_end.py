@@ -16,7 +16,7 @@ import yaml
 
 from server.operations.proxy import find_nginx
 from server.study.checkpoint import describe
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process import run_in_process
 from simulation.engines.rehearsal import Federation, rehearse
 
@@ -71,10 +71,10 @@ def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_a_secure
 ) -> None:
     sites = hospitals({"a": 90, "b": 60, "c": 70, "outside": 50}, evaluate_only=("outside",))
     study = {**small_study, "rounds": 4, "sites": "a,b,c,outside", "min-sites": 2, "join-timeout-s": 120.0}
-    config = parse_run_config(study)
+    config = parse_study_settings(study)
     secure = {**study, "study": "secure", "rounds": 1, "secure-aggregation": True, "min-sites": 3}
-    quiet = parse_run_config(secure)
-    simulated = run_in_process(sites, parse_run_config({**secure, "results-dir": str(tmp_path / "runs")}))
+    quiet = parse_study_settings(secure)
+    simulated = run_in_process(sites, parse_study_settings({**secure, "results-dir": str(tmp_path / "runs")}))
     folder = tmp_path / "rehearsal"
     folder.mkdir()
     for name, file in sites.items():  # from here on, each adds up with the owners of these keys alone

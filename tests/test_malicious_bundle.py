@@ -35,7 +35,7 @@ from server.operations.proxy import find_nginx
 from server.study.audit import audit_of as audit_at_the_center
 from shared_models import messages
 from shared_models.chained_log import read
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.rehearsal import rehearse
 
 pytestmark = [
@@ -186,7 +186,7 @@ def test_no_bundle_of_a_hostile_center_runs_each_is_audited_and_an_honest_study_
         site = load_site(next((folder / "sites").glob("oak.yaml")))
         audited = read(audit_of(site))
 
-        honest = parse_run_config({**small_study, "study": "honest", "rounds": 1, "min-sites": 1})
+        honest = parse_study_settings({**small_study, "study": "honest", "rounds": 1, "min-sites": 1})
         assert federation.finish(federation.begin(honest), honest)["rounds_completed"] == 1
 
     expected = {name: SENTENCE.format(why) for name, (_, why) in attempts.items()}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from server.study.enrolment import initial_model
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Categorical, Regression, TimeToEvent
 from shared_models.task import Bag, Modality, Table, Task, Volume, load_task, task_names
 
@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 
-def small(config: RunConfig) -> Task:
+def small(config: StudySettings) -> Task:
     """The task, its volumes and bags shrunk: what is tested here does not depend on their size."""
     task = load_task(config)
     return dataclasses.replace(task, modalities={key: shrunk(kind) for key, kind in task.modalities.items()})
@@ -44,14 +44,14 @@ def shrunk(kind: Modality) -> Modality:
     return Bag((min(kind.shape[0], 5), min(kind.shape[1], 32))) if isinstance(kind, Bag) else kind
 
 
-def studies() -> dict[str, RunConfig]:
+def studies() -> dict[str, StudySettings]:
     """Each task with its usual modalities and with all, by every fusion that makes a network of its own."""
-    found: dict[str, RunConfig] = {}
+    found: dict[str, StudySettings] = {}
     for name in task_names():
         networks = []
         for modalities, fusion in itertools.product(("", every_modality(name)), get_args(Fusion)):
             # hidden units beside the linear paths, which are always there
-            config = RunConfig(task=name, modalities=modalities, fusion=fusion, hidden_units=8)
+            config = StudySettings(task=name, modalities=modalities, fusion=fusion, hidden_units=8)
             task = small(config)
             network = {key: value.shape for key, value in task.build_model(task, config).state_dict().items()}
             if network not in networks:
@@ -61,31 +61,31 @@ def studies() -> dict[str, RunConfig]:
 
 
 def every_modality(name: str) -> str:
-    task = load_task(RunConfig(task=name))
+    task = load_task(StudySettings(task=name))
     return ", ".join((*task.modalities, *task.on_request))
 
 
-Fusion = RunConfig.model_fields["fusion"].annotation
+Fusion = StudySettings.model_fields["fusion"].annotation
 STUDIES = studies()
 
 
 @pytest.fixture(params=STUDIES.values(), ids=STUDIES)
-def config(request: pytest.FixtureRequest) -> RunConfig:
-    study: RunConfig = request.param
+def config(request: pytest.FixtureRequest) -> StudySettings:
+    study: StudySettings = request.param
     return study
 
 
 @pytest.fixture
-def task(config: RunConfig) -> Task:
+def task(config: StudySettings) -> Task:
     return small(config)
 
 
 @pytest.fixture
-def model(task: Task, config: RunConfig) -> nn.Module:
+def model(task: Task, config: StudySettings) -> nn.Module:
     return trained(task, config)
 
 
-def trained(task: Task, config: RunConfig) -> nn.Module:
+def trained(task: Task, config: StudySettings) -> nn.Module:
     """A network some way from its start, where layers that start at zero would hide what depends on what."""
     torch.manual_seed(1)
     model = task.build_model(task, config)
@@ -160,7 +160,7 @@ def test_a_batch_of_one_and_an_empty_one_go_through(task: Task, model: nn.Module
     assert all(gradient.isfinite().all() for gradient in gradients(model, task, batch).values())
 
 
-def test_the_true_size_goes_through(config: RunConfig) -> None:
+def test_the_true_size_goes_through(config: StudySettings) -> None:
     task = load_task(config)
     inputs, present, _ = patients(task, 1)
     with torch.no_grad():
@@ -179,10 +179,10 @@ def test_every_modality_reaches_the_outputs(task: Task, model: nn.Module) -> Non
 @pytest.mark.parametrize("fusion", get_args(Fusion))
 @pytest.mark.parametrize("name", task_names())
 def test_a_study_may_take_any_modalities_and_any_target(name: str, fusion: str) -> None:
-    modalities, targets = every_modality(name).split(", "), list(load_task(RunConfig(task=name)).targets)
+    modalities, targets = every_modality(name).split(", "), list(load_task(StudySettings(task=name)).targets)
     subsets = [subset for count in range(len(modalities)) for subset in itertools.combinations(modalities, count + 1)]
     for subset, target in zip(subsets, itertools.cycle(targets), strict=False):
-        config = RunConfig(task=name, modalities=", ".join(subset), targets=target, fusion=fusion)  # type: ignore[arg-type]
+        config = StudySettings(task=name, modalities=", ".join(subset), targets=target, fusion=fusion)  # type: ignore[arg-type]
         task = small(config)
         model = trained(task, config)
         assert set(task.modalities) == set(subset)
@@ -256,7 +256,7 @@ def test_one_private_step_is_taken_and_the_weights_keep_their_names(task: Task, 
     assert all(value.isfinite().all() for value in after.values())
 
 
-def test_weights_survive_a_file(task: Task, config: RunConfig, model: nn.Module) -> None:
+def test_weights_survive_a_file(task: Task, config: StudySettings, model: nn.Module) -> None:
     again = task.build_model(task, config)
     again.load_state_dict(load(save(model.state_dict())))
     inputs, present, _ = patients(task, 3)
@@ -295,7 +295,7 @@ def test_an_unknown_outcome_teaches_nothing(task: Task, model: nn.Module) -> Non
     assert all((gradient == 0).all() for gradient in gradients(model, task, (inputs, present, unknown)).values())
 
 
-def test_the_seed_decides_the_first_weights_and_the_callers_chance_goes_on(task: Task, config: RunConfig) -> None:
+def test_the_seed_decides_the_first_weights_and_the_callers_chance_goes_on(task: Task, config: StudySettings) -> None:
     chance = torch.Generator().manual_seed(0)
     counts = {
         key: target.counts(truths(target, 40, chance).numpy().astype("float64")) for key, target in task.targets.items()
@@ -344,4 +344,4 @@ def test_what_only_owners_of_a_modality_train_is_averaged_over_them_only(task: T
 
 def test_a_task_stands_under_its_files_name() -> None:
     for name in task_names():
-        assert load_task(RunConfig(task=name)).name == name
+        assert load_task(StudySettings(task=name)).name == name

@@ -31,7 +31,7 @@ from server.operations.superlink import list_sites
 from server.study.audit import audit_of
 from server.study.checkpoint import describe
 from shared_models.chained_log import read
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.rehearsal import rehearse
 
 pytestmark = pytest.mark.e2e
@@ -221,7 +221,7 @@ def test_a_study_goes_on_when_a_key_is_replaced_and_the_site_is_back_under_its_n
     hospitals: Any, small_study: dict[str, Any], tmp_path: Path
 ) -> None:
     study = {**small_study, "rounds": 4, "sites": "a,b", "min-sites": 1, "join-timeout-s": 120.0}
-    first, second = (parse_run_config({**study, "study": name}) for name in ("first", "second"))
+    first, second = (parse_study_settings({**study, "study": name}) for name in ("first", "second"))
     folder = tmp_path / "rehearsal"
     folder.mkdir()
     with rehearse(hospitals({"a": 70, "b": 60}), folder) as federation:

@@ -44,12 +44,12 @@ class Job:
         files: All files whose contents decide the result.
         make: Makes it; a function at the top of a module, or a `functools.partial` of one, that can be sent to
             another process.
-        also: What decides it besides the files and the recipe, such as a patient's cells of a table.
+        cache_key_extra: What decides it besides the files and the recipe, such as a patient's cells of a table.
     """
 
     files: tuple[Path, ...]
     make: Callable[[], Array]
-    also: str = ""
+    cache_key_extra: str = ""
 
 
 def compute(site: Site, recipe: str, jobs: Mapping[int, Job], what: str) -> Iterator[tuple[int, Array | SiteError]]:
@@ -119,7 +119,7 @@ def _one_thread() -> None:
 
 def _make(folder: Path, job: Job) -> Path | SiteError:
     try:
-        digest = hashlib.sha256(job.also.encode())
+        digest = hashlib.sha256(job.cache_key_extra.encode())
         for path in job.files:
             if not path.is_file():  # a pipe would never end
                 msg = f"{path.name} is missing, or no regular file"

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from client.checks.problems import CENSORED, UNKNOWN, problems_of, wrong_units
 from client.checks.readiness import FeatureCounts, Readiness
-from client.cohort.exclusions import SetAside, keep_set_aside
+from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.load import load_cohort, read_modality
 from client.cohort.outcomes import read_truth
-from client.cohort.rows import Records, open_records
+from client.cohort.rows import CohortRows, open_rows
 from client.config.site import Outcome, SiteConfig
 from client.errors import ExitCode, SiteError
-from client.readers.modality_data import Reading
+from client.readers.modality_data import ModalityData
 from client.readers.table import TableReader
 from client.tables.values import text_categories
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Modality, Table, Task
 
 if TYPE_CHECKING:
@@ -47,30 +47,30 @@ class _Errors(list[SiteError]):
             return None
 
 
-def readiness(site: SiteConfig, config: RunConfig | None, task: Task | None) -> Readiness:
+def readiness(site: SiteConfig, config: StudySettings | None, task: Task | None) -> Readiness:
     """Counts what the site has: of a study, or, without one, of all that its YAML maps.
 
-    Nothing is written but the cache and who was set aside; the split is drawn and not kept.
+    Nothing is written but the cache and who was excluded; the split is drawn and not kept.
 
     Args:
         site: The site's settings.
         config: The study, or None.
         task: The study's task with its features, or None.
     """
-    task = task or mapped_task(site)
+    task = task or preview_task(site)
     errors = _Errors()
-    records = errors.attempt(partial(open_records, site, task))
+    records = errors.attempt(partial(open_rows, site, task))
     if records is None:
         for part in _parts_of(task):
-            errors.attempt(partial(open_records, site, part))
+            errors.attempt(partial(open_rows, site, part))
         return Readiness(site.site, task, problems=problems_of(site, None, errors), exit_code=errors[0].exit_code)
     cohort = errors.attempt(partial(load_cohort, site, task, config, store_split=False)) if config else None
     return _count(Readiness(site.site, task, len(records.patients), records=records, cohort=cohort), errors)
 
 
-def mapped_task(site: SiteConfig) -> Task:
+def preview_task(site: SiteConfig) -> Task:
     """All that the site's YAML maps, as if a study asked for it; a column with codes to texts is a category."""
-    found: dict[str, Modality | None] = {name: reader.mapped() for name, reader in site.modalities.items()}
+    found: dict[str, Modality | None] = {name: reader.preview_kind() for name, reader in site.modalities.items()}
     modalities = {name: kind for name, kind in found.items() if kind is not None}
     targets = {name: _target(outcome) for name, outcome in site.targets.items()}
     return Task(modalities, targets, build_model=_no_model)
@@ -81,7 +81,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     assert records is not None
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
-    set_aside, warnings = list(cohort.set_aside if cohort else ()), list(cohort.warnings if cohort else ())
+    excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = records.site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
@@ -92,13 +92,13 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
             present[name] = cohort.present[:, index].astype(bool)
         elif read := errors.attempt(partial(_read, records, name, kind)):
             present[name] = read.present
-            set_aside += [SetAside(*records.keys[row], name, str(why)) for row, why in read.set_aside.items()]
+            excluded += [Exclusion(*records.keys[row], name, str(why)) for row, why in read.excluded.items()]
             warnings += read.warnings
     targets = {}
     for name, target in task.targets.items():
         if classes := errors.attempt(partial(_classes, records, name, target)):
             targets[name] = classes
-    errors.attempt(partial(keep_set_aside, records.site.state_dir, set_aside))
+    errors.attempt(partial(write_exclusions, records.site.state_dir, excluded))
     counted = dataclasses.replace(
         found,
         modalities={name: len(np.unique(records.owner[rows])) for name, rows in present.items()},
@@ -106,7 +106,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
         targets=targets,
         parts={part: len(rows) for part, rows in cohort.parts.items()} if cohort else {},
         exit_code=errors[0].exit_code if errors else ExitCode.OK,
-        set_aside=tuple(set_aside),
+        excluded=tuple(excluded),
         present=present,
     )
     return dataclasses.replace(counted, problems=problems_of(records.site, counted, errors, warnings))
@@ -118,22 +118,24 @@ def _parts_of(task: Task) -> list[Task]:
     return modalities + [dataclasses.replace(task, modalities={}, targets={n: k}) for n, k in task.targets.items()]
 
 
-def _features(records: Records, name: str, kind: Table, reader: TableReader) -> tuple[list[FeatureCounts], list[str]]:
+def _features(
+    records: CohortRows, name: str, kind: Table, reader: TableReader
+) -> tuple[list[FeatureCounts], list[str]]:
     """Counts of each feature, and a warning for each whose unit looks wrong."""
     read = reader.values(records, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
-    counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
+    counts = zip(names, read.preview_kind, missing.tolist(), read.out_of_range, strict=True)
     found = [FeatureCounts(name, *count) for count in counts]
     return found, [f"{name}: {text}" for text in wrong_units(kind.features, read.values)]
 
 
-def _read(records: Records, name: str, kind: Modality) -> Reading:
+def _read(records: CohortRows, name: str, kind: Modality) -> ModalityData:
     with tempfile.TemporaryDirectory() as folder:
         return read_modality(records, name, kind, Path(folder) / "input.npy")
 
 
-def _classes(records: Records, name: str, kind: Target) -> dict[str, int]:
+def _classes(records: CohortRows, name: str, kind: Target) -> dict[str, int]:
     from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
     truth = read_truth(records, name, kind)
@@ -163,6 +165,6 @@ def _target(outcome: Outcome) -> Target:
     return Binary() if outcome.label.codes else Regression()
 
 
-def _no_model(task: Task, config: RunConfig) -> nn.Module:  # the task is read, never trained
+def _no_model(task: Task, config: StudySettings) -> nn.Module:  # the task is read, never trained
     msg = "a site's own task has no network"
     raise NotImplementedError(msg)

@@ -93,9 +93,7 @@ def render(found: Readiness, study: str = "") -> str:
         study=study,
         checked=time.strftime("%Y-%m-%d %H:%M"),
         severities={key: [p for p in found.problems if p.severity == key] for key in ("error", "warning", "note")},
-        aside={
-            name: len({one.patient for one in found.set_aside if one.modality == name}) for name in found.modalities
-        },
+        aside={name: len({one.patient for one in found.excluded if one.modality == name}) for name in found.modalities},
         features={name: shown for name, shown in features.items() if shown},
         hidden={
             name: sum(count.modality == name for count in found.features) - len(features[name]) for name in features

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from client.checks.readiness import Readiness
 from client.cohort.load import read_modality
-from client.cohort.rows import Records
+from client.cohort.rows import CohortRows
 from client.errors import SiteError
 from client.readers.tiles import TilesReader
 from shared_models.task import Volume
@@ -90,7 +90,7 @@ def _few(owner: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
     return [int(row) for row in sorted(chosen)]
 
 
-def _only(records: Records, rows: list[int]) -> Records:
+def _only(records: CohortRows, rows: list[int]) -> CohortRows:
     positions = {table: found[rows] for table, found in records.positions.items()}
     keys = tuple(records.keys[row] for row in rows)
     return dataclasses.replace(records, owner=records.owner[rows], keys=keys, positions=positions)

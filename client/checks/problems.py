@@ -71,10 +71,10 @@ def _modalities(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
         if name not in site.modalities:
             text = f"the study's modality {name} is not in the site's YAML: it is missing for every patient"
             yield Problem("warning", text, "if the hospital has it, describe it under `modalities`")
-        aside = {one.patient for one in found.set_aside if one.modality == name}
+        aside = {one.patient for one in found.excluded if one.modality == name}
         if aside:
             who = "1 patient is" if len(aside) == 1 else f"{len(aside)} patients are"
-            text = f"{name}: {who} set aside: their files cannot be used"
+            text = f"{name}: {who} excluded: their files cannot be used"
             yield Problem("warning", text, f"{site.state_dir / FILE} says who and why; the others go on without them")
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.exclusions import SetAside
+from client.cohort.exclusions import Exclusion
 from client.cohort.load import Cohort
-from client.cohort.rows import Records
+from client.cohort.rows import CohortRows
 from client.errors import ExitCode
 from shared_models.task import Task
 
@@ -44,7 +44,7 @@ class FeatureCounts:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a site has, in counts of patients; only `set_aside`, `records` and `cohort` name somebody.
+    """What a site has, in counts of patients; only `excluded`, `records` and `cohort` name somebody.
 
     Attributes:
         site: Its name.
@@ -56,7 +56,7 @@ class Readiness:
         parts: The sizes of the parts of the split; empty without a study.
         problems: What is wrong, the errors first.
         exit_code: OK, or that of the first error.
-        set_aside: Whose files cannot be used.
+        excluded: Whose files cannot be used.
         present: `(R,)` for each modality: which rows have it.
         records: The cohort's rows, or None where the tables cannot be read.
         cohort: The study's tensors, or None without a study.
@@ -71,7 +71,7 @@ class Readiness:
     parts: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     exit_code: ExitCode = ExitCode.OK
-    set_aside: tuple[SetAside, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
-    records: Records | None = field(default=None, repr=False)
+    records: CohortRows | None = field(default=None, repr=False)
     cohort: Cohort | None = field(default=None, repr=False)

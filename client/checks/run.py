@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from client.checks.readiness import Readiness
     from client.config.site import Center, SiteConfig
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
     from shared_models.task import Task
 
 FOLDER = Path("site_configs")
@@ -60,7 +60,7 @@ def find_site(name: str) -> Path:
     )
 
 
-def load_study(path: Path) -> tuple[RunConfig, Task]:
+def load_study(path: Path) -> tuple[StudySettings, Task]:
     """The study to check the site against, from the center's TOML file.
 
     Raises:
@@ -68,11 +68,11 @@ def load_study(path: Path) -> tuple[RunConfig, Task]:
     """
     import tomllib
 
-    from shared_models.study_settings import parse_run_config
+    from shared_models.study_settings import parse_study_settings
     from shared_models.task import load_task
 
     try:
-        config = parse_run_config(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+        config = parse_study_settings(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
         return config, load_task(config)
     except OSError as error:
         found = str(error.strerror)
@@ -135,7 +135,7 @@ def _server(center: Center) -> tuple[str, str]:
     return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
 
 
-def check_privacy(site: SiteConfig, study: tuple[RunConfig, Task] | None) -> Iterator[Check]:
+def check_privacy(site: SiteConfig, study: tuple[StudySettings, Task] | None) -> Iterator[Check]:
     """The records of what was spent and sent, and whether the site's own policy allows the study."""
     yield _attempt("records", lambda: _records(site))
     yield _attempt("approvals", lambda: _approvals(site))
@@ -174,7 +174,7 @@ def _approvals(site: SiteConfig) -> tuple[str, str]:
     return said, "" if found else f"every study is refused until: {COMMAND.format(site=site.site)}"
 
 
-def _policy(site: SiteConfig, config: RunConfig, task: Task) -> tuple[str, str]:
+def _policy(site: SiteConfig, config: StudySettings, task: Task) -> tuple[str, str]:
     from client.governance.policy import check_policy
 
     check_policy(site, config, task)
@@ -182,7 +182,9 @@ def _policy(site: SiteConfig, config: RunConfig, task: Task) -> tuple[str, str]:
     return f"allows {config.study}: {task.name}, {config.rounds} rounds, {noise}", ""
 
 
-def check_data(site: SiteConfig, study: tuple[RunConfig, Task] | None, console: Console, page: bool) -> Iterator[Check]:
+def check_data(
+    site: SiteConfig, study: tuple[StudySettings, Task] | None, console: Console, page: bool
+) -> Iterator[Check]:
     """Reads the site's tables and images, prints what a study would find in them, and writes it as a page.
 
     Args:
@@ -213,7 +215,9 @@ def _page(found: Readiness, site: SiteConfig, study: str) -> tuple[str, str]:
     return f"{path}\nopen it in a browser; it shows images and names patients, so it stays here", ""
 
 
-def run_checks(site: SiteConfig, study: tuple[RunConfig, Task] | None, required: bool, console: Console) -> ExitCode:
+def run_checks(
+    site: SiteConfig, study: tuple[StudySettings, Task] | None, required: bool, console: Console
+) -> ExitCode:
     """Runs every check and prints a tick or a cross for each.
 
     Returns:

@@ -16,11 +16,11 @@ STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 def print_readiness(found: Readiness, console: Console) -> None:
     """Prints the counts as tables, and the problems below them, each with what to do."""
     title = f"{found.site}: {found.patients} patients"
-    aside = {name: len({one.patient for one in found.set_aside if one.modality == name}) for name in found.modalities}
+    aside = {name: len({one.patient for one in found.excluded if one.modality == name}) for name in found.modalities}
     rows: list[tuple[object, ...]] = [
         (name, count, f"{count / found.patients:.0%}", aside[name] or "") for name, count in found.modalities.items()
     ]
-    _print_table(console, title, ("modality", "patients", "share", "set aside"), rows)
+    _print_table(console, title, ("modality", "patients", "share", "excluded"), rows)
     classes = [(target, name, count) for target, counts in found.targets.items() for name, count in counts.items()]
     _print_table(console, "outcomes", ("target", "class", "patients"), classes)
     gaps = [

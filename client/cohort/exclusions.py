@@ -1,4 +1,4 @@
-"""Who was set aside, by name, in a file that stays at the site: `set_aside.csv`."""
+"""Who was excluded, by name, in a file that stays at the site: `excluded.csv`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from client.private_files import write_private, writing
 
-FILE = "set_aside.csv"
+FILE = "excluded.csv"
 _HEAD = ("patient", "instance", "modality", "why")
 
 
-class SetAside(NamedTuple):
+class Exclusion(NamedTuple):
     """A patient, lesion or view without a modality, because its files cannot be used; never leaves the site."""
 
     patient: str
@@ -30,12 +30,12 @@ class SetAside(NamedTuple):
         return "; ".join(" ".join(part.split()) for part in (what, *kept))
 
 
-def keep_set_aside(state_dir: Path, found: Sequence[SetAside]) -> Path | None:
-    """Writes the file, or removes it where nobody is set aside.
+def write_exclusions(state_dir: Path, found: Sequence[Exclusion]) -> Path | None:
+    """Writes the file, or removes it where nobody is excluded.
 
     Args:
         state_dir: The site's own folder.
-        found: Who was set aside when the cohort was read last.
+        found: Who was excluded when the cohort was read last.
 
     Returns:
         The file, or None.

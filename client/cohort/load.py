@@ -10,16 +10,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.exclusions import SetAside, keep_set_aside
+from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.outcomes import read_truth
-from client.cohort.rows import Records, open_records
+from client.cohort.rows import CohortRows, open_rows
 from client.cohort.splits import PARTS, split_patients
 from client.cohort.tensor_cache import Entry, cached
 from client.config.site import PublishedSplit, SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
-from client.readers.modality_data import Reading
-from client.tables.values import normal_code, numbers, within
-from shared_models.study_settings import RunConfig
+from client.readers.modality_data import ModalityData
+from client.tables.values import mask_out_of_range, normal_code, numbers
+from shared_models.study_settings import StudySettings
 from shared_models.task import Modality, Table, Task
 
 
@@ -31,26 +31,26 @@ class Cohort:
         site: The site's name.
         patients: N identifiers; they never leave the site.
         first: `(N + 1,)`: patient i has the rows from `first[i]` up to `first[i + 1]`.
-        drawn: `(R,)`: how often training draws a row, beside the patient's other rows.
+        sampling_weight: `(R,)`: how often training draws a row, beside the patient's other rows.
         inputs: A volume `(R, C, D, H, W)` or bag `(R, T, W)`, 0 where absent, or a table `(R, C)` as
             `features.expand` makes it, NaN where missing; memory-mapped.
         present: `(R, M)`: which rows have which of the task's modalities, in its order.
         truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
         parts: Indices of the patients of `train`, `validation` and `test`, disjoint; who has no known outcome is in
             none, nor who has none of the study's modalities.
-        set_aside: Whose files cannot be used.
+        excluded: Whose files cannot be used.
         warnings: What need not stop the site, but should be known.
     """
 
     site: str
     patients: tuple[str, ...]
     first: NDArray[np.int64]
-    drawn: NDArray[np.float64]
+    sampling_weight: NDArray[np.float64]
     inputs: Mapping[str, NDArray[Any]]
     present: NDArray[np.bool_]
     truths: Mapping[str, NDArray[np.float32]]
     parts: Mapping[str, NDArray[np.int64]]
-    set_aside: tuple[SetAside, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def rows(self, patients: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -58,12 +58,12 @@ class Cohort:
         spans = [np.arange(self.first[patient], self.first[patient + 1]) for patient in patients]
         return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
 
-    def owners(self, patients: NDArray[np.int64], modality: int) -> int:
+    def count_with_modality(self, patients: NDArray[np.int64], modality: int) -> int:
         """How many of some patients have a modality, in one of their rows at least."""
         return sum(bool(self.present[self.first[p] : self.first[p + 1], modality].any()) for p in patients)
 
 
-def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split: bool = True) -> Cohort:
+def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_split: bool = True) -> Cohort:
     """Reads a site's cohort, from its cache where nothing changed, and splits it.
 
     A training site whose patients are all of one class may train: others have the other class, and
@@ -85,30 +85,30 @@ def load_cohort(site: SiteConfig, task: Task, config: RunConfig, *, store_split:
     known = _known(truths) & np.logical_or.reduceat(present.any(axis=1), first[:-1])
     strata = {patients[i]: str(label) for i, label in enumerate(_strata(task, truths)) if known[i]}
     published = entry.facts["published"]
-    drawn = split_patients(
+    sampling_weight = split_patients(
         site, config, strata, published and dict(zip(patients, published, strict=True)), store=store_split
     )
-    if site.role == "train" and site.site not in config.never_train and "train" not in drawn.values():
-        raise _nobody_to_train_on(site, len(drawn))
-    labels = np.asarray([drawn.get(patient, "") for patient in patients])
-    set_aside = tuple(SetAside(*found) for found in entry.facts["set_aside"])
-    keep_set_aside(site.state_dir, set_aside)
+    if site.role == "train" and site.site not in config.never_train and "train" not in sampling_weight.values():
+        raise _nobody_to_train_on(site, len(sampling_weight))
+    labels = np.asarray([sampling_weight.get(patient, "") for patient in patients])
+    excluded = tuple(Exclusion(*found) for found in entry.facts["excluded"])
+    write_exclusions(site.state_dir, excluded)
     return Cohort(
         site=site.site,
         patients=patients,
         first=first,
-        drawn=np.array(entry.arrays["drawn"]),
+        sampling_weight=np.array(entry.arrays["drawn"]),
         inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
         present=present,
         truths=truths,
         parts={part: np.flatnonzero(labels == part) for part in PARTS},
-        set_aside=set_aside,
+        excluded=excluded,
         warnings=tuple(entry.facts["warnings"]),
     )
 
 
 def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
-    records = open_records(site, task)
+    records = open_rows(site, task)
     first = np.append(np.flatnonzero(np.diff(records.owner, prepend=-1)), len(records))
     truths = {name: read_truth(records, name, kind) for name, kind in task.targets.items()}
     if not _known(truths).any():
@@ -123,17 +123,17 @@ def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
     facts = {
         "patients": records.patients,
         "published": _published_parts(records, site.split) if site.split else None,
-        "set_aside": [
-            SetAside(*records.keys[row], name, str(why))
+        "excluded": [
+            Exclusion(*records.keys[row], name, str(why))
             for name, reading in read.items()
-            for row, why in reading.set_aside.items()
+            for row, why in reading.excluded.items()
         ],
         "warnings": [warning for reading in read.values() for warning in reading.warnings],
     }
     return Entry(facts, arrays)
 
 
-def read_modality(records: Records, name: str, kind: Modality, path: Path) -> Reading:
+def read_modality(records: CohortRows, name: str, kind: Modality, path: Path) -> ModalityData:
     """One modality of the R rows; its tensor is a memory map at `path` if it is large.
 
     Raises:
@@ -141,28 +141,28 @@ def read_modality(records: Records, name: str, kind: Modality, path: Path) -> Re
     """
     reader = records.site.modalities.get(name)
     if reader is not None:
-        if not isinstance(kind, reader.makes):
+        if not isinstance(kind, reader.supported_kinds):
             raise _wrong_reader(name, type(kind).__name__.lower(), reader.reader)
         return reader.read(records, name, cast(Any, kind), path)
     shape, absent = (len(records), *kind.shape), np.zeros(len(records), dtype=bool)
     if isinstance(kind, Table):
-        return Reading(np.full(shape, np.nan, dtype=np.float32), absent)
+        return ModalityData(np.full(shape, np.nan, dtype=np.float32), absent)
     # a sparse file: what nobody has takes no room
-    return Reading(np.lib.format.open_memmap(path, "w+", np.float16, shape), absent)
+    return ModalityData(np.lib.format.open_memmap(path, "w+", np.float16, shape), absent)
 
 
-def _drawn(records: Records) -> NDArray[np.float64]:
+def _drawn(records: CohortRows) -> NDArray[np.float64]:
     """`(R,)`: by the square root of the volume, so that a large lesion does not hide the others; else alike."""
     instances = records.site.instances
     if instances is None or instances.volume is None:
         return np.ones(len(records))
     cells = records.cells(instances.volume, instances.table)
-    volume = within(numbers(cells, instances.volume), instances.volume)[0]
+    volume = mask_out_of_range(numbers(cells, instances.volume), instances.volume)[0]
     known = volume[volume > 0]
     return np.sqrt(np.where(volume > 0, volume, np.median(known) if len(known) else 1.0))
 
 
-def _published_parts(records: Records, split: PublishedSplit) -> list[str]:
+def _published_parts(records: CohortRows, split: PublishedSplit) -> list[str]:
     cells = records.cells(split)
     parts = {normal_code(code): part for part in PARTS for code in getattr(split, part)}
     first = np.flatnonzero(np.diff(records.owner, prepend=-1))

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.rows import Records
+from client.cohort.rows import CohortRows
 from client.config.site import Outcome
 from client.contract.columns import Column
 from client.errors import ExitCode, SiteError, named_rows
-from client.tables.values import categories, numbers, within
+from client.tables.values import categories, mask_out_of_range, numbers
 
 if TYPE_CHECKING:
     from shared_models.targets import Target
 
 
-def read_truth(records: Records, name: str, target: Target) -> NDArray[np.float32]:
+def read_truth(records: CohortRows, name: str, target: Target) -> NDArray[np.float32]:
     """The truth of one target: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown or not mapped.
 
     Where it stands with the lesions or views, a patient is positive if one of them is.
@@ -50,7 +50,7 @@ def read_truth(records: Records, name: str, target: Target) -> NDArray[np.float3
     return np.asarray(most, dtype=np.float32)
 
 
-def _of_rows(records: Records, name: str, outcome: Outcome, target: Target) -> NDArray[np.float64]:
+def _of_rows(records: CohortRows, name: str, outcome: Outcome, target: Target) -> NDArray[np.float64]:
     """The truth of each row, `(R,)` or `(R, 2)`."""
     from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
@@ -64,11 +64,11 @@ def _of_rows(records: Records, name: str, outcome: Outcome, target: Target) -> N
     if isinstance(target, Categorical):
         return categories(cells, outcome.label, target.classes)
     if isinstance(target, Regression):
-        return within(numbers(cells, outcome.label), outcome.label)[0]
+        return mask_out_of_range(numbers(cells, outcome.label), outcome.label)[0]
     return _zero_or_one(records, outcome.label)
 
 
-def _days_and_event(records: Records, name: str, outcome: Outcome) -> NDArray[np.float64]:
+def _days_and_event(records: CohortRows, name: str, outcome: Outcome) -> NDArray[np.float64]:
     """`(N, 2)`: the earliest day of the event or the latest day free of it, and which of the two it is."""
     if outcome.event is None:
         raise _wrong_kind(name, "a `label` column", "`event`, `event_days` and `followup_days`")
@@ -88,7 +88,7 @@ def _by_horizon(truth: NDArray[np.float64], horizon_days: float) -> NDArray[np.f
     return np.where((event == 1) & (days <= horizon_days), 1.0, label)
 
 
-def _zero_or_one(records: Records, column: Column) -> NDArray[np.float64]:
+def _zero_or_one(records: CohortRows, column: Column) -> NDArray[np.float64]:
     cells = records.cells(column)
     values = numbers(cells, column)
     bad = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
@@ -105,9 +105,9 @@ def _zero_or_one(records: Records, column: Column) -> NDArray[np.float64]:
     return values
 
 
-def _days(records: Records, column: Column) -> NDArray[np.float64]:
+def _days(records: CohortRows, column: Column) -> NDArray[np.float64]:
     cells = records.cells(column)
-    values = within(numbers(cells, column), column)[0]
+    values = mask_out_of_range(numbers(cells, column), column)[0]
     bad = np.flatnonzero(values < 0)
     if len(bad):
         raise SiteError(

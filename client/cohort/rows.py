@@ -22,7 +22,7 @@ from shared_models.task import Task
 
 
 @dataclass(frozen=True)
-class Records:
+class CohortRows:
     """Who belongs to the cohort, and where each of them stands in the site's tables.
 
     A row of the cohort is a patient, or, at a site with `instances`, one of the patient's lesions or views.
@@ -79,7 +79,7 @@ class Records:
         return tuple(table.rows[i] if i >= 0 else 0 for i in self.positions[table.name])
 
 
-def open_records(site: SiteConfig, task: Task) -> Records:
+def open_rows(site: SiteConfig, task: Task) -> CohortRows:
     """Reads the tables that the task needs and selects the cohort.
 
     Raises:
@@ -106,7 +106,7 @@ def open_records(site: SiteConfig, task: Task) -> Records:
         if (found < 0).all():
             raise _strangers(tables[name], tables[site.patients_table])
     keys = tuple(Instance(patients[patient], instance) for patient, instance, _ in rows)
-    return Records(site, patients, frozenset(everybody), tables, owner, keys, positions)
+    return CohortRows(site, patients, frozenset(everybody), tables, owner, keys, positions)
 
 
 def _rows(table: Table, site: SiteConfig, patients: Sequence[str]) -> list[tuple[int, str, int]]:
@@ -159,7 +159,7 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
         needed[site.instances.table] += volume.columns if volume else ()
     for name, kind in task.modalities.items():
         reader = site.modalities.get(name)
-        if reader is not None and isinstance(kind, reader.makes):
+        if reader is not None and isinstance(kind, reader.supported_kinds):
             for table, column in reader.columns(cast(Any, kind)):
                 needed[table or site.patients_table].append(column)
     for name in task.targets:

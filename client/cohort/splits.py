@@ -12,7 +12,7 @@ from pathlib import Path
 
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 PARTS = ("train", "validation", "test")
 
@@ -53,7 +53,7 @@ def draw_parts(
 
 def split_patients(
     site: SiteConfig,
-    config: RunConfig,
+    config: StudySettings,
     strata: Mapping[str, str],
     published: Mapping[str, str] | None = None,
     *,
@@ -93,7 +93,7 @@ def split_patients(
 
 
 def _published(
-    strata: Mapping[str, str], published: Mapping[str, str], config: RunConfig, seed: str, known: Mapping[str, str]
+    strata: Mapping[str, str], published: Mapping[str, str], config: StudySettings, seed: str, known: Mapping[str, str]
 ) -> dict[str, str]:
     parts = {patient: published[patient] for patient in strata}
     if "validation" in published.values():

@@ -18,7 +18,7 @@ from client.contract.columns import Code, Column, ColumnOrName, TableSource
 from client.errors import ExitCode, SiteError
 from client.readers import Reader
 from client.readers.dicom import DicomReader
-from client.readers.extracted import MeasuredReader
+from client.readers.extracted import ExtractedReader
 from client.readers.image_files import ImageFilesReader
 from client.readers.table import TableReader
 from shared_models.settings import Settings, SettingsError, nearest, parse_settings
@@ -124,7 +124,7 @@ class SiteConfig(Settings):
     def _measured_images_exist(self) -> Self:
         images = [name for name, reader in self.modalities.items() if hasattr(reader, "exams")]
         for name, reader in self.modalities.items():
-            if isinstance(reader, MeasuredReader) and reader.images not in images:
+            if isinstance(reader, ExtractedReader) and reader.images not in images:
                 hint = nearest(reader.images, images) if images else "add one, as `mri` in site_configs/example.yaml"
                 msg = f"modalities.{name}.images: there is no modality {reader.images!r} that reads images; {hint}"
                 raise ValueError(msg)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILES = ["pyproject.toml", ".info/CONTENT"]  # the settings, and Flower's own list of checksums
 CLIENT_APP = "client.app:app"
-LARGEST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 
 log = logging.getLogger("client")
 Install = Callable[..., Path]
@@ -88,7 +88,7 @@ def judge(bundle: bytes) -> Mapping[str, Any]:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             sizes = [(entry.filename, entry.file_size) for entry in archive.infolist()]
             expected = sorted(name for name, _ in sizes) == sorted(FILES)
-            if expected and all(size <= LARGEST_BYTES for _, size in sizes):
+            if expected and all(size <= MAX_BYTES for _, size in sizes):
                 app = tomllib.loads(archive.read("pyproject.toml").decode("utf-8"))["tool"]["flwr"]["app"]
                 named, settings = app["components"]["clientapp"], app.get("config", {})
     except Exception as error:  # a broken archive can raise anything
@@ -107,10 +107,10 @@ def _check_approval(settings: Mapping[str, Any], context: Context) -> None:
     from client.governance.approval import check_approval
     from client.session import locate_site
     from shared_models.settings import SettingsError
-    from shared_models.study_settings import parse_run_config
+    from shared_models.study_settings import parse_study_settings
 
     try:
-        check_approval(load_site(*locate_site(context)), parse_run_config(settings))
+        check_approval(load_site(*locate_site(context)), parse_study_settings(settings))
     except (SiteError, SettingsError) as error:
         why = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
         log.error("%s", error)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.connection.reachability import split_address
-from client.connection.supernode_log import COLOURS, Story
+from client.connection.supernode_log import COLOURS, SuperNodeLogParser
 from client.connection.warm_process import PROGRAMS, install_launcher
 from client.errors import ExitCode, SiteError
 
@@ -64,7 +64,7 @@ def plan(site: SiteConfig, center: Center, config_file: Path, data_root: Path | 
     return Launch(site.site, center, site.state_dir, node_config)
 
 
-def live(launch: Launch, story: Story, log: logging.Logger, say: Say) -> int:
+def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say: Say) -> int:
     """Runs the SuperNode until it ends.
 
     Args:
@@ -98,7 +98,7 @@ def live(launch: Launch, story: Story, log: logging.Logger, say: Say) -> int:
         listener.join(STOP_S)
 
 
-def _listen(child: subprocess.Popen[str], story: Story, log: logging.Logger, say: Say) -> None:
+def _listen(child: subprocess.Popen[str], story: SuperNodeLogParser, log: logging.Logger, say: Say) -> None:
     if child.stdout is None:
         return
     with child.stdout as lines:

@@ -9,7 +9,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
-MISSES_BEFORE_A_WORD = 3  # Flower retries at once after a blip; a line for each would be noise
+FAILURES_BEFORE_WARNING = 3  # Flower retries at once after a blip; a line for each would be noise
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 ROUND = re.compile(r"\[RUN \d+(?:, ROUND (?P<round>\S+))?\]")
 JOINED = re.compile(r"SuperNode ID: (\d+)")
@@ -25,20 +25,20 @@ REFUSED = "[code: 2004]"  # not registered, or the center still counts a connect
 
 
 @dataclass
-class Story:
+class SuperNodeLogParser:
     """One life of a SuperNode, told from its log.
 
     Attributes:
         joined: The center let it in.
         refused: The center did not accept its key.
-        dismissed: It ended because the center stopped accepting it.
+        evicted: It ended because the center stopped accepting it.
         exit_number: Flower's own exit code, where it named one.
         tail: Its last lines.
     """
 
     joined: bool = False
     refused: bool = False
-    dismissed: bool = False
+    evicted: bool = False
     exit_number: int = 0
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     _round: str = ""
@@ -55,7 +55,7 @@ class Story:
         if line:
             self.tail.append(line)
         self.refused |= REFUSED in line
-        self.dismissed |= "SuperNode terminated gracefully" in line
+        self.evicted |= "SuperNode terminated gracefully" in line
         if match := EXIT.search(line):
             self.exit_number = int(match[1])
         if match := ROUND.search(line):
@@ -68,9 +68,9 @@ class Story:
             return f"joined the center as node {match[1]}; waiting for work"
         if "Connection attempt failed" in line:
             self._misses += 1
-            return "the center does not answer; still trying" if self._misses == MISSES_BEFORE_A_WORD else ""
+            return "the center does not answer; still trying" if self._misses == FAILURES_BEFORE_WARNING else ""
         if match := BACK.search(line):
-            known, self._misses = self._misses >= MISSES_BEFORE_A_WORD, 0
+            known, self._misses = self._misses >= FAILURES_BEFORE_WARNING, 0
             return f"the center answers again after {float(match[1]):.0f} s" if known else ""
         return ""
 
@@ -93,7 +93,7 @@ class Story:
         """Why the SuperNode ended, after `status` of `subprocess.Popen.wait`."""
         if self.refused:
             return "the center did not accept this site's key"
-        if self.dismissed:
+        if self.evicted:
             return "the center ended the connection: it lost its records, or unregistered this site"
         if status == -9:
             return "the SuperNode was killed (signal 9; the system does this when memory runs out)"

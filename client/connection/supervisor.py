@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 
-from client.connection.supernode import guarded_environment, live
-from client.connection.supernode_log import Story
-from client.connection.warm_process import kept_warm
+from client.connection.supernode import guarded_environment, run_once
+from client.connection.supernode_log import SuperNodeLogParser
+from client.connection.warm_process import warm_process
 from client.errors import ExitCode, SiteError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Stopped(BaseException):
         self.number = number
 
 
-def stay(launch: Launch, say: Say) -> int:
+def run_forever(launch: Launch, say: Say) -> int:
     """Keeps the site in the federation until a signal ends it.
 
     Args:
@@ -60,27 +60,27 @@ def stay(launch: Launch, say: Say) -> int:
     """
     with claim(launch.state_dir), _open_log(launch.state_dir) as log, _signals():
 
-        def tell(sentence: str) -> None:
+        def report(sentence: str) -> None:
             log.info("* %s", sentence)
             say(sentence)
 
         try:
-            with kept_warm(launch.state_dir, guarded_environment(launch.state_dir), tell):
-                _keep_running(launch, log, tell)
+            with warm_process(launch.state_dir, guarded_environment(launch.state_dir), report):
+                _keep_running(launch, log, report)
         except Stopped as stopped:
-            tell("stopped")
+            report("stopped")
             return STOPPED_BY_CTRL_C if stopped.number == signal.SIGINT else ExitCode.OK
 
 
 def _keep_running(launch: Launch, log: logging.Logger, say: Say) -> NoReturn:
     wait_s, refusals, last_joined = FIRST_WAIT_S, 0, float("-inf")
     while True:
-        story, started = Story(), time.monotonic()
-        status = live(launch, story, log, say)
+        story, started = SuperNodeLogParser(), time.monotonic()
+        status = run_once(launch, story, log, say)
         ended = time.monotonic()
         say(story.ending(status))
         if story.joined:
-            refusals, last_joined = 0, float("-inf") if story.dismissed else ended
+            refusals, last_joined = 0, float("-inf") if story.evicted else ended
             wait_s = FIRST_WAIT_S if ended - started > HEALTHY_S else wait_s
         counted = ended - last_joined < FORGOTTEN_S
         if story.refused and counted:

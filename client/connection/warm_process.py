@@ -59,7 +59,7 @@ def install_launcher(state_dir: Path) -> Path:
 
 
 @contextmanager
-def kept_warm(state_dir: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Iterator[None]:
+def warm_process(state_dir: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Iterator[None]:
     """Keeps a site's warm process running meanwhile, and starts it again whenever it ends."""
     stop = threading.Event()
     keeper = threading.Thread(target=_keep, args=(state_dir, environment, say, stop), daemon=True)
@@ -166,7 +166,7 @@ def _run_child(connection: socket.socket, answer: Callable[[], None]) -> NoRetur
     status = 1
     try:
         sys.argv = ["flwr-clientapp", *_take_over(connection)]
-        threading.Thread(target=_obey, args=(connection,), daemon=True).start()
+        threading.Thread(target=_forward_signals, args=(connection,), daemon=True).start()
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed()  # else every child would draw what the parent was dealt
         answer()
@@ -204,7 +204,7 @@ def _take_over(connection: socket.socket) -> list[str]:
     return [os.fsdecode(argument) for argument in body.split(b"\0")[:-1]]
 
 
-def _obey(connection: socket.socket) -> None:
+def _forward_signals(connection: socket.socket) -> None:
     """Raises here the signals that reach the launcher; ends this process when the launcher is gone."""
     main_thread = threading.main_thread().ident
     with suppress(OSError):

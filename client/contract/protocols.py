@@ -1,4 +1,4 @@
-"""What the parts of a site ask of its settings and of its cohort's rows; `SiteConfig` and `Records` have it."""
+"""What the parts of a site ask of its settings and of its cohort's rows; `SiteConfig` and `CohortRows` have it."""
 
 from __future__ import annotations
 

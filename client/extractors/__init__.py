@@ -1,6 +1,6 @@
 """What is measured of an exam, one kind a file; each says its `FEATURES`, has a `VERSION` and a `measure(exam)`.
 
-A new measure is a new file here: the reader `measured` finds it by the features that a study names. What is measured
+A new measure is a new file here: the reader `extracted` finds it by the features that a study names. What is measured
 of an exam is kept by content, and computed anew when `VERSION` is raised (and `client.cohort.tensor_cache.VERSION`,
 so that whole cohorts are put together anew).
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
 
-class Measure(Protocol):
+class Extractor(Protocol):
     """What a file of this folder has."""
 
     VERSION: int
@@ -31,7 +31,7 @@ class Measure(Protocol):
         ...
 
 
-def load_measures() -> dict[str, Measure]:
+def load_extractors() -> dict[str, Extractor]:
     """All there are, by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: cast(Measure, importlib.import_module(f"{__name__}.{name}")) for name in names}
+    return {name: cast(Extractor, importlib.import_module(f"{__name__}.{name}")) for name in names}

@@ -56,10 +56,10 @@ FEATURES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
 )
 
 EARLY_SECONDS, LATE_SECONDS = 150.0, 450.0
-LEAST_SIGNAL = 0.6  # of the 95th percentile before contrast, for a voxel to count
-LEAST_PE_PERCENT, LEAST_NEIGHBOURS = 70.0, 4
-LEAST_RISE = 0.05  # of S0: where S2 hardly differs from it, SER divides by noise
-PARTIAL_SER, WASHOUT_SER, LARGEST_SER = 0.9, 1.3, 3.0
+MIN_SIGNAL = 0.6  # of the 95th percentile before contrast, for a voxel to count
+MIN_PE_PERCENT, MIN_NEIGHBOURS = 70.0, 4
+MIN_RISE = 0.05  # of S0: where S2 hardly differs from it, SER divides by noise
+PARTIAL_SER, WASHOUT_SER, MAX_SER = 0.9, 1.3, 3.0
 ENTROPY_BINS = 30
 RIM_MM = 2.5
 SMOOTHING_MM = 1.0
@@ -115,7 +115,7 @@ def kinetics(
     if seconds and (bright := valid & (early > 0)).any():
         fall = relative_change(early, late)[bright].mean()
         values["WashoutRate_map_mean_tumor"] = float(fall / (seconds[last] - seconds[first]))
-    return values | _of_map(np.clip(ser, 0, LARGEST_SER)) | _volumes(functional_tumour(100 * rise, ser), ser, voxel)
+    return values | _of_map(np.clip(ser, 0, MAX_SER)) | _volumes(functional_tumour(100 * rise, ser), ser, voxel)
 
 
 def early_and_late(phases: int, seconds: Sequence[float] | None) -> tuple[int, int | None]:
@@ -136,7 +136,7 @@ def early_and_late(phases: int, seconds: Sequence[float] | None) -> tuple[int, i
 
 def enough_signal(before: Array, region: Mask) -> Mask:
     """Voxels `(D, H, W)` whose signal before contrast reaches 60 % of the 95th percentile in a region."""
-    return np.asarray((before >= LEAST_SIGNAL * np.percentile(before[region], 95)) & (before > 0))
+    return np.asarray((before >= MIN_SIGNAL * np.percentile(before[region], 95)) & (before > 0))
 
 
 def percent_enhancement(before: Array, after: Array) -> Array:
@@ -152,15 +152,15 @@ def relative_change(before: Array, after: Array) -> Array:
 def signal_enhancement_ratio(before: Array, early: Array, late: Array, valid: Mask) -> Array:
     """SER `(D, H, W)`; nan outside `valid` and where the late signal hardly differs from the first."""
     rise = late - before
-    steady = valid & (np.abs(rise) >= LEAST_RISE * np.abs(before)) & (rise != 0)
+    steady = valid & (np.abs(rise) >= MIN_RISE * np.abs(before)) & (rise != 0)
     return np.divide(early - before, rise, out=np.full_like(before, np.nan), where=steady)
 
 
 def functional_tumour(percent: Array, ser: Array) -> Mask:
     """Voxels `(D, H, W)` that enhance by 70 % with an SER of at least 0, and four such neighbours of 26."""
-    enhancing = (percent >= LEAST_PE_PERCENT) & (np.nan_to_num(ser, nan=-1.0) >= 0)
+    enhancing = (percent >= MIN_PE_PERCENT) & (np.nan_to_num(ser, nan=-1.0) >= 0)
     neighbours = convolve(enhancing.astype(np.int16), np.ones((3, 3, 3), dtype=np.int16), mode="constant") - enhancing
-    return np.asarray(enhancing & (neighbours >= LEAST_NEIGHBOURS))
+    return np.asarray(enhancing & (neighbours >= MIN_NEIGHBOURS))
 
 
 def peak(ser: Array) -> float:
@@ -200,7 +200,7 @@ def _of_map(ser: Array) -> dict[str, float]:
     known = ser[~np.isnan(ser)]
     if not known.size:
         return {}
-    shares = np.histogram(known, ENTROPY_BINS, (0, LARGEST_SER))[0] / known.size
+    shares = np.histogram(known, ENTROPY_BINS, (0, MAX_SER))[0] / known.size
     return {
         "SER_map_mean_tumor": float(known.mean()),
         "SER_map_std_dev_tumor": float(known.std()),
@@ -215,7 +215,7 @@ def _volumes(functional: Mask, ser: Array, voxel: float) -> dict[str, float]:
         "SER_Total_tumor_vol_cu_mm": (0.0, math.inf),
         "SER_Partial_tumor_vol_cu_mm": (PARTIAL_SER, WASHOUT_SER),
         "SER_Washout_tumor_vol_cu_mm": (WASHOUT_SER, math.inf),
-        **{name: (low, math.inf if high == LARGEST_SER else high) for name, (low, high) in SER_RANGES.items()},
+        **{name: (low, math.inf if high == MAX_SER else high) for name, (low, high) in SER_RANGES.items()},
     }
     return {
         name: float((functional & (ser >= low) & (ser < high)).sum() * voxel) for name, (low, high) in ranges.items()

@@ -40,8 +40,8 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
     "density": DENSITY,
 }
 
-LEAST_PIXELS = 12  # of a finding that has a shape
-MOST_PIXELS = 1_000_000  # in which a finding is measured: 70 mm by 70 mm in pixels of .07 mm
+MIN_PIXELS = 12  # of a finding that has a shape
+MAX_PIXELS = 1_000_000  # in which a finding is measured: 70 mm by 70 mm in pixels of .07 mm
 ANGLES = 720
 SLOWEST, FASTEST = 4, 60  # waves round the finding that are lobules or spicules
 EDGE_MM = np.arange(0.2, 2.01, 0.2)  # how far in and out of the border the edge is looked at
@@ -49,7 +49,7 @@ EDGE_POINTS = 4000
 COARSE_MM = 0.4  # pixels in which density is measured
 SKIN_MM = 2.0  # the breast's rim, which is never dense; it is half air
 # Otsu's share of the variance between the two classes is .64 for a bell, .75 for values spread evenly, 1 for two peaks.
-LEAST_SEPARATION = 0.7
+MIN_SEPARATION = 0.7
 
 Array = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     outside[np.concatenate([around[0], around[-1], around[:, 0], around[:, -1]])] = True
     outside[0] = False  # the piece itself, where it reaches the image's edge
     filled = ~outside[around]
-    return filled if filled.sum() >= LEAST_PIXELS else None
+    return filled if filled.sum() >= MIN_PIXELS else None
 
 
 def _about(
@@ -102,12 +102,12 @@ def _about(
 ) -> tuple[Array, NDArray[np.bool_], Array]:
     """Both, cropped to the finding and a rim for its edge, and the spacing; beyond the image there is NaN.
 
-    Of a very large one, each second pixel or fewer: the work stays that of `MOST_PIXELS`.
+    Of a very large one, each second pixel or fewer: the work stays that of `MAX_PIXELS`.
     """
     room = [math.ceil(EDGE_MM[-1] / distance) + 4 for distance in spacing]
     ends = [np.flatnonzero(finding.any(axis=axis)) for axis in (1, 0)]
     lengths = [end[-1] + 1 + 2 * rim - end[0] for end, rim in zip(ends, room, strict=True)]
-    every = math.ceil(math.sqrt(math.prod(lengths) / MOST_PIXELS))
+    every = math.ceil(math.sqrt(math.prod(lengths) / MAX_PIXELS))
     window = tuple(slice(end[0], end[0] + length, every) for end, length in zip(ends, lengths, strict=True))
     rims = [(rim, rim) for rim in room]
     image = np.pad(pixels.astype(float), rims, constant_values=np.nan)
@@ -225,7 +225,7 @@ def _density_percent(image: Any) -> float:
     inner = sitk.BinaryErode(sitk.GetImageFromArray(breast.astype(np.uint8)), skin)
     values = sitk.GetArrayViewFromImage(coarse)[sitk.GetArrayViewFromImage(inner) > 0].astype(float)
     threshold, separation = _otsu(values) if len(values) else (0.0, 0.0)
-    return 100 * float((values > threshold).sum() / breast.sum()) if separation >= LEAST_SEPARATION else math.nan
+    return 100 * float((values > threshold).sum() / breast.sum()) if separation >= MIN_SEPARATION else math.nan
 
 
 def _otsu(values: Array) -> tuple[float, float]:

@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Any] = {
     "minimumROIDimensions": 1,  # a line of voxels has texture, and flatness 0
     "additionalInfo": False,
 }
-LARGEST_LEVELS = 500  # the time for their co-occurrence grows with the cube: half a minute
+MAX_LEVELS = 500  # the time for their co-occurrence grows with the cube: half a minute
 
 
 def measure(exam: Exam) -> dict[str, float | str]:
@@ -51,12 +51,12 @@ def measure(exam: Exam) -> dict[str, float | str]:
     if inside is None or inside.sum() < 2:
         return dict.fromkeys(FEATURES, math.nan)
     levels = int(np.ptp(sitk.GetArrayViewFromImage(image)[inside]) / SETTINGS["binWidth"]) + 1
-    if levels > LARGEST_LEVELS:
+    if levels > MAX_LEVELS:
         raise SiteError(
             what="a tumour has too many grey levels for radiomics",
             where=str(exam.name),
             found=f"{levels} of width {SETTINGS['binWidth']}",
-            expected=f"at most {LARGEST_LEVELS}",
+            expected=f"at most {MAX_LEVELS}",
             fix="give the images as the scanner stores them, mostly 0 to 4095, without another scale",
             public="an image of the site cannot be used",
         )

@@ -18,7 +18,7 @@ from shared_models.agreed import agreed_settings, settings_hash
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
 
 FILE = "approvals.jsonl"
 APPROVED, WITHDRAWN = "approved", "withdrawn"
@@ -36,7 +36,7 @@ def needs_approval(site: SiteConfig) -> bool:
     return site.center is not None and site.policy.approval == "required"
 
 
-def approve(site: SiteConfig, config: RunConfig) -> Line:
+def approve(site: SiteConfig, config: StudySettings) -> Line:
     """Writes an approval down, in place of an earlier one of the same study.
 
     Raises:
@@ -75,7 +75,7 @@ def approvals(site: SiteConfig) -> dict[str, Line]:
     return {study: line for study, line in last.items() if line["event"] == APPROVED}
 
 
-def check_approval(site: SiteConfig, config: RunConfig) -> None:
+def check_approval(site: SiteConfig, config: StudySettings) -> None:
     """Refuses a study that the site has not approved with these settings.
 
     Raises:
@@ -99,7 +99,7 @@ def check_approval(site: SiteConfig, config: RunConfig) -> None:
     )
 
 
-def _differences(line: Line, config: RunConfig) -> str:
+def _differences(line: Line, config: StudySettings) -> str:
     before, now = line["settings"], agreed_settings(config)
     keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     parts = [f"{key} is {_shown(now.get(key))}, approved {_shown(before.get(key))}" for key in keys[:SHOWN]]

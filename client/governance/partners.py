@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from client.errors import ExitCode, SiteError
-from shared_models.secure_sum import LEAST_SITES, Member
+from shared_models.secure_sum import MIN_SITES, Member
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ def refuse(found: str) -> NoReturn:
         what="a secure sum would not be secure",
         where="secure aggregation",
         found=found,
-        expected=f"at least {LEAST_SITES} sites that add to each part of it, the same ones from its start to its end",
+        expected=f"at least {MIN_SITES} sites that add to each part of it, the same ones from its start to its end",
         fix="nothing, if sites dropped out: the center asks again; otherwise compare policy.partners with the center",
         public="the secure sum was refused: too few sites are left, or its messages do not belong together",
         exit_code=ExitCode.STUDY,

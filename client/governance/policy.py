@@ -11,7 +11,7 @@ from client.errors import ExitCode, SiteError
 if TYPE_CHECKING:
     from client.config.policy import Policy
     from client.config.site import SiteConfig
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
     from shared_models.task import Task
 
 
@@ -20,7 +20,7 @@ def ledger_of(site: SiteConfig) -> Path:
     return site.state_dir.parent / "ledger" / f"{site.policy.cohort or site.site}.jsonl"
 
 
-def check_policy(site: SiteConfig, config: RunConfig, task: Task) -> None:
+def check_policy(site: SiteConfig, config: StudySettings, task: Task) -> None:
     """Refuses a study that asks for more than the site allows.
 
     Raises:
@@ -38,12 +38,12 @@ def check_policy(site: SiteConfig, config: RunConfig, task: Task) -> None:
         )
 
 
-def refusals(policy: Policy, config: RunConfig, task: Task) -> list[str]:
+def refusals(policy: Policy, config: StudySettings, task: Task) -> list[str]:
     """Everything that a study asks for and the policy does not allow, a sentence each."""
     return list(_refused(policy, config, task))
 
 
-def _refused(policy: Policy, config: RunConfig, task: Task) -> Iterator[str]:
+def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]:
     if policy.tasks and task.name not in policy.tasks:
         yield f"task {task.name}, allowed: {', '.join(policy.tasks)}"
     if policy.modalities and (others := [name for name in task.modalities if name not in policy.modalities]):

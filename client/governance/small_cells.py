@@ -10,7 +10,7 @@ AT_THE_CUT = ("tp", "fp", "tn", "fn")
 DIGITS = 2
 
 
-def released(metrics: Mapping[str, float], least: int) -> dict[str, float]:
+def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, float]:
     """What may leave of a site's own test metrics: two decimals, NaN where a class has fewer than `least` patients.
 
     Counts at the cut never leave: with them, sensitivity and specificity would be what rounding was to hide.

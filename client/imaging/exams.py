@@ -60,7 +60,7 @@ class ExamFiles(Protocol):
         ...
 
     @property
-    def also(self) -> str:
+    def cache_key_extra(self) -> str:
         """What else decides what is read, such as a tumour's box in a table; empty for files alone."""
         ...
 

@@ -18,7 +18,7 @@ from client.errors import SiteError
 PLAUSIBLE_SPACING_MM = (0.05, 30.0)
 SAME_GEOMETRY = 1e-3
 SAME_ORIGIN_MM = 0.05  # headers round it
-LARGEST_BYTES = 2 * 2**30
+MAX_BYTES = 2 * 2**30
 
 _FORMATS = {
     ".nii": "NiftiImageIO",
@@ -95,8 +95,8 @@ def check_room(path: Path, shape: Sequence[int]) -> None:
     Raises:
         SiteError: If they would take more than 2 GiB as 32-bit floats.
     """
-    if min(shape) < 1 or 4 * math.prod(shape) > LARGEST_BYTES:
-        expected = f"at most {LARGEST_BYTES // 4:,} voxels in all"
+    if min(shape) < 1 or 4 * math.prod(shape) > MAX_BYTES:
+        expected = f"at most {MAX_BYTES // 4:,} voxels in all"
         raise bad_file(path, "an image is not of a plausible size", f"{' x '.join(map(str, shape))} voxels", expected)
 
 
@@ -152,7 +152,7 @@ def _rounded(values: Iterable[float]) -> str:
 
 
 def bad_file(path: Path, what: str, found: str, expected: str) -> SiteError:
-    """The error of one image, for which its patient is set aside."""
+    """The error of one image, for which its patient is excluded."""
     fix = "export or convert the series anew, or move the patient's files out of data_root"
     public = "an image of the site cannot be used"
     return SiteError(what, where=str(path), found=found, expected=expected, fix=fix, public=public)

@@ -17,7 +17,7 @@ from client.imaging.exams import Exam
 from client.imaging.files import bad_file
 from shared_models.task import FAR_INSIDE_MM, Volume
 
-LARGEST_FLOAT16 = 65504.0
+MAX_FLOAT16 = 65504.0
 COARSER = 1.5  # times the image's own voxels; below, linear interpolation smooths enough by itself
 SHORTEST = 4  # voxels, which the recursive filter needs
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in standard deviations
@@ -48,7 +48,7 @@ def on_grid(exam: Exam, volume: Volume) -> NDArray[np.float16]:
     arrays = [sitk.GetArrayFromImage(_resampled(_smoothed(image, volume), volume, centre)) / level for image in kept]
     if volume.tumour:
         arrays.append(_distance_mm(tumour, volume, centre))
-    return np.clip(np.stack(arrays), -LARGEST_FLOAT16, LARGEST_FLOAT16).astype(np.float16)
+    return np.clip(np.stack(arrays), -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
 
 
 def _phases(exam: Exam, wanted: int) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ class MaskFile:
         return (self.path,)
 
     @property
-    def also(self) -> str:
+    def cache_key_extra(self) -> str:
         """Nothing."""
         return ""
 
@@ -93,7 +93,7 @@ class MaskBox:
         return ()
 
     @property
-    def also(self) -> str:
+    def cache_key_extra(self) -> str:
         """The box."""
         return str(self.ends)
 

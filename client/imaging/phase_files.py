@@ -32,9 +32,9 @@ class ImageFiles:
         return self.phases + (self.mask.files if self.mask else ())
 
     @property
-    def also(self) -> str:
+    def cache_key_extra(self) -> str:
         """The tumour's box."""
-        return self.mask.also if self.mask else ""
+        return self.mask.cache_key_extra if self.mask else ""
 
     def load(self) -> Exam:
         """Reads them.

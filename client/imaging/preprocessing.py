@@ -38,7 +38,7 @@ def preprocess(exam: Exam, settings: Preprocessing) -> Exam:
         SiteError: If a step does not work on these images.
     """
     try:
-        phases = _evened(exam.phases) if settings.n4 else exam.phases
+        phases = _bias_corrected(exam.phases) if settings.n4 else exam.phases
         if settings.registration == "rigid":
             phases = (phases[0], *(_moved_onto(phases[0], phase) for phase in phases[1:]))
     except RuntimeError as error:  # ITK's own
@@ -47,7 +47,7 @@ def preprocess(exam: Exam, settings: Preprocessing) -> Exam:
     return dataclasses.replace(exam, phases=phases)
 
 
-def _evened(phases: tuple[Any, ...]) -> tuple[Any, ...]:
+def _bias_corrected(phases: tuple[Any, ...]) -> tuple[Any, ...]:
     """All phases divided by the first one's bias field, so that the ratios between them stay.
 
     N4: Tustison 2010 (10.1109/TMI.2010.2046908). The air is left out by the threshold of Li and Tam 1998

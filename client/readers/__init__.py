@@ -2,12 +2,12 @@
 
 A reader is a `Settings` with `reader: Literal["its_name"]` and
 
-* `makes`: the kinds of modality it can fill;
-* `mapped()`: the modality that its YAML describes, for a check without a study, or None if only a study says;
+* `supported_kinds`: the kinds of modality it can fill;
+* `preview_kind()`: the modality that its YAML describes, for a check without a study, or None if only a study says;
 * `columns(kind)`: the `(table, column)` pairs it reads;
 * `files(site)`: the other files it reads, so that the cache knows when they change;
-* `read(records, name, kind, path)`: a `Reading` of the R rows of `records`: the tensor `(R, ...)`, who has it, and who
-  had to be set aside. A large tensor is a memory map of a `.npy` file at `path`.
+* `read(records, name, kind, path)`: a `ModalityData` of the R rows of `records`: the tensor `(R, ...)`, who has it, and
+  who had to be excluded. A large tensor is a memory map of a `.npy` file at `path`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Annotated
 from pydantic import Field
 
 from client.readers.dicom import DicomReader
-from client.readers.extracted import MeasuredReader
+from client.readers.extracted import ExtractedReader
 from client.readers.image_files import ImageFilesReader
 from client.readers.mammogram import MammogramReader
 from client.readers.table import TableReader
 from client.readers.tiles import TilesReader
 
 Reader = Annotated[
-    TableReader | ImageFilesReader | MammogramReader | TilesReader | DicomReader | MeasuredReader,
+    TableReader | ImageFilesReader | MammogramReader | TilesReader | DicomReader | ExtractedReader,
     Field(discriminator="reader"),
 ]

@@ -14,7 +14,7 @@ from client.imaging.dicom.exam_folder import DicomFiles, files_under
 from client.imaging.exams import ExamFiles, Seconds
 from client.imaging.masks import MaskOrPattern, masks
 from client.imaging.preprocessing import Preprocessing
-from client.readers.modality_data import Reading
+from client.readers.modality_data import ModalityData
 from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class DicomReader(Settings):
     """MRI as DICOM files; which of a patient's files are the dynamic exam is read from their headers."""
 
-    makes: ClassVar[tuple[type[Modality], ...]] = (Volume,)
+    supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
     reader: Literal["dicom"]
     folder: Pattern = Field(description="a patient's folder: `dicom/{patient}`; all files below it are looked at")
@@ -59,7 +59,7 @@ class DicomReader(Settings):
             raise ValueError(msg)
         return self
 
-    def mapped(self) -> Volume:
+    def preview_kind(self) -> Volume:
         """One phase, coarse: they are only read to see that they can be."""
         return Volume((2, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True)
 
@@ -91,6 +91,6 @@ class DicomReader(Settings):
                 found[key] = exam
         return found
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
         return read_volumes(records, name, kind, path, self)

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from client.cache.artifacts import Job
 from client.errors import ExitCode, SiteError
-from client.extractors import Measure, load_measures
+from client.extractors import Extractor, load_extractors
 from client.imaging.exams import ExamFiles, exam_of_rows
-from client.readers.modality_data import Reading, read_rows
+from client.readers.modality_data import ModalityData, load_rows
 from client.readers.volumes import ImageReader
 from shared_models.features import Feature, expand
 from shared_models.settings import Settings, nearest
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 LIBRARIES = ("numpy", "scipy", "SimpleITK", "pyradiomics")
 
 
-class MeasuredReader(Settings):
+class ExtractedReader(Settings):
     """Features that the study names, measured on the images and masks of another modality of the site."""
 
-    makes: ClassVar[tuple[type[Modality], ...]] = (Table,)
+    supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
-    reader: Literal["measured"]
+    reader: Literal["extracted"]
     images: str = Field(description="the name of the modality, under `modalities`, whose images are measured")
 
-    def mapped(self) -> None:
+    def preview_kind(self) -> None:
         """Nothing: which features are measured only a study says, and the images are checked as what they are."""
 
     def columns(self, kind: Table) -> list[tuple[str, str]]:
@@ -48,14 +48,14 @@ class MeasuredReader(Settings):
         """Those of the images."""
         return site.modalities[self.images].files(site)
 
-    def read(self, records: Rows, name: str, kind: Table, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Table, path: Path) -> ModalityData:
         """`(R, C)` input columns, NaN where missing; who has no value at all has not the modality.
 
         Raises:
             SiteError: If there is no measure of a feature, or none can be measured on any exam.
         """
         place = f"modalities.{name}"
-        measures = load_measures()
+        measures = load_extractors()
         sources = [_source(feature, measures, place) for feature in kind.features]
         images = cast(ImageReader, records.site.modalities[self.images])
         found, warnings = exam_of_rows(records, images.exams(records.site), place)
@@ -63,7 +63,7 @@ class MeasuredReader(Settings):
         aside: dict[int, SiteError] = {}
         for source in sorted(set(sources)):
             made = _measured(records, source, measures[source], images, found, f"measuring {source} for {name}")
-            aside |= made.set_aside
+            aside |= made.excluded
             for index, feature in enumerate(kind.features):
                 if sources[index] == source:
                     values[:, index] = _column(made.values, feature, measures[source])
@@ -72,10 +72,10 @@ class MeasuredReader(Settings):
         if not present.any():
             raise _nothing(place, self.images, len(found))
         warnings += _gaps(place, kind.features, values, sum(not present[row] and row not in aside for row in found))
-        return Reading(expand(kind.features, values), present, aside, warnings)
+        return ModalityData(expand(kind.features, values), present, aside, warnings)
 
 
-def _source(feature: Feature, measures: Mapping[str, Measure], place: str) -> str:
+def _source(feature: Feature, measures: Mapping[str, Extractor], place: str) -> str:
     """The name of the measure that has a feature, in categories that the study knows, too."""
     known = {
         name: (source, measure.FEATURES[name]) for source, measure in measures.items() for name in measure.FEATURES
@@ -97,28 +97,28 @@ def _kind(categories: Sequence[str]) -> str:
 def _measured(
     records: Rows,
     name: str,
-    measure: Measure,
+    measure: Extractor,
     images: ImageReader,
     exams: Mapping[int, ExamFiles | SiteError],
     what: str,
-) -> Reading:
+) -> ModalityData:
     """All features `(R, F)` of one measure; a category stands as its index, what is not defined as NaN."""
     libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     recipe = f"measured {name} {measure.VERSION}\n{libraries}\n{images.model_dump_json()}"
     jobs = {
         row: files
         if isinstance(files, SiteError)
-        else Job(files.files, functools.partial(_features, name, files, images.preprocessing), files.also)
+        else Job(files.files, functools.partial(_features, name, files, images.preprocessing), files.cache_key_extra)
         for row, files in exams.items()
     }
     out = np.full((len(records), len(measure.FEATURES)), np.nan)
-    return read_rows(records.site, recipe, jobs, out, what)
+    return load_rows(records.site, recipe, jobs, out, what)
 
 
 def _features(name: str, files: ExamFiles, preprocessing: Preprocessing) -> NDArray[np.float64]:
     from client.imaging.preprocessing import preprocess
 
-    measure = load_measures()[name]
+    measure = load_extractors()[name]
     found = measure.measure(preprocess(files.load(), preprocessing))
     return np.asarray([_number(found[key], categories) for key, categories in measure.FEATURES.items()])
 
@@ -129,7 +129,7 @@ def _number(value: float | str, categories: Sequence[str]) -> float:
     return value if np.isfinite(value) else np.nan
 
 
-def _column(measured: NDArray[np.float64], feature: Feature, measure: Measure) -> NDArray[np.float64]:
+def _column(measured: NDArray[np.float64], feature: Feature, measure: Extractor) -> NDArray[np.float64]:
     """One feature `(R,)`; a category as its index among the study's."""
     column = measured[:, list(measure.FEATURES).index(feature.name)]
     if not feature.categories:

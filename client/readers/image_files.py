@@ -13,7 +13,7 @@ from client.imaging.exams import PUBLIC, ExamFiles, Seconds
 from client.imaging.masks import MaskOrPattern, MaskSource, boxes, mask_file
 from client.imaging.phase_files import ImageFiles
 from client.imaging.preprocessing import Preprocessing
-from client.readers.modality_data import Reading
+from client.readers.modality_data import ModalityData
 from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class ImageFilesReader(Settings):
     """MRI as one NIfTI, NRRD or MHA file a phase, first the pre-contrast one."""
 
-    makes: ClassVar[tuple[type[Modality], ...]] = (Volume,)
+    supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
     reader: Literal["image_files"]
     phases: tuple[Pattern, ...] = Field(min_length=1, description="file of each phase: `mri/{patient}/phase0.nii.gz`")
@@ -48,7 +48,7 @@ class ImageFilesReader(Settings):
             raise ValueError(msg)
         return self
 
-    def mapped(self) -> Volume:
+    def preview_kind(self) -> Volume:
         """All phases, coarse: they are only read to see that they can be."""
         return Volume((len(self.phases) + 1, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True)
 
@@ -69,7 +69,7 @@ class ImageFilesReader(Settings):
         found = boxes(site, self.mask.box) if self.mask and self.mask.box else {}
         return {key: self._exam(files, found.get(key)) for key, files in self._roles(site).items()}
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
         return read_volumes(records, name, kind, path, self)
 

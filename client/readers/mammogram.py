@@ -14,7 +14,7 @@ from client.imaging.files import bad_file
 from client.imaging.mammography.exam_files import PLAUSIBLE_SPACING_MM, MammogramFiles
 from client.imaging.mammography.view_headers import Spacing, View, view_of
 from client.imaging.preprocessing import Preprocessing
-from client.readers.modality_data import Reading
+from client.readers.modality_data import ModalityData
 from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class MammogramReader(Settings):
     """Mammograms as DICOM MG, PNG or TIFF files, one view a file."""
 
-    makes: ClassVar[tuple[type[Modality], ...]] = (Volume,)
+    supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
     preprocessing: ClassVar[Preprocessing] = Preprocessing()  # its steps are for MRI
 
     reader: Literal["mammogram"]
@@ -51,7 +51,7 @@ class MammogramReader(Settings):
             raise ValueError(msg)
         return self
 
-    def mapped(self) -> Volume:
+    def preview_kind(self) -> Volume:
         """The image and the finding, coarse: they are only read to see that they can be."""
         return Volume((2, 1, 8, 8), (1.0, 20.0, 20.0), tumour=True)
 
@@ -74,7 +74,7 @@ class MammogramReader(Settings):
         exams = {key: self._exam(paths, masks.get(key, [])) for key, paths in images.items()}
         return {key: exam for key, exam in exams.items() if exam}
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
         """Volumes `(R, C, 1, H, W)`, 0 where a row has none."""
         return read_volumes(records, name, kind, path, self)
 

@@ -1,4 +1,4 @@
-"""What a reader made of a modality's files, and whom it had to set aside."""
+"""What a reader made of a modality's files, and whom it had to excluded."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ModalityData:
     """A modality of the cohort's R rows.
 
     Attributes:
         values: `(R, ...)`; a large array is a memory map.
         present: `(R,)` which rows have it.
-        set_aside: Rows whose files cannot be used, and why. They count as rows without the modality.
+        excluded: Rows whose files cannot be used, and why. They count as rows without the modality.
         warnings: What need not stop the site, but should be known; no patient is named.
     """
 
     values: NDArray[Any]
     present: NDArray[np.bool_]
-    set_aside: Mapping[int, SiteError] = field(default_factory=dict)
+    excluded: Mapping[int, SiteError] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
 
-def read_rows(
+def load_rows(
     site: Site,
     recipe: str,
     jobs: Mapping[int, Job | SiteError],
     out: NDArray[Any],
     what: str,
     warnings: Sequence[str] = (),
-) -> Reading:
-    """Fills `out` `(R, ...)` with what is made of each row's files; one bad patient is set aside, the rest go on.
+) -> ModalityData:
+    """Fills `out` `(R, ...)` with what is made of each row's files; one bad patient is excluded, the rest go on.
 
     Args:
         site: The site.
@@ -64,4 +64,4 @@ def read_rows(
             out[row], present[row] = made, True
     if jobs and not present.any():
         raise aside[min(aside)]
-    return Reading(out, present, aside, warnings)
+    return ModalityData(out, present, aside, warnings)

@@ -13,14 +13,14 @@ from pydantic import Field
 
 from client.contract.columns import Column, ColumnOrName, Genes
 from client.errors import ExitCode, SiteError
-from client.readers.modality_data import Reading
-from client.tables.values import categories, numbers, text_categories, within
+from client.readers.modality_data import ModalityData
+from client.tables.values import categories, mask_out_of_range, numbers, text_categories
 from shared_models.features import Feature, expand
 from shared_models.settings import Settings
 from shared_models.task import Modality, Table
 
 # No logarithm of an expression reaches it; counts, TPM and FPKM do.
-LARGEST_LOGARITHM = 50.0
+MAX_LOGARITHM = 50.0
 
 Values = NDArray[np.float64]
 
@@ -34,12 +34,12 @@ class TableValues:
 
     Attributes:
         values: `(R, F)`: a category stands as its index, a missing value as NaN.
-        mapped: Whether the site's YAML maps each feature.
+        preview_kind: Whether the site's YAML maps each feature.
         out_of_range: Values of each feature outside its range, which count as missing.
     """
 
     values: Values
-    mapped: tuple[bool, ...]
+    preview_kind: tuple[bool, ...]
     out_of_range: tuple[int, ...]
 
     @property
@@ -51,7 +51,7 @@ class TableValues:
 class TableReader(Settings):
     """A tabular modality: the study's feature names and this site's columns."""
 
-    makes: ClassVar[tuple[type[Modality], ...]] = (Table,)
+    supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
     reader: Literal["table"]
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
@@ -61,7 +61,7 @@ class TableReader(Settings):
     )
     lacks: tuple[str, ...] = Field((), description="with `same_names`: features that this site does not have")
 
-    def mapped(self) -> Table | None:
+    def preview_kind(self) -> Table | None:
         """Its features; a column with codes to texts is a category. None where they are all the study's to name."""
         return (
             None
@@ -71,8 +71,8 @@ class TableReader(Settings):
 
     def columns(self, kind: Table) -> list[tuple[str, str]]:
         """The columns of those features that the study lists."""
-        mapped = map(self.column, kind.features)
-        return [(column.table or self.table, name) for column in mapped if column for name in column.columns]
+        preview_kind = map(self.column, kind.features)
+        return [(column.table or self.table, name) for column in preview_kind if column for name in column.columns]
 
     def column(self, feature: Feature) -> Column | None:
         """Where a feature stands, or None if this site does not have it."""
@@ -84,11 +84,11 @@ class TableReader(Settings):
         """None: the site's tables are known already."""
         return []
 
-    def read(self, records: Rows, name: str, kind: Table, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Table, path: Path) -> ModalityData:
         """`(R, C)` input columns, NaN where missing."""
         found = self.values(records, kind.features)
         warnings = self._warnings(records, name, kind.features, found.values)
-        return Reading(expand(kind.features, found.values), found.present, warnings=warnings)
+        return ModalityData(expand(kind.features, found.values), found.present, warnings=warnings)
 
     def _warnings(self, records: Rows, name: str, features: Sequence[Feature], values: Values) -> list[str]:
         """Expression that looks like counts where the study may mean logarithms."""
@@ -96,9 +96,9 @@ class TableReader(Settings):
             feature.name
             for feature, column, found in zip(features, map(self.column, features), values.T, strict=True)
             if column and not feature.log and (genes := self._genes(records, column)) and genes.transform == "none"
-            if (found > LARGEST_LOGARITHM).any()
+            if (found > MAX_LOGARITHM).any()
         ]
-        text = f"{name}: {len(suspects)} genes have values above {LARGEST_LOGARITHM:g}, as counts and TPM have"
+        text = f"{name}: {len(suspects)} genes have values above {MAX_LOGARITHM:g}, as counts and TPM have"
         return [f"{text}; if the study means logarithms, set the table's `genes.transform`"] if suspects else []
 
     def _genes(self, records: Rows, column: Column) -> Genes | None:
@@ -126,7 +126,7 @@ class TableReader(Settings):
         if feature.categories:
             values, outside = categories(cells, column, feature.categories), 0
         else:
-            values, outside = within(numbers(cells, column), column)
+            values, outside = mask_out_of_range(numbers(cells, column), column)
         if np.isnan(values).all():
             low, high = column.range or (None, None)
             raise SiteError(

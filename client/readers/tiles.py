@@ -18,7 +18,7 @@ from client.contract.paths import Instance, Pattern, inside_data_root, matching_
 from client.errors import ExitCode, SiteError
 from client.imaging.exams import PUBLIC
 from client.imaging.histology.tile_features import Stain, load_resnet50, tile_features, tile_volume
-from client.readers.modality_data import Reading, read_rows
+from client.readers.modality_data import ModalityData, load_rows
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 
@@ -31,7 +31,7 @@ VERSION = 1  # raise it when the same tiles become another tensor
 class TilesReader(Settings):
     """Histology: tiles as PNG, JPEG or TIFF files."""
 
-    makes: ClassVar[tuple[type[Modality], ...]] = (Bag, Volume)
+    supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Bag, Volume)
 
     reader: Literal["tiles"]
     tiles: Pattern = Field(description="the files of a patient's tiles, as `histology/{patient}/*.png`")
@@ -43,7 +43,7 @@ class TilesReader(Settings):
         "none", description="`macenko` brings every tile's haematoxylin and eosin to one reference; as the study wants"
     )
 
-    def mapped(self) -> Volume:
+    def preview_kind(self) -> Volume:
         """One small tile: it is only read to see that it can be."""
         return Volume((3, 1, 16, 16), (1.0, 1.0, 1.0))
 
@@ -56,7 +56,7 @@ class TilesReader(Settings):
         found = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
         return found + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
 
-    def read(self, records: Rows, name: str, kind: Bag | Volume, path: Path) -> Reading:
+    def read(self, records: Rows, name: str, kind: Bag | Volume, path: Path) -> ModalityData:
         """Bags `(R, T, 2048)` of features, or volumes `(R, 3, T, H, W)` of tiles, 0 where a patient has none.
 
         Raises:
@@ -72,7 +72,7 @@ class TilesReader(Settings):
                 jobs[row] = Job(chosen, functools.partial(make, chosen))
         out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
         recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
-        return read_rows(records.site, recipe, jobs, out, f"reading {name}", strangers)
+        return load_rows(records.site, recipe, jobs, out, f"reading {name}", strangers)
 
     def _key(self, key: Instance) -> Instance:
         return key if "{instance}" in self.tiles else Instance(key.patient)

@@ -13,7 +13,7 @@ from client.errors import SiteError
 from client.imaging.exams import ExamFiles, Exams, exam_of_rows
 from client.imaging.grid import on_grid
 from client.imaging.preprocessing import Preprocessing, preprocess
-from client.readers.modality_data import Reading, read_rows
+from client.readers.modality_data import ModalityData, load_rows
 from shared_models.task import Volume
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ class ImageReader(Protocol):
         ...
 
 
-def read_volumes(records: Rows, name: str, kind: Volume, path: Path, reader: ImageReader) -> Reading:
+def read_volumes(records: Rows, name: str, kind: Volume, path: Path, reader: ImageReader) -> ModalityData:
     """Volumes `(R, C, D, H, W)` of a reader's exams on the study's grid, 0 where a row has none."""
     found, warnings = exam_of_rows(records, reader.exams(records.site), f"modalities.{name}")
     recipe = f"volume {VERSION}\n{kind!r}\n{reader.model_dump_json()}"
     jobs = {
         row: files
         if isinstance(files, SiteError)
-        else Job(files.files, functools.partial(_volume, files, kind, reader.preprocessing), files.also)
+        else Job(files.files, functools.partial(_volume, files, kind, reader.preprocessing), files.cache_key_extra)
         for row, files in found.items()
     }
     out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
-    return read_rows(records.site, recipe, jobs, out, f"reading {name}", warnings)
+    return load_rows(records.site, recipe, jobs, out, f"reading {name}", warnings)
 
 
 def _volume(files: ExamFiles, kind: Volume, preprocessing: Preprocessing) -> Array:

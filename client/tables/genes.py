@@ -18,7 +18,7 @@ from client.contract.columns import Genes, TableSource
 from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
 from client.tables.headers import by_name, column_position, header_columns
-from client.tables.source import PatientRows, Source, bounded, cell_text, extracted, read_rows, unreadable
+from client.tables.source import PatientRows, Source, bounded, cell_text, extracted, load_rows, unreadable
 from client.tables.text import open_text
 from client.tables.values import LARGEST, as_number, without_missing
 
@@ -122,7 +122,7 @@ def _from_columns(
     names = [next((cell for cell in reversed(column) if cell), "") for column in columns]
     symbols = [symbol(name) for name in names]
     positions = [at for at, name in enumerate(symbols) if name in wanted and at != patient]
-    read = read_rows(settings, source, patient, positions, where)
+    read = load_rows(settings, source, patient, positions, where)
     lines = defaultdict(list)
     for position, texts in zip(positions, read.columns, strict=True):
         lines[symbols[position]].append(Line(f"column {position + 1} ({names[position]})", texts))

@@ -17,7 +17,7 @@ from client.errors import SiteError
 from client.tables.genes import read_genes
 from client.tables.headers import by_name, column_position, header_columns
 from client.tables.parquet import open_parquet
-from client.tables.source import MAX_BYTES, MAX_COLUMNS, PatientRows, Source, read_rows, unreadable
+from client.tables.source import MAX_BYTES, MAX_COLUMNS, PatientRows, Source, load_rows, unreadable
 from client.tables.sql import open_query
 from client.tables.text import open_text
 from client.tables.workbooks import open_workbook
@@ -109,7 +109,7 @@ def _read_columns(settings: TableSource, source: Source, wanted: Sequence[str], 
     columns = header_columns(source.header)
     named = by_name(columns)
     positions = [column_position(reference, columns, named, where) for reference in wanted]
-    return read_rows(settings, source, positions[0], positions, where)
+    return load_rows(settings, source, positions[0], positions, where)
 
 
 def table_files(site: Site, name: str) -> list[Path]:

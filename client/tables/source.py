@@ -49,7 +49,7 @@ class PatientRows:
     columns: tuple[tuple[str, ...], ...]
 
 
-def read_rows(settings: TableSource, source: Source, patient: int, positions: Sequence[int], where: str) -> PatientRows:
+def load_rows(settings: TableSource, source: Source, patient: int, positions: Sequence[int], where: str) -> PatientRows:
     """The columns at some positions, of the patients that the column at `patient` names.
 
     Raises:

@@ -125,7 +125,7 @@ def text_categories(column: Column) -> tuple[str, ...]:
     return texts if any(math.isnan(as_number(text)) for text in texts) else ()
 
 
-def within(values: NDArray[np.float64], column: Column) -> tuple[NDArray[np.float64], int]:
+def mask_out_of_range(values: NDArray[np.float64], column: Column) -> tuple[NDArray[np.float64], int]:
     """`values` with those outside the column's range missing, and how many those were.
 
     One value in the wrong unit would move every site's mean and deviation, so it does not leave the site.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from client.cohort.load import Cohort
 from shared_models.features import FeatureStatistics
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Table, Task
 
 # Inputs `{modality: (N, ...)}`, presence `(N, M)`, truths `{target: (N,) or (N, 2)}`.
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Patients(Dataset[Batch]):
+class PatientDataset(Dataset[Batch]):
     """P patients of a cohort; a batch is read at once from memory-mapped arrays.
 
     An epoch sees each patient once, whatever the number of lesions or views: the patient stays the unit of a step,
@@ -33,18 +33,18 @@ class Patients(Dataset[Batch]):
         present: `(R, M)`.
         truths: `{target: (N,) or (N, 2)}`.
         first: `(N + 1,)` where each patient's rows start.
-        drawn: `(R,)` how often a row is drawn beside the patient's others.
+        sampling_weight: `(R,)` how often a row is drawn beside the patient's others.
         indices: `(P,)` which of the N patients.
-        chance: Draws the rows.
+        rng: Draws the rows.
     """
 
     inputs: Mapping[str, Array]
     present: Array
     truths: Mapping[str, Array]
     first: Array
-    drawn: Array
+    sampling_weight: Array
     indices: Array
-    chance: np.random.Generator
+    rng: np.random.Generator
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -78,8 +78,8 @@ class Patients(Dataset[Batch]):
         first, end = self.first[patients], self.first[patients + 1]
         if (end - first == 1).all():
             return first
-        cumulative = np.append(0.0, np.cumsum(self.drawn))
-        point = self.chance.uniform(cumulative[first], cumulative[end])
+        cumulative = np.append(0.0, np.cumsum(self.sampling_weight))
+        point = self.rng.uniform(cumulative[first], cumulative[end])
         return np.clip(np.searchsorted(cumulative, point, side="right") - 1, first, end - 1)
 
 
@@ -89,14 +89,16 @@ def _tensor(array: Array, rows: Array) -> Tensor:
 
 def select_patients(
     cohort: Cohort, part: str, task: Task, statistics: Mapping[str, FeatureStatistics], seed: int = 0
-) -> Patients:
+) -> PatientDataset:
     """The patients of `part`, their tables standardised by the study's frozen statistics."""
     inputs = {
         name: statistics[name].standardise(cohort.inputs[name]) if isinstance(kind, Table) else cohort.inputs[name]
         for name, kind in task.modalities.items()
     }
-    chance = np.random.default_rng(seed)
-    return Patients(inputs, cohort.present, cohort.truths, cohort.first, cohort.drawn, cohort.parts[part], chance)
+    rng = np.random.default_rng(seed)
+    return PatientDataset(
+        inputs, cohort.present, cohort.truths, cohort.first, cohort.sampling_weight, cohort.parts[part], rng
+    )
 
 
 def feature_statistics(cohort: Cohort, task: Task, patients: Array | None = None) -> dict[str, FeatureStatistics]:
@@ -109,7 +111,7 @@ def feature_statistics(cohort: Cohort, task: Task, patients: Array | None = None
     }
 
 
-def make_loader(patients: Patients, config: RunConfig, seed: int) -> DataLoader[Batch]:
+def make_loader(patients: PatientDataset, config: StudySettings, seed: int) -> DataLoader[Batch]:
     """Shuffled batches, the same order for the same seed."""
     order = torch.Generator().manual_seed(seed)
     return DataLoader(patients, config.batch_size, shuffle=True, generator=order, collate_fn=as_read)

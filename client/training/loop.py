@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from client.training.dataset import Batch, Patients
-from shared_models.study_settings import RunConfig
+from client.training.dataset import Batch, PatientDataset
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 
@@ -35,7 +35,7 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def make_optimizer(weights: Iterable[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
+def make_optimizer(weights: Iterable[nn.Parameter], config: StudySettings) -> torch.optim.Optimizer:
     """A fresh optimizer: its state never travels, so every round starts it anew at every site.
 
     The proximal term of FedProx (Li 2020, arXiv:1812.06127) pulls the weights to where they are now: its gradient
@@ -77,7 +77,7 @@ def fit(
     optimizer: Optimizer,
     loader: DataLoader[Batch],
     task: Task,
-    config: RunConfig,
+    config: StudySettings,
     seed: int,
     class_weights: Mapping[str, Tensor] | None = None,
 ) -> float:
@@ -104,7 +104,9 @@ def fit(
 
 
 @torch.no_grad()
-def predict(model: nn.Module, patients: Patients, task: Task, batch_size: int = 64) -> dict[str, np.ndarray[Any, Any]]:
+def predict(
+    model: nn.Module, patients: PatientDataset, task: Task, batch_size: int = 64
+) -> dict[str, np.ndarray[Any, Any]]:
     """Predictions `{target: (P,) or (P, K)}` of P patients, from the mean output over each one's lesions or views."""
     device = next(model.parameters()).device
     model.eval()
@@ -125,15 +127,15 @@ def _mean_by_owner(outputs: Tensor, owner: Tensor, patients: int) -> Tensor:
     return total / torch.bincount(owner, minlength=patients)[:, None]
 
 
-def drop_modalities(present: Tensor, chance_to_drop: float, chance: torch.Generator) -> Tensor:
+def drop_modalities(present: Tensor, drop_prob: float, chance: torch.Generator) -> Tensor:
     """Hides each modality of each patient with the given chance, but never a patient's last one.
 
     Teaches the network to do without (ModDrop, Neverova 2016, arXiv:1501.00102).
     """
-    if not chance_to_drop:
+    if not drop_prob:
         return present
     draw = torch.rand(present.shape, generator=chance).to(present.device)
-    kept = present * (draw >= chance_to_drop)
+    kept = present * (draw >= drop_prob)
     # the one with the largest draw among those present stays when all would go
     last = torch.zeros_like(present).scatter_(1, (draw * present).argmax(dim=1, keepdim=True), 1.0) * present
     return torch.where(kept.sum(dim=1, keepdim=True) > 0, kept, last)

@@ -121,7 +121,7 @@ def _with(
         cohort,
         patients=(*cohort.patients, *(f"synthetic {number}" for number in range(count))),
         first=np.concatenate([cohort.first, rows]),
-        drawn=np.concatenate([cohort.drawn, np.ones(count)]),
+        sampling_weight=np.concatenate([cohort.sampling_weight, np.ones(count)]),
         inputs=inputs,
         present=np.concatenate([cohort.present, np.ones((count, cohort.present.shape[1]), dtype=bool)]),
         truths={name: truth.astype(np.float32) for name, truth in truths.items()},

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.cohort.rows import needed_columns, open_records
+from client.cohort.rows import needed_columns, open_rows
 from client.governance.ledger import charges, epsilon, spent
 from client.governance.policy import ledger_of, refusals
 from client.private_files import write_private
-from client.readers.extracted import MeasuredReader
+from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
 from shared_models.agreed import settings_hash
 from shared_models.task import Table
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from client.config.site import SiteConfig
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
     from shared_models.task import Task
 
 Sheet = Mapping[str, Sequence[str]]
 
 
-def make_sheet(site: SiteConfig, config: RunConfig, task: Task) -> Sheet:
+def make_sheet(site: SiteConfig, config: StudySettings, task: Task) -> Sheet:
     """The page's headings with the lines below each.
 
     The site's tables are read to count its patients; images are not.
@@ -35,7 +35,7 @@ def make_sheet(site: SiteConfig, config: RunConfig, task: Task) -> Sheet:
     Raises:
         SiteError: If the tables cannot be read, the ledger is damaged, or no noise reaches the study's epsilon.
     """
-    patients = len(open_records(site, task).patients)
+    patients = len(open_rows(site, task).patients)
     refused = refusals(site.policy, config, task)
     return {
         f"{site.site}: the study {config.study}": [f"task {task.name}", f"settings {settings_hash(config)}"],
@@ -86,7 +86,7 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
             yield f"{name} ({reader.reader}): {len(kind.features)} features ({features})"
         else:
             yield f"{name} ({reader.reader}): images, as a tensor of {' x '.join(map(str, kind.shape))} a patient"
-        if isinstance(reader, MeasuredReader):
+        if isinstance(reader, ExtractedReader):
             reader = site.modalities[reader.images]
         if not isinstance(reader, TableReader):  # with its files, masks, and the columns of boxes in a table
             yield f"{name} from: {reader.model_dump_json(exclude_defaults=True, exclude={'reader'})}"
@@ -94,14 +94,14 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
         yield f"outcome {name}{'' if name in site.targets else ': not at this site'}"
 
 
-def _sends(site: SiteConfig, config: RunConfig, task: Task) -> Iterator[str]:
+def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]:
     model = task.build_model(task, config)
     numbers = sum(value.numel() for value in model.state_dict().values())
     if _trains(site, config):
         yield f"after each round: all {numbers:,} numbers of the network {type(model).__name__}, as trained here"
     else:
         yield "no weights: this site only validates"
-    yield "once: counts of patients by part of the split, modality, class of each outcome, and how many were set aside"
+    yield "once: counts of patients by part of the split, modality, class of each outcome, and how many were excluded"
     for name, kind in task.tables.items():
         yield f"once: of each of {len(kind.columns)} columns of {name}: how many have it, its sum, its sum of squares"
     yield "each round: scores of validation patients, counted in bins; at the end, those of test patients"
@@ -111,20 +111,20 @@ def _sends(site: SiteConfig, config: RunConfig, task: Task) -> Iterator[str]:
         yield "each round: the mean loss of training"
     if config.secure_aggregation:
         yield "of this only inside sums over three sites or more: weights, sums, class counts, scores in bins, the loss"
-        yield "of this by itself: patients in each part of the split, which modalities there are, how many set aside,"
+        yield "of this by itself: patients in each part of the split, which modalities there are, how many excluded,"
         yield "this site's own metrics"
     else:
         yield "no secure sums: the center sees all of this site by site"
 
 
-def _takes(config: RunConfig) -> list[str]:
+def _takes(config: StudySettings) -> list[str]:
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
     sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
     return [sites, f"{config.rounds} rounds, {passes}", tries, f"at most {config.round_timeout_s:g} s for one answer"]
 
 
-def _privacy(site: SiteConfig, config: RunConfig, patients: int) -> Iterator[str]:
+def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator[str]:
     from client.training.dp.mechanism import mechanism
 
     ledger, limit = ledger_of(site), site.policy.limit
@@ -148,5 +148,5 @@ def _privacy(site: SiteConfig, config: RunConfig, patients: int) -> Iterator[str
         yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study goes on without"
 
 
-def _trains(site: SiteConfig, config: RunConfig) -> bool:
+def _trains(site: SiteConfig, config: StudySettings) -> bool:
     return site.role == "train" and site.site not in config.never_train

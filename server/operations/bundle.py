@@ -22,14 +22,14 @@ from server.operations.superlink import start_run
 from server.study.audit import note
 
 if TYPE_CHECKING:
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
 
 PUBLISHER = "breast-federation"
 COMPONENTS = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
 LONGEST_APP_NAME = 32  # Flower's limit
 
 
-def start_study(center: Center, config: RunConfig) -> tuple[int, Path]:
+def start_study(center: Center, config: StudySettings) -> tuple[int, Path]:
     """Writes a study's bundle and starts a run of it.
 
     Returns:
@@ -46,7 +46,7 @@ def start_study(center: Center, config: RunConfig) -> tuple[int, Path]:
     return run_id, folder
 
 
-def write_bundle(center: Center, config: RunConfig) -> Path:
+def write_bundle(center: Center, config: StudySettings) -> Path:
     """Makes `bundles/<study>-<time>/` with a `pyproject.toml` and nothing else."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = center.directory / "bundles" / f"{config.study}-{moment}"
@@ -68,7 +68,7 @@ def recorded_runs(center: Center) -> dict[str, dict[str, Any]]:
     return {record["run-id"]: record for record in map(json.loads, lines)}
 
 
-def _project(config: RunConfig) -> dict[str, Any]:
+def _project(config: StudySettings) -> dict[str, Any]:
     return {
         "project": {
             "name": app_name(config.study),

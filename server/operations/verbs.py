@@ -84,11 +84,11 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     from server.operations.bundle import start_study
     from server.operations.superlink import find_run, follow_run
     from shared_models.agreed import settings_hash
-    from shared_models.study_settings import parse_assignments, parse_run_config
+    from shared_models.study_settings import parse_assignments, parse_study_settings
 
     values = {**(_read_toml(study) if study else {}), **parse_assignments(assignments)}
     values = {key.replace("-", "_"): value for key, value in values.items()}
-    config = parse_run_config(values, study.name if study else "--set")
+    config = parse_study_settings(values, study.name if study else "--set")
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if write:
         with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over

@@ -18,7 +18,7 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from server.study.exchange import Answer
 from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays, unpack_arrays
 from shared_models.secure_sum import modality_of
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 WEIGHT = "num-examples"
 
@@ -31,14 +31,14 @@ class Update:
         sites: The sites' names.
         model: Its weights after local training.
         patients: Training patients behind them.
-        owners: Training patients with each modality.
+        patients_by_modality: Training patients with each modality.
         loss: Mean training loss of a patient, for the log only.
     """
 
     sites: tuple[str, ...]
     model: Arrays
     patients: float
-    owners: Mapping[str, float]
+    patients_by_modality: Mapping[str, float]
     loss: float
 
 
@@ -65,8 +65,8 @@ def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, Mapping[str
     most = sum(enrolled[site]["patients/train"] for site in sites)
     if problem := _model_problem(model, reference) or _weight_problem(weight, most):
         raise ValueError(problem)
-    owners = numbers if answer.members else enrolled[answer.site]  # who owns what is part of a secure sum
-    modalities = {name: float(n) for name, n in owners.items() if name.startswith("modality/")}
+    patients_by_modality = numbers if answer.members else enrolled[answer.site]  # who owns what is part of a secure sum
+    modalities = {name: float(n) for name, n in patients_by_modality.items() if name.startswith("modality/")}
     return Update(sites, model, float(weight), {name.partition("/")[2]: n for name, n in modalities.items()}, loss)
 
 
@@ -113,7 +113,9 @@ def average(updates: Sequence[Update], reference: Arrays) -> Arrays:
         groups.setdefault(modality_of(name), []).append(name)
     averaged: Arrays = {}
     for modality, names in groups.items():
-        weights = [update.owners.get(modality, 0.0) if modality else update.patients for update in updates]
+        weights = [
+            update.patients_by_modality.get(modality, 0.0) if modality else update.patients for update in updates
+        ]
         records = [
             RecordDict({MODEL: _record({n: update.model[n] for n in names}), NUMBERS: MetricRecord({WEIGHT: weight})})
             for update, weight in zip(updates, weights, strict=True)
@@ -125,7 +127,7 @@ def average(updates: Sequence[Update], reference: Arrays) -> Arrays:
     return {name: averaged.get(name, array) for name, array in reference.items()}
 
 
-def make_strategy(config: RunConfig, memory: Arrays) -> FedAvg:
+def make_strategy(config: StudySettings, memory: Arrays) -> FedAvg:
     """Flower's strategy of that name, with the moments it had gathered by the last checkpoint."""
     if config.strategy in ("fedavg", "fedprox"):
         return FedAvg()

@@ -39,7 +39,7 @@ class Checkpoint:
         statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
         enrolled: What each site counted before round 1.
-        left_out: Why a site that was there is not enrolled.
+        not_enrolled: Why a site that was there is not enrolled.
         history: A record of each attempt of a round.
         best_round: The round whose weights had the best pooled validation value.
         best_value: That value, or None before any.
@@ -51,7 +51,7 @@ class Checkpoint:
     model: Arrays
     statistics: Arrays
     enrolled: dict[str, dict[str, float]]
-    left_out: dict[str, str] = field(default_factory=dict)
+    not_enrolled: dict[str, str] = field(default_factory=dict)
     moments: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()

@@ -13,13 +13,13 @@ from shared_models.combat import Reference, adjustment
 from shared_models.features import FeatureStatistics
 from shared_models.messages import NUMBERS, RESULTS, Arrays, unpack_arrays, unpack_statistics
 from shared_models.metrics.arrays import total
-from shared_models.secure_sum import LEAST_SITES
-from shared_models.study_settings import RunConfig
+from shared_models.secure_sum import MIN_SITES
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Regression, TimeToEvent
 from shared_models.task import Task
 
-LARGEST_SITE = 1e7
-LARGEST_SUM = 1e15
+MAX_SITE_PATIENTS = 1e7
+MAX_SUM = 1e15
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Enrolment:
 
     Attributes:
         site: The site's name.
-        numbers: `trains`, `patients/PART`, `modality/NAME`: its training patients with that modality, and `set-aside`:
+        numbers: `trains`, `patients/PART`, `modality/NAME`: its training patients with that modality, and `excluded`:
             its patients with files that cannot be used.
     """
 
@@ -84,7 +84,7 @@ def enrol(
 def _numbers(answer: Answer, task: Task) -> dict[str, float]:
     assert answer.content is not None
     received = answer.content.metric_records[NUMBERS]
-    names = ["trains", "set-aside", *(f"patients/{part}" for part in ("train", "validation", "test"))]
+    names = ["trains", "excluded", *(f"patients/{part}" for part in ("train", "validation", "test"))]
     numbers = {name: _count(received, name) for name in [*names, *(f"modality/{name}" for name in task.modalities)]}
     if too_many := [m for m in task.modalities if numbers[f"modality/{m}"] > numbers["patients/train"]]:
         msg = f"more training patients have {', '.join(too_many)} than there are: {numbers['patients/train']:.0f}"
@@ -101,7 +101,7 @@ def _sums(part: Answer, task: Task) -> Sums:
 
 def _count(received: Mapping[str, Any], name: str) -> float:
     value = received[name]
-    if not isinstance(value, int | float) or not 0 <= value <= LARGEST_SITE:
+    if not isinstance(value, int | float) or not 0 <= value <= MAX_SITE_PATIENTS:
         msg = f"{name} = {value!r} is not a number of patients"
         raise ValueError(msg)
     return float(value)
@@ -114,7 +114,7 @@ def _checked_counts(counts: np.ndarray[Any, Any], target: str, task: Task) -> np
         msg = f"counts of {target} are {counts.dtype}{counts.shape}, expected finite numbers {expected}"
         raise ValueError(msg)
     patients = counts[:1] if isinstance(kind, Regression) else counts  # a regression's other number is a sum
-    if (patients < 0).any() or (patients > LARGEST_SITE).any() or (np.abs(counts) > LARGEST_SUM).any():
+    if (patients < 0).any() or (patients > MAX_SITE_PATIENTS).any() or (np.abs(counts) > MAX_SUM).any():
         msg = f"counts of {target} are no numbers of patients: from {counts.min():g} to {counts.max():g}"
         raise ValueError(msg)
     return counts
@@ -137,13 +137,15 @@ def pooled_statistics(
     return pooled
 
 
-def too_rare(enrolled: Sequence[Enrolment], task: Task) -> list[str]:
+def modalities_below_min_sites(enrolled: Sequence[Enrolment], task: Task) -> list[str]:
     """Modalities that some training sites have, but fewer than a secure sum needs."""
-    owners = {m: sum(1 for site in enrolled if site.trains and site.numbers[f"modality/{m}"]) for m in task.modalities}
-    return [modality for modality, count in owners.items() if 0 < count < LEAST_SITES]
+    patients_by_modality = {
+        m: sum(1 for site in enrolled if site.trains and site.numbers[f"modality/{m}"]) for m in task.modalities
+    }
+    return [modality for modality, count in patients_by_modality.items() if 0 < count < MIN_SITES]
 
 
-def class_weights(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     """Weights of the classes in the loss by target, from all sites' counts; none where the study asks for none."""
     from shared_models.targets import balanced_weights
 
@@ -153,7 +155,7 @@ def class_weights(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray
     return {name: weights for name, weights in found.items() if weights is not None}
 
 
-def initial_model(task: Task, config: RunConfig, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+def initial_model(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     """Seeded weights whose outputs start at the pooled base rates, so that no seed starts in a dead corner."""
     import torch
 

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from server.study.audit import note, received, sent
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
 
@@ -50,7 +50,7 @@ def connected(grid: Grid) -> dict[str, int]:
     return {node.name or f"node-{node.node_id}": node.node_id for node in grid.get_nodes()}
 
 
-def gather(grid: Grid, config: RunConfig) -> list[str]:
+def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
     """Waits for the study's sites and returns those that came.
 
     Without named sites it takes whoever is there once `min_sites` are; with names it waits for all of them, and
@@ -85,7 +85,7 @@ def gather(grid: Grid, config: RunConfig) -> list[str]:
 
 
 def ask(
-    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: RunConfig, group: str = ""
+    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: StudySettings, group: str = ""
 ) -> list[Answer]:
     """Sends one request to each site and returns an answer for each, in the order of `sites`."""
     here = connected(grid)
@@ -137,7 +137,7 @@ def _answer(site: str, reply: Message) -> Answer:
 
 
 def log_problems(
-    answers: Sequence[Answer], config: RunConfig, rejected: Mapping[str, str] | None = None
+    answers: Sequence[Answer], config: StudySettings, rejected: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Logs every site that gave nothing usable, and returns why by site; what was rejected is noted, too."""
     unusable = dict(rejected or {})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 
-def privacy_section(config: RunConfig) -> dict[str, Any]:
+def privacy_section(config: StudySettings) -> dict[str, Any]:
     """The `privacy` of `results.json`; `said` is the paragraph that people read.
 
     Class weights and feature statistics get no noise and no charge: they are sums over training patients, which a
@@ -32,7 +32,7 @@ def privacy_section(config: RunConfig) -> dict[str, Any]:
 _OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, rounded"]
 
 
-def _sums(config: RunConfig) -> list[str]:
+def _sums(config: StudySettings) -> list[str]:
     made = ["z-scores", *(["class weights"] if config.class_weights == "balanced" else [])]
     made += ["ComBat's reference"] if config.harmonised_tables else []
     return [
@@ -42,7 +42,7 @@ def _sums(config: RunConfig) -> list[str]:
     ]
 
 
-def _mechanism(config: RunConfig) -> str:
+def _mechanism(config: StudySettings) -> str:
     noise = f"{config.noise_multiplier:g} times that norm, or the site's own least noise where that is more"
     if config.target_epsilon:
         noise = f"the least that keeps this study below epsilon {config.target_epsilon:g} at the site"
@@ -52,7 +52,7 @@ def _mechanism(config: RunConfig) -> str:
     )
 
 
-def _noise_said(config: RunConfig) -> str:
+def _noise_said(config: StudySettings) -> str:
     if config.privacy == "none":
         return "No differential privacy: nothing that left the sites had noise on it, the weights included."
     return (
@@ -61,7 +61,7 @@ def _noise_said(config: RunConfig) -> str:
     )
 
 
-def _sums_said(config: RunConfig) -> str:
+def _sums_said(config: StudySettings) -> str:
     sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
     if config.secure_aggregation:

@@ -14,7 +14,7 @@ from server.study.privacy_section import privacy_section
 from server.study.scoring import Summaries
 from shared_models.messages import NUMBERS
 from shared_models.metrics.summary import pooled_metrics
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Thresholds = Mapping[str, tuple[float, str]]
 
 def make_results(
     task: Task,
-    config: RunConfig,
+    config: StudySettings,
     best: Checkpoint,
     last: Checkpoint,
     thresholds: Thresholds,
@@ -52,7 +52,7 @@ def make_results(
             for name in task.targets
         },
         "sites": [_site(answer, best, task, config) for answer in answers],
-        "left_out": dict(best.left_out),
+        "left_out": dict(best.not_enrolled),
         "problems": dict(problems),
         "validation": [[server_round, _finite(value)] for server_round, value in last.values],
         "rounds": list(last.history),
@@ -62,7 +62,7 @@ def make_results(
     }
 
 
-def _site(answer: Answer, best: Checkpoint, task: Task, config: RunConfig) -> dict[str, Any]:
+def _site(answer: Answer, best: Checkpoint, task: Task, config: StudySettings) -> dict[str, Any]:
     enrolled = best.enrolled[answer.site]
     said = bool if config.secure_aggregation else int  # in a secure study a site says only whether it has a modality
     facts: dict[str, Any] = {
@@ -70,7 +70,7 @@ def _site(answer: Answer, best: Checkpoint, task: Task, config: RunConfig) -> di
         "role": "train" if enrolled["trains"] else "evaluate",
         "patients": {part: int(enrolled[f"patients/{part}"]) for part in ("train", "validation", "test")},
         "modalities": {name: said(enrolled.get(f"modality/{name}", 0)) for name in task.modalities},
-        "set_aside": int(enrolled.get("set-aside", 0)),
+        "excluded": int(enrolled.get("excluded", 0)),
         "targets": {},
     }
     if answer.content is not None:
@@ -104,8 +104,8 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
     if "privacy" in results:  # not in results of earlier versions
         console.print(results["privacy"]["said"], highlight=False, markup=False)
     for site in results["sites"]:
-        if count := site.get("set_aside"):
-            said = f"{site['site']}: {count} patients with files that cannot be used were set aside there."
+        if count := site.get("excluded"):
+            said = f"{site['site']}: {count} patients with files that cannot be used were excluded there."
             console.print(said, style="yellow", markup=False)
     for site, problem in {**results.get("left_out", {}), **results["problems"]}.items():
         console.print(f"{site}: {problem}", style="yellow", markup=False)

@@ -35,9 +35,9 @@ from shared_models.messages import TRAIN as TRAIN_MESSAGE
 from shared_models.secure_sum import (
     ENVELOPES,
     LAYOUT,
-    LEAST_SITES,
     LOSS,
     MEMBERS,
+    MIN_SITES,
     PATIENTS,
     SHARES_OF,
     STATISTICS,
@@ -52,7 +52,7 @@ from shared_models.secure_sum import (
     unflatten,
     unpack_members,
 )
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class _NoSumError(Exception):
 
 
 def exchange(
-    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: RunConfig, group: str = ""
+    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: StudySettings, group: str = ""
 ) -> tuple[list[Answer], list[Answer]]:
     """Asks each site, and returns the answers, and what of them may be added up.
 
@@ -85,7 +85,7 @@ def exchange(
 
 
 def _sum(
-    grid: Grid, found: dict[str, Answer], message_type: str, content: RecordDict, config: RunConfig, group: str
+    grid: Grid, found: dict[str, Answer], message_type: str, content: RecordDict, config: StudySettings, group: str
 ) -> Answer:
     """The sum as one answer; each site's own answer, or why there is none, goes to `found`."""
     session = secrets.token_hex(16)
@@ -94,7 +94,7 @@ def _sum(
         return _read(ask(grid, sorted(names), kind, what, config), read, found)
 
     offers = ask_for(found, KEYS, _member, request(session=session, purpose=message_type))
-    _require(offers, LEAST_SITES)
+    _require(offers, MIN_SITES)
     members = {name: Member(name, m.mask_key, m.share_key, m.adds, m.signature) for name, m in offers.items()}
     least = least_survivors(len(members))
     announced = pack_members(list(members.values()))

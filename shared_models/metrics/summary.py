@@ -50,16 +50,16 @@ def empty_summary(target: Target) -> Summary:
     return summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))
 
 
-def judgement(summaries: Iterable[Summary]) -> float:
+def selection_score(summaries: Iterable[Summary]) -> float:
     """The number by which a global model is judged on validation patients: the mean over its targets, NaN if none is.
 
     AUC, C-index and macro F1 have their best at 1 as R squared has, so that no target drowns the others.
     """
-    values = [value for value in map(ranking, summaries) if not np.isnan(value)]
+    values = [value for value in map(target_score, summaries) if not np.isnan(value)]
     return float(np.mean(values)) if values else float("nan")
 
 
-def ranking(summary: Summary) -> float:
+def target_score(summary: Summary) -> float:
     """How well one target is predicted: higher is better, NaN if undefined."""
     match summary:
         case ScoreHistogram():

@@ -18,7 +18,7 @@ from shared_models.networks.tumour_descriptors import DescriptorScores
 from shared_models.networks.tumour_regions import ScaledDistance
 from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import pyradiomics_features
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, Volume
 
@@ -35,7 +35,7 @@ anatomical_position: hemisphere{left|right}, region{frontal|parietal|temporal|oc
 """
 
 
-def build(task: Task, config: RunConfig) -> nn.Module:
+def build(task: Task, config: StudySettings) -> nn.Module:
     """A token a modality, a trunk that the targets share and a head for each; under late fusion logits a modality."""
     targets = {name: target.outputs for name, target in task.targets.items()}
     late, outputs = config.fusion == "late", sum(targets.values())
@@ -48,7 +48,7 @@ def build(task: Task, config: RunConfig) -> nn.Module:
     return SharedTrunk(encoders, width, targets, LinearPaths.of(task, scores=scores))
 
 
-def _encoder(name: str, kind: Table | Volume, width: int, config: RunConfig) -> nn.Module:
+def _encoder(name: str, kind: Table | Volume, width: int, config: StudySettings) -> nn.Module:
     """A table's layer is as wide as it has to say; the linear map after it only brings it to the tokens' width."""
     if isinstance(kind, Table):
         layer = TabularEncoder(kind.width, HIDDEN_UNITS[name], config.hidden_units)

@@ -19,7 +19,7 @@ from shared_models.networks.tumour_descriptors import DescriptorScores
 from shared_models.networks.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
 from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Regression
 from shared_models.task import Table, Task, Volume
 
@@ -54,7 +54,7 @@ class TumourRegionEncoder(nn.Module):
         return encoded
 
 
-def build(task: Task, config: RunConfig) -> nn.Module:
+def build(task: Task, config: StudySettings) -> nn.Module:
     """A token a modality, a trunk that the targets share and a head for each; under late fusion logits a modality."""
     targets = {name: target.outputs for name, target in task.targets.items()}
     late = config.fusion == "late"

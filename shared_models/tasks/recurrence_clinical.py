@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from shared_models.features import parse_features
 from shared_models.networks.fusion import Tokens
 from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task
 
@@ -28,7 +28,7 @@ genomic: HER2, BRCA1, ESR1, PGR
 class RecurrenceClinicalNet(nn.Module):
     """Adds the tables' scores and spreads the sum over the intervals."""
 
-    def __init__(self, task: Task, config: RunConfig) -> None:
+    def __init__(self, task: Task, config: StudySettings) -> None:
         super().__init__()
         encoders = {
             name: start_linear_at_zero(TabularEncoder(table.width, 1, config.hidden_units))

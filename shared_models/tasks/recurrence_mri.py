@@ -16,7 +16,7 @@ from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.networks.volume import VolumeEncoder
 from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, Volume
 
@@ -31,7 +31,7 @@ genomic: HER2, BRCA1, ESR1, PGR
 class RecurrenceMriNet(nn.Module):
     """Tokens of all modalities, end to end, into one logit, beside a linear path from each table."""
 
-    def __init__(self, task: Task, config: RunConfig) -> None:
+    def __init__(self, task: Task, config: StudySettings) -> None:
         super().__init__()
         encoders = _encoders(task, config, TOKEN_WIDTH)
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
@@ -49,7 +49,7 @@ class RecurrenceMriNet(nn.Module):
         return {"recurrence": self.head.linear}
 
 
-def build_model(task: Task, config: RunConfig) -> nn.Module:
+def build_model(task: Task, config: StudySettings) -> nn.Module:
     """The network with the study's fusion."""
     if config.fusion != "late":
         return RecurrenceMriNet(task, config)
@@ -61,7 +61,7 @@ def build_model(task: Task, config: RunConfig) -> nn.Module:
     return LateFusion(encoders, {"recurrence": outputs})
 
 
-def _encoders(task: Task, config: RunConfig, width: int) -> dict[str, nn.Module]:
+def _encoders(task: Task, config: StudySettings, width: int) -> dict[str, nn.Module]:
     return {
         name: TabularEncoder(kind.width, width, config.hidden_units)
         if isinstance(kind, Table)

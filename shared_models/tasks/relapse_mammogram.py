@@ -14,7 +14,7 @@ from shared_models.features import parse_features
 from shared_models.networks.fusion import LateFusion, Tokens
 from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.networks.wide import LinearPaths
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task
 
@@ -82,7 +82,7 @@ class RelapseMammogramNet(nn.Module):
         return {"relapse": self.relapse}
 
 
-def build_model(task: Task, config: RunConfig) -> nn.Module:
+def build_model(task: Task, config: StudySettings) -> nn.Module:
     """The network with the study's fusion."""
     if config.fusion != "late":
         return RelapseMammogramNet(task)

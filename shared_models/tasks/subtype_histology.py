@@ -19,7 +19,7 @@ from shared_models.networks.pathways import Pathways
 from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.networks.tiles import MeanOfTokens, RawTiles, TileFeatures
 from shared_models.networks.wide import LinearPaths
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical
 from shared_models.task import Bag, Modality, Table, Task, Volume
 
@@ -36,7 +36,7 @@ mirna: hsa-mir-10b, hsa-mir-18a, hsa-mir-21, hsa-mir-135b, hsa-mir-155, hsa-mir-
 class SubtypeHistologyNet(nn.Module):
     """Tokens of images and of genes, attending to each other where a study has both, beside a line from the genes."""
 
-    def __init__(self, task: Task, config: RunConfig) -> None:
+    def __init__(self, task: Task, config: StudySettings) -> None:
         super().__init__()
         kinds = task.modalities
         self.outputs = {name: target.outputs for name, target in task.targets.items()}
@@ -80,7 +80,7 @@ class SubtypeHistologyNet(nn.Module):
         return {name: head.linear for name, head in self.heads.items() if isinstance(head, FusionHead)}
 
 
-def build_model(task: Task, config: RunConfig) -> nn.Module:
+def build_model(task: Task, config: StudySettings) -> nn.Module:
     """The network with the study's fusion."""
     if config.fusion != "late":
         return SubtypeHistologyNet(task, config)
@@ -108,7 +108,7 @@ def _token_count(kind: Modality) -> int:
     return kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
 
 
-def _linear(table: Table, task: Task, config: RunConfig) -> nn.Module:
+def _linear(table: Table, task: Task, config: StudySettings) -> nn.Module:
     outputs = sum(target.outputs for target in task.targets.values())
     return start_linear_at_zero(TabularEncoder(table.width, outputs, config.hidden_units))
 

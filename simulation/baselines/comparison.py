@@ -14,7 +14,7 @@ from client.config.site import load_site
 from server.study.checkpoint import BEST, load_checkpoint
 from shared_models.metrics.delong import delong_test
 from shared_models.metrics.summary import Metrics
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Target
 from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SHOWN = (("auc", "AUC"), ("c_index", "C-index"), ("macro_f1", "macro F1"), ("mae", "mean absolute error"))
 
 
-def print_comparison(sites: Mapping[str, Path], config: RunConfig, console: Console) -> None:
+def print_comparison(sites: Mapping[str, Path], config: StudySettings, console: Console) -> None:
     """Trains the pooled cohort and each training site alone, and prints all of it beside the federated study."""
     from rich.progress import track
 
@@ -53,7 +53,7 @@ def print_comparison(sites: Mapping[str, Path], config: RunConfig, console: Cons
         _print_target(target, kind, {name: scores[target] for name, scores in rows.items()}, console)
 
 
-def ways(cohort: Cohort, task: Task, config: RunConfig) -> Iterator[tuple[str, Trained | Trees]]:
+def ways(cohort: Cohort, task: Task, config: StudySettings) -> Iterator[tuple[str, Trained | Trees]]:
     """The task's network trained on one cohort, and trees where its tables and targets allow them."""
     yield "", train_centrally(cohort, task, config)
     for kind in ("random forest", "gradient boosting"):

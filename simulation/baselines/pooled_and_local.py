@@ -15,7 +15,7 @@ from torch import nn
 
 from client.cohort.load import Cohort
 from client.training.combat import harmonise, own_statistics
-from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.loop import choose_device, fit, make_optimizer, predict
 from client.training.oversampling import oversample
 from server.study.checkpoint import Checkpoint
@@ -23,8 +23,8 @@ from server.study.enrolment import class_weights, initial_model
 from shared_models.combat import references
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, unpack_statistics
-from shared_models.metrics.summary import Metrics, judgement, site_metrics, summarise
-from shared_models.study_settings import RunConfig
+from shared_models.metrics.summary import Metrics, selection_score, site_metrics, summarise
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
 from shared_models.task import Task
 from simulation.baselines.trees import Trees
@@ -50,7 +50,7 @@ def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
         site="pooled",
         patients=tuple(f"{cohort.site}/{patient}" for cohort in cohorts for patient in cohort.patients),
         first=np.append(np.concatenate(first), row_starts[-1]),
-        drawn=np.concatenate([cohort.drawn for cohort in cohorts]),
+        sampling_weight=np.concatenate([cohort.sampling_weight for cohort in cohorts]),
         inputs={name: np.concatenate([c.inputs[name] for c in cohorts]) for name in cohorts[0].inputs},
         present=np.concatenate([cohort.present for cohort in cohorts]),
         truths={name: np.concatenate([c.truths[name] for c in cohorts]) for name in cohorts[0].truths},
@@ -61,15 +61,15 @@ def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
     )
 
 
-def harmonised(cohorts: Sequence[Cohort], task: Task, config: RunConfig) -> list[Cohort]:
+def harmonised(cohorts: Sequence[Cohort], task: Task, config: StudySettings) -> list[Cohort]:
     """The sites' cohorts as the study harmonises them, so that pooled and local training see what the sites see."""
     own = [own_statistics(cohort, task) for cohort in cohorts]
     training = [sums for sums, cohort in zip(own, cohorts, strict=True) if len(cohort.parts["train"])]
-    brought_to = references(training, config)
-    return [harmonise(cohort, sums, brought_to) for cohort, sums in zip(cohorts, own, strict=True)]
+    combat_references = references(training, config)
+    return [harmonise(cohort, sums, combat_references) for cohort, sums in zip(cohorts, own, strict=True)]
 
 
-def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
+def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Trained:
     """Trains on one cohort for as many epochs as the study has rounds times local epochs.
 
     Like the study, it keeps the weights with the best validation value, looked at once a round.
@@ -98,19 +98,21 @@ def train_centrally(cohort: Cohort, task: Task, config: RunConfig) -> Trained:
     return Trained(model, statistics)
 
 
-def _validation_value(model: nn.Module, validation: Patients, task: Task) -> float:
+def _validation_value(model: nn.Module, validation: PatientDataset, task: Task) -> float:
     if not len(validation):
         return float("nan")
     scores = predict(model, validation, task)
-    return judgement(summarise(target, scores[name], validation.known(name)) for name, target in task.targets.items())
+    return selection_score(
+        summarise(target, scores[name], validation.known(name)) for name, target in task.targets.items()
+    )
 
 
-def from_checkpoint(checkpoint: Checkpoint, task: Task, config: RunConfig) -> Trained:
+def from_checkpoint(checkpoint: Checkpoint, task: Task, config: StudySettings) -> Trained:
     """The weights of a federated study."""
     return Trained(as_module(checkpoint.model, task, config), unpack_statistics(checkpoint.statistics, task))
 
 
-def as_module(weights: Arrays, task: Task, config: RunConfig) -> nn.Module:
+def as_module(weights: Arrays, task: Task, config: StudySettings) -> nn.Module:
     """The task's network with these weights."""
     model = task.build_model(task, config)
     model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from client.cohort.load import Cohort
-from client.training.dataset import Array, Patients, feature_statistics, select_patients
+from client.training.dataset import Array, PatientDataset, feature_statistics, select_patients
 from shared_models.features import FeatureStatistics
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Task
 
@@ -33,7 +33,7 @@ class Trees:
     classifiers: Mapping[str, Any]
     statistics: Mapping[str, FeatureStatistics]
 
-    def predict(self, patients: Patients) -> dict[str, Array]:
+    def predict(self, patients: PatientDataset) -> dict[str, Array]:
         """Probabilities `(P,)` by target: the mean over each patient's lesions or views."""
         rows, owner = patients.all_rows()
         counts = np.bincount(owner.numpy(), minlength=len(patients))
@@ -44,7 +44,7 @@ class Trees:
         }
 
 
-def fit_trees(kind: Kind, cohort: Cohort, task: Task, config: RunConfig) -> Trees | None:
+def fit_trees(kind: Kind, cohort: Cohort, task: Task, config: StudySettings) -> Trees | None:
     """Fits trees to the tables of a cohort's training patients, all their rows.
 
     Returns:
@@ -72,7 +72,7 @@ def fit_trees(kind: Kind, cohort: Cohort, task: Task, config: RunConfig) -> Tree
     return Trees(classifiers, statistics)
 
 
-def _table(patients: Patients, rows: Array) -> Array:
+def _table(patients: PatientDataset, rows: Array) -> Array:
     """`(R, W)` all tables side by side, as z-scores with missing flags."""
     tables = [values for values in patients.inputs.values() if values.ndim == 2]
     return np.concatenate([values[rows] for values in tables], axis=1)

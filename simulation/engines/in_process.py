@@ -9,7 +9,7 @@ from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
 from server.app import app as server_app
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from simulation.engines.in_process_grid import InProcessGrid
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Sites = dict[str, Path]
 
 
-def run_in_process(sites: Sites, config: RunConfig, console: Console | None = None) -> dict[str, Any]:
+def run_in_process(sites: Sites, config: StudySettings, console: Console | None = None) -> dict[str, Any]:
     """Runs the ServerApp against the sites' ClientApps in this process and returns the results.
 
     Raises:

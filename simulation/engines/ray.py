@@ -23,7 +23,7 @@ import tomli_w
 
 from client.config.site import load_site
 from server.study.exchange import StudyError
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from simulation.splits import Sites, write_site
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 }
 
 
-def run_on_ray(sites: Sites, config: RunConfig, console: Console | None = None) -> dict[str, Any]:
+def run_on_ray(sites: Sites, config: StudySettings, console: Console | None = None) -> dict[str, Any]:
     """Runs the study with a virtual SuperNode a site, and returns the results.
 
     Raises:

@@ -32,7 +32,7 @@ from server.operations.registration import register
 from server.operations.superlink import find_run, follow_run, list_sites
 from server.operations.supervisor import die_with_parent
 from server.study.exchange import StudyError
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from simulation.splits import Sites, write_site
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ class Federation:
         """Names of the processes that have ended."""
         return [name for name, process in self.processes.items() if process.poll() is not None]
 
-    def begin(self, config: RunConfig) -> int:
+    def begin(self, config: StudySettings) -> int:
         """Starts a study that every site has approved, and returns its run's number."""
         for file in self.sites.values():
             approve(load_site(file), config)
         return start_study(self.center, config)[0]
 
-    def finish(self, run_id: int, config: RunConfig) -> dict[str, Any]:
+    def finish(self, run_id: int, config: StudySettings) -> dict[str, Any]:
         """Waits for a run to end and returns its results.
 
         Raises:
@@ -143,7 +143,7 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
         federation.stop()
 
 
-def run_rehearsal(sites: Sites, config: RunConfig, console: Console | None = None) -> dict[str, Any]:
+def run_rehearsal(sites: Sites, config: StudySettings, console: Console | None = None) -> dict[str, Any]:
     """Runs one study as a rehearsal and returns its results; they lie in the rehearsal's own center.
 
     Raises:

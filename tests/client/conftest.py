@@ -14,7 +14,7 @@ import yaml
 
 from client.config.site import SiteConfig, load_site
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
 
@@ -181,8 +181,8 @@ def imaging_task() -> Task:
 
 
 @pytest.fixture
-def config() -> RunConfig:
-    return RunConfig(study="elm")
+def config() -> StudySettings:
+    return StudySettings(study="elm")
 
 
 @pytest.fixture

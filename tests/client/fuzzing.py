@@ -3,7 +3,7 @@
     python tests/client/fuzzing.py FOLDER COUNT [KIND ...]
 
 Each spoilt file is read in a process of its own, with a limit on time and memory: `readiness` and `load_cohort` may
-end in a cohort, with the file's patient set aside or not, or, for a table, in a `SiteError` that names nobody. A line a
+end in a cohort, with the file's patient excluded or not, or, for a table, in a `SiteError` that names nobody. A line a
 kind is printed, as JSON: how often which, and every other end with its seed.
 """
 
@@ -59,7 +59,7 @@ def spoilt(content: bytes, seed: int) -> bytes:
 
 
 def look(site: Hospital, file: Path, tabular: bool) -> str:
-    """How the site ends with the file as it is: `usable`, `set aside` or `site error`.
+    """How the site ends with the file as it is: `usable`, `excluded` or `site error`.
 
     Raises:
         AssertionError: If it says who, takes the others along or lets numbers through that are none.
@@ -67,11 +67,11 @@ def look(site: Hospital, file: Path, tabular: bool) -> str:
     from client.checks.counts import readiness
     from client.cohort.load import load_cohort
     from client.errors import SiteError
-    from shared_models.study_settings import RunConfig
+    from shared_models.study_settings import StudySettings
     from shared_models.targets import TimeToEvent
     from shared_models.task import Table, Task, Volume
 
-    here, config = site.site(), RunConfig(study="elm")
+    here, config = site.site(), StudySettings(study="elm")
     volume = Volume((1 if "mammogram" in str(site.settings) else 2, *SHAPE), (1.0, 1.0, 1.0))
     if "seg/" in str(site.settings):
         volume = Volume((3, *SHAPE), (1.0, 1.0, 1.0), tumour=True)
@@ -89,9 +89,9 @@ def look(site: Hospital, file: Path, tabular: bool) -> str:
     if not tabular:
         assert np.isfinite(cohort.inputs["mri"]).all()
         assert all(cohort.present[index, list(kinds).index("mri")] for index in PATIENTS if index != VICTIM)
-    assert {found.patient for found in cohort.set_aside} <= {patient(VICTIM)}
-    assert readiness(here, config, task).set_aside == cohort.set_aside
-    return "set aside" if cohort.set_aside else "usable"
+    assert {found.patient for found in cohort.excluded} <= {patient(VICTIM)}
+    assert readiness(here, config, task).excluded == cohort.excluded
+    return "excluded" if cohort.excluded else "usable"
 
 
 def alone(site: Hospital, file: Path, tabular: bool) -> str:
@@ -139,7 +139,7 @@ def run(folder: Path, kind: str, count: int, first: int) -> dict[str, object]:
         file.write_bytes(spoilt(whole, seed))
         shutil.rmtree(site.folder / "state/oak/cache", ignore_errors=True)  # the others' tensors are kept elsewhere
         end = alone(site, file, tabular)
-        if end not in ("usable", "set aside", "site error"):
+        if end not in ("usable", "excluded", "site error"):
             wrong[seed], end = end, "crash" if end in CRASHES else "wrong"
         ends[end] += 1
     return {"kind": kind, "tabular": tabular, "ends": ends, "wrong": wrong}

@@ -9,12 +9,12 @@ from flwr.app import Message
 
 from client.app import app
 from shared_models.messages import PREPARE, TRAIN, request
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 
 def ask(sites: dict[str, Path], study: dict[str, Any], kind: str, **values: Any) -> list[Message]:
-    grid = InProcessGrid(app, sites, parse_run_config(study).to_flat())
+    grid = InProcessGrid(app, sites, parse_study_settings(study).to_flat())
     return list(grid.send_and_receive([Message(request(**values), node, kind) for node in grid.get_node_ids()]))
 
 

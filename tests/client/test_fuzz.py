@@ -36,7 +36,7 @@ def test_a_file_that_is_spoilt_by_chance_costs_its_patient_at_most(tmp_path, cou
         # an image may bring down the library that reads it: the process is another one, see below
         codec_crashed = not kind["tabular"] and "wrong" not in kind["ends"]
         assert not kind["wrong"] or codec_crashed, f"{kind['kind']}: {kind['wrong']}"
-        assert sum(kind["ends"].get(end, 0) for end in ("set aside", "site error", "crash")) > 0
+        assert sum(kind["ends"].get(end, 0) for end in ("excluded", "site error", "crash")) > 0
 
 
 def test_one_file_that_crashes_its_reader_is_found_among_twenty(hospital, config):
@@ -58,7 +58,7 @@ def test_one_file_that_crashes_its_reader_is_found_among_twenty(hospital, config
     task = Task({"mri": volume}, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)
     cohort = load_cohort(hospital.site(), task, config)
     assert cohort.present[:20, 0].sum() == 19
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert aside.patient == "secret-007"
     assert "process" in aside.why
 

@@ -1,4 +1,4 @@
-"""DICOM files that contradict themselves: the patient is set aside, or the file is none of the exam's; others go on."""
+"""DICOM files that contradict themselves: the patient is excluded, or the file is none of the exam's; others go on."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def present(clinic, config):
     task = Task({"mri": MRI}, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)
     cohort = load_cohort(clinic.site(), task, config)
     assert time.process_time() - started < 10
-    assert {found.patient for found in cohort.set_aside} <= {"secret-001"}
-    assert bool(cohort.set_aside) != cohort.present[1, 0]
+    assert {found.patient for found in cohort.excluded} <= {"secret-001"}
+    assert bool(cohort.excluded) != cohort.present[1, 0]
     return cohort.present[:3, 0].tolist()
 
 

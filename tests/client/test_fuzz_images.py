@@ -16,7 +16,7 @@ import pytest
 from client.cohort.load import load_cohort
 from client.contract.paths import Instance
 from client.errors import SiteError
-from client.readers.modality_data import read_rows
+from client.readers.modality_data import load_rows
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 
@@ -87,7 +87,7 @@ def test_a_header_that_leads_to_another_file_is_not_followed(clinic, config, suf
     other_format(clinic, suffix, text)
     cohort = cohort_of(clinic, config)
     assert cohort.present[:3, 0].tolist() == [True, False, True]
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert "voxels stand in another file" in aside.why
 
 
@@ -140,7 +140,7 @@ def test_what_is_no_image_sets_its_patient_aside(clinic, config, make, said):
     make(victim(clinic))
     cohort = cohort_of(clinic, config)
     assert cohort.present[:3, 0].tolist() == [True, False, True]
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert said in aside.why
     assert aside.patient == "secret-001"
 
@@ -172,15 +172,15 @@ def test_a_file_that_goes_between_listing_and_reading(clinic):
     from client.imaging.exams import Job
 
     jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, lambda: np.ones(1), "") for row in range(3)}
-    read = read_rows(site, "a", jobs, np.zeros((3, 1)), "")
+    read = load_rows(site, "a", jobs, np.zeros((3, 1)), "")
     assert read.present.tolist() == [True, False, True]
-    assert "phase1.nii.gz is missing" in str(read.set_aside[1])
+    assert "phase1.nii.gz is missing" in str(read.excluded[1])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(clinic, config):
     victim(clinic).chmod(0)
-    (aside,) = cohort_of(clinic, config).set_aside
+    (aside,) = cohort_of(clinic, config).excluded
     assert "PermissionError" in aside.why
 
 
@@ -206,7 +206,7 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
 
     from client.app import app
     from shared_models.messages import NUMBERS, PREPARE, RESULTS, TRAIN, request, unpack_arrays
-    from shared_models.study_settings import parse_run_config
+    from shared_models.study_settings import parse_study_settings
     from simulation.engines.in_process_grid import InProcessGrid
 
     clinic.phases([0, 1, 2])
@@ -223,11 +223,11 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
         "grids": "mri: 6x8x10 at 1x1x1 mm",
         "batch-size": 8,
     }
-    grid = InProcessGrid(app, {"oak": clinic.folder / "oak.yaml"}, parse_run_config(study).to_flat())
+    grid = InProcessGrid(app, {"oak": clinic.folder / "oak.yaml"}, parse_study_settings(study).to_flat())
     (reply,) = grid.send_and_receive([Message(request(), 1, PREPARE)])
     said = [repr(reply.error) if reply.has_error() else repr(dict(reply.content))]
     if kind == "a phase is cut":
-        assert reply.content.metric_records[NUMBERS]["set-aside"] == 1
+        assert reply.content.metric_records[NUMBERS]["excluded"] == 1
         statistics = unpack_arrays(reply.content[RESULTS])
         (reply,) = grid.send_and_receive([Message(request(statistics=statistics, round=1), 1, TRAIN)])
         said.append(repr(reply.error) if reply.has_error() else repr(dict(reply.content)))

@@ -109,7 +109,7 @@ def test_help_teaches(tmp_path: Path) -> None:
         "what leaves",
         "--init",
         "readiness.html",
-        "set_aside.csv",
+        "excluded.csv",
         "examples",
         "exit codes",
     ):

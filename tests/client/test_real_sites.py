@@ -13,7 +13,7 @@ from client.config.site import PublishedSplit, Selection, load_site
 from client.errors import SiteError
 from client.tables.read import read_table
 from shared_models.features import parse_features
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, load_task
 
@@ -30,7 +30,7 @@ STUDIES = {
 
 
 def study_of(name):
-    config = parse_run_config(tomllib.loads((PROJECT / f"studies/{FOLDERS[name]}.toml").read_text()))
+    config = parse_study_settings(tomllib.loads((PROJECT / f"studies/{FOLDERS[name]}.toml").read_text()))
     tables = {key: Table(features) for key, features in parse_features(config.features).items()}
     return config, Task(tables, {"recurrence": TimeToEvent(config.edges)}, build_model=None)
 
@@ -56,8 +56,8 @@ def real_cohort(real_site):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_every_feature_of_a_study_is_mapped_by_its_sites(name):
     _, task = study_of(name)
-    mapped = load_site(PROJECT / f"site_configs/{name}.yaml").modalities["clinical"].features
-    assert {feature.name for feature in task.tables["clinical"].features} <= set(mapped)
+    preview_kind = load_site(PROJECT / f"site_configs/{name}.yaml").modalities["clinical"].features
+    assert {feature.name for feature in task.tables["clinical"].features} <= set(preview_kind)
 
 
 def test_duke(real_cohort):
@@ -114,7 +114,7 @@ def test_tcga_by_region(real_site, region, patients):
 def whole_cohort(real_site):
     def load(name, **changes):
         settings = tomllib.loads((PROJECT / f"studies/{STUDIES[name]}.toml").read_text())
-        config = parse_run_config(settings)
+        config = parse_study_settings(settings)
         return load_cohort(real_site(name).model_copy(update=changes), load_task(config), config)
 
     return load

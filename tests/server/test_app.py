@@ -17,7 +17,7 @@ from server.app import run_study
 from server.study.checkpoint import load_checkpoint
 from server.study.exchange import StudyError
 from shared_models.messages import MODEL, NUMBERS, pack_arrays, unpack_arrays
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 Study = dict[str, Any]
@@ -39,7 +39,7 @@ class MeddledApp(ClientApp):
 
 
 def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> dict[str, Any]:
-    config = parse_run_config(study)
+    config = parse_study_settings(study)
     return run_study(InProcessGrid(app, sites, config.to_flat()), config)
 
 

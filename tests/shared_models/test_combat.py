@@ -18,7 +18,7 @@ from shared_models.features import FeatureStatistics, expand, parse_features
 from shared_models.metrics.arrays import total
 from shared_models.radiomics import pyradiomics_features
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 
 # neuroCombat 0.2.12 (Fortin 2018) on 6, 5 and 4 patients, its iteration carried to the end.
@@ -45,8 +45,8 @@ NEUROCOMBAT = [
 def federated(sites: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Every site's rows as it harmonises them, from sums alone."""
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums)
-    return [adjustment(own, brought_to).columns(rows) for own, rows in zip(sums, sites, strict=True)]
+    target = reference(sums)
+    return [adjustment(own, target).columns(rows) for own, rows in zip(sums, sites, strict=True)]
 
 
 def pooled(sites: Sequence[np.ndarray]) -> np.ndarray:
@@ -99,8 +99,8 @@ def test_statistics_after_harmonisation_need_no_second_exchange(seed: int, patie
     sites = draw(seed, [30, patients, 12])
     sites[0][::3, 1] = np.nan
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums)
-    found = total(adjustment(own, brought_to).statistics(own) for own in sums)
+    target = reference(sums)
+    found = total(adjustment(own, target).statistics(own) for own in sums)
     rows = np.concatenate(federated(sites))
     np.testing.assert_array_equal(found.known, (~np.isnan(rows)).sum(axis=0))
     np.testing.assert_allclose(found.mean, np.nanmean(rows, axis=0), rtol=1e-8, atol=1e-8)
@@ -136,8 +136,8 @@ def test_what_shrinkage_leaves_of_a_scanners_effect_falls_with_the_number_of_pat
     left = []
     for times in (1, 1000):
         sums = [total([FeatureStatistics.of(rows)] * times) for rows in (first, second)]
-        brought_to = reference(sums)
-        one, other = (adjustment(own, brought_to).statistics(own) for own in sums)
+        target = reference(sums)
+        one, other = (adjustment(own, target).statistics(own) for own in sums)
         left += [
             np.abs(one.mean - other.mean).max() / one.deviation.min(),
             np.abs(one.deviation / other.deviation - 1).max(),
@@ -189,10 +189,10 @@ def test_categories_and_columns_of_yes_and_no_are_left_alone() -> None:
 def test_a_site_of_one_patient_is_shifted_part_of_the_way_and_not_scaled() -> None:
     sites = draw(0, [60, 1, 40])
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums)
-    own = adjustment(sums[1], brought_to)
+    target = reference(sums)
+    own = adjustment(sums[1], target)
     np.testing.assert_array_equal(own.factor, 1.0)
-    away, left = (np.abs(rows - brought_to.mean) for rows in (sites[1], own.columns(sites[1])))
+    away, left = (np.abs(rows - target.mean) for rows in (sites[1], own.columns(sites[1])))
     assert left.sum() < away.sum()
     assert left.sum() > 0.05 * away.sum()
 
@@ -205,22 +205,22 @@ def test_missing_values_stay_so_and_the_known_ones_of_a_column_count() -> None:
     for before, after in zip(sites, found, strict=True):
         np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
     short = [sites[0], sites[1][25:], sites[2]]
-    brought_to = reference([FeatureStatistics.of(rows) for rows in sites])
+    target = reference([FeatureStatistics.of(rows) for rows in sites])
     known = reference([FeatureStatistics.of(rows) for rows in short])
-    assert brought_to.mean[2] == pytest.approx(known.mean[2])
-    assert brought_to.variance[2] == pytest.approx(known.variance[2])
-    assert brought_to.mean[3] == pytest.approx(np.concatenate(sites[:2])[:, 3].mean())
+    assert target.mean[2] == pytest.approx(known.mean[2])
+    assert target.variance[2] == pytest.approx(known.variance[2])
+    assert target.mean[3] == pytest.approx(np.concatenate(sites[:2])[:, 3].mean())
 
 
 def test_what_training_patients_of_a_site_do_not_know_is_left_as_it_is() -> None:
     sites = draw(2, [50, 60])
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums)
+    target = reference(sums)
     rows = sites[1].copy()
     rows[:, 4] = np.nan
-    own = adjustment(FeatureStatistics.of(rows), brought_to)
+    own = adjustment(FeatureStatistics.of(rows), target)
     assert (own.factor[4], own.offset[4]) == (1.0, 0.0)
-    nobody = adjustment(FeatureStatistics.of(np.empty((0, 6))), brought_to)
+    nobody = adjustment(FeatureStatistics.of(np.empty((0, 6))), target)
     np.testing.assert_array_equal(nobody.columns(rows[:3]), rows[:3])
 
 
@@ -236,9 +236,9 @@ def test_columns_that_do_not_vary_do_no_harm() -> None:
     np.testing.assert_allclose(found[1][:, 1], found[1][0, 1])
     assert found[1][0, 1] < 4e6
     sums = [FeatureStatistics.of(rows) for rows in sites]
-    brought_to = reference(sums)
-    assert adjustment(sums[1], brought_to).factor[1] == 1.0  # of a spread that it does not have it learns nothing
-    assert (adjustment(sums[1], brought_to).factor[2:] != 1.0).all()
+    target = reference(sums)
+    assert adjustment(sums[1], target).factor[1] == 1.0  # of a spread that it does not have it learns nothing
+    assert (adjustment(sums[1], target).factor[2:] != 1.0).all()
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -257,7 +257,7 @@ FEATURES = "clinical: age_years, size_mm\nradiomics: x, y"
 
 
 def test_a_study_names_the_tables_it_harmonises() -> None:
-    config = RunConfig(task="recurrence_mri", features=FEATURES, modalities="clinical, radiomics")
+    config = StudySettings(task="recurrence_mri", features=FEATURES, modalities="clinical, radiomics")
     assert config.harmonised_tables == ()
     asked = config.model_copy(update={"harmonisation": "combat"})
     task = load_task(asked)
@@ -269,7 +269,7 @@ def test_a_study_names_the_tables_it_harmonises() -> None:
 @pytest.mark.parametrize(("named", "complaint"), [("radiomic", "no table radiomic in this study"), (" ", "no table")])
 def test_a_table_that_is_not_there_is_refused(named: str, complaint: str) -> None:
     with pytest.raises(SettingsError, match=f"harmonised: {complaint}"):
-        load_task(RunConfig(features="clinical: age_years", harmonisation="combat", harmonised=named))
+        load_task(StudySettings(features="clinical: age_years", harmonisation="combat", harmonised=named))
 
 
 @pytest.fixture

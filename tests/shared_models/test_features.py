@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shared_models.features import LARGEST_Z_SCORE, Feature, FeatureStatistics, expand, parse_features
+from shared_models.features import MAX_Z_SCORE, Feature, FeatureStatistics, expand, parse_features
 from shared_models.settings import SettingsError
 
 
@@ -54,7 +54,7 @@ def test_standardised_values_are_finite_and_bounded(values: np.ndarray) -> None:
     standard = FeatureStatistics.of(values).standardise(values * 1e6)
     assert standard.shape == (12, 6)
     assert np.isfinite(standard).all()
-    assert np.abs(standard[:, :3]).max() <= LARGEST_Z_SCORE
+    assert np.abs(standard[:, :3]).max() <= MAX_Z_SCORE
 
 
 def test_a_missing_value_becomes_the_mean_and_raises_a_flag_only_where_training_knew_it() -> None:

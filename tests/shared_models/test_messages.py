@@ -28,10 +28,10 @@ from shared_models.messages import (
     unpack_arrays,
     unpack_statistics,
 )
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 
-TASK = load_task(RunConfig(features="clinical: age_years, er{negative|positive}; genomic: HER2, BRCA1, ESR1, PGR"))
+TASK = load_task(StudySettings(features="clinical: age_years, er{negative|positive}; genomic: HER2, BRCA1, ESR1, PGR"))
 kinds = st.sampled_from([np.float32, np.float64, np.float16, np.int64, np.bool_])
 any_array = kinds.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=0, min_side=0, max_side=4)))
 

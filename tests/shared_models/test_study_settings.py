@@ -4,24 +4,24 @@ from pathlib import Path
 import pytest
 
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig, parse_assignments, parse_run_config
+from shared_models.study_settings import StudySettings, parse_assignments, parse_study_settings
 from shared_models.task import load_task
 
 
 def test_pyproject_is_the_schema_that_flower_lets_a_study_override() -> None:
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert pyproject["tool"]["flwr"]["app"]["config"] == RunConfig().to_flat()
+    assert pyproject["tool"]["flwr"]["app"]["config"] == StudySettings().to_flat()
 
 
 def test_flat_and_back_is_the_same() -> None:
-    config = parse_run_config({"study": "x", "strategy": "fedprox", "time-edges-days": "10, 20"})
-    assert parse_run_config(config.to_flat()) == config
+    config = parse_study_settings({"study": "x", "strategy": "fedprox", "time-edges-days": "10, 20"})
+    assert parse_study_settings(config.to_flat()) == config
     assert config.edges == (10.0, 20.0)
 
 
 def test_mu_counts_only_under_fedprox() -> None:
-    assert parse_run_config({"proximal-mu": 0.5}).mu == 0.0
-    assert parse_run_config({"proximal-mu": 0.5, "strategy": "fedprox"}).mu == 0.5
+    assert parse_study_settings({"proximal-mu": 0.5}).mu == 0.0
+    assert parse_study_settings({"proximal-mu": 0.5, "strategy": "fedprox"}).mu == 0.5
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_mu_counts_only_under_fedprox() -> None:
 )
 def test_a_wrong_value_is_named_with_its_source(values: dict[str, object], complaint: str) -> None:
     with pytest.raises(SettingsError) as error:
-        parse_run_config(values, "studies/x.toml")
+        parse_study_settings(values, "studies/x.toml")
     assert str(error.value).startswith("studies/x.toml: ")
     assert complaint in str(error.value)
 
@@ -56,13 +56,13 @@ def test_assignments_are_toml_or_text() -> None:
 
 
 def test_the_tables_a_study_lists_are_all_its_tables() -> None:
-    listed = load_task(parse_run_config({"task": "recurrence_mri", "features": "clinical: age_years"}))
+    listed = load_task(parse_study_settings({"task": "recurrence_mri", "features": "clinical: age_years"}))
     assert list(listed.modalities) == ["mri", "clinical"]
-    assert list(load_task(parse_run_config({"task": "recurrence_mri"})).modalities) == [
+    assert list(load_task(parse_study_settings({"task": "recurrence_mri"})).modalities) == [
         "mri",
         "radiomics",
         "clinical",
         "genomic",
     ]
     with pytest.raises(SettingsError, match="recurrence_clinical has no table radiomics"):
-        load_task(parse_run_config({"features": "radiomics: volume"}))
+        load_task(parse_study_settings({"features": "radiomics: volume"}))

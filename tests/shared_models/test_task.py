@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent, balanced_weights
 from shared_models.task import Task, Volume, load_task, task_names
 
@@ -15,7 +15,7 @@ NAN = float("nan")
 
 
 def loaded(task: str = SUBTYPE, **settings: Any) -> Task:
-    return load_task(RunConfig(task=task, **settings))
+    return load_task(StudySettings(task=task, **settings))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_study_chooses_the_grid_of_an_image() -> None:
 @pytest.mark.parametrize("grids", ["mri", "mri: 16x32 at 4x2x2 mm", "mri: 16x32x32", "mri: 0x8x8 at 1x1x1 mm"])
 def test_a_grid_that_cannot_be_read_says_how_to_write_one(grids: str) -> None:
     with pytest.raises(SettingsError, match="expected `modality: 16x32x32 at 4x2x2 mm`"):
-        parse_run_config({"task": "recurrence_mri", "grids": grids})
+        parse_study_settings({"task": "recurrence_mri", "grids": grids})
 
 
 def test_only_an_image_of_the_study_has_a_grid() -> None:

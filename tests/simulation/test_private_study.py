@@ -22,7 +22,7 @@ from client.governance.chained_log import read
 from client.governance.ledger import charges, spent
 from client.governance.policy import ledger_of
 from server.app import run_study
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.__main__ import cohort_writer, main
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -34,7 +34,7 @@ def allow(file, **policy):
 
 
 def run(sites, settings, client_app=app):
-    config = parse_run_config({"privacy": "patient", "min-sites": 2, **settings})
+    config = parse_study_settings({"privacy": "patient", "min-sites": 2, **settings})
     return run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
 
 

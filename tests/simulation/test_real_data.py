@@ -14,7 +14,7 @@ import pytest
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process import run_in_process
 from simulation.splits import divide, find_sites
@@ -37,7 +37,9 @@ def run(tmp_path: Path) -> Run:
     def study(name: str, sites: dict[str, Path], **changes: Any) -> dict[str, Any]:
         settings = tomllib.loads((PROJECT / f"studies/{name}.toml").read_text(encoding="utf-8"))
         logging.getLogger("server").setLevel(logging.ERROR)
-        return run_in_process(sites, parse_run_config({**settings, "results-dir": str(tmp_path / "runs"), **changes}))
+        return run_in_process(
+            sites, parse_study_settings({**settings, "results-dir": str(tmp_path / "runs"), **changes})
+        )
 
     return study
 
@@ -121,7 +123,7 @@ def test_slices_of_a_breast_mri_become_three_hospitals(data: Path, tmp_path: Pat
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sites = module.write_sites(data / "breastdcedl", tmp_path / "sites")
-    config = parse_run_config(tomllib.loads((PROJECT / "studies/breastdcedl.toml").read_text(encoding="utf-8")))
+    config = parse_study_settings(tomllib.loads((PROJECT / "studies/breastdcedl.toml").read_text(encoding="utf-8")))
     found = {}
     for name, file in sites.items():
         cohort = load_cohort(load_site(file), load_task(config), config)

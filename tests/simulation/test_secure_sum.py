@@ -30,7 +30,7 @@ from shared_models.messages import MASKED, MODEL, NUMBERS, RESULTS, TRAIN, unpac
 from shared_models.metrics.arrays import total
 from shared_models.secure_sum import Vector, pack_members, unpack_members
 from shared_models.settings import SettingsError
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 Hospitals = Callable[..., dict[str, Path]]
@@ -67,7 +67,7 @@ def drop_out(node: int, kind: str, after: int = 0) -> Callable[[int, str, Messag
 
 
 def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> tuple[dict[str, Any], Checkpoint]:
-    config = parse_run_config(study)
+    config = parse_study_settings(study)
     results = run_study(InProcessGrid(app, sites, config.to_flat()), config)
     return results, load_checkpoint(Path(config.results_dir) / config.study / LAST)
 
@@ -123,7 +123,7 @@ def test_nothing_of_one_site_reaches_the_center(hospitals: Hospitals, small_stud
         assert set(reply.content) <= allowed
         shown |= set(reply.content.metric_records.get(NUMBERS, {}))
     assert {name for name in shown if not name.startswith("recurrence/")} == {
-        *("trains", "set-aside", "seconds"),
+        *("trains", "excluded", "seconds"),
         *("patients/train", "patients/validation", "patients/test", "modality/clinical"),
     }
     masked = [
@@ -198,7 +198,7 @@ def test_weights_that_are_not_finite_leave_no_site(hospitals: Hospitals, small_s
 
 def test_two_sites_are_too_few(hospitals: Hospitals, small_study: Study) -> None:
     with pytest.raises(SettingsError, match="needs min_sites of 3 or more"):
-        parse_run_config({**small_study, "secure-aggregation": True})
+        parse_study_settings({**small_study, "secure-aggregation": True})
     sites = hospitals({"a": 60, "b": 60})
     with pytest.raises(StudyError, match="only 2 of at least 3 sites"):
         run(sites, {**small_study, **SECURE})

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from client.cohort.rows import open_records
+from client.cohort.rows import open_rows
 from client.config.site import load_site
 from client.errors import SiteError
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 from simulation.splits import divide, find_sites
 
-TASK = load_task(RunConfig(features="clinical: age_years, size_mm, er{negative|positive}"))
+TASK = load_task(StudySettings(features="clinical: age_years, size_mm, er{negative|positive}"))
 
 
 def patients(sites: dict[str, Path]) -> dict[str, set[str]]:
-    return {name: set(open_records(load_site(file), TASK).patients) for name, file in sites.items()}
+    return {name: set(open_rows(load_site(file), TASK).patients) for name, file in sites.items()}
 
 
 @pytest.fixture

@@ -47,9 +47,9 @@ class DicomFiles:
         return tuple(sorted({*self.images, *(self.mask.files if self.mask else ())}))
 
     @property
-    def also(self) -> str:
+    def cache_key_extra(self) -> str:
         """The tumour's box."""
-        return self.mask.also if self.mask else ""
+        return self.mask.cache_key_extra if self.mask else ""
 
     def load(self) -> Exam:
         """Reads the headers of all files, then the slices of the phases.

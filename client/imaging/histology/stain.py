@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 REFERENCE = np.array([[0.5626, 0.2159], [0.7201, 0.8012], [0.4062, 0.5581]])  # RGB by haematoxylin and eosin
-REFERENCE_MOST = np.array([1.9705, 1.0308])  # the 99th percentile of their amounts
+REFERENCE_MAX = np.array([1.9705, 1.0308])  # the 99th percentile of their amounts
 LIGHT = 240.0  # what glass lets through, of 255
 TISSUE = 0.15  # absorbance, in every colour, above which there is tissue
 EXTREMES = (1, 99)  # percentiles of the angle
-LEAST_TISSUE = 0.01  # of a tile's pixels
-LEAST_ANGLE = np.radians(5)  # between two stains; the reference's are 22 degrees apart
+MIN_TISSUE = 0.01  # of a tile's pixels
+MIN_ANGLE = np.radians(5)  # between two stains; the reference's are 22 degrees apart
 
 Tile = NDArray[np.float32]
 
@@ -36,20 +36,20 @@ def macenko(tile: Tile) -> Tile:
     most = np.percentile(amounts, 99, axis=1)
     if not (most > TISSUE).all():
         return tile
-    normalised = LIGHT / 255 * np.exp(-REFERENCE @ (amounts * (REFERENCE_MOST / most)[:, None]))
+    normalised = LIGHT / 255 * np.exp(-REFERENCE @ (amounts * (REFERENCE_MAX / most)[:, None]))
     return np.clip(normalised, 0, 1).reshape(tile.shape).astype(np.float32)
 
 
 def _stains(tissue: NDArray[np.float64], pixels: int) -> NDArray[np.float64] | None:
     """The colours `(3, 2)` of haematoxylin and eosin in absorbances `(3, P)`, each of length 1; None if not two."""
-    if tissue.shape[1] < max(2, LEAST_TISSUE * pixels):
+    if tissue.shape[1] < max(2, MIN_TISSUE * pixels):
         return None
     plane = np.linalg.eigh(np.cov(tissue))[1][:, 1:]
     points = plane.T @ tissue
     middle = points.mean(axis=1)  # angles from here: the axes' own signs are arbitrary
     across = np.array([-middle[1], middle[0]])
     angles = np.percentile(np.arctan2(across @ points, middle @ points), EXTREMES)
-    if np.ptp(angles) < LEAST_ANGLE:
+    if np.ptp(angles) < MIN_ANGLE:
         return None
     axes = np.stack([middle, across]) / np.hypot(*middle)
     stains = plane @ axes.T @ np.stack([np.cos(angles), np.sin(angles)])

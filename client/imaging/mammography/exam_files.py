@@ -45,7 +45,7 @@ class MammogramFiles:
         return (self.image, self.mask) if self.mask else (self.image,)
 
     @property
-    def also(self) -> str:
+    def cache_key_extra(self) -> str:
         """Nothing."""
         return ""
 

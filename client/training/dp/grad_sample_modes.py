@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from client.errors import ExitCode, SiteError
 from client.training.dp.per_sample import PatientGradients, unknown_layers
 from client.training.loop import reproducible
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Table, load_task
 
-Way = Literal["auto", "hooks", "functorch", "ghost"]
-WAYS: tuple[Way, ...] = get_args(Way)
+GradSampleMode = Literal["auto", "hooks", "functorch", "ghost"]
+GRAD_SAMPLE_MODES: tuple[GradSampleMode, ...] = get_args(GradSampleMode)
 CLIP_NORM, TOLERANCE = 1e-3, 1e-3  # of the trial: a norm that clips, and an error relative to the gradients
 
 
@@ -35,7 +35,7 @@ class Gradients(Protocol):
         ...
 
 
-def make_gradients(model: nn.Module, way: Way, clip_norm: float) -> Gradients:
+def make_gradients(model: nn.Module, way: GradSampleMode, clip_norm: float) -> Gradients:
     """A way by its name; `auto` is ours, or Opacus's hooks where the network has a layer that ours does not know."""
     if way == "auto" and not unknown_layers(model):
         return PatientGradients(model)
@@ -44,7 +44,7 @@ def make_gradients(model: nn.Module, way: Way, clip_norm: float) -> Gradients:
     return OpacusGradients(model, "hooks" if way == "auto" else way, clip_norm)
 
 
-def require_right_gradients(config: RunConfig) -> None:
+def require_right_gradients(config: StudySettings) -> None:
     """Takes one step of the study's network on made-up patients, and holds it against one patient at a time.
 
     Raises:
@@ -52,7 +52,7 @@ def require_right_gradients(config: RunConfig) -> None:
     """
     way = config.patient_gradients
     if problem := _problem(config, way):
-        right = [other for other in WAYS if other != way and not _problem(config, other)]
+        right = [other for other in GRAD_SAMPLE_MODES if other != way and not _problem(config, other)]
         others = ", ".join(right) or "none"
         raise SiteError(
             what="patients' gradients cannot be found as the study asks",
@@ -66,7 +66,7 @@ def require_right_gradients(config: RunConfig) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _problem(config: RunConfig, way: Way) -> str:
+def _problem(config: StudySettings, way: GradSampleMode) -> str:
     """What is wrong with a way for the study's network; empty if nothing."""
     try:
         found, expected = _trial(config, way)
@@ -76,7 +76,7 @@ def _problem(config: RunConfig, way: Way) -> str:
     return "" if off <= TOLERANCE else f"gradients that are {off:.2g} of their size off"
 
 
-def _trial(config: RunConfig, way: Way, patients: int = 3) -> tuple[Tensor, Tensor]:
+def _trial(config: StudySettings, way: GradSampleMode, patients: int = 3) -> tuple[Tensor, Tensor]:
     """Gradients by a way, and one at a time: of each patient, or, of a way that clips, their clipped sum."""
     task = load_task(config)
     with reproducible(0):

@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader
 from client.config.policy import Accountant, Limit, Policy
 from client.errors import ExitCode, SiteError
 from client.governance.ledger import Charge, epsilon
-from client.training.dataset import Batch, Patients, as_read
+from client.training.dataset import Batch, PatientDataset, as_read
 from client.training.dp.grad_sample_modes import make_gradients, require_right_gradients
 from client.training.loop import make_optimizer
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
-SMALLEST_NOISE, LARGEST_NOISE = 0.1, 1000.0
+MIN_NOISE, MAX_NOISE = 0.1, 1000.0
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Mechanism:
     steps: int
     passes: int
 
-    def charge(self, config: RunConfig, server_round: int) -> Charge:
+    def charge(self, config: StudySettings, server_round: int) -> Charge:
         """What a round costs, for the ledger."""
         steps = self.passes * self.steps
         return Charge(config.study, config.task, server_round, self.noise_multiplier, self.sample_rate, steps)
 
 
-def mechanism(config: RunConfig, patients: int, policy: Policy) -> Mechanism:
+def mechanism(config: StudySettings, patients: int, policy: Policy) -> Mechanism:
     """What a study asks of a site: its noise, or the least noise that keeps the study's rounds below its epsilon.
 
     Args:
@@ -94,10 +94,10 @@ def _noise_for(target: float, rate: float, steps: int, limit: Limit) -> float:
     def spent(sigma: float, accountant: Accountant = limit.accountant) -> float:
         return epsilon([(sigma, rate, steps)], replace(limit, accountant=accountant))
 
-    return least_noise(target, spent)
+    return calibrate_noise_multiplier(target, spent)
 
 
-def least_noise(target: float, spent: Callable[..., float]) -> float:
+def calibrate_noise_multiplier(target: float, spent: Callable[..., float]) -> float:
     """The least noise multiplier, to 1 %, whose epsilon is below the target; infinite where none of up to 1,000 is.
 
     Opacus's own search asks its PRV accountant far out, where it overflows. This one looks for the place by RDP.
@@ -106,10 +106,10 @@ def least_noise(target: float, spent: Callable[..., float]) -> float:
         target: The epsilon.
         spent: Epsilon of a noise multiplier, perhaps by the accountant `"rdp"`; falls as the noise grows.
     """
-    high = SMALLEST_NOISE
+    high = MIN_NOISE
     while spent(high, "rdp") > target:
         high *= 2
-        if high > LARGEST_NOISE:
+        if high > MAX_NOISE:
             return math.inf
     low = high / 4  # PRV needs less noise than RDP, and not half as much
     while high / low > 1.01:
@@ -127,7 +127,7 @@ class PrivateOptimizer:
         asked: Clipping and noise.
     """
 
-    def __init__(self, model: nn.Module, config: RunConfig, asked: Mechanism) -> None:
+    def __init__(self, model: nn.Module, config: StudySettings, asked: Mechanism) -> None:
         from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 
         self._gradients = make_gradients(model, config.patient_gradients, asked.clip_norm)
@@ -155,14 +155,14 @@ class PrivateOptimizer:
         self._optimizer.step()
 
 
-def poisson_loader(patients: Patients, asked: Mechanism) -> DataLoader[Batch]:
+def poisson_loader(patients: PatientDataset, asked: Mechanism) -> DataLoader[Batch]:
     """Batches in which each patient is by chance; some may be empty, and noise is added all the same."""
     from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
-    drawn = UniformWithReplacementSampler(
+    sampling_weight = UniformWithReplacementSampler(
         num_samples=len(patients), sample_rate=asked.sample_rate, steps=asked.steps, generator=_secret()
     )
-    return DataLoader(patients, batch_sampler=drawn, collate_fn=as_read)
+    return DataLoader(patients, batch_sampler=sampling_weight, collate_fn=as_read)
 
 
 def _secret(device: torch.device | str = "cpu") -> torch.Generator:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulation.cohorts import population as who
-from simulation.cohorts.brain.cohort import LESION_SD, MOST_LESIONS, lesion_shares
+from simulation.cohorts.brain.cohort import LESION_SD, MAX_LESIONS, lesion_shares
 from simulation.cohorts.ceiling import Ceiling, configuration_posterior, receptor_ceilings
 
 SHOWN = tuple(index for index, name in enumerate(who.LATENTS) if name != "wash_out")
@@ -21,8 +21,8 @@ def receptor_auc(lesions: int = 0, patients: int = 200_000, seed: int = 0) -> di
     """The ceilings for ER, PR and HER2 of patients with so many lesions; 0 takes them as the cohort has them."""
     rng = np.random.default_rng(seed)
     cohort = who.draw(patients, rng)
-    shares = lesion_shares() if lesions == 0 else np.arange(1, MOST_LESIONS + 1) == lesions
-    counts = 1 + rng.choice(MOST_LESIONS, patients, p=shares / shares.sum())
+    shares = lesion_shares() if lesions == 0 else np.arange(1, MAX_LESIONS + 1) == lesions
+    counts = 1 + rng.choice(MAX_LESIONS, patients, p=shares / shares.sum())
     mean = cohort.z + LESION_SD / np.sqrt(counts)[:, None] * rng.standard_normal(cohort.z.shape)
     posterior = np.empty((patients, len(who.CONFIGURATIONS)))
     for count in np.unique(counts):

@@ -31,7 +31,7 @@ from simulation.cohorts.population import Array
 from simulation.cohorts.sites import SITES, SyntheticSite
 from simulation.cohorts.tables import Field, Row, in_words, write_table
 
-MOST_LESIONS = 8
+MAX_LESIONS = 8
 LESION_SD = 0.5  # of a lesion's latents about its patient's
 _RATIO = 0.63  # of the shares of patients with one lesion more: 2.5 lesions a patient
 _REGION_SHARES = (0.29, 0.18, 0.12, 0.12, 0.20, 0.03, 0.06)  # of REGIONS; our choice
@@ -40,7 +40,7 @@ _FEATURES = tuple(feature.name for feature in pyradiomics_features())
 
 def lesion_shares() -> Array:
     """The shares `(8,)` of patients with 1 to 8 lesions: geometric, cut off."""
-    shares = _RATIO ** np.arange(MOST_LESIONS)
+    shares = _RATIO ** np.arange(MAX_LESIONS)
     return np.asarray(shares / shares.sum())
 
 
@@ -61,7 +61,7 @@ def _draw(patient: Patient) -> Drawn:
     drawn = who.draw(1, person, patient.site.her2_factor)
     words, identifier = WORDS[patient.site.name], patient.identifier
     lesions: list[Row] = []
-    for number in range(1, 1 + int(person.choice(MOST_LESIONS, p=lesion_shares()) + 1)):
+    for number in range(1, 1 + int(person.choice(MAX_LESIONS, p=lesion_shares()) + 1)):
         name = words.name(str(person.choice(HEMISPHERES)), str(person.choice(REGIONS, p=_REGION_SHARES)), number)
         exam = acquire(drawn.z[0] + LESION_SD * person.standard_normal(6), patient.site.scanner, image, BRAIN)
         features = radiomics(exam)

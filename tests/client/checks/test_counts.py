@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from client.checks.counts import mapped_task, readiness
+from client.checks.counts import preview_task, readiness
 from client.checks.readiness import FeatureCounts
 from client.checks.terminal import print_readiness
 from client.errors import ExitCode
@@ -57,7 +57,7 @@ def test_without_a_study_kinds_come_from_the_codes(hospital):
         "grade": {"label": {"column": "Grade", "codes": {"G1": "low", "G2": "low", "G3": "high"}}},
         "days": {"label": "Days"},
     }
-    task = mapped_task(hospital.site())
+    task = preview_task(hospital.site())
     assert task.tables["clinical"].features[1:] == (Feature("grade"), Feature("er", ("negative", "positive")))
     kinds = [TimeToEvent(), Binary(), Categorical(("low", "high")), Regression()]
     assert list(task.targets.values()) == kinds
@@ -127,17 +127,17 @@ def test_censored_before_the_horizon_is_counted_apart(hospital, config):
     assert "900 days" in note.text
 
 
-def test_who_is_set_aside_is_counted_and_named_in_a_file_only(hospital):
+def test_who_is_excluded_is_counted_and_named_in_a_file_only(hospital):
     hospital.phases([0, 1, 2])
     (hospital.data / "mri/secret-001/phase2.nii.gz").write_bytes(b"no image")
     site = hospital.site()
     found = readiness(site, None, None)
     assert found.modalities["mri"] == 2
-    assert [(one.patient, one.modality) for one in found.set_aside] == [("secret-001", "mri")]
-    assert "secret-001" in (site.state_dir / "set_aside.csv").read_text()
+    assert [(one.patient, one.modality) for one in found.excluded] == [("secret-001", "mri")]
+    assert "secret-001" in (site.state_dir / "excluded.csv").read_text()
     text = printed(found)
-    assert "mri: 1 patient is set aside" in text
-    assert "set_aside.csv" in text
+    assert "mri: 1 patient is excluded" in text
+    assert "excluded.csv" in text
     assert "secret" not in text.replace(str(site.state_dir), "")
 
 

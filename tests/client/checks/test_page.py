@@ -82,13 +82,13 @@ def test_the_page_says_everything_and_that_it_stays(imaged):
     for part in (
         "This page stays at the hospital",
         "Ready, with",
-        "mri: 1 patient is set aside",
+        "mri: 1 patient is excluded",
         "age_years: 1 value is out of range",
         "expected 15 to 110",
         "To do:",
     ):
         assert part in text
-    assert "secret-003" in text  # who is set aside; nobody else is named
+    assert "secret-003" in text  # who is excluded; nobody else is named
     assert not re.search(r"secret-0(?!03)\d\d", text)
 
 

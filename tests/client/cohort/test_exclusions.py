@@ -1,4 +1,4 @@
-"""One bad patient is set aside by name at the site; the rest go on."""
+"""One bad patient is excluded by name at the site; the rest go on."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from client.cohort.load import load_cohort
 from client.errors import SiteError
 
 
-def test_a_patient_without_one_of_the_phases_is_set_aside(hospital, imaging_task, config):
+def test_a_patient_without_one_of_the_phases_is_excluded(hospital, imaging_task, config):
     hospital.phases([0, 1, 2])
     (hospital.data / "mri/secret-001/phase2.nii.gz").unlink()
     (hospital.data / "mri/secret-002/phase1.nii.gz").write_bytes(b"no image")
     cohort = load_cohort(hospital.site(), imaging_task, config)
     assert cohort.present[:4, 0].tolist() == [True, False, False, False]
-    assert [(found.patient, found.modality) for found in cohort.set_aside] == [
+    assert [(found.patient, found.modality) for found in cohort.excluded] == [
         ("secret-001", "mri"),
         ("secret-002", "mri"),
     ]
-    assert "phase0, phase1, phase3 without phase2" in cohort.set_aside[0].why
-    assert "cannot be read" in cohort.set_aside[1].why
+    assert "phase0, phase1, phase3 without phase2" in cohort.excluded[0].why
+    assert "cannot be read" in cohort.excluded[1].why
     again = load_cohort(hospital.site(), imaging_task, config)
-    assert again.set_aside == cohort.set_aside
+    assert again.excluded == cohort.excluded
 
 
 def test_exams_of_strangers_are_counted_and_not_used(hospital, imaging_task, config):
     hospital.phases([0, 50])
     cohort = load_cohort(hospital.site(), imaging_task, config)
     assert cohort.warnings == ("modalities.mri: 1 exams without a row in table 'clinical' (clinical.csv) are not used",)
-    assert cohort.set_aside == ()
+    assert cohort.excluded == ()
 
 
 def test_a_patient_without_any_of_the_studys_modalities_is_in_no_part(hospital, imaging_task, config):
@@ -49,7 +49,7 @@ def test_after_mending_only_that_patient_is_read(hospital, imaging_task, config,
     broken = hospital.data / "mri/secret-001/phase2.nii.gz"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:100])
-    assert len(load_cohort(hospital.site(), imaging_task, config).set_aside) == 1
+    assert len(load_cohort(hospital.site(), imaging_task, config).excluded) == 1
     broken.write_bytes(whole)
     read = []
     monkeypatch.setattr("client.imaging.preprocessing.preprocess", lambda exam, _: read.append(exam.name) or exam)
@@ -99,14 +99,14 @@ def crash_at_two(number):
     return np.asarray(float(number))
 
 
-def test_who_is_set_aside_stands_in_a_file_that_goes_when_it_is_mended(hospital, imaging_task, config):
+def test_who_is_excluded_stands_in_a_file_that_goes_when_it_is_mended(hospital, imaging_task, config):
     hospital.phases([0, 1])
     broken = hospital.data / "mri/secret-001/phase2.nii.gz"
     whole = broken.read_bytes()
     broken.write_bytes(b"no image")
     site = hospital.site()
     load_cohort(site, imaging_task, config)
-    path = site.state_dir / "set_aside.csv"
+    path = site.state_dir / "excluded.csv"
     assert path.stat().st_mode & 0o777 == 0o600
     (row,) = csv.DictReader(path.read_text().splitlines())
     assert (row["patient"], row["instance"], row["modality"]) == ("secret-001", "", "mri")

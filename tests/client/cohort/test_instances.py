@@ -7,7 +7,7 @@ import pytest
 
 from client.checks.counts import readiness
 from client.cohort.load import load_cohort
-from client.cohort.rows import open_records
+from client.cohort.rows import open_rows
 from client.errors import SiteError
 from shared_models.features import Feature
 from shared_models.targets import Binary, Categorical
@@ -113,10 +113,10 @@ def test_a_table_that_is_not_named_has_a_row_a_patient_still(clinic, config):
 def test_two_lesions_of_one_name_are_an_error(clinic):
     clinic.write([*ROWS, ["secret-002", "odd", 1, 0.1, 0]], "lesions.csv")
     with pytest.raises(SiteError, match="two rows of a patient have the same name") as caught:
-        open_records(clinic.site(), TASK)
+        open_rows(clinic.site(), TASK)
     assert "row 8" in str(caught.value)
     clinic.settings["instances"]["column"] = ""
-    assert len(open_records(clinic.site(), TASK)) == 8
+    assert len(open_rows(clinic.site(), TASK)) == 8
 
 
 def lesion_volumes(clinic, volume_file, names):
@@ -140,7 +140,7 @@ def test_a_lesions_files_carry_its_name(clinic, config, volume_file):
     lesion_volumes(clinic, volume_file, [("secret-001", "R-deep-1"), ("secret-001", "L-parietal-2")])
     cohort = load_cohort(clinic.site(), VOLUME, config)
     assert cohort.present[:, 0].tolist() == [False, True, False, True, False, False, False]
-    assert cohort.owners(np.arange(4), 0) == 1
+    assert cohort.count_with_modality(np.arange(4), 0) == 1
     counted = readiness(clinic.site(), config, VOLUME)
     assert counted.modalities == {"mri": 1}
     assert counted.patients == 4
@@ -153,11 +153,11 @@ def test_a_lesion_without_a_row_is_counted_and_not_used(clinic, config, volume_f
     assert "1 exams without a row in table 'lesions' (lesions.csv)" in cohort.warnings[0]
 
 
-def test_a_lesion_without_its_mask_is_set_aside(clinic, config, volume_file):
+def test_a_lesion_without_its_mask_is_excluded(clinic, config, volume_file):
     lesion_volumes(clinic, volume_file, [("secret-001", "R-deep-1"), ("secret-001", "L-parietal-2")])
     (clinic.data / "lesions/secret-001/L-parietal-2_mask.nii.gz").unlink()
     cohort = load_cohort(clinic.site(), VOLUME, config)
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert (aside.patient, aside.instance) == ("secret-001", "L-parietal-2")
     assert "an exam has no mask" in aside.why
     assert cohort.present.sum() == 1

@@ -6,7 +6,7 @@ import pytest
 
 from client.cohort.load import load_cohort
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, TimeToEvent
 from shared_models.task import Table, Task, Volume
 
@@ -159,7 +159,7 @@ def test_a_warm_cache_imports_no_reader(hospital, imaging_task, config):
 
 
 def test_studies_have_splits_of_their_own(hospital, task):
-    first, second = (load_cohort(hospital.site(), task, RunConfig(study=study)).parts for study in ("elm", "yew"))
+    first, second = (load_cohort(hospital.site(), task, StudySettings(study=study)).parts for study in ("elm", "yew"))
     assert first["test"].tolist() != second["test"].tolist()
     names = sorted(path.name for path in (hospital.site().state_dir / "splits").iterdir())
     assert names == ["elm.csv", "yew.csv"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from client.cohort.outcomes import read_truth
-from client.cohort.rows import open_records
+from client.cohort.rows import open_rows
 from client.errors import ExitCode, SiteError
 from shared_models.features import Feature
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
@@ -28,7 +28,7 @@ def truth(hospital):
     def read(outcome, target):
         hospital.settings["targets"] = {"t": outcome}
         task = Task({}, {"t": target}, build_model=None)
-        return read_truth(open_records(hospital.site(), task), "t", target)
+        return read_truth(open_rows(hospital.site(), task), "t", target)
 
     hospital.write(ROWS)
     return read
@@ -57,7 +57,7 @@ def test_labels(truth):
 
 def test_a_target_that_is_not_mapped_is_unknown(hospital):
     task = Task({}, {"recurrence": TimeToEvent(), "er": Binary()}, build_model=None)
-    records = open_records(hospital.site(), task)
+    records = open_rows(hospital.site(), task)
     assert np.isnan(read_truth(records, "er", Binary())).all()
     assert read_truth(records, "gone", TimeToEvent()).shape == (40, 2)
 
@@ -126,5 +126,5 @@ def test_an_age_between_dates_is_a_feature(hospital, rows):
     site = hospital.site()
     features = (Feature("age_years"),)
     task = Task({"clinical": Table(features)}, {"recurrence": TimeToEvent()}, build_model=None)
-    values = site.modalities["clinical"].values(open_records(site, task), features).values
+    values = site.modalities["clinical"].values(open_rows(site, task), features).values
     np.testing.assert_allclose(values[:, 0], 60, atol=0.01)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from client.cohort.splits import PARTS, draw_parts, split_patients
 from client.errors import ExitCode, SiteError
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 strata_of = st.dictionaries(st.text(min_size=1, max_size=6), st.sampled_from("01"), max_size=80)
@@ -118,7 +118,7 @@ def test_another_seed_needs_another_study_name(site, config):
     split_patients(site, config, STRATA)
     with pytest.raises(SiteError, match="drawn with another seed"):
         split_patients(site, config.model_copy(update={"split_seed": 1}), STRATA)
-    assert split_patients(site, RunConfig(study="yew", split_seed=1), STRATA)
+    assert split_patients(site, StudySettings(study="yew", split_seed=1), STRATA)
 
 
 def test_a_published_split_is_followed_and_validation_drawn_from_training(site, config):

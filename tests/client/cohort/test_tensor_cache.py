@@ -16,9 +16,9 @@ def parse():
 
     def parse(folder):
         parse.calls += 1
-        mapped = np.lib.format.open_memmap(folder / "big.npy", "w+", np.float16, (3, 2))
-        mapped[:] = parse.calls
-        return Entry({"patients": ["a", "b", "c"]}, {"big": mapped, "small": np.arange(3)})
+        preview_kind = np.lib.format.open_memmap(folder / "big.npy", "w+", np.float16, (3, 2))
+        preview_kind[:] = parse.calls
+        return Entry({"patients": ["a", "b", "c"]}, {"big": preview_kind, "small": np.arange(3)})
 
     parse.calls = 0
     return parse

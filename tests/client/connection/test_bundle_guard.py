@@ -21,7 +21,7 @@ from client.connection.bundle_guard import RefusedBundleError, guard_installatio
 from client.governance.approval import approve
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 
 SETTINGS = """
 [project]
@@ -193,7 +193,7 @@ def test_a_bundle_whose_settings_are_not_approved_is_refused_and_audited_before_
     site, flower, content = load_site(file), pulled(file), bundle(tmp_path)
     with pytest.raises(RefusedBundleError, match=r"^the site has not approved this study$"):
         flower.install_from_fab(content, skip_prompt=True)
-    approve(site, RunConfig(rounds=21))
+    approve(site, StudySettings(rounds=21))
     with pytest.raises(RefusedBundleError, match=r"^the site has approved this study with other settings$"):
         flower.install_from_fab(content, skip_prompt=True)
     assert not (tmp_path / "flwr").exists()
@@ -201,7 +201,7 @@ def test_a_bundle_whose_settings_are_not_approved_is_refused_and_audited_before_
         ("refused", "train", "the site has not approved this study"),
         ("refused", "train", "the site has approved this study with other settings"),
     ]
-    approve(site, RunConfig())
+    approve(site, StudySettings())
     assert flower.install_from_fab(content, skip_prompt=True).is_dir()
 
 

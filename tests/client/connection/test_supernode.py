@@ -17,7 +17,7 @@ from flwr.common.config import parse_config_args
 
 from client.config.site import Center, load_site
 from client.connection.supernode import Launch, command, environment, node_config, plan
-from client.connection.supernode_log import Story
+from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.supervisor import claim
 from client.errors import ExitCode, SiteError
 
@@ -84,7 +84,7 @@ def test_environment_keeps_flower_quiet_and_in_the_sites_folder(
     assert found["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 
 
-def tell(story: Story, log: str) -> list[str]:
+def tell(story: SuperNodeLogParser, log: str) -> list[str]:
     return [sentence for line in log.splitlines() if (sentence := story.read(line))]
 
 
@@ -102,7 +102,7 @@ def test_story_of_a_round() -> None:
 \x1b[92mINFO \x1b[0m:      [RUN 77]
 \x1b[92mINFO \x1b[0m:      Receiving: query.unmask message (ID: 0c2f)
 """
-    assert tell(Story(), log) == [
+    assert tell(SuperNodeLogParser(), log) == [
         "joined the center as node 389653838933987283; waiting for work",
         "round 2: asked to train",
         "round 2: answer to train sent",
@@ -114,26 +114,26 @@ def test_story_of_a_round() -> None:
 def test_story_of_an_outage_is_two_lines_and_a_blip_none() -> None:
     missed = "WARNING :   Connection attempt failed, retrying in 0.72 seconds\n"
     back = "INFO :      Connection successful after 17.13 seconds and 7 tries.\n"
-    assert tell(Story(), 2 * missed + back) == []
-    assert tell(Story(), 6 * missed + back) == [
+    assert tell(SuperNodeLogParser(), 2 * missed + back) == []
+    assert tell(SuperNodeLogParser(), 6 * missed + back) == [
         "the center does not answer; still trying",
         "the center answers again after 17 s",
     ]
 
 
 def test_story_of_endings() -> None:
-    story = Story()
+    story = SuperNodeLogParser()
     tell(story, "ERROR :     Exit Code: 305\nFailed to initialize.\n[code: 2004] Failed to activate SuperNode.")
     assert story.refused
     assert "did not accept this site's key" in story.ending(1)
-    story = Story()
+    story = SuperNodeLogParser()
     tell(story, "ERROR :     Exit Code: 606\nThe center runs 1.50.\n\nUpgrade.\n\nFor more information, visit: <x>")
     assert story.ending(1) == "Flower ended with its code 606: The center runs 1.50. Upgrade."
-    story = Story()
+    story = SuperNodeLogParser()
     tell(story, "INFO :      SuperNode terminated gracefully.")
     assert "lost its records, or unregistered this site" in story.ending(0)
-    assert "signal 9" in Story().ending(-9)
-    assert "it wrote nothing" in Story().ending(4)
+    assert "signal 9" in SuperNodeLogParser().ending(-9)
+    assert "it wrote nothing" in SuperNodeLogParser().ending(4)
 
 
 def test_a_site_is_claimed_once_and_free_after(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_it_is_started_again_after_a_kill_and_ended_at_the_end(state: Path, monk
     real, command = warm.start, ("-c", ANSWER, str(warm.install_launcher(state)))
     monkeypatch.setattr(warm, "start", lambda *a: started.append(real(*a, command)) or started[-1])
     told: list[str] = []
-    with warm.kept_warm(state, guarded_environment(state), told.append):
+    with warm.warm_process(state, guarded_environment(state), told.append):
         until(lambda: started and (state / "bin" / "warm.sock").exists())
         started[0].kill()
         until(lambda: len(started) == 2)

@@ -72,7 +72,7 @@ def test_a_study_goes_on_when_warm_processes_are_killed(
 ) -> None:
     from client.config.site import load_site
     from client.governance.approval import approve
-    from shared_models.study_settings import parse_run_config
+    from shared_models.study_settings import parse_study_settings
 
     files = hospitals({"warm-a": 80, "warm-b": 60})
     study = {**small_study, "study": "warm", "rounds": 1, "join-timeout-s": 60.0}
@@ -81,7 +81,7 @@ def test_a_study_goes_on_when_warm_processes_are_killed(
         until(lambda: all("joined the center" in text.read_text() for text in said.values()), 300)
         until(lambda: len(list(folder.glob("*/state/*/bin/warm.sock"))) == 2, 300)
         for file in files.values():
-            approve(load_site(file), parse_run_config(study))
+            approve(load_site(file), parse_study_settings(study))
         run = center.run(study)
         until(lambda: "asked to prepare" in said["warm-a"].read_text(), 300)
         for process in warm_processes(folder):
@@ -102,12 +102,12 @@ def test_a_study_with_code_or_without_approval_is_refused_and_the_center_is_told
     from server.operations.bundle import write_bundle
     from server.operations.center import open_center
     from server.operations.superlink import follow_run, start_run
-    from shared_models.study_settings import parse_run_config
+    from shared_models.study_settings import parse_study_settings
 
     files = hospitals({"guarded-a": 40, "guarded-b": 40})
     opened = open_center(center.directory)
     settings = {**small_study, "study": "code", "sites": "guarded-a, guarded-b", "join-timeout-s": 60.0}
-    folder = write_bundle(opened, parse_run_config(settings))
+    folder = write_bundle(opened, parse_study_settings(settings))
     (folder / "torchvision.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')")
     names = ("pyproject.toml", "torchvision.py")
     content = build_fab_from_files({name: folder / name for name in names})[0]

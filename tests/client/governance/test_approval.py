@@ -14,7 +14,7 @@ import yaml
 from client.__main__ import main
 from client.app import app
 from client.config.site import load_site
-from client.connection.supernode_log import Story
+from client.connection.supernode_log import SuperNodeLogParser
 from client.errors import ExitCode, SiteError
 from client.governance.approval import approvals, approvals_of, approve, check_approval, withdraw
 from client.governance.audit import audit_of
@@ -24,7 +24,7 @@ from client.governance.policy import ledger_of
 from client.verbs.approval_summary import make_sheet
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -59,7 +59,7 @@ def study_file(small_study, tmp_path):
 
 
 def run(sites, settings, on_message=None):
-    config = parse_run_config(settings)
+    config = parse_study_settings(settings)
     return run_study(InProcessGrid(app, sites, config.to_flat(), on_message), config)
 
 
@@ -70,7 +70,7 @@ def refused(site):
 def test_what_was_not_approved_reads_nothing_and_the_study_goes_on(deployed, small_study):
     sites = deployed({"a": 80, "b": 90, "c": 80})
     for name in "ab":
-        approve(load_site(sites[name]), parse_run_config(small_study))
+        approve(load_site(sites[name]), parse_study_settings(small_study))
     results = run(sites, {**small_study, "rounds": 3})
     assert results["rounds_completed"] == 3
     assert {row["site"] for row in results["sites"]} == {"a", "b"}
@@ -83,20 +83,20 @@ def test_what_was_not_approved_reads_nothing_and_the_study_goes_on(deployed, sma
 def test_a_center_that_changes_one_setting_after_the_approval_is_refused(deployed, small_study):
     sites = deployed({"a": 80, "b": 90, "c": 80})
     for name, file in sites.items():
-        approve(load_site(file), parse_run_config({**small_study, "rounds": 1, "seed": int(name == "c")}))
+        approve(load_site(file), parse_study_settings({**small_study, "rounds": 1, "seed": int(name == "c")}))
     run(sites, {**small_study, "rounds": 1})
     site = load_site(sites["c"])
     assert refused(site) == [("query.prepare", OTHER_SETTINGS)]
     assert refused(load_site(sites["a"])) == []
     with pytest.raises(SiteError, match=r"seed is 0, approved 1\n") as caught:
-        check_approval(site, parse_run_config({**small_study, "rounds": 1}))
+        check_approval(site, parse_study_settings({**small_study, "rounds": 1}))
     assert "rounds" not in str(caught.value)
     assert caught.value.public == OTHER_SETTINGS
 
 
 def test_a_withdrawal_stops_a_study_that_runs_and_an_approval_lets_it_go_on(deployed, small_study):
     sites = deployed({"a": 80, "b": 90, "c": 80})
-    config = parse_run_config({**small_study, "rounds": 3})
+    config = parse_study_settings({**small_study, "rounds": 3})
     for file in sites.values():
         approve(load_site(file), config)
     site = load_site(sites["c"])
@@ -115,7 +115,7 @@ def test_a_withdrawal_stops_a_study_that_runs_and_an_approval_lets_it_go_on(depl
 @pytest.mark.parametrize("waived", [{"approval": "optional"}, None], ids=["by the policy", "in a simulation"])
 def test_none_is_needed_where_the_policy_waives_it_or_no_center_reaches_the_site(deployed, hospitals, waived):
     file = deployed({"a": 40}, **waived)["a"] if waived else hospitals({"a": 40})["a"]
-    check_approval(load_site(file), RunConfig())
+    check_approval(load_site(file), StudySettings())
 
 
 def changed(path):
@@ -134,9 +134,9 @@ def removed(path):
 def test_a_record_that_was_changed_or_cut_approves_nothing(deployed, spoil):
     """Cut, it would forget a withdrawal."""
     site = load_site(deployed({"a": 40})["a"])
-    config = RunConfig(rounds=5)
+    config = StudySettings(rounds=5)
     approve(site, config)
-    approve(site, RunConfig(study="other"))
+    approve(site, StudySettings(study="other"))
     withdraw(site, "other")
     check_approval(site, config)
     spoil(approvals_of(site))
@@ -149,23 +149,23 @@ def test_a_record_that_was_changed_or_cut_approves_nothing(deployed, spoil):
 
 def test_a_record_that_was_taken_away_whole_approves_nothing(deployed):
     site = load_site(deployed({"a": 40})["a"])
-    approve(site, RunConfig())
+    approve(site, StudySettings())
     for path in site.state_dir.iterdir():
         path.unlink()
     with pytest.raises(SiteError, match="not approved here"):
-        check_approval(site, RunConfig())
+        check_approval(site, StudySettings())
 
 
 def another(key, value):
     """A value of the same kind that is not the same."""
     if isinstance(value, bool | int | float):
         return not value if isinstance(value, bool) else value + 1
-    choices = get_args(RunConfig.model_fields[key].annotation) or (f"{value}another",)
+    choices = get_args(StudySettings.model_fields[key].annotation) or (f"{value}another",)
     return next(choice for choice in choices if choice != value)
 
 
 def test_the_hash_is_of_every_setting_but_the_centers_own():
-    config = RunConfig()
+    config = StudySettings()
     assert set(config.to_flat()) > CENTERS_OWN
     for key, value in config.model_dump().items():
         changed = config.model_copy(update={key: another(key, value)})
@@ -204,7 +204,7 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     hospital.phases([0, 1])
     box = {"rows": ["top", "bottom"], "columns": ["left", "right"], "slices": ["first", "last"]}
     hospital.settings["modalities"]["mri"]["mask"] = {"box": box}
-    config = RunConfig(task="recurrence_mri", modalities="mri, clinical", secure_aggregation=True, min_sites=3)
+    config = StudySettings(task="recurrence_mri", modalities="mri, clinical", secure_aggregation=True, min_sites=3)
     lines = make_sheet(hospital.site(), config, load_task(config))
     (images,) = [line for line in lines["It reads here"] if line.startswith("mri from: ")]
     assert "mri/{patient}/phase3.nii.gz" in images
@@ -218,7 +218,7 @@ def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed
     assert main([*command, "--approve", str(study_file()), "--yes"]) == ExitCode.OK
     site = load_site(file)
     (line,) = approvals(site).values()
-    config = parse_run_config({**json.loads(json.dumps(line["settings"]))})
+    config = parse_study_settings({**json.loads(json.dumps(line["settings"]))})
     assert (line["study"], line["sha256"]) == ("small", settings_hash(config))
     assert {"time", "version", "by"} < set(line)
     capsys.readouterr()
@@ -297,7 +297,7 @@ def test_a_check_says_how_many_studies_are_approved(deployed, capsys):
     file = deployed({"a": 80})["a"]
     main(["--site", str(file), "--check"])
     assert "every study is refused until: python -m client --site a --approve STUDY.toml" in capsys.readouterr().out
-    approve(load_site(file), RunConfig(study="pilot"))
+    approve(load_site(file), StudySettings(study="pilot"))
     main(["--site", str(file), "--check"])
     assert "1 study approved: pilot" in capsys.readouterr().out
 
@@ -305,7 +305,7 @@ def test_a_check_says_how_many_studies_are_approved(deployed, capsys):
 def test_a_refusal_says_on_the_terminal_which_command_approves(deployed):
     site = load_site(deployed({"a": 40})["a"])
     with pytest.raises(SiteError) as caught:
-        check_approval(site, RunConfig())
-    story = Story()
+        check_approval(site, StudySettings())
+    story = SuperNodeLogParser()
     (said,) = filter(None, map(story.read, str(caught.value).splitlines()))
     assert said.endswith("python -m client --site a --approve STUDY.toml")

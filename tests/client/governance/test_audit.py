@@ -13,12 +13,12 @@ from client.governance.chained_log import read
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from server.app import run_study
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 
 def run(sites, settings):
-    config = parse_run_config(settings)
+    config = parse_study_settings(settings)
     return run_study(InProcessGrid(app, sites, config.to_flat()), config)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from client.governance.small_cells import released
+from client.governance.small_cells import suppress_small_cells
 from shared_models.metrics.summary import site_metrics
 from shared_models.targets import Binary, Regression, TimeToEvent
 
@@ -24,7 +24,7 @@ def metrics_of(cases, others, target=None):
 @pytest.mark.parametrize("target", [Binary(), TimeToEvent((365.0, 730.0))])
 @pytest.mark.parametrize(("cases", "others"), [(9, 50), (50, 9), (0, 40), (1, 1)])
 def test_below_the_least_count_of_a_class_only_the_number_of_patients_leaves(target, cases, others):
-    found = released(metrics_of(cases, others, target), 10)
+    found = suppress_small_cells(metrics_of(cases, others, target), 10)
     assert found.pop("patients") == cases + others
     assert found
     assert all(math.isnan(value) for value in found.values())
@@ -32,7 +32,7 @@ def test_below_the_least_count_of_a_class_only_the_number_of_patients_leaves(tar
 
 def test_two_decimals_and_no_counts_at_the_cut():
     exact = metrics_of(12, 30)
-    found = released(exact, 10)
+    found = suppress_small_cells(exact, 10)
     assert found["auc"] == round(exact["auc"], 2) != exact["auc"]
     assert (found["patients"], found["positives"]) == (42, 12)
     assert not set(found) & {"tp", "fp", "tn", "fn"}
@@ -40,6 +40,6 @@ def test_two_decimals_and_no_counts_at_the_cut():
 
 def test_a_number_needs_that_many_patients():
     values = np.arange(9.0)
-    few = released(site_metrics(Regression(), values, values + 1, 0.5), 10)
+    few = suppress_small_cells(site_metrics(Regression(), values, values + 1, 0.5), 10)
     assert math.isnan(few["mae"])
-    assert released(site_metrics(Regression(), values, values + 1, 0.5), 9)["mae"] == 1.0
+    assert suppress_small_cells(site_metrics(Regression(), values, values + 1, 0.5), 9)["mae"] == 1.0

@@ -55,14 +55,14 @@ def clinic(hospital, exam):
     return hospital
 
 
-def test_one_bad_patient_is_set_aside(clinic, config):
+def test_one_bad_patient_is_excluded(clinic, config):
     (clinic.data / "dicom/secret-001/dyn/1-3").unlink()
     task = Task(
         {"mri": Volume((2, 5, 4, 6), (3.0, 2.0, 1.0))}, {"recurrence": TimeToEvent()}, build_model=lambda *_: None
     )
     cohort = load_cohort(clinic.site(), task, config)
     assert cohort.present[:4, 0].tolist() == [True, False, True, False]
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert aside.patient == "secret-001"
     assert "slices are missing" in aside.why
     np.testing.assert_allclose(cohort.inputs["mri"][0, 1, 2:4], 2 * cohort.inputs["mri"][0, 0, 2:4], rtol=1e-3)

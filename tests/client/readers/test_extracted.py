@@ -1,4 +1,4 @@
-"""The reader `measured`: from image files and a study's feature names to the network's columns."""
+"""The reader `extracted`: from image files and a study's feature names to the network's columns."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from client.checks.counts import readiness
 from client.cohort.load import load_cohort
 from client.errors import ExitCode, SiteError
-from client.extractors import kinetics, load_measures
+from client.extractors import kinetics, load_extractors
 from client.imaging.masks import MaskFile
 from client.imaging.phase_files import ImageFiles
 from shared_models.features import parse_features
@@ -34,7 +34,7 @@ def oak(hospital, volume_file):
         "seconds": [0, 100, 400],
         "mask": "mri/{patient}/mask.nii.gz",
     }
-    hospital.settings["modalities"]["radiomics"] = {"reader": "measured", "images": "mri"}
+    hospital.settings["modalities"]["radiomics"] = {"reader": "extracted", "images": "mri"}
     for number in range(4):
         folder = hospital.data / f"mri/secret-00{number}"
         before = np.random.default_rng(number).uniform(90, 110, SHAPE)
@@ -72,7 +72,7 @@ def test_a_studys_features_are_measured_on_the_images(oak, config):
             cohort.inputs["radiomics"][number], [np.log1p(volume), enhancement, wash_in], rtol=1e-6
         )
     assert np.isnan(cohort.inputs["radiomics"][3:]).all()
-    assert cohort.set_aside == ()
+    assert cohort.excluded == ()
     assert cohort.warnings == ("modalities.radiomics: nothing could be measured on 1 exams; have they a mask?",)
 
 
@@ -119,11 +119,11 @@ def test_processes_give_what_one_gives(oak, config):
     np.testing.assert_array_equal(load_cohort(oak.site(), study_of(KINETICS), config).inputs["radiomics"], one)
 
 
-def test_a_bad_exam_is_set_aside_by_name_and_the_rest_go_on(oak, config):
+def test_a_bad_exam_is_excluded_by_name_and_the_rest_go_on(oak, config):
     (oak.data / "mri/secret-001/phase1.nii.gz").write_bytes(b"no image")
     cohort = load_cohort(oak.site(), study_of(KINETICS + ", original_shape_Sphericity"), config)
-    assert [(found.patient, found.modality) for found in cohort.set_aside] == [("secret-001", "radiomics")]
-    assert "cannot be read" in cohort.set_aside[0].why
+    assert [(found.patient, found.modality) for found in cohort.excluded] == [("secret-001", "radiomics")]
+    assert "cannot be read" in cohort.excluded[0].why
     assert cohort.present[:4, 0].tolist() == [True, False, True, False]
     assert np.isnan(cohort.inputs["radiomics"][1]).all()
 
@@ -142,7 +142,7 @@ def test_categories_stand_in_the_studys_order(hospital, volume_file, config):
             "phases": ["mri/{patient}/brain.nii.gz"],
             "mask": "mri/{patient}/mask.nii.gz",
         },
-        "anatomical_position": {"reader": "measured", "images": "brain_mri"},
+        "anatomical_position": {"reader": "extracted", "images": "brain_mri"},
     }
     regions = "region{frontal|parietal|temporal|occipital|cerebellum|brainstem|deep}"
     study = study_of(f"hemisphere{{right|midline|left}}, {regions}", "anatomical_position")
@@ -196,7 +196,7 @@ def test_a_check_counts_who_has_it_with_a_study_and_reads_only_the_images_withou
 
 
 def test_a_feature_is_of_one_measure_and_a_study_can_name_it():
-    measures = load_measures()
+    measures = load_extractors()
     assert {"kinetics", "position", "radiomics"} <= set(measures)
     names = [name for measure in measures.values() for name in measure.FEATURES]
     assert len(set(names)) == len(names)

@@ -146,7 +146,7 @@ def test_a_broken_tile_sets_its_patient_aside(slides, config):
     tile(slides.data / "histology/nobody/0.png", 1)
     cohort = load_cohort(slides.site(), task_of(TILES), config)
     assert cohort.present[:, 0].nonzero()[0].tolist() == [0, 2]
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert aside.patient == "secret-001"
     assert "a tile cannot be read" in aside.why
     assert cohort.warnings == (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from client.cohort.load import load_cohort
-from client.cohort.rows import open_records
+from client.cohort.rows import open_rows
 from client.cohort.tensor_cache import Entry, cached
 from client.config.site import load_site
 from client.errors import ExitCode, SiteError
@@ -171,7 +171,7 @@ def test_a_changed_set_of_genes_is_noticed(genomic):
     task, values = rna(Feature("S")), []
 
     def parse(folder):
-        values.append(open_records(genomic.site(), task).tables["genes"].cells["S"][:2])
+        values.append(open_rows(genomic.site(), task).tables["genes"].cells["S"][:2])
         return Entry({}, {"a": np.zeros(1)})
 
     cached(genomic.site(), task, parse)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from client.contract.cells import Cells
 from client.contract.columns import Column
 from client.errors import SiteError
-from client.tables.values import as_day, as_number, categories, normal_code, numbers, within, without_missing
+from client.tables.values import as_day, as_number, categories, mask_out_of_range, normal_code, numbers, without_missing
 
 
 def cells(*texts, decimal="."):
@@ -73,7 +73,7 @@ def test_missing_codes_match_however_they_are_written():
 
 
 def test_values_out_of_range_are_missing_and_counted():
-    values, outside = within(np.array([1.0, np.nan, 500.0]), Column(column="b", range=(0, 100)))
+    values, outside = mask_out_of_range(np.array([1.0, np.nan, 500.0]), Column(column="b", range=(0, 100)))
     np.testing.assert_array_equal(values, [1, np.nan, np.nan])
     assert outside == 1
 

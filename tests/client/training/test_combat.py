@@ -12,12 +12,12 @@ from client.training.dataset import feature_statistics, select_patients
 from shared_models.combat import adjustment, references
 from shared_models.features import parse_features
 from shared_models.metrics.arrays import total
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task
 from simulation.baselines.pooled_and_local import harmonised, pool_cohorts
 
-CONFIG = RunConfig(harmonisation="combat")
+CONFIG = StudySettings(harmonisation="combat")
 TASK = Task(
     {name: Table(features) for name, features in parse_features("clinical: age\nradiomics: x, y, z").items()},
     {"er": Binary()},
@@ -41,7 +41,7 @@ def cohort_of(site: str, seed: int, gain: float = 1.0, offset: float = 0.0, trai
         site=site,
         patients=tuple(f"{site}-{index}" for index in everybody),
         first=first,
-        drawn=np.ones(rows),
+        sampling_weight=np.ones(rows),
         inputs={"clinical": chance.normal(55, 9, (rows, 1)).astype(np.float32), "radiomics": radiomics},
         present=present,
         truths={"er": chance.integers(0, 2, 60).astype(np.float32)},
@@ -74,8 +74,8 @@ def test_every_site_comes_to_one_scale_also_one_that_never_trains(cohorts: list[
 
 def test_the_centers_statistics_are_those_of_the_pooled_harmonised_rows(cohorts: list[Cohort]) -> None:
     training = [feature_statistics(cohort, TASK) for cohort in cohorts[:2]]
-    brought_to = references(training, CONFIG)["radiomics"]
-    sent = total(adjustment(sums["radiomics"], brought_to).statistics(sums["radiomics"]) for sums in training)
+    combat_references = references(training, CONFIG)["radiomics"]
+    sent = total(adjustment(sums["radiomics"], combat_references).statistics(sums["radiomics"]) for sums in training)
     pooled = feature_statistics(pool_cohorts(harmonised(cohorts[:2], TASK, CONFIG)), TASK)["radiomics"]
     np.testing.assert_allclose(sent.mean, pooled.mean, rtol=1e-5)
     np.testing.assert_allclose(sent.deviation, pooled.deviation, rtol=1e-5)
@@ -104,7 +104,7 @@ def test_a_site_that_only_evaluates_changes_nobody_else_and_needs_no_outcome(coh
 
 
 def test_without_harmonisation_a_cohort_is_what_it_was(cohorts: list[Cohort]) -> None:
-    assert harmonised(cohorts, TASK, RunConfig())[0] is cohorts[0]
+    assert harmonised(cohorts, TASK, StudySettings())[0] is cohorts[0]
     assert harmonise(cohorts[0], {}, {}) is cohorts[0]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from client.cohort.load import Cohort
-from client.training.dataset import Patients, feature_statistics, make_loader, select_patients
+from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.loop import predict
 from shared_models.features import Feature, FeatureStatistics
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, Volume
 
@@ -21,7 +21,7 @@ TASK = Task(
 )
 
 
-def cohort_of(signal: np.ndarray, first: np.ndarray | None = None, drawn: np.ndarray | None = None) -> Cohort:
+def cohort_of(signal: np.ndarray, first: np.ndarray | None = None, sampling_weight: np.ndarray | None = None) -> Cohort:
     """Patients of a one-voxel volume; `first` gives some of them several rows."""
     rows = len(signal)
     first = np.arange(rows + 1) if first is None else first
@@ -30,7 +30,7 @@ def cohort_of(signal: np.ndarray, first: np.ndarray | None = None, drawn: np.nda
         site="oak",
         patients=tuple(f"p{index}" for index in everybody),
         first=first,
-        drawn=np.ones(rows) if drawn is None else drawn,
+        sampling_weight=np.ones(rows) if sampling_weight is None else sampling_weight,
         inputs={"signal": signal.reshape(-1, 1, 1, 1, 1)},
         present=np.ones((rows, 1), bool),
         truths={"label": np.zeros(len(everybody), np.float32)},
@@ -59,7 +59,7 @@ def test_an_epoch_sees_one_lesion_of_each_patient_and_in_time_all_of_them() -> N
     patients = select_patients(cohort_of(signal, LESIONS), "train", TASK, {}, seed=3)
     seen: list[list[float]] = []
     for epoch in range(60):
-        batches = list(make_loader(patients, RunConfig(batch_size=2), seed=epoch))
+        batches = list(make_loader(patients, StudySettings(batch_size=2), seed=epoch))
         values = sorted(torch.cat([batch[0]["signal"].flatten() for batch in batches]).tolist())
         assert len(values) == 3
         assert [int(np.searchsorted(LESIONS, value, side="right") - 1) for value in values] == [0, 1, 2]
@@ -68,8 +68,8 @@ def test_an_epoch_sees_one_lesion_of_each_patient_and_in_time_all_of_them() -> N
 
 
 def test_large_lesions_are_drawn_more_often() -> None:
-    drawn = np.array([1.0, 1.0, 8.0, 1.0, 3.0, 1.0])
-    patients = select_patients(cohort_of(np.arange(6, dtype=np.float32), LESIONS, drawn), "train", TASK, {})
+    sampling_weight = np.array([1.0, 1.0, 8.0, 1.0, 3.0, 1.0])
+    patients = select_patients(cohort_of(np.arange(6, dtype=np.float32), LESIONS, sampling_weight), "train", TASK, {})
     values = np.concatenate([patients.__getitems__([0, 1, 2])[0]["signal"].flatten().numpy() for _ in range(2000)])
     shares = np.bincount(values.astype(int), minlength=6) / 2000
     np.testing.assert_allclose(shares, [1, 0.1, 0.8, 0.1, 0.75, 0.25], atol=0.05)
@@ -92,7 +92,7 @@ def test_lesions_count_in_statistics_and_patients_in_numbers() -> None:
     cohort = Cohort(**{**vars(cohort), "inputs": {"radiomics": table}, "present": present})
     found = feature_statistics(cohort, task)["radiomics"]
     assert (found.patients, found.total.tolist()) == (3.0, [6.0])
-    assert cohort.owners(cohort.parts["train"], 0) == 2
+    assert cohort.count_with_modality(cohort.parts["train"], 0) == 2
 
 
 class Counted(np.ndarray):
@@ -108,11 +108,11 @@ class Counted(np.ndarray):
 def test_a_batch_is_one_read_of_a_memory_map(tmp_path: Path) -> None:
     volumes = np.random.default_rng(0).normal(size=(50, 2, 3, 4, 5)).astype(np.float16)
     np.save(tmp_path / "volumes.npy", volumes)
-    mapped = np.load(tmp_path / "volumes.npy", mmap_mode="r")
-    assert isinstance(mapped, np.memmap)
+    preview_kind = np.load(tmp_path / "volumes.npy", mmap_mode="r")
+    assert isinstance(preview_kind, np.memmap)
     rows = np.arange(49, 9, -1)
-    patients = Patients(
-        {"mri": mapped.view(Counted)},
+    patients = PatientDataset(
+        {"mri": preview_kind.view(Counted)},
         np.ones((50, 1), bool),
         {"label": np.zeros(50, np.float32)},
         np.arange(51),
@@ -121,7 +121,7 @@ def test_a_batch_is_one_read_of_a_memory_map(tmp_path: Path) -> None:
         np.random.default_rng(0),
     )
     Counted.reads = 0
-    batches = list(make_loader(patients, RunConfig(batch_size=16), seed=0))
+    batches = list(make_loader(patients, StudySettings(batch_size=16), seed=0))
     assert Counted.reads == len(batches) == 3
     assert [tuple(batch[0]["mri"].shape) for batch in batches] == [(16, 2, 3, 4, 5)] * 2 + [(8, 2, 3, 4, 5)]
     assert batches[0][0]["mri"].dtype == torch.float32
@@ -132,7 +132,7 @@ def test_a_batch_is_one_read_of_a_memory_map(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one[0]["mri"].numpy(), volumes[46].astype(np.float32))
     assert one[2]["label"].shape == ()
     one[0]["mri"] += 1  # what is read is a copy: the file stays as it was
-    np.testing.assert_array_equal(mapped, volumes)
+    np.testing.assert_array_equal(preview_kind, volumes)
 
 
 def test_every_patient_comes_once_an_epoch_in_an_order_of_the_seed() -> None:
@@ -140,7 +140,7 @@ def test_every_patient_comes_once_an_epoch_in_an_order_of_the_seed() -> None:
     patients = select_patients(cohort_of(np.arange(count, dtype=np.float32)), "train", TASK, {})
 
     def order(seed: int) -> list[float]:
-        loader = make_loader(patients, RunConfig(batch_size=6), seed)
+        loader = make_loader(patients, StudySettings(batch_size=6), seed)
         return torch.cat([batch[0]["signal"].flatten() for batch in loader]).tolist()
 
     assert order(1) == order(1) != order(2)
@@ -158,7 +158,7 @@ def test_rows_without_a_modality_are_harmless_numbers() -> None:
         site="oak",
         patients=("p0", "p1", "p2", "p3"),
         first=np.arange(5),
-        drawn=np.ones(4),
+        sampling_weight=np.ones(4),
         inputs={"mri": np.zeros((4, 1, 2, 2, 2), np.float16), "clinical": table},
         present=np.array([[1, 1], [0, 0], [0, 1], [1, 1]], bool),
         truths={"label": np.array([0, 1, 1, np.nan], np.float32)},

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from client.training.dataset import Patients, make_loader
+from client.training.dataset import PatientDataset, make_loader
 from client.training.loop import drop_modalities, fit, make_optimizer, predict
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task
 
@@ -37,23 +37,27 @@ def task_of(dropout: float = 0.0) -> Task:
     return Task({"clinical": Table(FEATURES)}, {"label": Binary()}, build_model=lambda task, config: OneLayer(dropout))
 
 
-def planted(count: int = 200) -> Patients:
+def planted(count: int = 200) -> PatientDataset:
     """Patients whose label is the sign of the first input."""
     inputs = np.random.default_rng(0).normal(size=(count, 2)).astype(np.float32)
     truths = {"label": (inputs[:, 0] > 0).astype(np.float32)}
     return single_rows({"clinical": inputs}, truths)
 
 
-def single_rows(inputs: dict[str, np.ndarray], truths: dict[str, np.ndarray]) -> Patients:
+def single_rows(inputs: dict[str, np.ndarray], truths: dict[str, np.ndarray]) -> PatientDataset:
     """Patients with a row each, and all modalities."""
     count = len(next(iter(inputs.values())))
-    first, drawn = np.arange(count + 1), np.ones(count)
+    first, sampling_weight = np.arange(count + 1), np.ones(count)
     chance = np.random.default_rng(0)
-    return Patients(inputs, np.ones((count, len(inputs)), bool), truths, first, drawn, np.arange(count), chance)
+    return PatientDataset(
+        inputs, np.ones((count, len(inputs)), bool), truths, first, sampling_weight, np.arange(count), chance
+    )
 
 
-def train(patients: Patients, seed: int = 0, dropout: float = 0.3, **settings: object) -> tuple[OneLayer, float]:
-    config = RunConfig.model_validate({"learning_rate": 0.05, "local_epochs": 2, "modality_dropout": 0.0, **settings})
+def train(patients: PatientDataset, seed: int = 0, dropout: float = 0.3, **settings: object) -> tuple[OneLayer, float]:
+    config = StudySettings.model_validate(
+        {"learning_rate": 0.05, "local_epochs": 2, "modality_dropout": 0.0, **settings}
+    )
     model = OneLayer(dropout)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -84,7 +88,7 @@ def test_the_seed_decides_every_bit_of_the_weights(optimizer: str) -> None:
 
 
 def test_the_callers_random_state_goes_on_as_if_nothing_had_been_trained() -> None:
-    patients, config, weights = planted(40), RunConfig(modality_dropout=0.3), []
+    patients, config, weights = planted(40), StudySettings(modality_dropout=0.3), []
     for start in (3, 4):
         model = OneLayer(dropout=0.3)
         nn.init.zeros_(model.layer.weight)

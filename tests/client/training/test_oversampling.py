@@ -10,7 +10,7 @@ from client.training.dataset import feature_statistics, select_patients
 from client.training.oversampling import oversample
 from shared_models.features import Feature, expand
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task, load_task
 
@@ -28,7 +28,7 @@ def make(features=MIXED, positives=6, count=40, seed=0) -> tuple[Cohort, Task]:
         site="oak",
         patients=tuple(f"p{i}" for i in range(count)),
         first=np.arange(count + 1),
-        drawn=np.ones(count),
+        sampling_weight=np.ones(count),
         inputs={"mammography": expand(features, values)},
         present=np.ones((count, 1), bool),
         truths={"relapse": label},
@@ -72,9 +72,9 @@ def test_too_few_of_a_class_make_none() -> None:
 
 def test_an_image_or_another_target_is_refused() -> None:
     with pytest.raises(SettingsError, match="mri is no table"):
-        load_task(RunConfig(task="recurrence_mri", oversampling="smotenc"))
+        load_task(StudySettings(task="recurrence_mri", oversampling="smotenc"))
     with pytest.raises(SettingsError, match="no yes/no target"):
-        load_task(RunConfig(task="recurrence_clinical", oversampling="smotenc"))
+        load_task(StudySettings(task="recurrence_clinical", oversampling="smotenc"))
 
 
 def test_a_patient_whose_table_is_absent_is_no_model_for_others() -> None:

@@ -15,7 +15,7 @@ from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.policy import ledger_of
 from server.app import run_study
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 
@@ -23,7 +23,7 @@ from simulation.engines.in_process_grid import InProcessGrid
 def site_file(hospitals, small_study):
     sites = hospitals({"a": 80, "b": 90})
     settings = {**small_study, "rounds": 2, "privacy": "patient", "noise-multiplier": 4.0}
-    config = parse_run_config(settings)
+    config = parse_study_settings(settings)
     run_study(InProcessGrid(app, sites, config.to_flat()), config)
     return sites["a"]
 

@@ -13,7 +13,7 @@ from server.errors import ExitCode
 from server.operations.center import Center
 from server.operations.create import create_center
 from shared_models.agreed import settings_hash
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_study_is_written_as_hospitals_approve_it_and_has_the_same_hash(
     words = ["run", str(study), "--set", "rounds=4", "--directory", folder, "--write", str(written)]
     assert main(words) == ExitCode.OK
     said = capsys.readouterr().out
-    config = parse_run_config(tomllib.loads(written.read_text()))
+    config = parse_study_settings(tomllib.loads(written.read_text()))
     assert (config.study, config.rounds) == ("recurrence", 4)
     assert f"Settings {settings_hash(config)}" in said
     assert main(words) == ExitCode.FILE  # it may hold a person's remarks

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from server.study.aggregation import Update, average, make_strategy, sort_updates, step
 from server.study.exchange import Answer
 from shared_models.messages import MODEL, NUMBERS, Arrays, reply
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 
 REFERENCE: Arrays = {
     "tokens.encoders.mri.weight": np.zeros((2, 3), np.float32),
@@ -120,7 +120,7 @@ def test_the_mean_lies_between_the_updates(sites: list[tuple[float, int]]) -> No
 
 @pytest.mark.parametrize("name", ["fedadam", "fedyogi"])
 def test_an_adaptive_server_goes_on_from_its_moments_as_if_never_stopped(name: str) -> None:
-    config = parse_run_config({"strategy": name})
+    config = parse_study_settings({"strategy": name})
 
     def run(restart: bool) -> Arrays:
         strategy, weights, moments = make_strategy(config, {}), model(0.0), {}
@@ -135,6 +135,6 @@ def test_an_adaptive_server_goes_on_from_its_moments_as_if_never_stopped(name: s
 
 
 def test_fedavg_of_one_site_is_that_site() -> None:
-    weights, moments = step(make_strategy(parse_run_config({}), {}), 1, [update("a", 3.0, 10, 10)], REFERENCE)
+    weights, moments = step(make_strategy(parse_study_settings({}), {}), 1, [update("a", 3.0, 10, 10)], REFERENCE)
     np.testing.assert_array_equal(weights["head.weight"], 3.0)
     assert moments == {}

@@ -19,7 +19,7 @@ from server.operations.center import Center
 from server.operations.create import create_center
 from server.study.audit import audit_of, note
 from shared_models.chained_log import read
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 
@@ -29,7 +29,7 @@ def test_a_study_is_a_line_a_message_with_the_hash_that_the_site_noted(
     sites = hospitals({"a": 80, "b": 90, "c": 70})
     with sites["c"].open("a") as file:
         file.write("policy: {tasks: [recurrence_mri]}\n")
-    config = parse_run_config({**small_study, "rounds": 2})
+    config = parse_study_settings({**small_study, "rounds": 2})
     run_study(InProcessGrid(app, sites, config.to_flat()), config)
     path = audit_of(Path(config.results_dir) / config.study)
     lines = read(path)
@@ -72,7 +72,7 @@ def test_what_cannot_be_noted_is_not_sent(
     hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
 ) -> None:
     sites = hospitals({"a": 80, "b": 90})
-    config = parse_run_config(small_study)
+    config = parse_study_settings(small_study)
     path = audit_of(Path(config.results_dir) / config.study)
     path.parent.mkdir(parents=True)
     path.write_text("no record\n")

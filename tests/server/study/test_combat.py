@@ -16,7 +16,7 @@ from client.cohort.load import load_cohort
 from client.config.site import load_site
 from server.app import run_study
 from server.study.checkpoint import load_checkpoint
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.baselines.pooled_and_local import from_checkpoint, harmonised, measure
 from simulation.engines.in_process_grid import InProcessGrid
@@ -32,7 +32,7 @@ def study(small_study: Study) -> Study:
 
 
 def run(sites: dict[str, Path], study: Study) -> dict[str, Any]:
-    config = parse_run_config(study)
+    config = parse_study_settings(study)
     return run_study(InProcessGrid(app, sites, config.to_flat()), config)
 
 
@@ -104,7 +104,7 @@ def test_a_comparison_scores_the_network_on_what_the_sites_made_of_their_tables(
 ) -> None:
     sites = hospitals({"a": 300, "b": 260, "outside": 200}, evaluate_only=("outside",))
     distort(sites, "b", "outside")
-    results, config = run(sites, study), parse_run_config(study)
+    results, config = run(sites, study), parse_study_settings(study)
     task = load_task(config)
     cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
     trained = from_checkpoint(checkpoint(study, "best"), task, config)

@@ -11,11 +11,11 @@ from server.study.enrolment import enrol, initial_model, pooled_statistics
 from server.study.exchange import Answer
 from shared_models.features import FeatureStatistics
 from shared_models.messages import NUMBERS, PACKED, RESULTS, Arrays, pack_arrays, pack_statistics, reply, unpack_arrays
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Task, load_task
 
-CONFIG = RunConfig(features="clinical: age_years, size_mm\ngenomic: ESR1, PGR, HER2, BRCA1")
+CONFIG = StudySettings(features="clinical: age_years, size_mm\ngenomic: ESR1, PGR, HER2, BRCA1")
 TASK = load_task(CONFIG)
 Spoil = Callable[[RecordDict], object]
 
@@ -30,7 +30,7 @@ def content(trains: float = 1.0, **changes: Any) -> RecordDict:
         "clinical": FeatureStatistics.of(chance.normal(50, 9, (40, 2))),
         "genomic": FeatureStatistics.of(chance.normal(0, 1, (30, 4))),
     }
-    numbers = {"trains": trains, "set-aside": 2, "patients/train": 40, "patients/validation": 5, "patients/test": 6}
+    numbers = {"trains": trains, "excluded": 2, "patients/train": 40, "patients/validation": 5, "patients/test": 6}
     numbers |= {"modality/clinical": 40, "modality/genomic": 30, **changes}
     results = pack_statistics(statistics) | {"counts.recurrence": TASK.targets["recurrence"].counts(truth())}
     return reply(results=results, numbers=numbers)
@@ -56,7 +56,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "NaN patients": (set_number("patients/train", float("nan")), "patients/train = nan"),
     "negative patients": (set_number("patients/train", -4.0), "patients/train = -4.0"),
     "more patients than a country": (set_number("patients/train", 1e12), "is not a number of patients"),
-    "fewer than nobody set aside": (set_number("set-aside", -1.0), "set-aside = -1.0"),
+    "fewer than nobody excluded": (set_number("excluded", -1.0), "excluded = -1.0"),
     "a list": (set_number("trains", [1.0, 1.0]), "trains = [1.0, 1.0]"),
     "more owners than patients": (set_number("modality/genomic", 4e6), "more training patients have genomic"),
     "NaN counts": (set_array("counts.recurrence", np.full((2, 7), np.nan)), "expected finite numbers (2, 7)"),

@@ -14,9 +14,9 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from server.study import exchange
 from server.study.audit import audit_of
-from server.study.exchange import Answer, StudyError, ask, connected, gather, log_problems
+from server.study.exchange import Answer, StudyError, ask, connected, log_problems, wait_for_sites
 from shared_models.chained_log import read
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from simulation.engines.in_process_grid import InProcessGrid
 
 Replies = Callable[[Message], Message | None]
@@ -43,8 +43,8 @@ class FakeGrid(InProcessGrid):
         return replies[::-1]  # they come in any order
 
 
-def config(**values: Any) -> RunConfig:
-    return RunConfig.model_validate({"join_timeout_s": 0.3, "round_timeout_s": 7.0, **values})
+def config(**values: Any) -> StudySettings:
+    return StudySettings.model_validate({"join_timeout_s": 0.3, "round_timeout_s": 7.0, **values})
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_nobody_to_ask_is_no_message() -> None:
 
 def test_whoever_is_there_will_do_once_they_are_enough() -> None:
     started = time.monotonic()
-    assert gather(FakeGrid(["oak", "elm"]), config(join_timeout_s=60)) == ["elm", "oak"]
+    assert wait_for_sites(FakeGrid(["oak", "elm"]), config(join_timeout_s=60)) == ["elm", "oak"]
     assert time.monotonic() - started < 30  # a half of what it would wait for others
 
 
@@ -159,16 +159,16 @@ def test_named_sites_are_waited_for_and_others_are_not_asked() -> None:
         return FakeGrid.get_nodes(grid)
 
     grid.get_nodes = come  # type: ignore[method-assign]
-    assert gather(grid, config(sites="oak, elm", join_timeout_s=30)) == ["elm", "oak"]
+    assert wait_for_sites(grid, config(sites="oak, elm", join_timeout_s=30)) == ["elm", "oak"]
 
 
 def test_at_the_time_out_enough_named_sites_go_on_without_the_rest() -> None:
-    assert gather(FakeGrid(["oak", "elm"]), config(sites="oak,elm,ash", min_sites=2)) == ["elm", "oak"]
+    assert wait_for_sites(FakeGrid(["oak", "elm"]), config(sites="oak,elm,ash", min_sites=2)) == ["elm", "oak"]
 
 
 def test_too_few_say_who_came_who_did_not_and_what_to_do() -> None:
     with pytest.raises(StudyError) as error:
-        gather(FakeGrid(["oak", "stranger"]), config(sites="oak,elm,ash", min_sites=2))
+        wait_for_sites(FakeGrid(["oak", "stranger"]), config(sites="oak,elm,ash", min_sites=2))
     said = str(error.value)
     assert "only 1 of at least 2 sites came" in said
     assert "(oak); missing: ash, elm" in said

@@ -17,7 +17,7 @@ from server.study.scoring import pool
 from shared_models.messages import reply
 from shared_models.metrics.arrays import to_arrays
 from shared_models.metrics.summary import site_metrics, summarise
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Table, Task
 
@@ -62,13 +62,13 @@ def results_of(
     task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="t")  # type: ignore[arg-type, return-value]
     answers = [answer(site, targets, count) for site in SITES] + list(extra)
     parts = {"patients/train": 9.0, "patients/validation": 2.0, "patients/test": 3.0}
-    parts |= {"set-aside": 4.0, "modality/clinical": 9.0}
+    parts |= {"excluded": 4.0, "modality/clinical": 9.0}
     enrolled = {a.site: {"trains": float(a.site != "outside"), **parts} for a in answers}
     values = ((0, float("nan")), (1, 0.75))
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
     return make_results(
-        task, RunConfig(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {}
+        task, StudySettings(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {}
     )
 
 
@@ -89,8 +89,8 @@ def test_results_are_json_without_nan_however_few_patients_there_are(tmp_path: P
     assert json.loads(text, parse_constant=never) == results
     assert results["validation"] == [[0, None], [1, 0.75]]
     assert set(results["targets"]) == set(TARGETS)
-    assert results["sites"][0]["set_aside"] == 4
-    assert "oak: 4 patients with files that cannot be used were set aside there." in printed(results)
+    assert results["sites"][0]["excluded"] == 4
+    assert "oak: 4 patients with files that cannot be used were excluded there." in printed(results)
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -8,7 +8,7 @@ import torch
 from opacus import GradSampleModule
 from torch import Tensor, nn
 
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import FAR_INSIDE_MM, Table, Task, Volume, load_task
 
 pytestmark = [
@@ -36,10 +36,10 @@ def study_of(factor: float = 4.0, **settings: Any) -> tuple[Task, nn.Module]:
     torch.manual_seed(0)
     grids = [
         f"{name}: {'x'.join(str(round(n / factor)) for n in kind.shape[1:])} at {factor}x{factor}x{factor} mm"
-        for name, kind in load_task(RunConfig(**settings)).modalities.items()
+        for name, kind in load_task(StudySettings(**settings)).modalities.items()
         if isinstance(kind, Volume)
     ]
-    config = RunConfig(**settings, grids="; ".join(grids), hidden_units=4)
+    config = StudySettings(**settings, grids="; ".join(grids), hidden_units=4)
     task = load_task(config)
     model = task.build_model(task, config)
     for module in model.modules():

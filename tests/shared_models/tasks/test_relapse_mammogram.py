@@ -1,13 +1,13 @@
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 
 
 def test_the_categories_are_in_the_order_of_the_papers_codes() -> None:
     size, shape, margin, density, subtype = (
-        load_task(RunConfig(task="relapse_mammogram")).tables["mammography"].features
+        load_task(StudySettings(task="relapse_mammogram")).tables["mammography"].features
     )
     assert size.log
     assert shape.categories == ("oval", "round_or_irregular", "asymmetric", "distorted")
@@ -17,7 +17,7 @@ def test_the_categories_are_in_the_order_of_the_papers_codes() -> None:
 
 
 def test_late_fusion_learns_what_logistic_regression_does() -> None:
-    config = RunConfig(task="relapse_mammogram", fusion="late")
+    config = StudySettings(task="relapse_mammogram", fusion="late")
     task = load_task(config)
     torch.manual_seed(0)
     model = task.build_model(task, config)
@@ -36,7 +36,7 @@ def test_late_fusion_learns_what_logistic_regression_does() -> None:
 
 
 def test_the_network_learns_from_the_table() -> None:
-    config = RunConfig(task="relapse_mammogram")
+    config = StudySettings(task="relapse_mammogram")
     task = load_task(config)
     torch.manual_seed(0)
     model = task.build_model(task, config)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Bag, Table, Task, load_task
 
 COUNT = 6
@@ -13,7 +13,7 @@ FUSIONS = ("task", "concatenation", "late")
 
 def small(**settings: str) -> tuple[Task, nn.Module]:
     """The task with six tiles of 32 features and its network."""
-    config = RunConfig(
+    config = StudySettings(
         task="subtype_histology",
         **{"features": "expression: ESR1, ERBB2, KRT5", **settings},  # type: ignore[arg-type]
     )
@@ -98,7 +98,7 @@ def test_genes_start_with_no_say_in_the_linear_path() -> None:
 
 
 def test_pam50_and_the_two_groups_are_in_the_order_of_their_codes() -> None:
-    task = load_task(RunConfig(task="subtype_histology"))
+    task = load_task(StudySettings(task="subtype_histology"))
     assert list(task.targets) == ["basal_or_her2", "pam50"]
     assert task.targets["pam50"].classes == ("LumA", "LumB", "Her2", "Basal")  # type: ignore[union-attr]
     assert len(task.tables["expression"].features) == 50

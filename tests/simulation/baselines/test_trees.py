@@ -9,7 +9,7 @@ import pytest
 
 from client.cohort.load import Cohort
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Regression
 from shared_models.task import Table, Task, Volume
 from simulation.baselines.pooled_and_local import metrics, score
@@ -44,7 +44,7 @@ def cohort(patients: int = 300, views: int = 2) -> Cohort:
 @pytest.mark.parametrize("kind", ["random forest", "gradient boosting"])
 def test_trees_learn_what_no_line_can_and_score_a_patient_by_all_views(kind) -> None:
     made = cohort()
-    trees = fit_trees(kind, made, TASK, RunConfig())
+    trees = fit_trees(kind, made, TASK, StudySettings())
     assert trees is not None
     scores, truth = score(trees, made, TASK)["relapse"]
     assert scores.shape == truth.shape == (140,)
@@ -60,8 +60,8 @@ def test_trees_learn_what_no_line_can_and_score_a_patient_by_all_views(kind) -> 
 def test_no_trees_without_tables_classes_or_yes_no_targets() -> None:
     made = cohort()
     images = dataclasses.replace(TASK, modalities={"mri": Volume((1, 1, 1, 1), (1.0, 1.0, 1.0))})
-    assert fit_trees("random forest", made, images, RunConfig()) is None
+    assert fit_trees("random forest", made, images, StudySettings()) is None
     numbers = dataclasses.replace(TASK, targets={"relapse": Regression()})
-    assert fit_trees("random forest", made, numbers, RunConfig()) is None
+    assert fit_trees("random forest", made, numbers, StudySettings()) is None
     healthy = dataclasses.replace(made, truths={"relapse": np.zeros(300, np.float32)})
-    assert fit_trees("random forest", healthy, TASK, RunConfig()) is None
+    assert fit_trees("random forest", healthy, TASK, StudySettings()) is None

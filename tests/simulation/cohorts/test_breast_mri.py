@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.cohorts.breast_mri.cohort import SITES, write_cohort
 from simulation.cohorts.breast_mri.kinetics import FEATURES, measure
@@ -169,7 +169,7 @@ def test_progress_counts_patients(tmp_path):
 def read(folder):
     """Inputs `(N, C)` as the hospitals' own clients read them, with missing flags, and outcome `(N,)` of A to E."""
     features = f"clinical: {CLINICAL}; genomic: HER2, BRCA1, ESR1, PGR; radiomics: {MEASURED}"
-    config = parse_run_config({"task": "recurrence_mri", "features": features}, "test")
+    config = parse_study_settings({"task": "recurrence_mri", "features": features}, "test")
     cohorts = [load_cohort(site_of(folder, name), load_task(config), config, store_split=False) for name in "ABCDE"]
     names = ("clinical", "genomic", "radiomics")
     values = np.concatenate([np.hstack([np.asarray(one.inputs[name]) for name in names]) for one in cohorts])

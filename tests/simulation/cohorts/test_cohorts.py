@@ -9,7 +9,7 @@ from rich.console import Console
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from server.operations.proxy import find_nginx
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.__main__ import cohort_writer, main, synthetic_cohort
 from simulation.cohorts.brain import ceiling as ceiling_brain
@@ -38,7 +38,7 @@ MODALITIES = {
 def read(folder, task, modalities, names="ABCDE"):
     image, _, _ = GRIDS.get(task, "").partition(":")
     grids = GRIDS[task] if image and image in modalities.split(", ") else ""
-    config = parse_run_config({"task": task, "modalities": modalities, "grids": grids}, "test")
+    config = parse_study_settings({"task": task, "modalities": modalities, "grids": grids}, "test")
     kinds = load_task(config)
     return [load_cohort(load_site(folder / name / f"{name}.yaml"), kinds, config, store_split=False) for name in names]
 
@@ -135,7 +135,7 @@ def trains(tmp_path, task, *words):
     results = json.loads(next((tmp_path / "runs").rglob("results.json")).read_text())  # a rehearsal's are its center's
     roles = {site["site"]: site["role"] for site in results["sites"]}
     assert roles == {**dict.fromkeys("ABCD", "train"), "E": "evaluate"}
-    targets = load_task(parse_run_config({"task": task})).targets
+    targets = load_task(parse_study_settings({"task": task})).targets
     assert set(results["targets"]) == set(targets)
     assert all(results["targets"][name]["pooled"]["patients"] > 0 for name in targets)
 

@@ -12,12 +12,12 @@ import client.session
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import SiteConfig
 from server.study.exchange import ask, connected
-from shared_models.study_settings import parse_run_config
+from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process import run_in_process
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import divide
 
-CONFIG = parse_run_config({})
+CONFIG = parse_study_settings({})
 
 
 @pytest.fixture(autouse=True)
@@ -103,12 +103,12 @@ def test_a_study_gives_the_same_numbers_twice(
 ) -> None:
     sites = hospitals({"a": 80, "b": 60})
     one, other = (
-        run_in_process(sites, parse_run_config({**small_study, "results-dir": f"{small_study['results-dir']}{n}"}))
+        run_in_process(sites, parse_study_settings({**small_study, "results-dir": f"{small_study['results-dir']}{n}"}))
         for n in (1, 2)
     )
     for part in ("sites", "targets", "validation", "best_round"):
         assert one[part] == other[part]
-    seeded = run_in_process(sites, parse_run_config({**small_study, "study": "seeded", "seed": 1}))
+    seeded = run_in_process(sites, parse_study_settings({**small_study, "study": "seeded", "seed": 1}))
     assert seeded["targets"] != one["targets"]
 
 
@@ -126,5 +126,5 @@ def test_many_sites_are_each_opened_once(
 
     monkeypatch.setattr(client.session, "load_cohort", load_counted)
     sites = divide(hospitals({"oak": 360})["oak"], tmp_path / "sites", into=18)
-    run_in_process(sites, parse_run_config({**small_study, "rounds": 2}))
+    run_in_process(sites, parse_study_settings({**small_study, "rounds": 2}))
     assert sorted(opened) == sorted(sites)

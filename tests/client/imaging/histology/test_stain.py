@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from client.imaging.histology.stain import LIGHT, REFERENCE, REFERENCE_MOST, macenko
+from client.imaging.histology.stain import LIGHT, REFERENCE, REFERENCE_MAX, macenko
 
 PIXELS = 64
 
@@ -42,7 +42,7 @@ def test_two_laboratories_come_closer_and_near_the_reference(varies, seed):
     found = [macenko(tile) for tile in (first, second)]
     assert grey_levels(first, second) > 25
     assert grey_levels(*found) < 9
-    truth = rendered(amounts * (REFERENCE_MOST / np.percentile(amounts, 99, axis=1))[:, None], REFERENCE)
+    truth = rendered(amounts * (REFERENCE_MAX / np.percentile(amounts, 99, axis=1))[:, None], REFERENCE)
     for tile in found:
         assert tile.dtype == np.float32
         assert 0 <= tile.min() <= tile.max() <= 1
@@ -54,7 +54,7 @@ def test_monais_transform_would_exchange_the_stains():
 
     amounts = tissue(0, "amount")
     tile = rendered(amounts, LABORATORIES[1])
-    truth = rendered(amounts * (REFERENCE_MOST / np.percentile(amounts, 99, axis=1))[:, None], REFERENCE)
+    truth = rendered(amounts * (REFERENCE_MAX / np.percentile(amounts, 99, axis=1))[:, None], REFERENCE)
     theirs = NormalizeHEStains()(np.round(255 * tile.transpose(1, 2, 0)).astype(np.uint8)).transpose(2, 0, 1) / 255
     assert grey_levels(macenko(tile), truth) < 3
     assert grey_levels(theirs, truth) > 20

@@ -282,7 +282,7 @@ def task_of(**modalities):
 IMAGE = Volume((1, 1, 30, 40), (1.0, 0.2, 0.2))
 
 
-def test_views_are_rows_and_a_bad_one_is_set_aside(clinic, config):
+def test_views_are_rows_and_a_bad_one_is_excluded(clinic, config):
     by_view(clinic)
     cut(clinic.data / "mammo/secret-001/MLO.dcm", 0.9)
     clinic.settings["modalities"]["mammogram"]["spacing_mm"] = [0.1, 0.2]
@@ -292,7 +292,7 @@ def test_views_are_rows_and_a_bad_one_is_set_aside(clinic, config):
     volume = cohort.inputs["mammogram"]
     assert volume.shape == (44, 1, 1, 30, 40)
     np.testing.assert_allclose(volume[0, 0, 0, 14, 5:15], 3000 / np.percentile(PIXELS, 95), rtol=2e-3)
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert (aside.patient, aside.instance) == ("secret-001", "MLO")
     assert "cut short" in aside.why
 
@@ -303,7 +303,7 @@ def test_a_file_that_crashes_the_codec_sets_its_patient_aside(clinic, config):
     spoilt(jpeg(clinic.data / "mammo/secret-001/CC.dcm", "JPEG"), 4, 234)
     cohort = load_cohort(clinic.site(), task_of(mammogram=IMAGE), config)
     assert cohort.present[:4, 0].tolist() == [True, False, True, True]
-    assert [found.patient for found in cohort.set_aside] == ["secret-001"]
+    assert [found.patient for found in cohort.excluded] == ["secret-001"]
 
 
 def test_of_a_folder_one_view_is_taken(clinic, config):
@@ -312,7 +312,7 @@ def test_of_a_folder_one_view_is_taken(clinic, config):
     (clinic.data / "mammo/secret-001/CC.dcm").unlink()
     cohort = load_cohort(clinic.site(), task_of(mammogram=IMAGE), config)
     assert cohort.present[:4, 0].tolist() == [True, False, False, True]
-    (aside,) = cohort.set_aside
+    (aside,) = cohort.excluded
     assert "several files where one is expected" in aside.why
 
 
@@ -325,7 +325,7 @@ def test_pictures_do_not_say_their_view(clinic, config):
 
 def test_findings_are_measured_in_the_images(clinic, config):
     by_view(clinic)
-    clinic.settings["modalities"]["measured"] = {"reader": "measured", "images": "mammogram"}
+    clinic.settings["modalities"]["measured"] = {"reader": "extracted", "images": "mammogram"}
     features = Table((Feature("size_mm"), Feature("size_minor_mm"), Feature("acutance")))
     cohort = load_cohort(clinic.site(), task_of(measured=features), config)
     found = cohort.inputs["measured"]

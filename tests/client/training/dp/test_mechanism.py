@@ -12,16 +12,16 @@ from torch import nn
 from client.config.policy import Limit, Policy
 from client.errors import SiteError
 from client.governance.ledger import epsilon
-from client.training.dataset import Patients
-from client.training.dp.grad_sample_modes import WAYS
+from client.training.dataset import PatientDataset
+from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES
 from client.training.dp.mechanism import Mechanism, PrivateOptimizer, mechanism, poisson_loader
 from client.training.loop import fit
 from shared_models.settings import SettingsError
-from shared_models.study_settings import RunConfig, parse_run_config
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.targets import Binary
 from shared_models.task import Table, Task
 
-SGD = RunConfig(optimizer="sgd", learning_rate=1.0, weight_decay=0.0, modality_dropout=0.0, privacy="patient")
+SGD = StudySettings(optimizer="sgd", learning_rate=1.0, weight_decay=0.0, modality_dropout=0.0, privacy="patient")
 ALMOST_NO_NOISE = 1e-9
 
 
@@ -42,7 +42,7 @@ def patients_of(count, width=2, seed=0):
     truths = {"label": (inputs[:, 0] > 0).astype(np.float32)}
     rows, chance = np.arange(count + 1), np.random.default_rng(0)
     present = np.ones((count, 1), bool)
-    return Patients({"clinical": inputs}, present, truths, rows, np.ones(count), np.arange(count), chance)
+    return PatientDataset({"clinical": inputs}, present, truths, rows, np.ones(count), np.arange(count), chance)
 
 
 def trained(patients, asked, config=SGD, width=2):
@@ -55,7 +55,7 @@ def trained(patients, asked, config=SGD, width=2):
 
 
 every_way = pytest.mark.parametrize(
-    "config", [SGD.model_copy(update={"patient_gradients": way}) for way in WAYS], ids=WAYS
+    "config", [SGD.model_copy(update={"patient_gradients": way}) for way in GRAD_SAMPLE_MODES], ids=GRAD_SAMPLE_MODES
 )
 
 
@@ -66,12 +66,12 @@ def test_no_patient_moves_the_sum_by_more_than_the_clipping_norm(config):
     patients = patients_of(20)
     patients.inputs["clinical"][3] = 1e4
     others = patients_of(20)
-    others = Patients(
+    others = PatientDataset(
         {"clinical": np.delete(patients.inputs["clinical"], 3, axis=0)},
         patients.present[:19],
         {"label": np.delete(patients.truths["label"], 3)},
         patients.first[:20],
-        patients.drawn[:19],
+        patients.sampling_weight[:19],
         np.arange(19),
         patients.chance,
     )
@@ -159,4 +159,4 @@ def test_an_epsilon_that_no_noise_reaches_is_refused():
 @pytest.mark.parametrize("mixing", [{"oversampling": "smotenc"}, {"normalisation": "local"}])
 def test_what_mixes_patients_is_refused_with_privacy(mixing):
     with pytest.raises(SettingsError, match="privacy"):
-        parse_run_config({"task": "relapse_mammogram", "privacy": "patient", **mixing})
+        parse_study_settings({"task": "relapse_mammogram", "privacy": "patient", **mixing})

@@ -9,12 +9,12 @@ from torch import nn
 
 from client.config.policy import Policy
 from client.errors import SiteError
-from client.training.dp.grad_sample_modes import WAYS, make_gradients, require_right_gradients
+from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES, make_gradients, require_right_gradients
 from client.training.dp.mechanism import mechanism
 from client.training.dp.opacus_grad_sample import OpacusGradients
 from client.training.dp.per_sample import PatientGradients
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, TimeToEvent
 from shared_models.task import Table, Task, load_task, task_names
 
@@ -109,10 +109,12 @@ def batch_of(task):
     return inputs, present, truths
 
 
-@pytest.mark.parametrize(("way", "fusion"), [("auto", "task"), ("auto", "late"), *((way, "task") for way in WAYS[1:])])
+@pytest.mark.parametrize(
+    ("way", "fusion"), [("auto", "task"), ("auto", "late"), *((way, "task") for way in GRAD_SAMPLE_MODES[1:])]
+)
 @pytest.mark.parametrize("name", task_names())
 def test_every_tasks_network(name, way, fusion):
-    config = RunConfig(task=name, fusion=fusion, grids=GRIDS.get(name, ""))
+    config = StudySettings(task=name, fusion=fusion, grids=GRIDS.get(name, ""))
     task = load_task(config)
     torch.manual_seed(0)
     model = task.build_model(task, config).train()
@@ -183,9 +185,9 @@ def task_of(monkeypatch):
 def test_a_way_that_fails_for_a_network_is_refused_and_the_others_are_named(task_of):
     task_of(Twice)
     for way in ("auto", "hooks", "functorch"):
-        require_right_gradients(RunConfig(patient_gradients=way))
+        require_right_gradients(StudySettings(patient_gradients=way))
     with pytest.raises(SiteError, match="tying is not supported") as caught:
-        mechanism(RunConfig(patient_gradients="ghost"), 100, Policy())  # which comes before the charge
+        mechanism(StudySettings(patient_gradients="ghost"), 100, Policy())  # which comes before the charge
     assert caught.value.public.endswith("those that are: auto, hooks, functorch")
 
 
@@ -217,7 +219,7 @@ class Mixing(Twice):
 def test_gradients_that_would_be_wrong_are_refused(task_of, network, way, why):
     task_of(network)
     with pytest.raises(SiteError, match=why):
-        require_right_gradients(RunConfig(patient_gradients=way))
+        require_right_gradients(StudySettings(patient_gradients=way))
 
 
 def test_a_layer_that_ours_do_not_know_falls_to_opacus():
