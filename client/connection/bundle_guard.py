@@ -123,12 +123,17 @@ def _refused(*, why: str, details: str) -> RefusedBundleError:
 
 
 def _note(message: Message, context: Context, why: str) -> None:
+    from flwr.app import RecordDict
+
     from client.config.site import load_site
     from client.errors import SiteError
     from client.governance.audit import record_refused
     from client.session import locate_site
+    from shared_models.messages import claimed_round
 
     try:
-        record_refused(load_site(*locate_site(context)), str(context.run_config.get("study", "")), message, why)
+        content = message.content if message.has_content() else RecordDict()
+        study, kind = str(context.run_config.get("study", "")), message.metadata.message_type
+        record_refused(load_site(*locate_site(context)), study, kind, claimed_round(content), why)
     except SiteError as error:  # refused all the same
         log.error("%s", error)

@@ -16,7 +16,7 @@ from client.cohort.load import Cohort
 from client.training.dataset import feature_statistics
 from shared_models.combat import Reference, adjustment
 from shared_models.features import FeatureStatistics
-from shared_models.messages import pack_statistics, unpack_statistics
+from shared_models.messages.statistics import pack_features, unpack_features
 from shared_models.task import Task
 
 
@@ -32,7 +32,7 @@ def keep(cohort: Cohort, task: Task, file: Path) -> None:
 
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".draft")
-    save_file(pack_statistics(own_statistics(cohort, task)), draft)
+    save_file(pack_features(own_statistics(cohort, task)), draft)
     draft.rename(file)
 
 
@@ -42,7 +42,7 @@ def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]
     from safetensors.numpy import load_file
 
     try:
-        return unpack_statistics(load_file(file), task)
+        return unpack_features(load_file(file), task)
     except (FileNotFoundError, SafetensorError, ValueError):
         keep(cohort, task, file)
         return own_statistics(cohort, task)

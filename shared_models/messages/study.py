@@ -1,0 +1,187 @@
+"""The messages of a study, in their order: what the center asks, and what a site answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from shared_models.features import FeatureStatistics
+from shared_models.messages.arrays import Arrays, hash_arrays
+from shared_models.messages.fields import (
+    MAX_PATIENTS,
+    MAX_ROUND,
+    MAX_SUM,
+    MAX_WEIGHT,
+    Named,
+    TableSums,
+    Tensors,
+    flag,
+    number,
+    whole,
+)
+from shared_models.messages.payload import Reply, Request, carries, leaves
+
+PATIENTS = whole(0, MAX_PATIENTS)
+BINS = (
+    "counted in bins, apart for who had the outcome and who had not (256 bins; for time to event, 128 bins of risk by "
+    "bins of time; of classes, a table of true and predicted; of a number, sums of errors)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareReply(Reply):
+    """A site's counts, and sums over its training patients."""
+
+    WHEN: ClassVar[str] = "once, before round 1"
+
+    trains: bool = leaves(flag(), "whether it trains or only validates", "it is asked for nothing else")
+    patients: Mapping[str, int] = leaves(
+        Named(PATIENTS), "how many patients are in each part of the split", "its later claims are held against it"
+    )
+    modalities: Mapping[str, int] = leaves(
+        Named(PATIENTS),
+        "how many training patients have each modality",
+        "an image's or a table's part of the network is averaged over those who have it",
+        "yes or no",
+    )
+    excluded: int = leaves(
+        PATIENTS, "how many patients are excluded because their files cannot be used", "the results say so"
+    )
+    features: Mapping[str, FeatureStatistics] = leaves(
+        TableSums(),
+        "of each column of a table, over training patients: how many have it, its sum, its sum of squares",
+        "all hospitals' tables are standardised alike, and harmonised where the study asks for it",
+        "summed",
+    )
+    counts: Arrays = leaves(
+        Tensors(MAX_SUM),
+        "how many training patients each class of an outcome has (for time to event, each interval; of a number, "
+        "how many know it and its sum)",
+        "the network starts at the base rates, and classes are weighed",
+        "summed",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReply(Reply):
+    """The weights after training at a site, and how the weights that it was sent did on its validation patients."""
+
+    WHEN: ClassVar[str] = "after each round"
+
+    model: Arrays = leaves(
+        Tensors(MAX_WEIGHT), "the network's weights as trained here", "they are averaged with the others'", "summed"
+    )
+    patients: int = leaves(
+        PATIENTS, "how many training patients are behind them", "they weigh as many in the average", "summed"
+    )
+    loss: float = leaves(
+        number(-MAX_SUM, MAX_SUM, nan=True),
+        "the mean loss of training; none in private training, where no noise would cover it",
+        "the center's log shows whether training goes on well",
+        "summed",
+    )
+    seconds: float = leaves(number(0, MAX_SUM), "how many seconds it took", "the center's log shows who is slow")
+    validation: Arrays = leaves(
+        Tensors(MAX_SUM),
+        f"scores of validation patients, {BINS}",
+        "the best round and the threshold are chosen by them",
+        "summed",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateValidationReply(Reply):
+    """How the last round's weights do on a site's validation patients."""
+
+    WHEN: ClassVar[str] = "after the last round"
+
+    patients: int = leaves(PATIENTS, "how many validation patients there are", "the center's log", "summed")
+    validation: Arrays = leaves(
+        Tensors(MAX_SUM),
+        f"scores of validation patients, {BINS}",
+        "the best round and the threshold are chosen by them",
+        "summed",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTestReply(Reply):
+    """How the best round's weights do on a site's test patients."""
+
+    WHEN: ClassVar[str] = "at the end"
+
+    patients: int = leaves(PATIENTS, "how many test patients there are", "the center's log", "summed")
+    test: Arrays = leaves(
+        Tensors(MAX_SUM), f"scores of test patients, {BINS}", "the metrics of all hospitals together", "summed"
+    )
+    metrics: Mapping[str, Mapping[str, float]] = leaves(
+        Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
+        "its own metrics on its test patients, to two decimals, where each class has `minimum_count` patients or more",
+        "the results name each hospital's",
+    )
+
+
+@dataclass(frozen=True)
+class PrepareRequest(Request):
+    """Asks a site for its counts, before round 1."""
+
+    KIND: ClassVar[str] = "query.prepare"
+    REPLY: ClassVar[type[Reply]] = PrepareReply
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest(Request):
+    """What every request after `prepare` brings."""
+
+    round: int = carries(whole(1, MAX_ROUND), "the round, from 1 on")
+    model: Arrays = carries(Tensors(MAX_WEIGHT), "the global weights")
+    statistics: Arrays = carries(
+        Tensors(MAX_SUM), "all sites' feature statistics, ComBat's references and class weights, frozen before round 1"
+    )
+
+    @property
+    def question(self) -> str:
+        """SHA-256 of what is asked of patients: the weights, and what a request has besides."""
+        return hash_arrays(self.model)
+
+    @property
+    def statistics_hash(self) -> str:
+        """SHA-256 of the frozen statistics."""
+        return hash_arrays(self.statistics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(ModelRequest):
+    """Asks a site to score the weights on its validation patients, and to train them on its training patients."""
+
+    KIND: ClassVar[str] = "train"
+    REPLY: ClassVar[type[Reply]] = TrainReply
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateValidationRequest(ModelRequest):
+    """Asks a site to score the last round's weights on its validation patients, as each round did the one before."""
+
+    KIND: ClassVar[str] = "evaluate.validation"
+    REPLY: ClassVar[type[Reply]] = EvaluateValidationReply
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTestRequest(ModelRequest):
+    """Asks a site to score the best round's weights on its test patients."""
+
+    KIND: ClassVar[str] = "evaluate.test"
+    REPLY: ClassVar[type[Reply]] = EvaluateTestReply
+
+    thresholds: Mapping[str, float] = carries(
+        Named(number(0, 1)), "the decision threshold of each yes/no target, from pooled validation patients"
+    )
+
+    @property
+    def question(self) -> str:
+        """See `ModelRequest`; with the thresholds."""
+        return f"{super().question} {sorted(self.thresholds.items())}"
+
+
+REQUESTS: tuple[type[Request], ...] = (PrepareRequest, TrainRequest, EvaluateValidationRequest, EvaluateTestRequest)
