@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from flwr.app import Context, Message, RecordDict
 
@@ -24,7 +24,7 @@ from shared_models.messages.fields import Parts
 from shared_models.settings import SettingsError
 
 log = logging.getLogger("client")
-Q = TypeVar("Q", bound=Request)
+Q = TypeVar("Q", bound=Request[Any])
 Handler = Callable[[StudySession, Q], Payload]
 UNEXPECTED = "unexpected error at the site; the site's own log has the details"
 
@@ -81,7 +81,7 @@ def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tu
         ) from None
 
 
-def require_expected(study: AdmittedStudy, request: Request) -> None:
+def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:
     """Refuses a round beyond the approved ones, and to train where this site only validates, whatever the center asks.
 
     Raises:
@@ -94,7 +94,7 @@ def require_expected(study: AdmittedStudy, request: Request) -> None:
         _unexpected(study, request, expected, "the site only validates")
 
 
-def _unexpected(study: AdmittedStudy, request: Request, expected: str, public: str) -> NoReturn:
+def _unexpected(study: AdmittedStudy, request: Request[Any], expected: str, public: str) -> NoReturn:
     raise SiteError(
         what="the center asks for what this site has not agreed to",
         where=f"study {study.config.study}",
@@ -106,7 +106,7 @@ def _unexpected(study: AdmittedStudy, request: Request, expected: str, public: s
     )
 
 
-def refuse(context: Context, kind: type[Request], content: RecordDict, error: Exception) -> NoReturn:
+def refuse(context: Context, kind: type[Request[Any]], content: RecordDict, error: Exception) -> NoReturn:
     """Keeps an error at the site: its log has all of it, the audit log and the center get a sentence.
 
     Flower sends an exception's text to the center, and a text may hold a file name or an identifier.

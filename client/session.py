@@ -6,6 +6,7 @@ import functools
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from flwr.app import Context, RecordDict
@@ -141,7 +142,7 @@ def admit(context: Context) -> AdmittedStudy:
     return AdmittedStudy(config, site, task, _place(context), context.state)
 
 
-def receive(study: AdmittedStudy, request: Request) -> Received:
+def receive(study: AdmittedStudy, request: Request[Any]) -> Received:
     """The network and the statistics that a request brings.
 
     Raises:

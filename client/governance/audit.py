@@ -7,6 +7,7 @@ A line says what was sent, how large it was, its hash and the privacy spent so f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from flwr.app import RecordDict
 
@@ -26,7 +27,7 @@ def audit_of(site: SiteConfig) -> Path:
     return site.state_dir / FILE
 
 
-def record_sent(site: SiteConfig, study: str, request: Request, content: RecordDict) -> None:
+def record_sent(site: SiteConfig, study: str, request: Request[Any], content: RecordDict) -> None:
     """Notes a reply before it leaves.
 
     Raises:

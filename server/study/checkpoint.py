@@ -20,6 +20,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
 from shared_models.messages import Arrays
 
@@ -50,7 +51,7 @@ class Checkpoint:
     round: int
     model: Arrays
     statistics: Arrays
-    enrolled: dict[str, dict[str, float]]
+    enrolled: dict[str, Enrolment]
     not_enrolled: dict[str, str] = field(default_factory=dict)
     moments: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
@@ -67,6 +68,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a kill at any instant leaves the previous one."""
     tensors = {f"{group}:{name}": array for group in _ARRAYS for name, array in getattr(checkpoint, group).items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint) if f.name not in _ARRAYS}
+    facts["enrolled"] = {site: dataclasses.asdict(counted) for site, counted in checkpoint.enrolled.items()}
     write_atomically(path, save(tensors, metadata={"study": json.dumps(facts)}))
 
 
@@ -79,6 +81,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["study"])
+            facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         msg = f"{path}: no usable checkpoint ({error}). Start the study without `resume`, or restore the file."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 from flwr.app import RecordDict
 
@@ -73,7 +73,10 @@ class Payload:
         return cls(**{name: facts["kind"].read(name, parts) for name, facts in fields_of(cls).items()})
 
 
-class Request(Payload):
+P_co = TypeVar("P_co", bound=Payload, covariant=True)
+
+
+class Request(Payload, Generic[P_co]):
     """What the center asks of a site.
 
     Attributes:
@@ -85,6 +88,11 @@ class Request(Payload):
     KIND: ClassVar[str]
     REPLY: ClassVar[type[Payload]]
     round: int = 0
+
+    @property
+    def reply_kind(self) -> type[P_co]:
+        """`REPLY`, as its own type."""
+        return cast("type[P_co]", self.REPLY)
 
 
 class Reply(Payload):

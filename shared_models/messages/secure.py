@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from flwr.app import RecordDict
 
@@ -25,7 +25,7 @@ class KeysReply(Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeysRequest(Request):
+class KeysRequest(Request[KeysReply]):
     """Asks who takes part in a sum."""
 
     KIND: ClassVar[str] = "query.keys"
@@ -43,7 +43,7 @@ class SharesReply(Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharesRequest(Request):
+class SharesRequest(Request[SharesReply]):
     """Tells who is in a sum, and asks for shares of their secrets."""
 
     KIND: ClassVar[str] = "query.shares"
@@ -61,7 +61,7 @@ class UnmaskReply(Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnmaskRequest(Request):
+class UnmaskRequest(Request[UnmaskReply]):
     """Asks for the shares that open the sum over those who are left."""
 
     KIND: ClassVar[str] = "query.unmask"
@@ -73,12 +73,12 @@ class UnmaskRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class JoinSum(Payload):
-    """What a request with secure sums holds besides: which sum it is for, and the shares that others have for a site."""
+    """What a request with secure sums holds besides: which sum it is for, and the others' shares."""
 
     session: str = carries(SESSION, "the sum's own number")
     envelopes: Mapping[str, bytes] = carries(Named(SECRET), "all shares, as `FROM>TO`, encrypted")
 
-    def pack_with(self, request: Request) -> RecordDict:
+    def pack_with(self, request: Request[Any]) -> RecordDict:
         """A request of a sum."""
         parts = Parts()
         request.write_to(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from shared_models.features import FeatureStatistics
 from shared_models.messages.arrays import Arrays, hash_arrays
@@ -22,6 +22,7 @@ from shared_models.messages.fields import (
 )
 from shared_models.messages.payload import Reply, Request, carries, leaves
 
+R = TypeVar("R", bound=Reply, covariant=True)
 PATIENTS = whole(0, MAX_PATIENTS)
 BINS = (
     "counted in bins, apart for who had the outcome and who had not (256 bins; for time to event, 128 bins of risk by "
@@ -123,7 +124,7 @@ class EvaluateTestReply(Reply):
 
 
 @dataclass(frozen=True)
-class PrepareRequest(Request):
+class PrepareRequest(Request[PrepareReply]):
     """Asks a site for its counts, before round 1."""
 
     KIND: ClassVar[str] = "query.prepare"
@@ -131,7 +132,7 @@ class PrepareRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelRequest(Request):
+class ModelRequest(Request[R]):
     """What every request after `prepare` brings."""
 
     round: int = carries(whole(1, MAX_ROUND), "the round, from 1 on")
@@ -152,7 +153,7 @@ class ModelRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest(ModelRequest):
+class TrainRequest(ModelRequest[TrainReply]):
     """Asks a site to score the weights on its validation patients, and to train them on its training patients."""
 
     KIND: ClassVar[str] = "train"
@@ -160,7 +161,7 @@ class TrainRequest(ModelRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateValidationRequest(ModelRequest):
+class EvaluateValidationRequest(ModelRequest[EvaluateValidationReply]):
     """Asks a site to score the last round's weights on its validation patients, as each round did the one before."""
 
     KIND: ClassVar[str] = "evaluate.validation"
@@ -168,7 +169,7 @@ class EvaluateValidationRequest(ModelRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateTestRequest(ModelRequest):
+class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
     """Asks a site to score the best round's weights on its test patients."""
 
     KIND: ClassVar[str] = "evaluate.test"
@@ -184,4 +185,9 @@ class EvaluateTestRequest(ModelRequest):
         return f"{super().question} {sorted(self.thresholds.items())}"
 
 
-REQUESTS: tuple[type[Request], ...] = (PrepareRequest, TrainRequest, EvaluateValidationRequest, EvaluateTestRequest)
+REQUESTS: tuple[type[Request[Reply]], ...] = (
+    PrepareRequest,
+    TrainRequest,
+    EvaluateValidationRequest,
+    EvaluateTestRequest,
+)
