@@ -14,7 +14,7 @@ export FLWR_DISABLE_UPDATE_CHECK = 1
 export RAY_USAGE_STATS_ENABLED = 0
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
 
-.PHONY: help install demo test test-slow lint types imports coverage check format clean
+.PHONY: help install demo test test-slow lint types imports coverage check generate format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ coverage: $(READY)  ## branch coverage of the last `make test`
 	$(BIN)/python -m coverage report --fail-under=85
 
 check: lint types imports test coverage  ## all that CI runs
+
+generate: $(READY)  ## the tables in the documents that are made from the code
+	$(BIN)/python -m shared_models.messages.tables
 
 format: $(READY)  ## rewrite the sources in ruff's format
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +68,6 @@ def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
 @answers(TrainRequest)
 def train(study: StudySession, request: TrainRequest) -> TrainReply:
     """Scores the received model on validation patients, then trains it on training patients."""
-    started = time.monotonic()
     model, features = study.model(request.round - 1), study.frozen.features
     validation = select_patients(study.cohort, "validation", study.task, features)
     scores = predict(model, validation, study.task) if len(validation) else {}
@@ -94,7 +92,6 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         model={name: value.detach().cpu().numpy() for name, value in model.state_dict().items()},
         patients=len(study.cohort.parts["train"]),
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
-        seconds=time.monotonic() - started,
         validation=summaries,
     )
 
@@ -104,7 +101,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
 def evaluate_validation(study: StudySession, request: EvaluateValidationRequest) -> EvaluateValidationReply:
     """Scores the received model on validation patients; their sums choose the best round and the threshold."""
     patients, scores = _score(study, request.round, "validation")
-    return EvaluateValidationReply(patients=len(patients), validation=_summaries(study, patients, scores))
+    return EvaluateValidationReply(validation=_summaries(study, patients, scores))
 
 
 @app.evaluate("test")
@@ -122,7 +119,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         )
         for name, found in scores.items()
     }
-    return EvaluateTestReply(patients=len(patients), test=_summaries(study, patients, scores), metrics=metrics)
+    return EvaluateTestReply(test=_summaries(study, patients, scores), metrics=metrics)
 
 
 @app.query("keys")

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic.fields import FieldInfo
 
+from shared_models.messages.tables import BLOCKS, MARK, documents, generated
 from shared_models.study_settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +79,16 @@ def test_the_table_of_run_config_keys_is_in_step() -> None:
         path.write_text(now, encoding="utf-8")
     else:
         assert text == now, "run: UPDATE_DOCS=1 .venv/bin/python -m pytest tests/test_docs.py"
+
+
+def test_what_travels_and_what_leaves_is_said_as_the_messages_say_it(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert text == generated(text), "run: make generate"
+
+
+def test_every_generated_block_is_in_a_document() -> None:
+    found = [match["name"] for path in documents(ROOT) for match in MARK.finditer(path.read_text(encoding="utf-8"))]
+    assert sorted(found) == sorted(BLOCKS)
 
 
 def test_links_lead_somewhere(document: Path) -> None:

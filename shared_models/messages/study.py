@@ -24,10 +24,6 @@ from shared_models.messages.payload import Reply, Request, carries, leaves
 
 R = TypeVar("R", bound=Reply, covariant=True)
 PATIENTS = whole(0, MAX_PATIENTS)
-BINS = (
-    "counted in bins, apart for who had the outcome and who had not (256 bins; for time to event, 128 bins of risk by "
-    "bins of time; of classes, a table of true and predicted; of a number, sums of errors)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +78,9 @@ class TrainReply(Reply):
         "the center's log shows whether training goes on well",
         "summed",
     )
-    seconds: float = leaves(number(0, MAX_SUM), "how many seconds it took", "the center's log shows who is slow")
     validation: Arrays = leaves(
         Tensors(MAX_SUM),
-        f"scores of validation patients, {BINS}",
+        "scores of validation patients, counted in bins",
         "the best round and the threshold are chosen by them",
         "summed",
     )
@@ -97,10 +92,9 @@ class EvaluateValidationReply(Reply):
 
     WHEN: ClassVar[str] = "after the last round"
 
-    patients: int = leaves(PATIENTS, "how many validation patients there are", "the center's log", "summed")
     validation: Arrays = leaves(
         Tensors(MAX_SUM),
-        f"scores of validation patients, {BINS}",
+        "scores of validation patients, counted in bins",
         "the best round and the threshold are chosen by them",
         "summed",
     )
@@ -112,9 +106,8 @@ class EvaluateTestReply(Reply):
 
     WHEN: ClassVar[str] = "at the end"
 
-    patients: int = leaves(PATIENTS, "how many test patients there are", "the center's log", "summed")
     test: Arrays = leaves(
-        Tensors(MAX_SUM), f"scores of test patients, {BINS}", "the metrics of all hospitals together", "summed"
+        Tensors(MAX_SUM), "scores of test patients, counted in bins", "the metrics of all hospitals together", "summed"
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),

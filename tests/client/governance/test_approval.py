@@ -24,6 +24,8 @@ from client.governance.policy import ledger_of
 from client.verbs.approval_summary import make_sheet
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
+from shared_models.messages.payload import fields_of
+from shared_models.messages.tables import replies
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid
@@ -184,8 +186,9 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "80 patients",
         "clinical (table): 3 features (age_years, size_mm, er)",
         "all 18 numbers of the network RecurrenceClinicalNet",
-        "of each of 4 columns of clinical: how many have it, its sum, its sum of squares",
-        "where each class has 10 patients or more",
+        "how many have it, its sum, its sum of squares: 4 columns of clinical",
+        "where each class has `minimum_count` patients or more: here 10",
+        "how many patients are excluded",
         "the mean loss of training",
         "no secure sums",
         "with whoever is there, 2 sites at least",
@@ -209,7 +212,16 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     (images,) = [line for line in lines["It reads here"] if line.startswith("mri from: ")]
     assert "mri/{patient}/phase3.nii.gz" in images
     assert all(column in images for columns in box.values() for column in columns)
-    assert any(line.startswith("of this only inside sums") for line in lines["It sends to the center"])
+    (weights,) = [line for line in lines["It sends to the center"] if "the network's weights" in line]
+    assert weights.endswith("; in secure sums only in sums over three hospitals or more")
+
+
+def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):
+    config = parse_study_settings(small_study)
+    lines = make_sheet(load_site(deployed({"a": 80})["a"]), config, load_task(config))["It sends to the center"]
+    for reply in replies():
+        for name, facts in fields_of(reply).items():
+            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in lines), (reply, name)
 
 
 def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed, study_file, capsys):

@@ -24,7 +24,7 @@ def model(value: float) -> Arrays:
 
 
 def answer(site: str, arrays: Arrays, patients: int) -> Answer[TrainReply]:
-    return Answer(site, TrainReply(model=arrays, patients=patients, loss=0.5, seconds=1.0, validation={}))
+    return Answer(site, TrainReply(model=arrays, patients=patients, loss=0.5, validation={}))
 
 
 GOOD = model(1.0)

@@ -50,7 +50,7 @@ def answer(site: str, targets: dict[str, Target], count: int) -> Answer[Evaluate
         scores, truth = observed(target, count, seed=len(site))
         test |= to_arrays(summarise(target, scores, truth), name)
         metrics[name] = site_metrics(target, scores, truth, 0.5)
-    return Answer(site, EvaluateTestReply(patients=count, test=test, metrics=metrics))
+    return Answer(site, EvaluateTestReply(test=test, metrics=metrics))
 
 
 def results_of(
@@ -134,7 +134,7 @@ def test_who_only_tests_is_told_apart_where_there_is_one() -> None:
 
 
 def test_a_site_that_did_not_answer_or_answered_nonsense_is_a_row_of_dashes() -> None:
-    empty = EvaluateTestReply(patients=0, test={}, metrics={})
+    empty = EvaluateTestReply(test={}, metrics={})
     extra = (Answer("away", None, "not connected"), Answer("empty", empty))
     results = results_of({"er": Binary()}, extra=extra, problems={"away": "not connected"})
     rows = {line.split()[0]: line.split()[1:] for line in printed(results, 120).splitlines() if line.strip()}
@@ -150,7 +150,7 @@ def test_a_problem_is_printed_as_it_is_whatever_brackets_it_holds() -> None:
 
 def test_only_sites_numbers_of_the_target_are_kept() -> None:
     odd: Answer[EvaluateTestReply] = Answer(
-        "odd", EvaluateTestReply(patients=5, test={}, metrics={"er": {"auc": float("nan")}, "other": {"auc": 1.0}})
+        "odd", EvaluateTestReply(test={}, metrics={"er": {"auc": float("nan")}, "other": {"auc": 1.0}})
     )
     site = results_of({"er": Binary()}, extra=(odd,))["sites"][-1]
     assert site["targets"]["er"]["auc"] is None
