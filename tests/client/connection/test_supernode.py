@@ -209,9 +209,9 @@ def until(true: Callable[[], object], within_s: float, otherwise: Callable[[], o
 STAY = """
 import sys; from pathlib import Path
 from client.config.site import load_site
-from client.connection.supernode import plan; from client.connection.supervisor import stay
+from client.connection.supernode import plan; from client.connection.supervisor import run_forever
 site = load_site(Path(sys.argv[1]))
-sys.exit(stay(plan(site, site.center, Path(sys.argv[1]), None), print))
+sys.exit(run_forever(plan(site, site.center, Path(sys.argv[1]), None), print))
 """
 
 
