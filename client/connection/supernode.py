@@ -20,6 +20,7 @@ from client.connection.reachability import split_address
 from client.connection.supernode_log import COLOURS, SuperNodeLogParser
 from client.connection.warm_process import PROGRAMS, install_launcher
 from client.errors import ExitCode, SiteError
+from shared_models.flower_environment import flower_environment
 
 if TYPE_CHECKING:
     import logging
@@ -29,14 +30,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 STOP_S = 10.0
-ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_LOG_LEVEL": "INFO",  # less would hide the lines that Story reads
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # seconds; how soon a message that has come is begun
-}
 
 
 @dataclass(frozen=True)
@@ -145,9 +138,8 @@ def node_config(values: Mapping[str, str]) -> str:
 
 def environment(state_dir: Path) -> dict[str, str]:
     """This process's environment, with Flower kept quiet, offline and in the site's folder."""
-    ours = os.environ | ENVIRONMENT | {"FLWR_HOME": str(state_dir / "flwr")}
-    # Flower starts flwr-clientapp by its name.
-    ours["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    ours = flower_environment(state_dir / "flwr")
+    ours["FLWR_LOG_LEVEL"] = "INFO"  # less would hide the lines that SuperNodeLogParser reads
     # A hospital's web proxy must not stand between the SuperNode and its own ClientApp.
     exempt = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1", "localhost"]
     ours["NO_PROXY"] = ours["no_proxy"] = ",".join(filter(None, exempt))
