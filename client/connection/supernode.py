@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from client.config.site import Center, SiteConfig
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 STOP_S = 10.0
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchConfig:
     """What a site's SuperNode is started with.
 
     Attributes:
@@ -49,22 +49,22 @@ class Launch:
     node_config: Mapping[str, str]
 
 
-def plan(site: SiteConfig, center: Center, config_file: Path, data_root: Path | None) -> Launch:
-    """The launch for a site; `data_root` only where the command line replaced the file's own."""
+def launch_config(site: SiteConfig, center: Center, config_file: Path, data_root: Path | None) -> LaunchConfig:
+    """What a site's SuperNode is started with; `data_root` only where the command line replaced the file's own."""
     node_config = {"site-config": str(config_file.resolve())}
     if data_root:
         node_config["data-root"] = str(data_root.resolve())
-    return Launch(site.site, center, site.state_dir, node_config)
+    return LaunchConfig(site.site, center, site.state_dir, node_config)
 
 
-def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say: Say) -> int:
+def run_once(launch: LaunchConfig, parser: SuperNodeLogParser, log: logging.Logger, report: Report) -> int:
     """Runs the SuperNode until it ends.
 
     Args:
         launch: What to start.
-        story: Learns from every line of its log.
+        parser: Learns from every line of its log.
         log: Takes every line.
-        say: Takes what the story makes of it.
+        report: Takes each sentence that the parser makes of it.
 
     Returns:
         Its exit status; negative for a signal.
@@ -82,7 +82,7 @@ def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say
         start_new_session=True,  # Ctrl-C reaches us alone, and the whole group can be ended
         preexec_fn=_end_with_parent(),
     )
-    listener = threading.Thread(target=_listen, args=(child, story, log, say), daemon=True)
+    listener = threading.Thread(target=_listen, args=(child, parser, log, report), daemon=True)
     listener.start()
     try:
         return child.wait()
@@ -91,14 +91,14 @@ def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say
         listener.join(STOP_S)
 
 
-def _listen(child: subprocess.Popen[str], story: SuperNodeLogParser, log: logging.Logger, say: Say) -> None:
+def _listen(child: subprocess.Popen[str], parser: SuperNodeLogParser, log: logging.Logger, report: Report) -> None:
     if child.stdout is None:
         return
     with child.stdout as lines:
         for line in lines:
             log.info("%s", COLOURS.sub("", line.rstrip()))
-            if sentence := story.read(line):
-                say(sentence)
+            if sentence := parser.read(line):
+                report(sentence)
 
 
 def _end(child: subprocess.Popen[str]) -> None:
@@ -111,7 +111,7 @@ def _end(child: subprocess.Popen[str]) -> None:
     child.wait()
 
 
-def command(launch: Launch, port: int) -> list[str]:
+def command(launch: LaunchConfig, port: int) -> list[str]:
     """The SuperNode's command line; `port` serves its own ClientApps, on this computer only."""
     host, center_port = split_address(launch.center.address)
     return [
