@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.errors import SiteError
+from shared_models.errors import UserError
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         if _show_records(options, site):
             return 0
         return _run(options, site, config_file)
-    except SiteError as error:
+    except UserError as error:
         _say_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
