@@ -75,7 +75,7 @@ def run_forever(launch: LaunchConfig, report: Report) -> int:
 def _keep_running(launch: LaunchConfig, log: logging.Logger, report: Report) -> NoReturn:
     backoff, refusals, last_joined = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S), 0, float("-inf")
     while True:
-        parser, started = SuperNodeLogParser(), time.monotonic()
+        parser, started = SuperNodeLogParser(launch.site), time.monotonic()
         status = run_once(launch, parser, log, report)
         ended = time.monotonic()
         report(parser.ending(status))

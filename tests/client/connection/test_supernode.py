@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -20,6 +21,9 @@ from client.connection.supernode import LaunchConfig, command, environment, laun
 from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.supervisor import claim
 from client.errors import ExitCode, SiteError
+from client.governance.approval import COMMAND, check_approval
+from client.governance.notices import NOT_APPROVED, PREFIX
+from shared_models.study_settings import StudySettings
 
 SITE = """
 site: duke
@@ -122,6 +126,41 @@ def test_sentences_of_an_outage_is_two_lines_and_a_blip_none() -> None:
         "the center does not answer; still trying",
         "the center answers again after 17 s",
     ]
+
+
+def test_a_refused_study_is_told_with_the_command_that_approves_it(
+    hospitals: Callable[..., dict[str, Path]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = hospitals({"oak": 20})["oak"]
+    file.write_text(f"{file.read_text()}center: {{address: center.example.org, ca_certificate: c, private_key: k}}\n")
+    with pytest.raises(SiteError) as refused:
+        check_approval(load_site(file), StudySettings(study="recurrence"))
+    log = f"INFO :      [RUN 77, ROUND 2]\n{capfd.readouterr().err}{refused.value}\n"
+    command = COMMAND.format(site="oak")
+    told = f"round 2: refused: study 'recurrence' is not approved here with these settings; if it is wanted: {command}"
+    assert sentences(SuperNodeLogParser("oak"), log) == [told]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        PREFIX,
+        f"{PREFIX}[]",
+        f'{PREFIX}{{"event": "another"}}',
+        f'INFO: {PREFIX}{{"event": "not-approved"}}',
+        "  to do:    if the hospital wants this study: python -m client --site oak --approve STUDY.toml",
+    ],
+)
+def test_neither_prose_nor_a_broken_notice_is_taken_for_one(line: str) -> None:
+    assert sentences(SuperNodeLogParser("oak"), line) == []
+
+
+def test_a_notice_with_codes_for_the_terminal_shows_none_of_them() -> None:
+    (told,) = sentences(
+        SuperNodeLogParser("oak"), PREFIX + json.dumps({"event": NOT_APPROVED, "study": "a\x1b[2J" * 99})
+    )
+    assert told.isprintable()
+    assert len(told) < 300
 
 
 def test_sentences_of_endings() -> None:
