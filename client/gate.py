@@ -19,9 +19,9 @@ from client.governance.audit import record_refused, record_sent
 from client.governance.disclosure import disclose
 from client.secure_sum import join_sum
 from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
+from shared_models.errors import UserError
 from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
 from shared_models.messages.fields import Parts
-from shared_models.settings import SettingsError
 
 log = logging.getLogger("client")
 Q = TypeVar("Q", bound=Request[Any])
@@ -114,9 +114,9 @@ def refuse(context: Context, kind: type[Request[Any]], content: RecordDict, erro
     Raises:
         RuntimeError: Always, with that sentence.
     """
-    if isinstance(error, SiteError | SettingsError):
+    if isinstance(error, UserError):
         log.error("%s", error)
-        public = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
+        public = error.public
     else:
         log.error("unexpected error", exc_info=error)
         public = UNEXPECTED

@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +20,10 @@ from safetensors.numpy import save
 
 from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
+from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
 from shared_models.messages import Arrays
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -104,20 +102,6 @@ def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
     return facts
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the file, syncs, and renames over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Holds the study's folder for this process: two runs of one study would overwrite each other's rounds.
@@ -132,6 +116,6 @@ def only_run(folder: Path) -> Iterator[None]:
         except OSError:
             msg = f"another run of this study is writing to {folder}; wait for it, or choose another `study` name"
             raise StudyError(msg) from None
-        for unfinished in folder.glob(f"{UNFINISHED}*"):  # by a process that was killed
-            unfinished.unlink()
+        for draft in folder.glob(f"{DRAFT_PREFIX}*"):  # by a process that was killed
+            draft.unlink()
         yield

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.study.checkpoint import BEST, LAST, Checkpoint, write_atomically
+from server.study.checkpoint import BEST, LAST, Checkpoint
 from server.study.exchange import Answer
 from server.study.privacy_section import privacy_section
 from server.study.scoring import Summaries
+from shared_models.atomic_files import write_atomically
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pooled_metrics
 from shared_models.study_settings import StudySettings
@@ -81,7 +82,7 @@ def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, confi
 def write_results(results: Mapping[str, Any], folder: Path) -> Path:
     """Writes `results.json` into the study's folder."""
     path = folder / RESULTS
-    write_atomically(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return path
 
 

@@ -20,6 +20,10 @@ from shared_models.messages.secure import (
 )
 from shared_models.messages.statistics import StudyStatistics
 from shared_models.messages.study import (
+    EVALUATE_TEST,
+    EVALUATE_VALIDATION,
+    PREPARE,
+    TRAIN,
     EvaluateTestReply,
     EvaluateTestRequest,
     EvaluateValidationReply,
@@ -32,6 +36,10 @@ from shared_models.messages.study import (
 )
 
 __all__ = [
+    "EVALUATE_TEST",
+    "EVALUATE_VALIDATION",
+    "PREPARE",
+    "TRAIN",
     "Arrays",
     "EvaluateTestReply",
     "EvaluateTestRequest",

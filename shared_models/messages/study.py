@@ -22,6 +22,8 @@ from shared_models.messages.fields import (
 )
 from shared_models.messages.payload import Reply, Request, carries, leaves
 
+PREPARE, TRAIN = "query.prepare", "train"
+EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
 R = TypeVar("R", bound=Reply, covariant=True)
 PATIENTS = whole(0, MAX_PATIENTS)
 
@@ -120,7 +122,7 @@ class EvaluateTestReply(Reply):
 class PrepareRequest(Request[PrepareReply]):
     """Asks a site for its counts, before round 1."""
 
-    KIND: ClassVar[str] = "query.prepare"
+    KIND: ClassVar[str] = PREPARE
     REPLY: ClassVar[type[Reply]] = PrepareReply
 
 
@@ -149,7 +151,7 @@ class ModelRequest(Request[R]):
 class TrainRequest(ModelRequest[TrainReply]):
     """Asks a site to score the weights on its validation patients, and to train them on its training patients."""
 
-    KIND: ClassVar[str] = "train"
+    KIND: ClassVar[str] = TRAIN
     REPLY: ClassVar[type[Reply]] = TrainReply
 
 
@@ -157,7 +159,7 @@ class TrainRequest(ModelRequest[TrainReply]):
 class EvaluateValidationRequest(ModelRequest[EvaluateValidationReply]):
     """Asks a site to score the last round's weights on its validation patients, as each round did the one before."""
 
-    KIND: ClassVar[str] = "evaluate.validation"
+    KIND: ClassVar[str] = EVALUATE_VALIDATION
     REPLY: ClassVar[type[Reply]] = EvaluateValidationReply
 
 
@@ -165,7 +167,7 @@ class EvaluateValidationRequest(ModelRequest[EvaluateValidationReply]):
 class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
     """Asks a site to score the best round's weights on its test patients."""
 
-    KIND: ClassVar[str] = "evaluate.test"
+    KIND: ClassVar[str] = EVALUATE_TEST
     REPLY: ClassVar[type[Reply]] = EvaluateTestReply
 
     thresholds: Mapping[str, float] = carries(
