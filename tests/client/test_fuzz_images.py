@@ -169,7 +169,7 @@ def test_a_file_that_goes_between_listing_and_reading(clinic):
     site = clinic.site()
     exams = site.modalities["mri"].exams(site)
     victim(clinic).unlink()
-    from client.imaging.exams import Job
+    from client.cache.artifacts import Job
 
     jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, lambda: np.ones(1), "") for row in range(3)}
     read = load_rows(site, "a", jobs, np.zeros((3, 1)), "")
