@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from client import gate, session
 from client.app import app
 from client.config.site import load_site
 from client.gate import UNEXPECTED
+from client.governance import approval
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from shared_models.features import FeatureStatistics
@@ -271,6 +273,28 @@ def test_a_message_opens_its_study_once(center: Center, monkeypatch: pytest.Monk
         **dict.fromkeys(("parse_study_settings", "check_approval", "check_policy", "of"), 1),
         **({"unpack": brings} if brings else {}),
     }
+
+
+def test_approvals_are_verified_when_they_change_and_not_for_every_message(
+    hospitals: Hospitals, small_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = hospitals({"a": 60})["a"]
+    reached = {"address": "center.example.org", "ca_certificate": "ca.crt", "private_key": "a"}
+    file.write_text(file.read_text() + yaml.safe_dump({"center": reached}))
+    center, calls = Center.of(file, small_study), Counter[str]()
+    train = center.requests()["train"].pack()
+    approval.approve(load_site(file), parse_study_settings(small_study))
+    counted(monkeypatch, approval, "read", calls)
+    assert [center.ask("train", train).has_error() for _ in range(3)] == [False] * 3
+    assert calls["read"] == 1
+    approval.withdraw(load_site(file), small_study["study"])
+    calls.clear()
+    assert [center.ask("train", train).has_error() for _ in range(2)] == [True] * 2
+    assert calls["read"] == 1
+    approval.approve(load_site(file), parse_study_settings(small_study))
+    record = approval.approvals_of(load_site(file))
+    record.write_text(record.read_text().replace("approved", "Approved", 1))
+    assert "damaged" in center.ask("train", train).error.reason
 
 
 def test_what_leaves_a_site_is_coarse_whatever_its_handler_says(center: Center) -> None:
