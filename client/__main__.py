@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared_models.errors import UserError
+from shared_models.installation import begin, describe
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     site = None
     try:
+        begin()
         if options.init is not None:
             return _init(options.init, options.site)
         from client.checks.run import find_site
@@ -122,6 +124,7 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
 
     console = Console()
     study = load_study(options.study) if options.study else None
+    console.print(describe(), soft_wrap=True, highlight=False, markup=False)
     console.print(f"{site.site}  {config_file}", style="bold", soft_wrap=True, highlight=False, markup=False)
     failed = run_checks(site, study, not options.check, console)
     if options.check or failed or site.center is None:
@@ -144,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=describe(), help="print which one runs, and stop")
     parser.add_argument("--site", required=True, metavar="NAME|FILE", help="site_configs/NAME.yaml, or a YAML file")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="take the data from here instead")
     parser.add_argument("--init", type=Path, metavar="FOLDER", help="write the site's first YAML from these data")

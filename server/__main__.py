@@ -9,6 +9,7 @@ from pathlib import Path
 
 from server.errors import ExitCode
 from shared_models.errors import UserError
+from shared_models.installation import begin, describe
 from shared_models.study_file import UnreadableStudyError, separate_assignments
 
 EXIT_CODES = """\
@@ -67,9 +68,10 @@ a line was changed, removed or moved.""",
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = _parser().parse_args(separate_assignments(sys.argv[1:] if words is None else words))
-    from server.operations import verbs  # the libraries behind the commands take a second to load; --help should not
-
     try:
+        begin()
+        from server.operations import verbs  # the libraries behind the commands take a second; --help should not
+
         _call(verbs, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -89,6 +91,7 @@ def _call(verbs: object, arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _describe(argparse.ArgumentParser, "", str(__doc__))
+    parser.add_argument("--version", action="version", version=describe(), help="print which one runs, and stop")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:

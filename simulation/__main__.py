@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shared_models.errors import UserError
+from shared_models.installation import begin, describe
 from shared_models.study_file import separate_assignments
 
 HELP = """\
@@ -40,9 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--by and --into go with --split")
     from rich.console import Console
 
-    from shared_models.errors import UserError
-
     try:
+        begin()
         return _run(options)
     except UserError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulation", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=describe(), help="print which one runs, and stop")
     cohort = parser.add_mutually_exclusive_group(required=True)
     cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
