@@ -123,6 +123,6 @@ def refuse(context: Context, kind: type[Request[Any]], content: RecordDict, erro
     try:
         study = str(context.run_config.get("study", ""))
         record_refused(open_site(context), study, kind.KIND, claimed_round(content), public)
-    except SiteError as unnoted:
+    except Exception as unnoted:  # refused all the same, and no text but `public` reaches Flower
         log.error("%s", unnoted)
     raise RuntimeError(public) from None

@@ -25,7 +25,10 @@ MAX_NAME = 200
 MAX_PATIENTS = 10_000_000
 MAX_ROUND = 10_000
 MAX_WEIGHT = 1e6
-"""Of a network's weight: a thousand times what any trained one here has, and far from what overflows in float32."""
+"""Of a network's weight: far above any that trains. A deep network can overflow below it, so that private training must
+clip what is not finite by itself."""
+MAX_WHOLE = 2.0**53
+"""Of a whole number in an array: up to it, sums in float64 are exact."""
 MAX_SUM = 1e60
 """Of a sum or a count: products of four of them are finite (`shared_models/metrics/arrays.py`)."""
 
@@ -156,7 +159,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Named arrays of numbers, finite and at most `largest` in size."""
+    """Named arrays of numbers, finite, and fractions at most `largest` in size; a counter of batches may be larger."""
 
     largest: float
     empty: Any = field(default_factory=dict)
@@ -173,8 +176,9 @@ class Tensors:
                 refuse(f"{key} of {name} holds no numbers, but {array.dtype}")
             if not np.isfinite(array).all():
                 refuse(f"{key} of {name} holds NaN or infinity")
-            if array.size and max(float(array.max()), -float(array.min())) > self.largest:
-                refuse(f"{key} of {name} holds a number beyond {self.largest:g}")
+            largest = self.largest if array.dtype.kind == "f" else MAX_WHOLE
+            if array.size and max(float(array.max()), -float(array.min())) > largest:
+                refuse(f"{key} of {name} holds a number beyond {largest:g}")
         return arrays
 
 
@@ -209,11 +213,13 @@ def whole(least: int, most: int) -> Plain:
 
 
 def number(least: float, most: float, *, nan: bool = False) -> Plain:
-    """A number; NaN where `nan` says that it may be undefined."""
+    """A number; where `nan` says that it may be undefined, NaN stands for that and for infinity."""
 
     def check(name: str, value: Any) -> float:
         good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not good or not (least <= value <= most or (nan and math.isnan(value))):
+        if good and nan and not math.isfinite(value):
+            return math.nan
+        if not good or not least <= value <= most:
             refuse(f"{name} is {shown(value)}, expected a number from {least:g} to {most:g}")
         return float(value)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app import app as client_app
@@ -62,6 +62,14 @@ def set_model(edit: Callable[[Model], Model]) -> Change:
     return change
 
 
+def set_content(edit: Callable[[RecordDict], object]) -> Change:
+    def change(reply: Message) -> Message:
+        edit(reply.content)
+        return reply
+
+    return change
+
+
 def crash(reply: Message) -> Message:
     msg = "the site's process died"
     raise RuntimeError(msg)
@@ -74,6 +82,11 @@ FAULTS: list[tuple[str, Change]] = [
     ("claims 9000000 training patients", set_patients(9_000_000)),
     ("patients is -3, expected a whole number", set_patients(-3)),
     ("patients is 1000000000000.0, expected a whole number", set_patients(1e12)),
+    ("the reply cannot be read: model is missing", set_content(lambda content: content.pop("model"))),
+    (
+        "the reply cannot be read: it holds what no such",
+        set_content(lambda content: content.update(rows=ArrayRecord())),
+    ),
     ("the site's process died", crash),
 ]
 

@@ -107,6 +107,21 @@ def test_a_reply_from_one_who_was_not_asked_is_nobodys() -> None:
     assert [(answer.site, answer.reply) for answer in answers] == [("oak", None)]
 
 
+def test_a_reply_that_cannot_be_read_is_a_problem_by_name_and_noted_as_rejected() -> None:
+    def read_odd(content: RecordDict) -> RecordDict:
+        msg = "round is missing"
+        raise ValueError(msg)
+
+    answers = ask(FakeGrid(["oak"]), ["oak"], "train", RecordDict(), read_odd, config())
+    assert log_problems(answers, config()) == {"oak": "the reply cannot be read: round is missing"}
+    events = [(line["event"], line.get("why")) for line in read(audit_of(Path("runs/study")))]
+    assert events == [
+        ("sent", None),
+        ("received", None),
+        ("rejected", "the reply cannot be read: round is missing"),
+    ]
+
+
 class LosingGrid(FakeGrid):
     """A SuperLink that is killed while it takes a request, so many times."""
 

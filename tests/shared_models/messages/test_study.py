@@ -121,7 +121,8 @@ HOSTILE: dict[str, tuple[type[Payload], RecordDict, str]] = {
         RecordDict({**PREPARED.pack(), "features": TRAIN.pack()["statistics"]}),
         "is missing from the FeatureStatistics",
     ),
-    "a loss without end": (TrainReply, put(TRAINED, loss=float("inf")), "loss is inf"),
+    "a loss beyond all": (TrainReply, put(TRAINED, loss=-1e70), "loss is -1e+70"),
+    "a loss that is text": (TrainReply, put(TRAINED, loss="nan"), "loss is 'nan'"),
     "a name that is a number": (UnmaskRequest, put(PAYLOADS[-1], survivors=[1, 2]), "survivors is 1, expected text"),
     "an envelope that is text": (SharesReply, put(PAYLOADS[-2], **{"envelopes/a": "x"}), "envelopes/a is no"),
 }
@@ -200,6 +201,12 @@ def test_the_same_question_has_the_same_hash_whatever_its_round() -> None:
     assert other.question != TRAIN.question
     test = EvaluateTestRequest(round=3, model=MODEL, statistics={}, thresholds={"er": 0.5})
     assert test.question != dataclasses.replace(test, thresholds={"er": 0.25}).question
+
+
+def test_a_number_that_may_be_undefined_is_nan_where_it_is_infinite_and_a_counter_of_batches_may_be_large() -> None:
+    assert np.isnan(TrainReply.unpack(put(TRAINED, loss=float("inf"))).loss)
+    counter = {"norm.num_batches_tracked": np.array(5 * 10**6)}
+    assert TrainReply.unpack(dataclasses.replace(TRAINED, model=counter).pack()).model == counter
 
 
 def test_message_types_are_flowers() -> None:
