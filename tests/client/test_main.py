@@ -204,7 +204,7 @@ def test_study_that_cannot_be_used(folder: Path) -> None:
 def test_the_unexpected_leaves_a_log_and_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from client.checks.run import run as checks
+    from client.checks import run as checks
 
     def broken(*_: object) -> None:
         msg = "patient 17"
