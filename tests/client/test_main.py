@@ -15,6 +15,7 @@ import pytest
 
 from client.__main__ import main
 from client.errors import ExitCode
+from shared_models.installation import describe
 from server.operations.certificates import create_authority, issue_server_certificate
 
 SITE = """
@@ -159,6 +160,7 @@ def test_check_goes_on_after_a_failure_and_exits_with_the_first(folder: Path) ->
     assert "chmod 600" in text
     assert "refuses the connection" in text
     assert "40 patients" in text
+    assert describe() in text
 
 
 def test_server_that_is_down(folder: Path) -> None:
