@@ -15,8 +15,8 @@ import pytest
 
 from client.__main__ import main
 from client.errors import ExitCode
-from shared_models.installation import describe
 from server.operations.certificates import create_authority, issue_server_certificate
+from shared_models.installation import describe
 
 SITE = """
 site: duke
