@@ -16,6 +16,7 @@ import pytest
 from client.__main__ import main
 from client.errors import ExitCode
 from server.operations.certificates import create_authority, issue_server_certificate
+from shared_models.installation import describe
 
 SITE = """
 site: duke
@@ -159,6 +160,7 @@ def test_check_goes_on_after_a_failure_and_exits_with_the_first(folder: Path) ->
     assert "chmod 600" in text
     assert "refuses the connection" in text
     assert "40 patients" in text
+    assert describe() in text
 
 
 def test_server_that_is_down(folder: Path) -> None:
@@ -204,7 +206,7 @@ def test_study_that_cannot_be_used(folder: Path) -> None:
 def test_the_unexpected_leaves_a_log_and_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from client.checks.run import run as checks
+    from client.checks import run as checks
 
     def broken(*_: object) -> None:
         msg = "patient 17"
