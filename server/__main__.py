@@ -1,14 +1,17 @@
-"""`python -m server`: make a coordinating center, run it, let hospitals in, start studies, read their results."""
+"""Command line of the coordinating center: `python -m server`, its verbs, and their exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from server.errors import CenterError, ExitCode
+from shared_models.command_line import CommandLine
 
+DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, starts studies and shows their results."
 EXIT_CODES = """\
 exit codes:
   0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed"""
@@ -35,7 +38,7 @@ Run it as often as you like: it writes what is missing, and never touches a key 
 A process that dies is restarted. SIGTERM or Ctrl-C stops all of them.""",
     "register": """\
   python -m server register duke duke.key.pub
-  python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is shut out at once
+  python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is revoked at once
 
 The hospital makes the pair: ssh-keygen -t ecdsa -b 384 -N '' -f duke
 The name is what the study calls the hospital everywhere.""",
@@ -53,11 +56,11 @@ STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared
 What travels to the hospitals is these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
     "audit": """\
-  python -m server audit                                  # who was let in, what was started
+  python -m server audit                                  # keys registered and revoked, studies started
   python -m server audit recurrence                       # each message of a study
 
-One line for each message sent and received, each key let in or shut out, each study started; never a value. Exits 4 if
-a line was changed, removed or moved.""",
+One line for each message sent and received, each key registered or revoked, each study started; never a value. Exits
+4 if a line was changed, removed or moved.""",
     "results": "  python -m server results\n  python -m server results recurrence --json",
 }
 
@@ -86,14 +89,15 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _call(verbs: object, arguments: argparse.Namespace) -> None:
     values = vars(arguments)
-    getattr(verbs, values.pop("command"))(**values)
+    getattr(verbs, values.pop("verb"))(**values)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _describe(argparse.ArgumentParser, "", str(__doc__))
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = _describe(CommandLine, "", DESCRIPTION)
+    parser.add_version()
+    commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
+    def add(name: str, text: str) -> CommandLine:
         command = _describe(commands.add_parser, name, text)
         command.add_argument(
             "--directory", type=Path, default=Path("center"), metavar="FOLDER", help="the center's folder [center]"
@@ -113,13 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="become this one process")
     choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="leave the TLS proxy to you")
 
-    register = add("register", "Let a hospital in by its public key.")
+    register = add("register", "Register a hospital's public key.")
     register.add_argument("name", help="the site's name, as in its YAML")
     register.add_argument("key_file", type=Path, metavar="KEY.pub", help="its PUBLIC key, in OpenSSH's format")
 
-    register.add_argument("--replace", action="store_true", help="in place of the key registered under this name")
+    register.add_argument("--replace", action="store_true", help="instead of the key under this name, which is revoked")
 
-    add("unregister", "Shut a hospital out.").add_argument("name", help="the site's name")
+    add("unregister", "Revoke a hospital's key.").add_argument("name", help="the site's name")
 
     run = add("run", "Start a study.")
     run.add_argument("study", type=Path, nargs="?", metavar="STUDY.toml", help="its settings")
@@ -145,13 +149,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _describe(make: object, name: str, text: str) -> argparse.ArgumentParser:
+def _describe(make: Callable[..., Any], name: str, text: str) -> CommandLine:
     words = {"description": text, "epilog": f"{EXAMPLES[name]}\n\n{EXIT_CODES}"}
     words |= {"help": text} if name else {"prog": "python -m server"}
     first = [name] if name else []
-    parser: argparse.ArgumentParser = make(  # type: ignore[operator]
-        *first, formatter_class=argparse.RawDescriptionHelpFormatter, **words
-    )
+    parser: CommandLine = make(*first, **words)
     return parser
 
 

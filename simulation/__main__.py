@@ -1,4 +1,4 @@
-"""`python -m simulation`: a study over several sites on one machine."""
+"""Command line of the simulation: `python -m simulation`, a study over several sites on one machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from shared_models.command_line import CommandLine
 
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
@@ -55,10 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m simulation", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> CommandLine:
+    parser = CommandLine(prog="python -m simulation", description=HELP)
+    parser.add_version()
     cohort = parser.add_mutually_exclusive_group(required=True)
     cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")

@@ -200,7 +200,7 @@ def _config_error(path: Path, found: str, what: str) -> SiteError:
         what,
         where=str(path),
         found=found,
-        fix="compare it with site_configs/example.yaml, then try again with --check",
+        fix="compare it with site_configs/example.yaml, then run python -m client check",
         public="the site's settings are not valid",
         exit_code=ExitCode.SITE_CONFIG,
     )

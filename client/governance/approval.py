@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "approvals.jsonl"
 APPROVED, WITHDRAWN = "approved", "withdrawn"
-COMMAND = "python -m client --site {site} --approve STUDY.toml"
+COMMAND = "python -m client approve STUDY.toml --site {site}"
 SHOWN = 8
 
 
@@ -59,7 +59,7 @@ def withdraw(site: SiteConfig, study: str) -> Line:
             where=str(approvals_of(site)),
             found=f"study {study}",
             expected=" or ".join(found) or "an approved study; there is none",
-            fix=f"list them: python -m client --site {site.site} --approvals",
+            fix=f"list them: python -m client approvals --site {site.site}",
             exit_code=ExitCode.USAGE,
         )
     return append(approvals_of(site), {"event": WITHDRAWN, "study": study, "by": _person()})

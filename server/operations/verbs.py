@@ -93,7 +93,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     if write:
         with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
             file.write(tomli_w.dumps(config.to_flat()))
-        console.print(f"Wrote {write}. Send it to the hospitals: python -m client --site NAME --approve {write.name}")
+        console.print(f"Wrote {write}. Send it to the hospitals: python -m client approve {write.name} --site NAME")
         return
     center = open_center(directory)
     run_id, bundle = start_study(center, config)
