@@ -1,4 +1,4 @@
-"""How near each task comes to the best that any model could do on its synthetic cohort.
+"""Benchmark of every task against the Bayes-optimal score of its synthetic cohort.
 
     python benchmarks/ceilings.py                      all tasks, two cohorts each
     python benchmarks/ceilings.py --only relapse_mammogram --seeds 1

@@ -1,4 +1,4 @@
-"""What the data path costs at a hospital: a warm cache, two processes for radiomics, memory, and a start.
+"""Benchmark of the data path at a site: cached epochs, parallel radiomics, peak memory, warm-start imports.
 
     python benchmarks/data.py                         # all four; exits nonzero where one falls short
     python benchmarks/data.py --cache --patients 40   # one of them: --cache, --radiomics, --memory, --start

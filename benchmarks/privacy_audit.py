@@ -1,4 +1,4 @@
-"""Attacks on our own networks, with and without differential privacy: what is measured beside what is accounted.
+"""Empirical privacy audit: membership, canary and reconstruction attacks beside the accounted epsilon.
 
     python benchmarks/privacy_audit.py                                     all three; a quarter of an hour of one core
     python benchmarks/privacy_audit.py --only canaries

@@ -1,1 +1,1 @@
-"""The hospital: everything that touches patients."""
+"""Federation client of a hospital: everything that touches patients."""

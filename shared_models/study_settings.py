@@ -1,4 +1,4 @@
-"""The coordinator's settings of a study: Flower's flat run config, parsed once.
+"""Study settings: what the coordinating center asks of every site, as Flower's flat run config.
 
 `[tool.flwr.app.config]` in pyproject.toml lists every key, because Flower overrides only keys that stand there.
 """

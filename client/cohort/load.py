@@ -1,4 +1,4 @@
-"""A site's cohort for one study: who, what is known of them, and which part of the split they are in."""
+"""Cohort of a site for one study: inputs, outcomes, and the patient's part of the split."""
 
 from __future__ import annotations
 

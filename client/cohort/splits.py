@@ -1,4 +1,4 @@
-"""Splits by patient: drawn once, kept on the site's disk, and never moved afterwards."""
+"""Train, validation and test splits by patient: drawn once, stored at the site, never changed afterwards."""
 
 from __future__ import annotations
 

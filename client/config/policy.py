@@ -1,4 +1,4 @@
-"""What a hospital allows: the schema of `policy` in its YAML."""
+"""Schema of a site's privacy policy: `policy` in its YAML."""
 
 from __future__ import annotations
 

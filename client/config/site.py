@@ -1,4 +1,4 @@
-"""A hospital's own settings: where its files lie, how its columns map to the study's names, how it reaches the center.
+"""Schema of a site's YAML: files, columns and codes, readers, targets, policy, connection.
 
 Everything here is the hospital's to decide; the coordinating center never sees this file.
 """

@@ -1,4 +1,4 @@
-"""What a site needs to reach the center: the center's CA certificate, its own key, a server that proves its name.
+"""Credentials of a site: the center's CA certificate, and the site's own key pair.
 
 Every check raises a `SiteError` that says what was found and what to do; none writes a file.
 """

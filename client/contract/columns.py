@@ -1,4 +1,4 @@
-"""How a site's YAML names its tables and their columns, and how each becomes a value of the study."""
+"""Column specifications of a site's YAML: table, column, unit, codes, dates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tumour is: a file beside the images, or a box of rows, columns and slices in a table."""
+"""Tumour masks: a file beside the images, or a box of rows, columns and slices in a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to an exam before it is measured or brought to the study's grid."""
+"""Preprocessing of an exam: N4 bias-field correction and rigid registration of its phases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tables there are in a folder: how each is written, and which column says who a row is."""
+"""Table discovery for `init`: separator, header rows and patient column of the tables in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MRI as the DICOM files that a scanner or an archive gave, in a folder a patient."""
+"""Reader of MRI as DICOM, a folder a patient."""
 
 from __future__ import annotations
 

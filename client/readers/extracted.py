@@ -1,4 +1,4 @@
-"""A tabular modality that no table holds: its features are measured on another modality's images."""
+"""Reader of features extracted from another modality's images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MRI as one image file a phase, of a patient or of each lesion, perhaps with a mask of the tumour."""
+"""Reader of MRI as one image file a phase, for a patient or each lesion, with an optional tumour mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mammograms: one image a file, of a patient or of each view, perhaps with a mask of the finding."""
+"""Reader of mammograms: one image a file, for a patient or each view, with an optional mask of the finding."""
 
 from __future__ import annotations
 

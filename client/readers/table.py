@@ -1,4 +1,4 @@
-"""A tabular modality: the site's columns as the study's features."""
+"""Reader of a tabular modality: the site's columns as the study's features."""
 
 from __future__ import annotations
 

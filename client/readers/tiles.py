@@ -1,4 +1,4 @@
-"""Histology as a folder of tiles a patient: the features of a ResNet-50, or the tiles themselves."""
+"""Reader of histology tiles, a folder a patient: ResNet-50 features, or the tiles themselves."""
 
 from __future__ import annotations
 

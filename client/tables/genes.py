@@ -1,4 +1,4 @@
-"""Matrices of numbers by patient and gene: symbols and their aliases, genes that stand twice, and sets of genes.
+"""Gene expression matrices: symbols, aliases, duplicate genes and gene sets.
 
 A matrix may hold every gene and a row for each; it is read row by row, and only the study's genes are kept.
 """

@@ -1,4 +1,4 @@
-"""The site's tables, read as the texts that stand in them, whatever they come from.
+"""Tables of a site as text cells, from CSV, TSV, XLSX, Parquet or SQL.
 
 Only the columns that the site's YAML names are kept, so that an expression table of every gene stays small.
 """

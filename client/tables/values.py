@@ -1,4 +1,4 @@
-"""From the texts of one column to numbers and categories, with every bad cell in one message."""
+"""Column values: text cells to numbers and categories, with every invalid cell in one message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exams as DICOM files: found among all the files of a patient, and read as one volume a phase."""
+"""DICOM exams of a folder: the dynamic series selected among a patient's files, one volume a phase."""
 
 from __future__ import annotations
 

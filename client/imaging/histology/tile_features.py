@@ -1,4 +1,4 @@
-"""Features of histology tiles: the global average of ResNet-50's last maps (He 2016, arXiv:1512.03385).
+"""ResNet-50 features of histology tiles: global average of the last maps (He 2016, arXiv:1512.03385).
 
 The network's weights come from a file that the site names; nothing is downloaded.
 """
