@@ -14,7 +14,8 @@ from shared_models.command_line import CommandLine
 DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, starts studies and shows their results."
 EXIT_CODES = """\
 exit codes:
-  0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed"""
+  0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed
+  130 stopped by Ctrl-C"""
 
 EXAMPLES = {
     "": """\

@@ -29,7 +29,7 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
 
 Any run-config key can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
 Results and checkpoints are written to <results-dir>/<study>/; --resume goes on from the last checkpoint.
-Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed.
+Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed, 130 stopped by Ctrl-C.
 """
 
 
@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         code, message = int(error.exit_code), str(error)
     except StudyError as error:
         code, message = 7, str(error)
+    except KeyboardInterrupt:
+        return 130
     Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     return code
 

@@ -28,7 +28,7 @@ class DicomReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
-    reader: Literal["dicom"]
+    reader: Literal["dicom"] = Field(description="chooses this reader")
     folder: Pattern = Field(description="a patient's folder: `dicom/{patient}`; all files below it are looked at")
     series: str | None = Field(
         None, description="a regular expression for the dynamic series' description or its protocol's name"
@@ -36,7 +36,7 @@ class DicomReader(Settings):
     phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
     seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("series")
     @classmethod

@@ -29,7 +29,7 @@ class MammogramReader(Settings):
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
     preprocessing: ClassVar[Preprocessing] = Preprocessing()  # its steps are for MRI
 
-    reader: Literal["mammogram"]
+    reader: Literal["mammogram"] = Field(description="chooses this reader")
     images: Pattern = Field(description="file of each view, as `mammo/{patient}/{instance}.dcm`")
     mask: Pattern | None = Field(None, description="the finding in its image, where a pixel is not 0")
     spacing_mm: Spacing | None = Field(

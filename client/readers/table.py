@@ -53,7 +53,7 @@ class TableReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
-    reader: Literal["table"]
+    reader: Literal["table"] = Field(description="chooses this reader")
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
     features: dict[str, ColumnOrName] = Field({}, description="the study's name: this site's column")
     same_names: bool = Field(
