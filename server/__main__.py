@@ -19,7 +19,7 @@ exit codes:
 
 EXAMPLES = {
     "": """\
-a center's life:
+the usual order:
   python -m server init --address center.example.org     # once: keys, certificates, proxy, start script
   center/start.sh                                         # or the systemd units in center/systemd
   python -m server register duke duke.key.pub             # each hospital's PUBLIC key
@@ -30,31 +30,31 @@ a center's life:
   python -m server init --address 192.0.2.7:8443 --directory /srv/center
   python -m server init --renew                           # a new server certificate from the same authority
 
-Run it as often as you like: it writes what is missing, and never touches a key that is there.""",
+It can be repeated: it writes missing files, and never overwrites a key.""",
     "start": """\
   python -m server start
   python -m server start --no-proxy                       # with a TLS proxy of your own: see docs/deployment.md
   python -m server start --only superlink                 # what the systemd units call
 
-A process that dies is restarted. SIGTERM or Ctrl-C stops all of them.""",
+A process that ends is restarted. SIGTERM or Ctrl-C stops all of them.""",
     "register": """\
   python -m server register duke duke.key.pub
   python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is revoked at once
 
 The hospital makes the pair: ssh-keygen -t ecdsa -b 384 -N '' -f duke
-The name is what the study calls the hospital everywhere.""",
+The name identifies the hospital in every study.""",
     "unregister": """\
   python -m server unregister duke
 
-Works at once, also in a run. The same key cannot be registered again.""",
+Effective at once, including in a run. The same key cannot be registered again.""",
     "run": """\
   python -m server run recurrence.toml --follow
   python -m server run --set study=pilot --set task=recurrence_clinical --set rounds=5
-  python -m server run recurrence.toml --set resume=true  # go on from the last checkpoint
+  python -m server run recurrence.toml --set resume=true  # continue from the last checkpoint
   python -m server run recurrence.toml --set rounds=30 --write study.toml   # the file that hospitals approve
 
-STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared_models/study_settings.py.
-What travels to the hospitals is these settings and no code.""",
+STUDY.toml holds `key = value` lines; docs/study_settings.md explains the keys. The hospitals
+receive these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
     "audit": """\
   python -m server audit                                  # keys registered and revoked, studies started
@@ -115,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
 
     start = add("start", "Run the center in the foreground, and keep it running.")
     choice = start.add_mutually_exclusive_group()
-    choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="become this one process")
-    choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="leave the TLS proxy to you")
+    choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="run as this one process")
+    choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="start no TLS proxy: you run one")
 
     register = add("register", "Register a hospital's public key.")
     register.add_argument("name", help="the site's name, as in its YAML")
@@ -136,17 +136,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a setting; wins over the file",
     )
-    run.add_argument("--write", type=Path, metavar="FILE", help="write all settings for the hospitals; start nothing")
+    run.add_argument(
+        "--write", type=Path, metavar="FILE", help="write all settings for the hospitals, and start nothing"
+    )
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
     add("status", "Show sites, runs and the study's progress.").add_argument(
-        "--json", action="store_true", dest="as_json", help="for scripts"
+        "--json", action="store_true", dest="as_json", help="print JSON, for scripts"
     )
     audit = add("audit", "Verify and show what was sent and received in a study, or registered and started.")
     audit.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the center's own log]")
     results = add("results", "Show a study's results, one line a site.")
     results.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
-    results.add_argument("--json", action="store_true", dest="as_json", help="the file as it is")
+    results.add_argument("--json", action="store_true", dest="as_json", help="print the file itself")
     return parser
 
 

@@ -15,9 +15,9 @@ from shared_models.command_line import CommandLine
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
 
-  # five synthetic hospitals with a known ceiling, written to runs/cohort. The task picks the cohort: slides and genes
-  # (subtype_histology), mammography (relapse_mammogram), brain metastases (receptors_brain_metastasis), or else
-  # breast MRI with clinical, genomic and radiomics tables; another cohort needs another folder
+  # five synthetic hospitals whose best possible score is known, written to runs/cohort. The task selects the cohort:
+  # slides and genes (subtype_histology), mammography (relapse_mammogram), brain metastases
+  # (receptors_brain_metastasis), or else breast MRI with clinical, genomic and radiomics tables. Use one folder each
   python -m simulation --synthetic runs/cohort --task recurrence_mri
 
   # real sites, each with its own settings file
@@ -27,9 +27,9 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --by "Manufacturer Model Name"
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --into 5
 
-Any run-config key can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
-Results and checkpoints are written to <results-dir>/<study>/; --resume goes on from the last checkpoint.
-Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed, 130 stopped by Ctrl-C.
+Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
+Results and checkpoints are written to <results-dir>/<study>/; --resume continues from the last checkpoint.
+Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed, 130 stopped by Ctrl-C
 """
 
 
@@ -70,16 +70,23 @@ def _parser() -> CommandLine:
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
     how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
-    parser.add_argument("--study", type=Path, metavar="TOML", help="run config of the study")
-    parser.add_argument("--task", help="what is learned; see shared_models/tasks")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help="run-config keys")
+    parser.add_argument("--study", type=Path, metavar="TOML", help="the study's settings")
+    parser.add_argument("--task", help="the task; see shared_models/tasks")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="study settings; win over the file",
+    )
     parser.add_argument(
         "--engine",
         choices=("in-process", "ray", "rehearsal"),
         default="in-process",
         help="ray: many GPUs or machines; rehearsal: a real center and real hospitals on this machine, over TLS",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the study's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the study's last checkpoint")
     parser.add_argument(
         "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
     )

@@ -93,7 +93,7 @@ def test_every_command_of_a_sentence_has_known_verbs_and_flags(document: Path) -
 
 
 def test_every_command_that_the_sources_mention_has_known_flags() -> None:
-    mention = re.compile(r"python -m (?P<module>client|server|simulation)\b(?P<words>[^\n\"'`(),;:]*)")
+    mention = re.compile(r"python -m (?P<module>client|server|simulation)\b(?P<words>[^\n\"'`(),;:[]*)")
     sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     for path in [*sources, *ROOT.glob("site_configs/*.yaml")]:
         for found in mention.finditer(path.read_text(encoding="utf-8")):

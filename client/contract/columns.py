@@ -50,7 +50,7 @@ class Genes(Settings):
     gene_id: str = Field("", description="with `genes_in_rows`: the column of symbols; empty takes the first")
     aliases: dict[str, str] = Field({}, description="a symbol in the table: the gene's present symbol")
     aliases_file: Path | None = Field(None, description="two columns with a header, alias and symbol, as HGNC exports")
-    duplicates: Literal["error", "mean", "max", "first"] = Field("error", description="of a gene that stands twice")
+    duplicates: Literal["error", "mean", "max", "first"] = Field("error", description="of a duplicate gene")
     transform: Literal["none", "log2p1", "log1p"] = Field("none", description="log2(1 + x) or ln(1 + x) of each value")
     sets: Path | None = Field(
         None, description="GMT file: a set's name is a feature, the mean of its genes that the table holds"

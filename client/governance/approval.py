@@ -55,7 +55,7 @@ def withdraw(site: SiteConfig, study: str) -> Line:
     """
     if study not in (found := approvals(site)):
         raise SiteError(
-            what="there is no such approval to withdraw",
+            what="there is no such approval to revoke",
             where=str(approvals_of(site)),
             found=f"study {study}",
             expected=" or ".join(found) or "an approved study; there is none",

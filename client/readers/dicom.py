@@ -29,7 +29,9 @@ class DicomReader(Settings):
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
     reader: Literal["dicom"] = Field(description="chooses this reader")
-    folder: Pattern = Field(description="a patient's folder: `dicom/{patient}`; all files below it are looked at")
+    folder: Pattern = Field(
+        description="a patient's folder: `dicom/{patient}`; the headers of all files below it are read"
+    )
     series: str | None = Field(
         None, description="a regular expression for the dynamic series' description or its protocol's name"
     )

@@ -57,7 +57,7 @@ class TableReader(Settings):
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
     features: dict[str, ColumnOrName] = Field({}, description="the study's name: this site's column")
     same_names: bool = Field(
-        False, description="every other feature of the study stands in the column of its own name, as in a gene matrix"
+        False, description="every other feature of the study is in the column of its own name, as in a gene matrix"
     )
     lacks: tuple[str, ...] = Field((), description="with `same_names`: features that this site does not have")
 

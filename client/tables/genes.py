@@ -171,7 +171,7 @@ def _check_single(genes: Genes, matrix: Matrix, where: str) -> None:
     twice = [" and ".join(line.place for line in lines[:3]) for lines in matrix.lines.values() if len(lines) > 1]
     if twice and genes.duplicates == "error":
         raise SiteError(
-            what="a gene stands twice",
+            what="a duplicate gene",
             where=where,
             found=_listed(twice),
             expected="a gene once",

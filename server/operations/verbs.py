@@ -111,7 +111,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
             what=f"run {run_id} did not complete",
             where=bundle,
             found=f"{ended.state} {ended.details}",
-            fix="the log above and logs/superexec.log say why; `--set resume=true` goes on from the last checkpoint",
+            fix="the log above and logs/superexec.log say why; `--set resume=true` continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
 

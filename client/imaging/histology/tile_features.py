@@ -136,6 +136,6 @@ def _bad_tile(path: Path, found: str, expected: str = "a colour image with 8 bit
         where=f"tiles: {path}",
         found=found,
         expected=expected,
-        fix="write the tile anew, or move it out of data_root",
+        fix="write the tile again, or move it out of data_root",
         public="an image of the site cannot be used",
     )
