@@ -9,12 +9,8 @@ READY  := .venv/.installed
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Hundreds of processes start in the tests: none should compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
-export FLWR_TELEMETRY_ENABLED = 0
-export FLWR_DISABLE_UPDATE_CHECK = 1
-export RAY_USAGE_STATS_ENABLED = 0
-export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
 
-.PHONY: help install demo test test-slow lint types imports coverage check docs format clean
+.PHONY: help install demo test test-slow lint types imports coverage check docs generate format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -71,6 +67,10 @@ docs: build/docs-env/.installed  ## the documents and the API as a site, in buil
 	@! grep -rlE '<(script|link|img)[^>]+(src|href)="?https?://' build/docs --include='*.html' || { \
 	  echo "these pages load something from elsewhere"; exit 1; }
 	@echo "open build/docs/index.html"
+
+generate: $(READY)  ## the tables in the documents that are made from the code
+	$(BIN)/python -m shared_models.messages.tables
+	UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/test_generated_docs.py
 
 format: $(READY)  ## rewrite the sources in ruff's format
 	$(BIN)/ruff check --fix .

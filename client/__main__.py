@@ -10,8 +10,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.errors import ExitCode, SiteError
+from client.errors import ExitCode
 from shared_models.command_line import CommandLine
+from shared_models.errors import UserError
+from shared_models.installation import begin, describe
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -68,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     site = None
     try:
+        begin()
         if options.verb == "init":
             return _init(options.folder, options.site)
         from client.checks.run import find_site
@@ -79,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _run(options, site, config_file)
         _show_records(options, site)
         return 0
-    except SiteError as error:
+    except UserError as error:
         _say_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
@@ -137,18 +140,19 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     console = Console()
     check = options.verb == "check"
     study = load_study(options.study) if check and options.study else None
+    console.print(describe(), soft_wrap=True, highlight=False, markup=False)
     console.print(f"{site.site}  {config_file}", style="bold", soft_wrap=True, highlight=False, markup=False)
     failed = run_checks(site, study, not check, console)
     if check or failed or site.center is None:
         return failed
 
-    from client.connection.supernode import plan
+    from client.connection.supernode import launch_config
     from client.connection.supervisor import run_forever
 
-    def say(sentence: str) -> None:
+    def report(sentence: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)
 
-    return run_forever(plan(site, site.center, config_file, options.data_root), say)
+    return run_forever(launch_config(site, site.center, config_file, options.data_root), report)
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

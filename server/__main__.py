@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from server.errors import CenterError, ExitCode
+from server.errors import ExitCode
 from shared_models.command_line import CommandLine
+from shared_models.errors import UserError
+from shared_models.installation import begin
+from shared_models.study_file import UnreadableStudyError, separate_assignments
 
 DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, starts studies and shows their results."
 EXIT_CODES = """\
@@ -68,18 +71,15 @@ One line for each message sent and received, each key registered or revoked, eac
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = _parser().parse_args(words)
-    from server.operations import verbs  # the libraries behind the commands take a second to load; --help should not
-    from shared_models.settings import SettingsError
-
+    arguments = _parser().parse_args(separate_assignments(sys.argv[1:] if words is None else words))
     try:
+        begin()
+        from server.operations import verbs  # the libraries behind the commands take a second; --help should not
+
         _call(verbs, arguments)
-    except CenterError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except SettingsError as error:
-        print(f"error: the study's settings cannot be used\n{error}", file=sys.stderr)
-        return ExitCode.CONFIGURATION
+        return ExitCode.FILE if isinstance(error, UnreadableStudyError) else error.exit_code
     except OSError as error:
         print(f"error: {error.strerror}\n  where:    {error.filename}", file=sys.stderr)
         return ExitCode.FILE
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="assignments",
         metavar="KEY=VALUE",
-        help="a setting; wins over the file",
+        help="a setting, or several; wins over the file",
     )
     run.add_argument(
         "--write", type=Path, metavar="FILE", help="write all settings for the hospitals, and start nothing"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
+from shared_models.installation import describe
 from shared_models.settings import nearest
 
 
@@ -29,9 +29,8 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
 
     def add_version(self) -> None:
-        """Adds `--version`, which prints the version of the installed package."""
-        said = f"breast-federation {version('breast-federation')}"
-        self.add_argument("--version", action="version", version=said, help="print the version, and stop")
+        """Adds `--version`, which prints the version and the folder of the installation that runs."""
+        self.add_argument("--version", action="version", version=describe(), help="print version and folder, and stop")
 
     def unknown_flags(self, words: Sequence[str]) -> list[str]:
         """A sentence for each of `words` that is a flag neither of this parser nor of one of its verbs."""

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from client.cohort.load import Cohort
+from client.private_files import write_private
 from client.training.dataset import feature_statistics
 from shared_models.combat import Reference, adjustment
 from shared_models.features import FeatureStatistics
-from shared_models.messages import pack_statistics, unpack_statistics
+from shared_models.messages.statistics import pack_features, unpack_features
 from shared_models.task import Task
 
 
@@ -28,12 +29,9 @@ def own_statistics(cohort: Cohort, task: Task) -> dict[str, FeatureStatistics]:
 
 def keep(cohort: Cohort, task: Task, file: Path) -> None:
     """Keeps the sums for a study: patients who come later must not move the others under the network."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".draft")
-    save_file(pack_statistics(own_statistics(cohort, task)), draft)
-    draft.rename(file)
+    write_private(file, save(pack_features(own_statistics(cohort, task))))
 
 
 def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]:
@@ -42,7 +40,7 @@ def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]
     from safetensors.numpy import load_file
 
     try:
-        return unpack_statistics(load_file(file), task)
+        return unpack_features(load_file(file), task)
     except (FileNotFoundError, SafetensorError, ValueError):
         keep(cohort, task, file)
         return own_statistics(cohort, task)

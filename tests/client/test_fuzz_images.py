@@ -169,7 +169,7 @@ def test_a_file_that_goes_between_listing_and_reading(clinic):
     site = clinic.site()
     exams = site.modalities["mri"].exams(site)
     victim(clinic).unlink()
-    from client.imaging.exams import Job
+    from client.cache.artifacts import Job
 
     jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, lambda: np.ones(1), "") for row in range(3)}
     read = load_rows(site, "a", jobs, np.zeros((3, 1)), "")
@@ -205,8 +205,9 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
     from flwr.app import Message
 
     from client.app import app
-    from shared_models.messages import NUMBERS, PREPARE, RESULTS, TRAIN, request, unpack_arrays
+    from shared_models.messages import PrepareReply, PrepareRequest, StudyStatistics, TrainRequest
     from shared_models.study_settings import parse_study_settings
+    from shared_models.task import load_task
     from simulation.engines.in_process_grid import InProcessGrid
 
     clinic.phases([0, 1, 2])
@@ -224,12 +225,16 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
         "batch-size": 8,
     }
     grid = InProcessGrid(app, {"oak": clinic.folder / "oak.yaml"}, parse_study_settings(study).to_flat())
-    (reply,) = grid.send_and_receive([Message(request(), 1, PREPARE)])
+    (reply,) = grid.send_and_receive([Message(PrepareRequest().pack(), 1, PrepareRequest.KIND)])
     said = [repr(reply.error) if reply.has_error() else repr(dict(reply.content))]
     if kind == "a phase is cut":
-        assert reply.content.metric_records[NUMBERS]["excluded"] == 1
-        statistics = unpack_arrays(reply.content[RESULTS])
-        (reply,) = grid.send_and_receive([Message(request(statistics=statistics, round=1), 1, TRAIN)])
+        counted = PrepareReply.unpack(reply.content)
+        assert counted.excluded == 1
+        task = load_task(parse_study_settings(study))
+        network = task.build_model(task, parse_study_settings(study))
+        model = {name: value.numpy() for name, value in network.state_dict().items()}
+        train = TrainRequest(round=1, model=model, statistics=StudyStatistics(counted.features).pack())
+        (reply,) = grid.send_and_receive([Message(train.pack(), 1, TrainRequest.KIND)])
         said.append(repr(reply.error) if reply.has_error() else repr(dict(reply.content)))
     else:
         assert "a column of the site's tables" in reply.error.reason

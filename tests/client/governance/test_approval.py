@@ -14,7 +14,6 @@ import yaml
 from client.__main__ import main
 from client.app import app
 from client.config.site import load_site
-from client.connection.supernode_log import SuperNodeLogParser
 from client.errors import ExitCode, SiteError
 from client.governance.approval import approvals, approvals_of, approve, check_approval, withdraw
 from client.governance.audit import audit_of
@@ -24,6 +23,8 @@ from client.governance.policy import ledger_of
 from client.verbs.approval_summary import make_sheet
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
+from shared_models.messages.payload import fields_of
+from shared_models.messages.tables import replies
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid
@@ -184,8 +185,9 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "80 patients",
         "clinical (table): 3 features (age_years, size_mm, er)",
         "all 18 numbers of the network RecurrenceClinicalNet",
-        "of each of 4 columns of clinical: how many have it, its sum, its sum of squares",
-        "where each class has 10 patients or more",
+        "how many have it, its sum, its sum of squares: 4 columns of clinical",
+        "where each class has `minimum_count` patients or more: here 10",
+        "how many patients are excluded",
         "the mean loss of training",
         "no secure sums",
         "with whoever is there, 2 sites at least",
@@ -209,7 +211,16 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     (images,) = [line for line in lines["It reads here"] if line.startswith("mri from: ")]
     assert "mri/{patient}/phase3.nii.gz" in images
     assert all(column in images for columns in box.values() for column in columns)
-    assert any(line.startswith("of this only inside sums") for line in lines["It sends to the center"])
+    (weights,) = [line for line in lines["It sends to the center"] if "the network's weights" in line]
+    assert weights.endswith("; in secure sums only in sums over three hospitals or more")
+
+
+def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):
+    config = parse_study_settings(small_study)
+    lines = make_sheet(load_site(deployed({"a": 80})["a"]), config, load_task(config))["It sends to the center"]
+    for reply in replies():
+        for name, facts in fields_of(reply).items():
+            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in lines), (reply, name)
 
 
 def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed, study_file, capsys):
@@ -300,12 +311,3 @@ def test_a_check_says_how_many_studies_are_approved(deployed, capsys):
     approve(load_site(file), StudySettings(study="pilot"))
     main(["check", "--site", str(file)])
     assert "1 study approved: pilot" in capsys.readouterr().out
-
-
-def test_a_refusal_says_on_the_terminal_which_command_approves(deployed):
-    site = load_site(deployed({"a": 40})["a"])
-    with pytest.raises(SiteError) as caught:
-        check_approval(site, StudySettings())
-    story = SuperNodeLogParser()
-    (said,) = filter(None, map(story.read, str(caught.value).splitlines()))
-    assert said.endswith("python -m client approve STUDY.toml --site a")
