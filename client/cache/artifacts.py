@@ -148,7 +148,7 @@ def _unexpected(job: Job, error: Exception) -> SiteError:
         where=str(job.files[0].parent if len(job.files) > 1 else job.files[0]),
         found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
         expected="files that the reader was made for",
-        fix="write them anew, or move them out of data_root",
+        fix="write them again, or move them out of data_root",
         public="an image of the site cannot be used",
     )
 
@@ -159,6 +159,6 @@ def _crashed(job: Job) -> SiteError:
         where=str(job.files[0].parent if len(job.files) > 1 else job.files[0]),
         found="a crash, or too little memory",
         expected="files that can be read",
-        fix="write them anew or move them out of data_root; if many patients are named, free some memory",
+        fix="write them again or move them out of data_root; if many patients are named, free some memory",
         public="an image of the site cannot be used",
     )

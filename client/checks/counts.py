@@ -1,4 +1,4 @@
-"""Whether a site is ready for a study: counts of what it has, and all that is wrong, not only the first thing."""
+"""Readiness counts of a site for a study, and every problem found on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a few patients for the report that stays at the site: does the mask lie on the tumour?"""
+"""Pictures for the readiness report: a few patients' images with the outline of the tumour's mask."""
 
 from __future__ import annotations
 

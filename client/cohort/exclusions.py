@@ -1,4 +1,4 @@
-"""Who was excluded, by name, in a file that stays at the site: `excluded.csv`."""
+"""Excluded patients by identifier, with reasons, in a file that stays at the site: `excluded.csv`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A site's cohort for one study: who, what is known of them, and which part of the split they are in."""
+"""Cohort of a site for one study: inputs, outcomes, and the patient's part of the split."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _published_parts(records: CohortRows, split: PublishedSplit) -> list[str]:
         texts = sorted({repr(cells.texts[index]) for index in bad})[:5]
         rows = [cells.rows[index] for index in bad if cells.rows[index]]
         raise SiteError(
-            what="patients stand in no part of the published split",
+            what="patients without a split in the published split",
             where=cells.where,
             found=f"{len(bad)} patients: {', '.join(texts)}" + (f" in {named_rows(rows)}" if rows else ""),
             expected=f"one of {', '.join(map(repr, parts))}",
@@ -211,12 +211,12 @@ def _no_outcome(site: SiteConfig, task: Task) -> SiteError:
 
 def _nobody_to_train_on(site: SiteConfig, known: int) -> SiteError:
     return SiteError(
-        what="nobody is left to train on",
+        what="no training patients",
         where=f"site {site.site}",
         found=f"{known} patients with a known outcome, none in the training part",
         expected="patients to train on",
         fix="set `role: evaluate`, or correct the split",
-        public="the site has nobody to train on",
+        public="the site has no training patients",
     )
 
 

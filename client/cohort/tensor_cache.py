@@ -1,4 +1,4 @@
-"""Parsed tensors on the site's disk, so that a message need not read tables and images anew.
+"""Tensor cache on the site's disk, so that a message need not read tables and images again.
 
 An entry is a folder of `.npy` files and one JSON, named by a hash of everything that went into it. It is filled
 under another name and renamed, so that a reader never sees half of it and concurrent writers are harmless.

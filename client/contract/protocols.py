@@ -1,4 +1,4 @@
-"""What the parts of a site ask of its settings and of its cohort's rows; `SiteConfig` and `CohortRows` have it."""
+"""Protocols of a site's configuration and of its cohort's rows, as the readers need them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of an exam, one kind a file; each says its `FEATURES`, has a `VERSION` and a `measure(exam)`.
+"""Feature extractors for images, one a file, each with `FEATURES`, `VERSION` and `measure(exam)`.
 
 A new measure is a new file here: the reader `extracted` finds it by the features that a study names. What is measured
 of an exam is kept by content, and computed anew when `VERSION` is raised (and `client.cohort.tensor_cache.VERSION`,

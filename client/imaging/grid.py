@@ -1,4 +1,4 @@
-"""An exam on the study's grid: one orientation (LPS), voxel size and shape for all patients.
+"""Resampling of an exam to the study's grid: LPS orientation, voxel size and shape.
 
 All images of an exam are divided by the 95th percentile of the first: the scanner's gain cancels, the ratios between
 phases stay.

@@ -1,4 +1,4 @@
-"""What is done to an exam before it is measured or brought to the study's grid."""
+"""Preprocessing of an exam: N4 bias-field correction and rigid registration of its phases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED = 1
 class Preprocessing(Settings):
     """Steps that a site may ask for; by default none."""
 
-    n4: bool = Field(False, description="divide by the coils' uneven sensitivity, as it is in the first phase")
+    n4: bool = Field(False, description="N4 bias-field correction, estimated on the first phase")
     registration: Literal["none", "rigid"] = Field("none", description="move later phases onto the first")
 
 

@@ -1,4 +1,4 @@
-"""One reader a file: a class that says what stands in the site's YAML, and reads it.
+"""Readers of modalities, one a file: the schema of the site's YAML and the reading itself.
 
 A reader is a `Settings` with `reader: Literal["its_name"]` and
 

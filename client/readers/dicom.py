@@ -1,4 +1,4 @@
-"""MRI as the DICOM files that a scanner or an archive gave, in a folder a patient."""
+"""Reader of MRI as DICOM, a folder a patient."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ class DicomReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
-    reader: Literal["dicom"]
-    folder: Pattern = Field(description="a patient's folder: `dicom/{patient}`; all files below it are looked at")
+    reader: Literal["dicom"] = Field(description="chooses this reader")
+    folder: Pattern = Field(
+        description="a patient's folder: `dicom/{patient}`; the headers of all files below it are read"
+    )
     series: str | None = Field(
         None, description="a regular expression for the dynamic series' description or its protocol's name"
     )
     phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
     seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("series")
     @classmethod

@@ -1,4 +1,4 @@
-"""A tabular modality that no table holds: its features are measured on another modality's images."""
+"""Reader of features extracted from another modality's images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ExtractedReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
-    reader: Literal["extracted"]
+    reader: Literal["extracted"] = Field(description="chooses this reader")
     images: str = Field(description="the name of the modality, under `modalities`, whose images are measured")
 
     def preview_kind(self) -> None:

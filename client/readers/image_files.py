@@ -1,4 +1,4 @@
-"""MRI as one image file a phase, of a patient or of each lesion, perhaps with a mask of the tumour."""
+"""Reader of MRI as one image file a phase, for a patient or each lesion, with an optional tumour mask."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class ImageFilesReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
-    reader: Literal["image_files"]
+    reader: Literal["image_files"] = Field(description="chooses this reader")
     phases: tuple[Pattern, ...] = Field(min_length=1, description="file of each phase: `mri/{patient}/phase0.nii.gz`")
     seconds: Seconds = Field((), description="when each phase was taken, after the first: [0, 90, 180]")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("phases")
     @classmethod

@@ -1,4 +1,4 @@
-"""Mammograms: one image a file, of a patient or of each view, perhaps with a mask of the finding."""
+"""Reader of mammograms: one image a file, for a patient or each view, with an optional mask of the finding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MammogramReader(Settings):
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
     preprocessing: ClassVar[Preprocessing] = Preprocessing()  # its steps are for MRI
 
-    reader: Literal["mammogram"]
+    reader: Literal["mammogram"] = Field(description="chooses this reader")
     images: Pattern = Field(description="file of each view, as `mammo/{patient}/{instance}.dcm`")
     mask: Pattern | None = Field(None, description="the finding in its image, where a pixel is not 0")
     spacing_mm: Spacing | None = Field(

@@ -1,4 +1,4 @@
-"""What a reader made of a modality's files, and whom it had to excluded."""
+"""Data of one modality for a cohort: tensors, availability, and excluded patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tabular modality: the site's columns as the study's features."""
+"""Reader of a tabular modality: the site's columns as the study's features."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class TableReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
-    reader: Literal["table"]
+    reader: Literal["table"] = Field(description="chooses this reader")
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
     features: dict[str, ColumnOrName] = Field({}, description="the study's name: this site's column")
     same_names: bool = Field(
-        False, description="every other feature of the study stands in the column of its own name, as in a gene matrix"
+        False, description="every other feature of the study is in the column of its own name, as in a gene matrix"
     )
     lacks: tuple[str, ...] = Field((), description="with `same_names`: features that this site does not have")
 

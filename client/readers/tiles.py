@@ -1,4 +1,4 @@
-"""Histology as a folder of tiles a patient: the features of a ResNet-50, or the tiles themselves."""
+"""Reader of histology tiles, a folder a patient: ResNet-50 features, or the tiles themselves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TilesReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Bag, Volume)
 
-    reader: Literal["tiles"]
+    reader: Literal["tiles"] = Field(description="chooses this reader")
     tiles: Pattern = Field(description="the files of a patient's tiles, as `histology/{patient}/*.png`")
     weights: Path | None = Field(
         None, description="ResNet-50's weights, .safetensors or .pth, under data_root; needed for features"

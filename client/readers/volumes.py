@@ -1,4 +1,4 @@
-"""Volumes on the study's grid, of whatever files an exam stands in."""
+"""Volumes on the study's grid, from any image reader."""
 
 from __future__ import annotations
 

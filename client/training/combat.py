@@ -1,4 +1,4 @@
-"""A site's tables without what its scanner did to them (ComBat), by sums over its own patients that stay on its disk.
+"""Batch-effect correction (ComBat) of a site's tables, from sums over its own patients.
 
 A training site looks at its training patients alone, and adjusts all of them. A site that only evaluates has none:
 it looks at everybody's features, whose outcomes it need not know, and is brought to what the training sites fixed.

@@ -1,4 +1,4 @@
-"""Some patients of a cohort as network input: in training one row of each, a lesion or view drawn by chance."""
+"""PyTorch dataset of a cohort's patients: in training, one row (lesion or view) of each, drawn at random."""
 
 from __future__ import annotations
 

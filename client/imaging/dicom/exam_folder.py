@@ -1,4 +1,4 @@
-"""Exams as DICOM files: found among all the files of a patient, and read as one volume a phase."""
+"""DICOM exams of a folder: the dynamic series selected among a patient's files, one volume a phase."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def files_under(site: Site, folder: Path, place: str) -> set[Path]:
     """All files in a folder and the folders below it, links followed.
 
     Raises:
-        SiteError: If a link leads out of data_root, or a folder cannot be read.
+        SiteError: If a link escapes data_root, or a folder cannot be read.
     """
     found: set[Path] = set()
     seen, left = {folder}, [folder]

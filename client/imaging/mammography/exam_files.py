@@ -1,4 +1,4 @@
-"""A mammogram: one DICOM, PNG or TIFF image of one breast in one view, and the mask of its finding.
+"""Mammogram files: one DICOM, PNG or TIFF image of one view, and the mask of its finding.
 
 Every image comes out alike: bright where the breast is dense, the chest wall on the left, as the left breast hangs.
 """

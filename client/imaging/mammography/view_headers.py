@@ -1,4 +1,4 @@
-"""What a mammogram's DICOM header says, and what is refused by it before a pixel is read."""
+"""DICOM header of a mammogram: view, laterality, pixel size, and what is refused before pixels are read."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_a_gene_that_stands_twice(matrix, how, values, turned):
     with pytest.raises(SiteError) as caught:
         matrix(rows, {}, ["ESR1"], missing=["NA"])
     unit = "row" if turned else "column"
-    for part in ["a gene stands twice", f"{unit} 2 (ESR1) and {unit} 3 (esr1)", "`genes.duplicates: mean`"]:
+    for part in ["a duplicate gene", f"{unit} 2 (ESR1) and {unit} 3 (esr1)", "`genes.duplicates: mean`"]:
         assert part in str(caught.value)
 
 
@@ -124,7 +124,7 @@ def test_the_column_of_symbols_need_not_be_the_first(matrix):
         (WIDE, {"sets": "gone.gmt"}, ["no file", "gone.gmt"]),
         (WIDE, {"sets": "short.gmt"}, ["line 1 with 2 cells", "separated by tabs"]),
         (WIDE, {"sets": "set.gmt"}, ["none of a set's genes is there", "ESR2"]),
-        (WIDE, {"aliases_file": "../secret.csv"}, ["leads out of data_root", "genes.aliases_file"]),
+        (WIDE, {"aliases_file": "../secret.csv"}, ["escapes data_root", "genes.aliases_file"]),
         (WIDE, {"aliases_file": "three.csv"}, ["three.csv", "a header of 3 columns", "alias and symbol"]),
         ([*TALL, ["ESR2", "1", "2"]], {}, ["does not fit its header", "row 5", "3 cells"]),
         (TALL, {"gene_id": "gone"}, ["0 columns", "one column 'gone'"]),
