@@ -37,8 +37,8 @@ Stored = Callable[[str, Callable[[], Array]], Array]
 Artefacts = Mapping[str, Path | SiteError]
 """By recipe, the artefact's file, or why it cannot be made."""
 
-# Raise it when a reader or a step on the way to an artefact changes what it makes of the same files.
-VERSION = 5
+# Raise it when all artefacts must be made anew; what makes one has a version of its own, in its recipe.
+VERSION = 1
 CACHE, ARTEFACTS = "cache", "artefacts"
 
 

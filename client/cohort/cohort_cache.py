@@ -9,15 +9,17 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from client.cache import store
 from client.cache.bound import trim
 from client.cache.entry import ENTRIES, Entry, read_entry, write_entry
-from client.cache.store import CACHE, VERSION
 from client.config.site import SiteConfig
 from client.errors import SiteError
 from client.tables.read import table_files
 from client.tables.sql import query_stamp
 from shared_models.task import Task
 
+# Raise it when a reader or an extractor makes something else of the same files: each artefact has a version of its own.
+VERSION = 5
 ATTEMPTS = 3
 
 
@@ -32,7 +34,7 @@ def cached(site: SiteConfig, task: Task, parse: Callable[[], Entry]) -> Entry:
     Raises:
         SiteError: If the cache cannot be written, or other studies' entries push this one out at once.
     """
-    path = site.state_dir / CACHE / ENTRIES / f"{_key(site, task)}.safetensors"
+    path = site.state_dir / store.CACHE / ENTRIES / f"{_key(site, task)}.safetensors"
     entry = read_entry(path)
     for _ in range(ATTEMPTS):
         if entry is not None:
@@ -55,7 +57,7 @@ def _key(site: SiteConfig, task: Task) -> str:
     settings = site.model_dump_json(
         include={"tables", "patients", "instances", "include", "split", "modalities", "targets"}
     )
-    digest = hashlib.sha256(f"{VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
+    digest = hashlib.sha256(f"{VERSION} {store.VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
     for name, table in site.tables.items():
         if table.sql:
             digest.update(query_stamp(site, table, f"table {name!r}").encode())
@@ -77,4 +79,4 @@ def _sources(site: SiteConfig, task: Task) -> list[Path]:
     for name in task.modalities:
         if reader := site.modalities.get(name):
             paths.update(reader.files(site))
-    return sorted(paths)
+    return sorted(paths, key=str)  # as paths, it would take as long as to look at them
