@@ -57,7 +57,7 @@ class Lock:
 
 
 def write_entry(path: Path, entry: Entry) -> None:
-    """Stores an entry, whole or not at all; whoever comes second replaces it by the same.
+    """Stores an entry, whole or not at all.
 
     Raises:
         SiteError: If it cannot be written.

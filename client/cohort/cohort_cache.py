@@ -39,8 +39,11 @@ def cached(site: SiteConfig, task: Task, parse: Callable[[], Entry]) -> Entry:
     for _ in range(ATTEMPTS):
         if entry is not None:
             return entry
-        write_entry(path, parse())
-        entry = read_entry(path)  # before the bound, so that it is in use
+        made = parse()
+        entry = read_entry(path)  # another process may have been faster: then its entry is in use, and stays
+        if entry is None:
+            write_entry(path, made)
+            entry = read_entry(path)  # before the bound, so that it is in use
         trim(site.state_dir, site.cache_gib * 2**30)
     if entry is not None:
         return entry

@@ -1,9 +1,11 @@
 """A cohort is parsed once, found by what its files are now, and bounded on the disk together with its artefacts."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from client.cache.entry import Entry, read_entry
 from client.cache.row_files import RowFiles
 from client.cohort import cohort_cache
 from client.cohort.cohort_cache import cached
+from client.cohort.load import load_cohort
 from client.errors import SiteError
 from shared_models.features import Feature
 from shared_models.task import Table, Task
@@ -27,11 +30,11 @@ def parse(hospital):
         parse.calls += 1
         folder = hospital.site().state_dir / "cache/artefacts/recipe"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{parse.calls if parse.anew else 1}.npy"
+        path = folder / f"{parse.calls}.npy"
         np.save(path, np.full(6, parse.calls, dtype=np.float16))
         return Entry({"patients": ["a", "b"]}, {"big": RowFiles([path, None], (6,)), "small": np.arange(3)})
 
-    parse.calls, parse.anew = 0, True
+    parse.calls = 0
     return parse
 
 
@@ -113,15 +116,14 @@ def test_bytes_that_are_no_entry_are_parsed_anew(hospital, task, parse):
         assert parse.calls == before + 1
 
 
-def test_whoever_comes_second_replaces_the_entry_by_the_same(hospital, task, parse):
+def test_whoever_comes_second_takes_the_firsts_entry(hospital, task, parse):
     site = hospital.site()
-    parse.anew = False
 
     def slow():
         cached(site, task, parse)
         return parse()
 
-    assert cached(site, task, slow).arrays["big"].shape == (2, 6)
+    assert cached(site, task, slow).arrays["big"][0, 0] == 1
     assert len(entries(site)) == 1
 
 
@@ -238,7 +240,16 @@ def test_no_table_is_opened_to_find_an_entry(hospital, imaging_task, parse, monk
 
 
 def _noting(opened):
-    from pathlib import Path
-
     really = Path.open
     return lambda path, *form, **more: opened.append(path) or really(path, *form, **more)
+
+
+def test_the_folders_of_the_cache_are_those_that_the_documents_list(hospital, imaging_task, config):
+    hospital.phases([0])
+    site = hospital.site()
+    load_cohort(site, imaging_task, config)
+    text = (Path(__file__).parents[3] / "docs/architecture.md").read_text(encoding="utf-8")
+    listed = [line.split()[0] for line in text.split("state_dir/SITE/")[1].split("```")[0].splitlines() if line.strip()]
+    expected = {re.sub(r"[A-Z]{3,}", "*", name) for name in listed if name.startswith("cache/")}
+    found = {str(path.relative_to(site.state_dir)) for path in files(site)}
+    assert {re.sub(r"[0-9a-f]{16,}", "*", name) for name in found} == expected
