@@ -30,6 +30,11 @@ class Site(Protocol):
         ...
 
     @property
+    def cache_gib(self) -> float:
+        """Room on disk for its cache."""
+        ...
+
+    @property
     def tables(self) -> Mapping[str, TableSource]:
         """Its tables by name."""
         ...

@@ -116,6 +116,15 @@ def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteErro
     return {key: mask_file(paths, mask.segment) for key, paths in found.items()}
 
 
+def mask_files(site: Site, mask: Mask) -> list[Path]:
+    """The files of all masks; none for boxes, whose table is the site's.
+
+    Raises:
+        SiteError: If one lies outside data_root.
+    """
+    return [path for paths in matching_files(site, mask.file, "mask").values() for path in paths] if mask.file else []
+
+
 def mask_file(paths: Sequence[Path], segment: str | int | None) -> MaskFile | SiteError:
     """The only one of the files that fit."""
     if len(paths) == 1:

@@ -12,10 +12,10 @@ from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
 from client.imaging.dicom.exam_folder import DicomFiles, files_under
 from client.imaging.exams import ExamFiles, Seconds
-from client.imaging.masks import MaskOrPattern, masks
+from client.imaging.masks import MaskOrPattern, mask_files, masks
 from client.imaging.preprocessing import Preprocessing
+from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes
 from client.readers.modality_data import ModalityData
-from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
@@ -70,9 +70,9 @@ class DicomReader(Settings):
         return []
 
     def files(self, site: Site) -> list[Path]:
-        """All files of everybody, and the masks."""
-        found = self.exams(site).values()
-        return [path for exam in found if not isinstance(exam, SiteError) for path in exam.files]
+        """All files of everybody, and the masks; a box's table is known already."""
+        images = [path for files in self._images(site).values() for path in files]
+        return images + ([] if self.mask is None else mask_files(site, self.mask))
 
     def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
         """The exams there are, by patient or lesion; their headers are not read yet.
@@ -82,8 +82,7 @@ class DicomReader(Settings):
         """
         tumours = masks(site, self.mask)
         found: dict[Instance, ExamFiles | SiteError] = {}
-        for key, folders in matching_files(site, self.folder, "folder").items():
-            images = {file for path in folders if path.is_dir() for file in files_under(site, path, self.folder)}
+        for key, images in self._images(site).items():
             mask = tumours.get(key)
             if isinstance(mask, SiteError):
                 found[key] = mask
@@ -93,6 +92,17 @@ class DicomReader(Settings):
                 found[key] = exam
         return found
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
+    def _images(self, site: Site) -> dict[Instance, set[Path]]:
+        """All files in each patient's or lesion's folders."""
+        return {
+            key: {file for path in folders if path.is_dir() for file in files_under(site, path, self.folder)}
+            for key, folders in matching_files(site, self.folder, "folder").items()
+        }
+
+    def exam_recipes(self, name: str, kind: Volume) -> tuple[str, Recipes]:
+        """A volume of each of its own exams."""
+        return name, volume_recipes(kind)
+
+    def read(self, rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> ModalityData:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
-        return read_volumes(records, name, kind, path, self)
+        return read_volumes(rows, name, kind, exams)

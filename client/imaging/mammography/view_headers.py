@@ -130,7 +130,7 @@ def stated_spacing(path: Path, header: Any) -> Spacing | None:
         Millimetres between rows and between columns, or None.
 
     Raises:
-        SiteError: If they are no numbers, or the magnification is not plausible.
+        SiteError: If they are not numbers, or the magnification is not plausible.
     """
     try:
         pixel, imager, film = (

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.cache.entry import Entry
+from client.cohort.cohort_cache import cached
 from client.cohort.load import load_cohort
 from client.cohort.rows import open_rows
-from client.cohort.tensor_cache import Entry, cached
 from client.config.site import load_site
 from client.errors import ExitCode, SiteError
 from client.tables.read import read_table
@@ -170,7 +171,7 @@ def test_a_changed_set_of_genes_is_noticed(genomic):
     genomic.settings["tables"]["genes"]["genes"]["sets"] = "sets.gmt"
     task, values = rna(Feature("S")), []
 
-    def parse(folder):
+    def parse():
         values.append(open_rows(genomic.site(), task).tables["genes"].cells["S"][:2])
         return Entry({}, {"a": np.zeros(1)})
 
