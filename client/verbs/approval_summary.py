@@ -104,13 +104,13 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
             continue
         for name, facts in fields_of(reply).items():
-            sums = f"; in secure sums {IN_SUMS[facts['in_sums']]}" if config.secure_aggregation else ""
+            sums = f"; with secure aggregation {IN_SUMS[facts['in_sums']]}" if config.secure_aggregation else ""
             yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
     yield f"scores are {BINS}"
     if not _trains(site, config):
         yield "no weights: this site only validates"
     if not config.secure_aggregation:
-        yield "no secure sums: the center sees all of this site by site"
+        yield "no secure aggregation: the center sees all of this site by site"
     yield ERRORS
 
 
@@ -155,7 +155,7 @@ def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator
     yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"
     yield f"(this study alone about {epsilon([study], limit):.2f}; with some {training} training patients)"
     if after > limit.epsilon:
-        yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study goes on without"
+        yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study continues without"
 
 
 def _trains(site: SiteConfig, config: StudySettings) -> bool:

@@ -102,7 +102,7 @@ def test_a_wrong_setting_is_named_with_its_place(hospital, change, said):
     [
         (None, "cannot read the site's settings"),
         ("a: [1", "not YAML"),
-        ("site: a\nsite: b\n", "the key 'site' stands twice"),
+        ("site: a\nsite: b\n", "the key 'site' appears twice"),
         ("", "empty"),
         (b"\xff\xfe\xfa", "not YAML"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
