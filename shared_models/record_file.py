@@ -81,7 +81,7 @@ def read_head(path: Path) -> Head | None:
         return None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise broken(path, 1, f"{_head_path(path).name} cannot be read") from None
-    if (head != Head()) if head.lines == 0 else not 0 <= head.start < head.end:
+    if head != Head() and not (head.lines > 0 and 0 <= head.start < head.end):
         raise broken(path, 1, f"{_head_path(path).name} cannot be read")
     return head
 
