@@ -13,7 +13,7 @@ from flwr.app import Message, RecordDict
 from client.config.site import SiteConfig
 from client.errors import SiteError
 from client.governance.chained_log import append
-from client.governance.ledger import charges
+from client.governance.ledger import last_epsilon
 from client.governance.policy import ledger_of
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import REQUEST
@@ -41,7 +41,7 @@ def record_sent(site: SiteConfig, study: str, message: Message, content: RecordD
             "round": _round(message),
             **_members(message),
             **fingerprint(content),
-            "epsilon": _epsilon(site),
+            "epsilon": last_epsilon(ledger_of(site)),
         },
     )
 
@@ -51,7 +51,7 @@ def record_refused(site: SiteConfig, study: str, message: Message, why: str) -> 
     words = {"study": _cut(study), "message": _cut(message.metadata.message_type)}
     entry = {"event": "refused", **words, "round": _round(message)}
     try:
-        spent: float | None = _epsilon(site)
+        spent: float | None = last_epsilon(ledger_of(site))
     except SiteError:  # the ledger itself may be why
         spent = None
     append(audit_of(site), {**entry, "why": why, "epsilon": spent})
@@ -71,9 +71,3 @@ def _round(message: Message) -> int:
 
 def _cut(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable())[:64]
-
-
-def _epsilon(site: SiteConfig) -> float:
-    """What the ledger said last; it is computed anew where it is charged."""
-    written = charges(ledger_of(site))
-    return float(written[-1]["epsilon"]) if written else 0.0
