@@ -89,6 +89,8 @@ class Log:
         Raises:
             RecordError: If a line from there on was changed, or the file cannot be read.
         """
+        if self._last and self._last.get("event") == event:
+            return self._last
         with unwritable(self._path):
             return _newest(self._path, self._head, event)
 

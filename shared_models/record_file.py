@@ -77,7 +77,7 @@ def read_head(path: Path) -> Head | None:
         if "end" not in found:  # of a version that noted no place
             return _placed(path, int(found["lines"]), str(found["hash"]))
         head = Head(int(found["lines"]), str(found["hash"]), int(found["start"]), int(found["end"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise broken(path, 1, f"{_head_path(path).name} cannot be read") from None

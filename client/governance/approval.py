@@ -37,14 +37,18 @@ def needs_approval(site: SiteConfig) -> bool:
 
 
 def approve(site: SiteConfig, config: StudySettings) -> Line:
-    """Writes an approval down, in place of an earlier one of the same study.
+    """Writes an approval down, in place of an earlier one of the same study, and begins its budget anew.
 
     Raises:
-        SiteError: If the record is damaged or cannot be written. Then nothing is approved.
+        SiteError: If a record is damaged or cannot be written. Then approve again.
     """
+    from client.governance.budget import renew
+
     settings = agreed_settings(config)
     entry = {"event": APPROVED, "study": config.study, "sha256": settings_hash(config), "settings": settings}
-    return append(approvals_of(site), {**entry, "version": version("breast-federation"), "by": _person()})
+    line = append(approvals_of(site), {**entry, "version": version("breast-federation"), "by": _person()})
+    renew(site, config)
+    return line
 
 
 def withdraw(site: SiteConfig, study: str) -> Line:
