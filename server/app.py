@@ -14,6 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.study import scoring
 from server.study.aggregation import make_strategy, sort_updates, step
+from server.study.audit import check
 from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
 from server.study.enrolment import (
     Enrolment,
@@ -53,6 +54,7 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     folder, task = Path(config.results_dir) / config.study, load_task(config)
     with only_run(folder):
+        check(folder)
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config)
         while state.round < config.rounds:

@@ -87,6 +87,11 @@ def budget_of(site: SiteConfig, settings: StudySettings) -> Path:
     return site.state_dir / "budgets" / f"{settings.study}-{settings_hash(settings)[:16]}.jsonl"
 
 
+def budgets_of(site: SiteConfig) -> list[Path]:
+    """The files of all approvals under which something was asked."""
+    return sorted((site.state_dir / "budgets").glob("*.jsonl"))
+
+
 def spend(site: SiteConfig, settings: StudySettings, kind: str, round: int, question: str, statistics: str) -> None:
     """Counts a question before it is answered.
 
