@@ -18,6 +18,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from client.errors import ExitCode, SiteError
+from client.governance.disclosure import limit_disclosure
 from client.governance.partners import check_partners, refuse, signature
 from client.session import Handler, StudySession, open_session
 from shared_models.messages import (
@@ -108,7 +109,7 @@ def share_secrets(study: StudySession, message: Message, context: Context) -> Re
 
 
 def summed(handler: Handler) -> Handler:
-    """Masks a handler's weights and statistics where the study asks for secure sums, else changes nothing.
+    """Masks a handler's weights and statistics where the study asks for secure sums, else merges their small cells.
 
     A sum that this site would not join is refused before the handler has done anything.
     """
@@ -117,7 +118,9 @@ def summed(handler: Handler) -> Handler:
     def handle(message: Message, context: Context) -> Message:
         study = open_session(context)
         if not study.config.secure_aggregation:
-            return handler(message, context)
+            reply = handler(message, context)
+            limit_disclosure(reply.content, study.task, study.site.policy.minimum_count)
+            return reply
         state = _state(context, message, "members", before="present")
         members = {member.name: member for member in unpack_members(str(state["members"]))}
         present = _open_envelopes(state, message, members)

@@ -144,7 +144,7 @@ def train_round(grid: Grid, task: Task, config: StudySettings, state: Checkpoint
         save_checkpoint(state, folder / LAST)
         msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
         raise StudyError(msg)
-    state = keep_best(state, scoring.pool(parts, "validation", task), folder)
+    state = keep_best(state, scoring.pool(parts, "validation", task, config), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
@@ -172,7 +172,7 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     content = messages.request(model=state.model, statistics=state.statistics, round=state.round)
     answers, parts = exchange(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
     log_problems(answers, config)
-    return keep_best(state, scoring.pool(parts, "validation", task), folder)
+    return keep_best(state, scoring.pool(parts, "validation", task, config), folder)
 
 
 def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, folder: Path) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     Without validation patients the last round counts as the best.
     """
     best = last if last.best_value is None else load_checkpoint(folder / BEST)
-    validation = scoring.unpack(best.validation, "validation", task)
+    validation = scoring.unpack(best.validation, "validation", task, config)
     thresholds = scoring.thresholds(validation, config.threshold)
     content = messages.request(
         model=best.model,
@@ -190,7 +190,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
         **{f"threshold/{name}": value for name, (value, _) in thresholds.items()},
     )
     answers, parts = exchange(grid, sorted(best.enrolled), messages.EVALUATE_TEST, content, config, group="test")
-    pooled = scoring.pool(parts, "test", task)
+    pooled = scoring.pool(parts, "test", task, config)
     results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers, config))
     write_results(results, folder)
     return results

@@ -11,15 +11,16 @@ from shared_models.messages import RESULTS, Arrays, unpack_arrays
 from shared_models.metrics.arrays import from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.summary import Summary, empty_summary
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 log = logging.getLogger("server")
 Summaries = dict[str, Summary]
 
 
-def pool(answers: Sequence[Answer], part: str, task: Task) -> Summaries:
+def pool(answers: Sequence[Answer], part: str, task: Task, config: StudySettings) -> Summaries:
     """Adds up the sites' statistics of `part` for each target; an answer that fails its check is left out."""
-    pooled: dict[str, list[Summary]] = {name: [empty_summary(target)] for name, target in task.targets.items()}
+    pooled = {name: [zero] for name, zero in _zeros(task, config).items()}
     for answer in answers:
         if answer.content is None:
             continue
@@ -40,12 +41,18 @@ def pack(summaries: Summaries, part: str) -> Arrays:
     }
 
 
-def unpack(arrays: Arrays, part: str, task: Task) -> Summaries:
+def unpack(arrays: Arrays, part: str, task: Task, config: StudySettings) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
-    zeros = {name: empty_summary(target) for name, target in task.targets.items()}
+    zeros = _zeros(task, config)
     if not arrays:
         return zeros
     return {name: from_arrays(type(zero), arrays, f"{part}.{name}", like=zero) for name, zero in zeros.items()}
+
+
+def _zeros(task: Task, config: StudySettings) -> Summaries:
+    """Statistics of no patients; what a site sends outside a secure sum is of merged cells."""
+    merged = not config.secure_aggregation
+    return {name: empty_summary(target, merged) for name, target in task.targets.items()}
 
 
 def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:

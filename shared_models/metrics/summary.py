@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, pooled_auc_interval
 from shared_models.metrics.categorical import ConfusionMatrix
+from shared_models.metrics.merged_cells import group_small_classes, merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
@@ -44,10 +45,36 @@ def summarise(target: Target, scores: Values, truth: Values) -> Summary:
             return RegressionSums.of(scores[known], truth[known])
 
 
-def empty_summary(target: Target) -> Summary:
-    """The statistic of no patients: the zero of the sum, and the shape that a site's answer must have."""
+def empty_summary(target: Target, merged: bool = False) -> Summary:
+    """The statistic of no patients: the zero of the sum, and the shape that a site's answer must have.
+
+    Args:
+        target: The target.
+        merged: Whether of merged cells, as sites send them outside a secure sum.
+    """
     scores = np.zeros((0, target.outputs)) if isinstance(target, Categorical) else np.zeros(0)
-    return summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))
+    empty = summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))
+    return merge_small_cells(target, empty, 1) if merged else empty
+
+
+def merge_small_cells(target: Target, summary: Summary, least: int) -> Summary:
+    """A site's statistic without a cell of fewer than `least` patients; empty where that leaves nothing to tell.
+
+    Args:
+        target: The target.
+        summary: What `summarise` gave.
+        least: Fewest patients of one outcome in a cell.
+    """
+    match summary:
+        case ScoreHistogram():
+            return merge_histogram(summary, least)
+        case ConcordanceTable():
+            assert isinstance(target, TimeToEvent)
+            return merge_concordance(summary, target.edges_days, least)
+        case ConfusionMatrix():
+            return ConfusionMatrix(np.stack([group_small_classes(row, least) for row in summary.counts]))
+        case RegressionSums():
+            return summary if summary.n >= least else RegressionSums.of([], [])
 
 
 def selection_score(summaries: Iterable[Summary]) -> float:
@@ -79,11 +106,13 @@ def pooled_metrics(summary: Summary, threshold: float) -> Metrics:
             interval = pooled_auc_interval(summary)
             counts = {"patients": summary.n, "positives": summary.n_positive}
             auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
-            return {**counts, **auc, **_at_threshold(summary.confusion(threshold))}
+            bound = {"auc_bound": summary.auc_bound()}
+            return {**counts, **auc, **bound, **_at_threshold(summary.confusion(threshold))}
         case ConcordanceTable():
             interval = summary.interval()
             counts = {"patients": summary.n, "events": summary.n_events}
-            return {**counts, "c_index": interval.value, "c_index_low": interval.low, "c_index_high": interval.high}
+            c_index = {"c_index": interval.value, "c_index_low": interval.low, "c_index_high": interval.high}
+            return {**counts, **c_index, "c_index_bound": summary.bound()}
         case ConfusionMatrix():
             return {"patients": summary.n, "accuracy": summary.accuracy, "macro_f1": summary.macro_f1}
         case RegressionSums():

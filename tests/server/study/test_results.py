@@ -16,7 +16,7 @@ from server.study.results import make_results, print_results, write_results
 from server.study.scoring import pool
 from shared_models.messages import reply
 from shared_models.metrics.arrays import to_arrays
-from shared_models.metrics.summary import site_metrics, summarise
+from shared_models.metrics.summary import merge_small_cells, site_metrics, summarise
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Table, Task
@@ -48,7 +48,7 @@ def answer(site: str, targets: dict[str, Target], count: int) -> Answer:
     numbers: dict[str, float] = {"num-examples": float(count)}
     for name, target in targets.items():
         scores, truth = observed(target, count, seed=len(site))
-        results |= to_arrays(summarise(target, scores, truth), f"test.{name}")
+        results |= to_arrays(merge_small_cells(target, summarise(target, scores, truth), 10), f"test.{name}")
         numbers |= {f"{name}/{key}": value for key, value in site_metrics(target, scores, truth, 0.5).items()}
     return Answer(site, reply(results=results, numbers=numbers))
 
@@ -68,7 +68,14 @@ def results_of(
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
     return make_results(
-        task, StudySettings(study="elms"), best, best, thresholds, answers, pool(answers, "test", task), problems or {}
+        task,
+        StudySettings(study="elms"),
+        best,
+        best,
+        thresholds,
+        answers,
+        pool(answers, "test", task, StudySettings()),
+        problems or {},
     )
 
 
