@@ -78,8 +78,8 @@ FAULTS: list[tuple[str, Change]] = [
 def test_one_bad_site_is_named_and_the_study_goes_on_with_the_rest(
     hospitals: Hospitals, small_study: Study, reason: str, change: Change
 ) -> None:
-    sites = hospitals({"a": 80, "b": 60, "c": 70})
-    results = run(sites, small_study, MeddledApp(2, "train", change))
+    sites = hospitals({"a": 160, "b": 120, "c": 140})
+    results = run(sites, {**small_study, "validation-fraction": 0.3}, MeddledApp(2, "train", change))
     assert results["rounds_completed"] == 3
     for record in results["rounds"]:
         assert record["asked"] == ["a", "b", "c"]
@@ -164,8 +164,8 @@ def test_a_site_that_only_validates_is_scored_and_never_asked_to_train(
 def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
     hospitals: Hospitals, small_study: Study, tmp_path: Path, strategy: str
 ) -> None:
-    sites = hospitals({"a": 80, "b": 60})
-    study = {**small_study, "strategy": strategy, "rounds": 6}
+    sites = hospitals({"a": 160, "b": 120})
+    study = {**small_study, "strategy": strategy, "rounds": 6, "validation-fraction": 0.3}
     whole = run(sites, {**study, "results-dir": str(tmp_path / "whole")})
 
     stops = {**study, "results-dir": str(tmp_path / "stops")}

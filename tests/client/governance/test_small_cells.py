@@ -61,4 +61,4 @@ def test_the_accuracy_of_several_classes_moves_in_steps_too():
     called = np.eye(3)[np.arange(40) % 3]
     called[:6] = 1 / 3
     accuracy = suppress_small_cells(site_metrics(target, called, truth, 0.5), 10)["accuracy"]
-    assert accuracy * 8 == round(accuracy * 8)
+    assert accuracy in {round(step / 8, 2) for step in range(9)}
