@@ -21,6 +21,7 @@ from client.errors import ExitCode, SiteError
 from client.governance.disclosure import limit_disclosure
 from client.governance.partners import check_partners, refuse, signature
 from client.session import Handler, StudySession, open_session
+from shared_models.bounded_json import parse_json
 from shared_models.messages import (
     EVALUATE_TEST,
     EVALUATE_VALIDATION,
@@ -91,7 +92,7 @@ def share_secrets(study: StudySession, message: Message, context: Context) -> Re
 
     state = _state(context, message, "own", before="members")
     text = str(message.content.config_records[REQUEST]["members"])
-    members, own = unpack_members(text), unpack_members(str(state["own"]))[0]
+    members, own = _members(text), unpack_members(str(state["own"]))[0]
     _check_members(study, members, own, str(state["session"]))
     seed, least = os.urandom(32), least_survivors(len(members))
     seeds = create_shares(seed, least, len(members))
@@ -184,7 +185,7 @@ def give_shares(message: Message, context: Context) -> RecordDict:
     state = _state(context, message, "groups")
     members = {member.name: member for member in unpack_members(str(state["members"]))}
     present, groups = json.loads(str(state["present"])), json.loads(str(state["groups"]))
-    survivors = json.loads(str(message.content.config_records[REQUEST]["survivors"]))
+    survivors = _names(str(message.content.config_records[REQUEST]["survivors"]))
     added = summed_groups(members[name] for name in survivors if name in members)
     if (
         state["name"] not in survivors
@@ -196,6 +197,25 @@ def give_shares(message: Message, context: Context) -> RecordDict:
     del context.state.config_records[STATE]
     shares = {name: state[f"seed/{name}" if name in survivors else f"key/{name}"] for name in present}
     return RecordDict({SHARES_OF: ConfigRecord(shares)})
+
+
+def _members(text: str) -> list[Member]:
+    """The members that a message brings."""
+    try:
+        return unpack_members(text)
+    except ValueError as error:
+        refuse(str(error))
+
+
+def _names(text: str) -> list[str]:
+    """The members that a message names."""
+    try:
+        names = parse_json(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        refuse("its members are not a list of names")
+    return names
 
 
 def _adds(study: StudySession, message_type: str) -> tuple[str, ...]:

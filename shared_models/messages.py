@@ -42,6 +42,7 @@ RESULTS = "results"
 MASKED = "masked"
 NUMBERS = "numbers"
 PACKED = "safetensors"
+MAX_HEADER_BYTES = 1_000_000
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -67,10 +68,19 @@ def unpack_arrays(record: ArrayRecord) -> Arrays:
     if not record:
         return {}
     try:
-        return load(record[PACKED].data)
-    except (KeyError, SafetensorError) as error:
+        return load(_with_short_header(record[PACKED].data))
+    except (KeyError, ValueError, SafetensorError) as error:
         msg = f"the arrays are not in safetensors: {type(error).__name__}: {error}"
         raise ValueError(msg) from None
+
+
+def _with_short_header(content: bytes) -> bytes:
+    """The bytes of a file whose header, of all arrays' names and shapes, does not take seconds to read."""
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        msg = f"their header has {length:,} bytes, at most {MAX_HEADER_BYTES:,} are read"
+        raise ValueError(msg)
+    return content
 
 
 def pack_statistics(statistics: Mapping[str, FeatureStatistics]) -> Arrays:

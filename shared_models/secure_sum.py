@@ -25,6 +25,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from shared_models.bounded_json import parse_json
 from shared_models.messages import Arrays
 
 Words = NDArray[np.uint64]
@@ -99,7 +100,7 @@ def unpack_members(text: str) -> list[Member]:
         ValueError: If it is not one, or a name or a key stands twice.
     """
     try:
-        members = [_member(**entry) for entry in json.loads(text)]
+        members = [_member(**entry) for entry in parse_json(text)]
     except (TypeError, AttributeError) as error:
         msg = f"the members of the sum cannot be read: {error}"
         raise ValueError(msg) from None

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shared_models.features import parse_features
 from shared_models.grids import parse_grids
@@ -21,6 +22,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 class StudySettings(Settings):
     """What every site is asked to do in one study. Names in Flower's run config use `-` for `_`."""
+
+    model_config = ConfigDict(str_max_length=200_000)  # thousands of features
 
     # What is learned
     study: Name = Field("study", description="names the split kept at each site and the folder of results")
@@ -109,7 +112,7 @@ class StudySettings(Settings):
         parse_features(self.features)
         parse_grids(self.grids)
         edges = self.edges
-        if list(edges) != sorted(set(edges)) or (edges and edges[0] <= 0):
+        if list(edges) != sorted(set(edges)) or not all(0 < edge < math.inf for edge in edges):
             msg = f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})"
             raise ValueError(msg)
         if self.privacy == "patient" and (self.oversampling, self.normalisation) != ("none", "shared"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shared_models.task import Task
 
 FOLDER = Path("site_configs")
+MAX_STUDY_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,15 @@ def load_study(path: Path) -> tuple[StudySettings, Task]:
     from shared_models.task import load_task
 
     try:
-        config = parse_study_settings(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+        content = path.read_text(encoding="utf-8")
+        if len(content) > MAX_STUDY_CHARACTERS:
+            msg = f"{len(content):,} characters, at most {MAX_STUDY_CHARACTERS:,} are read"
+            raise SettingsError(msg)
+        config = parse_study_settings(tomllib.loads(content), path.name)
         return config, load_task(config)
     except OSError as error:
         found = str(error.strerror)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError, RecursionError) as error:
         found = str(error)
     raise SiteError(
         what="the study's settings cannot be used",

@@ -18,6 +18,7 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from server.study.exchange import Answer, ask
+from shared_models.bounded_json import parse_json
 from shared_models.messages import (
     KEYS,
     MASKED,
@@ -56,6 +57,7 @@ from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
 T = TypeVar("T")
+MAX_AXES, MAX_LENGTH = 4, 10**6
 
 
 class _NoSumError(Exception):
@@ -109,7 +111,7 @@ def _sum(
     _require(shares, least)
     total = _unmasked(vectors, {name: _secret(name, shares, least) for name in envelopes}, members)
     sent = unpack_arrays(content.array_records[MODEL])
-    return Answer(f"the sum of {', '.join(vectors)}", _opened(total, json.loads(layout), sent), members=tuple(vectors))
+    return Answer(f"the sum of {', '.join(vectors)}", _opened(total, _shapes(layout), sent), members=tuple(vectors))
 
 
 def _with(content: RecordDict, session: str, envelopes: Mapping[str, Mapping[str, bytes]]) -> RecordDict:
@@ -149,7 +151,28 @@ def _shares(content: RecordDict) -> dict[str, bytes]:
 def _vector(content: RecordDict) -> tuple[Vector, str]:
     """A site's masked numbers, and what each of them stands for."""
     vector = Vector.unpack(unpack_arrays(content.array_records[MASKED]))
-    return vector, str(content.config_records[LAYOUT][STATISTICS])
+    layout = str(content.config_records[LAYOUT][STATISTICS])
+    _shapes(layout)
+    return vector, layout
+
+
+def _shapes(layout: str) -> dict[str, list[int]]:
+    """The shapes of the arrays that a sum's statistics stand for.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    shapes = parse_json(layout)
+    if not isinstance(shapes, dict) or not all(map(_is_shape, shapes.values())):
+        msg = "the shapes of its arrays cannot be read"
+        raise ValueError(msg)
+    return shapes
+
+
+def _is_shape(found: object) -> bool:
+    if not isinstance(found, list) or len(found) > MAX_AXES:
+        return False
+    return all(type(length) is int and 0 <= length <= MAX_LENGTH for length in found)
 
 
 def _alike(masked: Mapping[str, tuple[Vector, str]], found: dict[str, Answer]) -> tuple[dict[str, Vector], str]:

@@ -33,6 +33,12 @@ from shared_models.task import load_task
 
 TASK = load_task(StudySettings(features="clinical: age_years, er{negative|positive}; genomic: HER2, BRCA1, ESR1, PGR"))
 kinds = st.sampled_from([np.float32, np.float64, np.float16, np.int64, np.bool_])
+
+
+def _file(header, data=b""):
+    return len(header).to_bytes(8, "little") + header + data
+
+
 any_array = kinds.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=0, min_side=0, max_side=4)))
 
 
@@ -119,3 +125,22 @@ def test_message_types_are_flowers() -> None:
     flowers = {MessageType.TRAIN, MessageType.EVALUATE, MessageType.QUERY}
     for name in (messages.PREPARE, messages.TRAIN, messages.EVALUATE_VALIDATION, messages.EVALUATE_TEST):
         assert name.partition(".")[0] in flowers
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"ab",
+        (2**63).to_bytes(8, "little"),
+        _file(b"[" * 10**5),
+        _file(b'{"a":' * 10**5),
+        _file(b" " * 2_000_000),
+        _file(b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}', b"ab"),
+        _file(b'{"a":{"dtype":"F32","shape":[0,4611686018427387904],"data_offsets":[0,0]}}'),
+        _file(b'{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'),
+    ],
+)
+def test_bytes_that_are_no_arrays_or_too_many_are_one_kind_of_error(content):
+    with pytest.raises(ValueError, match="the arrays are not in safetensors"):
+        unpack_arrays(ArrayRecord({PACKED: Array("uint8", (len(content),), "safetensors", content)}))
