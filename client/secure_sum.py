@@ -58,6 +58,7 @@ from shared_models.secure_sum import (
     summed_groups,
     unpack_members,
 )
+from shared_models.secure_sum_choice import uses_secure_sums
 
 STATE = "secure-sum"
 HIDDEN = ("num-examples", "train-loss")
@@ -118,7 +119,7 @@ def summed(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def handle(message: Message, context: Context) -> Message:
         study = open_session(context)
-        if not study.config.secure_aggregation:
+        if not uses_secure_sums(study.config):
             reply = handler(message, context)
             limit_disclosure(reply.content, study.task, study.site.policy.minimum_count)
             return reply

@@ -31,6 +31,7 @@ from server.study.secure_sum import exchange
 from shared_models import messages
 from shared_models.combat import references
 from shared_models.metrics.summary import selection_score
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -98,7 +99,7 @@ def ask_to_enrol(grid: Grid, task: Task, config: StudySettings) -> tuple[list[En
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
-    if config.secure_aggregation and (rare := modalities_below_min_sites(enrolled, task)):
+    if uses_secure_sums(config) and (rare := modalities_below_min_sites(enrolled, task)):
         msg = (
             f"a secure sum needs three sites that train, and fewer have {', '.join(rare)}; "
             "name the others in the study's `modalities`, or find more sites"

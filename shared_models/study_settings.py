@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from shared_models.features import parse_features
 from shared_models.grids import parse_grids
@@ -18,6 +18,14 @@ from shared_models.settings import Settings, SettingsError, parse_settings
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _switch(value: object) -> object:
+    """`true` and `false` in a TOML file as on and off."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
 
 
 class StudySettings(Settings):
@@ -89,8 +97,10 @@ class StudySettings(Settings):
     patient_gradients: Literal["auto", "hooks", "functorch", "ghost"] = Field(
         "auto", description="how each patient's own gradient is found: auto is the fastest, the others are Opacus's"
     )
-    secure_aggregation: bool = Field(
-        False, description="the center sees weights and statistics as sums over three sites or more, never one site's"
+    secure_aggregation: Switch = Field(
+        "off",
+        description="on: the center sees weights and statistics as sums over three sites or more, never one site's; "
+        "auto: on where three sites or more train and nothing needs a single site's numbers",
     )
 
     # Splits and seeds
@@ -118,7 +128,7 @@ class StudySettings(Settings):
         if self.privacy == "patient" and (self.oversampling, self.normalisation) != ("none", "shared"):
             msg = "privacy: oversampling mixes patients, local normalisation keeps their sums: neither can be private"
             raise ValueError(msg)
-        if self.secure_aggregation and (self.min_sites < 3 or self.harmonisation != "none"):
+        if self.secure_aggregation == "on" and (self.min_sites < 3 or self.harmonisation != "none"):
             msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:

@@ -13,6 +13,7 @@ from client.private_files import write_private
 from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
 from shared_models.agreed import settings_hash
+from shared_models.secure_sum_choice import choose_secure_sums, named_training_sites
 from shared_models.task import Table
 
 if TYPE_CHECKING:
@@ -109,12 +110,14 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
     yield f"at the end: this site's own metrics, to two decimals, where each class has {least} patients or more"
     if config.privacy == "none" and _trains(site, config):
         yield "each round: the mean loss of training"
-    if config.secure_aggregation:
+    secure, why = choose_secure_sums(config, named_training_sites(config))
+    yield why
+    if secure:
         yield "of this only inside sums over three sites or more: weights, sums, class counts, scores in bins, the loss"
         yield "of this by itself: patients in each part of the split, which modalities there are, how many excluded,"
         yield "this site's own metrics"
     else:
-        yield "no secure sums: the center sees all of this site by site"
+        yield f"of scores and outcomes no cell of fewer than {least} patients: small ones are merged or left out"
 
 
 def _takes(config: StudySettings) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 
@@ -13,7 +14,7 @@ def privacy_section(config: StudySettings) -> dict[str, Any]:
     Class weights and feature statistics get no noise and no charge: they are sums over training patients, which a
     secure sum hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not noised.
     """
-    private, secure = config.privacy == "patient", config.secure_aggregation
+    private, secure = config.privacy == "patient", uses_secure_sums(config)
     return {
         "unit": "patient" if private else None,
         "mechanism": _mechanism(config) if private else None,
@@ -64,7 +65,7 @@ def _noise_said(config: StudySettings) -> str:
 def _sums_said(config: StudySettings) -> str:
     sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
-    if config.secure_aggregation:
+    if uses_secure_sums(config):
         return (
             f"{uncovered}, but with the weights seen by the center only as secure sums over three sites or more: "
             f"{sums}. {uncovered} and seen site by site: {own}."

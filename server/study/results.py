@@ -14,6 +14,7 @@ from server.study.privacy_section import privacy_section
 from server.study.scoring import Summaries
 from shared_models.messages import NUMBERS
 from shared_models.metrics.summary import pooled_metrics
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -64,7 +65,7 @@ def make_results(
 
 def _site(answer: Answer, best: Checkpoint, task: Task, config: StudySettings) -> dict[str, Any]:
     enrolled = best.enrolled[answer.site]
-    said = bool if config.secure_aggregation else int  # in a secure study a site says only whether it has a modality
+    said = bool if uses_secure_sums(config) else int  # in a secure study a site says only whether it has a modality
     facts: dict[str, Any] = {
         "site": answer.site,
         "role": "train" if enrolled["trains"] else "evaluate",

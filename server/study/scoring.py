@@ -11,6 +11,7 @@ from shared_models.messages import RESULTS, Arrays, unpack_arrays
 from shared_models.metrics.arrays import from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.summary import Summary, empty_summary
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -51,7 +52,7 @@ def unpack(arrays: Arrays, part: str, task: Task, config: StudySettings) -> Summ
 
 def _zeros(task: Task, config: StudySettings) -> Summaries:
     """Statistics of no patients; what a site sends outside a secure sum is of merged cells."""
-    merged = not config.secure_aggregation
+    merged = not uses_secure_sums(config)
     return {name: empty_summary(target, merged) for name, target in task.targets.items()}
 
 

@@ -53,6 +53,7 @@ from shared_models.secure_sum import (
     unflatten,
     unpack_members,
 )
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
@@ -72,7 +73,7 @@ def exchange(
     That is each answer, or in a study with secure sums one answer that stands for its `members`: weights are their
     mean, statistics their sum. There is none where too few sites are left.
     """
-    if not config.secure_aggregation:
+    if not uses_secure_sums(config):
         answers = ask(grid, sites, message_type, content, config, group)
         return answers, answers
     # before round 1 and in a round, the study itself asks again
