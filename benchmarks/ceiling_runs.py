@@ -1,4 +1,4 @@
-"""The runs behind `ceilings.py`: one cohort, trained federated, pooled, at each site alone, permuted, with gaps."""
+"""Runs behind `ceilings.py`: one cohort trained federated, pooled, locally, with permuted outcomes and with gaps."""
 
 from __future__ import annotations
 

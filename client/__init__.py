@@ -1,4 +1,4 @@
-"""The hospital: everything that touches patients."""
+"""Federation client of a hospital: everything that touches patients."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The coordinating center: runs rounds across hospitals, keeps checkpoints and results, sees no patient."""
+"""Coordinating center: runs rounds across sites, writes checkpoints and results, holds no patient data."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which installation of breast-federation runs, and how each of its commands starts: with its own code, privately.
+"""Installation that runs: its version and folder, and a safe start of each command with its own code.
 
 Python imports from the first folder that has a package of a name, and `python -m` puts the current folder first. There
 another `client/` may lie, or a `torch.py`. A console script or `python -P -m` never looks there.

@@ -1,4 +1,4 @@
-"""Sums over sites that show no single site: what both sides of secure aggregation compute.
+"""Secure aggregation: what both sides compute so that only a sum over sites is revealed.
 
 Each two sites share a mask that cancels in the sum, and each site adds one of its own. Shares of the secrets behind the
 masks lie, encrypted, with the other sites, so that the sum survives a site that drops out (Bonawitz 2017,

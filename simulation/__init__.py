@@ -1,4 +1,4 @@
-"""A study on one machine: the same server and client over an in-process grid."""
+"""Simulation of a study on one machine: the same server and client over an in-process grid."""
 
 import sys
 

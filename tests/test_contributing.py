@@ -174,7 +174,7 @@ try:
     load_cohort(site, task, StudySettings())
 except SiteError as error:
     print(error)
-assert readiness(site, None, None).patients == 90  # what --check does without a study
+assert readiness(site, None, None).patients == 90  # what `check` does without a study
 """
 
 

@@ -1,4 +1,4 @@
-"""Judges what the center sends as a study before Flower installs it: settings pass, code does not.
+"""Guard against code in a study's bundle, before Flower installs it: only settings pass.
 
 Flower puts an installed bundle first on `sys.path`, so that a module in it would run here, on patients, and any file in
 it could stand in for a library. A study's bundle needs one `pyproject.toml`, and the code is the site's own.

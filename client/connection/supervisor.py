@@ -1,4 +1,4 @@
-"""Keeps the site's SuperNode alive for as long as the hospital takes part.
+"""Supervisor of the site's SuperNode: restarts it for as long as the hospital takes part.
 
 It starts Flower again whenever it ends: after a crash, a reboot of the center, or a night without network. After a
 crash the center counts the lost connection for up to 60 s and refuses a second one of the same key, so that a refusal
@@ -99,7 +99,7 @@ def _likely_causes(launch: LaunchConfig) -> str:
     return (
         "the center keeps refusing this site's key; it is one of these:\n"
         f"  - the key is not registered: ask the center to run: python -m server register {launch.site} {public}\n"
-        "    (send them that file; compare the fingerprint that --check prints by telephone)\n"
+        "    (send them that file; compare the fingerprint that python -m client check prints by telephone)\n"
         "  - the site was unregistered: make a new key and have that one registered\n"
         "  - another computer is connected with the same key: stop that one"
     )

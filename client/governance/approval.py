@@ -1,4 +1,4 @@
-"""What this hospital has approved: a study with its very settings, until it is withdrawn.
+"""Approvals of studies: a study with its exact settings, until the approval is revoked.
 
 A line for each approval and each withdrawal stands in `state_dir/SITE/approvals.jsonl`, chained by hashes. Of a study's
 lines the last one counts. Every message is held against it, so that a withdrawal stops a study that runs.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "approvals.jsonl"
 APPROVED, WITHDRAWN = "approved", "withdrawn"
-COMMAND = "python -m client --site {site} --approve STUDY.toml"
+COMMAND = "python -m client approve STUDY.toml --site {site}"
 SHOWN = 8
 
 
@@ -57,11 +57,11 @@ def withdraw(site: SiteConfig, study: str) -> Line:
     """
     if study not in (found := approvals(site)):
         raise SiteError(
-            what="there is no such approval to withdraw",
+            what="there is no such approval to revoke",
             where=str(approvals_of(site)),
             found=f"study {study}",
             expected=" or ".join(found) or "an approved study; there is none",
-            fix=f"list them: python -m client --site {site.site} --approvals",
+            fix=f"list them: python -m client approvals --site {site.site}",
             exit_code=ExitCode.USAGE,
         )
     return append(approvals_of(site), {"event": WITHDRAWN, "study": study, "by": _person()})

@@ -1,7 +1,7 @@
 """What left the site, and what it refused: one line for each message, in a file that only grows.
 
 A line says what was sent, how large it was, its hash and the privacy spent so far; never a value. The file is
-`state_dir/SITE/audit.jsonl`; `python -m client --site SITE --audit` shows it.
+`state_dir/SITE/audit.jsonl`; `python -m client audit --site SITE` shows it.
 """
 
 from __future__ import annotations

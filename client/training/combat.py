@@ -1,4 +1,4 @@
-"""A site's tables without what its scanner did to them (ComBat), by sums over its own patients that stay on its disk.
+"""Batch-effect correction (ComBat) of a site's tables, from sums over its own patients.
 
 A training site looks at its training patients alone, and adjusts all of them. A site that only evaluates has none:
 it looks at everybody's features, whose outcomes it need not know, and is brought to what the training sites fixed.
@@ -49,7 +49,7 @@ def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]
 def harmonise(cohort: Cohort, own: Mapping[str, FeatureStatistics], references: Mapping[str, Reference]) -> Cohort:
     """The cohort, each table of `references` `(R, C)` without this site's effect; what is missing stays missing."""
     adjusted = {
-        name: adjustment(own[name], reference).columns(cohort.inputs[name]).astype(np.float32)
+        name: adjustment(own[name], reference).columns(np.asarray(cohort.inputs[name])).astype(np.float32)
         for name, reference in references.items()
     }
     return replace(cohort, inputs={**cohort.inputs, **adjusted}) if adjusted else cohort

@@ -1,4 +1,4 @@
-"""One page on what a study would do at this site: what it reads, what leaves, how long, at what epsilon."""
+"""Approval summary of a study at this site: data read, data sent, duration, epsilon."""
 
 from __future__ import annotations
 

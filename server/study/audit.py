@@ -1,4 +1,4 @@
-"""The center's own audit log: what it sent to and received from each site, who was let in, which studies it started.
+"""Audit log of the center: messages to and from sites, keys registered and revoked, studies started.
 
 One line for each, with its size and hash and never a value, in files that only grow: a study's messages in
 `results/STUDY/audit.jsonl`, who was let in and what was started in `results/audit.jsonl`. The hash of a reply is the

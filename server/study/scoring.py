@@ -1,4 +1,4 @@
-"""Pooled scores without rows: sums of what the sites counted, checked before they are added."""
+"""Pooled metrics, best round and decision thresholds from the sites' additive statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels between center and site: one frozen dataclass for each request and each reply.
+"""Messages between center and site: one frozen dataclass for each request and each reply.
 
 `pack` makes Flower's records of one, `unpack` checks what has arrived. In the order of a study: `prepare`, `train` in
 each round, `evaluate.validation`, `evaluate.test`; with secure sums, each stands between `keys` and `shares` before it

@@ -1,4 +1,4 @@
-"""The messages of a secure sum: keys and shares before what is summed, its masked numbers, and the way back."""
+"""Messages of secure aggregation: keys, shares, masked numbers, unmasking."""
 
 from __future__ import annotations
 

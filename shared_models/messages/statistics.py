@@ -1,4 +1,4 @@
-"""What a study freezes before round 1, as named arrays: feature statistics, ComBat's references, class weights."""
+"""Statistics frozen before round 1, as named arrays: features, ComBat's references, class weights."""
 
 from __future__ import annotations
 

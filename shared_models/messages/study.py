@@ -1,4 +1,4 @@
-"""The messages of a study, in their order: what the center asks, and what a site answers."""
+"""Messages of a study, in their order: the center's requests and a site's replies."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ class PrepareReply(Reply):
 
     WHEN: ClassVar[str] = "once, before round 1"
 
-    trains: bool = leaves(flag(), "whether it trains or only validates", "it is asked for nothing else")
+    trains: bool = leaves(
+        flag(), "whether it trains or only validates", "a site that only validates is not asked to train"
+    )
     patients: Mapping[str, int] = leaves(
-        Named(PATIENTS), "how many patients are in each part of the split", "its later claims are held against it"
+        Named(PATIENTS), "how many patients are in each split", "its later counts are checked against it"
     )
     modalities: Mapping[str, int] = leaves(
         Named(PATIENTS),
         "how many training patients have each modality",
-        "an image's or a table's part of the network is averaged over those who have it",
+        "a modality's encoder is averaged over the patients who have it",
         "yes or no",
     )
     excluded: int = leaves(
@@ -52,14 +54,14 @@ class PrepareReply(Reply):
     features: Mapping[str, FeatureStatistics] = leaves(
         TableSums(),
         "of each column of a table, over training patients: how many have it, its sum, its sum of squares",
-        "all hospitals' tables are standardised alike, and harmonised where the study asks for it",
+        "all hospitals' tables are standardised alike, and harmonised where the study uses it",
         "summed",
     )
     counts: Arrays = leaves(
         Tensors(MAX_SUM),
-        "how many training patients each class of an outcome has (for time to event, each interval; of a number, "
-        "how many know it and its sum)",
-        "the network starts at the base rates, and classes are weighed",
+        "how many training patients each class of an outcome has (for time to event, each interval; of a "
+        "continuous target, the known values and their sum)",
+        "the network's outputs start at the base rates, and classes can be weighted",
         "summed",
     )
 
@@ -73,19 +75,17 @@ class TrainReply(Reply):
     model: Arrays = leaves(
         Tensors(MAX_WEIGHT), "the network's weights as trained here", "they are averaged with the others'", "summed"
     )
-    patients: int = leaves(
-        PATIENTS, "how many training patients are behind them", "they weigh as many in the average", "summed"
-    )
+    patients: int = leaves(PATIENTS, "how many patients they were trained on", "the weight in the average", "summed")
     loss: float = leaves(
         number(-MAX_SUM, MAX_SUM, nan=True),
-        "the mean loss of training; none in private training, where no noise would cover it",
-        "the center's log shows whether training goes on well",
+        "the mean training loss; none in private training, since no noise would cover it",
+        "the center monitors training",
         "summed",
     )
     validation: Arrays = leaves(
         Tensors(MAX_SUM),
         "scores of validation patients, counted in bins",
-        "the best round and the threshold are chosen by them",
+        "they select the best round and the threshold",
         "summed",
     )
 
@@ -99,7 +99,7 @@ class EvaluateValidationReply(Reply):
     validation: Arrays = leaves(
         Tensors(MAX_SUM),
         "scores of validation patients, counted in bins",
-        "the best round and the threshold are chosen by them",
+        "they select the best round and the threshold",
         "summed",
     )
 
@@ -116,7 +116,7 @@ class EvaluateTestReply(Reply):
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
         "its own metrics on its test patients, to two decimals, where each class has `minimum_count` patients or more",
-        "the results name each hospital's",
+        "the results list them by hospital",
     )
 
 
@@ -173,7 +173,7 @@ class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
     REPLY: ClassVar[type[Reply]] = EvaluateTestReply
 
     thresholds: Mapping[str, float] = carries(
-        Named(number(0, 1)), "the decision threshold of each yes/no target, from pooled validation patients"
+        Named(number(0, 1)), "the decision threshold of each binary target, from pooled validation patients"
     )
 
     @property

@@ -1,4 +1,4 @@
-"""What travels and what leaves a hospital, as the documents say it: generated from the messages themselves.
+"""Tables of the messages and of what leaves a hospital, for the documents, generated from the messages themselves.
 
 `python -m shared_models.messages.tables` in the project's folder rewrites the marked blocks (`make generate`).
 """
@@ -21,8 +21,8 @@ IN_SUMS = {
 }
 ERRORS = "of an error, one sentence that names no file, value or patient; the details stay in the hospital's log"
 BINS = (
-    "counted in bins: apart for who had the outcome and who had not, 256 bins of score; for time to event, 128 bins of "
-    "risk by bins of time; for classes, a table of true and predicted ones; for a number, sums of errors"
+    "counted in bins: 256 bins of score, separately for patients with and without the outcome; for time to event, 128 "
+    "bins of risk by bins of time; for classes, a confusion matrix; for a continuous target, sums of errors"
 )
 NEVER_LEAVES = (
     "a row of a table, an image, a mask",
@@ -48,7 +48,7 @@ def messages_table() -> str:
 
 
 def sums_table() -> str:
-    """The messages about a secure sum, in the same form."""
+    """The messages of secure aggregation, in the same form."""
     requests: tuple[type[Request[Any]], ...] = (KeysRequest, SharesRequest, UnmaskRequest)
     rows = [f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |" for request in requests]
     return "\n".join(["| message | request | reply |", "|---|---|---|", *rows]) + "\n"
@@ -56,7 +56,7 @@ def sums_table() -> str:
 
 def leaving_table() -> str:
     """What leaves a hospital, when, and why."""
-    lines = ["| when | what leaves | why | with secure sums, the center sees |", "|---|---|---|---|"]
+    lines = ["| when | what leaves | why | with secure aggregation, the center sees |", "|---|---|---|---|"]
     for reply in replies():
         for facts in fields_of(reply).values():
             lines.append(f"| {reply.WHEN} | {facts['what']} | {facts['why']} | {IN_SUMS[facts['in_sums']]} |")
@@ -71,7 +71,7 @@ def never_leaves() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "messages": messages_table,
-    "messages of a secure sum": sums_table,
+    "messages of secure aggregation": sums_table,
     "what leaves": leaving_table,
     "what never leaves": never_leaves,
 }

@@ -1,4 +1,4 @@
-"""What federation is compared with: one pooled cohort, and each site alone, with the same network and steps.
+"""Pooled and local training: one pooled cohort, and each site alone, with the same network and steps.
 
 Only a simulation can do this, where all rows are on one machine.
 """

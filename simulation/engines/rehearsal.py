@@ -1,4 +1,4 @@
-"""A dress rehearsal: a real center and real hospitals on one machine, over TLS, each with its own key and processes.
+"""Rehearsal engine: a real center and real sites on one machine, over TLS, each with its own key.
 
 Where the in-process engine skips the network, this one runs what a deployment runs: `python -m server start`
 (SuperLink, SuperExec, nginx) and one `python -m client` a site.

@@ -1,4 +1,4 @@
-"""Images that are made to mislead: none leads out of data_root, none holds the site up, and nobody is named."""
+"""Images that are made to mislead: none escapes data_root, none holds the site up, and nobody is named."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.cache.store import Job
 from client.cohort.load import load_cohort
 from client.contract.paths import Instance
 from client.errors import SiteError
-from client.readers.modality_data import load_rows
+from client.readers.modality_data import make_rows
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 
@@ -100,7 +101,7 @@ def test_other_formats_that_itk_knows_are_not_tried(clinic, config):
 def test_a_link_that_leads_out_stops_the_site(clinic, config):
     victim(clinic).unlink()
     victim(clinic).symlink_to(clinic.folder / "outside/phase.nii.gz")
-    with pytest.raises(SiteError, match="leads out of data_root") as caught:
+    with pytest.raises(SiteError, match="escapes data_root") as caught:
         cohort_of(clinic, config)
     assert "secret" not in caught.value.public
 
@@ -108,7 +109,7 @@ def test_a_link_that_leads_out_stops_the_site(clinic, config):
 def test_a_folder_that_is_a_link_out_stops_the_site(clinic, config):
     shutil.move(victim(clinic).parent, clinic.folder / "outside/images")
     victim(clinic).parent.symlink_to(clinic.folder / "outside/images")
-    with pytest.raises(SiteError, match="leads out of data_root") as caught:
+    with pytest.raises(SiteError, match="escapes data_root") as caught:
         cohort_of(clinic, config)
     assert "secret" not in caught.value.public
 
@@ -169,10 +170,8 @@ def test_a_file_that_goes_between_listing_and_reading(clinic):
     site = clinic.site()
     exams = site.modalities["mri"].exams(site)
     victim(clinic).unlink()
-    from client.cache.artifacts import Job
-
-    jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, lambda: np.ones(1), "") for row in range(3)}
-    read = load_rows(site, "a", jobs, np.zeros((3, 1)), "")
+    jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, {"a": lambda _: np.ones(1)}) for row in range(3)}
+    read = make_rows(site, jobs, (3, 1), "")
     assert read.present.tolist() == [True, False, True]
     assert "phase1.nii.gz is missing" in str(read.excluded[1])
 

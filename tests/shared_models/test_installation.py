@@ -166,7 +166,7 @@ def test_all_that_a_site_and_a_simulation_write_is_for_their_owner_alone(
     files = hospitals({"oak": 80, "elm": 80})
     inputs = set(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
-    assert client(["--site", str(files["oak"]), "--check"]) == 0, capsys.readouterr().out
+    assert client(["check", "--site", str(files["oak"])]) == 0, capsys.readouterr().out
     study = [f"{key}={value}" for key, value in (small_study | {"rounds": 1}).items()]
     assert simulation(["--split", str(files["elm"]), "--into", "2", "--set", *study]) == 0
     written = [path for path in tmp_path.rglob("*") if path not in inputs]

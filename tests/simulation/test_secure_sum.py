@@ -368,7 +368,7 @@ def test_the_check_finds_a_partners_key_that_cannot_be_used(
 ) -> None:
     site = hospitals({"a": 40})["a"]
     site.write_text(site.read_text() + "policy: {partners: {b: keys/b.pub}}\n")
-    words = ["--site", str(site), "--check"]
+    words = ["check", "--site", str(site)]
     assert check_site(words) == ExitCode.CREDENTIALS
     assert "a partner's public key cannot be used" in capsys.readouterr().out
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
