@@ -1,4 +1,4 @@
-"""Artefacts of exams: volumes and extracted features, made in one pass over an exam that is read and preprocessed once."""
+"""Artefacts of exams: volumes and extracted features, in one pass over an exam that is read and preprocessed once."""
 
 from __future__ import annotations
 
