@@ -1,0 +1,1 @@
+"""The coordinating center's side of a study."""
