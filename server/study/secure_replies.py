@@ -59,7 +59,7 @@ class Masked:
     @classmethod
     def read(cls, message: Message) -> Masked:
         """From a reply; what it signed is checked once the layout is known."""
-        found = wire.unpack(message, "signature", "complaints", "layout", "keys")
+        found = wire.unpack(message, "signature", "complaints", "layout", "keys", blocks=True)
         return cls(
             wire.hexadecimal(found["signature"], *SIGNATURE_BYTES),
             wire.names(found["complaints"]),

@@ -113,7 +113,7 @@ def split(secret: bytes, threshold: int, holders: int) -> list[bytes]:
 
     shares = [b""] * holders
     for start in range(0, len(secret), CHUNK_BYTES):
-        for holder, share in Shamir.split(threshold, holders, secret[start : start + CHUNK_BYTES]):
+        for holder, share in Shamir.split(threshold, holders, secret[start : start + CHUNK_BYTES], False):
             shares[holder - 1] += share
     return shares
 
@@ -132,7 +132,7 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
         raise ProtocolError(msg)
     starts = range(0, length, CHUNK_BYTES)
     chunks = [[(at, share[start : start + CHUNK_BYTES]) for at, share in shares.items()] for start in starts]
-    return b"".join(Shamir.combine(chunk) for chunk in chunks)
+    return b"".join(Shamir.combine(chunk, False) for chunk in chunks)
 
 
 def commitment(salt: bytes, share: bytes) -> str:

@@ -52,8 +52,8 @@ class Facts:
     def read(cls, value: object) -> Facts:
         """From JSON."""
         found = wire.fields(value, "trains", "validation", "test", "modalities")
-        parts = (wire.truth(found[part]) for part in ("trains", "validation", "test"))
-        return cls(*parts, wire.names(found["modalities"]))
+        trains, validation, test = (wire.truth(found[part]) for part in ("trains", "validation", "test"))
+        return cls(trains, validation, test, wire.names(found["modalities"]))
 
 
 @dataclass(frozen=True)

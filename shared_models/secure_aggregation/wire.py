@@ -74,14 +74,14 @@ def pack(control: Mapping[str, Any], blocks: Mapping[str, bytes] | None = None) 
     return {CONTROL: canonical(control), **named}
 
 
-def unpack(message: object, *names: str) -> dict[str, Any]:
-    """The control part of a message, which has just these fields.
+def unpack(message: object, *names: str, blocks: bool = False) -> dict[str, Any]:
+    """The control part of a message, which has just these fields, and nothing beside it but `blocks`.
 
     Raises:
         ProtocolError: If it has not.
     """
-    if not isinstance(message, Mapping):
-        msg = "a message is no record"
+    if not isinstance(message, Mapping) or not (blocks or set(message) == {CONTROL}):
+        msg = "a message is no record, or holds more than is known"
         raise ProtocolError(msg)
     return fields(parse(message.get(CONTROL)), *names)
 

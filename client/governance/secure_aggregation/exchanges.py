@@ -52,8 +52,8 @@ def enrol(site: Site, session: Session, request: Message) -> Reply:
     asked = wire.unpack(request, "run", "sum")
     run, number = wire.name(asked["run"]), wire.whole(asked["sum"], 1, MAX_SUM)
     audit = {"exchange": "enrol", "run": run, "sum": number}
-    if reply := checks.answered(session, number, "enrol", request):
-        return reply, audit | {"repeated": True}
+    if before := checks.answered(session, number, "enrol", request):
+        return before, audit | {"repeated": True}
     enrolment = site.record.enrol(signed(site.node_key, site.enrolment))
     session.run = run
     known = new_sum(site, session, number)
@@ -68,8 +68,8 @@ def deal(site: Site, session: Session, request: Message) -> Reply:
     asked = wire.unpack(request, "sum", "kind", "roster", "keys")
     number, kind = wire.whole(asked["sum"], 1, MAX_SUM), wire.name(asked["kind"])
     known = session.at(number)
-    if reply := checks.answered(session, number, "deal", request):
-        return reply, {"exchange": "deal", "sum": number, "repeated": True}
+    if before := checks.answered(session, number, "deal", request):
+        return before, {"exchange": "deal", "sum": number, "repeated": True}
     checks.check_roster(site, [read_signed(entry, Enrolment) for entry in wire.listed(asked["roster"])])
     roster = _roster(site)
     keys = read_keys(site, known, roster, kind, asked["keys"])
@@ -93,8 +93,8 @@ def answer(
     asked = wire.unpack(request, "sum", "deals", "envelopes")
     number = wire.whole(asked["sum"], 1, MAX_SUM)
     known, whole_request = session.at(number), {**request, "question": wire.canonical(asdict(question))}
-    if reply := checks.answered(session, number, "answer", whole_request):
-        return reply, {"exchange": "answer", "sum": number, "repeated": True}
+    if before := checks.answered(session, number, "answer", whole_request):
+        return before, {"exchange": "answer", "sum": number, "repeated": True}
     roster = _roster(site)
     quorum = quorum_of(site, roster, question.kind)
     checks.check_question(site, known, question, roster, quorum)
@@ -124,8 +124,8 @@ def confirm(site: Site, session: Session, request: Message) -> Reply:
     asked = wire.unpack(request, "sum", "survivors", "signatures", "proofs", "next")
     number, survivors = wire.whole(asked["sum"], 1, MAX_SUM), wire.names(asked["survivors"])
     known = session.at(number)
-    if reply := checks.answered(session, number, "confirm", request):
-        return reply, {"exchange": "confirm", "sum": number, "repeated": True}
+    if before := checks.answered(session, number, "confirm", request):
+        return before, {"exchange": "confirm", "sum": number, "repeated": True}
     view, roster = _view(known), _roster(site)
     checks.check_survivors(site, view, survivors, _signatures(asked["signatures"]), roster)
     statement = Survivors(digest(view), survivors, tuple(surviving(view, survivors)))

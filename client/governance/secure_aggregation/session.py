@@ -110,9 +110,11 @@ class Sum:
         """The inverse of `to_json`."""
         view, survivors, question = found["view"], found["survivors"], found["question"]
         groups = {group: tuple(sites) for group, sites in view["groups"].items()} if view else {}
+        mask_key, share_key = map(bytes.fromhex, found["private"])
         return cls(
-            read_signed(found["own"], Keys),
-            *(bytes.fromhex(key) for key in found["private"]),
+            own=read_signed(found["own"], Keys),
+            mask_key=mask_key,
+            share_key=share_key,
             seeds={group: bytes.fromhex(seed) for group, seed in found["seeds"].items()},
             keys=[Keys.read(keys) for keys in found["keys"]],
             deal=found["dealt"][0],
@@ -120,14 +122,16 @@ class Sum:
             shares={n: {s: read_share(share) for s, share in held.items()} for n, held in found["shares"].items()},
             view=View(**{**view, "groups": groups}) if view else None,
             question=Question(**question) if question else None,
-            survivors=Survivors(survivors["view"], *(tuple(survivors[key]) for key in ("sites", "groups")))
-            if survivors
-            else None,
+            survivors=_read_survivors(survivors) if survivors else None,
             replies={
                 exchange: (asked, {key: b64decode(value) for key, value in reply.items()})
                 for exchange, (asked, reply) in found["replies"].items()
             },
         )
+
+
+def _read_survivors(found: dict[str, Any]) -> Survivors:
+    return Survivors(found["view"], tuple(found["sites"]), tuple(found["groups"]))
 
 
 @dataclass
