@@ -28,7 +28,7 @@ from shared_models.secure_aggregation.encoding import Block
 from shared_models.secure_aggregation.groups import participants
 from shared_models.secure_aggregation.layout import Layout
 from shared_models.secure_aggregation.membership import (
-    check_deal,
+    Dealing,
     check_enrolment,
     check_member_keys,
     distinct,
@@ -227,7 +227,7 @@ class SecureAggregation:
         self, name: str, dealt: Dealt, deal: Signed[Deal], envelopes: Envelopes
     ) -> tuple[Signed[Deal], Envelopes]:
         require(deal.statement.name == name, "it dealt under another name")
-        check_deal(deal, dealt.statements, self.roster, self._quorum(dealt.kind))
+        Dealing.of(dealt.statements, self.roster, self._quorum(dealt.kind).threshold).check(deal)
         return deal, envelopes
 
     def _keep(self, dealt: Dealt, found: Mapping[str, tuple[Signed[Deal], Envelopes]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from shared_models.secure_aggregation.groups import all_groups, large_enough, members
 from shared_models.secure_aggregation.parameters import Quorum
@@ -56,21 +57,49 @@ def check_member_keys(signed: Signed[Keys], site: Enrolment, of: tuple[str, str,
     public_key(one.share_key)
 
 
-def check_deal(signed: Signed[Deal], keys: Sequence[Keys], roster: Sequence[Enrolment], quorum: Quorum) -> None:
-    """One site's deal: for these keys and this roster, with a share of each secret for everyone, signed."""
-    deal = signed.statement
-    own = {one.name: one for one in keys}.get(deal.name)
-    require(own is not None, "a deal is of no member of the sum")
-    assert own is not None
-    expected = (digest_all(roster), digest_all(keys), quorum.threshold)
-    require((deal.roster, deal.keys, deal.threshold) == expected, "a deal is of another sum")
-    require(deal.own_keys == digest(own), "a deal is of other keys of its site")
-    names = {one.name for one in keys}
-    require(set(deal.shares) == names and set(deal.envelopes) == names - {deal.name}, "a deal leaves out a member")
-    complete = all(set(shares) == shared_secrets(own) for shares in deal.shares.values())
-    require(complete, "a deal leaves out a secret")
-    node_keys = {site.name: site.node_key for site in roster}
-    require(signed.verify(node_keys[deal.name]), "a site did not sign its deal")
+@dataclass(frozen=True)
+class Dealing:
+    """What every deal of one sum must say.
+
+    Attributes:
+        roster: H(R).
+        all_keys: H(all K).
+        threshold: t.
+        keys: K by site.
+        node_keys: Public keys of the sites, by name.
+    """
+
+    roster: str
+    all_keys: str
+    threshold: int
+    keys: Mapping[str, Keys]
+    node_keys: Mapping[str, str]
+
+    @classmethod
+    def of(cls, keys: Sequence[Keys], roster: Sequence[Enrolment], threshold: int) -> Dealing:
+        """For the keys of one sum."""
+        node_keys = {site.name: site.node_key for site in roster}
+        return cls(digest_all(roster), digest_all(keys), threshold, {one.name: one for one in keys}, node_keys)
+
+    def check(self, signed: Signed[Deal]) -> None:
+        """One site's deal: for these keys and this roster, with a share of each secret for everyone, signed.
+
+        Raises:
+            ProtocolError: If it is none.
+        """
+        deal = signed.statement
+        own = self.keys.get(deal.name)
+        if own is None:
+            msg = "a deal is of no member of the sum"
+            raise ProtocolError(msg)
+        found = (deal.roster, deal.keys, deal.threshold)
+        require(found == (self.roster, self.all_keys, self.threshold), "a deal is of another sum")
+        require(deal.own_keys == digest(own), "a deal is of other keys of its site")
+        everyone = set(deal.shares) == set(self.keys) and set(deal.envelopes) == set(self.keys) - {deal.name}
+        require(everyone, "a deal leaves out a member")
+        secrets = shared_secrets(own)
+        require(all(set(shares) == secrets for shares in deal.shares.values()), "a deal leaves out a secret")
+        require(signed.verify(self.node_keys[deal.name]), "a site did not sign its deal")
 
 
 def make_view(

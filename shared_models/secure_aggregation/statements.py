@@ -7,7 +7,7 @@ never that of its signature, which another signature of the same statement would
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -212,7 +212,7 @@ class Signed(Generic[T]):
 
     def to_json(self) -> dict[str, Any]:
         """For a message."""
-        return {"statement": asdict(self.statement), "signature": self.signature}  # type: ignore[call-overload]
+        return {"statement": to_json(self.statement), "signature": self.signature}
 
     def verify(self, node_key: str) -> bool:
         """Whether the site of that key signed it."""
@@ -229,9 +229,14 @@ def read_signed(value: object, of: type[Any]) -> Signed[Any]:
     return Signed(of.read(found["statement"]), wire.hexadecimal(found["signature"], *SIGNATURE_BYTES))
 
 
+def to_json(statement: Statement) -> dict[str, Any]:
+    """The fields of a statement."""
+    return {key: vars(value) if isinstance(value, Facts) else value for key, value in vars(statement).items()}
+
+
 def content(statement: Statement) -> bytes:
     """What is signed and hashed."""
-    return f"{DOMAIN}{statement.kind}\0".encode() + wire.canonical(asdict(statement))  # type: ignore[call-overload]
+    return f"{DOMAIN}{statement.kind}\0".encode() + wire.canonical(to_json(statement))
 
 
 def digest(statement: Statement) -> str:

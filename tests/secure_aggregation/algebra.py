@@ -45,19 +45,17 @@ def reconstructed(world: Federation) -> dict[tuple[str, str], bytes]:
 def derivable(world: Federation, event: Event, secrets: dict[tuple[str, str], bytes]) -> set[bytes]:
     """Keys of masks that may be in an answer, and that the center can derive."""
     hashed, name = digest(event.view), event.site
-    own = world.keys[event.own]
-    private = world.private | {value for (_, secret), value in secrets.items() if secret == MASK}
+    revealed_keys = {world.keys[own].mask_key: value for (own, secret), value in secrets.items() if secret == MASK}
+    private = world.private | revealed_keys
+    own = world.keys[event.own].mask_key
     seeds = {value for (_, secret), value in secrets.items() if secret.startswith(SEED)}
     others = [other for other in event.view.present if other != name]
-    points = {keys.mask_key for keys in world.keys.values() if keys.name in others}
     found = set()
-    for group in event.masks:
-        found |= {self_key(seed, hashed, name, group) for seed in seeds}
-        agreed = {cached_agree(key, own.mask_key) for key in private}
-        if (owned := secrets.get((event.own, MASK))) is not None:
-            agreed |= {cached_agree(owned, point) for point in points}
-        found |= {pair_key(one, hashed, name, other, group) for one in agreed for other in others}
-    return found
+    for other in others:
+        point = event.points[other]
+        agreed = [cached_agree(private[one], two) for one, two in ((own, point), (point, own)) if one in private]
+        found |= {pair_key(one, hashed, name, other, group) for one in agreed for group in event.masks}
+    return found | {self_key(seed, hashed, name, group) for seed in seeds for group in event.masks}
 
 
 def revealed(world: Federation, name_input: Callable[[Event, str], Hashable]) -> dict[str, list[Row]]:

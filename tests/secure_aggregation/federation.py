@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -75,6 +74,7 @@ class Event:
         view: What it saw.
         question: Over which.
         masks: By group, keys and signs of the masks in its block.
+        points: Mask keys of all sites, as it was told.
     """
 
     site: str
@@ -82,6 +82,7 @@ class Event:
     view: View
     question: Question
     masks: dict[str, list[tuple[bytes, int]]]
+    points: dict[str, str]
 
 
 @dataclass
@@ -99,8 +100,9 @@ class Federation:
     shares: dict[tuple[str, str, str], Share] = field(default_factory=dict)
     confirmed: list[tuple[str, Survivors]] = field(default_factory=list)
     released: list[tuple[str, View, Survivors]] = field(default_factory=list)
-    private: set[bytes] = field(default_factory=set)
+    private: dict[str, bytes] = field(default_factory=dict)
     refusals: list[tuple[str, str]] = field(default_factory=list)
+    refuses: tuple[type[Exception], ...] = (ProtocolError,)
     contribute: Callable[[str, Question], Contribution] = numbers
 
     def __post_init__(self) -> None:
@@ -135,7 +137,7 @@ class Federation:
                 assert asked is not None
                 return self._answer(name, session, request, asked)
             reply, _ = EXCHANGES[exchange](self.sites[name], session, request)
-        except ProtocolError as error:
+        except self.refuses as error:
             self.refusals.append((exchange, str(error)))
             return None
         found = wire.unpack(reply, *wire.parse(reply["control"]))
@@ -149,7 +151,16 @@ class Federation:
         known = session.sums[audit["sum"]]
         if "repeated" not in audit:
             assert known.view is not None
-            self.events.append(Event(name, digest(known.own.statement), known.view, asked, dict(masks)))
+            self.events.append(
+                Event(
+                    name,
+                    digest(known.own.statement),
+                    known.view,
+                    asked,
+                    dict(masks),
+                    {k.name: k.mask_key for k in known.keys},
+                )
+            )
             self._hold(name, known)
         assert len(self.events) <= before + 1
         control = wire.parse(reply["control"])
@@ -181,7 +192,7 @@ class Federation:
             statement = read_signed(keys, Keys).statement
             self.keys[digest(statement)] = statement
             if name in self.corrupt:
-                self.private |= {known.mask_key for known in session.sums.values()}
+                self.private |= {k.own.statement.mask_key: k.mask_key for k in session.sums.values()}
 
     def _hold(self, name: str, known: Sum) -> None:
         """What a corrupt site holds, the center holds."""
@@ -227,9 +238,11 @@ def federation(folder: Path, sites: int, corrupt: int = 0, **terms: Any) -> Fede
     return Federation(folder, dict.fromkeys(names, ALL), frozenset(names[sites - corrupt :]), approved)
 
 
-def same(value: Any) -> Callable[[str], Any]:
-    """The same for every site."""
-    return lambda name: deepcopy(value)
+def with_groups(folder: Path, sites: int, corrupt: int, members: int, **terms: Any) -> Federation:
+    """The same, of which only the first honest sites and the corrupt ones have the group `genomic`."""
+    world = federation(folder, sites, corrupt, **terms)
+    bare = replace(ALL, modalities=())
+    return replace(world, facts={n: bare if n in world.honest[members:] else ALL for n in world.facts})
 
 
 def pick(names: Sequence[str], without: str) -> list[str]:

@@ -10,21 +10,29 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from federation import Federation, node_key, pick, point, question
 
 from client.governance.secure_aggregation.session import Session
 from shared_models.secure_aggregation import wire
+from shared_models.secure_aggregation.blame import read_share
 from shared_models.secure_aggregation.groups import all_groups
 from shared_models.secure_aggregation.question import Question
-from shared_models.secure_aggregation.secrets import new_private_key, public_of
+from shared_models.secure_aggregation.secrets import new_private_key, public_of, unseal
 from shared_models.secure_aggregation.statements import (
+    Deal,
     Enrolment,
     Facts,
     Keys,
     Survivors,
     View,
+    content,
+    digest,
+    read_signed,
     sign,
     signed,
     verify,
@@ -149,7 +157,7 @@ class Try:
         for other in over:
             given = self.view_signatures.get(other, [])
             if view is not None and other in self.world.corrupt:
-                given = [sign(node_key(other), view)]
+                given = [forged(other, view)]
             fitting = [one for one in given if view is not None and verify(point(other), view, one)]
             found |= {other: (fitting or given)[0]} if given else {}
         return found
@@ -159,10 +167,20 @@ class Try:
         for other in self.world.facts:
             given = self.survivor_signatures.get(other, [])
             if other in self.world.corrupt:
-                given = [sign(node_key(other), statement)]
+                given = [forged(other, statement)]
             fitting = [one for one in given if verify(point(other), statement, one)]
             found |= {other: (fitting or given)[0]} if given else {}
         return found
+
+
+@lru_cache(maxsize=10_000)
+def _forged(name: str, content: bytes) -> str:
+    return node_key(name).sign(content, ec.ECDSA(hashes.SHA384())).hex()
+
+
+def forged(name: str, statement: View | Survivors) -> str:
+    """A corrupt site's signature of whatever the center likes."""
+    return _forged(name, content(statement))
 
 
 def start(world: Federation, kind: str = "train", names: Sequence[str] | None = None) -> Try:
@@ -299,40 +317,40 @@ def invented_member(world: Federation) -> None:
 
 
 def foreign_keys(world: Federation) -> None:
-    """9: the center's own keys under the names of honest sites, for one site or all."""
+    """9: the center's own keys under the names of honest sites, for one site or all; it reads what is dealt to them."""
     for victims in ([world.honest[0]], world.honest):
         tried = Try(world, list(world.facts)).enrol()
-        forged = {name: forge(world, tried, name) for name in world.honest}
+        forged = {name: Forged(world, tried, name) for name in world.honest}
 
         def keys(name: str, found: dict[str, Json], v: Any = victims, f: Any = forged) -> list[Json]:
-            others = {other: one for other, one in f.items() if other != name} if name in v else {}
+            others = {other: one.to_json for other, one in f.items() if other != name} if name in v else {}
             return list((found | others).values())
 
         tried.deal(keys=keys)
-        for name in [name for name in world.facts if name not in tried.deals]:
-            tried.deals.pop(name, None)
-        alone = {name: Try(world, [name], **_shared(tried)) for name in victims}
-        for name, own in alone.items():
-            deal_as_others(world, own, name)
+        for name, envelopes in tried.envelopes.items():
+            for receiver, envelope in envelopes.items():
+                if receiver in forged and name in victims:
+                    forged[receiver].read(name, tried, bytes.fromhex(envelope))
         tried.answer().confirm().open()
 
 
-def _shared(tried: Try) -> dict[str, Any]:
-    return {"number": tried.number, "keys": tried.keys, "enrolments": tried.enrolments}
-
-
-def forge(world: Federation, tried: Try, name: str) -> Json:
+class Forged:
     """Keys of the center's making under a site's name, which it cannot sign."""
-    mask_key, share_key = new_private_key(), new_private_key()
-    world.private.add(mask_key)
-    seeds = dict.fromkeys(all_groups(world.facts[name]), "00" * 32)
-    own = Keys(world.terms.approval, "1", tried.number, name, public_of(mask_key), public_of(share_key), seeds)
-    return signed(node_key("ghost"), own).to_json()
 
+    def __init__(self, world: Federation, tried: Try, name: str) -> None:
+        mask_key, self.share_key = new_private_key(), new_private_key()
+        world.private[public_of(mask_key)] = mask_key
+        seeds = dict.fromkeys(all_groups(world.facts[name]), "00" * 32)
+        own = Keys(world.terms.approval, "1", tried.number, name, public_of(mask_key), public_of(self.share_key), seeds)
+        self.world, self.name, self.to_json = world, name, signed(node_key("ghost"), own).to_json()
 
-def deal_as_others(world: Federation, tried: Try, name: str) -> None:
-    """What the center would deal for the sites whose keys it invented, if it could sign for them."""
-    del world, tried, name
+    def read(self, dealer: str, tried: Try, envelope: bytes) -> None:
+        """What a site has dealt to these keys, the center has."""
+        own = read_signed(tried.keys[dealer], Keys).statement
+        keys = read_signed(tried.deals[dealer], Deal).statement.keys
+        content = wire.parse(unseal(self.share_key, own.share_key, envelope, keys, dealer, self.name))
+        for secret, share in content.items():
+            self.world.shares[digest(own), secret, self.name] = read_share(share)
 
 
 def same_site_twice(world: Federation) -> None:
@@ -474,6 +492,20 @@ def restart_between(world: Federation) -> None:
     ).open()
 
 
+def open_before_masking(world: Federation) -> None:
+    """C6: secrets of sites that have not masked yet are opened; then they mask an old question, without a third site.
+
+    Needs a group of three honest sites beside so many others that these are a quorum with the corrupt ones.
+    """
+    members = [name for name in world.honest if "genomic" in world.facts[name].modalities]
+    signers = [name for name in world.facts if name not in members]
+    start(world).answer().confirm().open()
+    tried = start(world).answer(asked=same_round_of(world), names=signers)
+    everyone = pick(list(world.facts), members[-1])
+    tried.confirm(survivors=lambda name, there: everyone).open()
+    tried.answer(asked=lambda name: question(attempt=2), names=members[:-1])
+
+
 def run_ahead(world: Federation) -> None:
     """The next sum is dealt and answered before this one is opened."""
     tried = start(world).answer().confirm(ahead="train")
@@ -531,6 +563,7 @@ STRATEGIES: Mapping[str, Callable[[Federation], None]] = {
         same_question_by_kind,
         same_question_after_restart,
         restart_between,
+        open_before_masking,
         run_ahead,
     )
 } | {

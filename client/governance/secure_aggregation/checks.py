@@ -9,7 +9,7 @@ from client.governance.secure_aggregation.session import Session, Site, Sum
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.groups import participants
 from shared_models.secure_aggregation.membership import (
-    check_deal,
+    Dealing,
     check_enrolment,
     check_member_keys,
     distinct,
@@ -90,8 +90,9 @@ def check_deals(
     require(len(set(names)) == len(names), "a site dealt twice in a sum")
     require(len(names) >= quorum.threshold, f"{len(names)} sites dealt, at least {quorum.threshold} are needed")
     require(site.name in names, "this site's deal is not among those of the sum")
+    dealing = Dealing.of(known.keys, roster, quorum.threshold)
     for signed in deals:
-        check_deal(signed, known.keys, roster, quorum)
+        dealing.check(signed)
         own = signed.statement.name == site.name
         require(not own or digest(signed.statement) == known.deal, "this site's deal is not as it sent it")
 

@@ -23,6 +23,7 @@ from shared_models.secure_aggregation.statements import (
     Survivors,
     View,
     read_signed,
+    to_json,
 )
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
@@ -93,12 +94,12 @@ class Sum:
             "own": self.own.to_json(),
             "private": [self.mask_key.hex(), self.share_key.hex()],
             "seeds": {group: seed.hex() for group, seed in self.seeds.items()},
-            "keys": [asdict(keys) for keys in self.keys],
+            "keys": [to_json(keys) for keys in self.keys],
             "dealt": [self.deal, self.threshold],
             "shares": {n: {s: share_to_json(share) for s, share in held.items()} for n, held in self.shares.items()},
-            "view": self.view and asdict(self.view),
+            "view": self.view and to_json(self.view),
             "question": self.question and asdict(self.question),
-            "survivors": self.survivors and asdict(self.survivors),
+            "survivors": self.survivors and to_json(self.survivors),
             "replies": {
                 exchange: [asked, {key: b64encode(value).decode() for key, value in reply.items()}]
                 for exchange, (asked, reply) in self.replies.items()
