@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -51,7 +50,6 @@ def public_of(private: bytes) -> str:
     return compressed(_private_key(private).public_key())
 
 
-@lru_cache(maxsize=64)
 def _private_key(private: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         return ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP384R1())

@@ -14,10 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from client.governance.secure_aggregation import record
-from shared_models.secure_aggregation import statements
+from client.governance.secure_aggregation import dealing, record
+from shared_models.secure_aggregation import secrets, statements
 
-public_key = statements.public_key
+ALGORITHM = ec.ECDSA(hashes.SHA384())
+MEMORY = Path("/dev/shm")
+public_key, plain_agree = secrets.public_key, secrets.agree
+public_of = lru_cache(maxsize=100_000)(secrets.public_of)
+agreed: dict[frozenset[str], bytes] = {}
 
 
 class CachedKey:
@@ -25,18 +29,27 @@ class CachedKey:
 
     def __init__(self, point: str) -> None:
         key = public_key(point)
-        self.verify = lru_cache(maxsize=10_000)(lambda signature, data, _: key.verify(signature, data, ALGORITHM))
+        self._verify = lru_cache(maxsize=10_000)(lambda signature, data: key.verify(signature, data, ALGORITHM))
+
+    def verify(self, signature: bytes, data: bytes, algorithm: ec.ECDSA) -> None:
+        assert isinstance(algorithm.algorithm, hashes.SHA384)
+        self._verify(signature, data)
 
 
-ALGORITHM = ec.ECDSA(hashes.SHA384())
-MEMORY = Path("/dev/shm")
+def agree_once(private: bytes, public: str) -> bytes:
+    """Two sites agree on the same: in a test, it is computed once."""
+    pair = frozenset((public_of(private), public))
+    if pair not in agreed:
+        agreed[pair] = plain_agree(private, public)
+    return agreed[pair]
 
 
 @pytest.fixture(scope="session")
 def quick_disk() -> Iterator[Path]:
-    """A folder in memory, and no waiting for a disk."""
-    before, record.SYNCHRONOUS = record.SYNCHRONOUS, "OFF"
-    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        statements.public_key = lru_cache(maxsize=10_000)(CachedKey)
+    """A folder in memory, no waiting for a disk, and public-key operations of all sites done once."""
+    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "SYNCHRONOUS", "OFF")
+        patch.setattr(statements, "public_key", lru_cache(maxsize=10_000)(CachedKey))
+        for module in (secrets, dealing):
+            patch.setattr(module, "agree", agree_once)
         yield Path(folder)
-    record.SYNCHRONOUS, statements.public_key = before, public_key

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 from algebra import violations
 from federation import Federation, pick, question, with_groups
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from strategies import Forged, Try, same_round_of
@@ -139,12 +139,12 @@ class HostileCenter(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    "schedules", [60, pytest.param(2000, marks=pytest.mark.slow)], ids=lambda count: f"{count}_schedules"
+    ("schedules", "shard"), [(100, 0), *(pytest.param(500, shard, marks=pytest.mark.slow) for shard in range(1, 5))]
 )
-def test_no_schedule_of_a_center_shows_a_single_hospital(quick_disk: Path, schedules: int) -> None:
+def test_no_schedule_of_a_center_shows_a_single_hospital(quick_disk: Path, schedules: int, shard: int) -> None:
     HostileCenter.folder = quick_disk
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    run_state_machine_as_test(
-        HostileCenter,
-        settings=settings(max_examples=schedules, stateful_step_count=7, deadline=None, suppress_health_check=checks),
+    limits = settings(
+        max_examples=schedules, stateful_step_count=6, deadline=None, suppress_health_check=checks, database=None
     )
+    run_state_machine_as_test(seed(shard)(HostileCenter) if shard else HostileCenter, settings=limits)
