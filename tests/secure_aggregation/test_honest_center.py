@@ -230,11 +230,11 @@ def test_no_proof_holds_against_an_honest_site(quick_disk: Path) -> None:
     for round_ in (1, 2):
         value = question(round_=round_, model=round_)
         run.add_up(value, list(world.facts), network.asking(value))
-        session = {name: world.sessions[name].sums[run._number] for name in world.facts}
+        session = {name: world.sessions[name].sums[run.members.number] for name in world.facts}
         deal = read_signed(wire.parse(session["s0"].replies["deal"][1]["control"])["deal"], Deal)
         shares = {name: known.shares["s0"]["seed.train"] for name, known in session.items()}
         found[round_] = Proof(session["s0"].own, deal, "seed.train", shares)
-    node_keys = {site.name: site.node_key for site in run.roster}
+    node_keys = {site.name: site.node_key for site in run.members.roster}
     one, two = found[1], found[2]
     few = dict(list(one.shares.items())[:2])
     forged = signed(node_key("ghost"), replace(one.keys.statement, mask_key=public_of(new_private_key())))
