@@ -28,7 +28,8 @@ from shared_models.secure_aggregation.layout import Layout
 from shared_models.secure_aggregation.membership import make_view, require, surviving
 from shared_models.secure_aggregation.parameters import Quorum, Terms
 from shared_models.secure_aggregation.question import Question
-from shared_models.secure_aggregation.statements import Deal, Signed, Survivors, View, digest, verify
+from shared_models.secure_aggregation.signing import Signed, digest, verify
+from shared_models.secure_aggregation.statements import Deal, Survivors, View
 from shared_models.secure_aggregation.wire import ProtocolError
 
 __all__ = ["Ask", "NoSumError", "Opened", "SecureAggregation"]

@@ -19,7 +19,8 @@ from shared_models.secure_aggregation.membership import (
     require,
 )
 from shared_models.secure_aggregation.parameters import Quorum, Terms
-from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys, Signed, digest_all
+from shared_models.secure_aggregation.signing import Signed, digest_all
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
 ENROL, DEAL, ANSWER, CONFIRM, OPEN = "enrol", "deal", "answer", "confirm", "open"

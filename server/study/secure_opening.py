@@ -17,7 +17,8 @@ from shared_models.secure_aggregation.secrets import (
     self_key,
     sign_between,
 )
-from shared_models.secure_aggregation.statements import Deal, Keys, Signed, Survivors, View, digest
+from shared_models.secure_aggregation.signing import Signed, digest
+from shared_models.secure_aggregation.statements import Deal, Keys, Survivors, View
 
 Held = Mapping[str, Mapping[str, Mapping[str, Share]]]
 """By holder, dealer and secret."""

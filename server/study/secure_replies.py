@@ -9,17 +9,8 @@ from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Share, read_share
 from shared_models.secure_aggregation.layout import Layout
 from shared_models.secure_aggregation.membership import require
-from shared_models.secure_aggregation.statements import (
-    SIGNATURE_BYTES,
-    Deal,
-    Enrolment,
-    Keys,
-    Signed,
-    Statement,
-    digest,
-    read_signed,
-    verify,
-)
+from shared_models.secure_aggregation.signing import SIGNATURE_BYTES, Signed, digest, read_signed, verify
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys, Statement
 from shared_models.secure_aggregation.wire import Message
 
 MAX_ENVELOPE_BYTES = 2**20

@@ -8,7 +8,8 @@ from typing import Any
 
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.secrets import combine, commitment, is_secret_of, shared_secrets
-from shared_models.secure_aggregation.statements import Deal, Keys, Signed, digest, read_signed
+from shared_models.secure_aggregation.signing import Signed, digest, read_signed
+from shared_models.secure_aggregation.statements import Deal, Keys
 from shared_models.secure_aggregation.wire import ProtocolError
 
 MAX_SHARE_BYTES = 48

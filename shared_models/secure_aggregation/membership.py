@@ -9,16 +9,8 @@ from shared_models.secure_aggregation.groups import all_groups, large_enough, me
 from shared_models.secure_aggregation.parameters import Quorum
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import shared_secrets
-from shared_models.secure_aggregation.statements import (
-    Deal,
-    Enrolment,
-    Keys,
-    Signed,
-    View,
-    digest,
-    digest_all,
-    public_key,
-)
+from shared_models.secure_aggregation.signing import Signed, digest, digest_all, public_key
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys, View
 from shared_models.secure_aggregation.wire import ProtocolError
 
 

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shared_models.secure_aggregation.statements import DOMAIN, Keys, public_key
+from shared_models.secure_aggregation.signing import DOMAIN, public_key
+from shared_models.secure_aggregation.statements import Keys
 from shared_models.secure_aggregation.wire import ProtocolError, canonical, hashed
 
 MASK = "mask"

@@ -14,7 +14,7 @@ from federation import Event, Federation
 
 from shared_models.secure_aggregation.membership import surviving
 from shared_models.secure_aggregation.secrets import MASK, SEED, agree, combine, pair_key, self_key
-from shared_models.secure_aggregation.statements import digest
+from shared_models.secure_aggregation.signing import digest
 
 PRIME = 2**61 - 1
 Row = dict[Hashable, int]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 sys.path.insert(0, str(Path(__file__).parent))
 
 from client.governance.secure_aggregation import dealing, record
-from shared_models.secure_aggregation import secrets, statements
+from shared_models.secure_aggregation import secrets, signing
 
 ALGORITHM = ec.ECDSA(hashes.SHA384())
 MEMORY = Path("/dev/shm")
@@ -49,7 +49,7 @@ def quick_disk() -> Iterator[Path]:
     """A folder in memory, no waiting for a disk, and public-key operations of all sites done once."""
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "SYNCHRONOUS", "OFF")
-        patch.setattr(statements, "public_key", lru_cache(maxsize=10_000)(CachedKey))
+        patch.setattr(signing, "public_key", lru_cache(maxsize=10_000)(CachedKey))
         for module in (secrets, dealing):
             patch.setattr(module, "agree", agree_once)
         yield Path(folder)

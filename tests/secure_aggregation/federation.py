@@ -27,7 +27,8 @@ from shared_models.secure_aggregation.layout import Contribution
 from shared_models.secure_aggregation.parameters import Terms
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import compressed
-from shared_models.secure_aggregation.statements import Deal, Facts, Keys, Survivors, View, digest, read_signed
+from shared_models.secure_aggregation.signing import digest, read_signed
+from shared_models.secure_aggregation.statements import Deal, Facts, Keys, Survivors, View
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
 ALL = Facts(True, True, True, ("genomic",))

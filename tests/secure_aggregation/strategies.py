@@ -23,20 +23,8 @@ from shared_models.secure_aggregation.blame import read_share
 from shared_models.secure_aggregation.groups import all_groups
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import new_private_key, public_of, unseal
-from shared_models.secure_aggregation.statements import (
-    Deal,
-    Enrolment,
-    Facts,
-    Keys,
-    Survivors,
-    View,
-    content,
-    digest,
-    read_signed,
-    sign,
-    signed,
-    verify,
-)
+from shared_models.secure_aggregation.signing import content, digest, read_signed, sign, signed, verify
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Facts, Keys, Survivors, View
 
 Json = dict[str, Any]
 _numbers = itertools.count(1)

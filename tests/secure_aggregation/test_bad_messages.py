@@ -17,18 +17,8 @@ from client.governance.secure_aggregation.exchanges import answer, confirm, deal
 from client.governance.secure_aggregation.session import Session
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.layout import Contribution, Layout
-from shared_models.secure_aggregation.statements import (
-    Deal,
-    Enrolment,
-    Facts,
-    Keys,
-    digest,
-    public_key,
-    read_signed,
-    sign,
-    signed,
-    verify,
-)
+from shared_models.secure_aggregation.signing import digest, public_key, read_signed, sign, signed, verify
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Facts, Keys
 from shared_models.secure_aggregation.wire import ProtocolError
 
 HOSTILE_TEXTS = {

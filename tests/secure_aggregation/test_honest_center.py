@@ -17,7 +17,8 @@ from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Proof
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import new_private_key, public_of
-from shared_models.secure_aggregation.statements import Deal, Keys, digest, read_signed, signed
+from shared_models.secure_aggregation.signing import digest, read_signed, signed
+from shared_models.secure_aggregation.statements import Deal, Keys
 
 TABLE = {(3, 1): 0, (4, 1): 1, (4, 2): 0, (5, 1): 1, (5, 2): 1, (5, 3): 0, (8, 1): 3, (8, 2): 2, (8, 3): 2, (8, 4): 1}
 QUICK = [(3, 1), (4, 1), (4, 2), (5, 2)]

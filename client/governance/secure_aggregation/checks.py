@@ -18,17 +18,8 @@ from shared_models.secure_aggregation.membership import (
 )
 from shared_models.secure_aggregation.parameters import Quorum
 from shared_models.secure_aggregation.question import Question
-from shared_models.secure_aggregation.statements import (
-    Deal,
-    Enrolment,
-    Keys,
-    Signed,
-    Survivors,
-    View,
-    digest,
-    digest_all,
-    verify,
-)
+from shared_models.secure_aggregation.signing import Signed, digest, digest_all, verify
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys, Survivors, View
 from shared_models.secure_aggregation.wire import Message
 
 

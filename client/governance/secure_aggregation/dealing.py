@@ -33,17 +33,8 @@ from shared_models.secure_aggregation.secrets import (
     split,
     unseal,
 )
-from shared_models.secure_aggregation.statements import (
-    Deal,
-    Enrolment,
-    Keys,
-    Signed,
-    View,
-    digest,
-    digest_all,
-    read_signed,
-    signed,
-)
+from shared_models.secure_aggregation.signing import Signed, digest, digest_all, read_signed, signed
+from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys, View
 from shared_models.secure_aggregation.wire import ProtocolError
 
 MAX_ENVELOPE_BYTES = 2**20

@@ -28,20 +28,8 @@ from shared_models.secure_aggregation.membership import make_view, require, surv
 from shared_models.secure_aggregation.parameters import Quorum
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import MASK, SEED
-from shared_models.secure_aggregation.statements import (
-    MAX_SUM,
-    SIGNATURE_BYTES,
-    Deal,
-    Enrolment,
-    Keys,
-    Survivors,
-    View,
-    digest,
-    digest_all,
-    read_signed,
-    sign,
-    signed,
-)
+from shared_models.secure_aggregation.signing import SIGNATURE_BYTES, digest, digest_all, read_signed, sign, signed
+from shared_models.secure_aggregation.statements import MAX_SUM, Deal, Enrolment, Keys, Survivors, View
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
 Reply = tuple[Message, dict[str, Any]]

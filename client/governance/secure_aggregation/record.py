@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared_models.secure_aggregation.question import Question
-from shared_models.secure_aggregation.statements import Enrolment, Signed, Survivors, digest, read_signed
+from shared_models.secure_aggregation.signing import Signed, digest, read_signed
+from shared_models.secure_aggregation.statements import Enrolment, Survivors
 from shared_models.secure_aggregation.wire import ProtocolError, canonical
 
 FORM = 2

@@ -15,16 +15,8 @@ from shared_models.secure_aggregation.blame import Share, read_share, share_to_j
 from shared_models.secure_aggregation.parameters import Terms
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import compressed
-from shared_models.secure_aggregation.statements import (
-    Enrolment,
-    Facts,
-    Keys,
-    Signed,
-    Survivors,
-    View,
-    read_signed,
-    to_json,
-)
+from shared_models.secure_aggregation.signing import Signed, read_signed, to_json
+from shared_models.secure_aggregation.statements import Enrolment, Facts, Keys, Survivors, View
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
 
