@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shared_models.atomic_files import sync_folder, write_atomically
+
 FIRST = "0" * 64
 LOCK_POLL_S = 0.02
 
@@ -125,7 +127,7 @@ def write(path: Path, before: Head, text: bytes, after: Head) -> None:
     """
     new = not path.exists()
     if not _head_path(path).exists():
-        _put(_drafted_head(path, before), path)  # lines without a head would look like a lost head
+        _write_head(path, before)  # lines without a head would look like a lost head
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -136,35 +138,17 @@ def write(path: Path, before: Head, text: bytes, after: Head) -> None:
         finally:
             os.close(file)
         if new:
-            _sync_folder(path.parent)
-        draft = _drafted_head(path, after)
+            sync_folder(path.parent)
+        _write_head(path, after)
     except OSError:
         with contextlib.suppress(OSError):
-            os.truncate(path, before.end)
+            if read_head(path) != after:  # the folder may be all that could not be synced
+                os.truncate(path, before.end)
         raise
-    _put(draft, path)
 
 
-def _drafted_head(path: Path, head: Head) -> Path:
-    draft = _head_path(path).with_suffix(".draft")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(asdict(head), file)
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
-
-
-def _put(draft: Path, path: Path) -> None:
-    draft.replace(_head_path(path))
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _write_head(path: Path, head: Head) -> None:
+    write_atomically(_head_path(path), json.dumps(asdict(head)))
 
 
 def lock(path: Path, file: int, wait_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Sums over sites that show no single site: what both sides of secure aggregation compute.
+"""Secure aggregation: what both sides compute so that only a sum over sites is revealed.
 
 Each two sites share a mask that cancels in the sum, and each site adds one of its own. Shares of the secrets behind the
 masks lie, encrypted, with the other sites, so that the sum survives a site that drops out (Bonawitz 2017,
@@ -26,15 +26,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from shared_models.bounded_json import parse_json
-from shared_models.messages import Arrays
+from shared_models.messages.arrays import Arrays
 
 Words = NDArray[np.uint64]
 
 MIN_SITES = 3
 """Of two sites, each knows the other's part from the sum."""
 
-MEMBERS, ENVELOPES, SHARES_OF = "members", "envelopes", "shares"
-WEIGHTS, STATISTICS, LAYOUT = "weights", "statistics", "layout"
+WEIGHTS, STATISTICS = "weights", "statistics"
 PATIENTS, LOSS = "patients", "loss"
 TRAIN = "train"
 _OWNER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")

@@ -1,21 +1,25 @@
-"""`python -m simulation`: a study over several sites on one machine."""
+"""Command line of the simulation: `python -m simulation`, a study over several sites on one machine."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shared_models.command_line import CommandLine
+from shared_models.errors import UserError
+from shared_models.installation import begin
+from shared_models.study_file import separate_assignments
+
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
 
-  # five synthetic hospitals with a known ceiling, written to runs/cohort. The task picks the cohort: slides and genes
-  # (subtype_histology), mammography (relapse_mammogram), brain metastases (receptors_brain_metastasis), or else
-  # breast MRI with clinical, genomic and radiomics tables; another cohort needs another folder
+  # five synthetic hospitals whose best possible score is known, written to runs/cohort. The task selects the cohort:
+  # slides and genes (subtype_histology), mammography (relapse_mammogram), brain metastases
+  # (receptors_brain_metastasis), or else breast MRI with clinical, genomic and radiomics tables. Use one folder each
   python -m simulation --synthetic runs/cohort --task recurrence_mri
 
   # real sites, each with its own settings file
@@ -25,40 +29,33 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --by "Manufacturer Model Name"
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --into 5
 
-Any run-config key can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
-Results and checkpoints are written to <results-dir>/<study>/; --resume goes on from the last checkpoint.
-Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed.
+Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
+Results and checkpoints are written to <results-dir>/<study>/; --resume continues from the last checkpoint.
+Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed, 130 stopped by Ctrl-C
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(separate_assignments(sys.argv[1:] if arguments is None else arguments))
     if options.split is None and (options.by is not None or options.into is not None):
         parser.error("--by and --into go with --split")
     from rich.console import Console
 
-    from client.errors import SiteError
-    from server.study.exchange import StudyError
-    from shared_models.settings import SettingsError
-
     try:
+        begin()
         return _run(options)
-    except SettingsError as error:
-        code, message = 3, str(error)
-    except SiteError as error:
-        code, message = int(error.exit_code), str(error)
-    except StudyError as error:
-        code, message = 7, str(error)
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    return code
+    except UserError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m simulation", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> CommandLine:
+    parser = CommandLine(prog="python -m simulation", description=HELP)
+    parser.add_version()
     cohort = parser.add_mutually_exclusive_group(required=True)
     cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
@@ -67,16 +64,23 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
     how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
-    parser.add_argument("--study", type=Path, metavar="TOML", help="run config of the study")
-    parser.add_argument("--task", help="what is learned; see shared_models/tasks")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help="run-config keys")
+    parser.add_argument("--study", type=Path, metavar="TOML", help="the study's settings")
+    parser.add_argument("--task", help="the task; see shared_models/tasks")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="a setting, or several; wins over the file",
+    )
     parser.add_argument(
         "--engine",
         choices=("in-process", "ray", "rehearsal"),
         default="in-process",
         help="ray: many GPUs or machines; rehearsal: a real center and real hospitals on this machine, over TLS",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the study's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the study's last checkpoint")
     parser.add_argument(
         "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
     )
@@ -85,13 +89,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from shared_models.study_settings import parse_assignments, parse_study_settings
+    from shared_models.study_file import read_study
 
-    values: dict[str, Any] = _read_study(options.study) if options.study else {}
-    values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
-    values |= parse_assignments(options.assignments)
-    values |= {"resume": True} if options.resume else {}
-    config = parse_study_settings(values, str(options.study or "run config"))
+    shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
+    resume = ["resume=true"] if options.resume else []
+    config = read_study(options.study, [*shorthands, *options.assignments, *resume])
 
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
@@ -119,18 +121,6 @@ def _run(options: argparse.Namespace) -> int:
 
         print_comparison(sites, config, console)
     return 0
-
-
-def _read_study(file: Path) -> dict[str, Any]:
-    from shared_models.settings import SettingsError
-
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{file}: cannot read the study: {error.strerror}"
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{file}: the study is not TOML: {error}"
-    raise SettingsError(msg)
 
 
 def synthetic_cohort(folder: Path, task: str, console: Any) -> list[Path]:

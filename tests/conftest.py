@@ -16,11 +16,14 @@ from typing import Any
 import hypothesis
 import pytest
 
+from shared_models.flower_environment import FLOWER_ENVIRONMENT
+
 # A busy machine is no bug: what takes long is measured in benchmarks/.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("here")
 
 START_WITHIN_S = 120.0
+os.environ.update(FLOWER_ENVIRONMENT)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files whose tests wait for processes come first: at the end, a core would wait with them."""
     waiting = {item.path for item in items if item.get_closest_marker("e2e")}
     items.sort(key=lambda item: item.path not in waiting)
+
+
+@pytest.fixture(autouse=True)
+def _own_process_settings() -> Iterator[None]:
+    """The environment and the umask are as before after a test that runs a command in this process."""
+    environment, umask = dict(os.environ), os.umask(0o022)
+    os.umask(umask)
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    os.umask(umask)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Everything that must hold before a site joins: its settings, credentials, the way to the center, its data."""
+"""Checks before a site joins: its YAML, credentials, connection, records and data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from shared_models.task import Task
 
 FOLDER = Path("site_configs")
-MAX_STUDY_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -67,29 +66,21 @@ def load_study(path: Path) -> tuple[StudySettings, Task]:
     Raises:
         SiteError: If it cannot be read or is not valid.
     """
-    import tomllib
-
-    from shared_models.study_settings import parse_study_settings
+    from shared_models.study_file import UNUSABLE, read_study
     from shared_models.task import load_task
 
     try:
-        content = path.read_text(encoding="utf-8")
-        if len(content) > MAX_STUDY_CHARACTERS:
-            msg = f"{len(content):,} characters, at most {MAX_STUDY_CHARACTERS:,} are read"
-            raise SettingsError(msg)
-        config = parse_study_settings(tomllib.loads(content), path.name)
+        config = read_study(path)
         return config, load_task(config)
-    except OSError as error:
-        found = str(error.strerror)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError, RecursionError) as error:
-        found = str(error)
-    raise SiteError(
-        what="the study's settings cannot be used",
-        where=str(path),
-        found=found,
-        fix="ask the center for the file again",
-        exit_code=ExitCode.STUDY,
-    )
+    except SettingsError as error:
+        raise SiteError(
+            UNUSABLE,
+            where=path,
+            found=error.found or error.what,
+            expected=error.expected,
+            fix="ask the center for the file again",
+            exit_code=ExitCode.STUDY,
+        ) from None
 
 
 def check_center(center: Center | None, required: bool) -> Iterator[Check]:

@@ -1,17 +1,17 @@
-"""Splits by patient: drawn once, kept on the site's disk, and never moved afterwards."""
+"""Train, validation and test splits by patient: drawn once, stored at the site, never changed afterwards."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
-import tempfile
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
+from client.private_files import write_private
 from shared_models.study_settings import StudySettings
 
 PARTS = ("train", "validation", "test")
@@ -129,7 +129,7 @@ def _read(path: Path, seed: int) -> dict[str, str]:
     for number, (patient, part, drawn) in enumerate(rows, start=2):
         if part not in PARTS or parts.setdefault(patient, part) != part:
             found = f"another part than before, or none, in {named_rows([number])}"
-            raise _stored(path, "a patient stands in two parts of the split", found, "one of train, validation, test")
+            raise _stored(path, "a patient appears in more than one split", found, "one of train, validation, test")
         if drawn != seed:
             fix = "give the study another name, or set split-seed back"
             raise _stored(path, "the study's split was drawn with another seed", f"seed {drawn}", f"seed {seed}", fix)
@@ -137,17 +137,10 @@ def _read(path: Path, seed: int) -> dict[str, str]:
 
 
 def _write(path: Path, parts: Mapping[str, str], seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".draft-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            rows: Sequence[tuple[object, ...]] = [(patient, part, seed) for patient, part in sorted(parts.items())]
-            csv.writer(file).writerows([("patient", "part", "seed"), *rows])
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
+    rows: Sequence[tuple[object, ...]] = [(patient, part, seed) for patient, part in sorted(parts.items())]
+    text = io.StringIO()
+    csv.writer(text).writerows([("patient", "part", "seed"), *rows])
+    write_private(path, text.getvalue())
 
 
 def _moved(path: Path, count: int, before: str, now: str) -> SiteError:

@@ -1,4 +1,4 @@
-"""What this hospital has approved: a study with its very settings, until it is withdrawn.
+"""Approvals of studies: a study with its exact settings, until the approval is revoked.
 
 A line for each approval and each withdrawal stands in `state_dir/SITE/approvals.jsonl`, chained by hashes. Of a study's
 lines the last one counts. Every message is held against it, so that a withdrawal stops a study that runs.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import getpass
 import os
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ExitCode, SiteError
 from client.governance.chained_log import Line, append, read
+from client.governance.notices import NOT_APPROVED, write_notice
 from shared_models.agreed import agreed_settings, settings_hash
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "approvals.jsonl"
 APPROVED, WITHDRAWN = "approved", "withdrawn"
-COMMAND = "python -m client --site {site} --approve STUDY.toml"
+COMMAND = "python -m client approve STUDY.toml --site {site}"
 SHOWN = 8
 
 
@@ -59,11 +61,11 @@ def withdraw(site: SiteConfig, study: str) -> Line:
     """
     if study not in (found := approvals(site)):
         raise SiteError(
-            what="there is no such approval to withdraw",
+            what="there is no such approval to revoke",
             where=str(approvals_of(site)),
             found=f"study {study}",
             expected=" or ".join(found) or "an approved study; there is none",
-            fix=f"list them: python -m client --site {site.site} --approvals",
+            fix=f"list them: python -m client approvals --site {site.site}",
             exit_code=ExitCode.USAGE,
         )
     return append(approvals_of(site), {"event": WITHDRAWN, "study": study, "by": _person()})
@@ -75,21 +77,41 @@ def approvals(site: SiteConfig) -> dict[str, Line]:
     Raises:
         SiteError: If the record is damaged.
     """
-    last = {line["study"]: line for line in read(approvals_of(site)) if line["event"] in (APPROVED, WITHDRAWN)}
+    return _in_force(approvals_of(site))
+
+
+def _in_force(record: Path) -> dict[str, Line]:
+    last = {line["study"]: line for line in read(record) if line["event"] in (APPROVED, WITHDRAWN)}
     return {study: line for study, line in last.items() if line["event"] == APPROVED}
 
 
+@lru_cache(maxsize=512)
+def _in_force_once(record: Path, *written: tuple[int, int] | None) -> dict[str, Line]:
+    """The approvals in force; verified again only where the record or its head has changed, not for every message."""
+    del written
+    return _in_force(record)
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """When a file was written and how large it is; None where there is none."""
+    facts = file.stat() if file.exists() else None
+    return facts and (facts.st_mtime_ns, facts.st_size)
+
+
 def check_approval(site: SiteConfig, config: StudySettings) -> None:
-    """Refuses a study that the site has not approved with these settings.
+    """Refuses a study that the site has not approved with these settings, and says so in the SuperNode's log.
 
     Raises:
         SiteError: If so, with what differs; or if the record is damaged.
     """
     if not needs_approval(site):
         return
-    line = approvals(site).get(config.study)
+    record = approvals_of(site)
+    written = [_written(file) for file in (record, record.with_name(f"{record.name}.head"))]
+    line = _in_force_once(record, *written).get(config.study)
     if line and line["sha256"] == settings_hash(config):
         return
+    write_notice(NOT_APPROVED, study=config.study)
     raise SiteError(
         what="the study is not approved here" if line is None else "the study was approved here with other settings",
         where=f"{approvals_of(site)}, study {config.study}",

@@ -20,19 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.errors import ExitCode, SiteError
 from client.governance.chained_log import locked
 from shared_models.agreed import settings_hash
-from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, MODEL, PREPARE, REQUEST, STATISTICS, TRAIN
+from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
 
 if TYPE_CHECKING:
-    from flwr.app import RecordDict
-
     from client.config.site import SiteConfig
+    from shared_models.messages import Request
     from shared_models.study_settings import StudySettings
 
 SPENT = "spent"
@@ -92,16 +90,13 @@ def budgets_of(site: SiteConfig) -> list[Path]:
     return sorted((site.state_dir / "budgets").glob("*.jsonl"))
 
 
-def spend(site: SiteConfig, settings: StudySettings, kind: str, round: int, question: str, statistics: str) -> None:
+def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> None:
     """Counts a question before it is answered.
 
     Args:
         site: The site.
         settings: The study's, as they were approved.
-        kind: The message's type: `PREPARE`, `TRAIN`, `EVALUATE_VALIDATION` or `EVALUATE_TEST`.
-        round: As the message says; not read for `PREPARE`.
-        question: `question_of` the message.
-        statistics: `statistics_of` the message.
+        request: What is asked: its kind, round, question and statistics, by their hashes.
 
     Raises:
         SiteError: If the approval does not allow it, with what it allows; or if it cannot be written down. Then it must
@@ -111,10 +106,10 @@ def spend(site: SiteConfig, settings: StudySettings, kind: str, round: int, ques
     with locked(path) as log:
         last = log.newest(SPENT)
         before = Spent.carried(last["so_far"]) if last else Spent()
-        after, refused = _after(before, settings, kind, round, question, statistics)
+        after, refused = _after(before, settings, request)
         if refused:
-            raise _refusal(path, settings, kind, refused)
-        log.append(_line(settings, kind, round, after))
+            raise _refusal(path, settings, request.KIND, refused)
+        log.append(_line(settings, request.KIND, request.round, after))
 
 
 def renew(site: SiteConfig, settings: StudySettings) -> None:
@@ -133,40 +128,19 @@ def _line(settings: StudySettings, what: str, round: int, so_far: Spent) -> dict
     return {"event": SPENT, "study": settings.study, "message": what, "round": round, "so_far": asdict(so_far)}
 
 
-def question_of(content: RecordDict) -> str:
-    """Hash of what a message asks: its weights and its thresholds, and not the masks of a secure sum."""
-    request = content.config_records.get(REQUEST, {})
-    thresholds = {key: value for key, value in request.items() if key.startswith("threshold/")}
-    return _hash_of_arrays(content, MODEL, repr(sorted(thresholds.items())))
-
-
-def statistics_of(content: RecordDict) -> str:
-    """Hash of the feature statistics, references and class weights of a message."""
-    return _hash_of_arrays(content, STATISTICS, "")
-
-
-def _hash_of_arrays(content: RecordDict, name: str, more: str) -> str:
-    digest = sha256(more.encode())
-    for key, array in sorted(content.array_records.get(name, {}).items()):
-        digest.update(f"{key} {array.dtype} {array.shape} {len(array.data)}\n".encode() + array.data)
-    return digest.hexdigest()
-
-
-def _after(
-    before: Spent, settings: StudySettings, kind: str, round: int, question: str, statistics: str
-) -> tuple[Spent, str]:
+def _after(before: Spent, settings: StudySettings, request: Request[Any]) -> tuple[Spent, str]:
     """What will have been spent with a question, and why it may not be asked; one of them says nothing."""
-    most = settings.round_attempts
+    kind, most = request.KIND, settings.round_attempts
     if kind == PREPARE:
         asked, refused = _again(before.prepare, Asked(0, "", 1), most)
         return replace(before, prepare=asked), refused
     if kind not in KINDS:
         return before, "a message of a kind that no approval allows"
-    if before.statistics not in ("", statistics):
+    if before.statistics not in ("", request.statistics_hash):
         return before, "the feature statistics are not those of the study's first question"
-    if not (1 if kind == TRAIN else 0) <= round <= settings.rounds:
+    if not 1 <= request.round <= settings.rounds:
         return before, f"a round that is not one of the {settings.rounds} approved"
-    after, new = replace(before, statistics=statistics), Asked(round, question, 1)
+    after, new = replace(before, statistics=request.statistics_hash), Asked(request.round, request.question, 1)
     if kind == EVALUATE_TEST:
         asked, refused = _again(before.test, new, most)
         return replace(after, test=asked), refused
@@ -174,7 +148,7 @@ def _after(
         asked, refused = _later_or_again(before.validation, new, most)
         return replace(after, validation=asked), refused
     asked, refused = _later_or_again(before.train, new, most)
-    scored, not_scored = _later_or_again(before.validation, Asked(round - 1, question), most)
+    scored, not_scored = _later_or_again(before.validation, Asked(request.round - 1, request.question), most)
     return replace(after, train=asked, validation=scored), refused or not_scored
 
 

@@ -8,54 +8,58 @@ nothing is merged: the center sees no site's cells.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from client.governance.small_cells import suppress_small_cells
 from shared_models.features import Feature, FeatureStatistics
-from shared_models.messages import RESULTS, pack_arrays, unpack_arrays, unpack_statistics
+from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Payload, PrepareReply, TrainReply
 from shared_models.metrics.arrays import Array, from_arrays, to_arrays
 from shared_models.metrics.merged_cells import group_small_classes, merged_cells
 from shared_models.metrics.summary import empty_summary, merge_small_cells
 from shared_models.targets import Regression, Target, TimeToEvent
 
 if TYPE_CHECKING:
-    from flwr.app import RecordDict
-
+    from client.config.policy import Policy
     from shared_models.messages import Arrays
     from shared_models.task import Task
 
-PARTS = ("validation", "test")
+P = TypeVar("P", bound=Payload)
 
 
-def limit_disclosure(content: RecordDict, task: Task, least: int) -> None:
-    """Merges or leaves out the small cells of a reply's results.
+def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
+    """The reply as it may leave.
 
     Args:
-        content: A handler's reply; changed in place.
+        reply: What the handler gave.
         task: The study's.
-        least: The site's `policy.minimum_count`.
+        policy: The site's; its `minimum_count` counts.
+        summed: Whether it leaves inside a secure sum; then only the site's own metrics are coarsened.
     """
-    if content.array_records.get(RESULTS):
-        results = unpack_arrays(content.array_records[RESULTS])
-        content[RESULTS] = pack_arrays(results_without_small_cells(results, task, least))
+    least, changed = policy.minimum_count, dict[str, Any]()
+    if isinstance(reply, EvaluateTestReply):
+        changed = {"metrics": {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}}
+    if not summed and isinstance(reply, EvaluateTestReply):
+        changed["test"] = scores_without_small_cells(reply.test, task, least)
+    if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
+        changed["validation"] = scores_without_small_cells(reply.validation, task, least)
+    if not summed and isinstance(reply, PrepareReply):
+        targets, tables = task.targets, task.tables
+        counts, features = reply.counts.items(), reply.features.items()
+        changed["counts"] = {name: counts_without_small_cells(targets[name], found, least) for name, found in counts}
+        changed["features"] = {n: features_without_small_cells(tables[n].features, f, least) for n, f in features}
+    return replace(reply, **changed) if changed else reply  # type: ignore[type-var]
 
 
-def results_without_small_cells(results: Arrays, task: Task, least: int) -> Arrays:
-    """The statistics of a reply as they may leave, by name; scores as statistics of merged cells."""
+def scores_without_small_cells(scores: Arrays, task: Task, least: int) -> Arrays:
+    """Each target's statistic of some patients, by name, as a statistic of merged cells."""
     sent: Arrays = {}
     for name, target in task.targets.items():
         zero = empty_summary(target)
-        for prefix in (f"{part}.{name}" for part in PARTS):
-            if any(key.startswith(f"{prefix}.") for key in results):
-                summary = from_arrays(type(zero), results, prefix, like=zero)
-                sent |= to_arrays(merge_small_cells(target, summary, least), prefix)
-        if (key := f"counts.{name}") in results:
-            sent[key] = counts_without_small_cells(target, results[key], least)
-    if any(key.startswith("features.") for key in results):
-        for name, statistics in unpack_statistics(results, task).items():
-            features = task.tables[name].features
-            sent |= to_arrays(features_without_small_cells(features, statistics, least), f"features.{name}")
+        summary = from_arrays(type(zero), scores, name, like=zero)
+        sent |= to_arrays(merge_small_cells(target, summary, least), name)
     return sent
 
 

@@ -1,9 +1,8 @@
-"""The commands of `python -m server`, one function each; arguments are parsed in `server/__main__.py`."""
+"""Verbs of `python -m server`, one function each; arguments are parsed in `server/__main__.py`."""
 
 from __future__ import annotations
 
 import sys
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import tomli_w
 from rich.console import Console
 
 from server.errors import CenterError, ExitCode
-from server.operations.center import Center, open_center, parse_address, require_file, split_address
+from server.operations.center import Center, open_center, parse_address, split_address
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -84,16 +83,14 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     from server.operations.bundle import start_study
     from server.operations.superlink import find_run, follow_run
     from shared_models.agreed import settings_hash
-    from shared_models.study_settings import parse_assignments, parse_study_settings
+    from shared_models.study_file import read_study
 
-    values = {**(_read_toml(study) if study else {}), **parse_assignments(assignments)}
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    config = parse_study_settings(values, study.name if study else "--set")
+    config = read_study(study, assignments)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if write:
         with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
             file.write(tomli_w.dumps(config.to_flat()))
-        console.print(f"Wrote {write}. Send it to the hospitals: python -m client --site NAME --approve {write.name}")
+        console.print(f"Wrote {write}. Send it to the hospitals: python -m client approve {write.name} --site NAME")
         return
     center = open_center(directory)
     run_id, bundle = start_study(center, config)
@@ -111,7 +108,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
             what=f"run {run_id} did not complete",
             where=bundle,
             found=f"{ended.state} {ended.details}",
-            fix="the log above and logs/superexec.log say why; `--set resume=true` goes on from the last checkpoint",
+            fix="the log above and logs/superexec.log say why; `--set resume=true` continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
 
@@ -174,16 +171,6 @@ def _existing(center: Center, address: str, renew: bool) -> Center:
             fix="choose another --directory, or add --renew to move this center to the new address",
         )
     return replace(center, address=parse_address(address))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    require_file(path, "the study", "python -m server run takes a TOML file of `key = value` lines")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CenterError(
-            what="the study is not TOML", where=path, found=str(error), expected='lines as: study = "recurrence"'
-        ) from None
 
 
 def _next_steps(center: Center) -> str:

@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +18,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
+from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
 from shared_models.messages import Arrays
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Checkpoint:
     round: int
     model: Arrays
     statistics: Arrays
-    enrolled: dict[str, dict[str, float]]
+    enrolled: dict[str, Enrolment]
     not_enrolled: dict[str, str] = field(default_factory=dict)
     moments: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
@@ -67,6 +66,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a kill at any instant leaves the previous one."""
     tensors = {f"{group}:{name}": array for group in _ARRAYS for name, array in getattr(checkpoint, group).items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint) if f.name not in _ARRAYS}
+    facts["enrolled"] = {site: dataclasses.asdict(counted) for site, counted in checkpoint.enrolled.items()}
     write_atomically(path, save(tensors, metadata={"study": json.dumps(facts)}))
 
 
@@ -79,6 +79,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["study"])
+            facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         msg = f"{path}: no usable checkpoint ({error}). Start the study without `resume`, or restore the file."
@@ -101,20 +102,6 @@ def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
     return facts
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the file, syncs, and renames over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Holds the study's folder for this process: two runs of one study would overwrite each other's rounds.
@@ -129,6 +116,6 @@ def only_run(folder: Path) -> Iterator[None]:
         except OSError:
             msg = f"another run of this study is writing to {folder}; wait for it, or choose another `study` name"
             raise StudyError(msg) from None
-        for unfinished in folder.glob(f"{UNFINISHED}*"):  # by a process that was killed
-            unfinished.unlink()
+        for draft in folder.glob(f"{DRAFT_PREFIX}*"):  # by a process that was killed
+            draft.unlink()
         yield

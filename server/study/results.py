@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.study.checkpoint import BEST, LAST, Checkpoint, write_atomically
+from server.study.checkpoint import BEST, LAST, Checkpoint
 from server.study.exchange import Answer
 from server.study.privacy_section import privacy_section
 from server.study.scoring import Summaries
-from shared_models.messages import NUMBERS
+from shared_models.atomic_files import write_atomically
+from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pooled_metrics
 from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
@@ -32,7 +33,7 @@ def make_results(
     best: Checkpoint,
     last: Checkpoint,
     thresholds: Thresholds,
-    answers: Sequence[Answer],
+    answers: Sequence[Answer[EvaluateTestReply]],
     pooled: Summaries,
     problems: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -63,29 +64,26 @@ def make_results(
     }
 
 
-def _site(answer: Answer, best: Checkpoint, task: Task, config: StudySettings) -> dict[str, Any]:
+def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> dict[str, Any]:
     enrolled = best.enrolled[answer.site]
     said = bool if uses_secure_sums(config) else int  # in a secure study a site says only whether it has a modality
     facts: dict[str, Any] = {
         "site": answer.site,
-        "role": "train" if enrolled["trains"] else "evaluate",
-        "patients": {part: int(enrolled[f"patients/{part}"]) for part in ("train", "validation", "test")},
-        "modalities": {name: said(enrolled.get(f"modality/{name}", 0)) for name in task.modalities},
-        "excluded": int(enrolled.get("excluded", 0)),
+        "role": "train" if enrolled.trains else "evaluate",
+        "patients": dict(enrolled.patients),
+        "modalities": {name: said(enrolled.modalities[name]) for name in task.modalities},
+        "excluded": enrolled.excluded,
         "targets": {},
     }
-    if answer.content is not None:
-        numbers = answer.content.metric_records.get(NUMBERS, {})
-        for name in task.targets:
-            metrics = {key.partition("/")[2]: value for key, value in numbers.items() if key.startswith(f"{name}/")}
-            facts["targets"][name] = _rounded(metrics)
+    if answer.reply is not None:
+        facts["targets"] = {name: _rounded(answer.reply.metrics.get(name, {})) for name in task.targets}
     return facts
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> Path:
     """Writes `results.json` into the study's folder."""
     path = folder / RESULTS
-    write_atomically(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return path
 
 

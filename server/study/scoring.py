@@ -1,13 +1,12 @@
-"""Pooled scores without rows: sums of what the sites counted, checked before they are added."""
+"""Pooled metrics, best round and decision thresholds from the sites' additive statistics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Literal
 
-from server.study.exchange import Answer
-from shared_models.messages import RESULTS, Arrays, unpack_arrays
+from shared_models.messages import Arrays
 from shared_models.metrics.arrays import from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.summary import Summary, empty_summary
@@ -19,35 +18,31 @@ log = logging.getLogger("server")
 Summaries = dict[str, Summary]
 
 
-def pool(answers: Sequence[Answer], part: str, task: Task, config: StudySettings) -> Summaries:
-    """Adds up the sites' statistics of `part` for each target; an answer that fails its check is left out."""
+def pool(scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Summaries:
+    """Adds up the sites' statistics of each target, given by site; one that fails its check is left out."""
     pooled = {name: [zero] for name, zero in _zeros(task, config).items()}
-    for answer in answers:
-        if answer.content is None:
-            continue
+    for site, arrays in scores.items():
         try:
-            arrays = unpack_arrays(answer.content.array_records[RESULTS])
-            if any(name.startswith(f"{part}.") for name in arrays):
-                for name, zero in ((name, summaries[0]) for name, summaries in pooled.items()):
-                    pooled[name].append(from_arrays(type(zero), arrays, f"{part}.{name}", like=zero))
-        except (KeyError, ValueError) as error:
-            log.warning("%s: its %s statistics are left out: %s", answer.site, part, error)
+            own = unpack(arrays, task, config)
+        except ValueError as error:
+            log.warning("%s: its statistics are left out: %s", site, error)
+            continue
+        for name, summary in own.items():
+            pooled[name].append(summary)
     return {name: total(summaries) for name, summaries in pooled.items()}
 
 
-def pack(summaries: Summaries, part: str) -> Arrays:
+def pack(summaries: Summaries) -> Arrays:
     """Summaries as named arrays, for a checkpoint."""
-    return {
-        key: array for name, summary in summaries.items() for key, array in to_arrays(summary, f"{part}.{name}").items()
-    }
+    return {key: array for name, summary in summaries.items() for key, array in to_arrays(summary, name).items()}
 
 
-def unpack(arrays: Arrays, part: str, task: Task, config: StudySettings) -> Summaries:
+def unpack(arrays: Arrays, task: Task, config: StudySettings) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
     zeros = _zeros(task, config)
     if not arrays:
         return zeros
-    return {name: from_arrays(type(zero), arrays, f"{part}.{name}", like=zero) for name, zero in zeros.items()}
+    return {name: from_arrays(type(zero), arrays, name, like=zero) for name, zero in zeros.items()}
 
 
 def _zeros(task: Task, config: StudySettings) -> Summaries:

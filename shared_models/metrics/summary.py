@@ -1,4 +1,4 @@
-"""Which statistic and which metrics belong to which kind of target."""
+"""Statistics and metrics of each kind of target."""
 
 from __future__ import annotations
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app import app as client_app
+from client.config.site import load_site
+from client.governance.budget import renew
 from server.app import run_study
 from server.study.checkpoint import load_checkpoint
 from server.study.exchange import StudyError
-from shared_models.messages import MODEL, NUMBERS, pack_arrays, unpack_arrays
+from shared_models.messages import TrainReply
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 Study = dict[str, Any]
 Hospitals = Callable[..., dict[str, Path]]
 Change = Callable[[Message], Message]
+Model = dict[str, np.ndarray]
 
 
 class MeddledApp(ClientApp):
@@ -43,17 +47,26 @@ def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> di
     return run_study(InProcessGrid(app, sites, config.to_flat()), config)
 
 
-def set_weight(value: float) -> Change:
+def set_patients(count: float) -> Change:
     def change(reply: Message) -> Message:
-        reply.content[NUMBERS]["num-examples"] = value
+        reply.content["values"]["patients"] = count
         return reply
 
     return change
 
 
-def set_model(edit: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Change:
+def set_model(edit: Callable[[Model], Model]) -> Change:
     def change(reply: Message) -> Message:
-        reply.content[MODEL] = pack_arrays(edit(unpack_arrays(reply.content[MODEL])))
+        sent = TrainReply.unpack(reply.content)
+        reply.content = replace(sent, model=edit(dict(sent.model))).pack()
+        return reply
+
+    return change
+
+
+def set_content(edit: Callable[[RecordDict], object]) -> Change:
+    def change(reply: Message) -> Message:
+        edit(reply.content)
         return reply
 
     return change
@@ -68,8 +81,14 @@ FAULTS: list[tuple[str, Change]] = [
     ("NaN or infinity", set_model(lambda model: {name: array * np.nan for name, array in model.items()})),
     ("expected float32", set_model(lambda model: {name: np.tile(array, 2) for name, array in model.items()})),
     ("missing or unknown", set_model(lambda model: {**model, "extra": np.ones(1)})),
-    ("claims 1000000000000.0", set_weight(1e12)),
-    ("claims -3.0", set_weight(-3.0)),
+    ("claims 9000000 training patients", set_patients(9_000_000)),
+    ("patients is -3, expected a whole number", set_patients(-3)),
+    ("patients is 1000000000000.0, expected a whole number", set_patients(1e12)),
+    ("the reply cannot be read: model is missing", set_content(lambda content: content.pop("model"))),
+    (
+        "the reply cannot be read: it holds what no such",
+        set_content(lambda content: content.update(rows=ArrayRecord())),
+    ),
     ("the site's process died", crash),
 ]
 
@@ -173,6 +192,8 @@ def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
     dies_in_round_4 = MeddledApp(1, "train", lambda reply: crash(reply) if next(calls) >= 3 else reply)
     with pytest.raises(StudyError, match="stops after round 3"):
         run(sites, {**stops, "round-attempts": 1}, dies_in_round_4)
+    for file in sites.values():
+        renew(load_site(file), parse_study_settings(study))  # of the whole study, whose settings are the same
     resumed = run(sites, {**stops, "resume": True})
 
     for part in ("validation", "sites", "targets", "best_round"):

@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from dataclasses import dataclass
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,19 +17,13 @@ from client.app import app
 from client.config.site import load_site
 from client.errors import SiteError
 from client.governance.approval import approve
-from client.governance.budget import budget_of, question_of, renew, spend, statistics_of
+from client.governance.audit import audit_of
+from client.governance.budget import budget_of, renew, spend
 from client.governance.chained_log import read
 from server.app import run_study
+from server.study.exchange import StudyError
 from shared_models import chained_log
-from shared_models.messages import (
-    EVALUATE_TEST,
-    EVALUATE_VALIDATION,
-    KEYS,
-    PREPARE,
-    TRAIN,
-    pack_statistics,
-    request,
-)
+from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN, KeysRequest
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -45,12 +39,26 @@ def study(**changed):
     return parse_study_settings({"study": "small", "rounds": 3, "round-attempts": 2, **changed})
 
 
+@dataclass(frozen=True)
+class Asking:
+    """A request, as the budget sees it."""
+
+    KIND: str
+    round: int
+    question: str
+    statistics_hash: str
+
+
+def ask(site, config, kind, server_round, question, statistics):
+    spend(site, config, Asking(kind, server_round, question, statistics))
+
+
 def answered(site, config, *asked, statistics="s"):
     """How many of the questions `(kind, round, question)` are allowed."""
     count = 0
     for kind, server_round, question in asked:
         with contextlib.suppress(SiteError):
-            spend(site, config, kind, server_round, question, statistics)
+            ask(site, config, kind, server_round, question, statistics)
             count += 1
     return count
 
@@ -67,7 +75,7 @@ def test_a_center_that_asks_for_98_trainings_gets_those_it_was_allowed(site):
 @pytest.mark.parametrize("number", [-5, -1, 0, 4, 10**9, 10**30])
 def test_a_round_that_was_not_approved_is_refused_and_costs_nothing(site, number):
     with pytest.raises(SiteError, match="3 approved") as caught:
-        spend(site, study(), TRAIN, number, "weights", "s")
+        ask(site, study(), TRAIN, number, "weights", "s")
     assert caught.value.public == "more than the site has approved: a round that is not one of the 3 approved"
     assert not budget_of(site, study()).exists()
 
@@ -88,20 +96,20 @@ def test_the_test_patients_are_asked_one_question(site):
 
 
 def test_validation_patients_are_asked_about_one_network_a_round_by_whichever_message(site):
-    assert answered(site, study(), (TRAIN, 1, "w0"), (EVALUATE_VALIDATION, 0, "w0"), (EVALUATE_VALIDATION, 0, "x")) == 2
+    assert answered(site, study(), (TRAIN, 2, "w1"), (EVALUATE_VALIDATION, 1, "w1"), (EVALUATE_VALIDATION, 1, "x")) == 2
     assert answered(site, study(), (EVALUATE_VALIDATION, 3, "w3"), (TRAIN, 3, "w2")) == 1
 
 
 def test_prepare_may_be_tried_again_and_a_message_of_another_kind_never(site):
     assert answered(site, study(), *[(PREPARE, 0, "")] * 5) == 2
-    assert answered(site, study(), (KEYS, 0, ""), ("train.more", 1, "w")) == 0
+    assert answered(site, study(), (KeysRequest.KIND, 0, ""), ("train.more", 1, "w")) == 0
 
 
 def test_statistics_that_changed_are_refused(site):
-    spend(site, study(), TRAIN, 1, "w1", "first")
+    ask(site, study(), TRAIN, 1, "w1", "first")
     for kind in KINDS[1:]:
         with pytest.raises(SiteError, match="not those of the study's first question"):
-            spend(site, study(), kind, 2, "w2", "others")
+            ask(site, study(), kind, 2, "w2", "others")
     assert answered(site, study(), (TRAIN, 2, "w2"), statistics="first") == 1
 
 
@@ -156,7 +164,7 @@ def killed_at(site, config, step):
 
     for name in ("write", "fsync", "ftruncate", "open", "close", "replace"):
         setattr(os, name, counted(getattr(os, name)))
-    spend(site, config, TRAIN, 1, "w1", "s")
+    ask(site, config, TRAIN, 1, "w1", "s")
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -168,7 +176,7 @@ def test_a_kill_at_any_step_forgets_no_question_that_was_answered(site, first):
         process = context.Process(target=killed_at, args=(site, config, step))
         process.start()
         process.join()
-        spend(site, config, TRAIN, 1, "w1", "s")
+        ask(site, config, TRAIN, 1, "w1", "s")
         assert before + 1 <= tried(site, config) <= before + 2
         if process.exitcode == 0:
             break
@@ -199,55 +207,38 @@ def test_two_processes_share_one_budget(site):
 
 
 def test_a_damaged_budget_refuses_every_question(site):
-    spend(site, study(), PREPARE, 0, "", "")
+    ask(site, study(), PREPARE, 0, "", "")
     budget_of(site, study()).unlink()
     with pytest.raises(SiteError, match="not as it was written") as caught:
-        spend(site, study(), TRAIN, 1, "w1", "s")
+        ask(site, study(), TRAIN, 1, "w1", "s")
     assert "small" not in caught.value.public
 
 
 def test_a_question_hashes_two_lines_however_many_were_asked(site, monkeypatch):
     config = study(**{"round-attempts": 1000})
     for _ in range(30):
-        spend(site, config, TRAIN, 1, "w1", "s")
+        ask(site, config, TRAIN, 1, "w1", "s")
     hashed = []
     plain = chained_log._hash
     monkeypatch.setattr(chained_log, "_hash", lambda line: hashed.append(line["line"]) or plain(line))
-    spend(site, config, TRAIN, 1, "w1", "s")
+    ask(site, config, TRAIN, 1, "w1", "s")
     assert hashed == [30, 31]
-
-
-def test_a_question_is_its_weights_and_thresholds_and_not_the_masks_of_a_sum():
-    weights, statistics = {"w": np.ones(3, np.float32)}, {"s": np.ones(2)}
-    plain = request(model=weights, statistics=statistics, round=2)
-    masked = request(model=weights, statistics=statistics, round=2, session="abc")
-    assert question_of(plain) == question_of(masked)
-    assert statistics_of(plain) == statistics_of(masked) != statistics_of(request(statistics={"s": np.zeros(2)}))
-    assert question_of(plain) != question_of(request(model={"w": np.zeros(3, np.float32)}, round=2))
-    assert question_of(plain) != question_of(request(model=weights, round=2, **{"threshold/recurrence": 0.5}))
-    assert statistics_of(request(statistics=pack_statistics({}))) == statistics_of(request())
 
 
 @pytest.mark.parametrize(
     "changed", [{}, {"harmonisation": "combat", "harmonised": "clinical"}, {"class-weights": "balanced"}]
 )
-def test_a_study_that_keeps_to_its_approval_is_answered_to_its_end_also_when_it_resumes(
-    hospitals, small_study, changed
-):
+def test_a_study_that_keeps_to_its_approval_is_answered_to_its_end_when_it_resumes_too(hospitals, small_study, changed):
     sites = hospitals({"a": 60, "b": 60})
     config = parse_study_settings({**small_study, **changed, "round-attempts": 2})
-    loaded = {index: load_site(file) for index, file in enumerate(sites.values(), start=1)}
-    trained = []
+    asked = []
 
     def counted(message, context):
-        kind, content = message.metadata.message_type, message.content
-        server_round = content.config_records["request"].get("round", 0)
-        site = loaded[context.node_id]
-        spend(site, config, kind, server_round, question_of(content), statistics_of(content))
-        trained.append((site.site, kind, server_round))
-        if len(trained) == 8:
-            raise KeyboardInterrupt  # the center is stopped in round 2
-        return app(message, context)
+        asked.append((context.node_id, message.metadata.message_type))
+        reply = app(message, context)
+        if len(asked) == 6:
+            raise KeyboardInterrupt  # the center is stopped in round 2, when one site has trained
+        return reply
 
     with pytest.raises(KeyboardInterrupt):
         run_study(InProcessGrid(counted, sites, config.to_flat()), config)
@@ -255,6 +246,17 @@ def test_a_study_that_keeps_to_its_approval_is_answered_to_its_end_also_when_it_
     results = run_study(InProcessGrid(counted, sites, resumed.to_flat()), resumed)
     assert results["problems"] == {}
     assert results["rounds_completed"] == 3
-    rounds = [server_round for site, kind, server_round in trained if (site, kind) == ("a", TRAIN)]
-    assert rounds == sorted(rounds)
-    assert len(rounds) > len(set(rounds))
+    lines = read(budget_of(load_site(sites["b"]), config))
+    assert asked.count((2, TRAIN)) == len([line for line in lines if line["message"] == TRAIN]) == 4
+
+
+def test_a_center_that_asks_on_and_on_is_told_what_was_approved(hospitals, small_study):
+    sites = hospitals({"a": 60, "b": 60})
+    config = parse_study_settings({**small_study, "rounds": 1})
+    run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    with pytest.raises(StudyError, match="round 1 failed 3 times"):
+        run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    refused = [line for line in read(audit_of(load_site(sites["a"]))) if line["event"] == "refused"]
+    assert {line["why"] for line in refused} == {
+        "more than the site has approved: a round before the last one that was asked for"
+    }

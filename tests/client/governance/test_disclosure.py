@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.config.policy import Policy
 from client.governance.disclosure import (
     counts_without_small_cells,
+    disclose,
     features_without_small_cells,
-    results_without_small_cells,
 )
 from shared_models.features import Feature, FeatureStatistics, expand
-from shared_models.messages import pack_statistics
+from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, PrepareReply, TrainReply
 from shared_models.metrics.arrays import to_arrays
 from shared_models.metrics.summary import summarise
 from shared_models.study_settings import parse_study_settings
@@ -67,18 +68,40 @@ def test_sums_of_a_feature_that_few_have_and_of_a_rare_category_are_not_told():
     )
 
 
-def test_every_statistic_of_a_reply_is_merged_under_its_name():
-    config = parse_study_settings({"task": "recurrence_clinical", "features": "clinical: age_years, grade{1|2|3}"})
-    task = load_task(config)
+@pytest.fixture
+def task():
+    return load_task(parse_study_settings({"features": "clinical: age_years, grade{1|2|3}"}))
+
+
+def replies(task):
+    """What a hospital of 80 patients would send of all kinds."""
     rng, (name, target) = np.random.default_rng(0), next(iter(task.targets.items()))
     truth = np.stack([rng.uniform(1, 4000, 80), (rng.uniform(size=80) < 0.4).astype(float)], axis=1)
-    results = to_arrays(summarise(target, rng.uniform(size=80), truth), f"test.{name}")
-    results |= {f"counts.{name}": target.counts(truth)}
-    table = np.stack([rng.uniform(30, 80, 80), rng.integers(0, 3, 80)], axis=1)
-    columns = expand(task.tables["clinical"].features, table)
-    results |= pack_statistics({"clinical": FeatureStatistics.of(columns)})
-    sent = results_without_small_cells(results, task, LEAST)
-    assert set(results) <= set(sent)
-    cells = np.concatenate([array.ravel() for key, array in sent.items() if key.startswith("test.")])
-    assert cells[cells > 0].min() >= LEAST
-    assert sent[f"test.{name}.events"].sum() == truth[:, 1].sum()
+    scores = to_arrays(summarise(target, rng.uniform(size=80), truth), name)
+    table = np.stack([rng.uniform(30, 80, 80), np.minimum(np.arange(80), 2)], axis=1)
+    features = {"clinical": FeatureStatistics.of(expand(task.tables["clinical"].features, table))}
+    facts = {"trains": True, "patients": {"train": 80}, "modalities": {"clinical": 80}, "excluded": 0}
+    prepare = PrepareReply(**facts, features=features, counts={name: target.counts(truth)})
+    train = TrainReply(model={}, patients=80, loss=0.5, validation=scores)
+    return prepare, train, EvaluateValidationReply(validation=scores), EvaluateTestReply(test=scores, metrics={})
+
+
+def test_no_statistic_of_a_reply_has_a_small_cell(task):
+    policy = Policy()
+    prepare, *others = (disclose(reply, task, policy, summed=False) for reply in replies(task))
+    assert prepare.features["clinical"].total[1:].tolist() == [0, 0, 80]
+    counts = prepare.counts["recurrence"]
+    assert ((counts == 0) | (counts >= LEAST)).all()
+    for reply in others:
+        scores = reply.test if isinstance(reply, EvaluateTestReply) else reply.validation
+        cells = np.concatenate([array.ravel() for array in scores.values()])
+        assert cells[cells > 0].min() >= LEAST
+        assert scores["recurrence.events"].sum() + scores["recurrence.censored"].sum() == 80
+
+
+def test_inside_a_secure_sum_nothing_is_merged(task):
+    for reply in replies(task):
+        assert disclose(reply, task, Policy(), summed=True).to_sum().keys() == reply.to_sum().keys()
+        for field, arrays in disclose(reply, task, Policy(), summed=True).to_sum().items():
+            for key, array in arrays.items():
+                assert np.array_equal(array, reply.to_sum()[field][key])

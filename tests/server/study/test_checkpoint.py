@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from server.study.checkpoint import Checkpoint, describe, load_checkpoint, only_run, save_checkpoint
+from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
 
 
@@ -19,7 +20,7 @@ def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
         model={"w": np.full(size, server_round, np.float32), "n": np.array(3, np.int64)},
         moments={"m_t/w": np.ones(2)},
         statistics={"features.clinical.known": np.array([1.0, 2.0])},
-        enrolled={"a": {"trains": 1.0}},
+        enrolled={"a": Enrolment(True, {"train": 3}, {"clinical": 3}, 0)},
         history=({"round": 1, "counted": ["a"]},),
         values=((0, float("nan")), (1, 0.75)),
         best_round=1,
