@@ -35,6 +35,9 @@ def _text(value: Scalar) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+NO_MODEL = hash_arrays({})
+
+
 @dataclass(frozen=True)
 class Question:
     """One message of a study, as a site's handler got it and as the center sent it.
@@ -67,3 +70,8 @@ class Question:
         inputs = hashed(weights.encode(), sums.encode(), _hash_values(same).encode())
         request = _hash_values({**values, "round": round_, "attempt": attempt})
         return cls(kind, round_, attempt, weights, sums, request, inputs)
+
+    @property
+    def subject(self) -> str:
+        """What its numbers are of: the model, whatever else is asked of it; where there is none, all inputs."""
+        return f"inputs/{self.inputs}" if self.model == NO_MODEL else f"model/{self.model}"

@@ -131,42 +131,34 @@ class Federation:
     def ask(
         self, exchange: str, name: str, request: Message, asked: Question | None = None, session: Session | None = None
     ) -> dict[str, Any] | None:
-        """One message to one site; None: it refused."""
-        session = session or self.sessions[name]
+        """What one site answers to one message; None: it refused."""
         try:
-            if exchange == "answer":
-                assert asked is not None
-                return self._answer(name, session, request, asked)
-            reply, _ = EXCHANGES[exchange](self.sites[name], session, request)
+            reply = self.send(exchange, name, request, asked, session or self.sessions[name])
         except self.refuses as error:
             self.refusals.append((exchange, str(error)))
             return None
-        found = wire.unpack(reply, *wire.parse(reply["control"]))
-        self._learn(exchange, name, session, found, wire.parse(request["control"])["sum"])
-        return found
+        return dict(wire.parse(reply["control"]))
 
-    def _answer(self, name: str, session: Session, request: Message, asked: Question) -> dict[str, Any]:
-        before = len(self.events)
+    def send(self, exchange: str, name: str, request: Message, asked: Question | None, session: Session) -> Message:
+        """One message to one site, of whose reply the center learns."""
+        if exchange == "answer":
+            assert asked is not None
+            return self._answer(name, session, request, asked)
+        reply, _ = EXCHANGES[exchange](self.sites[name], session, request)
+        self._learn(exchange, name, session, wire.parse(reply["control"]), wire.parse(request["control"])["sum"])
+        return reply
+
+    def _answer(self, name: str, session: Session, request: Message, asked: Question) -> Message:
         with _watched() as masks:
             reply, audit = answer(self.sites[name], session, request, asked, lambda: self.contribute(name, asked))
         known = session.sums[audit["sum"]]
         if "repeated" not in audit:
             assert known.view is not None
-            self.events.append(
-                Event(
-                    name,
-                    digest(known.own.statement),
-                    known.view,
-                    asked,
-                    dict(masks),
-                    {k.name: k.mask_key for k in known.keys},
-                )
-            )
+            points = {keys.name: keys.mask_key for keys in known.keys}
+            self.events.append(Event(name, digest(known.own.statement), known.view, asked, dict(masks), points))
             self._hold(name, known)
-        assert len(self.events) <= before + 1
-        control = wire.parse(reply["control"])
-        self._keep(name, session, control["keys"])
-        return {**control, "blocks": wire.unpack_blocks(reply)}
+        self._keep(name, session, wire.parse(reply["control"])["keys"])
+        return reply
 
     def _learn(self, exchange: str, name: str, session: Session, found: dict[str, Any], number: int) -> None:
         self._keep(name, session, found.get("keys"))
@@ -265,11 +257,7 @@ class Network:
         with self.around(exchange, name):
             try:
                 session = Session.unpack(world.sessions[name].pack())
-                if exchange == "answer":
-                    own = lambda: world.contribute(name, value)  # noqa: E731
-                    reply, _ = answer(world.sites[name], session, request, value, own)
-                else:
-                    reply, _ = EXCHANGES[exchange](world.sites[name], session, request)
+                reply = world.send(exchange, name, request, value, session)
             except ProtocolError as error:
                 return str(error)
         world.sessions[name] = session

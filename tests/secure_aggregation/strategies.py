@@ -438,10 +438,11 @@ def all_enrolments(world: Federation) -> list[Json]:
 
 
 def retry_nearly_the_same(world: Federation) -> None:
-    """17, 18: a model one bit away in the same round, or the same model in the next round, without the victim."""
+    """17, 18: a model one bit away in the same round, the same one in the next round, or with another request."""
     victim = world.honest[0]
     start(world).answer().confirm().open()
-    for near in (question(model=1.0 + 2**-52, attempt=2), question(round_=2), question(round_=3, attempt=3)):
+    other = question(round_=4, unread=1)
+    for near in (question(model=1.0 + 2**-52, attempt=2), question(round_=2), question(round_=3, attempt=3), other):
         start(world).answer(asked=lambda name, near=near: near).confirm(
             survivors=lambda name, there: pick(there, victim)
         ).open()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from algebra import revealed, violations
 from federation import Federation, Network, federation, node_key, plain_sum, question, with_groups
 
 from client.governance.secure_aggregation import dealing
@@ -81,12 +82,16 @@ def test_a_sum_survives_who_may_be_lost_and_no_more(
         if lost > may_be_lost:
             with pytest.raises(NoSumError, match=r"are needed"):
                 run.add_up(value, names, network.asking(value))
+            masked = [event for event in world.events if event.question == value]
+            shown = revealed(replace(world, events=masked), lambda event, group: event.site)
+            assert not any(shown.values())
             continue
         opened = run.add_up(value, names, network.asking(value))
         assert_exact(opened, value)
         left = set(names) - set(gone) if exchange in EXCHANGES[:3] else set(names)
         assert set(opened.survivors.sites) == left
         assert set(run.problems) == set(gone)
+        assert violations(world) == []
 
 
 def test_a_site_that_returns_is_there_again(quick_disk: Path) -> None:
