@@ -26,7 +26,8 @@ def hash_arrays(arrays: Arrays) -> str:
 
 
 def _hash_values(values: Mapping[str, Scalar]) -> str:
-    return hashed(*(f"{name}:{type(value).__name__}:{_text(value)}".encode() for name, value in sorted(values.items())))
+    parts = [(name, type(value).__name__, _text(value)) for name, value in sorted(values.items())]
+    return hashed(*(part.encode() for entry in parts for part in entry))
 
 
 def _text(value: Scalar) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -222,54 +222,6 @@ def _watched() -> Iterator[dict[str, list[tuple[bytes, int]]]]:
         yield found
     finally:
         Contribution.block, Block.plus_mask = plain_block, plain_mask  # type: ignore[method-assign]
-
-
-@dataclass
-class Network:
-    """The way from an honest center to the sites of a federation.
-
-    Attributes:
-        world: The sites.
-        lost: Exchanges in which a site is not reached, by name.
-        tamper: What a site's program makes of its reply.
-        around: What goes on around one site's answer.
-        asked: Exchanges so far.
-    """
-
-    world: Federation
-    lost: Callable[[str, str], bool] = lambda exchange, name: False
-    tamper: Callable[[str, str, Message], Message] = lambda exchange, name, reply: reply
-    around: Callable[[str, str], AbstractContextManager[Any]] = lambda exchange, name: nullcontext()
-    asked: list[str] = field(default_factory=list)
-
-    def asking(self, value: Question) -> Callable[[str, dict[str, Message]], dict[str, Message | str]]:
-        """How to ask sites in the exchanges of one question."""
-
-        def ask(exchange: str, requests: dict[str, Message]) -> dict[str, Message | str]:
-            self.asked.append(exchange)
-            reached = [name for name in requests if not self.lost(exchange, name)]
-            return {name: self._reply(exchange, name, requests[name], value) for name in reached}
-
-        return ask
-
-    def _reply(self, exchange: str, name: str, request: Message, value: Question) -> Message | str:
-        world = self.world
-        with self.around(exchange, name):
-            try:
-                session = Session.unpack(world.sessions[name].pack())
-                reply = world.send(exchange, name, request, value, session)
-            except ProtocolError as error:
-                return str(error)
-        world.sessions[name] = session
-        return self.tamper(exchange, name, reply)
-
-
-def plain_sum(names: Sequence[str], value: Question) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Updates times patients and statistics of all groups, summed in the open."""
-    parts = [numbers(name, value) for name in names]
-    weights = {"w": 5, "encoders.genomic.w": 3}
-    updates = {name: sum(part.updates[name] * weights[name] for part in parts) for name in parts[0].updates}
-    return updates, {name: sum(part.statistics[name] for part in parts) for name in parts[0].statistics}
 
 
 def federation(folder: Path, sites: int, corrupt: int = 0, **terms: Any) -> Federation:
