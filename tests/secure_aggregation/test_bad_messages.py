@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from federation import ALL, Federation, federation, node_key, numbers, point, question
+from hostile_sum import Try, start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import Try, start
 
 from client.governance.secure_aggregation.exchanges import answer, confirm, deal, enrol, open_sum
 from client.governance.secure_aggregation.session import Session

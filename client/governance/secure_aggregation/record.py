@@ -157,7 +157,7 @@ class Record:
                 msg = f"this round was asked {attempts} times already, which is all that was approved"
                 raise ProtocolError(msg)
             for block in blocks:
-                for subject in (f"round/{question.round}", f"model/{question.model}"):
+                for subject in (f"round/{question.round}", question.subject):
                     self._ask(db, block, subject, question.kind)
 
     def _ask(self, db: sqlite3.Connection, block: str, subject: str, kind: str) -> None:
@@ -187,7 +187,7 @@ class Record:
             _require(changed, "this sum was signed over other sites already")
             cheats = {name for (name,) in db.execute("SELECT name FROM cheats WHERE approval = ?", (self.approval,))}
             for block, members in opened.items():
-                for subject in (f"round/{question.round}", f"inputs/{question.inputs}"):
+                for subject in (f"round/{question.round}", question.subject):
                     self._open(db, (block, subject), question.inputs, survivors.sites, cheats)
                 self._count_set(db, block, members, sets)
 
