@@ -43,8 +43,14 @@ class StudySettings(Settings):
 
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="rounds of training that count")
-    strategy: Literal["fedavg", "fedprox", "fedadam", "fedyogi"] = Field(
-        "fedavg", description="how the center makes one network of the sites' updates"
+    strategy: Name = Field(
+        "fedavg", description="how the center makes one network of the sites' updates: one of the rules below"
+    )
+    clip_updates: float = Field(
+        3.0, ge=0.0, description="largest norm of a site's update, as a multiple of its round's median; 0 clips nothing"
+    )
+    hostile_sites: int = Field(
+        1, ge=0, description="sites that trimmed-mean and krum withstand, of 2n + 1 and of 2n + 3 that answer"
     )
     proximal_mu: float = Field(0.01, ge=0.0, description="FedProx's weight of the distance to the global model")
     server_learning_rate: Positive = Field(0.01, description="FedAdam's and FedYogi's step")
@@ -53,6 +59,10 @@ class StudySettings(Settings):
     batch_size: int = Field(16, ge=1, description="patients a step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the sites', started anew every round")
     learning_rate: Positive = Field(0.001, description="the sites' step")
+    learning_rate_schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="cosine: falls to 0 over the rounds; step: a tenth after half of them and after 3/4"
+    )
+    warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the step grows to `learning-rate`")
     weight_decay: float = Field(0.01, ge=0.0, description="the sites' pull of the weights to zero")
     fusion: Literal["task", "concatenation", "late"] = Field(
         "task", description="how modalities join: as the task does, by concatenation, or each with logits of its own"
@@ -117,6 +127,9 @@ class StudySettings(Settings):
             raise ValueError(msg)
         if self.secure_aggregation and (self.min_sites < 3 or self.harmonisation != "none"):
             msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
+            raise ValueError(msg)
+        if self.warmup_rounds >= self.rounds:
+            msg = f"warmup_rounds: fewer than rounds = {self.rounds} (found {self.warmup_rounds})"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
             msg = "validation_fraction + test_fraction must leave patients to train on"

@@ -35,7 +35,7 @@ class Checkpoint:
         config: The run config, flat.
         round: Rounds that count so far.
         model: The global weights.
-        moments: The server optimizer's moments, empty for averaging.
+        rule_state: What the aggregation rule remembers, packed; empty for averaging.
         statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
         enrolled: What each site counted before round 1.
@@ -52,7 +52,7 @@ class Checkpoint:
     statistics: Arrays
     enrolled: dict[str, dict[str, float]]
     not_enrolled: dict[str, str] = field(default_factory=dict)
-    moments: Arrays = field(default_factory=dict)
+    rule_state: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     best_round: int = 0
@@ -60,7 +60,7 @@ class Checkpoint:
     values: tuple[tuple[int, float], ...] = ()
 
 
-_ARRAYS = ("model", "moments", "statistics", "validation")
+_ARRAYS = ("model", "rule_state", "statistics", "validation")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

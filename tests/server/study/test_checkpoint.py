@@ -17,7 +17,7 @@ def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
         config={"study": "s", "rounds": 9},
         round=server_round,
         model={"w": np.full(size, server_round, np.float32), "n": np.array(3, np.int64)},
-        moments={"m_t/w": np.ones(2)},
+        rule_state={"m_t/w": np.ones(2)},
         statistics={"features.clinical.known": np.array([1.0, 2.0])},
         enrolled={"a": {"trains": 1.0}},
         history=({"round": 1, "counted": ["a"]},),
@@ -31,7 +31,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     saved = checkpoint(2)
     save_checkpoint(saved, tmp_path / "s" / "last.safetensors")
     loaded = load_checkpoint(tmp_path / "s" / "last.safetensors")
-    for group in ("model", "moments", "statistics", "validation"):
+    for group in ("model", "rule_state", "statistics", "validation"):
         assert set(getattr(loaded, group)) == set(getattr(saved, group))
         for name, array in getattr(saved, group).items():
             np.testing.assert_array_equal(getattr(loaded, group)[name], array)

@@ -1,4 +1,4 @@
-"""Guarded aggregation: looks at every update before it counts, then averages with Flower's own strategies.
+"""The check of every update before it counts: keys, shapes, dtypes, finite numbers, a plausible weight.
 
 Flower's stock strategies average whatever comes: one NaN ruins the global model for good, a wrong shape ends the
 run, and a claimed 1e12 examples drowns every other site.
@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedYogi
-from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from server.study.exchange import Answer
-from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays, unpack_arrays
-from shared_models.secure_sum import modality_of
-from shared_models.study_settings import StudySettings
+from shared_models.messages import MODEL, NUMBERS, Arrays, unpack_arrays
 
 WEIGHT = "num-examples"
 
@@ -40,6 +35,10 @@ class Update:
     patients: float
     patients_by_modality: Mapping[str, float]
     loss: float
+
+    def weight(self, modality: str) -> float:
+        """Training patients behind an encoder's parameters, or behind those that all sites share (`""`)."""
+        return self.patients_by_modality.get(modality, 0.0) if modality else self.patients
 
 
 def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, Mapping[str, float]]) -> Update:
@@ -100,77 +99,3 @@ def _weight_problem(weight: Any, train_patients: float) -> str:
     if not isinstance(weight, int | float) or not np.isfinite(weight) or not 0 < weight <= train_patients:
         return f"claims {weight} training patients, but counted {train_patients:.0f} before round 1"
     return ""
-
-
-def average(updates: Sequence[Update], reference: Arrays) -> Arrays:
-    """Patient-weighted mean of the updates (FedAvg; McMahan 2017, arXiv:1602.05629).
-
-    An encoder is averaged only over the sites that own its modality, weighted by their patients who have it, so
-    that a site without MRI never drags the MRI encoder. Where nobody owns it, it stays as it was.
-    """
-    groups: dict[str, list[str]] = {}
-    for name in reference:
-        groups.setdefault(modality_of(name), []).append(name)
-    averaged: Arrays = {}
-    for modality, names in groups.items():
-        weights = [
-            update.patients_by_modality.get(modality, 0.0) if modality else update.patients for update in updates
-        ]
-        records = [
-            RecordDict({MODEL: _record({n: update.model[n] for n in names}), NUMBERS: MetricRecord({WEIGHT: weight})})
-            for update, weight in zip(updates, weights, strict=True)
-            if weight > 0
-        ]
-        if records:
-            mean = aggregate_arrayrecords(records, WEIGHT)
-            averaged |= {name: mean[name].numpy().astype(reference[name].dtype) for name in names}
-    return {name: averaged.get(name, array) for name, array in reference.items()}
-
-
-def make_strategy(config: StudySettings, memory: Arrays) -> FedAvg:
-    """Flower's strategy of that name, with the moments it had gathered by the last checkpoint."""
-    if config.strategy in ("fedavg", "fedprox"):
-        return FedAvg()
-    kind = {"fedadam": FedAdam, "fedyogi": FedYogi}[config.strategy]
-    strategy = kind(eta=config.server_learning_rate, tau=config.server_tau)
-    for moment in ("m_t", "v_t"):
-        held = {name.partition("/")[2]: array for name, array in memory.items() if name.startswith(f"{moment}/")}
-        setattr(strategy, moment, held or None)
-    return strategy
-
-
-def step(strategy: FedAvg, server_round: int, updates: Sequence[Update], reference: Arrays) -> tuple[Arrays, Arrays]:
-    """One server step: the next global model, and the moments to keep for a restart.
-
-    The strategy sees the guarded average as a single reply, so that its own averaging has nothing left to do and
-    an adaptive one takes its step (Reddi 2021, arXiv:2003.00295).
-    """
-    mean = _record(average(updates, reference))
-    if hasattr(strategy, "current_arrays"):
-        strategy.current_arrays = reference
-    aggregated, _ = strategy.aggregate_train(server_round, [_single_reply(mean)])
-    model = {name: array.numpy().astype(reference[name].dtype) for name, array in aggregated.items()}
-    memory: Arrays = {}
-    for moment in ("m_t", "v_t"):
-        memory |= {f"{moment}/{name}": array for name, array in (getattr(strategy, moment, None) or {}).items()}
-    return model, memory
-
-
-def _record(arrays: Arrays) -> ArrayRecord:
-    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
-
-
-def _single_reply(model: ArrayRecord) -> Message:
-    content = RecordDict({MODEL: model, NUMBERS: MetricRecord({WEIGHT: 1.0})})
-    metadata = Metadata(
-        run_id=0,
-        message_id="",
-        src_node_id=0,
-        dst_node_id=0,
-        reply_to_message_id="",
-        group_id="",
-        created_at=0.0,
-        ttl=1.0,
-        message_type=TRAIN,
-    )
-    return Message(content=content, metadata=metadata)
