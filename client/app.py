@@ -33,6 +33,7 @@ from client.training.oversampling import oversample
 from shared_models.messages import Arrays, pack_statistics, reply
 from shared_models.metrics.arrays import to_arrays
 from shared_models.metrics.summary import empty_summary, site_metrics, summarise
+from shared_models.schedules import at_round
 
 app = ClientApp()
 
@@ -76,26 +77,26 @@ def train(message: Message, context: Context) -> Message:
     scores = predict(model, validation, study.task) if len(validation) else {}
     results = _summaries(study, validation, scores, "validation")
 
-    seed = study.seed(server_round)
-    if study.config.oversampling == "smotenc":
+    seed, config = study.seed(server_round), at_round(study.config, server_round)
+    if config.oversampling == "smotenc":
         cohort = oversample(cohort, study.task, statistics, seed)
     patients = select_patients(cohort, "train", study.task, statistics, seed)
     weights = receive_class_weights(message)
     optimizer: Optimizer
-    if study.config.privacy == "patient":
-        asked = mechanism(study.config, len(patients), study.site.policy)
-        charge(ledger_of(study.site), asked.charge(study.config, server_round), study.site.policy.limit)
-        optimizer, loader = PrivateOptimizer(model, study.config, asked), poisson_loader(patients, asked)
+    if config.privacy == "patient":
+        asked = mechanism(config, len(patients), study.site.policy)
+        charge(ledger_of(study.site), asked.charge(config, server_round), study.site.policy.limit)
+        optimizer, loader = PrivateOptimizer(model, config, asked), poisson_loader(patients, asked)
     else:
-        optimizer, loader = make_optimizer(model.parameters(), study.config), make_loader(patients, study.config, seed)
-    loss = fit(model, optimizer, loader, study.task, study.config, seed, weights)
+        optimizer, loader = make_optimizer(model.parameters(), config), make_loader(patients, config, seed)
+    loss = fit(model, optimizer, loader, study.task, config, seed, weights)
 
-    if study.config.normalisation == "local":
+    if config.normalisation == "local":
         keep(model, study.normalisation_folder, server_round)
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     numbers = {
         "num-examples": float(len(study.cohort.parts["train"])),
-        "train-loss": loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
+        "train-loss": loss if config.privacy == "none" else float("nan"),  # no noise covers a loss
         "seconds": time.monotonic() - started,
     }
     return Message(reply(model=state, results=results, numbers=numbers), reply_to=message)

@@ -52,3 +52,29 @@ def test_counts_are_all_that_leaves_before_round_1(
     sent = str(dict(reply.content.metric_records)) + str(dict(reply.content.config_records))
     assert not any(row.split(",")[0] in sent for row in rows)
     assert reply.content.metric_records["numbers"]["patients/train"] == pytest.approx(60 * 0.55, abs=2)
+
+
+def test_a_site_trains_at_the_learning_rate_of_the_round(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
+) -> None:
+    import torch
+
+    from shared_models.messages import MODEL, RESULTS, unpack_arrays
+    from shared_models.task import load_task
+
+    sites = hospitals({"a": 60})
+    one_step = {"optimizer": "sgd", "weight-decay": 0.0, "batch-size": 1000, "modality-dropout": 0.0, "rounds": 4}
+    study = {**small_study, **one_step, "learning-rate-schedule": "step", "warmup-rounds": 1}
+    config = parse_study_settings(study)
+    task = load_task(config)
+    torch.manual_seed(0)
+    model = {name: value.numpy() for name, value in task.build_model(task, config).state_dict().items()}
+    (counted,) = ask(sites, study, PREPARE)
+    statistics = unpack_arrays(counted.content[RESULTS])
+
+    def moved(server_round: int) -> float:
+        (reply,) = ask(sites, study, TRAIN, model=model, statistics=statistics, round=server_round)
+        trained = unpack_arrays(reply.content[MODEL])
+        return float(sum(abs(trained[name] - model[name]).sum() for name in model))
+
+    assert [moved(number) / moved(2) for number in (1, 3, 4)] == pytest.approx([0.5, 1.0, 0.1], rel=1e-3)
