@@ -31,8 +31,7 @@ from client.training.fedbn import keep
 from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
 from shared_models.messages import Arrays, pack_statistics, reply
-from shared_models.metrics.arrays import to_arrays
-from shared_models.metrics.summary import empty_summary, site_metrics, summarise
+from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
 from shared_models.schedules import at_round
 
 app = ClientApp()
@@ -156,9 +155,9 @@ def _evaluate(message: Message, context: Context, part: str) -> Message:
 
 
 def _summaries(study: StudySession, patients: PatientDataset, scores: Mapping[str, Any], part: str) -> Arrays:
-    """Each target's additive statistic of a part, also where the site has nobody in it."""
+    """Each target's additive statistics of a part, also where the site has nobody in it."""
     results: Arrays = {}
     for name, target in study.task.targets.items():
         summary = summarise(target, scores[name], patients.known(name)) if len(patients) else empty_summary(target)
-        results |= to_arrays(summary, f"{part}.{name}")
+        results |= pack_summary(summary, f"{part}.{name}")
     return results

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from math import isnan
 from typing import Literal
 
 from server.study.exchange import Answer
 from shared_models.messages import RESULTS, Arrays, unpack_arrays
-from shared_models.metrics.arrays import from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram
-from shared_models.metrics.summary import Summary, empty_summary
+from shared_models.metrics.summary import Summary, empty_summary, pack_summary, total_summary, unpack_summary
 from shared_models.task import Task
 
 log = logging.getLogger("server")
@@ -26,35 +26,38 @@ def pool(answers: Sequence[Answer], part: str, task: Task) -> Summaries:
         try:
             arrays = unpack_arrays(answer.content.array_records[RESULTS])
             if any(name.startswith(f"{part}.") for name in arrays):
-                for name, zero in ((name, summaries[0]) for name, summaries in pooled.items()):
-                    pooled[name].append(from_arrays(type(zero), arrays, f"{part}.{name}", like=zero))
+                found = unpack(arrays, part, task)
+                for name, summary in found.items():
+                    pooled[name].append(summary)
         except (KeyError, ValueError) as error:
             log.warning("%s: its %s statistics are left out: %s", answer.site, part, error)
-    return {name: total(summaries) for name, summaries in pooled.items()}
+    return {name: total_summary(summaries) for name, summaries in pooled.items()}
 
 
 def pack(summaries: Summaries, part: str) -> Arrays:
     """Summaries as named arrays, for a checkpoint."""
-    return {
-        key: array for name, summary in summaries.items() for key, array in to_arrays(summary, f"{part}.{name}").items()
-    }
+    arrays: Arrays = {}
+    for name, summary in summaries.items():
+        arrays |= pack_summary(summary, f"{part}.{name}")
+    return arrays
 
 
 def unpack(arrays: Arrays, part: str, task: Task) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
-    zeros = {name: empty_summary(target) for name, target in task.targets.items()}
     if not arrays:
-        return zeros
-    return {name: from_arrays(type(zero), arrays, f"{part}.{name}", like=zero) for name, zero in zeros.items()}
+        return {name: empty_summary(target) for name, target in task.targets.items()}
+    return {name: unpack_summary(target, arrays, f"{part}.{name}") for name, target in task.targets.items()}
 
 
 def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:
-    """The cut of each yes/no target and where it comes from: pooled validation patients, never test patients."""
-    cuts: dict[str, tuple[float, str]] = {}
+    """The decision threshold of each binary target and where it comes from: pooled validation, never test patients.
+
+    Where the validation patients are all of one class there is no best threshold, and it is 0.5.
+    """
+    chosen: dict[str, tuple[float, str]] = {}
     for name, summary in validation.items():
-        if isinstance(summary, ScoreHistogram):
-            both = 0 < summary.n_positive < summary.n
-            cuts[name] = (
-                (summary.threshold(rule), f"{rule}, pooled validation") if both else (0.5, "0.5, no validation")
-            )
-    return cuts
+        for scores in summary.values():
+            if isinstance(scores, ScoreHistogram):
+                value = scores.threshold(rule)
+                chosen[name] = (0.5, "0.5, no validation") if isnan(value) else (value, f"{rule}, pooled validation")
+    return chosen

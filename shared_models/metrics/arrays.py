@@ -37,6 +37,28 @@ class Statistic(Protocol):
     def __add__(self, other: Self, /) -> Self: ...
 
 
+PooledMetrics = dict[str, float | list[float]]
+"""By name: a number, or the points of a curve; NaN where undefined."""
+
+
+class TargetStatistic(Statistic, Protocol):
+    """A statistic of a target's scores; a target kind lists those that it has.
+
+    Attributes:
+        METRICS: What `metrics` gives, by name, each in a line for docs/results.md.
+    """
+
+    METRICS: ClassVar[Mapping[str, str]]
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """What is told of it in results.json.
+
+        Args:
+            threshold: At and above which a score counts as positive, for those that need one.
+        """
+        ...
+
+
 S = TypeVar("S", bound=Statistic)
 
 

@@ -15,8 +15,7 @@ from server.study.exchange import Answer
 from server.study.results import make_results, print_results, write_results
 from server.study.scoring import pool
 from shared_models.messages import reply
-from shared_models.metrics.arrays import to_arrays
-from shared_models.metrics.summary import site_metrics, summarise
+from shared_models.metrics.summary import pack_summary, site_metrics, summarise
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Table, Task
@@ -48,7 +47,7 @@ def answer(site: str, targets: dict[str, Target], count: int) -> Answer:
     numbers: dict[str, float] = {"num-examples": float(count)}
     for name, target in targets.items():
         scores, truth = observed(target, count, seed=len(site))
-        results |= to_arrays(summarise(target, scores, truth), f"test.{name}")
+        results |= pack_summary(summarise(target, scores, truth), f"test.{name}")
         numbers |= {f"{name}/{key}": value for key, value in site_metrics(target, scores, truth, 0.5).items()}
     return Answer(site, reply(results=results, numbers=numbers))
 
