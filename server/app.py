@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from server.study import scoring
 from server.study.aggregation.clipping import clip_updates, log_influences
 from server.study.aggregation.guard import sort_updates
 from server.study.aggregation.rule import Round, Rule, load_rule, take_step
-from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
+from server.study.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    approval_notice,
+    load_checkpoint,
+    only_run,
+    require_own_folder,
+    save_checkpoint,
+)
 from server.study.enrolment import (
     Enrolment,
     Sums,
@@ -27,7 +37,7 @@ from server.study.enrolment import (
     pooled_statistics,
 )
 from server.study.exchange import StudyError, connected, log_problems, wait_for_sites
-from server.study.results import make_results, write_results
+from server.study.results import make_results, require_own_results, write_results
 from server.study.secure_sum import exchange
 from shared_models import messages
 from shared_models.combat import references
@@ -55,6 +65,8 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     folder, task, rule = Path(config.results_dir) / config.study, load_task(config), load_rule(config)
     with only_run(folder):
+        require_own_folder(folder)
+        require_own_results(folder)
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config)
         while state.round < config.rounds:
@@ -111,13 +123,21 @@ def ask_to_enrol(grid: Grid, task: Task, config: StudySettings) -> tuple[list[En
 def resume(folder: Path, config: StudySettings) -> Checkpoint:
     """The study's last checkpoint, if it is the same study."""
     state = load_checkpoint(folder / LAST)
+    own = version("breast-federation")
+    if state.package_version != own:
+        msg = (
+            f"cannot resume {config.study!r}: version {state.package_version} trained it, this is {own}; use that"
+        )
+        raise StudyError(msg)
     may_differ = {"resume", "rounds", "results-dir", "join-timeout-s", "round-timeout-s", "round-attempts"}
     changed = sorted(k for k, v in config.to_flat().items() if k not in may_differ and state.config.get(k) != v)
     if changed:
         msg = f"cannot resume {config.study!r}: {', '.join(changed)} differ from the checkpoint's. Use its values."
         raise StudyError(msg)
     log.info("going on after round %d", state.round)
-    return state
+    if notice := approval_notice(state.config, config):
+        log.warning("%s", notice)
+    return replace(state, config=config.to_flat())
 
 
 def train_round(
@@ -197,4 +217,4 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     pooled = scoring.pool(parts, "test", task)
     results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers, config))
     write_results(results, folder)
-    return results
+    return results.model_dump(mode="json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from safetensors.numpy import save
 
 from client.app import app as client_app
 from server.app import run_study
-from server.study.checkpoint import load_checkpoint
+from server.study.checkpoint import load_checkpoint, save_checkpoint
 from server.study.exchange import StudyError
 from shared_models.messages import MODEL, NUMBERS, pack_arrays, unpack_arrays
+from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -185,13 +188,77 @@ def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
             np.testing.assert_array_equal(array, other.model[key])
 
 
-def test_resuming_another_study_is_refused(hospitals: Hospitals, small_study: Study) -> None:
+def test_resuming_another_study_is_refused_and_one_with_more_rounds_says_who_must_approve_it(
+    hospitals: Hospitals, small_study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
     sites = hospitals({"a": 60, "b": 60})
     run(sites, small_study)
     with pytest.raises(StudyError, match="cannot resume 'small': learning-rate differ"):
         run(sites, {**small_study, "learning-rate": 0.5, "resume": True})
     longer = run(sites, {**small_study, "rounds": 4, "resume": True})
     assert longer["rounds_completed"] == 4
+    assert "rounds is 4, was 3: hospitals approved the study as it was" in caplog.text
+    caplog.clear()
+    run(sites, {**small_study, "rounds": 4, "resume": True})
+    assert "hospitals approved" not in caplog.text, "the checkpoint has the rounds that it was resumed with"
+
+
+def test_a_checkpoint_of_another_version_of_the_program_is_not_resumed(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites, folder = hospitals({"a": 60, "b": 60}), Path(small_study["results-dir"]) / "small"
+    run(sites, {**small_study, "rounds": 1})
+    last = load_checkpoint(folder / "last.safetensors")
+    save_checkpoint(replace(last, package_version="0.0.9"), folder / "last.safetensors")
+    with pytest.raises(StudyError, match=r"cannot resume 'small': version 0\.0\.9 trained it, this is"):
+        run(sites, {**small_study, "rounds": 2, "resume": True})
+
+
+@pytest.mark.parametrize("name", ["results.json", "best.safetensors"])
+def test_nothing_that_an_earlier_release_left_in_the_folder_is_overwritten(
+    hospitals: Hospitals, small_study: Study, name: str
+) -> None:
+    file = Path(small_study["results-dir"]) / "small" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"{}" if name == "results.json" else save({"model:w": np.ones(2)}, metadata={"study": "{}"}))
+    before = file.read_bytes()
+    with pytest.raises(StudyError, match="run the study under another `study` name"):
+        run(hospitals({"a": 60, "b": 60}), small_study)
+    assert file.read_bytes() == before
+
+
+def test_a_rule_that_needs_single_updates_is_refused_before_any_site_is_asked(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    secure = {"secure-aggregation": True, "min-sites": 3, "strategy": "fedmedian"}
+    with pytest.raises(SettingsError, match="fedmedian compares the sites' single updates"):
+        run({}, {**small_study, **secure})
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian", "trimmed-mean", "krum"])
+def test_one_hostile_site_of_five_does_not_spoil_the_study_at_any_scale(
+    hospitals: Hospitals, small_study: Study, strategy: str
+) -> None:
+    """It pulls towards a network that ranks everybody the wrong way round, with all weights within the guard."""
+    sites = hospitals(dict.fromkeys("abcde", 80))
+    study = {**small_study, "rounds": 4, "strategy": strategy}
+    config = parse_study_settings(study)
+    honest = run(sites, study)["targets"]["recurrence"]["pooled"]["c_index"]
+    for scale in (1.0, 1e6):
+
+        def replace_model(message: Message, context: Context, scale: float = scale) -> Message:
+            reply = client_app(message, context)
+            if message.metadata.message_type == "train" and context.node_id == 5:
+                sent, own = (unpack_arrays(part.content[MODEL]) for part in (message, reply))
+                moved = {name: (sent[name] - scale * (own[name] + sent[name])).astype(np.float32) for name in sent}
+                reply.content[MODEL] = pack_arrays(moved)
+            return reply
+
+        results = run_study(InProcessGrid(replace_model, sites, config.to_flat()), config)
+        pooled = results["targets"]["recurrence"]["pooled"]
+        assert pooled["c_index"] > honest - 0.02
+        assert all(record["updates"]["e"]["cosine"] < 0.5 for record in results["rounds"])
+    assert results["aggregation"]["clipped"] == {"e": 4}
 
 
 def test_the_study_learns_what_was_planted(hospitals: Hospitals, small_study: Study) -> None:
