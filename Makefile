@@ -9,10 +9,6 @@ READY  := .venv/.installed
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Hundreds of processes start in the tests: none should compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
-export FLWR_TELEMETRY_ENABLED = 0
-export FLWR_DISABLE_UPDATE_CHECK = 1
-export RAY_USAGE_STATS_ENABLED = 0
-export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
 
 .PHONY: help install demo test test-slow lint types imports coverage check format clean
 

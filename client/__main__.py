@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.errors import SiteError
+from shared_models.errors import UserError
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         if _show_records(options, site):
             return 0
         return _run(options, site, config_file)
-    except SiteError as error:
+    except UserError as error:
         _say_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
@@ -127,13 +127,13 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     if options.check or failed or site.center is None:
         return failed
 
-    from client.connection.supernode import plan
+    from client.connection.supernode import launch_config
     from client.connection.supervisor import run_forever
 
-    def say(sentence: str) -> None:
+    def report(sentence: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)
 
-    return run_forever(plan(site, site.center, config_file, options.data_root), say)
+    return run_forever(launch_config(site, site.center, config_file, options.data_root), report)
 
 
 def _parser() -> argparse.ArgumentParser:

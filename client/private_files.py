@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from client.errors import SiteError
+from shared_models.atomic_files import write_atomically
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: bytes | str) -> None:
     """Writes a file that only its owner may read, whole or not at all.
 
     Raises:
         SiteError: If it cannot be written.
     """
     with writing(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, text)
-
-
-def _write(path: Path, text: str) -> None:
-    handle, draft = tempfile.mkstemp(prefix=".draft-", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
+        write_atomically(path, content)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from client.governance.policy import check_policy
 from client.training.combat import harmonise, kept
 from client.training.fedbn import restore
 from client.training.loop import choose_device
+from shared_models.errors import UserError
 from shared_models.messages import (
     MODEL,
     REQUEST,
@@ -32,7 +33,6 @@ from shared_models.messages import (
     unpack_references,
     unpack_statistics,
 )
-from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -191,9 +191,9 @@ def sanitize_errors(handler: Handler) -> Handler:
             reply = handler(message, context)
             record_sent(*_where(context), message, reply.content)
             return reply
-        except (SiteError, SettingsError) as error:
+        except UserError as error:
             log.error("%s", error)
-            public = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
+            public = error.public
         except Exception:
             log.exception("unexpected error")
             public = "unexpected error at the site; the site's own log has the details"

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.errors import CenterError, ExitCode
+from server.errors import ExitCode
+from shared_models.errors import UserError
+from shared_models.study_file import UnreadableStudyError, separate_assignments
 
 EXIT_CODES = """\
 exit codes:
@@ -64,18 +66,14 @@ a line was changed, removed or moved.""",
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = _parser().parse_args(words)
+    arguments = _parser().parse_args(separate_assignments(sys.argv[1:] if words is None else words))
     from server.operations import verbs  # the libraries behind the commands take a second to load; --help should not
-    from shared_models.settings import SettingsError
 
     try:
         _call(verbs, arguments)
-    except CenterError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except SettingsError as error:
-        print(f"error: the study's settings cannot be used\n{error}", file=sys.stderr)
-        return ExitCode.CONFIGURATION
+        return ExitCode.FILE if isinstance(error, UnreadableStudyError) else error.exit_code
     except OSError as error:
         print(f"error: {error.strerror}\n  where:    {error.filename}", file=sys.stderr)
         return ExitCode.FILE
@@ -129,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="assignments",
         metavar="KEY=VALUE",
-        help="a setting; wins over the file",
+        help="a setting, or several; wins over the file",
     )
     run.add_argument("--write", type=Path, metavar="FILE", help="write all settings for the hospitals; start nothing")
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")

@@ -125,9 +125,7 @@ def resume(folder: Path, config: StudySettings) -> Checkpoint:
     state = load_checkpoint(folder / LAST)
     own = version("breast-federation")
     if state.package_version != own:
-        msg = (
-            f"cannot resume {config.study!r}: version {state.package_version} trained it, this is {own}; use that"
-        )
+        msg = f"cannot resume {config.study!r}: version {state.package_version} trained it, this is {own}; use that"
         raise StudyError(msg)
     may_differ = {"resume", "rounds", "results-dir", "join-timeout-s", "round-timeout-s", "round-attempts"}
     changed = sorted(k for k, v in config.to_flat().items() if k not in may_differ and state.config.get(k) != v)

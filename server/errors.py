@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from pathlib import Path
+
+from shared_models.errors import UserError
 
 
 class ExitCode(IntEnum):
@@ -18,23 +19,8 @@ class ExitCode(IntEnum):
     RUN_FAILED = 7
 
 
-class CenterError(Exception):
-    """Something at the center that a person must mend.
+class CenterError(UserError):
+    """Something at the center that a person must mend."""
 
-    Attributes:
-        exit_code: What `python -m server` exits with.
-    """
-
-    def __init__(
-        self,
-        *,
-        what: str,
-        where: str | Path,
-        found: str = "",
-        expected: str = "",
-        fix: str = "",
-        exit_code: ExitCode = ExitCode.CONFIGURATION,
-    ) -> None:
-        lines = [("where", str(where)), ("found", found), ("expected", expected), ("to do", fix)]
-        super().__init__("\n".join([what, *(f"  {label + ':':<10}{text}" for label, text in lines if text)]))
-        self.exit_code = exit_code
+    default_exit_code = ExitCode.CONFIGURATION
+    exit_code: ExitCode

@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shared_models.atomic_files import sync_folder, write_atomically
+
 Line = dict[str, Any]
 FIRST = "0" * 64
 CLOCK_TOLERANCE_S = 86_400.0
@@ -172,26 +174,12 @@ def _write(path: Path, lines: Sequence[Line]) -> None:
     finally:
         os.close(file)
     if new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     _write_head(path, lines[-1])
 
 
 def _write_head(path: Path, last: Mapping[str, Any]) -> None:
-    draft = _head_path(path).with_suffix(".draft")
-    with draft.open("w", encoding="utf-8") as head:
-        json.dump({"lines": last["line"], "hash": last["hash"]}, head)
-        head.flush()
-        os.fsync(head.fileno())
-    draft.replace(_head_path(path))
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    write_atomically(_head_path(path), json.dumps({"lines": last["line"], "hash": last["hash"]}))
 
 
 @contextmanager

@@ -9,9 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from shared_models.errors import UserError
 
-class SettingsError(ValueError):
+
+class SettingsError(UserError, ValueError):
     """Settings that cannot be used: one line for each problem, each with where it stands and what is expected."""
+
+    default_public = "the run config is not valid at this site"
+    default_exit_code = 3
 
 
 class Settings(BaseModel):
@@ -44,7 +49,7 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], source: str) -
     Args:
         model: The settings class.
         values: What was read from `source`.
-        source: Where it was read, for messages ("site_configs/duke.yaml").
+        source: Where it was read, for messages ("site_configs/duke.yaml"); empty where the caller's message says it.
 
     Raises:
         SettingsError: With every problem on a line of its own.
@@ -52,7 +57,8 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], source: str) -
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{source}: {_sentence(problem)}" for problem in error.errors())) from None
+        place = f"{source}: " if source else ""
+        raise SettingsError("\n".join(f"{place}{_sentence(problem)}" for problem in error.errors())) from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from shared_models.features import parse_features
 from shared_models.grids import parse_grids
-from shared_models.settings import Settings, SettingsError, parse_settings
+from shared_models.settings import Settings, parse_settings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -183,27 +183,6 @@ def parse_study_settings(values: Mapping[str, Any], source: str = "run config") 
         SettingsError: With every problem on a line of its own.
     """
     return parse_settings(StudySettings, values, source)
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """Reads `key=value` words of a command line; a value is TOML, or else taken as text.
-
-    Raises:
-        SettingsError: If a word has no `=`.
-    """
-    import tomllib
-
-    values: dict[str, Any] = {}
-    for word in assignments:
-        key, equals, text = word.partition("=")
-        if not equals:
-            msg = f"{word!r}: expected KEY=VALUE, as in rounds=30"
-            raise SettingsError(msg)
-        try:
-            values[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key] = text
-    return values
 
 
 def _names(text: str) -> tuple[str, ...]:

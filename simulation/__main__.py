@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from shared_models.study_file import separate_assignments
 
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
@@ -34,25 +35,18 @@ Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(separate_assignments(sys.argv[1:] if arguments is None else arguments))
     if options.split is None and (options.by is not None or options.into is not None):
         parser.error("--by and --into go with --split")
     from rich.console import Console
 
-    from client.errors import SiteError
-    from server.study.exchange import StudyError
-    from shared_models.settings import SettingsError
+    from shared_models.errors import UserError
 
     try:
         return _run(options)
-    except SettingsError as error:
-        code, message = 3, str(error)
-    except SiteError as error:
-        code, message = int(error.exit_code), str(error)
-    except StudyError as error:
-        code, message = 7, str(error)
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    return code
+    except UserError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
     parser.add_argument("--study", type=Path, metavar="TOML", help="run config of the study")
     parser.add_argument("--task", help="what is learned; see shared_models/tasks")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help="run-config keys")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="a setting, or several"
+    )
     parser.add_argument(
         "--engine",
         choices=("in-process", "ray", "rehearsal"),
@@ -85,13 +81,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from shared_models.study_settings import parse_assignments, parse_study_settings
+    from shared_models.study_file import read_study
 
-    values: dict[str, Any] = _read_study(options.study) if options.study else {}
-    values |= {key: value for key in ("task", "seed") if (value := getattr(options, key)) is not None}
-    values |= parse_assignments(options.assignments)
-    values |= {"resume": True} if options.resume else {}
-    config = parse_study_settings(values, str(options.study or "run config"))
+    shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
+    resume = ["resume=true"] if options.resume else []
+    config = read_study(options.study, [*shorthands, *options.assignments, *resume])
 
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
@@ -120,18 +114,6 @@ def _run(options: argparse.Namespace) -> int:
 
         print_comparison(sites, config, console)
     return 0
-
-
-def _read_study(file: Path) -> dict[str, Any]:
-    from shared_models.settings import SettingsError
-
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{file}: cannot read the study: {error.strerror}"
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{file}: the study is not TOML: {error}"
-    raise SettingsError(msg)
 
 
 def synthetic_cohort(folder: Path, task: str, console: Any) -> list[Path]:

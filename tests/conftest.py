@@ -16,11 +16,14 @@ from typing import Any
 import hypothesis
 import pytest
 
+from shared_models.flower_environment import FLOWER_ENVIRONMENT
+
 # A busy machine is no bug: what takes long is measured in benchmarks/.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("here")
 
 START_WITHIN_S = 120.0
+os.environ.update(FLOWER_ENVIRONMENT)
 
 
 def pytest_configure(config: pytest.Config) -> None:

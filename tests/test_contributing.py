@@ -155,7 +155,7 @@ from client.cohort.load import load_cohort
 from client.errors import SiteError
 from client.checks.counts import readiness
 from client.config.site import load_site
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 
@@ -166,12 +166,12 @@ file = site.data_root / "crops" / "oak-0007.npy"
 file.parent.mkdir()
 volume = np.arange(24.0).reshape(1, 2, 3, 4)
 np.save(file, volume)
-cohort = load_cohort(site, task, RunConfig())
+cohort = load_cohort(site, task, StudySettings())
 assert np.flatnonzero(cohort.present[:, 0]).tolist() == [7]
 np.testing.assert_array_equal(cohort.inputs["mri"][7], volume)
 np.save(file, np.concatenate([volume, volume]))  # the cache must notice
 try:
-    load_cohort(site, task, RunConfig())
+    load_cohort(site, task, StudySettings())
 except SiteError as error:
     print(error)
 assert readiness(site, None, None).patients == 90  # what --check does without a study

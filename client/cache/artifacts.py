@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from client.errors import SiteError
 from client.private_files import writing
 from client.progress import progress
+from shared_models.atomic_files import atomic_path
 
 if TYPE_CHECKING:
     from client.contract.protocols import Site
@@ -135,10 +136,9 @@ def _make(folder: Path, job: Job) -> Path | SiteError:
         return error
     except Exception as error:  # a library's own, on a file it was not made for
         return _unexpected(job, error)
-    draft = kept.with_name(f".{kept.stem}-{os.getpid()}.npy")
-    with writing(kept):  # a full disk is no fault of the patient's files
-        np.save(draft, array, allow_pickle=False)
-        draft.rename(kept)
+    # a full disk is no fault of the patient's files
+    with writing(kept), atomic_path(kept) as draft, draft.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
     return kept
 
 

@@ -62,8 +62,7 @@ def wrong_units(features: Sequence[Feature], values: NDArray[np.float64]) -> lis
 
 
 def _of_error(error: SiteError) -> Problem:
-    text, _, fix = str(error).partition("\n  to do:")
-    return Problem("error", text, fix.strip())
+    return Problem("error", error.summary, error.fix)
 
 
 def _modalities(site: SiteConfig, found: Readiness) -> Iterator[Problem]:

@@ -66,25 +66,21 @@ def load_study(path: Path) -> tuple[StudySettings, Task]:
     Raises:
         SiteError: If it cannot be read or is not valid.
     """
-    import tomllib
-
-    from shared_models.study_settings import parse_study_settings
+    from shared_models.study_file import UNUSABLE, read_study
     from shared_models.task import load_task
 
     try:
-        config = parse_study_settings(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+        config = read_study(path)
         return config, load_task(config)
-    except OSError as error:
-        found = str(error.strerror)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
-        found = str(error)
-    raise SiteError(
-        what="the study's settings cannot be used",
-        where=str(path),
-        found=found,
-        fix="ask the center for the file again",
-        exit_code=ExitCode.STUDY,
-    )
+    except SettingsError as error:
+        raise SiteError(
+            UNUSABLE,
+            where=path,
+            found=error.found or error.what,
+            expected=error.expected,
+            fix="ask the center for the file again",
+            exit_code=ExitCode.STUDY,
+        ) from None
 
 
 def check_center(center: Center | None, required: bool) -> Iterator[Check]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
-import tempfile
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
+from client.private_files import write_private
 from shared_models.study_settings import StudySettings
 
 PARTS = ("train", "validation", "test")
@@ -137,17 +137,10 @@ def _read(path: Path, seed: int) -> dict[str, str]:
 
 
 def _write(path: Path, parts: Mapping[str, str], seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".draft-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            rows: Sequence[tuple[object, ...]] = [(patient, part, seed) for patient, part in sorted(parts.items())]
-            csv.writer(file).writerows([("patient", "part", "seed"), *rows])
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
+    rows: Sequence[tuple[object, ...]] = [(patient, part, seed) for patient, part in sorted(parts.items())]
+    text = io.StringIO()
+    csv.writer(text).writerows([("patient", "part", "seed"), *rows])
+    write_private(path, text.getvalue())
 
 
 def _moved(path: Path, count: int, before: str, now: str) -> SiteError:

@@ -140,7 +140,7 @@ def _drop_old(site: SiteConfig, used: Path) -> None:
         if time.time() - _modified(path) > ABANDONED_AFTER_S:
             shutil.rmtree(path, ignore_errors=True)
     found = [path for path in cache.iterdir() if not path.name.startswith(".") and path != used]
-    found += (site.state_dir / KEPT).glob("*/*.npy")
+    found += (site.state_dir / KEPT).glob("*/*")
     room = site.cache_gib * 2**30 - _bytes(used)
     for path in sorted(found, key=_modified, reverse=True):
         room -= _bytes(path)

@@ -103,18 +103,16 @@ def judge(bundle: bytes) -> Mapping[str, Any]:
 def _check_approval(settings: Mapping[str, Any], context: Context) -> None:
     """Refuses a bundle whose settings the site has not approved; those that a run changes are held against it later."""
     from client.config.site import load_site
-    from client.errors import SiteError
     from client.governance.approval import check_approval
     from client.session import locate_site
-    from shared_models.settings import SettingsError
+    from shared_models.errors import UserError
     from shared_models.study_settings import parse_study_settings
 
     try:
         check_approval(load_site(*locate_site(context)), parse_study_settings(settings))
-    except (SiteError, SettingsError) as error:
-        why = error.public if isinstance(error, SiteError) else "the run config is not valid at this site"
+    except UserError as error:
         log.error("%s", error)
-        raise RefusedBundleError(why) from None
+        raise RefusedBundleError(error.public) from None
 
 
 def _refused(*, why: str, details: str) -> RefusedBundleError:

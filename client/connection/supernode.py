@@ -20,27 +20,20 @@ from client.connection.reachability import split_address
 from client.connection.supernode_log import COLOURS, SuperNodeLogParser
 from client.connection.warm_process import PROGRAMS, install_launcher
 from client.errors import ExitCode, SiteError
+from shared_models.flower_environment import flower_environment
 
 if TYPE_CHECKING:
     import logging
 
     from client.config.site import Center, SiteConfig
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 STOP_S = 10.0
-ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_LOG_LEVEL": "INFO",  # less would hide the lines that Story reads
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # seconds; how soon a message that has come is begun
-}
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchConfig:
     """What a site's SuperNode is started with.
 
     Attributes:
@@ -56,22 +49,22 @@ class Launch:
     node_config: Mapping[str, str]
 
 
-def plan(site: SiteConfig, center: Center, config_file: Path, data_root: Path | None) -> Launch:
-    """The launch for a site; `data_root` only where the command line replaced the file's own."""
+def launch_config(site: SiteConfig, center: Center, config_file: Path, data_root: Path | None) -> LaunchConfig:
+    """What a site's SuperNode is started with; `data_root` only where the command line replaced the file's own."""
     node_config = {"site-config": str(config_file.resolve())}
     if data_root:
         node_config["data-root"] = str(data_root.resolve())
-    return Launch(site.site, center, site.state_dir, node_config)
+    return LaunchConfig(site.site, center, site.state_dir, node_config)
 
 
-def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say: Say) -> int:
+def run_once(launch: LaunchConfig, parser: SuperNodeLogParser, log: logging.Logger, report: Report) -> int:
     """Runs the SuperNode until it ends.
 
     Args:
         launch: What to start.
-        story: Learns from every line of its log.
+        parser: Learns from every line of its log.
         log: Takes every line.
-        say: Takes what the story makes of it.
+        report: Takes each sentence that the parser makes of it.
 
     Returns:
         Its exit status; negative for a signal.
@@ -89,7 +82,7 @@ def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say
         start_new_session=True,  # Ctrl-C reaches us alone, and the whole group can be ended
         preexec_fn=_end_with_parent(),
     )
-    listener = threading.Thread(target=_listen, args=(child, story, log, say), daemon=True)
+    listener = threading.Thread(target=_listen, args=(child, parser, log, report), daemon=True)
     listener.start()
     try:
         return child.wait()
@@ -98,14 +91,14 @@ def run_once(launch: Launch, story: SuperNodeLogParser, log: logging.Logger, say
         listener.join(STOP_S)
 
 
-def _listen(child: subprocess.Popen[str], story: SuperNodeLogParser, log: logging.Logger, say: Say) -> None:
+def _listen(child: subprocess.Popen[str], parser: SuperNodeLogParser, log: logging.Logger, report: Report) -> None:
     if child.stdout is None:
         return
     with child.stdout as lines:
         for line in lines:
             log.info("%s", COLOURS.sub("", line.rstrip()))
-            if sentence := story.read(line):
-                say(sentence)
+            if sentence := parser.read(line):
+                report(sentence)
 
 
 def _end(child: subprocess.Popen[str]) -> None:
@@ -118,7 +111,7 @@ def _end(child: subprocess.Popen[str]) -> None:
     child.wait()
 
 
-def command(launch: Launch, port: int) -> list[str]:
+def command(launch: LaunchConfig, port: int) -> list[str]:
     """The SuperNode's command line; `port` serves its own ClientApps, on this computer only."""
     host, center_port = split_address(launch.center.address)
     return [
@@ -145,9 +138,8 @@ def node_config(values: Mapping[str, str]) -> str:
 
 def environment(state_dir: Path) -> dict[str, str]:
     """This process's environment, with Flower kept quiet, offline and in the site's folder."""
-    ours = os.environ | ENVIRONMENT | {"FLWR_HOME": str(state_dir / "flwr")}
-    # Flower starts flwr-clientapp by its name.
-    ours["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    ours = flower_environment(state_dir / "flwr")
+    ours["FLWR_LOG_LEVEL"] = "INFO"  # less would hide the lines that SuperNodeLogParser reads
     # A hospital's web proxy must not stand between the SuperNode and its own ClientApp.
     exempt = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1", "localhost"]
     ours["NO_PROXY"] = ours["no_proxy"] = ",".join(filter(None, exempt))

@@ -9,6 +9,10 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
+from client.governance.approval import COMMAND
+from client.governance.notices import NOT_APPROVED, read_notice
+
+APPROVE = f"if it is wanted: {COMMAND}"
 FAILURES_BEFORE_WARNING = 3  # Flower retries at once after a blip; a line for each would be noise
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 ROUND = re.compile(r"\[RUN \d+(?:, ROUND (?P<round>\S+))?\]")
@@ -18,7 +22,6 @@ SENDING = re.compile(r"Sending: (\S+) message")
 BACK = re.compile(r"Connection successful after ([\d.]+) seconds")
 EXIT = re.compile(r"Exit Code: (\d+)")
 FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
-UNAPPROVED = re.compile(r"to do: +if the hospital wants this study: (.*)")  # client/governance/approval.py
 # The three messages about a secure sum that are not the work itself (shared_models/secure_sum.py).
 OF_A_SUM = {"keys": "join a secure sum", "shares": "share a secure sum's secrets", "unmask": "open a secure sum"}
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
@@ -26,9 +29,10 @@ REFUSED = "[code: 2004]"  # not registered, or the center still counts a connect
 
 @dataclass
 class SuperNodeLogParser:
-    """One life of a SuperNode, told from its log.
+    """What one run of a SuperNode has written so far.
 
     Attributes:
+        site: The site's name, for the command that approves a study.
         joined: The center let it in.
         refused: The center did not accept its key.
         evicted: It ended because the center stopped accepting it.
@@ -36,6 +40,7 @@ class SuperNodeLogParser:
         tail: Its last lines.
     """
 
+    site: str = "NAME"
     joined: bool = False
     refused: bool = False
     evicted: bool = False
@@ -43,7 +48,7 @@ class SuperNodeLogParser:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     _round: str = ""
     _kind: str = ""
-    _misses: int = 0
+    _failures: int = 0
 
     def read(self, line: str) -> str:
         """Takes one line of the log.
@@ -64,27 +69,29 @@ class SuperNodeLogParser:
 
     def _connection(self, line: str) -> str:
         if match := JOINED.search(line):
-            self.joined, self._misses = True, 0
+            self.joined, self._failures = True, 0
             return f"joined the center as node {match[1]}; waiting for work"
         if "Connection attempt failed" in line:
-            self._misses += 1
-            return "the center does not answer; still trying" if self._misses == FAILURES_BEFORE_WARNING else ""
+            self._failures += 1
+            return "the center does not answer; still trying" if self._failures == FAILURES_BEFORE_WARNING else ""
         if match := BACK.search(line):
-            known, self._misses = self._misses >= FAILURES_BEFORE_WARNING, 0
+            known, self._failures = self._failures >= FAILURES_BEFORE_WARNING, 0
             return f"the center answers again after {float(match[1]):.0f} s" if known else ""
         return ""
 
     def _work(self, line: str) -> str:
         if match := RECEIVING.search(line):
-            return f"{self._round}asked to {_said(match[1])}"
+            return f"{self._round}asked to {_kind_of(match[1])}"
         if match := SENDING.search(line):
-            self._kind = _said(match[1])
+            self._kind = _kind_of(match[1])
         if "Sent successfully" in line:
             return f"{self._round}answer to {self._kind} sent"
         if "is not in `RUNNING` status" in line:
             return f"{self._round}the study has ended; nothing was sent"
-        if match := UNAPPROVED.search(line):
-            return f"{self._round}refused: not approved here with these settings; if it is wanted: {match[1]}"
+        if (notice := read_notice(line)).get("event") == NOT_APPROVED:
+            command = APPROVE.format(site=self.site)
+            study = repr(notice.get("study"))[:80]  # as a repr: the log also holds text of the center's
+            return f"{self._round}refused: study {study} is not approved here with these settings; {command}"
         if match := FAILED.search(line):
             return f"{self._round}could not {match[1]} a message: {match[2]}"
         return ""
@@ -109,6 +116,6 @@ class SuperNodeLogParser:
         return " ".join(line for line in lines[start + 1 : start + 3] if not line.startswith("For more information"))
 
 
-def _said(message_type: str) -> str:
+def _kind_of(message_type: str) -> str:
     kind = message_type.removeprefix("query.")
     return OF_A_SUM.get(kind, kind)

@@ -22,14 +22,14 @@ from client.connection.supernode import guarded_environment, run_once
 from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.warm_process import warm_process
 from client.errors import ExitCode, SiteError
+from shared_models.backoff import Backoff
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from client.connection.supernode import Launch, Say
+    from client.connection.supernode import LaunchConfig, Report
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
-HEALTHY_S = 120.0  # a life this long starts the waiting times anew
+FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 2.0, 60.0, 120.0
 FORGOTTEN_S = 90.0  # by then the center has dropped a lost connection (60 s without a heartbeat, and some room)
 WHILE_COUNTED_S = 10.0  # longest wait until then
 EXPLAIN_EVERY = 20  # refusals in a row between two lists of the likely causes
@@ -45,12 +45,12 @@ class Stopped(BaseException):
         self.number = number
 
 
-def run_forever(launch: Launch, say: Say) -> int:
+def run_forever(launch: LaunchConfig, report: Report) -> int:
     """Keeps the site in the federation until a signal ends it.
 
     Args:
         launch: What to start.
-        say: Takes each sentence for the terminal.
+        report: Takes each sentence for the terminal.
 
     Returns:
         The exit code: 0 after SIGTERM or SIGHUP, 130 after Ctrl-C.
@@ -60,42 +60,41 @@ def run_forever(launch: Launch, say: Say) -> int:
     """
     with claim(launch.state_dir), _open_log(launch.state_dir) as log, _signals():
 
-        def report(sentence: str) -> None:
+        def report_and_log(sentence: str) -> None:
             log.info("* %s", sentence)
-            say(sentence)
+            report(sentence)
 
         try:
-            with warm_process(launch.state_dir, guarded_environment(launch.state_dir), report):
-                _keep_running(launch, log, report)
+            with warm_process(launch.state_dir, guarded_environment(launch.state_dir), report_and_log):
+                _keep_running(launch, log, report_and_log)
         except Stopped as stopped:
-            report("stopped")
+            report_and_log("stopped")
             return STOPPED_BY_CTRL_C if stopped.number == signal.SIGINT else ExitCode.OK
 
 
-def _keep_running(launch: Launch, log: logging.Logger, say: Say) -> NoReturn:
-    wait_s, refusals, last_joined = FIRST_WAIT_S, 0, float("-inf")
+def _keep_running(launch: LaunchConfig, log: logging.Logger, report: Report) -> NoReturn:
+    backoff, refusals, last_joined = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S), 0, float("-inf")
     while True:
-        story, started = SuperNodeLogParser(), time.monotonic()
-        status = run_once(launch, story, log, say)
+        parser, started = SuperNodeLogParser(launch.site), time.monotonic()
+        status = run_once(launch, parser, log, report)
         ended = time.monotonic()
-        say(story.ending(status))
-        if story.joined:
-            refusals, last_joined = 0, float("-inf") if story.evicted else ended
-            wait_s = FIRST_WAIT_S if ended - started > HEALTHY_S else wait_s
+        report(parser.ending(status))
+        if parser.joined:
+            refusals, last_joined = 0, float("-inf") if parser.evicted else ended
         counted = ended - last_joined < FORGOTTEN_S
-        if story.refused and counted:
-            say("it still counts the connection that was lost, for up to a minute")
-        elif story.refused:
+        if parser.refused and counted:
+            report("it still counts the connection that was lost, for up to a minute")
+        elif parser.refused:
             refusals += 1
             if refusals % EXPLAIN_EVERY == 2:
-                say(_likely_causes(launch))
-        pause = (min(wait_s, WHILE_COUNTED_S) if counted else wait_s) * random.uniform(0.75, 1.25)
-        say(f"reconnecting in {pause:.0f} s")
-        time.sleep(pause)
-        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                report(_likely_causes(launch))
+        wait_s = backoff.next(ended - started if parser.joined else 0.0)  # trying for hours is no healthy life
+        pause_s = (min(wait_s, WHILE_COUNTED_S) if counted else wait_s) * random.uniform(0.75, 1.25)
+        report(f"reconnecting in {pause_s:.0f} s")
+        time.sleep(pause_s)
 
 
-def _likely_causes(launch: Launch) -> str:
+def _likely_causes(launch: LaunchConfig) -> str:
     public = f"{launch.center.private_key.name}.pub"
     return (
         "the center keeps refusing this site's key; it is one of these:\n"

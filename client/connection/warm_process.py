@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from client.connection import launcher
+from shared_models.backoff import Backoff
 
 FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 1.0, 60.0, 120.0
 LOOK_EVERY_S, STOP_S = 0.2, 10.0
@@ -59,10 +60,10 @@ def install_launcher(state_dir: Path) -> Path:
 
 
 @contextmanager
-def warm_process(state_dir: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Iterator[None]:
+def warm_process(state_dir: Path, environment: Mapping[str, str], report: Callable[[str], None]) -> Iterator[None]:
     """Keeps a site's warm process running meanwhile, and starts it again whenever it ends."""
     stop = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(state_dir, environment, say, stop), daemon=True)
+    keeper = threading.Thread(target=_keep_running, args=(state_dir, environment, report, stop), daemon=True)
     if sys.platform.startswith("linux"):  # elsewhere, libraries of the system do not survive a fork
         keeper.start()
     try:
@@ -73,14 +74,16 @@ def warm_process(state_dir: Path, environment: Mapping[str, str], say: Callable[
             keeper.join(STOP_S)
 
 
-def _keep(state_dir: Path, environment: Mapping[str, str], say: Callable[[str], None], stop: threading.Event) -> None:
-    wait_s = FIRST_WAIT_S
+def _keep_running(
+    state_dir: Path, environment: Mapping[str, str], report: Callable[[str], None], stop: threading.Event
+) -> None:
+    backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S)
     while not stop.is_set():
         started = time.monotonic()
         try:
             process = start(state_dir, environment)
         except OSError as error:
-            say(f"the warm process cannot be started ({error.strerror}); messages take some seconds longer")
+            report(f"the warm process cannot be started ({error.strerror}); messages take some seconds longer")
             return
         while process.poll() is None and not stop.wait(LOOK_EVERY_S):
             pass
@@ -91,10 +94,8 @@ def _keep(state_dir: Path, environment: Mapping[str, str], say: Callable[[str], 
         if process.stdin:
             process.stdin.close()
         if not stop.is_set():
-            wait_s = FIRST_WAIT_S if time.monotonic() - started > HEALTHY_S else wait_s
-            say(f"the warm process ended with status {status}; until it is back, messages take some seconds longer")
-            stop.wait(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            report(f"the warm process ended with status {status}; until it is back, messages take some seconds longer")
+            stop.wait(backoff.next(time.monotonic() - started))
 
 
 def start(state_dir: Path, environment: Mapping[str, str], command: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -148,7 +149,7 @@ def _listen(folder: Path) -> socket.socket:
 
 def _fork_for_each(listener: socket.socket, lifeline: int) -> socket.socket | None:
     """Returns in each child, with its launcher's connection; in the parent None, once the lifeline has closed."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the children
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # SIGCHLD ignored: the kernel reaps the children
     while True:
         ready, _, _ = select.select([listener.fileno(), lifeline], [], [])
         if lifeline in ready:

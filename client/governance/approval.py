@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from client.errors import ExitCode, SiteError
 from client.governance.chained_log import Line, append, read
+from client.governance.notices import NOT_APPROVED, write_notice
 from shared_models.agreed import agreed_settings, settings_hash
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def approvals(site: SiteConfig) -> dict[str, Line]:
 
 
 def check_approval(site: SiteConfig, config: StudySettings) -> None:
-    """Refuses a study that the site has not approved with these settings.
+    """Refuses a study that the site has not approved with these settings, and says so in the SuperNode's log.
 
     Raises:
         SiteError: If so, with what differs; or if the record is damaged.
@@ -86,6 +87,7 @@ def check_approval(site: SiteConfig, config: StudySettings) -> None:
     line = approvals(site).get(config.study)
     if line and line["sha256"] == settings_hash(config):
         return
+    write_notice(NOT_APPROVED, study=config.study)
     raise SiteError(
         what="the study is not approved here" if line is None else "the study was approved here with other settings",
         where=f"{approvals_of(site)}, study {config.study}",

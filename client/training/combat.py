@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from client.cohort.load import Cohort
+from client.private_files import write_private
 from client.training.dataset import feature_statistics
 from shared_models.combat import Reference, adjustment
 from shared_models.features import FeatureStatistics
@@ -28,12 +29,9 @@ def own_statistics(cohort: Cohort, task: Task) -> dict[str, FeatureStatistics]:
 
 def keep(cohort: Cohort, task: Task, file: Path) -> None:
     """Keeps the sums for a study: patients who come later must not move the others under the network."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".draft")
-    save_file(pack_statistics(own_statistics(cohort, task)), draft)
-    draft.rename(file)
+    write_private(file, save(pack_statistics(own_statistics(cohort, task))))
 
 
 def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]:

@@ -10,8 +10,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
+
+from client.private_files import write_private
 
 
 def own_names(model: nn.Module) -> list[str]:
@@ -28,11 +30,9 @@ def keep(model: nn.Module, folder: Path, server_round: int) -> None:
     """Keeps the site's own values after its training in a round; the first round forgets an earlier run's."""
     if server_round == 1:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
     values = model.state_dict()
-    draft = folder / ".draft"
-    save_file({name: values[name].detach().cpu().contiguous() for name in own_names(model)}, draft)
-    draft.rename(folder / f"{server_round:05d}.safetensors")
+    own = {name: values[name].detach().cpu().contiguous() for name in own_names(model)}
+    write_private(folder / f"{server_round:05d}.safetensors", save(own))
 
 
 def restore(model: nn.Module, folder: Path, server_round: int) -> None:

@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from server.errors import CenterError, ExitCode
 from server.operations.center import require_file
+from shared_models.atomic_files import write_atomically
 
 AUTHORITY_LIFETIME = timedelta(days=3652)
 SERVER_LIFETIME = timedelta(days=365)
@@ -73,9 +74,7 @@ def issue_server_certificate(directory: Path, hosts: Sequence[str]) -> None:
         .add_extension(identifier, critical=False)
         .sign(authority_key, hashes.SHA384())
     )
-    unfinished = directory / "server.crt.new"
-    unfinished.write_bytes(certificate.public_bytes(Encoding.PEM))
-    unfinished.replace(directory / "server.crt")
+    write_atomically(directory / "server.crt", certificate.public_bytes(Encoding.PEM))
 
 
 def read_expiry(certificate_file: Path) -> datetime:

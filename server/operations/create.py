@@ -11,6 +11,7 @@ from server.operations.center import Center
 from server.operations.certificates import create_authority, issue_server_certificate, write_private
 from server.operations.processes import start_script, systemd_units
 from server.operations.proxy import proxy_configuration
+from shared_models.atomic_files import write_atomically
 
 SUBFOLDERS = ("bundles", "results", "logs", "run", "flower", "systemd")
 
@@ -42,7 +43,7 @@ def create_center(center: Center) -> list[Path]:
     }
     for name, text in texts.items():
         if not (folder / name).exists():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_atomically(folder / name, text)
     (folder / "start.sh").chmod(0o700)
     return sorted(_files(folder) - before)
 
@@ -53,7 +54,7 @@ def renew_certificate(center: Center) -> None:
     Hospitals that trust the authority notice nothing. The proxy and the SuperLink read it when they start.
     """
     issue_server_certificate(center.directory, center.hosts)
-    (center.directory / "center.toml").write_text(_settings(center), encoding="utf-8")
+    write_atomically(center.directory / "center.toml", _settings(center))
 
 
 def flower_connection(center: Center) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -12,18 +11,9 @@ from pathlib import Path
 from server.errors import CenterError
 from server.operations.center import Center
 from server.operations.proxy import find_nginx
+from shared_models.flower_environment import flower_environment
 
 PROCESS_NAMES = ("superlink", "superexec", "proxy")
-
-# No telemetry, no look-up of new versions, and nothing installed while a study runs.
-FLOWER_ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "PYTHONUNBUFFERED": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # seconds; how soon a study that was asked for begins
-}
 
 UNIT = """\
 # {description}. Install all three, once:
@@ -123,9 +113,8 @@ def center_process(center: Center, name: str) -> Process:
 
 
 def process_environment(center: Center) -> dict[str, str]:
-    """What the processes find in their environment; `flwr-serverapp` is started by its name, so PATH has to know it."""
-    path = os.pathsep.join([_programs().as_posix(), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **FLOWER_ENVIRONMENT, "FLWR_HOME": str(center.directory / "flower"), "PATH": path}
+    """What the processes find in their environment; their logs are written line by line."""
+    return {**flower_environment(center.directory / "flower"), "PYTHONUNBUFFERED": "1"}
 
 
 def start_script(center: Center) -> str:
@@ -157,12 +146,8 @@ def systemd_units(center: Center) -> dict[str, str]:
     }
 
 
-def _programs() -> Path:
-    return Path(sys.executable).parent
-
-
 def _flower(program: str) -> str:
-    path = _programs() / program
+    path = Path(sys.executable).with_name(program)
     if not path.exists():
         raise CenterError(
             what=f"{program} is not installed",

@@ -17,17 +17,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO
 
 from server.errors import CenterError
 from server.operations.center import Center
 from server.operations.processes import Process, center_process, process_environment
+from shared_models.backoff import Backoff
 
 CHECK_EVERY_S = 0.2
-FIRST_RESTART_DELAY_S = 0.5
-LONGEST_RESTART_DELAY_S = 30.0
-STEADY_AFTER_S = 20.0  # a process that ran this long is restarted at once, not after a growing delay
+FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 0.5, 30.0, 20.0
 STOP_GRACE_S = 10.0
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
@@ -40,7 +39,7 @@ class Running:
     child: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
-    delay_s: float = FIRST_RESTART_DELAY_S
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S))
 
 
 def supervise(center: Center, names: Sequence[str], say: Callable[[str], None]) -> None:
@@ -107,7 +106,7 @@ def _start(running: Running, center: Center) -> None:
 
 
 def _look_after(running: Running, center: Center, say: Callable[[str], None]) -> None:
-    """Restarts a process that is gone; the delay doubles while it keeps dying young."""
+    """Restarts a process that is gone; the wait doubles while it keeps dying young."""
     now = time.monotonic()
     if running.child is None:
         if now >= running.restart_at:
@@ -117,11 +116,9 @@ def _look_after(running: Running, center: Center, say: Callable[[str], None]) ->
     if code is None:
         return
     _signal(running.child.pid, signal.SIGKILL)  # its group: nginx's workers would keep the port
-    steady = now - running.started_at > STEADY_AFTER_S
-    running.delay_s = FIRST_RESTART_DELAY_S if steady else running.delay_s
-    say(f"{running.process.name} ended ({_cause(code)}); again in {running.delay_s:g} s")
-    running.child, running.restart_at = None, now + running.delay_s
-    running.delay_s = min(2 * running.delay_s, LONGEST_RESTART_DELAY_S)
+    wait_s = running.backoff.next(now - running.started_at)
+    say(f"{running.process.name} ended ({_cause(code)}); again in {wait_s:g} s")
+    running.child, running.restart_at = None, now + wait_s
 
 
 def _stop_all(supervised: Sequence[Running]) -> None:

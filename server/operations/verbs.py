@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import tomli_w
 from rich.console import Console
 
 from server.errors import CenterError, ExitCode
-from server.operations.center import Center, open_center, parse_address, require_file, split_address
+from server.operations.center import Center, open_center, parse_address, split_address
 
 if TYPE_CHECKING:
     from shared_models.study_settings import StudySettings
@@ -88,11 +87,9 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     from server.operations.superlink import find_run, follow_run
     from server.study.aggregation.rule import load_rule
     from shared_models.agreed import settings_hash
-    from shared_models.study_settings import parse_assignments, parse_study_settings
+    from shared_models.study_file import read_study
 
-    values = {**(_read_toml(study) if study else {}), **parse_assignments(assignments)}
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    config = parse_study_settings(values, study.name if study else "--set")
+    config = read_study(study, assignments)
     load_rule(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if write:
@@ -197,16 +194,6 @@ def _existing(center: Center, address: str, renew: bool) -> Center:
             fix="choose another --directory, or add --renew to move this center to the new address",
         )
     return replace(center, address=parse_address(address))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    require_file(path, "the study", "python -m server run takes a TOML file of `key = value` lines")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CenterError(
-            what="the study is not TOML", where=path, found=str(error), expected='lines as: study = "recurrence"'
-        ) from None
 
 
 def _next_steps(center: Center) -> str:

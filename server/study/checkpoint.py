@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -23,12 +21,12 @@ from safetensors.numpy import save
 
 from server.study.exchange import StudyError
 from shared_models.agreed import agreed_settings, settings_hash
+from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
 from shared_models.messages import Arrays
 from shared_models.study_settings import StudySettings
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 FORMAT, FORMAT_VERSION = "breast-federation checkpoint", "2"
-UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -159,20 +157,6 @@ def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
     return read_facts(path) if path.exists() else None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the file, syncs, and renames over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Holds the study's folder for this process: two runs of one study would overwrite each other's rounds.
@@ -187,6 +171,6 @@ def only_run(folder: Path) -> Iterator[None]:
         except OSError:
             msg = f"another run of this study is writing to {folder}; wait for it, or choose another `study` name"
             raise StudyError(msg) from None
-        for unfinished in folder.glob(f"{UNFINISHED}*"):  # by a process that was killed
-            unfinished.unlink()
+        for draft in folder.glob(f"{DRAFT_PREFIX}*"):  # by a process that was killed
+            draft.unlink()
         yield

@@ -13,7 +13,9 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
+from server.errors import ExitCode
 from server.study.audit import note, received, sent
+from shared_models.errors import UserError
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
@@ -24,8 +26,10 @@ SEND_ATTEMPTS = 3
 _FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
 
 
-class StudyError(RuntimeError):
+class StudyError(UserError):
     """The study cannot go on; the message says what happened at which site, and what to do."""
+
+    default_exit_code = ExitCode.RUN_FAILED
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.study.aggregation_section import AggregationSection, aggregation_section
-from server.study.checkpoint import BEST, LAST, Checkpoint, write_atomically
+from server.study.checkpoint import BEST, LAST, Checkpoint
 from server.study.exchange import Answer, StudyError
 from server.study.privacy_section import PrivacySection, privacy_section
 from server.study.scoring import Summaries
+from shared_models.atomic_files import write_atomically
 from shared_models.messages import NUMBERS
 from shared_models.metrics.summary import pooled_metrics
 from shared_models.study_settings import StudySettings
@@ -168,7 +169,7 @@ def _site(answer: Answer, best: Checkpoint, task: Task, config: StudySettings) -
 def write_results(results: Results, folder: Path) -> Path:
     """Writes `results.json` into the study's folder."""
     path = folder / RESULTS
-    write_atomically(path, (results.model_dump_json(indent=1) + "\n").encode())
+    write_atomically(path, results.model_dump_json(indent=1) + "\n")
     return path
 
 

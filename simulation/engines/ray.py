@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -23,6 +21,7 @@ import tomli_w
 
 from client.config.site import load_site
 from server.study.exchange import StudyError
+from shared_models.flower_environment import flower_environment
 from shared_models.study_settings import StudySettings
 from simulation.splits import Sites, write_site
 
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 START_WITHIN_S = 60.0
-ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
 
 
 def run_on_ray(sites: Sites, config: StudySettings, console: Console | None = None) -> dict[str, Any]:
@@ -59,8 +52,7 @@ def run_on_ray(sites: Sites, config: StudySettings, console: Console | None = No
         "results-dir": str(Path(config.results_dir).resolve()),
         "simulated-sites": str(work / "sites"),
     }
-    environment = {**os.environ, **ENVIRONMENT, "FLWR_HOME": str(work / "flower")}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    environment = flower_environment(work / "flower")
     before = _modified(study / "results.json")
     with _superlink(work, environment) as address:
         connection = {"superlink": {"default": "here", "here": {"address": address, "insecure": True}}}

@@ -71,12 +71,12 @@ from pathlib import Path
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
 task = Task({"mri": Volume((4, 6, 8, 10), (1.0, 1.0, 1.0)), "clinical": Table((Feature("age_years"),))},
             {"recurrence": TimeToEvent()}, build_model=lambda *_: None)
-load_cohort(load_site(Path(sys.argv[1])), task, RunConfig(study="elm"))
+load_cohort(load_site(Path(sys.argv[1])), task, StudySettings(study="elm"))
 heavy = {"SimpleITK", "pydicom", "highdicom", "PIL", "pandas", "pyarrow", "openpyxl", "radiomics"} & set(sys.modules)
 print(sorted(heavy))
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from shared_models.settings import SettingsError
-from shared_models.study_settings import StudySettings, parse_assignments, parse_study_settings
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 
 
@@ -43,17 +43,6 @@ def test_a_wrong_value_is_named_with_its_source(values: dict[str, object], compl
         parse_study_settings(values, "studies/x.toml")
     assert str(error.value).startswith("studies/x.toml: ")
     assert complaint in str(error.value)
-
-
-def test_assignments_are_toml_or_text() -> None:
-    assert parse_assignments(["rounds=3", "learning-rate=0.1", "strategy=fedprox", "resume=true"]) == {
-        "rounds": 3,
-        "learning-rate": 0.1,
-        "strategy": "fedprox",
-        "resume": True,
-    }
-    with pytest.raises(SettingsError, match="expected KEY=VALUE"):
-        parse_assignments(["rounds"])
 
 
 def test_the_tables_a_study_lists_are_all_its_tables() -> None:

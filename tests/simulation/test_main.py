@@ -116,6 +116,16 @@ def test_one_table_by_a_column_and_settings_on_the_command_line(
     assert (results["rounds_completed"], results["strategy"], results["config"]["seed"]) == (1, "fedprox", 4)
 
 
+@pytest.mark.parametrize("words", [["--set", "rounds=1", "--set", "seed=3"], ["--set", "rounds=1", "seed=3"]])
+def test_no_setting_of_the_command_line_is_dropped(
+    main: Callable[..., Any], hospitals: Hospitals, study_file: Path, small_study: dict[str, Any], words: list[str]
+) -> None:
+    code, said = main("--study", study_file, *words, "--sites", *hospitals({"a": 80, "b": 60}).values())
+    assert code == 0, said
+    results = results_of(small_study)
+    assert (results["rounds_completed"], results["config"]["seed"]) == (1, 3)
+
+
 def test_a_study_goes_on_where_it_stood(
     main: Callable[..., Any], hospitals: Hospitals, study_file: Path, small_study: dict[str, Any]
 ) -> None:
@@ -149,11 +159,11 @@ def test_an_unknown_task_exits_with_3_and_names_the_nearest(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (None, "cannot read the study: No such file or directory"),
-        ("rounds = ", "the study is not TOML"),
+        (None, "found: No such file or directory"),
+        ("rounds = ", "expected: TOML"),
         ("rounds = 0", "rounds: Input should be greater than or equal to 1"),
         ("round = 2", "unknown key 'round': did you mean 'rounds'?"),
-        (b"\xff\xfe", "the study is not TOML"),
+        (b"\xff\xfe", "expected: TOML"),
     ],
 )
 def test_a_study_file_that_cannot_be_used_exits_with_3_and_is_named(
@@ -164,20 +174,21 @@ def test_a_study_file_that_cannot_be_used_exits_with_3_and_is_named(
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
     code, said = main("--study", file, "--sites", *hospitals({"a": 20, "b": 20}).values())
     assert code == 3
-    assert "x.toml: " in said
+    assert f"where: {file} found: " in said
     assert complaint in said
 
 
 def test_a_missing_study_file_is_no_traceback(simulate: Command, tmp_path: Path) -> None:
     done = simulate("--study", "none.toml", "--sites", tmp_path / "a.yaml")
     assert done.returncode == 3
-    assert done.stderr.strip() == "none.toml: cannot read the study: No such file or directory"
+    assert "where:    none.toml\n  found:    No such file or directory\n  to do:" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_settings_that_do_not_fit_exit_with_3(main: Callable[..., Any], hospitals: Hospitals, study_file: Path) -> None:
     sites = list(hospitals({"a": 20, "b": 20}).values())
     for words, complaint in (
-        (["--sites", *sites, "--set", "rounds"], "expected KEY=VALUE"),
+        (["--sites", *sites, "--set", "rounds"], "expected: KEY=VALUE"),
         (["--sites", sites[0], sites[0]], "both describe the site 'a'"),
         (["--sites", sites[0].with_name("none.yaml")], "cannot read the site's settings"),
         (["--split", sites[0]], "--split needs --by COLUMN or --into N"),

@@ -139,13 +139,13 @@ from pathlib import Path
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from shared_models.features import Feature
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 from shared_models.task import Table, Task, Volume
 from shared_models.targets import TimeToEvent
 features = (Feature("age_years"), Feature("grade", ("1", "2", "3")), Feature("er", ("negative", "positive")))
 modalities = {"mri": Volume((4, 6, 8, 10), (1.0, 1.0, 1.0)), "clinical": Table(features)}
 task = Task(modalities, {"recurrence": TimeToEvent()}, build_model=None)
-cohort = load_cohort(load_site(Path(sys.argv[1])), task, RunConfig(study="elm"))
+cohort = load_cohort(load_site(Path(sys.argv[1])), task, StudySettings(study="elm"))
 print(cohort.present.sum(), *(name for name in ("pandas", "SimpleITK", "openpyxl") if name in sys.modules))
 """
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,10 +17,13 @@ import pytest
 from flwr.common.config import parse_config_args
 
 from client.config.site import Center, load_site
-from client.connection.supernode import Launch, command, environment, node_config, plan
+from client.connection.supernode import LaunchConfig, command, environment, launch_config, node_config
 from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.supervisor import claim
 from client.errors import ExitCode, SiteError
+from client.governance.approval import COMMAND, check_approval
+from client.governance.notices import NOT_APPROVED, PREFIX
+from shared_models.study_settings import StudySettings
 
 SITE = """
 site: duke
@@ -34,9 +38,9 @@ TABLE = "id,age,recurred\n" + "".join(f"p{i},{40 + i},{i % 2}\n" for i in range(
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Launch:
+def launch(tmp_path: Path) -> LaunchConfig:
     center = Center(address="center.example.org", ca_certificate=tmp_path / "ca.crt", private_key=tmp_path / "duke")
-    return Launch("duke", center, tmp_path / "state", {"site-config": "/etc/duke.yaml"})
+    return LaunchConfig("duke", center, tmp_path / "state", {"site-config": "/etc/duke.yaml"})
 
 
 def make_site(folder: Path, address: str, ca: Path) -> Path:
@@ -60,11 +64,14 @@ def test_a_replaced_data_root_reaches_the_client_app(tmp_path: Path) -> None:
     site = load_site(make_site(tmp_path, "localhost:1", tmp_path / "ca.crt"))
     assert site.center is not None
     file = tmp_path / "duke.yaml"
-    assert plan(site, site.center, file, None).node_config == {"site-config": str(file)}
-    assert plan(site, site.center, file, tmp_path).node_config == {"site-config": str(file), "data-root": str(tmp_path)}
+    assert launch_config(site, site.center, file, None).node_config == {"site-config": str(file)}
+    assert launch_config(site, site.center, file, tmp_path).node_config == {
+        "site-config": str(file),
+        "data-root": str(tmp_path),
+    }
 
 
-def test_command_serves_its_client_apps_on_this_computer_only(launch: Launch) -> None:
+def test_command_serves_its_client_apps_on_this_computer_only(launch: LaunchConfig) -> None:
     line = command(launch, 9101)
     assert Path(line[0]).is_file()
     assert line[line.index("--superlink") + 1] == "center.example.org:443"
@@ -84,11 +91,11 @@ def test_environment_keeps_flower_quiet_and_in_the_sites_folder(
     assert found["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 
 
-def tell(story: SuperNodeLogParser, log: str) -> list[str]:
-    return [sentence for line in log.splitlines() if (sentence := story.read(line))]
+def sentences(parser: SuperNodeLogParser, log: str) -> list[str]:
+    return [sentence for line in log.splitlines() if (sentence := parser.read(line))]
 
 
-def test_story_of_a_round() -> None:
+def test_sentences_of_a_round() -> None:
     log = """\
 \x1b[92mINFO \x1b[0m:      SuperNode ID: 389653838933987283
 \x1b[92mINFO \x1b[0m:      [RUN 77, ROUND 2]
@@ -102,7 +109,7 @@ def test_story_of_a_round() -> None:
 \x1b[92mINFO \x1b[0m:      [RUN 77]
 \x1b[92mINFO \x1b[0m:      Receiving: query.unmask message (ID: 0c2f)
 """
-    assert tell(SuperNodeLogParser(), log) == [
+    assert sentences(SuperNodeLogParser(), log) == [
         "joined the center as node 389653838933987283; waiting for work",
         "round 2: asked to train",
         "round 2: answer to train sent",
@@ -111,27 +118,64 @@ def test_story_of_a_round() -> None:
     ]
 
 
-def test_story_of_an_outage_is_two_lines_and_a_blip_none() -> None:
+def test_sentences_of_an_outage_is_two_lines_and_a_blip_none() -> None:
     missed = "WARNING :   Connection attempt failed, retrying in 0.72 seconds\n"
     back = "INFO :      Connection successful after 17.13 seconds and 7 tries.\n"
-    assert tell(SuperNodeLogParser(), 2 * missed + back) == []
-    assert tell(SuperNodeLogParser(), 6 * missed + back) == [
+    assert sentences(SuperNodeLogParser(), 2 * missed + back) == []
+    assert sentences(SuperNodeLogParser(), 6 * missed + back) == [
         "the center does not answer; still trying",
         "the center answers again after 17 s",
     ]
 
 
-def test_story_of_endings() -> None:
-    story = SuperNodeLogParser()
-    tell(story, "ERROR :     Exit Code: 305\nFailed to initialize.\n[code: 2004] Failed to activate SuperNode.")
-    assert story.refused
-    assert "did not accept this site's key" in story.ending(1)
-    story = SuperNodeLogParser()
-    tell(story, "ERROR :     Exit Code: 606\nThe center runs 1.50.\n\nUpgrade.\n\nFor more information, visit: <x>")
-    assert story.ending(1) == "Flower ended with its code 606: The center runs 1.50. Upgrade."
-    story = SuperNodeLogParser()
-    tell(story, "INFO :      SuperNode terminated gracefully.")
-    assert "lost its records, or unregistered this site" in story.ending(0)
+def test_a_refused_study_is_told_with_the_command_that_approves_it(
+    hospitals: Callable[..., dict[str, Path]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = hospitals({"oak": 20})["oak"]
+    file.write_text(f"{file.read_text()}center: {{address: center.example.org, ca_certificate: c, private_key: k}}\n")
+    with pytest.raises(SiteError) as refused:
+        check_approval(load_site(file), StudySettings(study="recurrence"))
+    log = f"INFO :      [RUN 77, ROUND 2]\n{capfd.readouterr().err}{refused.value}\n"
+    command = COMMAND.format(site="oak")
+    told = f"round 2: refused: study 'recurrence' is not approved here with these settings; if it is wanted: {command}"
+    assert sentences(SuperNodeLogParser("oak"), log) == [told]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        PREFIX,
+        f"{PREFIX}[]",
+        f'{PREFIX}{{"event": "another"}}',
+        f'INFO: {PREFIX}{{"event": "not-approved"}}',
+        "  to do:    if the hospital wants this study: python -m client --site oak --approve STUDY.toml",
+    ],
+)
+def test_neither_prose_nor_a_broken_notice_is_taken_for_one(line: str) -> None:
+    assert sentences(SuperNodeLogParser("oak"), line) == []
+
+
+def test_a_notice_with_codes_for_the_terminal_shows_none_of_them() -> None:
+    (told,) = sentences(
+        SuperNodeLogParser("oak"), PREFIX + json.dumps({"event": NOT_APPROVED, "study": "a\x1b[2J" * 99})
+    )
+    assert told.isprintable()
+    assert len(told) < 300
+
+
+def test_sentences_of_endings() -> None:
+    parser = SuperNodeLogParser()
+    sentences(parser, "ERROR :     Exit Code: 305\nFailed to initialize.\n[code: 2004] Failed to activate SuperNode.")
+    assert parser.refused
+    assert "did not accept this site's key" in parser.ending(1)
+    parser = SuperNodeLogParser()
+    sentences(
+        parser, "ERROR :     Exit Code: 606\nThe center runs 1.50.\n\nUpgrade.\n\nFor more information, visit: <x>"
+    )
+    assert parser.ending(1) == "Flower ended with its code 606: The center runs 1.50. Upgrade."
+    parser = SuperNodeLogParser()
+    sentences(parser, "INFO :      SuperNode terminated gracefully.")
+    assert "lost its records, or unregistered this site" in parser.ending(0)
     assert "signal 9" in SuperNodeLogParser().ending(-9)
     assert "it wrote nothing" in SuperNodeLogParser().ending(4)
 
@@ -206,12 +250,12 @@ def until(true: Callable[[], object], within_s: float, otherwise: Callable[[], o
         time.sleep(0.1)
 
 
-STAY = """
+RUN_FOREVER = """
 import sys; from pathlib import Path
 from client.config.site import load_site
-from client.connection.supernode import plan; from client.connection.supervisor import stay
+from client.connection.supernode import launch_config; from client.connection.supervisor import run_forever
 site = load_site(Path(sys.argv[1]))
-sys.exit(stay(plan(site, site.center, Path(sys.argv[1]), None), print))
+sys.exit(run_forever(launch_config(site, site.center, Path(sys.argv[1]), None), print))
 """
 
 
@@ -224,7 +268,7 @@ def test_no_process_is_left_however_it_ends(tmp_path: Path, number: int, status:
     create_authority(tmp_path / "ca.crt", tmp_path / "ca.key", "breast")
     file = make_site(tmp_path, "localhost:1", tmp_path / "ca.crt")  # nobody listens there: Flower keeps trying
     state = tmp_path / "state" / "duke"
-    with running("-c", STAY, str(file)) as site:
+    with running("-c", RUN_FOREVER, str(file)) as site:
         site.says("the center does not answer; still trying")
         assert len(processes_of(state)) >= 1
         assert site.end(number) == status

@@ -228,7 +228,7 @@ def test_a_child_trains_on_two_threads_as_a_fresh_process_does(state: Path) -> N
 
 def test_the_real_one_has_one_thread_and_has_used_neither_torch_nor_cuda(state: Path) -> None:
     code = """
-import sys; from pathlib import Path; from client.connection import clientapp, warm
+import sys; from pathlib import Path; from client.connection import clientapp, warm_process as warm
 import torch
 def answer():
     print(torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork(), "client.app" in sys.modules)

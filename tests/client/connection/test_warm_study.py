@@ -60,7 +60,7 @@ def processes_in(folder: Path) -> list[int]:
 def warm_processes(folder: Path) -> list[int]:
     def is_warm(pid: int) -> bool:
         with suppress(OSError):
-            return b"\0client.node.warm\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return b"\0client.connection.warm_process\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
         return False
 
     return sorted(filter(is_warm, processes_in(folder)))

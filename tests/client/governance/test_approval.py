@@ -14,7 +14,6 @@ import yaml
 from client.__main__ import main
 from client.app import app
 from client.config.site import load_site
-from client.connection.supernode_log import SuperNodeLogParser
 from client.errors import ExitCode, SiteError
 from client.governance.approval import approvals, approvals_of, approve, check_approval, withdraw
 from client.governance.audit import audit_of
@@ -300,12 +299,3 @@ def test_a_check_says_how_many_studies_are_approved(deployed, capsys):
     approve(load_site(file), StudySettings(study="pilot"))
     main(["--site", str(file), "--check"])
     assert "1 study approved: pilot" in capsys.readouterr().out
-
-
-def test_a_refusal_says_on_the_terminal_which_command_approves(deployed):
-    site = load_site(deployed({"a": 40})["a"])
-    with pytest.raises(SiteError) as caught:
-        check_approval(site, StudySettings())
-    story = SuperNodeLogParser()
-    (said,) = filter(None, map(story.read, str(caught.value).splitlines()))
-    assert said.endswith("python -m client --site a --approve STUDY.toml")

@@ -191,10 +191,10 @@ def test_an_optimizers_first_step_does_not_import_torchs_compiler() -> None:
 import sys
 import torch
 from client.training.loop import make_optimizer
-from shared_models.study_settings import RunConfig
+from shared_models.study_settings import StudySettings
 for name in ("adamw", "sgd"):
     layer = torch.nn.Linear(2, 1)
-    optimizer = make_optimizer(layer.parameters(), RunConfig(optimizer=name))
+    optimizer = make_optimizer(layer.parameters(), StudySettings(optimizer=name))
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     optimizer.zero_grad()

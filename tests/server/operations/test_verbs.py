@@ -77,6 +77,15 @@ def test_misspelt_setting(folder: str, capsys: pytest.CaptureFixture[str]) -> No
     assert "did you mean 'rounds'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--set", "rounds=4", "--set", "seed=3"], ["--set", "rounds=4", "seed=3"]])
+def test_no_setting_of_the_command_line_is_dropped(tmp_path: Path, words: list[str]) -> None:
+    study, written = tmp_path / "recurrence.toml", tmp_path / "written.toml"
+    study.write_text('study = "recurrence"\n')
+    assert main(["run", *words, str(study), "--write", str(written)]) == ExitCode.OK
+    config = tomllib.loads(written.read_text())
+    assert (config["study"], config["rounds"], config["seed"]) == ("recurrence", 4, 3)
+
+
 def test_study_file_that_is_missing_or_no_toml(folder: str, tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     assert main(["run", str(study), "--directory", folder]) == ExitCode.FILE

@@ -1,0 +1,74 @@
+"""Atomic file writes: a file is on the disk whole, or as it was before.
+
+The content goes into a draft beside the file, is synced, and is renamed over it; then the folder is synced, so that
+after a power failure the name leads to the new content. A process that is killed outright leaves its draft behind,
+under a name that begins with `DRAFT_PREFIX`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DRAFT_PREFIX = ".draft-"
+OWNER_ONLY = 0o600
+
+
+def write_atomically(path: Path, content: bytes | str, mode: int = OWNER_ONLY) -> None:
+    """Writes a file whole or not at all, and makes its folder where that is missing.
+
+    Args:
+        path: The file; one that is there is replaced.
+        content: Text is written as UTF-8, its line ends as they are.
+        mode: Who may read it; its owner alone by default.
+
+    Raises:
+        OSError: If it cannot be written; the file is then as it was.
+    """
+    with atomic_path(path, mode) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_path(path: Path, mode: int = OWNER_ONLY) -> Iterator[Path]:
+    """A draft to be written meanwhile, such as by a library that takes a path; it becomes `path` at the end.
+
+    Args:
+        path: The file; one that is there is replaced. Its folder is made where that is missing.
+        mode: Who may read it; its owner alone by default.
+
+    Yields:
+        The draft: an empty file beside `path`. It is removed if anything is raised.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=DRAFT_PREFIX, dir=path.parent)  # mode 0600
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(mode)
+        _sync(draft)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings a folder's names to the disk: a new file's content is lost without its name."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
