@@ -84,16 +84,12 @@ def print_results(file: Path, as_json: bool) -> None:
     """Prints a study's table, one line a site, or the file as it is.
 
     Raises:
-        CenterError: If the file is damaged, or another release's.
+        StudyError: If the file is damaged, or another release's.
     """
-    from server.study.exchange import StudyError
     from server.study.results import read_results
     from server.study.results_table import print_table
 
-    try:
-        results = read_results(file)
-    except StudyError as error:
-        raise CenterError(what="these results cannot be read", where=str(error), exit_code=ExitCode.FILE) from None
+    results = read_results(file)
     if as_json:
         sys.stdout.write(file.read_text(encoding="utf-8"))
     else:

@@ -164,19 +164,15 @@ def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:
     """Refuses to write over what another release left in the study's folder, and says who must approve anew.
 
     Raises:
-        CenterError: If the folder holds a checkpoint or results that this release cannot read.
+        StudyError: If the folder holds a checkpoint or results that this release cannot read.
     """
     from server.study.checkpoint import approval_notice, describe, require_own_folder
-    from server.study.exchange import StudyError
     from server.study.results import require_own_results
 
     folder = center.results / config.study
-    try:
-        require_own_folder(folder)
-        require_own_results(folder)
-        facts = describe(center.results, config.study) if config.resume else None
-    except StudyError as error:
-        raise CenterError(what="the study cannot be started", where=str(error), exit_code=ExitCode.FILE) from None
+    require_own_folder(folder)
+    require_own_results(folder)
+    facts = describe(center.results, config.study) if config.resume else None
     if facts and (notice := approval_notice(facts["config"], config)):
         console.print(notice, style="yellow", markup=False)
 

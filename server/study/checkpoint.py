@@ -19,6 +19,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from server.errors import ExitCode
 from server.study.exchange import StudyError
 from shared_models.agreed import agreed_settings, settings_hash
 from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
@@ -103,10 +104,10 @@ def read_facts(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except FileNotFoundError:
         msg = f"{path}: there is no checkpoint. Start the study without `resume`, or restore the file."
-        raise StudyError(msg) from None
+        raise StudyError(msg, exit_code=ExitCode.FILE) from None
     except (OSError, SafetensorError) as error:
         msg = f"{path}: the checkpoint is damaged ({error}). Restore it, or move it away and start without `resume`."
-        raise StudyError(msg) from None
+        raise StudyError(msg, exit_code=ExitCode.FILE) from None
     found = (metadata.get("format"), metadata.get("format_version"))
     if found != (FORMAT, FORMAT_VERSION):
         written = f"in format {found[1]}" if found[0] == FORMAT else "by an earlier release, or by another program"
@@ -114,7 +115,7 @@ def read_facts(path: Path) -> dict[str, Any]:
             f"{path}: the checkpoint was written {written}, and this release reads format {FORMAT_VERSION} only. Go on "
             "with the release that wrote it, or run the study under another `study` name; nothing was changed."
         )
-        raise StudyError(msg)
+        raise StudyError(msg, exit_code=ExitCode.FILE)
     facts: dict[str, Any] = json.loads(metadata["study"])
     return facts
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.errors import ExitCode
 from server.study.aggregation_section import AggregationSection, aggregation_section
 from server.study.checkpoint import BEST, LAST, Checkpoint
 from server.study.exchange import Answer, StudyError
@@ -187,12 +188,12 @@ def read_results(path: Path) -> Results:
     except ValueError as error:  # not text, not JSON, or not as the schema says
         reason = str(error).splitlines()[0]
         msg = f"{path}: the results are damaged ({reason}). Restore them, or move them away and run the study anew."
-        raise StudyError(msg) from None
+        raise StudyError(msg, exit_code=ExitCode.FILE) from None
     msg = (
         f"{path}: results of schema version {schema}, and this release reads version {SCHEMA_VERSION} only. Read them "
         "with the release that wrote them, or run the study under another `study` name; nothing was changed."
     )
-    raise StudyError(msg)
+    raise StudyError(msg, exit_code=ExitCode.FILE)
 
 
 def require_own_results(folder: Path) -> None:

@@ -36,6 +36,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
+import numpy as np
+
 from server.study.aggregation.guard import Update
 from shared_models.messages import Arrays
 from shared_models.settings import SettingsError, nearest
@@ -114,5 +116,5 @@ def take_step(rule: Rule, this: Round, kept: Arrays) -> tuple[Arrays, Arrays]:
         group, _, name = key.partition("/")
         fields[group][name] = array
     model, state = rule.aggregate(this, rule.State(**fields))
-    kept = {f"{group}/{name}": array for group in fields for name, array in getattr(state, group).items()}
+    kept = {f"{group}/{name}": np.asarray(array) for group in fields for name, array in getattr(state, group).items()}
     return model, kept
