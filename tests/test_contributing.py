@@ -232,12 +232,25 @@ def test_an_aggregation_rule_is_one_file_and_its_state_outlives_a_stop(
     assert any((array != plain.model[name]).any() for name, array in whole.model.items())
 
 
+RUNS_AND_WRITES_THE_PAGES = """
+import json
+import sys
+from pathlib import Path
+import pytest
+import simulation.__main__ as simulation
+
+assert Path(simulation.__file__).is_relative_to(Path.cwd()), simulation.__file__
+for module, *words in json.loads(sys.argv[1]):
+    assert simulation.main(words) == 0
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_generated_docs.py"]))
+"""
+
+
 def test_a_statistic_is_a_file_and_a_line_and_a_schedule_a_case_and_a_name(house: Path) -> None:
     copy_of_the_program(house, "docs/results.md", "docs/run_config.md", "tests/test_generated_docs.py")
     statistic, schedule = recipe("Add a statistic"), recipe("Add a learning-rate schedule")
     follow([*statistic, *schedule], house)
-    for words in commands([*statistic, *schedule]):
-        python(house, "-m", *words)
+    python(house, "-c", RUNS_AND_WRITES_THE_PAGES, json.dumps(commands([*statistic, *schedule])), UPDATE_DOCS="1")
     results = json.loads((house / "runs/study/results.json").read_text())
     assert results["config"]["learning-rate-schedule"] == "exponential"
 
@@ -252,6 +265,5 @@ def test_a_statistic_is_a_file_and_a_line_and_a_schedule_a_case_and_a_name(house
                 days, events = days + float(row["days"]), events + (row["event"] == "yes")
     assert pooled["events_per_1000_years"] == pytest.approx(1000 * events / (days / 365.25), rel=1e-6)
 
-    python(house, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_generated_docs.py", UPDATE_DOCS="1")
     assert "| `events_per_1000_years` | follow_up | events in" in (house / "docs/results.md").read_text()
     assert "follow_up" not in (ROOT / "docs/results.md").read_text()

@@ -59,5 +59,7 @@ def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str
         for scores in summary.values():
             if isinstance(scores, ScoreHistogram):
                 value = scores.threshold(rule)
-                chosen[name] = (0.5, "0.5, no validation") if isnan(value) else (value, f"{rule}, pooled validation")
+                chosen[name] = (value, f"{rule}, pooled validation")
+                if isnan(value):
+                    chosen[name] = (0.5, "0.5: no validation patients of both classes")
     return chosen
