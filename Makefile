@@ -10,7 +10,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Hundreds of processes start in the tests: none should compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-slow lint types imports coverage check format clean
+.PHONY: help install demo test test-slow lint types imports coverage check docs generate format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,24 @@ coverage: $(READY)  ## branch coverage of the last `make test`
 	$(BIN)/python -m coverage report --fail-under=85
 
 check: lint types imports test coverage  ## all that CI runs
+
+# The API pages are made from the sources as text, so that the generator needs an environment of its own and no other.
+build/docs-env/.installed: pyproject.toml
+	$(PYTHON) -m venv build/docs-env
+	build/docs-env/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1,<27"
+	build/docs-env/bin/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+docs: build/docs-env/.installed  ## the documents and the API as a site, in build/docs
+	build/docs-env/bin/python docs/assemble.py build/pages
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --quiet
+	@! grep -rlE '<(script|link|img)[^>]+(src|href)="?https?://' build/docs --include='*.html' || { \
+	  echo "these pages load something from elsewhere"; exit 1; }
+	@echo "open build/docs/index.html"
+
+generate: $(READY)  ## the tables in the documents that are made from the code
+	$(BIN)/python -m shared_models.messages.tables
+	UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/test_generated_docs.py tests/test_generated_results.py
 
 format: $(READY)  ## rewrite the sources in ruff's format
 	$(BIN)/ruff check --fix .

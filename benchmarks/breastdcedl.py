@@ -1,4 +1,4 @@
-"""BreastDCEDL's slices as the files that three hospitals would have: NIfTI of each phase, a table, a settings file.
+"""BreastDCEDL's slices written as the files of three hospitals: a NIfTI a phase, a table, a YAML.
 
 The set has the three middle slices of each tumour, 96 x 96 pixels over 80 mm, with pre-contrast, early and late phase
 as colours. Every hospital is a cohort: Duke, I-SPY1, I-SPY2.

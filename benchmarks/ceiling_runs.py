@@ -1,4 +1,4 @@
-"""The runs behind `ceilings.py`: one cohort, trained federated, pooled, at each site alone, permuted, with gaps."""
+"""Runs behind `ceilings.py`: one cohort trained federated, pooled, locally, with permuted outcomes and with gaps."""
 
 from __future__ import annotations
 
@@ -131,9 +131,9 @@ def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> 
 
     config = config_of(experiment, seed, **{"results-dir": str(results)})
     with mock.patch.object(client_study, "load_cohort", shuffled):
-        client_study._open.cache_clear()
+        client_study.forget_cohorts()
         run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
-    client_study._open.cache_clear()
+    client_study.forget_cohorts()
     task = load_task(config)
     return metrics(from_best(config), [shuffled(load_site(file), task, config) for file in sites.values()], config)
 

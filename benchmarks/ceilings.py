@@ -1,4 +1,4 @@
-"""How near each task comes to the best that any model could do on its synthetic cohort.
+"""Benchmark of every task against the Bayes-optimal score of its synthetic cohort.
 
     python benchmarks/ceilings.py                      all tasks, two cohorts each
     python benchmarks/ceilings.py --only relapse_mammogram --seeds 1
@@ -39,13 +39,13 @@ COLUMNS = ("fedavg", "fedprox", "pooled", "local", "permuted", "with gaps", "lef
 
 
 PAGE = """\
-# How near each task comes to its ceiling
+# Each task against its ceiling
 
 Written by `python benchmarks/ceilings.py --write docs/ceilings.md`, whose docstring says how. AUC (Ki-67: mean
 absolute error in points) over the pooled test patients of five synthetic hospitals, mean over cohorts, each with its
 own seed, and 95 % interval. *local*: the mean of the four sites that train, each alone. *permuted*: outcomes of other
-patients. *with gaps*: two sites lack a modality. *left out*: those two do not train at all. No model betters the
-ceiling, which is the posterior's: `simulation/ceiling*.py`.
+patients. *with gaps*: two sites lack a modality. *left out*: those two do not train at all. No model can exceed
+the ceiling, the score of the exact posterior: `ceiling.py` in `simulation/cohorts/` and its folders.
 """
 
 
@@ -203,7 +203,7 @@ def markdown(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]
         f"|{'---|' * len(heads)}",
         *(f"| {task} | {target} | {' | '.join(cells(best, found))} |" for task, target, best, found in rows),
         "",
-        "Short of a bar:" if failures else "Every bar is cleared.",
+        "Below target:" if failures else "Every target is reached.",
         *(f"- {failure}" for failure in failures),
     ]
     return "\n".join(lines) + "\n"

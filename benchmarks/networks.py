@@ -1,4 +1,4 @@
-"""Parameters and milliseconds a step of every task's network, on the CPU and, where there is one, on a GPU.
+"""Parameters and milliseconds per training step of every task's network, on CPU and GPU.
 
     python benchmarks/networks.py
     python benchmarks/networks.py --threads 2 --batch 8

@@ -1,4 +1,4 @@
-"""What an attack's scores prove: rates, areas, and a lower bound on epsilon from one training run.
+"""Scores of membership attacks: ROC, true positive rates, and a lower confidence bound on epsilon.
 
 The bound is that of Steinke, Nasr & Jagielski, Privacy auditing with one (1) training run (2023, arXiv:2305.08846).
 Each of m canaries, patients made up for the audit, is in the training part or not by the toss of a coin. Whoever sees

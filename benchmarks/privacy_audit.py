@@ -1,4 +1,4 @@
-"""Attacks on our own networks, with and without differential privacy: what is measured beside what is accounted.
+"""Empirical privacy audit: membership, canary and reconstruction attacks beside the accounted epsilon.
 
     python benchmarks/privacy_audit.py                                     all three; a quarter of an hour of one core
     python benchmarks/privacy_audit.py --only canaries
@@ -37,19 +37,20 @@ attacked and the others are the attacker's. A multilayer perceptron (`fusion = "
 mammography. Area under the ROC curve and true positive rate (TPR) at a false positive rate (FPR), with 95 % intervals \
 by bootstrap over attacked networks. The noise is that for epsilon 8 at {POOL // 2} patients; accounted is the most \
 that any of the networks spent, by the smallest half.""",
-    "canaries": f"""{CANARIES} canaries, each in or out by the toss of a coin, beside {OTHERS} other patients; 20 \
+    "canaries": f"""{CANARIES} canaries, each included with probability one half, beside {OTHERS} other patients; 20 \
 rounds. A canary has an input of its own, far from the mean, in a logistic regression, so that its clipped gradient \
 has an axis of its own; or it has the wrong outcome. AUC and epsilon: median, lowest and highest of the runs.""",
-    "images": f"""System C (`receptors_dce_mri`) as it is first sent out, voxels 8 x 12 x 12. Median, lowest and \
-highest of {IMAGES} patients. The first two lines need no update: an attack has found what goes beyond both.""",
+    "images": f"""System C (`receptors_dce_mri`) at initialisation, voxels 8 x 12 x 12. Median, lowest and \
+highest of {IMAGES} patients. The first two lines need no update: an attack succeeds if it exceeds both.""",
 }
 PAGE = f"""\
-# Privacy, measured
+# Empirical privacy audit
 
 Written by `python benchmarks/privacy_audit.py --write docs/privacy_audit.md`, whose docstring says how. The attacker is
-the center, and knows all but what it looks for. *Accounted*: what the ledger would say, at delta {POLICY.delta:g}.
-*At least*: with 95 % confidence epsilon is no less, by an attack's right guesses; a smaller accounted epsilon would be
-refuted. An attack that finds little proves little: the bound is what these attacks found, not what others could.
+the center, and knows everything except its target. *Accounted*: epsilon by the ledger's accountant, at delta
+{POLICY.delta:g}. *At least*: a lower bound of epsilon with 95 % confidence, from the attack's correct guesses; a
+smaller accounted epsilon would be refuted. A weak attack proves little: the bound is that of these attacks, and others
+may be stronger.
 """
 
 
@@ -105,7 +106,7 @@ def markdown(rows: dict[str, list[Row]], failures: list[str]) -> str:
     lines += (
         ["Not as it should be:", *(f"- {failure}" for failure in failures)]
         if failures
-        else ["No bound is above what was accounted, and every broken mechanism was found."]
+        else ["No bound exceeds the accounted epsilon, and every broken mechanism was detected."]
     )
     return "\n".join(lines) + "\n"
 

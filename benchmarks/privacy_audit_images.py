@@ -1,4 +1,4 @@
-"""What `privacy_audit.py` reconstructs: a patient's image from the update that a hospital sends.
+"""Gradient inversion for `privacy_audit.py`: a patient's image reconstructed from a site's update.
 
 Inverting gradients (Geiping 2020, arXiv:2003.14053): find the image whose gradient has the direction of the update,
 by Adam on 1 - cosine similarity plus total variation, from the mean image of other patients. The attacker is given all

@@ -1,4 +1,4 @@
-"""The three parts of `privacy_audit.py`: what is attacked, at which settings, and the lines of its tables."""
+"""Three parts of `privacy_audit.py`: attacked networks, their settings, and the lines of the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `privacy_audit.py` trains to attack: a hospital's rounds by the code that hospitals run, and what they leak.
+"""Training runs attacked by `privacy_audit.py`, by the code that sites run, and what each leaks.
 
 The attacker is the center: it knows the study, every patient's data and the weights before and after each round, and
 not who was trained on, which is what it guesses.

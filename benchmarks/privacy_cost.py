@@ -1,4 +1,4 @@
-"""What private training costs: milliseconds a step of every network, and AUC against epsilon.
+"""Cost of private training: milliseconds per step of every network, and AUC against epsilon.
 
     python benchmarks/privacy_cost.py --steps              # both halves by name; without one, both
     python benchmarks/privacy_cost.py --utility --seeds 2

@@ -1,4 +1,4 @@
-"""Real data of five kinds: federated (FedAvg), pooled and local training, always split by patient.
+"""Benchmark on five real data sets: federated (FedAvg), pooled and local training, split by patient.
 
     python benchmarks/real_data.py                          # everything
     python benchmarks/real_data.py --only cbis_ddsm bcbm --seeds 1

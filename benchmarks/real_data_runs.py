@@ -1,4 +1,4 @@
-"""What `real_data.py` runs on one data set: federated, pooled and local training, and each site left out in turn."""
+"""Runs behind `real_data.py` on one data set: federated, pooled, local, and leave-one-site-out training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What secure sums change: each task's synthetic study with and without them, in one process.
+"""Benchmark of secure aggregation: each task's synthetic study with and without it, in one process.
 
     python benchmarks/secure_sum.py --scale 0.3
     python benchmarks/secure_sum.py --only relapse_mammogram subtype_histology --rounds 5

@@ -1,4 +1,4 @@
-"""What federation costs on one machine: our simulation against a plain PyTorch loop of the same optimizer steps.
+"""Overhead of the in-process simulation against a plain PyTorch loop of the same optimizer steps.
 
     python benchmarks/simulation_overhead.py          # exits nonzero above 1.15 times the plain loop
     python benchmarks/simulation_overhead.py --ray    # and the same study on Ray

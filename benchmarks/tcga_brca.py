@@ -1,4 +1,4 @@
-"""Six real TCGA regions: federated time to event against pooled and local training, beside the published figures.
+"""Fed-TCGA-BRCA benchmark: federated time to event in six regions, beside FLamby's published figures.
 
     python benchmarks/tcga_brca.py              # settings by cross-validation inside the training part, then the table
     python benchmarks/tcga_brca.py --no-search  # the settings that search chose, kept in studies/tcga_brca.toml

@@ -1,4 +1,4 @@
-"""`python -m client --site NAME`: describes a hospital's site, checks it, then takes part for as long as it runs."""
+"""Command line of a hospital's site: `python -m client`, its verbs, and their exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.errors import ExitCode
+from shared_models.command_line import CommandLine
 from shared_models.errors import UserError
+from shared_models.installation import begin, describe
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -21,28 +24,41 @@ what it reads   site_configs/NAME.yaml; the tables and images that it names, und
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
 what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
                 (what left), approvals.jsonl and approvals/ (which studies may run, and what they were said to do),
-                excluded.csv (who has files that cannot be used, and why), readiness.html (--check: counts, problems,
-                pictures; stays here); --init: site_configs/NAME.yaml, if there is none
+                excluded.csv (who has files that cannot be used, and why), readiness.html (check: counts, problems,
+                pictures; stays here); init: site_configs/NAME.yaml, if there is none
 
 examples
-  python -m client --init /data/duke --site duke           write a first site_configs/duke.yaml from what lies there
-  python -m client --site duke --check                     look at everything, join nothing
-  python -m client --site duke --check --study study.toml  also count what this study would use
-  python -m client --site duke --approve study.toml        show what a study reads and sends, ask, and approve it
-  python -m client --site duke --approvals                 the approved studies
-  python -m client --site duke --revoke recurrence         withdraw an approval, also of a study that runs
-  python -m client --site duke                             take part until Ctrl-C or SIGTERM
-  python -m client --site duke --ledger                    the privacy spent, and what is left of it
-  python -m client --site duke --audit                     what left this hospital, message by message
+  python -m client init /data/duke --site duke           write a first site_configs/duke.yaml from the files there
+  python -m client check --site duke                     run every check, join nothing
+  python -m client check --site duke --study study.toml  also count what this study would use
+  python -m client --site duke                           take part until Ctrl-C or SIGTERM
+  python -m client approve study.toml --site duke        show what a study reads and sends, ask, and approve it
+  python -m client approvals --site duke                 the approved studies
+  python -m client revoke recurrence --site duke         revoke an approval, including for a running study
+  python -m client ledger --site duke                    the privacy spent, and what is left of it
+  python -m client audit --site duke                     what left this hospital, message by message
   python -m client --site /etc/federation/duke.yaml --data-root /data/duke
 
+--site and --data-root may come before or after the verb.
+
 exit codes
-  0  done: --check passed, or stopped by SIGTERM       4  the data need attention
+  0  done: check passed, or stopped by SIGTERM         4  the data need attention
   1  something unexpected; a log file says what        5  CA certificate or private key
   2  the command line, or this site already runs       6  the server cannot be reached or proves nothing
   3  the site's YAML                                   7  the study's settings
   130  stopped by Ctrl-C
 """
+# The flags of version 0.1 that became verbs, and how each is written now.
+OLD_FLAGS = {
+    "--init": "init FOLDER",
+    "--check": "check",
+    "--approve": "approve STUDY.toml",
+    "--approvals": "approvals",
+    "--revoke": "revoke STUDY",
+    "--ledger": "ledger",
+    "--audit": "audit",
+    "--accept-clock": "accept-clock",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,19 +67,21 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Its exit code.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     site = None
     try:
-        if options.init is not None:
-            return _init(options.init, options.site)
+        begin()
+        if options.verb == "init":
+            return _init(options.folder, options.site)
         from client.checks.run import find_site
         from client.config.site import load_site
 
         config_file = find_site(options.site)
         site = load_site(config_file, options.data_root)
-        if _show_records(options, site):
-            return 0
-        return _run(options, site, config_file)
+        if options.verb in (None, "check"):
+            return _run(options, site, config_file)
+        _show_records(options, site)
+        return 0
     except UserError as error:
         _say_error(str(error))
         return error.exit_code
@@ -83,36 +101,35 @@ def _init(folder: Path, name: str) -> int:
 
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     console = Console()
-    with console.status("looking at the folder"):
+    with console.status("reading the folder"):
         found = write_first_config(folder, path)
     load_site(path)
-    lines = [f"wrote {path}", *(f"  {one}" for one in found), "look at each `# check:` in it, then run"]
-    for line in [*lines, f"  python -m client --site {name} --check"]:
+    lines = [f"wrote {path}", *(f"  {one}" for one in found), "review each `# check:` in it, then run"]
+    for line in [*lines, f"  python -m client check --site {name}"]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
-def _show_records(options: argparse.Namespace, site: SiteConfig) -> bool:
-    """Does what was asked about the site's records; False if nothing was."""
-    from functools import partial
-
+def _show_records(options: argparse.Namespace, site: SiteConfig) -> None:
+    """Prints or changes the site's approvals, ledger and audit log."""
     from rich.console import Console
 
-    from client.verbs import records as shown
+    from client.verbs import records
 
     console = Console()
-    answers = (
-        (options.accept_clock, shown.accept_clock),
-        (options.approve, partial(shown.ask_approval, study=options.approve, ask=not options.yes)),
-        (options.revoke, partial(shown.withdraw_approval, study=options.revoke)),
-        (options.approvals, shown.print_approvals),
-        (options.ledger, shown.print_ledger),
-        (options.audit, shown.print_audit),
-    )
-    asked = [show for option, show in answers if option]
-    for show in asked:
-        show(site, console=console)
-    return bool(asked)
+    match options.verb:
+        case "approve":
+            records.ask_approval(site, options.study, console, ask=not options.yes)
+        case "approvals":
+            records.print_approvals(site, console)
+        case "revoke":
+            records.withdraw_approval(site, options.study, console)
+        case "ledger":
+            records.print_ledger(site, console)
+        case "audit":
+            records.print_audit(site, console)
+        case "accept-clock":
+            records.accept_clock(site, console)
 
 
 def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> int:
@@ -121,10 +138,12 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     from client.checks.run import load_study, run_checks
 
     console = Console()
-    study = load_study(options.study) if options.study else None
+    check = options.verb == "check"
+    study = load_study(options.study) if check and options.study else None
+    console.print(describe(), soft_wrap=True, highlight=False, markup=False)
     console.print(f"{site.site}  {config_file}", style="bold", soft_wrap=True, highlight=False, markup=False)
-    failed = run_checks(site, study, not options.check, console)
-    if options.check or failed or site.center is None:
+    failed = run_checks(site, study, not check, console)
+    if check or failed or site.center is None:
         return failed
 
     from client.connection.supernode import launch_config
@@ -136,31 +155,56 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     return run_forever(launch_config(site, site.center, config_file, options.data_root), report)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    for word in words:
+        if (flag := word.partition("=")[0]) in OLD_FLAGS:
+            new = f"python -m client {OLD_FLAGS[flag]} --site NAME"
+            parser.exit(ExitCode.USAGE, f"error: {flag} is a verb now: {new}\n")
+    options = parser.parse_args(words)
+    if options.site is None:
+        parser.error("which site? add --site NAME")
+    if options.verb == "init" and options.data_root is not None:
+        parser.error("init takes the data's FOLDER, and no --data-root")
+    return options
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
         prog="python -m client",
-        description="Checks this hospital's site, then takes part in the federation for as long as it runs.",
+        description="Takes part in the federation for as long as it runs; with a verb, does that one thing and stops.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument("--site", required=True, metavar="NAME|FILE", help="site_configs/NAME.yaml, or a YAML file")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="take the data from here instead")
-    parser.add_argument("--init", type=Path, metavar="FOLDER", help="write the site's first YAML from these data")
-    parser.add_argument("--check", action="store_true", help="stop after the checks")
-    parser.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
-    parser.add_argument(
-        "--approve", type=Path, metavar="FILE", help="show what a study (TOML) does here, and approve it"
-    )
-    parser.add_argument("--yes", action="store_true", help="with --approve: ask nothing, for scripts")
-    parser.add_argument("--approvals", action="store_true", help="show the approved studies, and stop")
-    parser.add_argument("--revoke", metavar="STUDY", help="withdraw the approval of a study, and stop")
-    parser.add_argument("--ledger", action="store_true", help="show the privacy that the cohort has spent, and stop")
-    parser.add_argument("--audit", action="store_true", help="verify and show what left the site, and stop")
-    parser.add_argument(
-        "--accept-clock", action="store_true", help="after this computer's clock was wrong: it is right now"
-    )
+    parser.add_version()
+    _add_site(parser, default=None)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+
+    def add(name: str, text: str) -> CommandLine:
+        verb: CommandLine = verbs.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
+        _add_site(verb, default=argparse.SUPPRESS)
+        return verb
+
+    init = add("init", "Write a first YAML of the site from the files in a folder.")
+    init.add_argument("folder", type=Path, metavar="FOLDER", help="where the site's data are")
+    check = add("check", "Check the site's YAML, credentials, connection and data, and write a report.")
+    check.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
+    approve = add("approve", "Show what a study reads and sends here, ask, and approve it.")
+    approve.add_argument("study", type=Path, metavar="STUDY.toml", help="the study's settings, from the center")
+    approve.add_argument("--yes", action="store_true", help="ask nothing, for scripts")
+    add("approvals", "Show the approved studies.")
+    revoke = add("revoke", "Revoke an approval, including for a running study.")
+    revoke.add_argument("study", metavar="STUDY", help="the study's name")
+    add("ledger", "Show the privacy that the cohort has spent, and what is left of it.")
+    add("audit", "Verify and show what left the site.")
+    add("accept-clock", "Record that this computer's clock is right now, after it was wrong.")
     return parser
+
+
+def _add_site(parser: CommandLine, default: str | None) -> None:
+    parser.add_argument(
+        "--site", default=default, metavar="NAME|FILE", help="site_configs/NAME.yaml, or a YAML file (required)"
+    )
+    parser.add_argument("--data-root", type=Path, default=default, metavar="DIR", help="replaces data_root of the YAML")
 
 
 def _say_error(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Errors at a site: one clear message each, a stable exit code, and a sentence that may leave the site."""
+"""Errors at a site: one message each, a stable exit code, and a sentence that may leave the site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of the site's own: written whole or not at all, readable by their owner only."""
+"""Atomic, owner-only files of the site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A progress bar for long work at a site, on a terminal only: a log needs none."""
+"""Progress bar for long work at a site, on a terminal only."""
 
 from __future__ import annotations
 

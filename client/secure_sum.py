@@ -8,40 +8,39 @@ The site trusts the center with none of it: it counts for itself who adds to wha
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 from client.errors import ExitCode, SiteError
 from client.governance.partners import check_partners, refuse, signature
-from client.session import Handler, StudySession, open_session
+from client.session import AdmittedStudy, StudySession
 from shared_models.messages import (
-    EVALUATE_TEST,
-    EVALUATE_VALIDATION,
-    MASKED,
-    MODEL,
-    NUMBERS,
-    PREPARE,
-    REQUEST,
-    RESULTS,
-    pack_arrays,
-    unpack_arrays,
+    Arrays,
+    EvaluateTestRequest,
+    EvaluateValidationRequest,
+    JoinSum,
+    KeysReply,
+    KeysRequest,
+    MaskedReply,
+    PrepareRequest,
+    Reply,
+    SharesReply,
+    SharesRequest,
+    TrainReply,
+    TrainRequest,
+    UnmaskReply,
+    UnmaskRequest,
 )
-from shared_models.messages import TRAIN as TRAIN_MESSAGE
 from shared_models.secure_sum import (
-    ENVELOPES,
-    LAYOUT,
     LOSS,
-    MEMBERS,
     MIN_SITES,
     PATIENTS,
-    SHARES_OF,
-    STATISTICS,
     TRAIN,
     Member,
     Vector,
@@ -58,40 +57,36 @@ from shared_models.secure_sum import (
 )
 
 STATE = "secure-sum"
-HIDDEN = ("num-examples", "train-loss")
 ADDED_IN = {
-    TRAIN: (PREPARE, TRAIN_MESSAGE),
-    "validation": (TRAIN_MESSAGE, EVALUATE_VALIDATION),
-    "test": (EVALUATE_TEST,),
+    TRAIN: (PrepareRequest.KIND, TrainRequest.KIND),
+    "validation": (TrainRequest.KIND, EvaluateValidationRequest.KIND),
+    "test": (EvaluateTestRequest.KIND,),
 }
 
 
-def offer_keys(study: StudySession, message: Message, context: Context) -> RecordDict:
+def offer_keys(study: StudySession, request: KeysRequest) -> KeysReply:
     """Announces this site for one sum, with new keys; whatever sum was under way is forgotten."""
     from flwr.supercore.primitives.asymmetric import generate_key_pairs, private_key_to_bytes, public_key_to_bytes
 
-    request = message.content.config_records[REQUEST]
-    session = str(request["session"])
     (mask, mask_public), (share, share_public) = generate_key_pairs(), generate_key_pairs()
     keys = public_key_to_bytes(mask_public), public_key_to_bytes(share_public)
-    own = Member(study.site.site, *keys, _adds(study, str(request["purpose"])))
-    own = Member(own.name, *keys, own.adds, signature(study.site, own.statement(session)))
-    state = {"session": session, "own": pack_members([own])}
+    own = Member(study.site.site, *keys, _adds(study, request.purpose))
+    own = Member(own.name, *keys, own.adds, signature(study.site, own.statement(request.session)))
+    state = {"session": request.session, "own": pack_members([own])}
     state |= {"mask": private_key_to_bytes(mask).decode(), "share": private_key_to_bytes(share).decode()}
-    context.state.config_records[STATE] = ConfigRecord(dict(state))
-    return RecordDict({MEMBERS: ConfigRecord({"member": state["own"]})})
+    study.memory.config_records[STATE] = ConfigRecord(dict(state))
+    return KeysReply(member=state["own"])
 
 
-def share_secrets(study: StudySession, message: Message, context: Context) -> RecordDict:
+def share_secrets(study: StudySession, request: SharesRequest) -> SharesReply:
     """Encrypts for every other member its share of what would take this site's masks away."""
     from flwr.common.secure_aggregation.crypto.shamir import create_shares
     from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt
     from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_concat
 
-    state = _state(context, message, "own", before="members")
-    text = str(message.content.config_records[REQUEST]["members"])
-    members, own = unpack_members(text), unpack_members(str(state["own"]))[0]
-    _check_members(study, members, own, str(state["session"]))
+    state = _state(study, request.session, "own", before="members")
+    members, own = unpack_members(request.members), unpack_members(str(state["own"]))[0]
+    _check_members(study, members, own, request.session)
     seed, least = os.urandom(32), least_survivors(len(members))
     seeds = create_shares(seed, least, len(members))
     keys = create_shares(_bytes(state, "mask"), least, len(members))
@@ -102,63 +97,74 @@ def share_secrets(study: StudySession, message: Message, context: Context) -> Re
             content = share_keys_plaintext_concat(place, index, seeds[index], keys[index])
             key = agreed_key(_bytes(state, "share"), member.share_key)
             envelopes[member.name] = encrypt(key, content)
-    state.update({"members": text, "name": members[place].name, "seed": seed.hex(), "least": least})
+    state.update({"members": request.members, "name": members[place].name, "seed": seed.hex(), "least": least})
     state.update({f"seed/{members[place].name}": seeds[place], f"key/{members[place].name}": keys[place]})
-    return RecordDict({ENVELOPES: ConfigRecord(dict(envelopes))})
+    return SharesReply(envelopes=envelopes)
 
 
-def summed(handler: Handler) -> Handler:
-    """Masks a handler's weights and statistics where the study asks for secure sums, else changes nothing.
+def join_sum(study: StudySession, joining: JoinSum) -> Together:
+    """Takes part in the sum that a request belongs to, if this site would: before its handler has done anything."""
+    state = _state(study, joining.session, "members", before="present")
+    members = {member.name: member for member in unpack_members(str(state["members"]))}
+    present = _open_envelopes(state, joining.envelopes, members)
+    state["present"] = json.dumps(present)  # from here on: two answers under one mask would show their difference
+    return Together(study, state, {name: members[name] for name in present})
 
-    A sum that this site would not join is refused before the handler has done anything.
+
+@dataclass(frozen=True)
+class Together:
+    """The sum that a reply is for.
+
+    Attributes:
+        study: The study.
+        state: What this site remembers of the sum.
+        present: The members whose shares have come, by name; this site is one.
     """
 
-    @functools.wraps(handler)
-    def handle(message: Message, context: Context) -> Message:
-        study = open_session(context)
-        if not study.config.secure_aggregation:
-            return handler(message, context)
-        state = _state(context, message, "members", before="present")
-        members = {member.name: member for member in unpack_members(str(state["members"]))}
-        present = _open_envelopes(state, message, members)
-        state["present"] = json.dumps(present)  # from here on: two answers under one mask would show their difference
-        reply = handler(message, context)
-        reply.content = _masked(study, state, {name: members[name] for name in present}, reply.content)
-        return reply
+    study: StudySession
+    state: ConfigRecord
+    present: Mapping[str, Member]
 
-    return handle
+    def hide(self, reply: Any) -> RecordDict:
+        """A reply whose weights and statistics mean something in the sum over `present` alone.
+
+        Weights are multiplied by the patients behind them. What fewer than three members add to is zero.
+        """
+        assert isinstance(reply, Reply)
+        groups = summed_groups(self.present.values())
+        model, results = _to_sum(self.study, reply)
+        vector = _in_fixed_point(
+            flatten({name: array * (group_of_parameter(name) in groups) for name, array in model.items()}),
+            flatten({name: array * (group_of(name) in groups) for name, array in results.items()}),
+        )
+        self.state["groups"] = json.dumps(sorted(groups))
+        shapes = {name: list(array.shape) for name, array in results.items()}
+        layout = json.dumps(shapes, sort_keys=True)
+        return MaskedReply(reply.without_sums(), self._masked(vector).pack(), layout).pack()
+
+    def _masked(self, vector: Vector) -> Vector:
+        own = str(self.state["name"])
+        vector = vector.plus_mask(bytes.fromhex(str(self.state["seed"])))
+        for name, member in self.present.items():
+            if name != own:
+                key = pairwise_key(_bytes(self.state, "mask"), member.mask_key)
+                vector = vector.plus_mask(key, sign_between(own, name))
+        return vector
 
 
-def _masked(study: StudySession, state: ConfigRecord, present: dict[str, Member], content: RecordDict) -> RecordDict:
-    """A reply whose weights and statistics mean something in the sum over `present` alone.
-
-    Weights are multiplied by the patients behind them. What fewer than three members add to is zero.
-    """
-    groups, own = summed_groups(present.values()), str(state["name"])
-    model, results = unpack_arrays(content.array_records[MODEL]), unpack_arrays(content.array_records[RESULTS])
-    numbers = dict(content.metric_records[NUMBERS])
-    patients = _patients(study) if model else {}
-    results |= {f"{PATIENTS}.{group}": np.array(count) for group, count in patients.items()}
-    if model:
-        results[LOSS] = np.nan_to_num(np.array(numbers["train-loss"])) * patients[TRAIN]
-    behind = {name: patients[group] * (group in groups) for name in model if (group := group_of_parameter(name))}
-    vector = _in_fixed_point(
-        flatten({name: array * behind[name] for name, array in model.items()}),
-        flatten({name: array * (group_of(name) in groups) for name, array in results.items()}),
-    ).plus_mask(bytes.fromhex(str(state["seed"])))
-    for name, member in present.items():
-        if name != own:
-            vector = vector.plus_mask(pairwise_key(_bytes(state, "mask"), member.mask_key), sign_between(own, name))
-    state["groups"] = json.dumps(sorted(groups))
-    shapes = {name: list(array.shape) for name, array in results.items()}
-    shown = {name: min(value, 1.0) if name.startswith("modality/") else value for name, value in numbers.items()}
-    return RecordDict(
-        {
-            MASKED: pack_arrays(vector.pack()),
-            LAYOUT: ConfigRecord({STATISTICS: json.dumps(shapes, sort_keys=True)}),
-            NUMBERS: MetricRecord({name: value for name, value in shown.items() if name not in HIDDEN}),
-        }
-    )
+def _to_sum(study: StudySession, reply: Reply) -> tuple[Arrays, Arrays]:
+    """What a reply adds to a sum: weights times the patients behind them, and statistics."""
+    fields = reply.to_sum()
+    model: Arrays = {}
+    results: Arrays = {}
+    if isinstance(reply, TrainReply):
+        patients = _patients(study)
+        model = {name: array * patients[group_of_parameter(name)] for name, array in fields.pop("model").items()}
+        results = {f"{PATIENTS}.{group}": np.array(count) for group, count in patients.items()}
+        results[LOSS] = np.nan_to_num(np.array(reply.loss)) * patients[TRAIN]
+    for name, arrays in fields.items():
+        results |= {f"{name}.{key}": array for key, array in arrays.items()}
+    return model, results
 
 
 def _in_fixed_point(weights: np.ndarray[Any, Any], statistics: np.ndarray[Any, Any]) -> Vector:
@@ -176,12 +182,11 @@ def _in_fixed_point(weights: np.ndarray[Any, Any], statistics: np.ndarray[Any, A
         ) from None
 
 
-def give_shares(message: Message, context: Context) -> RecordDict:
+def give_shares(study: StudySession, request: UnmaskRequest) -> UnmaskReply:
     """Gives the shares that open the sum over `survivors`, once: their own masks, and the others' shared ones."""
-    state = _state(context, message, "groups")
+    state, survivors = _state(study, request.session, "groups"), request.survivors
     members = {member.name: member for member in unpack_members(str(state["members"]))}
     present, groups = json.loads(str(state["present"])), json.loads(str(state["groups"]))
-    survivors = json.loads(str(message.content.config_records[REQUEST]["survivors"]))
     added = summed_groups(members[name] for name in survivors if name in members)
     if (
         state["name"] not in survivors
@@ -190,9 +195,9 @@ def give_shares(message: Message, context: Context) -> RecordDict:
         or not set(groups) <= added
     ):
         refuse(f"{len(survivors)} of {len(present)} members are left, with {', '.join(sorted(added))}")
-    del context.state.config_records[STATE]
-    shares = {name: state[f"seed/{name}" if name in survivors else f"key/{name}"] for name in present}
-    return RecordDict({SHARES_OF: ConfigRecord(shares)})
+    del study.memory.config_records[STATE]
+    kinds = {name: "seed" if name in survivors else "key" for name in present}
+    return UnmaskReply(shares={name: bytes(state[f"{kind}/{name}"]) for name, kind in kinds.items()})
 
 
 def _adds(study: StudySession, message_type: str) -> tuple[str, ...]:
@@ -213,7 +218,7 @@ def _patients(study: StudySession) -> dict[str, float]:
     return {TRAIN: float(len(train)), **patients_by_modality}
 
 
-def _open_envelopes(state: ConfigRecord, message: Message, members: dict[str, Member]) -> list[str]:
+def _open_envelopes(state: ConfigRecord, envelopes: Mapping[str, bytes], members: Mapping[str, Member]) -> list[str]:
     """Keeps the shares that the other members sent here, and returns the names of all who did, and this one's."""
     from cryptography.fernet import InvalidToken
     from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt
@@ -221,7 +226,7 @@ def _open_envelopes(state: ConfigRecord, message: Message, members: dict[str, Me
 
     own, order = str(state["name"]), list(members)
     present = [own]
-    for name, envelope in message.content.config_records[ENVELOPES].items():
+    for name, envelope in envelopes.items():
         sender, _, receiver = name.partition(">")
         if receiver != own or sender not in members or sender == own:
             continue
@@ -253,10 +258,9 @@ def _bytes(state: ConfigRecord, key: str) -> bytes:
     return str(state[key]).encode()
 
 
-def _state(context: Context, message: Message, holds: str, before: str = "opened") -> ConfigRecord:
+def _state(study: AdmittedStudy, session: str, holds: str, before: str = "opened") -> ConfigRecord:
     """What this site remembers of the sum that a message belongs to: `holds` is there, `before` is yet to come."""
-    state = context.state.config_records.get(STATE, ConfigRecord())
-    known = state.get("session") == message.content.config_records[REQUEST].get("session")
-    if not known or holds not in state or before in state:
+    state = study.memory.config_records.get(STATE, ConfigRecord())
+    if state.get("session") != session or holds not in state or before in state:
         refuse("a message of a sum that this site does not know, or has answered already")
     return state

@@ -1,60 +1,55 @@
-"""One study as a site sees it: its settings, its cohort, and the network, opened anew for each message."""
+"""One study as a site sees it: first its approved settings, then its cohort, opened once for each message."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import Context, RecordDict
 from torch import nn
 
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import SiteConfig, load_site
 from client.errors import ExitCode, SiteError
 from client.governance.approval import check_approval
-from client.governance.audit import record_refused, record_sent
 from client.governance.policy import check_policy
 from client.training.combat import harmonise, kept
 from client.training.fedbn import restore
 from client.training.loop import choose_device
-from shared_models.errors import UserError
-from shared_models.messages import (
-    MODEL,
-    REQUEST,
-    STATISTICS,
-    unpack_arrays,
-    unpack_class_weights,
-    unpack_references,
-    unpack_statistics,
-)
+from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
-if TYPE_CHECKING:
-    from shared_models.features import FeatureStatistics
-
-log = logging.getLogger("client")
-Handler = Callable[[Message, Context], Message]
+Place = tuple[Path, Path | None, tuple[int, int] | None]
+"""A site's YAML, the data folder in place of the one it names, and when and how large the YAML was written."""
 
 
 @dataclass(frozen=True)
-class StudySession:
-    """What a message handler needs."""
+class AdmittedStudy:
+    """A study that this site has approved with these very settings; no patient's row was read for it.
+
+    Attributes:
+        config: The study's settings.
+        site: The site's.
+        task: What is learned.
+        place: Where the site's settings stand.
+        memory: What Flower keeps for this site from message to message of one run, in its SuperNode's memory.
+    """
 
     config: StudySettings
     site: SiteConfig
     task: Task
-    cohort: Cohort
+    place: Place
+    memory: RecordDict
 
-    def seed(self, server_round: int) -> int:
-        """A seed of this site's own for one round, the same whenever that round is run again."""
-        return zlib.crc32(f"{self.config.seed}/{server_round}/{self.site.site}".encode())
+    @property
+    def trains(self) -> bool:
+        """Whether this site gives an update: both the site and the coordinator may say no."""
+        return self.site.role == "train" and self.site.site not in self.config.never_train
 
     @property
     def normalisation_folder(self) -> Path:
@@ -66,35 +61,53 @@ class StudySession:
         """Where this site keeps the sums that its scanner's effect is estimated from."""
         return self.site.state_dir / "harmonisation" / f"{self.config.study}.safetensors"
 
-    @property
-    def trains(self) -> bool:
-        """Whether this site gives an update: both the site and the coordinator may say no."""
-        return self.site.role == "train" and self.site.site not in self.config.never_train
+    def seed(self, server_round: int) -> int:
+        """A seed of this site's own for one round, the same whenever that round is run again."""
+        return zlib.crc32(f"{self.config.seed}/{server_round}/{self.site.site}".encode())
 
-    def require_training(self) -> None:
-        """Refuses to train where the site's own settings say that it only validates, whatever the center asks.
 
-        Raises:
-            SiteError: If so.
+@dataclass(frozen=True)
+class StudySession(AdmittedStudy):
+    """What a message's handler needs besides.
+
+    Attributes:
+        cohort: The site's patients; in the tables that the study harmonises without the scanner's effect.
+        network: The installed network with the global weights of the message; None where it brings none.
+        statistics: The study's frozen statistics; None where the message brings none.
+    """
+
+    cohort: Cohort
+    network: nn.Module | None
+    statistics: StudyStatistics | None
+
+    def model(self, server_round: int) -> nn.Module:
+        """The global network as it was after a round, on this site's device.
+
+        Where a study leaves normalisation layers to the sites, with this site's own.
         """
-        if not self.trains:
-            raise SiteError(
-                what="the center asks this site to train, and it does not",
-                where=f"study {self.config.study}",
-                found="a request to train",
-                expected="`role: train` in the site's settings, and no mention in evaluation-only-sites",
-                fix="change the role if the site is meant to train",
-                public="the site only validates",
-                exit_code=ExitCode.STUDY,
-            )
+        assert self.network is not None
+        if self.config.normalisation == "local" and self.trains:
+            restore(self.network, self.normalisation_folder, server_round)
+        return self.network.to(choose_device())
+
+    @property
+    def frozen(self) -> StudyStatistics:
+        """The study's frozen statistics, of a message that brings them."""
+        assert self.statistics is not None
+        return self.statistics
+
+    def class_weights(self) -> dict[str, torch.Tensor]:
+        """The study's class weights by target on this site's device; empty where classes weigh alike."""
+        weights = self.frozen.class_weights.items()
+        return {name: torch.from_numpy(array.copy()).to(choose_device()) for name, array in weights}
 
 
-def open_session(context: Context) -> StudySession:
-    """The study of a message; within one process, the same study is opened once, if the site still approves it."""
-    run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
-    place, config = locate_site(context), parse_study_settings(run_config)
-    check_approval(_site(*place), config)
-    return _open(*place, config)
+@dataclass(frozen=True)
+class Received:
+    """What a request brings, as it fits the study that is installed here."""
+
+    network: nn.Module | None = None
+    statistics: StudyStatistics | None = None
 
 
 def locate_site(context: Context) -> tuple[Path, Path | None]:
@@ -109,108 +122,92 @@ def locate_site(context: Context) -> tuple[Path, Path | None]:
     return sites[int(node["partition-id"])], None
 
 
-# A simulation opens all its sites in turn: more of them than the cache holds would be read anew for every message.
-@functools.lru_cache(maxsize=512)
-def _open(site_file: Path, data_root: Path | None, config: StudySettings) -> StudySession:
-    site, task = _site(site_file, data_root), load_task(config)
-    check_policy(site, config, task)
-    return StudySession(config, site, task, load_cohort(site, task, config))
+def open_site(context: Context) -> SiteConfig:
+    """The settings of the site that a message is for; within one process, read anew only when the file has changed."""
+    return _read_site(_place(context))
 
 
-def _site(site_file: Path, data_root: Path | None) -> SiteConfig:
-    """The site's settings, read anew when the file has changed."""
-    written = site_file.stat() if site_file.exists() else None
-    return _read_site(site_file, data_root, written and (written.st_mtime_ns, written.st_size))
-
-
-@functools.lru_cache(maxsize=512)
-def _read_site(site_file: Path, data_root: Path | None, written: tuple[int, int] | None) -> SiteConfig:
-    del written
-    return load_site(site_file, data_root)
-
-
-def receive_model(study: StudySession, message: Message, server_round: int) -> nn.Module:
-    """The global network of a message as it was after `server_round`, on this site's device.
-
-    Where a study leaves normalisation layers to the sites, with this site's own.
+def admit(context: Context) -> AdmittedStudy:
+    """The study of a message, if the site has approved these very settings and its policy allows them.
 
     Raises:
-        SiteError: If its weights do not fit the network this site has installed.
+        SettingsError: If the settings cannot be used.
+        SiteError: If the site's own cannot, or the study is not approved or not allowed.
     """
-    model = study.task.build_model(study.task, study.config)
-    weights = unpack_arrays(message.content.array_records[MODEL])
-    try:
-        model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
-    except RuntimeError as error:
+    config = parse_study_settings({key: value for key, value in context.run_config.items() if key != "simulated-sites"})
+    site = open_site(context)
+    check_approval(site, config)
+    task = load_task(config)
+    check_policy(site, config, task)
+    return AdmittedStudy(config, site, task, _place(context), context.state)
+
+
+def receive(study: AdmittedStudy, request: Request[Any]) -> Received:
+    """The network and the statistics that a request brings.
+
+    Raises:
+        SiteError: If the weights do not fit the network that is installed here.
+        ValueError: If the statistics are not the study's.
+    """
+    if not isinstance(request, ModelRequest):
+        return Received()
+    network = load_weights(study.task.build_model(study.task, study.config), request.model, study.task)
+    return Received(network, StudyStatistics.unpack(request.statistics, study.task, study.config))
+
+
+def load_weights(network: nn.Module, weights: Arrays, task: Task) -> nn.Module:
+    """The network with these weights.
+
+    Raises:
+        SiteError: If their names, shapes or types are not the network's.
+    """
+    expected = {name: (tuple(value.shape), value.numpy().dtype) for name, value in network.state_dict().items()}
+    found = {name: (array.shape, array.dtype) for name, array in weights.items()}
+    if wrong := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
         raise SiteError(
             what="the global model does not fit the network installed here",
-            where=f"task {study.task.name}",
-            found=str(error).splitlines()[-1].strip(),
+            where=f"task {task.name}, {wrong[0]}",
+            found=f"{found.get(wrong[0], 'nothing')}; {len(wrong)} arrays differ",
+            expected=f"{expected.get(wrong[0], 'nothing')}",
             fix="install the same version as the coordinating center",
             public="the global model does not fit the network installed at the site: versions differ",
-        ) from None
-    if study.config.normalisation == "local" and study.trains:
-        restore(model, study.normalisation_folder, server_round)
-    return model.to(choose_device())
+            exit_code=ExitCode.STUDY,
+        )
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    return network
 
 
-def receive_statistics(study: StudySession, message: Message) -> Mapping[str, FeatureStatistics]:
-    """The study's frozen feature statistics."""
-    return unpack_statistics(unpack_arrays(message.content.array_records[STATISTICS]), study.task)
+def open_session(study: AdmittedStudy, received: Received) -> StudySession:
+    """The study with its cohort: the first time that a message leads to a patient's row.
 
-
-def receive_cohort(study: StudySession, message: Message) -> Cohort:
-    """The site's cohort, without its scanner's effect in the tables that the study harmonises."""
-    if not study.config.harmonised_tables:
-        return study.cohort
-    arrays = unpack_arrays(message.content.array_records[STATISTICS])
-    own = kept(study.cohort, study.task, study.harmonisation_file)
-    return harmonise(study.cohort, own, unpack_references(arrays, study.config))
-
-
-def receive_class_weights(message: Message) -> dict[str, torch.Tensor]:
-    """The study's class weights by target, from all sites' counts; empty where classes weigh alike."""
-    arrays = unpack_class_weights(unpack_arrays(message.content.array_records[STATISTICS]))
-    return {name: torch.from_numpy(weights.copy()).to(choose_device()) for name, weights in arrays.items()}
-
-
-def receive_request(message: Message) -> ConfigRecord:
-    """The message's plain values."""
-    return message.content.config_records[REQUEST]
-
-
-def sanitize_errors(handler: Handler) -> Handler:
-    """Notes what leaves, and keeps a handler's errors at the site: the log has all of it, the center a sentence.
-
-    Flower sends an exception's text to the center, and a text may hold a file name or an identifier.
+    Raises:
+        SiteError: If the site's tables or files cannot be used.
     """
-
-    @functools.wraps(handler)
-    def handle(message: Message, context: Context) -> Message:
-        try:
-            reply = handler(message, context)
-            record_sent(*_where(context), message, reply.content)
-            return reply
-        except UserError as error:
-            log.error("%s", error)
-            public = error.public
-        except Exception:
-            log.exception("unexpected error")
-            public = "unexpected error at the site; the site's own log has the details"
-        try:
-            record_refused(*_where(context), message, public)
-        except SiteError as error:
-            log.error("%s", error)
-        raise RuntimeError(public)
-
-    return handle
+    cohort = _read_cohort(study.place, study.config)
+    if received.statistics and study.config.harmonised_tables:
+        own = kept(cohort, study.task, study.harmonisation_file)
+        cohort = harmonise(cohort, own, received.statistics.references)
+    known = (study.config, study.site, study.task, study.place, study.memory)
+    return StudySession(*known, cohort, received.network, received.statistics)
 
 
-def _where(context: Context) -> tuple[SiteConfig, str]:
-    """The site of a message, and the study as the center names it."""
-    return _site(*locate_site(context)), str(context.run_config.get("study", ""))
+def forget_cohorts() -> None:
+    """Reads every cohort anew, for a simulation that changes files or readers on the way."""
+    _read_cohort.cache_clear()
 
 
-def numbers_of(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics as flat numbers `prefix/name`."""
-    return {f"{prefix}/{name}": float(value) for name, value in metrics.items()}
+def _place(context: Context) -> Place:
+    file, data_root = locate_site(context)
+    written = file.stat() if file.exists() else None
+    return file, data_root, written and (written.st_mtime_ns, written.st_size)
+
+
+# A simulation opens all its sites in turn: more of them than the cache holds would be read anew for every message.
+@functools.lru_cache(maxsize=512)
+def _read_site(place: Place) -> SiteConfig:
+    return load_site(*place[:2])
+
+
+@functools.lru_cache(maxsize=512)
+def _read_cohort(place: Place, config: StudySettings) -> Cohort:
+    return load_cohort(_read_site(place), load_task(config), config)

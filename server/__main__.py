@@ -1,23 +1,28 @@
-"""`python -m server`: make a coordinating center, run it, let hospitals in, start studies, read their results."""
+"""Command line of the coordinating center: `python -m server`, its verbs, and their exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from server.errors import ExitCode
+from shared_models.command_line import CommandLine
 from shared_models.errors import UserError
+from shared_models.installation import begin
 from shared_models.study_file import UnreadableStudyError, separate_assignments
 
+DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, starts studies and shows their results."
 EXIT_CODES = """\
 exit codes:
-  0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed"""
+  0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed
+  130 stopped by Ctrl-C"""
 
 EXAMPLES = {
     "": """\
-a center's life:
+the usual order:
   python -m server init --address center.example.org     # once: keys, certificates, proxy, start script
   center/start.sh                                         # or the systemd units in center/systemd
   python -m server register duke duke.key.pub             # each hospital's PUBLIC key
@@ -28,38 +33,38 @@ a center's life:
   python -m server init --address 192.0.2.7:8443 --directory /srv/center
   python -m server init --renew                           # a new server certificate from the same authority
 
-Run it as often as you like: it writes what is missing, and never touches a key that is there.""",
+It can be repeated: it writes missing files, and never overwrites a key.""",
     "start": """\
   python -m server start
   python -m server start --no-proxy                       # with a TLS proxy of your own: see docs/deployment.md
   python -m server start --only superlink                 # what the systemd units call
 
-A process that dies is restarted. SIGTERM or Ctrl-C stops all of them.""",
+A process that ends is restarted. SIGTERM or Ctrl-C stops all of them.""",
     "register": """\
   python -m server register duke duke.key.pub
-  python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is shut out at once
+  python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is revoked at once
 
 The hospital makes the pair: ssh-keygen -t ecdsa -b 384 -N '' -f duke
-The name is what the study calls the hospital everywhere.""",
+The name identifies the hospital in every study.""",
     "unregister": """\
   python -m server unregister duke
 
-Works at once, also in a run. The same key cannot be registered again.""",
+Effective at once, including in a run. The same key cannot be registered again.""",
     "run": """\
   python -m server run recurrence.toml --follow
   python -m server run --set study=pilot --set task=recurrence_clinical --set rounds=5
-  python -m server run recurrence.toml --set resume=true  # go on from the last checkpoint
+  python -m server run recurrence.toml --set resume=true  # continue from the last checkpoint
   python -m server run recurrence.toml --set rounds=30 --write study.toml   # the file that hospitals approve
 
-STUDY.toml holds `key = value` lines; the keys and their meaning stand in shared_models/study_settings.py.
-What travels to the hospitals is these settings and no code.""",
+STUDY.toml holds `key = value` lines; docs/study_settings.md explains the keys. The hospitals
+receive these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
     "audit": """\
-  python -m server audit                                  # who was let in, what was started
+  python -m server audit                                  # keys registered and revoked, studies started
   python -m server audit recurrence                       # each message of a study
 
-One line for each message sent and received, each key let in or shut out, each study started; never a value. Exits 4 if
-a line was changed, removed or moved.""",
+One line for each message sent and received, each key registered or revoked, each study started; never a value. Exits
+4 if a line was changed, removed or moved.""",
     "results": "  python -m server results\n  python -m server results recurrence --json",
 }
 
@@ -67,9 +72,10 @@ a line was changed, removed or moved.""",
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = _parser().parse_args(separate_assignments(sys.argv[1:] if words is None else words))
-    from server.operations import verbs  # the libraries behind the commands take a second to load; --help should not
-
     try:
+        begin()
+        from server.operations import verbs  # the libraries behind the commands take a second; --help should not
+
         _call(verbs, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -84,14 +90,15 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _call(verbs: object, arguments: argparse.Namespace) -> None:
     values = vars(arguments)
-    getattr(verbs, values.pop("command"))(**values)
+    getattr(verbs, values.pop("verb"))(**values)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _describe(argparse.ArgumentParser, "", str(__doc__))
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = _describe(CommandLine, "", DESCRIPTION)
+    parser.add_version()
+    commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
+    def add(name: str, text: str) -> CommandLine:
         command = _describe(commands.add_parser, name, text)
         command.add_argument(
             "--directory", type=Path, default=Path("center"), metavar="FOLDER", help="the center's folder [center]"
@@ -108,16 +115,16 @@ def _parser() -> argparse.ArgumentParser:
 
     start = add("start", "Run the center in the foreground, and keep it running.")
     choice = start.add_mutually_exclusive_group()
-    choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="become this one process")
-    choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="leave the TLS proxy to you")
+    choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="run as this one process")
+    choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="start no TLS proxy: you run one")
 
-    register = add("register", "Let a hospital in by its public key.")
+    register = add("register", "Register a hospital's public key.")
     register.add_argument("name", help="the site's name, as in its YAML")
     register.add_argument("key_file", type=Path, metavar="KEY.pub", help="its PUBLIC key, in OpenSSH's format")
 
-    register.add_argument("--replace", action="store_true", help="in place of the key registered under this name")
+    register.add_argument("--replace", action="store_true", help="instead of the key under this name, which is revoked")
 
-    add("unregister", "Shut a hospital out.").add_argument("name", help="the site's name")
+    add("unregister", "Revoke a hospital's key.").add_argument("name", help="the site's name")
 
     run = add("run", "Start a study.")
     run.add_argument("study", type=Path, nargs="?", metavar="STUDY.toml", help="its settings")
@@ -129,27 +136,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a setting, or several; wins over the file",
     )
-    run.add_argument("--write", type=Path, metavar="FILE", help="write all settings for the hospitals; start nothing")
+    run.add_argument(
+        "--write", type=Path, metavar="FILE", help="write all settings for the hospitals, and start nothing"
+    )
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
     add("status", "Show sites, runs and the study's progress.").add_argument(
-        "--json", action="store_true", dest="as_json", help="for scripts"
+        "--json", action="store_true", dest="as_json", help="print JSON, for scripts"
     )
     audit = add("audit", "Verify and show what was sent and received in a study, or registered and started.")
     audit.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the center's own log]")
     results = add("results", "Show a study's results, one line a site.")
     results.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
-    results.add_argument("--json", action="store_true", dest="as_json", help="the file as it is")
+    results.add_argument("--json", action="store_true", dest="as_json", help="print the file itself")
     return parser
 
 
-def _describe(make: object, name: str, text: str) -> argparse.ArgumentParser:
+def _describe(make: Callable[..., Any], name: str, text: str) -> CommandLine:
     words = {"description": text, "epilog": f"{EXAMPLES[name]}\n\n{EXIT_CODES}"}
     words |= {"help": text} if name else {"prog": "python -m server"}
     first = [name] if name else []
-    parser: argparse.ArgumentParser = make(  # type: ignore[operator]
-        *first, formatter_class=argparse.RawDescriptionHelpFormatter, **words
-    )
+    parser: CommandLine = make(*first, **words)
     return parser
 
 

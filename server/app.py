@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -36,11 +37,20 @@ from server.study.enrolment import (
     modalities_below_min_sites,
     pooled_statistics,
 )
-from server.study.exchange import StudyError, connected, log_problems, wait_for_sites
+from server.study.exchange import Answer, StudyError, connected, log_problems, wait_for_sites
 from server.study.results import make_results, require_own_results, write_results
 from server.study.secure_sum import exchange
-from shared_models import messages
 from shared_models.combat import references
+from shared_models.messages import (
+    Arrays,
+    EvaluateTestRequest,
+    EvaluateValidationReply,
+    EvaluateValidationRequest,
+    PrepareRequest,
+    StudyStatistics,
+    TrainReply,
+    TrainRequest,
+)
 from shared_models.metrics.summary import selection_score
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
@@ -82,26 +92,24 @@ def prepare(grid: Grid, task: Task, config: StudySettings) -> Checkpoint:
     enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
     combat_references = references([site.statistics for site in sums], config)
-    statistics = messages.pack_statistics(pooled_statistics(sums, task, combat_references))
-    statistics |= messages.pack_references(combat_references)
-    statistics |= messages.pack_class_weights(class_weights(task, config, counts))
-    model = initial_model(task, config, counts)
-    return Checkpoint(
-        config.to_flat(), 0, model, statistics, {site.site: site.numbers for site in enrolled}, not_enrolled
-    )
+    features = pooled_statistics(sums, task, combat_references)
+    statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts)).pack()
+    return Checkpoint(config.to_flat(), 0, initial_model(task, config, counts), statistics, enrolled, not_enrolled)
 
 
-def ask_to_enrol(grid: Grid, task: Task, config: StudySettings) -> tuple[list[Enrolment], list[Sums], dict[str, str]]:
+def ask_to_enrol(
+    grid: Grid, task: Task, config: StudySettings
+) -> tuple[dict[str, Enrolment], list[Sums], dict[str, str]]:
     """Who takes part, what their training patients add up to, and why others do not take part.
 
     Raises:
         StudyError: If too few sites can train, or too few have a modality for a secure sum.
     """
     for _ in range(config.round_attempts):
-        answers, parts = exchange(grid, sorted(connected(grid)), messages.PREPARE, messages.request(), config)
+        answers, parts = exchange(grid, sorted(connected(grid)), PrepareRequest(), config)
         enrolled, sums, refused = enrol(answers, parts, task)
         problems = log_problems(answers, config, refused)
-        training = sum(site.trains for site in enrolled)
+        training = sum(site.trains for site in enrolled.values())
         if sums and training >= config.min_sites:
             break
         wait_for_sites(grid, config)
@@ -146,11 +154,11 @@ def train_round(
     The replies also score the weights they were sent, so the best round is known one round later.
     """
     server_round = state.round + 1
-    sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
-    content = messages.request(model=state.model, statistics=state.statistics, round=server_round)
+    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    request = TrainRequest(round=server_round, model=state.model, statistics=state.statistics)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
-        answers, parts = exchange(grid, sites, messages.TRAIN, content, config, group=str(server_round))
+        answers, parts = exchange(grid, sites, request, config, group=str(server_round))
         updates, rejected = sort_updates(parts, state.model, state.enrolled)
         updates, influences = clip_updates(updates, state.model, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
@@ -166,7 +174,7 @@ def train_round(
         save_checkpoint(state, folder / LAST)
         msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
         raise StudyError(msg)
-    state = keep_best(state, scoring.pool(parts, "validation", task), folder)
+    state = keep_best(state, scoring.pool(validation_scores(parts), task), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
@@ -184,17 +192,22 @@ def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Che
     if state.round == 0 or np.isnan(value) or (state.best_value is not None and value <= state.best_value):
         return state
     state = replace(state, best_round=state.round, best_value=value)
-    save_checkpoint(replace(state, validation=scoring.pack(pooled, "validation")), folder / BEST)
+    save_checkpoint(replace(state, validation=scoring.pack(pooled)), folder / BEST)
     return state
 
 
 def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
-    sites = sorted(site for site, numbers in state.enrolled.items() if numbers["trains"])
-    content = messages.request(model=state.model, statistics=state.statistics, round=state.round)
-    answers, parts = exchange(grid, sites, messages.EVALUATE_VALIDATION, content, config, group="validation")
+    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    request = EvaluateValidationRequest(round=state.round, model=state.model, statistics=state.statistics)
+    answers, parts = exchange(grid, sites, request, config, group="validation")
     log_problems(answers, config)
-    return keep_best(state, scoring.pool(parts, "validation", task), folder)
+    return keep_best(state, scoring.pool(validation_scores(parts), task), folder)
+
+
+def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValidationReply]]) -> dict[str, Arrays]:
+    """What the sites counted of their validation patients' scores, by site."""
+    return {part.site: part.reply.validation for part in parts if part.reply}
 
 
 def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, folder: Path) -> dict[str, Any]:
@@ -203,16 +216,12 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     Without validation patients the last round counts as the best.
     """
     best = last if last.best_value is None else load_checkpoint(folder / BEST)
-    validation = scoring.unpack(best.validation, "validation", task)
+    validation = scoring.unpack(best.validation, task)
     thresholds = scoring.thresholds(validation, config.threshold)
-    content = messages.request(
-        model=best.model,
-        statistics=best.statistics,
-        round=best.round,
-        **{f"threshold/{name}": value for name, (value, _) in thresholds.items()},
-    )
-    answers, parts = exchange(grid, sorted(best.enrolled), messages.EVALUATE_TEST, content, config, group="test")
-    pooled = scoring.pool(parts, "test", task)
+    values = {name: value for name, (value, _) in thresholds.items()}
+    request = EvaluateTestRequest(round=best.round, model=best.model, statistics=best.statistics, thresholds=values)
+    answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
+    pooled = scoring.pool({part.site: part.reply.test for part in parts if part.reply}, task)
     results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers, config))
     write_results(results, folder)
     return results.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Errors of the coordinating center's command: one clear message each, and a stable exit code."""
+"""Errors of the coordinating center's command, with stable exit codes."""
 
 from __future__ import annotations
 

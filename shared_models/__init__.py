@@ -1,1 +1,1 @@
-"""The science, the same at every site: tasks, targets, networks, messages, statistics."""
+"""Science shared by all sites: tasks, targets, networks, messages, metrics."""

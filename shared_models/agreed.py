@@ -1,4 +1,4 @@
-"""What hospitals approve of a study: the settings that decide what is read, sent and trained, and their hash."""
+"""Hash of the study settings that hospitals approve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines in which each line holds the hash of the one before.
+"""Hash-chained, append-only log of JSON lines.
 
 A line that is changed, removed or put elsewhere breaks the chain. Beside the file stands its head: how long it is and
 the last line's hash, so that lines cut off at the end are missed, too. A line is on the disk before the head says so,

@@ -1,4 +1,4 @@
-"""ComBat over sites: what a scanner adds to a table's numbers and multiplies them by, estimated and taken away.
+"""Federated ComBat: location and scale batch effects estimated from sums, and removed.
 
 ComBat (Johnson 2007, 10.1093/biostatistics/kxj037; for images Fortin 2018, 10.1016/j.neuroimage.2017.11.024) takes a
 value at site i as `mean + deviation * (gamma_i + sqrt(delta_i) * noise)`. Gamma and delta of each column are drawn

@@ -1,4 +1,4 @@
-"""Features of a tabular modality: what a study lists, how a table of them becomes network input.
+"""Tabular features: the study's list of them, and their imputation and z-scores as network input.
 
 A study names its features in the run config, so that new columns need no Python::
 

@@ -1,4 +1,4 @@
-"""A message's size and hash, the same at the site that sends it and at the center that receives it.
+"""Size and hash of a message, the same at the sending site and at the center.
 
 A line of a site's audit log and one of the center's can so be held against each other.
 """

@@ -1,4 +1,4 @@
-"""Grids that a study chooses for its images, other than the task's own: `mri: 16x32x32 at 4x2x2 mm; ...`."""
+"""Image grids chosen by a study instead of the task's: `mri: 16x32x32 at 4x2x2 mm; ...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums over sites that show no single site: what both sides of secure aggregation compute.
+"""Secure aggregation: what both sides compute so that only a sum over sites is revealed.
 
 Each two sites share a mask that cancels in the sum, and each site adds one of its own. Shares of the secrets behind the
 masks lie, encrypted, with the other sites, so that the sum survives a site that drops out (Bonawitz 2017,
@@ -25,15 +25,14 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from shared_models.messages import Arrays
+from shared_models.messages.arrays import Arrays
 
 Words = NDArray[np.uint64]
 
 MIN_SITES = 3
 """Of two sites, each knows the other's part from the sum."""
 
-MEMBERS, ENVELOPES, SHARES_OF = "members", "envelopes", "shares"
-WEIGHTS, STATISTICS, LAYOUT = "weights", "statistics", "layout"
+WEIGHTS, STATISTICS = "weights", "statistics"
 PATIENTS, LOSS = "patients", "loss"
 TRAIN = "train"
 _OWNER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
@@ -100,7 +99,7 @@ def unpack_members(text: str) -> list[Member]:
     """
     try:
         members = [_member(**entry) for entry in json.loads(text)]
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, RecursionError) as error:
         msg = f"the members of the sum cannot be read: {error}"
         raise ValueError(msg) from None
     for taken in ([m.name for m in members], [key for m in members for key in (m.mask_key, m.share_key)]):

@@ -1,4 +1,4 @@
-"""Settings from text (TOML, YAML) to frozen pydantic models, with errors that name the mistake and its cure."""
+"""Parsing of settings (TOML, YAML) into frozen pydantic models, with errors that name the nearest key."""
 
 from __future__ import annotations
 

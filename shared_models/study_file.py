@@ -34,7 +34,7 @@ def read_study(file: Path | None, assignments: Sequence[str] = ()) -> StudySetti
         return parse_study_settings(values, source="")
     except SettingsError as error:
         where = " and ".join([*([str(file)] if file else []), *(f"{SET} {word}" for word in assignments)])
-        fix = "correct them; docs/run_config.md explains every key"
+        fix = "correct them; docs/study_settings.md explains every key"
         raise SettingsError(UNUSABLE, where=where, found=str(error), fix=fix) from None
 
 

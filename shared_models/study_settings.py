@@ -1,4 +1,4 @@
-"""The coordinator's settings of a study: Flower's flat run config, parsed once.
+"""Study settings: what the coordinating center asks of every site, as Flower's flat run config.
 
 `[tool.flwr.app.config]` in pyproject.toml lists every key, because Flower overrides only keys that stand there.
 """
@@ -23,96 +23,114 @@ class StudySettings(Settings):
     """What every site is asked to do in one study. Names in Flower's run config use `-` for `_`."""
 
     # What is learned
-    study: Name = Field("study", description="names the split kept at each site and the folder of results")
-    task: str = Field("recurrence_clinical", description="a file of shared_models/tasks")
-    features: str = Field(
-        "", description="`modality: name, name:log, name{a|b}`; lists the study's tables; empty takes the task's own"
+    study: Name = Field(
+        "study", description="name of the study: of its split at each site, and of its folder of results"
     )
-    modalities: str = Field("", description="comma-separated modalities to use; empty takes the task's usual ones")
-    targets: str = Field("", description="comma-separated targets to learn; empty takes all of the task's")
+    task: str = Field("recurrence_clinical", description="the task: a file of shared_models/tasks")
+    features: str = Field(
+        "", description="the tables and their features: `modality: name, name:log, name{a|b}`; empty: the task's own"
+    )
+    modalities: str = Field("", description="comma-separated modalities to use; empty: the task's default")
+    targets: str = Field("", description="comma-separated targets to learn; empty: all of the task's")
     grids: str = Field(
-        "", description="`modality: 16x32x32 at 4x2x2 mm`: other voxels for an image; empty takes the task's own"
+        "", description="`modality: 16x32x32 at 4x2x2 mm`: shape and spacing of an image; empty: the task's own"
     )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
-    horizon_days: Positive = Field(1826.25, description="horizon of a yes/no target made from time to event")
+    horizon_days: Positive = Field(1826.25, description="horizon of a binary target derived from time to event")
 
     # Who takes part
-    sites: str = Field("", description="comma-separated site names to wait for; empty takes whoever is there")
+    sites: str = Field(
+        "", description="comma-separated names of the sites to wait for; empty: every site that is connected"
+    )
     evaluation_only_sites: str = Field("", description="comma-separated names of sites that never train")
-    min_sites: int = Field(2, ge=1, description="fewest sites whose update makes a round count")
+    min_sites: int = Field(2, ge=1, description="minimum number of usable updates for a round to count")
 
     # How it is learned
-    rounds: int = Field(20, ge=1, le=10_000, description="rounds of training that count")
+    rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
     strategy: Name = Field(
-        "fedavg", description="how the center makes one network of the sites' updates: one of the rules below"
+        "fedavg", description="aggregation rule, by which the center makes one network of the sites' updates"
     )
     clip_updates: float = Field(
-        3.0, ge=0.0, description="largest norm of a site's update, as a multiple of its round's median; 0 clips nothing"
+        3.0, ge=0.0, description="maximum norm of a site's update, as a multiple of the round's median norm; 0: none"
     )
     hostile_sites: int = Field(
-        1, ge=0, description="sites that trimmed-mean and krum withstand, of 2n + 1 and of 2n + 3 that answer"
+        1, ge=0, description="sites n that trimmed-mean and krum withstand, among 2n + 1 and 2n + 3 that answer"
     )
-    proximal_mu: float = Field(0.01, ge=0.0, description="FedProx's weight of the distance to the global model")
-    server_learning_rate: Positive = Field(0.01, description="FedAdam's and FedYogi's step")
-    server_tau: Positive = Field(0.001, description="FedAdam's and FedYogi's adaptivity")
-    local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a site's training patients a round")
-    batch_size: int = Field(16, ge=1, description="patients a step")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the sites', started anew every round")
-    learning_rate: Positive = Field(0.001, description="the sites' step")
+    proximal_mu: float = Field(
+        0.01, ge=0.0, description="FedProx's proximal term: weight of the squared distance to the global model"
+    )
+    server_learning_rate: Positive = Field(0.01, description="learning rate of FedAdam and FedYogi at the center")
+    server_tau: Positive = Field(0.001, description="tau (degree of adaptivity) of FedAdam and FedYogi")
+    local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a site's training patients per round")
+    batch_size: int = Field(16, ge=1, description="patients per optimizer step")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="optimizer at the sites; its state is reset every round"
+    )
+    learning_rate: Positive = Field(0.001, description="learning rate at the sites")
     learning_rate_schedule: Literal["constant", "cosine", "step"] = Field(
-        "constant", description="cosine: falls to 0 over the rounds; step: a tenth after half of them and after 3/4"
+        "constant", description="cosine: to 0 over the rounds; step: a tenth after half, a hundredth after 3/4 of them"
     )
-    warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the step grows to `learning-rate`")
-    weight_decay: float = Field(0.01, ge=0.0, description="the sites' pull of the weights to zero")
+    warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the learning rate rises to its value")
+    weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")
     fusion: Literal["task", "concatenation", "late"] = Field(
-        "task", description="how modalities join: as the task does, by concatenation, or each with logits of its own"
+        "task",
+        description="fusion of modalities: the task's own, concatenation, or late (logits of each modality are added)",
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: classes weigh the same in the loss, by their counts at all sites"
+        "none", description="balanced: inverse class frequencies, pooled over all sites, as weights of the loss"
     )
     oversampling: Literal["none", "smotenc"] = Field(
-        "none", description="synthetic patients of the rarer class in each site's training part; tables only"
+        "none",
+        description="smotenc: synthetic patients of the minority class in each site's training split; tables only",
     )
     normalisation: Literal["shared", "local"] = Field(
-        "shared", description="local: each training site keeps its own scale and shift in normalisation layers (FedBN)"
+        "shared", description="local: each training site has its own scale and shift in normalisation layers (FedBN)"
     )
     harmonisation: Literal["none", "combat"] = Field(
-        "none", description="combat: takes each site's own shift and scale from its tables' numbers before round 1"
+        "none", description="combat: batch-effect correction of tables before round 1 (ComBat)"
     )
-    harmonised: str = Field("radiomics", description="comma-separated tables that `harmonisation` changes")
-    hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0 keeps it linear")
-    modality_dropout: Fraction = Field(0.2, description="chance to hide a modality a patient has, while training")
+    harmonised: str = Field("radiomics", description="comma-separated tables to which `harmonisation` applies")
+    hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0: linear")
+    modality_dropout: Fraction = Field(
+        0.2, description="probability of hiding an available modality of a patient during training"
+    )
 
     # Privacy
     privacy: Literal["none", "patient"] = Field(
-        "none", description="patient: no patient's presence shows in the weights, by clipped gradients and noise"
+        "none", description="patient: patient-level differential privacy (DP-SGD)"
     )
-    clip_norm: Positive = Field(1.0, description="largest norm of a patient's gradient in private training")
-    noise_multiplier: Positive = Field(1.0, description="noise's deviation over `clip-norm`")
+    clip_norm: Positive = Field(1.0, description="clipping norm of the per-patient gradients in private training")
+    noise_multiplier: Positive = Field(1.0, description="noise standard deviation divided by the clipping norm")
     target_epsilon: float = Field(
-        0.0, ge=0.0, description="instead of `noise-multiplier`: each site's least noise for this epsilon; 0: not used"
+        0.0,
+        ge=0.0,
+        description="instead of `noise-multiplier`: each site calibrates its noise to this epsilon; 0: not used",
     )
 
     patient_gradients: Literal["auto", "hooks", "functorch", "ghost"] = Field(
-        "auto", description="how each patient's own gradient is found: auto is the fastest, the others are Opacus's"
+        "auto", description="method for per-sample gradients: auto is the fastest, the others are Opacus's"
     )
     secure_aggregation: bool = Field(
-        False, description="the center sees weights and statistics as sums over three sites or more, never one site's"
+        False, description="the center sees weights and statistics only as sums over three sites or more"
     )
 
     # Splits and seeds
-    seed: int = Field(0, ge=0, description="weights, batches and dropout")
-    split_seed: int = Field(0, ge=0, description="splits by patient, where a site brings none of its own")
-    validation_fraction: Fraction = Field(0.15, description="share of patients who choose round and threshold")
-    test_fraction: Fraction = Field(0.15, description="share of patients who are only scored, at the end")
-    threshold: Literal["f1", "youden"] = Field("f1", description="rule for the cut on pooled validation scores")
+    seed: int = Field(0, ge=0, description="seed of weights, batches and dropout")
+    split_seed: int = Field(0, ge=0, description="seed of the split by patient, where a site has none of its own")
+    validation_fraction: Fraction = Field(
+        0.15, description="fraction of patients for validation: they select round and threshold"
+    )
+    test_fraction: Fraction = Field(0.15, description="fraction of patients for testing: scored once, at the end")
+    threshold: Literal["f1", "youden"] = Field(
+        "f1", description="rule for the decision threshold, on pooled validation scores"
+    )
 
     # When things go wrong
-    join_timeout_s: Positive = Field(600.0, description="how long to wait for the sites before round 1")
-    round_timeout_s: Positive = Field(3600.0, description="how long a site may take for one message")
-    round_attempts: int = Field(3, ge=1, description="tries of a round that too few sites answered")
-    resume: bool = Field(False, description="go on from the study's last checkpoint")
-    results_dir: str = Field("runs", description="where the center keeps checkpoints and results")
+    join_timeout_s: Positive = Field(600.0, description="time to wait for the sites before round 1")
+    round_timeout_s: Positive = Field(3600.0, description="time a site may take for one message")
+    round_attempts: int = Field(3, ge=1, description="attempts at a round with too few usable updates")
+    resume: bool = Field(False, description="continue from the study's last checkpoint")
+    results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

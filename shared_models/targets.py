@@ -1,4 +1,4 @@
-"""What a network predicts: four kinds of target, each with a loss for every patient and additive statistics.
+"""Prediction targets (binary, categorical, continuous, time to event): per-patient losses and additive statistics.
 
 Losses have shape `(N,)` and one patient's loss never depends on another's, so that private training can clip
 each patient's gradient. That is why time to event is a discrete-time hazard and not a Cox partial likelihood.

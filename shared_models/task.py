@@ -1,4 +1,4 @@
-"""A task: which modalities go in, which targets come out, and the network between them.
+"""Task: its modalities, its targets, and the network between them.
 
 Adding a task is adding one file to `shared_models/tasks/` that defines `TASK`; its file name is its name.
 """

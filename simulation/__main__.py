@@ -1,4 +1,4 @@
-"""`python -m simulation`: a study over several sites on one machine."""
+"""Command line of the simulation: `python -m simulation`, a study over several sites on one machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shared_models.command_line import CommandLine
+from shared_models.errors import UserError
+from shared_models.installation import begin
 from shared_models.study_file import separate_assignments
 
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
 
-  # five synthetic hospitals with a known ceiling, written to runs/cohort. The task picks the cohort: slides and genes
-  # (subtype_histology), mammography (relapse_mammogram), brain metastases (receptors_brain_metastasis), or else
-  # breast MRI with clinical, genomic and radiomics tables; another cohort needs another folder
+  # five synthetic hospitals whose best possible score is known, written to runs/cohort. The task selects the cohort:
+  # slides and genes (subtype_histology), mammography (relapse_mammogram), brain metastases
+  # (receptors_brain_metastasis), or else breast MRI with clinical, genomic and radiomics tables. Use one folder each
   python -m simulation --synthetic runs/cohort --task recurrence_mri
 
   # real sites, each with its own settings file
@@ -26,9 +29,9 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --by "Manufacturer Model Name"
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --into 5
 
-Any run-config key can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
-Results and checkpoints are written to <results-dir>/<study>/; --resume goes on from the last checkpoint.
-Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed.
+Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
+Results and checkpoints are written to <results-dir>/<study>/; --resume continues from the last checkpoint.
+Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed, 130 stopped by Ctrl-C
 """
 
 
@@ -40,19 +43,19 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--by and --into go with --split")
     from rich.console import Console
 
-    from shared_models.errors import UserError
-
     try:
+        begin()
         return _run(options)
     except UserError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m simulation", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> CommandLine:
+    parser = CommandLine(prog="python -m simulation", description=HELP)
+    parser.add_version()
     cohort = parser.add_mutually_exclusive_group(required=True)
     cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
@@ -61,10 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
     how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
-    parser.add_argument("--study", type=Path, metavar="TOML", help="run config of the study")
-    parser.add_argument("--task", help="what is learned; see shared_models/tasks")
+    parser.add_argument("--study", type=Path, metavar="TOML", help="the study's settings")
+    parser.add_argument("--task", help="the task; see shared_models/tasks")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="a setting, or several"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="a setting, or several; wins over the file",
     )
     parser.add_argument(
         "--engine",
@@ -72,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         default="in-process",
         help="ray: many GPUs or machines; rehearsal: a real center and real hospitals on this machine, over TLS",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the study's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the study's last checkpoint")
     parser.add_argument(
         "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
     )

@@ -1,4 +1,4 @@
-"""The sites of a simulation: given as settings files, or made from one table."""
+"""Sites of a simulation: from their YAML files, or one site divided into several."""
 
 from __future__ import annotations
 

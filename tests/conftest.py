@@ -39,6 +39,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in waiting)
 
 
+@pytest.fixture(autouse=True)
+def _own_process_settings() -> Iterator[None]:
+    """The environment and the umask are as before after a test that runs a command in this process."""
+    environment, umask = dict(os.environ), os.umask(0o022)
+    os.umask(umask)
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    os.umask(umask)
+
+
 @dataclass
 class RunningCenter:
     """A SuperLink, a SuperExec and nginx under `python -m server start`."""

@@ -176,7 +176,7 @@ try:
     load_cohort(site, task, StudySettings())
 except SiteError as error:
     print(error)
-assert readiness(site, None, None).patients == 90  # what --check does without a study
+assert readiness(site, None, None).patients == 90  # what `check` does without a study
 """
 
 
@@ -242,12 +242,12 @@ import simulation.__main__ as simulation
 assert Path(simulation.__file__).is_relative_to(Path.cwd()), simulation.__file__
 for module, *words in json.loads(sys.argv[1]):
     assert simulation.main(words) == 0
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_generated_docs.py"]))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_generated_results.py"]))
 """
 
 
 def test_a_statistic_is_a_file_and_a_line_and_a_schedule_a_case_and_a_name(house: Path) -> None:
-    copy_of_the_program(house, "docs/results.md", "docs/run_config.md", "tests/test_generated_docs.py")
+    copy_of_the_program(house, "docs/results.md", "docs/study_settings.md", "tests/test_generated_results.py")
     statistic, schedule = recipe("Add a statistic"), recipe("Add a learning-rate schedule")
     follow([*statistic, *schedule], house)
     python(house, "-c", RUNS_AND_WRITES_THE_PAGES, json.dumps(commands([*statistic, *schedule])), UPDATE_DOCS="1")

@@ -33,8 +33,8 @@ from client.governance.audit import audit_of
 from server.operations.center import Center
 from server.operations.proxy import find_nginx
 from server.study.audit import audit_of as audit_at_the_center
-from shared_models import messages
 from shared_models.chained_log import read
+from shared_models.messages import TrainRequest
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.rehearsal import rehearse
 
@@ -136,7 +136,7 @@ class HostileCenter:
         self._held.append((grid, heart))
         TaskIdentity.run_id, TaskIdentity.node_id = run.run_id, given.context.node_id
         TaskIdentity.task_id = given.task_id
-        content = messages.request(round=1)
+        content = TrainRequest(round=1, model={}, statistics={}).pack()
         content[AGENT_MESSAGE_CONTENT_RECORD_KEY] = ConfigRecord({AGENT_MESSAGE_TEXT_KEY: "go"})
         asked = [Message(content, dst_node_id=node, message_type="train", ttl=600) for node in grid.get_node_ids()]
         return run.run_id, grid, list(grid.push_messages(asked))

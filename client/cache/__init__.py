@@ -1,1 +1,1 @@
-"""Artefacts made of patients' files, computed once in worker processes and cached by content."""
+"""The artefact store: arrays made of patients' files, each made once, in worker processes, bounded on the disk."""

@@ -1,1 +1,1 @@
-"""What `--check` shows: counts, problems, pictures."""
+"""Readiness report of `python -m client check`: counts, problems, pictures."""

@@ -1,12 +1,10 @@
-"""Whether a site is ready for a study: counts of what it has, and all that is wrong, not only the first thing."""
+"""Readiness counts of a site for a study, and every problem found on the way."""
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,7 +18,7 @@ from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
 from client.config.site import Outcome, SiteConfig
 from client.errors import ExitCode, SiteError
-from client.readers.modality_data import ModalityData
+from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.table import TableReader
 from client.tables.values import text_categories
 from shared_models.study_settings import StudySettings
@@ -82,6 +80,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
     excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
+    exams = ExamArtefacts(records, task.modalities)
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = records.site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
@@ -90,7 +89,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
             warnings += suspects
         if cohort:
             present[name] = cohort.present[:, index].astype(bool)
-        elif read := errors.attempt(partial(_read, records, name, kind)):
+        elif read := errors.attempt(partial(read_modality, records, name, kind, exams)):
             present[name] = read.present
             excluded += [Exclusion(*records.keys[row], name, str(why)) for row, why in read.excluded.items()]
             warnings += read.warnings
@@ -125,14 +124,9 @@ def _features(
     read = reader.values(records, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
-    counts = zip(names, read.preview_kind, missing.tolist(), read.out_of_range, strict=True)
+    counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
     found = [FeatureCounts(name, *count) for count in counts]
     return found, [f"{name}: {text}" for text in wrong_units(kind.features, read.values)]
-
-
-def _read(records: CohortRows, name: str, kind: Modality) -> ModalityData:
-    with tempfile.TemporaryDirectory() as folder:
-        return read_modality(records, name, kind, Path(folder) / "input.npy")
 
 
 def _classes(records: CohortRows, name: str, kind: Target) -> dict[str, int]:

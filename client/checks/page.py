@@ -1,4 +1,4 @@
-"""The readiness of a site as one HTML file that stays there: counts, problems, distributions and pictures.
+"""Readiness report of a site as one HTML file that stays there: counts, problems, distributions, pictures.
 
 It loads and runs nothing: styles and pictures are in the file, and its Content-Security-Policy forbids the rest.
 """

@@ -1,15 +1,13 @@
-"""Pictures of a few patients for the report that stays at the site: does the mask lie on the tumour?"""
+"""Pictures for the readiness report: a few patients' images with the outline of the tumour's mask."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import io
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from client.checks.readiness import Readiness
 from client.cohort.load import read_modality
 from client.cohort.rows import CohortRows
 from client.errors import SiteError
+from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.tiles import TilesReader
 from shared_models.task import Volume
 
@@ -78,8 +77,9 @@ def _chosen(found: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats,
         return
     depth = 1 if kind.shape[1] == 1 else SHOWN_SHAPE[0]
     kind = dataclasses.replace(kind, shape=(kind.shape[0], depth, *SHOWN_SHAPE[1:]), spacing_mm=SHOWN_SPACING_MM)
-    with tempfile.TemporaryDirectory() as folder, suppress(SiteError):  # what cannot be read is counted elsewhere
-        read = read_modality(_only(records, rows), name, kind, Path(folder) / "shown.npy")
+    with suppress(SiteError):  # what cannot be read is counted elsewhere
+        chosen = _only(records, rows)
+        read = read_modality(chosen, name, kind, ExamArtefacts(chosen, {name: kind}))
         yield from ((np.array(array, dtype=np.float32), kind) for array in read.values[read.present])
 
 

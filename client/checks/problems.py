@@ -1,4 +1,4 @@
-"""What is wrong at a site, by severity, each with what to do about it; in counts, without patients."""
+"""Problems of a site's data by severity, each with what to do; in counts, without patients."""
 
 from __future__ import annotations
 

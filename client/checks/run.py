@@ -1,4 +1,4 @@
-"""Everything that must hold before a site joins: its settings, credentials, the way to the center, its data."""
+"""Checks before a site joins: its YAML, credentials, connection, records and data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The readiness of a site on a terminal: counts and problems, no patient and no patient's value."""
+"""Readiness of a site on the terminal: counts and problems, without patients or values."""
 
 from __future__ import annotations
 

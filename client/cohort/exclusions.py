@@ -1,4 +1,4 @@
-"""Who was excluded, by name, in a file that stays at the site: `excluded.csv`."""
+"""Excluded patients by identifier, with reasons, in a file that stays at the site: `excluded.csv`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Exclusion(NamedTuple):
     def in_short(self) -> str:
         """What is wrong, what was found, and what to do, in one line."""
         what, *lines = self.why.splitlines()
-        kept = [line.strip() for line in lines if line.lstrip().startswith(("found:", "to do:"))]
-        return "; ".join(" ".join(part.split()) for part in (what, *kept))
+        shown = [line.strip() for line in lines if line.lstrip().startswith(("found:", "to do:"))]
+        return "; ".join(" ".join(part.split()) for part in (what, *shown))
 
 
 def write_exclusions(state_dir: Path, found: Sequence[Exclusion]) -> Path | None:

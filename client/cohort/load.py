@@ -1,22 +1,24 @@
-"""A site's cohort for one study: who, what is known of them, and which part of the split they are in."""
+"""Cohort of a site for one study: inputs, outcomes, and the patient's part of the split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.cache.entry import Entry
+from client.cache.row_files import RowFiles
+from client.cohort.cohort_cache import cached
 from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
 from client.cohort.splits import PARTS, split_patients
-from client.cohort.tensor_cache import Entry, cached
 from client.config.site import PublishedSplit, SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
+from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.modality_data import ModalityData
 from client.tables.values import mask_out_of_range, normal_code, numbers
 from shared_models.study_settings import StudySettings
@@ -33,7 +35,8 @@ class Cohort:
         first: `(N + 1,)`: patient i has the rows from `first[i]` up to `first[i + 1]`.
         sampling_weight: `(R,)`: how often training draws a row, beside the patient's other rows.
         inputs: A volume `(R, C, D, H, W)` or bag `(R, T, W)`, 0 where absent, or a table `(R, C)` as
-            `features.expand` makes it, NaN where missing; memory-mapped.
+            `features.expand` makes it, NaN where missing. Volumes and bags are read from the site's cache as they are
+            indexed.
         present: `(R, M)`: which rows have which of the task's modalities, in its order.
         truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
         parts: Indices of the patients of `train`, `validation` and `test`, disjoint; who has no known outcome is in
@@ -46,7 +49,7 @@ class Cohort:
     patients: tuple[str, ...]
     first: NDArray[np.int64]
     sampling_weight: NDArray[np.float64]
-    inputs: Mapping[str, NDArray[Any]]
+    inputs: Mapping[str, NDArray[Any] | RowFiles]
     present: NDArray[np.bool_]
     truths: Mapping[str, NDArray[np.float32]]
     parts: Mapping[str, NDArray[np.int64]]
@@ -78,26 +81,26 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     Raises:
         SiteError: If the data cannot be used, nobody's outcome is known, or a training site has nobody to train on.
     """
-    entry = cached(site, task, lambda folder: _parse(site, task, folder))
+    entry = cached(site, task, lambda: _parse(site, task))
     patients = tuple(entry.facts["patients"])
     truths = {name: np.array(entry.arrays[f"truth.{name}"]) for name in task.targets}
     first, present = np.array(entry.arrays["first"]), np.array(entry.arrays["present"])
     known = _known(truths) & np.logical_or.reduceat(present.any(axis=1), first[:-1])
     strata = {patients[i]: str(label) for i, label in enumerate(_strata(task, truths)) if known[i]}
     published = entry.facts["published"]
-    sampling_weight = split_patients(
+    assigned_parts = split_patients(
         site, config, strata, published and dict(zip(patients, published, strict=True)), store=store_split
     )
-    if site.role == "train" and site.site not in config.never_train and "train" not in sampling_weight.values():
-        raise _nobody_to_train_on(site, len(sampling_weight))
-    labels = np.asarray([sampling_weight.get(patient, "") for patient in patients])
+    if site.role == "train" and site.site not in config.never_train and "train" not in assigned_parts.values():
+        raise _nobody_to_train_on(site, len(assigned_parts))
+    labels = np.asarray([assigned_parts.get(patient, "") for patient in patients])
     excluded = tuple(Exclusion(*found) for found in entry.facts["excluded"])
     write_exclusions(site.state_dir, excluded)
     return Cohort(
         site=site.site,
         patients=patients,
         first=first,
-        sampling_weight=np.array(entry.arrays["drawn"]),
+        sampling_weight=np.array(entry.arrays["sampling_weight"]),
         inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
         present=present,
         truths=truths,
@@ -107,34 +110,39 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     )
 
 
-def _parse(site: SiteConfig, task: Task, folder: Path) -> Entry:
+def _parse(site: SiteConfig, task: Task) -> Entry:
     records = open_rows(site, task)
     first = np.append(np.flatnonzero(np.diff(records.owner, prepend=-1)), len(records))
     truths = {name: read_truth(records, name, kind) for name, kind in task.targets.items()}
     if not _known(truths).any():
         raise _no_outcome(site, task)
-    arrays: dict[str, NDArray[Any]] = {f"truth.{name}": truth for name, truth in truths.items()}
-    read = {
-        name: read_modality(records, name, kind, folder / f"input.{name}.npy") for name, kind in task.modalities.items()
-    }
-    arrays |= {f"input.{name}": reading.values for name, reading in read.items()}
-    present = np.stack([reading.present for reading in read.values()], axis=1)
-    arrays |= {"present": present, "first": first, "drawn": _drawn(records)}
+    arrays: dict[str, NDArray[Any] | RowFiles] = {f"truth.{name}": truth for name, truth in truths.items()}
+    exams = ExamArtefacts(records, task.modalities)
+    read = {name: read_modality(records, name, kind, exams) for name, kind in task.modalities.items()}
+    arrays |= {f"input.{name}": data.values for name, data in read.items()}
+    present = np.stack([data.present for data in read.values()], axis=1)
+    arrays |= {"present": present, "first": first, "sampling_weight": _sampling_weight(records)}
     facts = {
         "patients": records.patients,
         "published": _published_parts(records, site.split) if site.split else None,
         "excluded": [
             Exclusion(*records.keys[row], name, str(why))
-            for name, reading in read.items()
-            for row, why in reading.excluded.items()
+            for name, data in read.items()
+            for row, why in data.excluded.items()
         ],
-        "warnings": [warning for reading in read.values() for warning in reading.warnings],
+        "warnings": list(dict.fromkeys(warning for data in read.values() for warning in data.warnings)),
     }
     return Entry(facts, arrays)
 
 
-def read_modality(records: CohortRows, name: str, kind: Modality, path: Path) -> ModalityData:
-    """One modality of the R rows; its tensor is a memory map at `path` if it is large.
+def read_modality(records: CohortRows, name: str, kind: Modality, exams: ExamArtefacts) -> ModalityData:
+    """One modality of the R rows.
+
+    Args:
+        records: The rows.
+        name: The modality's.
+        kind: What the study wants.
+        exams: What the study needs of the rows' exams.
 
     Raises:
         SiteError: If it cannot be read.
@@ -143,15 +151,14 @@ def read_modality(records: CohortRows, name: str, kind: Modality, path: Path) ->
     if reader is not None:
         if not isinstance(kind, reader.supported_kinds):
             raise _wrong_reader(name, type(kind).__name__.lower(), reader.reader)
-        return reader.read(records, name, cast(Any, kind), path)
+        return reader.read(records, name, cast(Any, kind), exams)
     shape, absent = (len(records), *kind.shape), np.zeros(len(records), dtype=bool)
     if isinstance(kind, Table):
         return ModalityData(np.full(shape, np.nan, dtype=np.float32), absent)
-    # a sparse file: what nobody has takes no room
-    return ModalityData(np.lib.format.open_memmap(path, "w+", np.float16, shape), absent)
+    return ModalityData(RowFiles([None] * len(records), kind.shape), absent)
 
 
-def _drawn(records: CohortRows) -> NDArray[np.float64]:
+def _sampling_weight(records: CohortRows) -> NDArray[np.float64]:
     """`(R,)`: by the square root of the volume, so that a large lesion does not hide the others; else alike."""
     instances = records.site.instances
     if instances is None or instances.volume is None:
@@ -172,7 +179,7 @@ def _published_parts(records: CohortRows, split: PublishedSplit) -> list[str]:
         texts = sorted({repr(cells.texts[index]) for index in bad})[:5]
         rows = [cells.rows[index] for index in bad if cells.rows[index]]
         raise SiteError(
-            what="patients stand in no part of the published split",
+            what="patients without a split in the published split",
             where=cells.where,
             found=f"{len(bad)} patients: {', '.join(texts)}" + (f" in {named_rows(rows)}" if rows else ""),
             expected=f"one of {', '.join(map(repr, parts))}",
@@ -211,12 +218,12 @@ def _no_outcome(site: SiteConfig, task: Task) -> SiteError:
 
 def _nobody_to_train_on(site: SiteConfig, known: int) -> SiteError:
     return SiteError(
-        what="nobody is left to train on",
+        what="no training patients",
         where=f"site {site.site}",
         found=f"{known} patients with a known outcome, none in the training part",
         expected="patients to train on",
         fix="set `role: evaluate`, or correct the split",
-        public="the site has nobody to train on",
+        public="the site has no training patients",
     )
 
 

@@ -1,4 +1,4 @@
-"""The truths of a study's targets, from the site's outcome columns."""
+"""Target values and missing labels of a study, from the site's outcome columns."""
 
 from __future__ import annotations
 

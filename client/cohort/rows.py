@@ -188,12 +188,12 @@ def _check_one_part(table: Table, split: PublishedSplit) -> None:
             pairs.append(f"rows {first} and {row}")
     if pairs:
         raise SiteError(
-            what="a patient stands in two parts of the split",
+            what="a patient appears in more than one split",
             where=f"{table.where}, column {split.column!r}",
             found=f"{'; '.join(pairs[:5])} put the same patient in different parts ({len(pairs)} in all)",
             expected="a part a patient",
-            fix="correct the split; a patient in two parts would be tested on what was learned from them",
-            public="a patient of the site stands in two parts of its split",
+            fix="correct the split; a patient in two splits would be tested on what was learned from them",
+            public="a patient of the site appears in more than one split",
         )
 
 

@@ -1,4 +1,4 @@
-"""Splits by patient: drawn once, kept on the site's disk, and never moved afterwards."""
+"""Train, validation and test splits by patient: drawn once, stored at the site, never changed afterwards."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _read(path: Path, seed: int) -> dict[str, str]:
     for number, (patient, part, drawn) in enumerate(rows, start=2):
         if part not in PARTS or parts.setdefault(patient, part) != part:
             found = f"another part than before, or none, in {named_rows([number])}"
-            raise _stored(path, "a patient stands in two parts of the split", found, "one of train, validation, test")
+            raise _stored(path, "a patient appears in more than one split", found, "one of train, validation, test")
         if drawn != seed:
             fix = "give the study another name, or set split-seed back"
             raise _stored(path, "the study's split was drawn with another seed", f"seed {drawn}", f"seed {seed}", fix)

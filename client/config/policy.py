@@ -1,4 +1,4 @@
-"""What a hospital allows: the schema of `policy` in its YAML."""
+"""Schema of a site's privacy policy: `policy` in its YAML."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Policy(Settings):
         {}, description="of each table the features that may be used, [] for all; a table left out gives none; {}: all"
     )
     approval: Literal["optional", "required"] = Field(
-        "required", description="required: a center's study waits until this site has approved its very settings"
+        "required", description="required: a center's study waits until this site has approved its exact settings"
     )
     maximum_rounds: int = Field(1000, ge=1, description="longest study, in rounds")
     minimum_count: int = Field(

@@ -1,4 +1,4 @@
-"""A hospital's own settings: where its files lie, how its columns map to the study's names, how it reaches the center.
+"""Schema of a site's YAML: files, columns and codes, readers, targets, policy, connection.
 
 Everything here is the hospital's to decide; the coordinating center never sees this file.
 """
@@ -27,7 +27,7 @@ from shared_models.settings import Settings, SettingsError, nearest, parse_setti
 class Outcome(Settings):
     """A target: a `label` column, or an event with its time."""
 
-    label: ColumnOrName | None = None
+    label: ColumnOrName | None = Field(None, description="a column that holds the target itself")
     event: ColumnOrName | None = Field(None, description="codes 1 for an event, 0 for none")
     event_days: tuple[ColumnOrName, ...] = Field((), description="day of the event; with several, the earliest")
     followup_days: tuple[ColumnOrName, ...] = Field((), description="last day free of it; with several, the latest")
@@ -50,9 +50,9 @@ class Outcome(Settings):
 class Selection(Settings):
     """Rows of the site's cohort, where one table holds several sites'."""
 
-    column: str
-    table: str = ""
-    values: tuple[Code, ...] = Field(min_length=1)
+    column: str = Field(description="the column that tells the rows apart")
+    table: str = Field("", description="a name under `tables`; empty takes the patients table")
+    values: tuple[Code, ...] = Field(min_length=1, description="its values in the rows to take")
 
 
 class Instances(Settings):
@@ -68,11 +68,11 @@ class Instances(Settings):
 class PublishedSplit(Settings):
     """A split by patient that the site brings, instead of a seeded one."""
 
-    column: str
-    table: str = ""
-    train: tuple[Code, ...] = ()
+    column: str = Field(description="the column that names a patient's split")
+    table: str = Field("", description="a name under `tables`; empty takes the patients table")
+    train: tuple[Code, ...] = Field((), description="its values for training patients")
     validation: tuple[Code, ...] = Field((), description="empty: drawn by seed from the training patients")
-    test: tuple[Code, ...] = ()
+    test: tuple[Code, ...] = Field((), description="its values for test patients")
 
 
 class Center(Settings):
@@ -86,21 +86,29 @@ class Center(Settings):
 class SiteConfig(Settings):
     """`site_configs/NAME.yaml`. Relative paths start at the file's folder, table files at `data_root`."""
 
-    site: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    site: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="the site's name, the same as at the center"
+    )
     role: Literal["train", "evaluate"] = Field("train", description="`evaluate`: never trains, only validates")
-    data_root: Path
+    data_root: Path = Field(description="folder of the data; nothing outside it is read")
     state_dir: Path = Field(Path("state"), description="splits, cached tensors, logs; never leaves the site")
     workers: int = Field(0, ge=0, description="processes that read images; 0: as many as there are cores")
     cache_gib: float = Field(50.0, gt=0, description="room on disk for what was read; the oldest goes first")
-    center: Center | None = None
-    tables: dict[str, TableSource] = Field(min_length=1)
+    center: Center | None = Field(None, description="the coordinating center; left out for a simulation")
+    tables: dict[str, TableSource] = Field(min_length=1, description="the site's tables, by a name of its choice")
     patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")
-    instances: Instances | None = None
-    include: Selection | None = None
-    split: PublishedSplit | None = None
-    policy: Policy = Policy()
-    modalities: dict[str, Reader] = Field(min_length=1)
-    targets: dict[str, Outcome] = Field(min_length=1)
+    instances: Instances | None = Field(None, description="lesions or views, where a patient has several")
+    include: Selection | None = Field(
+        None, description="the rows of the cohort, where a table holds more; all if left out"
+    )
+    split: PublishedSplit | None = Field(None, description="a split of the site's own; drawn by seed if left out")
+    policy: Policy = Field(Policy(), description="what this hospital allows, whatever a center asks")
+    modalities: dict[str, Reader] = Field(
+        min_length=1, description="how each modality is read, by the study's name for it"
+    )
+    targets: dict[str, Outcome] = Field(
+        min_length=1, description="the outcome columns, by the study's name for the target"
+    )
 
     @model_validator(mode="after")
     def _tables_exist(self) -> Self:
@@ -200,7 +208,7 @@ def _config_error(path: Path, found: str, what: str) -> SiteError:
         what,
         where=str(path),
         found=found,
-        fix="compare it with site_configs/example.yaml, then try again with --check",
+        fix="compare it with site_configs/example.yaml, then run python -m client check",
         public="the site's settings are not valid",
         exit_code=ExitCode.SITE_CONFIG,
     )

@@ -1,4 +1,4 @@
-"""YAML as hospitals write it: `no`, `off`, `010` and `2020-01-01` stay the texts they are in a table."""
+"""YAML reading without implicit types: `no`, `off`, `010` and `2020-01-01` stay text, as in a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges what the center sends as a study before Flower installs it: settings pass, code does not.
+"""Guard against code in a study's bundle, before Flower installs it: only settings pass.
 
 Flower puts an installed bundle first on `sys.path`, so that a module in it would run here, on patients, and any file in
 it could stand in for a library. A study's bundle needs one `pyproject.toml`, and the code is the site's own.
@@ -121,12 +121,17 @@ def _refused(*, why: str, details: str) -> RefusedBundleError:
 
 
 def _note(message: Message, context: Context, why: str) -> None:
+    from flwr.app import RecordDict
+
     from client.config.site import load_site
     from client.errors import SiteError
     from client.governance.audit import record_refused
     from client.session import locate_site
+    from shared_models.messages import claimed_round
 
     try:
-        record_refused(load_site(*locate_site(context)), str(context.run_config.get("study", "")), message, why)
+        content = message.content if message.has_content() else RecordDict()
+        study, kind = str(context.run_config.get("study", "")), message.metadata.message_type
+        record_refused(load_site(*locate_site(context)), study, kind, claimed_round(content), why)
     except SiteError as error:  # refused all the same
         log.error("%s", error)

@@ -1,4 +1,4 @@
-"""What runs for one message: Flower's `flwr-clientapp`, with this site's own code and the bundle guarded.
+"""Replacement of Flower's `flwr-clientapp`: runs one message with this site's own code, bundle guarded.
 
 `client.app` is imported here, before Flower puts the center's bundle on `sys.path`: it keeps a module that is there.
 """

@@ -1,4 +1,4 @@
-"""What a site needs to reach the center: the center's CA certificate, its own key, a server that proves its name.
+"""Credentials of a site: the center's CA certificate, and the site's own key pair.
 
 Every check raises a `SiteError` that says what was found and what to do; none writes a file.
 """
@@ -153,7 +153,7 @@ def _load_key(data: bytes, path: Path) -> ec.EllipticCurvePrivateKey:
             _fail(
                 "the site's private key asks for a passphrase",
                 path,
-                expected="a key without one: the site reconnects by itself, with nobody there to type it",
+                expected="a key without one: the site reconnects by itself, unattended",
                 fix=f'ssh-keygen -p -f {path} -N ""',
             )
         pem = b"-----BEGIN EC PRIVATE KEY" in data or b"-----BEGIN PRIVATE KEY" in data

@@ -1,4 +1,4 @@
-"""What a site's SuperNode starts as `flwr-clientapp`: asks the warm process for a child, and stands in for it.
+"""Launcher that a SuperNode starts as `flwr-clientapp`: asks the warm process for a child, and relays it.
 
 Run by its path with `python -I -S`, so that it starts in milliseconds: the standard library only, none of our modules.
 The child has this process's arguments and standard streams; signals that come here go there, and its status comes

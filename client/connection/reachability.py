@@ -1,4 +1,4 @@
-"""Reaches the center's server once, as Flower will, and tells a blocked network from a wrong certificate."""
+"""Reachability test of the center's server: DNS, TCP, TLS, certificate and name, each with its own error."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _likely_causes(launch: LaunchConfig) -> str:
     return (
         "the center keeps refusing this site's key; it is one of these:\n"
         f"  - the key is not registered: ask the center to run: python -m server register {launch.site} {public}\n"
-        "    (send them that file; compare the fingerprint that --check prints by telephone)\n"
+        "    (send them that file; compare the fingerprint that python -m client check prints by telephone)\n"
         "  - the site was unregistered: make a new key and have that one registered\n"
         "  - another computer is connected with the same key: stop that one"
     )

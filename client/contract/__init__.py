@@ -1,1 +1,1 @@
-"""What every room of the client shares: a site's protocols, columns, cells and paths."""
+"""Contract shared by all packages of the client: a site's protocols, columns, cells and paths."""

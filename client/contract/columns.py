@@ -1,4 +1,4 @@
-"""How a site's YAML names its tables and their columns, and how each becomes a value of the study."""
+"""Column specifications of a site's YAML: table, column, unit, codes, dates."""
 
 from __future__ import annotations
 
@@ -50,9 +50,11 @@ class Genes(Settings):
     gene_id: str = Field("", description="with `genes_in_rows`: the column of symbols; empty takes the first")
     aliases: dict[str, str] = Field({}, description="a symbol in the table: the gene's present symbol")
     aliases_file: Path | None = Field(None, description="two columns with a header, alias and symbol, as HGNC exports")
-    duplicates: Literal["error", "mean", "max", "first"] = Field("error", description="of a gene that stands twice")
+    duplicates: Literal["error", "mean", "max", "first"] = Field("error", description="of a duplicate gene")
     transform: Literal["none", "log2p1", "log1p"] = Field("none", description="log2(1 + x) or ln(1 + x) of each value")
-    sets: Path | None = Field(None, description="GMT file: a set's name is a feature, the mean of its genes there are")
+    sets: Path | None = Field(
+        None, description="GMT file: a set's name is a feature, the mean of its genes that the table holds"
+    )
 
 
 class TableSource(Settings):
@@ -63,15 +65,15 @@ class TableSource(Settings):
     database: str = Field("", description="sqlite:///FILE under data_root, or postgresql://USER@HOST/NAME")
     password_file: Path | None = Field(None, description="PostgreSQL only: a file that holds the password")
     password_env: str = Field("", description="PostgreSQL only: an environment variable that holds the password")
-    timeout_s: float = Field(60.0, gt=0, le=3600, description="a query that takes longer is broken off")
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="a query that takes longer is cancelled")
     patient_id: str = Field("", description="the column that holds the patient's identifier")
     patient_extract: Extract = Field(
-        "", description="a regular expression; its first group is the identifier, and who does not fit is left out"
+        "", description="a regular expression; its first group is the identifier, rows without a match are left out"
     )
     sheet: str | int = Field(0, description="XLSX only: name or position")
     header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
     separator: str = Field("", max_length=1, description='empty: a tab, "\\t", in .tsv, and a comma in .csv and .txt')
-    decimal: Literal[".", ","] = "."
+    decimal: Literal[".", ","] = Field(".", description="decimal mark of a text file")
     encoding: Encoding = Field("utf-8-sig", description="of a CSV without a byte order mark")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in any column, besides an empty cell")
     genes: Genes | None = Field(None, description="the table is a matrix of numbers by patient and gene")
@@ -124,13 +126,13 @@ def _check_query(table: TableSource) -> None:
 class Column(Settings):
     """Where one of the study's values stands in this site's tables, and in which unit or code."""
 
-    column: str
+    column: str = Field(description="the column's name; a text in place of this section is short for it")
     table: str = Field("", description="a name under `tables`; empty takes the modality's, or the patients table")
     extract: Extract = Field("", description="a regular expression; its first group is the value, missing if none fits")
     since: str = Field("", description="the column, of the same table, of the date from which days are counted")
     date: str = Field("iso", description="how dates are written, as %d.%m.%Y; a date cell and `iso` need nothing")
     scale: float = Field(1.0, ge=-1e6, le=1e6, description="multiplied first: from the site's unit to the study's")
-    offset: float = Field(0.0, ge=-1e6, le=1e6)
+    offset: float = Field(0.0, ge=-1e6, le=1e6, description="added after `scale`")
     codes: dict[Code, Code] | None = Field(None, description="this site's code: the study's category or number")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in this column")
     range: tuple[float, float] | None = Field(None, description="in the study's unit; values outside count as missing")

@@ -85,7 +85,7 @@ def inside_data_root(site: HasDataRoot, path: Path, place: str) -> Path:
         resolved = Path("nowhere")
     if not resolved.is_relative_to(site.data_root):
         raise SiteError(
-            what="a path leads out of data_root",
+            what="a path escapes data_root",
             where=place,
             found=f"{path} is {resolved}",
             expected=f"a file under {site.data_root}",

@@ -1,4 +1,4 @@
-"""What the parts of a site ask of its settings and of its cohort's rows; `SiteConfig` and `CohortRows` have it."""
+"""Protocols of a site's configuration and of its cohort's rows, as the readers need them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ class Site(Protocol):
     @property
     def workers(self) -> int:
         """Processes that read images."""
+        ...
+
+    @property
+    def cache_gib(self) -> float:
+        """Room on disk for its cache."""
         ...
 
     @property

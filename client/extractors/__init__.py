@@ -1,8 +1,8 @@
-"""What is measured of an exam, one kind a file; each says its `FEATURES`, has a `VERSION` and a `measure(exam)`.
+"""Feature extractors for images, one a file, each with `FEATURES`, `VERSION` and `measure(exam)`.
 
-A new measure is a new file here: the reader `extracted` finds it by the features that a study names. What is measured
-of an exam is kept by content, and computed anew when `VERSION` is raised (and `client.cohort.tensor_cache.VERSION`,
-so that whole cohorts are put together anew).
+A new extractor is a new file here: the reader `extracted` finds it by the features that a study names. What is measured
+of an exam is cached, and measured anew when `VERSION` is raised (and `client.cohort.cohort_cache.VERSION`, so that
+cohorts are put together anew).
 """
 
 from __future__ import annotations

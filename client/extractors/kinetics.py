@@ -1,4 +1,4 @@
-"""Enhancement kinetics and shape of a tumour, measured on the phases of a dynamic MRI and the tumour's mask.
+"""Enhancement kinetics (PE, SER, FTV, wash-in and wash-out) and shape of a tumour in dynamic MRI.
 
 With S0 before contrast, S1 early and S2 late after it:
 

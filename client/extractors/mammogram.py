@@ -1,4 +1,4 @@
-"""What a mammogram shows of a finding and of the breast: size, shape, margin, density.
+"""Mammogram features: size, shape, margin and density of a finding, and breast density.
 
 Size and shape are of the mask's largest piece with its holes filled, in mm. Shape and margin as words (oval,
 spiculated) are the radiologist's: no published rule from outlines to words holds across hospitals. They come from the

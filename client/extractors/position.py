@@ -1,4 +1,4 @@
-"""Where in the head a tumour lies: its hemisphere, from the image alone.
+"""Position of a brain lesion: its hemisphere, from the image alone.
 
 The midline is where the head is: the mean x of what is brighter than air by Otsu's threshold (1979,
 10.1109/TSMC.1979.4310076), in the slices that the tumour spans. A head that is turned or cut off moves it, so within

@@ -1,4 +1,4 @@
-"""PyRadiomics' 107 default features of a tumour: shape, first order and texture of an image.
+"""PyRadiomics' 107 default features of a tumour: shape, first order and texture.
 
 Of a dynamic exam, the first post-contrast phase. The settings are the package's defaults, written out so that no update
 changes them: grey levels of width 25, and the image's own voxels. Tables that hospitals publish, such as TCIA's

@@ -1,1 +1,1 @@
-"""What protects patients: policy, private training, ledger, audit log."""
+"""Governance at the site: policy, approvals, privacy ledger, audit log, partners, small-cell suppression."""

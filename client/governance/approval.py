@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "approvals.jsonl"
 APPROVED, WITHDRAWN = "approved", "withdrawn"
-COMMAND = "python -m client --site {site} --approve STUDY.toml"
+COMMAND = "python -m client approve STUDY.toml --site {site}"
 SHOWN = 8
 
 
@@ -56,11 +57,11 @@ def withdraw(site: SiteConfig, study: str) -> Line:
     """
     if study not in (found := approvals(site)):
         raise SiteError(
-            what="there is no such approval to withdraw",
+            what="there is no such approval to revoke",
             where=str(approvals_of(site)),
             found=f"study {study}",
             expected=" or ".join(found) or "an approved study; there is none",
-            fix=f"list them: python -m client --site {site.site} --approvals",
+            fix=f"list them: python -m client approvals --site {site.site}",
             exit_code=ExitCode.USAGE,
         )
     return append(approvals_of(site), {"event": WITHDRAWN, "study": study, "by": _person()})
@@ -72,8 +73,25 @@ def approvals(site: SiteConfig) -> dict[str, Line]:
     Raises:
         SiteError: If the record is damaged.
     """
-    last = {line["study"]: line for line in read(approvals_of(site)) if line["event"] in (APPROVED, WITHDRAWN)}
+    return _in_force(approvals_of(site))
+
+
+def _in_force(record: Path) -> dict[str, Line]:
+    last = {line["study"]: line for line in read(record) if line["event"] in (APPROVED, WITHDRAWN)}
     return {study: line for study, line in last.items() if line["event"] == APPROVED}
+
+
+@lru_cache(maxsize=512)
+def _in_force_once(record: Path, *written: tuple[int, int] | None) -> dict[str, Line]:
+    """The approvals in force; verified again only where the record or its head has changed, not for every message."""
+    del written
+    return _in_force(record)
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """When a file was written and how large it is; None where there is none."""
+    facts = file.stat() if file.exists() else None
+    return facts and (facts.st_mtime_ns, facts.st_size)
 
 
 def check_approval(site: SiteConfig, config: StudySettings) -> None:
@@ -84,7 +102,9 @@ def check_approval(site: SiteConfig, config: StudySettings) -> None:
     """
     if not needs_approval(site):
         return
-    line = approvals(site).get(config.study)
+    record = approvals_of(site)
+    written = [_written(file) for file in (record, record.with_name(f"{record.name}.head"))]
+    line = _in_force_once(record, *written).get(config.study)
     if line and line["sha256"] == settings_hash(config):
         return
     write_notice(NOT_APPROVED, study=config.study)

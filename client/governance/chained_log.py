@@ -21,7 +21,7 @@ BROKEN = {
 }
 CLOCK_BEHIND = {
     "what": "this computer's clock is behind a record",
-    "fix": "set the clock; if it was wrong when that line was written, run with --accept-clock once",
+    "fix": "set the clock; if it was wrong when that line was written, run python -m client accept-clock once",
     "public": "the site's clock is wrong",
 }
 UNWRITABLE = {

@@ -1,4 +1,4 @@
-"""Who may be in a secure sum with this site: the hospitals whose public keys it holds, if it holds any.
+"""Partners of a site in secure aggregation: the hospitals whose public keys its policy names.
 
 The center carries the members' keys from site to site, and could put keys of its own in their place. A site signs its
 keys with its node key; one that has its partners' public keys, from themselves, takes no others.

@@ -1,4 +1,4 @@
-"""What a hospital allows, whatever a center asks: its own words in its own YAML, checked here for every message."""
+"""Policy checks at a site: every message and study held against the `policy` of its YAML."""
 
 from __future__ import annotations
 

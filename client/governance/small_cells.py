@@ -1,4 +1,4 @@
-"""Metrics of a site that are coarse enough to leave it: an AUC of one case is that patient's rank."""
+"""Small-cell suppression of a site's own metrics, and their rounding."""
 
 from __future__ import annotations
 

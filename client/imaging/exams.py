@@ -1,4 +1,4 @@
-"""An exam: the images of a patient, or of one lesion or view, and the mask of the tumour.
+"""Exam of a patient, lesion or view: its images, the tumour's mask, and the preprocessed tensor.
 
 Readers of image files find exams; what is made of one, a volume on the study's grid or measured features, is the same
 whatever files it came from.

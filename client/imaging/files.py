@@ -44,7 +44,7 @@ def read_image(path: Path) -> Any:
     """One image of three dimensions, as 32-bit floats; its header is looked at before its voxels.
 
     Raises:
-        SiteError: If it cannot be read, is too large or has voxels that are no numbers.
+        SiteError: If it cannot be read, is too large or has non-finite voxels.
     """
     import SimpleITK as sitk
 

@@ -1,4 +1,4 @@
-"""An exam on the study's grid: one orientation (LPS), voxel size and shape for all patients.
+"""Resampling of an exam to the study's grid: LPS orientation, voxel size and shape.
 
 All images of an exam are divided by the 95th percentile of the first: the scanner's gain cancels, the ratios between
 phases stay.
@@ -36,7 +36,7 @@ def on_grid(exam: Exam, volume: Volume) -> NDArray[np.float16]:
     """
     import SimpleITK as sitk
 
-    first, kept = exam.phases[0], _phases(exam, volume.shape[0] - volume.tumour)
+    first, phases = exam.phases[0], _phases(exam, volume.shape[0] - volume.tumour)
     level = float(np.percentile(sitk.GetArrayViewFromImage(first), 95))
     if level <= 0:
         expected = "intensities above 0"
@@ -45,7 +45,7 @@ def on_grid(exam: Exam, volume: Volume) -> NDArray[np.float16]:
         raise bad_file(exam.name, "an exam has no mask", "images only", "a mask, as other exams of the site have")
     tumour = exam.mask if volume.tumour else None
     centre = _centroid(tumour) if tumour is not None else _centre(first)
-    arrays = [sitk.GetArrayFromImage(_resampled(_smoothed(image, volume), volume, centre)) / level for image in kept]
+    arrays = [sitk.GetArrayFromImage(_resampled(_smoothed(image, volume), volume, centre)) / level for image in phases]
     if volume.tumour:
         arrays.append(_distance_mm(tumour, volume, centre))
     return np.clip(np.stack(arrays), -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
@@ -94,7 +94,7 @@ def _distance_mm(tumour: Any, volume: Volume, centre: NDArray[np.float64]) -> ND
 def _smoothed(image: Any, volume: Volume) -> Any:
     """An image as voxels of the study's size would have seen it, along the axes where these are much coarser.
 
-    Without it, thin structures would fall between the points that are kept. The widths of both voxels are those of a
+    Without it, thin structures would fall between the grid's points. The widths of both voxels are those of a
     Gaussian point spread, whose variances subtract; Cardoso 2015 (10.1007/978-3-319-24571-3_81).
     """
     import SimpleITK as sitk

@@ -1,4 +1,4 @@
-"""Where the tumour is: a file beside the images, or a box of rows, columns and slices in a table."""
+"""Tumour masks: a file beside the images, or a box of rows, columns and slices in a table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Mask(Settings):
 
     file: Pattern | None = Field(None, description="NIfTI, NRRD, MHA or DICOM SEG: `seg/{patient}/*.dcm`")
     segment: str | int | None = Field(None, description="of a DICOM SEG with several: its label or number")
-    box: Box | None = None
+    box: Box | None = Field(None, description="instead of a file: a box of voxels from a table")
 
     @model_validator(mode="after")
     def _file_or_box(self) -> Self:
@@ -114,6 +114,15 @@ def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteErro
     assert mask.file is not None
     found = matching_files(site, mask.file, "mask")
     return {key: mask_file(paths, mask.segment) for key, paths in found.items()}
+
+
+def mask_files(site: Site, mask: Mask) -> list[Path]:
+    """The files of all masks; none for boxes, whose table is the site's.
+
+    Raises:
+        SiteError: If one lies outside data_root.
+    """
+    return [path for paths in matching_files(site, mask.file, "mask").values() for path in paths] if mask.file else []
 
 
 def mask_file(paths: Sequence[Path], segment: str | int | None) -> MaskFile | SiteError:

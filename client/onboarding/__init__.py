@@ -1,1 +1,1 @@
-"""What `--init` writes: a first YAML, from looking at a folder."""
+"""First YAML of a site, as `python -m client init` writes it from the files in a folder."""

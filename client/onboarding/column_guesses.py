@@ -1,4 +1,4 @@
-"""Which of a hospital's columns a study's feature or target may be, guessed by its name and its values."""
+"""Column matching for `init`: a hospital's columns guessed by name and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images there are in a folder, and the patterns by which a YAML names them."""
+"""Image discovery for `init`: the images in a folder, and the patterns by which a YAML names them."""
 
 from __future__ import annotations
 

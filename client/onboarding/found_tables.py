@@ -1,4 +1,4 @@
-"""What tables there are in a folder: how each is written, and which column says who a row is."""
+"""Table discovery for `init`: separator, header rows and patient column of the tables in a folder."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
     for path in [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file() and not _is_ours(p)][:MAX_TABLES]:
         place = path.relative_to(folder).as_posix()
         if not path.resolve().is_relative_to(folder):
-            refused.append(f"{place} leads out of the folder")
+            refused.append(f"{place} is outside the folder")
             continue
         try:
             found += _tables(path, place)

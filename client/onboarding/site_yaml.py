@@ -1,4 +1,4 @@
-"""`python -m client --init FOLDER --site NAME`: a first YAML of a site, from what lies in a folder.
+"""First YAML of a site from the files in a folder: `python -m client init FOLDER --site NAME`.
 
 It proposes; the data manager decides. `# check:` stands at everything that was guessed. The only cell values in the
 file are codes and texts for a missing value, of columns with few of them.
@@ -158,8 +158,9 @@ def _any_target(table: FoundTable) -> dict[str, tuple[FoundTable, Entry, str]]:
 def _head(folder: Path, path: Path) -> Iterator[str]:
     near = folder.is_relative_to(path.resolve().parent.parent)
     root = os.path.relpath(folder, path.resolve().parent) if near else str(folder)
-    yield f"# Written by --init from what lies in {folder.name}; site_configs/example.yaml explains every key."
-    yield "# Look at each `# check:`, then run  python -m client --site NAME --check  and look at its report."
+    yield f"# Written by `python -m client init` from the files in {folder.name}."
+    yield "# Every key is explained in site_configs/example.yaml."
+    yield "# Review each `# check:`, then run  python -m client check --site NAME  and read its report."
     yield "# Codes are compared with the cells as they stand; no other value of a patient is in this file."
     yield ""
     yield f"site: {_flow(path.stem)}"

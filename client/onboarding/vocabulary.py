@@ -1,6 +1,6 @@
-"""What hospitals call the things that studies ask for, and which values of them are plausible.
+"""Synonyms and plausible ranges of clinical columns, in the words that hospitals use.
 
-Words are for `python -m client --init`, which proposes and marks what it guessed; ranges are for the report of --check.
+Words are for `python -m client init`, which proposes and marks what it guessed; ranges are for the report of `check`.
 A name is compared by its words: lower case, without umlauts and signs, as `words` makes them.
 """
 

@@ -1,4 +1,4 @@
-"""MRI as the DICOM files that a scanner or an archive gave, in a folder a patient."""
+"""Reader of MRI as DICOM, a folder a patient."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
 from client.imaging.dicom.exam_folder import DicomFiles, files_under
 from client.imaging.exams import ExamFiles, Seconds
-from client.imaging.masks import MaskOrPattern, masks
+from client.imaging.masks import MaskOrPattern, mask_files, masks
 from client.imaging.preprocessing import Preprocessing
+from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes
 from client.readers.modality_data import ModalityData
-from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
@@ -28,15 +28,17 @@ class DicomReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
-    reader: Literal["dicom"]
-    folder: Pattern = Field(description="a patient's folder: `dicom/{patient}`; all files below it are looked at")
+    reader: Literal["dicom"] = Field(description="chooses this reader")
+    folder: Pattern = Field(
+        description="a patient's folder: `dicom/{patient}`; the headers of all files below it are read"
+    )
     series: str | None = Field(
         None, description="a regular expression for the dynamic series' description or its protocol's name"
     )
     phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
     seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("series")
     @classmethod
@@ -68,9 +70,9 @@ class DicomReader(Settings):
         return []
 
     def files(self, site: Site) -> list[Path]:
-        """All files of everybody, and the masks."""
-        found = self.exams(site).values()
-        return [path for exam in found if not isinstance(exam, SiteError) for path in exam.files]
+        """All files of everybody, and the masks; a box's table is known already."""
+        images = [path for files in self._images(site).values() for path in files]
+        return images + ([] if self.mask is None else mask_files(site, self.mask))
 
     def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
         """The exams there are, by patient or lesion; their headers are not read yet.
@@ -80,8 +82,7 @@ class DicomReader(Settings):
         """
         tumours = masks(site, self.mask)
         found: dict[Instance, ExamFiles | SiteError] = {}
-        for key, folders in matching_files(site, self.folder, "folder").items():
-            images = {file for path in folders if path.is_dir() for file in files_under(site, path, self.folder)}
+        for key, images in self._images(site).items():
             mask = tumours.get(key)
             if isinstance(mask, SiteError):
                 found[key] = mask
@@ -91,6 +92,17 @@ class DicomReader(Settings):
                 found[key] = exam
         return found
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
+    def _images(self, site: Site) -> dict[Instance, set[Path]]:
+        """All files in each patient's or lesion's folders."""
+        return {
+            key: {file for path in folders if path.is_dir() for file in files_under(site, path, self.folder)}
+            for key, folders in matching_files(site, self.folder, "folder").items()
+        }
+
+    def exam_recipes(self, name: str, kind: Volume) -> tuple[str, Recipes]:
+        """A volume of each of its own exams."""
+        return name, volume_recipes(kind)
+
+    def read(self, rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> ModalityData:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
-        return read_volumes(records, name, kind, path, self)
+        return read_volumes(rows, name, kind, exams)

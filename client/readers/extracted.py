@@ -1,4 +1,4 @@
-"""A tabular modality that no table holds: its features are measured on another modality's images."""
+"""Reader of features extracted from another modality's images."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import functools
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.cache.artifacts import Job
 from client.errors import ExitCode, SiteError
 from client.extractors import Extractor, load_extractors
-from client.imaging.exams import ExamFiles, exam_of_rows
-from client.readers.modality_data import ModalityData, load_rows
-from client.readers.volumes import ImageReader
+from client.imaging.exams import Exam
+from client.readers.exam_artefacts import ExamArtefacts, Recipes
+from client.readers.modality_data import ModalityData, split_errors
 from shared_models.features import Feature, expand
 from shared_models.settings import Settings, nearest
 from shared_models.task import Modality, Table
 
 if TYPE_CHECKING:
     from client.contract.protocols import Rows, Site
-    from client.imaging.preprocessing import Preprocessing
 
 LIBRARIES = ("numpy", "scipy", "SimpleITK", "pyradiomics")
 
@@ -34,7 +32,7 @@ class ExtractedReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
-    reader: Literal["extracted"]
+    reader: Literal["extracted"] = Field(description="chooses this reader")
     images: str = Field(description="the name of the modality, under `modalities`, whose images are measured")
 
     def preview_kind(self) -> None:
@@ -48,37 +46,51 @@ class ExtractedReader(Settings):
         """Those of the images."""
         return site.modalities[self.images].files(site)
 
-    def read(self, records: Rows, name: str, kind: Table, path: Path) -> ModalityData:
+    def exam_recipes(self, name: str, kind: Table) -> tuple[str, Recipes]:
+        """All features of each extractor that has one of the study's, of the exams of `images`.
+
+        Raises:
+            SiteError: If no extractor has a feature.
+        """
+        extractors = load_extractors()
+        sources = sorted({_source(feature, extractors, f"modalities.{name}") for feature in kind.features})
+        return self.images, {_recipe(source): functools.partial(_features, source) for source in sources}
+
+    def read(self, rows: Rows, name: str, kind: Table, exams: ExamArtefacts) -> ModalityData:
         """`(R, C)` input columns, NaN where missing; who has no value at all has not the modality.
 
         Raises:
-            SiteError: If there is no measure of a feature, or none can be measured on any exam.
+            SiteError: If no extractor has a feature, or none can be measured on any exam.
         """
         place = f"modalities.{name}"
-        measures = load_extractors()
-        sources = [_source(feature, measures, place) for feature in kind.features]
-        images = cast(ImageReader, records.site.modalities[self.images])
-        found, warnings = exam_of_rows(records, images.exams(records.site), place)
-        values = np.full((len(records), len(kind.features)), np.nan)
-        aside: dict[int, SiteError] = {}
+        extractors = load_extractors()
+        sources = [_source(feature, extractors, place) for feature in kind.features]
+        found = exams.of(self.images)
+        values = np.full((len(rows), len(kind.features)), np.nan)
+        excluded: dict[int, SiteError] = {}
         for source in sorted(set(sources)):
-            made = _measured(records, source, measures[source], images, found, f"measuring {source} for {name}")
-            aside |= made.excluded
+            files, bad = split_errors(found.made[_recipe(source)])
+            excluded |= bad
+            measured = {row: np.load(file, allow_pickle=False) for row, file in files.items()}
             for index, feature in enumerate(kind.features):
                 if sources[index] == source:
-                    values[:, index] = _column(made.values, feature, measures[source])
-        values[list(aside)] = np.nan
+                    values[list(measured), index] = _column(list(measured.values()), feature, extractors[source])
+        values[list(excluded)] = np.nan
         present = ~np.isnan(values).all(axis=1)
+        having = next(iter(found.made.values()))
         if not present.any():
-            raise _nothing(place, self.images, len(found))
-        warnings += _gaps(place, kind.features, values, sum(not present[row] and row not in aside for row in found))
-        return ModalityData(expand(kind.features, values), present, aside, warnings)
+            raise _nothing(place, self.images, len(having))
+        without = sum(not present[row] and row not in excluded for row in having)
+        warnings = [*found.warnings, *_gaps(place, kind.features, values, without)]
+        return ModalityData(expand(kind.features, values), present, excluded, warnings)
 
 
-def _source(feature: Feature, measures: Mapping[str, Extractor], place: str) -> str:
-    """The name of the measure that has a feature, in categories that the study knows, too."""
+def _source(feature: Feature, extractors: Mapping[str, Extractor], place: str) -> str:
+    """The name of the extractor that has a feature, in categories that the study knows, too."""
     known = {
-        name: (source, measure.FEATURES[name]) for source, measure in measures.items() for name in measure.FEATURES
+        name: (source, categories)
+        for source, extractor in extractors.items()
+        for name, categories in extractor.FEATURES.items()
     }
     if feature.name not in known:
         what = "a feature of the study cannot be measured"
@@ -94,33 +106,16 @@ def _kind(categories: Sequence[str]) -> str:
     return f"one of {', '.join(categories)}" if categories else "a number"
 
 
-def _measured(
-    records: Rows,
-    name: str,
-    measure: Extractor,
-    images: ImageReader,
-    exams: Mapping[int, ExamFiles | SiteError],
-    what: str,
-) -> ModalityData:
-    """All features `(R, F)` of one measure; a category stands as its index, what is not defined as NaN."""
+def _recipe(source: str) -> str:
     libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
-    recipe = f"measured {name} {measure.VERSION}\n{libraries}\n{images.model_dump_json()}"
-    jobs = {
-        row: files
-        if isinstance(files, SiteError)
-        else Job(files.files, functools.partial(_features, name, files, images.preprocessing), files.cache_key_extra)
-        for row, files in exams.items()
-    }
-    out = np.full((len(records), len(measure.FEATURES)), np.nan)
-    return load_rows(records.site, recipe, jobs, out, what)
+    return f"features {source} {load_extractors()[source].VERSION}\n{libraries}"
 
 
-def _features(name: str, files: ExamFiles, preprocessing: Preprocessing) -> NDArray[np.float64]:
-    from client.imaging.preprocessing import preprocess
-
-    measure = load_extractors()[name]
-    found = measure.measure(preprocess(files.load(), preprocessing))
-    return np.asarray([_number(found[key], categories) for key, categories in measure.FEATURES.items()])
+def _features(name: str, exam: Exam) -> NDArray[np.float64]:
+    """All features `(F,)` of an extractor; a category stands as its index, what is not defined as NaN."""
+    extractor = load_extractors()[name]
+    found = extractor.measure(exam)
+    return np.asarray([_number(found[key], categories) for key, categories in extractor.FEATURES.items()])
 
 
 def _number(value: float | str, categories: Sequence[str]) -> float:
@@ -129,12 +124,12 @@ def _number(value: float | str, categories: Sequence[str]) -> float:
     return value if np.isfinite(value) else np.nan
 
 
-def _column(measured: NDArray[np.float64], feature: Feature, measure: Extractor) -> NDArray[np.float64]:
-    """One feature `(R,)`; a category as its index among the study's."""
-    column = measured[:, list(measure.FEATURES).index(feature.name)]
+def _column(measured: Sequence[NDArray[np.float64]], feature: Feature, extractor: Extractor) -> NDArray[np.float64]:
+    """One feature of M exams `(M,)`; a category as its index among the study's."""
+    column = np.asarray(measured)[:, list(extractor.FEATURES).index(feature.name)]
     if not feature.categories:
-        return column
-    names = measure.FEATURES[feature.name]
+        return np.asarray(column)
+    names = extractor.FEATURES[feature.name]
     return np.asarray([np.nan if np.isnan(index) else feature.categories.index(names[int(index)]) for index in column])
 
 

@@ -1,4 +1,4 @@
-"""MRI as one image file a phase, of a patient or of each lesion, perhaps with a mask of the tumour."""
+"""Reader of MRI as one image file a phase, for a patient or each lesion, with an optional tumour mask."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from client.imaging.exams import PUBLIC, ExamFiles, Seconds
 from client.imaging.masks import MaskOrPattern, MaskSource, boxes, mask_file
 from client.imaging.phase_files import ImageFiles
 from client.imaging.preprocessing import Preprocessing
+from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes
 from client.readers.modality_data import ModalityData
-from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
@@ -27,11 +27,11 @@ class ImageFilesReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
-    reader: Literal["image_files"]
+    reader: Literal["image_files"] = Field(description="chooses this reader")
     phases: tuple[Pattern, ...] = Field(min_length=1, description="file of each phase: `mri/{patient}/phase0.nii.gz`")
     seconds: Seconds = Field((), description="when each phase was taken, after the first: [0, 90, 180]")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("phases")
     @classmethod
@@ -69,9 +69,13 @@ class ImageFilesReader(Settings):
         found = boxes(site, self.mask.box) if self.mask and self.mask.box else {}
         return {key: self._exam(files, found.get(key)) for key, files in self._roles(site).items()}
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
+    def exam_recipes(self, name: str, kind: Volume) -> tuple[str, Recipes]:
+        """A volume of each of its own exams."""
+        return name, volume_recipes(kind)
+
+    def read(self, rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> ModalityData:
         """Volumes `(R, C, D, H, W)`, 0 where a row has none."""
-        return read_volumes(records, name, kind, path, self)
+        return read_volumes(rows, name, kind, exams)
 
     def _roles(self, site: Site) -> dict[Instance, dict[str, list[Path]]]:
         """The files by role: `phase0` and so on, and `mask`.

@@ -1,4 +1,4 @@
-"""Mammograms: one image a file, of a patient or of each view, perhaps with a mask of the finding."""
+"""Reader of mammograms: one image a file, for a patient or each view, with an optional mask of the finding."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from client.imaging.files import bad_file
 from client.imaging.mammography.exam_files import PLAUSIBLE_SPACING_MM, MammogramFiles
 from client.imaging.mammography.view_headers import Spacing, View, view_of
 from client.imaging.preprocessing import Preprocessing
+from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes
 from client.readers.modality_data import ModalityData
-from client.readers.volumes import read_volumes
 from shared_models.settings import Settings
 from shared_models.task import Modality, Volume
 
@@ -29,7 +29,7 @@ class MammogramReader(Settings):
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
     preprocessing: ClassVar[Preprocessing] = Preprocessing()  # its steps are for MRI
 
-    reader: Literal["mammogram"]
+    reader: Literal["mammogram"] = Field(description="chooses this reader")
     images: Pattern = Field(description="file of each view, as `mammo/{patient}/{instance}.dcm`")
     mask: Pattern | None = Field(None, description="the finding in its image, where a pixel is not 0")
     spacing_mm: Spacing | None = Field(
@@ -74,9 +74,13 @@ class MammogramReader(Settings):
         exams = {key: self._exam(paths, masks.get(key, [])) for key, paths in images.items()}
         return {key: exam for key, exam in exams.items() if exam}
 
-    def read(self, records: Rows, name: str, kind: Volume, path: Path) -> ModalityData:
+    def exam_recipes(self, name: str, kind: Volume) -> tuple[str, Recipes]:
+        """A volume of each of its own exams."""
+        return name, volume_recipes(kind)
+
+    def read(self, rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> ModalityData:
         """Volumes `(R, C, 1, H, W)`, 0 where a row has none."""
-        return read_volumes(records, name, kind, path, self)
+        return read_volumes(rows, name, kind, exams)
 
     def _found(self, site: Site) -> tuple[dict[Instance, list[Path]], dict[Instance, list[Path]]]:
         """The images and the masks; what fits both, as `CC_mask.png` fits `{instance}.png`, is a mask."""

@@ -1,15 +1,17 @@
-"""What a reader made of a modality's files, and whom it had to excluded."""
+"""Data of one modality for a cohort: tensors, availability, and excluded patients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cache.artifacts import Job, compute
+from client.cache.row_files import RowFiles
+from client.cache.store import Job, make_artefacts
 from client.errors import SiteError
 
 if TYPE_CHECKING:
@@ -21,47 +23,62 @@ class ModalityData:
     """A modality of the cohort's R rows.
 
     Attributes:
-        values: `(R, ...)`; a large array is a memory map.
+        values: `(R, ...)`; of a tensor, its rows' artefacts.
         present: `(R,)` which rows have it.
         excluded: Rows whose files cannot be used, and why. They count as rows without the modality.
         warnings: What need not stop the site, but should be known; no patient is named.
     """
 
-    values: NDArray[Any]
+    values: NDArray[Any] | RowFiles
     present: NDArray[np.bool_]
     excluded: Mapping[int, SiteError] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
 
-def load_rows(
-    site: Site,
-    recipe: str,
-    jobs: Mapping[int, Job | SiteError],
-    out: NDArray[Any],
-    what: str,
-    warnings: Sequence[str] = (),
+def make_rows(
+    site: Site, jobs: Mapping[int, Job], shape: Sequence[int], what: str, warnings: Sequence[str] = ()
 ) -> ModalityData:
-    """Fills `out` `(R, ...)` with what is made of each row's files; one bad patient is excluded, the rest go on.
+    """A tensor whose rows are made of files; one bad patient is excluded, the rest go on.
 
     Args:
         site: The site.
-        recipe: As for `kept.compute`.
-        jobs: By row; a row whose files are known to be bad has its error here.
-        out: Where the rows go; what is not filled stays as it is.
+        jobs: Of each row that has files; one recipe a job.
+        shape: `(R, ...)`.
         what: What is being done, for the progress bar.
         warnings: What the reader noticed before.
 
     Raises:
         SiteError: If nobody's files can be used: the first one's error.
     """
-    aside = {row: job for row, job in jobs.items() if isinstance(job, SiteError)}
-    present = np.zeros(len(out), dtype=bool)
-    work = {row: job for row, job in jobs.items() if isinstance(job, Job)}
-    for row, made in compute(site, recipe, work, what):
-        if isinstance(made, SiteError):
-            aside[row] = made
-        else:
-            out[row], present[row] = made, True
-    if jobs and not present.any():
-        raise aside[min(aside)]
-    return ModalityData(out, present, aside, warnings)
+    made = {row: next(iter(artefacts.values())) for row, artefacts in make_artefacts(site, jobs, what)}
+    return rows_of(made, shape, warnings)
+
+
+def rows_of(made: Mapping[int, Path | SiteError], shape: Sequence[int], warnings: Sequence[str] = ()) -> ModalityData:
+    """A tensor of artefacts, 0 where a row has none.
+
+    Args:
+        made: Of each row that has files: its artefact, or why there is none.
+        shape: `(R, ...)`.
+        warnings: What the reader noticed before.
+
+    Raises:
+        SiteError: If nobody's files can be used: the first one's error.
+    """
+    files, excluded = split_errors(made)
+    present = np.zeros(shape[0], dtype=bool)
+    present[list(files)] = True
+    return ModalityData(RowFiles([files.get(row) for row in range(shape[0])], shape[1:]), present, excluded, warnings)
+
+
+def split_errors(made: Mapping[int, Path | SiteError]) -> tuple[dict[int, Path], dict[int, SiteError]]:
+    """The rows' artefacts, and the rows that must be excluded.
+
+    Raises:
+        SiteError: If nobody's files can be used: the first one's error.
+    """
+    files = {row: found for row, found in made.items() if isinstance(found, Path)}
+    excluded = {row: found for row, found in made.items() if isinstance(found, SiteError)}
+    if excluded and not files:
+        raise excluded[min(excluded)]
+    return files, excluded

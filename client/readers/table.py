@@ -1,4 +1,4 @@
-"""A tabular modality: the site's columns as the study's features."""
+"""Reader of a tabular modality: the site's columns as the study's features."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class TableValues:
 
     Attributes:
         values: `(R, F)`: a category stands as its index, a missing value as NaN.
-        preview_kind: Whether the site's YAML maps each feature.
+        mapped: Whether the site's YAML maps each feature.
         out_of_range: Values of each feature outside its range, which count as missing.
     """
 
     values: Values
-    preview_kind: tuple[bool, ...]
+    mapped: tuple[bool, ...]
     out_of_range: tuple[int, ...]
 
     @property
@@ -53,11 +53,11 @@ class TableReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Table,)
 
-    reader: Literal["table"]
+    reader: Literal["table"] = Field(description="chooses this reader")
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
     features: dict[str, ColumnOrName] = Field({}, description="the study's name: this site's column")
     same_names: bool = Field(
-        False, description="every other feature of the study stands in the column of its own name, as in a gene matrix"
+        False, description="every other feature of the study is in the column of its own name, as in a gene matrix"
     )
     lacks: tuple[str, ...] = Field((), description="with `same_names`: features that this site does not have")
 
@@ -71,8 +71,8 @@ class TableReader(Settings):
 
     def columns(self, kind: Table) -> list[tuple[str, str]]:
         """The columns of those features that the study lists."""
-        preview_kind = map(self.column, kind.features)
-        return [(column.table or self.table, name) for column in preview_kind if column for name in column.columns]
+        mapped = map(self.column, kind.features)
+        return [(column.table or self.table, name) for column in mapped if column for name in column.columns]
 
     def column(self, feature: Feature) -> Column | None:
         """Where a feature stands, or None if this site does not have it."""
@@ -84,44 +84,44 @@ class TableReader(Settings):
         """None: the site's tables are known already."""
         return []
 
-    def read(self, records: Rows, name: str, kind: Table, path: Path) -> ModalityData:
+    def read(self, rows: Rows, name: str, kind: Table, exams: object) -> ModalityData:
         """`(R, C)` input columns, NaN where missing."""
-        found = self.values(records, kind.features)
-        warnings = self._warnings(records, name, kind.features, found.values)
+        found = self.values(rows, kind.features)
+        warnings = self._warnings(rows, name, kind.features, found.values)
         return ModalityData(expand(kind.features, found.values), found.present, warnings=warnings)
 
-    def _warnings(self, records: Rows, name: str, features: Sequence[Feature], values: Values) -> list[str]:
+    def _warnings(self, rows: Rows, name: str, features: Sequence[Feature], values: Values) -> list[str]:
         """Expression that looks like counts where the study may mean logarithms."""
         suspects = [
             feature.name
             for feature, column, found in zip(features, map(self.column, features), values.T, strict=True)
-            if column and not feature.log and (genes := self._genes(records, column)) and genes.transform == "none"
+            if column and not feature.log and (genes := self._genes(rows, column)) and genes.transform == "none"
             if (found > MAX_LOGARITHM).any()
         ]
         text = f"{name}: {len(suspects)} genes have values above {MAX_LOGARITHM:g}, as counts and TPM have"
         return [f"{text}; if the study means logarithms, set the table's `genes.transform`"] if suspects else []
 
-    def _genes(self, records: Rows, column: Column) -> Genes | None:
+    def _genes(self, rows: Rows, column: Column) -> Genes | None:
         """How the table of a column is read, if it is a gene matrix."""
-        return records.site.tables[column.table or self.table or records.site.patients_table].genes
+        return rows.site.tables[column.table or self.table or rows.site.patients_table].genes
 
-    def values(self, records: Rows, features: Sequence[Feature]) -> TableValues:
+    def values(self, rows: Rows, features: Sequence[Feature]) -> TableValues:
         """Reads the study's features; those that the site does not map are missing for everyone.
 
         Raises:
             SiteError: If a cell cannot be read, or a mapped feature has no value at all.
         """
-        values = np.full((len(records), len(features)), np.nan)
+        values = np.full((len(rows), len(features)), np.nan)
         outside = [0] * len(features)
         columns = [self.column(feature) for feature in features]
         for index, (feature, column) in enumerate(zip(features, columns, strict=True)):
             if column is not None:
-                values[:, index], outside[index] = self._feature(records, feature, column)
+                values[:, index], outside[index] = self._feature(rows, feature, column)
         return TableValues(values, tuple(column is not None for column in columns), tuple(outside))
 
-    def _feature(self, records: Rows, feature: Feature, column: Column) -> tuple[Values, int]:
-        cells = records.cells(column, self.table)
-        if feature.log and (genes := self._genes(records, column)) and genes.transform != "none":
+    def _feature(self, rows: Rows, feature: Feature, column: Column) -> tuple[Values, int]:
+        cells = rows.cells(column, self.table)
+        if feature.log and (genes := self._genes(rows, column)) and genes.transform != "none":
             raise _twice_logarithm(feature, cells.where, genes.transform)
         if feature.categories:
             values, outside = categories(cells, column, feature.categories), 0

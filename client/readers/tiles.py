@@ -1,4 +1,4 @@
-"""Histology as a folder of tiles a patient: the features of a ResNet-50, or the tiles themselves."""
+"""Reader of histology tiles, a folder a patient: ResNet-50 features, or the tiles themselves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.cache.artifacts import Job
+from client.cache.store import Job
 from client.contract.paths import Instance, Pattern, inside_data_root, matching_files
 from client.errors import ExitCode, SiteError
 from client.imaging.exams import PUBLIC
 from client.imaging.histology.tile_features import Stain, load_resnet50, tile_features, tile_volume
-from client.readers.modality_data import ModalityData, load_rows
+from client.readers.modality_data import ModalityData, make_rows
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 
@@ -33,7 +33,7 @@ class TilesReader(Settings):
 
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Bag, Volume)
 
-    reader: Literal["tiles"]
+    reader: Literal["tiles"] = Field(description="chooses this reader")
     tiles: Pattern = Field(description="the files of a patient's tiles, as `histology/{patient}/*.png`")
     weights: Path | None = Field(
         None, description="ResNet-50's weights, .safetensors or .pth, under data_root; needed for features"
@@ -56,23 +56,22 @@ class TilesReader(Settings):
         found = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
         return found + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
 
-    def read(self, records: Rows, name: str, kind: Bag | Volume, path: Path) -> ModalityData:
+    def read(self, rows: Rows, name: str, kind: Bag | Volume, exams: object) -> ModalityData:
         """Bags `(R, T, 2048)` of features, or volumes `(R, 3, T, H, W)` of tiles, 0 where a patient has none.
 
         Raises:
             SiteError: If the weights cannot be used, or nobody has tiles.
         """
-        found = matching_files(records.site, self.tiles, "tiles")
-        strangers = self._strangers(records, found, name)
-        make, digest = self._maker(records.site, name, kind)
+        found = matching_files(rows.site, self.tiles, "tiles")
+        strangers = self._strangers(rows, found, name)
+        make, digest = self._maker(rows.site, name, kind)
+        recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
         jobs = {}
-        for row, key in enumerate(records.keys):
+        for row, key in enumerate(rows.keys):
             if tiles := found.get(self._key(key)):
                 chosen = _chosen(tiles, kind, key)
-                jobs[row] = Job(chosen, functools.partial(make, chosen))
-        out = np.lib.format.open_memmap(path, "w+", np.float16, (len(records), *kind.shape))
-        recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
-        return load_rows(records.site, recipe, jobs, out, f"reading {name}", strangers)
+                jobs[row] = Job(chosen, {recipe: make})
+        return make_rows(rows.site, jobs, (len(rows), *kind.shape), f"reading {name}", strangers)
 
     def _key(self, key: Instance) -> Instance:
         return key if "{instance}" in self.tiles else Instance(key.patient)
@@ -98,18 +97,18 @@ class TilesReader(Settings):
         make = functools.partial(tile_features, weights=path, stain=self.stain)
         return make, hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def _strangers(self, records: Rows, found: dict[Instance, list[Path]], name: str) -> list[str]:
-        strangers = [key for key in found if key.patient not in records.known]
-        if not any(self._key(key) in found for key in records.keys):
+    def _strangers(self, rows: Rows, found: dict[Instance, list[Path]], name: str) -> list[str]:
+        strangers = [key for key in found if key.patient not in rows.known]
+        if not any(self._key(key) in found for key in rows.keys):
             raise SiteError(
                 what="no patient has tiles",
                 where=f"modalities.{name}.tiles",
                 found=f"tiles of {len(strangers)} patients without a row" if strangers else f"nothing at {self.tiles}",
-                expected=f"tiles of a patient in {records.row_table}",
+                expected=f"tiles of a patient in {rows.row_table}",
                 fix="correct the pattern, or leave the modality out",
                 public=PUBLIC,
             )
-        unused = f"modalities.{name}: tiles of {len(strangers)} patients without a row in {records.row_table} not used"
+        unused = f"modalities.{name}: tiles of {len(strangers)} patients without a row in {rows.row_table} not used"
         return [unused] if strangers else []
 
 

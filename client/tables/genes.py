@@ -1,4 +1,4 @@
-"""Matrices of numbers by patient and gene: symbols and their aliases, genes that stand twice, and sets of genes.
+"""Gene expression matrices: symbols, aliases, duplicate genes and gene sets.
 
 A matrix may hold every gene and a row for each; it is read row by row, and only the study's genes are kept.
 """
@@ -171,7 +171,7 @@ def _check_single(genes: Genes, matrix: Matrix, where: str) -> None:
     twice = [" and ".join(line.place for line in lines[:3]) for lines in matrix.lines.values() if len(lines) > 1]
     if twice and genes.duplicates == "error":
         raise SiteError(
-            what="a gene stands twice",
+            what="a duplicate gene",
             where=where,
             found=_listed(twice),
             expected="a gene once",

@@ -1,4 +1,4 @@
-"""Finding a column by the name a hospital gives it, under one header row or several."""
+"""Column lookup by name, under one header row or several."""
 
 from __future__ import annotations
 

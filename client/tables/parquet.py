@@ -1,4 +1,4 @@
-"""Parquet files: of all columns only those that are wanted are read."""
+"""Parquet tables, of which only the wanted columns are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site's tables, read as the texts that stand in them, whatever they come from.
+"""Tables of a site as text cells, from CSV, TSV, XLSX, Parquet or SQL.
 
 Only the columns that the site's YAML names are kept, so that an expression table of every gene stays small.
 """
@@ -69,7 +69,7 @@ class Table:
             unit = "column" if self.settings.genes_in_rows else "row"
             pairs = "; ".join(f"{unit}s {first} and {second}" for first, second in twice[:5])
             raise SiteError(
-                what=f"a patient stands in two {unit}s",
+                what=f"a patient appears in two {unit}s",
                 where=f"{self.where}, column {self.settings.patient_id!r}"
                 if unit == "row"
                 else f"{self.where}, header",
@@ -78,7 +78,7 @@ class Table:
                 fix="keep the row of the diagnosis under study; where a row is a lesion or a view, set `instances`"
                 if unit == "row"
                 else "choose one sample a patient by `patient_extract`, as ^(TCGA-..-....)-01 for primary tumours",
-                public="a patient stands twice in one of the site's tables",
+                public="a patient appears twice in one of the site's tables",
             )
         return found
 

@@ -1,4 +1,4 @@
-"""What every kind of table gives, a CSV file as a query: header rows, and below them rows of cells."""
+"""Table source interface: header rows, then rows of cells, for files and queries alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a SQL query in place of a file: SQLite under data_root, or the hospital's PostgreSQL.
+"""SQL tables: one read-only query on SQLite under data_root, or on PostgreSQL.
 
 That a query starts with SELECT or WITH is checked only to catch mistakes. What keeps the database as it is: SQLite is
 opened with `mode=ro`, PostgreSQL with `default_transaction_read_only`. Give the account no other right than SELECT.

@@ -1,4 +1,4 @@
-"""CSV and TSV files, line by line, so that no length of a file or of a line fills the memory."""
+"""CSV and TSV tables, read line by line within memory limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the texts of one column to numbers and categories, with every bad cell in one message."""
+"""Column values: text cells to numbers and categories, with every invalid cell in one message."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _number_codes(cells: Cells, column: Column) -> dict[str, float] | None:
 def _unknown_code(cells: Cells, bad: Sequence[int], codes: Mapping[str, object]) -> SiteError:
     expected = f"one of the codes {', '.join(map(repr, codes))}"
     fix = "add the code under `codes`, or under `missing` if it means unknown"
-    return _bad_cells(cells, bad, "a code is unknown", expected, fix)
+    return _bad_cells(cells, bad, "unmapped code", expected, fix)
 
 
 def _expected_number(cells: Cells) -> str:

@@ -1,4 +1,4 @@
-"""XLSX files: only what Excel has calculated is read, and a workbook that would fill the memory is not opened.
+"""XLSX tables, within memory limits, refusing formulas that Excel has not calculated.
 
 Macros and formulas are never run. Entities that multiply ("billion laughs") are refused by expat, from 2.4.1 on, and
 others are never fetched by Python's ElementTree.

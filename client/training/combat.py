@@ -1,4 +1,4 @@
-"""A site's tables without what its scanner did to them (ComBat), by sums over its own patients that stay on its disk.
+"""Batch-effect correction (ComBat) of a site's tables, from sums over its own patients.
 
 A training site looks at its training patients alone, and adjusts all of them. A site that only evaluates has none:
 it looks at everybody's features, whose outcomes it need not know, and is brought to what the training sites fixed.
@@ -17,7 +17,7 @@ from client.private_files import write_private
 from client.training.dataset import feature_statistics
 from shared_models.combat import Reference, adjustment
 from shared_models.features import FeatureStatistics
-from shared_models.messages import pack_statistics, unpack_statistics
+from shared_models.messages.statistics import pack_features, unpack_features
 from shared_models.task import Task
 
 
@@ -31,7 +31,7 @@ def keep(cohort: Cohort, task: Task, file: Path) -> None:
     """Keeps the sums for a study: patients who come later must not move the others under the network."""
     from safetensors.numpy import save
 
-    write_private(file, save(pack_statistics(own_statistics(cohort, task))))
+    write_private(file, save(pack_features(own_statistics(cohort, task))))
 
 
 def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]:
@@ -40,7 +40,7 @@ def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]
     from safetensors.numpy import load_file
 
     try:
-        return unpack_statistics(load_file(file), task)
+        return unpack_features(load_file(file), task)
     except (FileNotFoundError, SafetensorError, ValueError):
         keep(cohort, task, file)
         return own_statistics(cohort, task)
@@ -49,7 +49,7 @@ def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]
 def harmonise(cohort: Cohort, own: Mapping[str, FeatureStatistics], references: Mapping[str, Reference]) -> Cohort:
     """The cohort, each table of `references` `(R, C)` without this site's effect; what is missing stays missing."""
     adjusted = {
-        name: adjustment(own[name], reference).columns(cohort.inputs[name]).astype(np.float32)
+        name: adjustment(own[name], reference).columns(np.asarray(cohort.inputs[name])).astype(np.float32)
         for name, reference in references.items()
     }
     return replace(cohort, inputs={**cohort.inputs, **adjusted}) if adjusted else cohort

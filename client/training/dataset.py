@@ -1,4 +1,4 @@
-"""Some patients of a cohort as network input: in training one row of each, a lesion or view drawn by chance."""
+"""PyTorch dataset of a cohort's patients: in training, one row (lesion or view) of each, drawn at random."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from client.cache.row_files import RowFiles
 from client.cohort.load import Cohort
 from shared_models.features import FeatureStatistics
 from shared_models.study_settings import StudySettings
-from shared_models.task import Table, Task
+from shared_models.task import Task
 
 # Inputs `{modality: (N, ...)}`, presence `(N, M)`, truths `{target: (N,) or (N, 2)}`.
 Batch = tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]
@@ -23,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class PatientDataset(Dataset[Batch]):
-    """P patients of a cohort; a batch is read at once from memory-mapped arrays.
+    """P patients of a cohort; a batch is read at once.
 
     An epoch sees each patient once, whatever the number of lesions or views: the patient stays the unit of a step,
     of an average and of privacy.
@@ -38,7 +39,7 @@ class PatientDataset(Dataset[Batch]):
         rng: Draws the rows.
     """
 
-    inputs: Mapping[str, Array]
+    inputs: Mapping[str, Array | RowFiles]
     present: Array
     truths: Mapping[str, Array]
     first: Array
@@ -83,7 +84,7 @@ class PatientDataset(Dataset[Batch]):
         return np.clip(np.searchsorted(cumulative, point, side="right") - 1, first, end - 1)
 
 
-def _tensor(array: Array, rows: Array) -> Tensor:
+def _tensor(array: Array | RowFiles, rows: Array) -> Tensor:
     return torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
 
 
@@ -91,10 +92,8 @@ def select_patients(
     cohort: Cohort, part: str, task: Task, statistics: Mapping[str, FeatureStatistics], seed: int = 0
 ) -> PatientDataset:
     """The patients of `part`, their tables standardised by the study's frozen statistics."""
-    inputs = {
-        name: statistics[name].standardise(cohort.inputs[name]) if isinstance(kind, Table) else cohort.inputs[name]
-        for name, kind in task.modalities.items()
-    }
+    inputs: dict[str, Array | RowFiles] = {name: cohort.inputs[name] for name in task.modalities}
+    inputs |= {name: statistics[name].standardise(np.asarray(inputs[name])) for name in task.tables}
     rng = np.random.default_rng(seed)
     return PatientDataset(
         inputs, cohort.present, cohort.truths, cohort.first, cohort.sampling_weight, cohort.parts[part], rng

@@ -1,4 +1,4 @@
-"""Normalisation layers that stay a site's own (FedBN; Li 2021, arXiv:2102.07623), kept on its disk by round.
+"""FedBN: normalisation layers local to a site, stored by round (Li 2021, arXiv:2102.07623).
 
 Scale and shift of GroupNorm and LayerNorm adapt to a site's scanner or stain. They travel with the other weights, so
 that a site that never trained has their mean; a site that trained puts its own in their place.

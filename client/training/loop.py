@@ -1,4 +1,4 @@
-"""Training and scoring one site's patients. One loop, whatever wraps model, optimizer and loader."""
+"""Training loop and scoring of one site's patients, whatever wraps model, optimizer and loader."""
 
 from __future__ import annotations
 

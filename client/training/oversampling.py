@@ -1,4 +1,4 @@
-"""Synthetic patients of the rarer class in a site's training part, from its tables: SMOTE and its kin.
+"""Oversampling of the minority class in a site's training tables: SMOTE and its variants.
 
 Chawla 2002 (10.1613/jair.953): a synthetic patient lies between a patient and one of their nearest neighbours of the
 same class; of a category it takes the neighbours' most frequent one (SMOTENC). Only training patients are looked at:

@@ -1,1 +1,1 @@
-"""What the verbs of `python -m client` print: approvals, ledger, audit log."""
+"""Verbs of `python -m client` that show or change records: approvals, ledger, audit log."""

@@ -1,4 +1,4 @@
-"""One page on what a study would do at this site: what it reads, what leaves, how long, at what epsilon."""
+"""Approval summary of a study at this site: data read, data sent, duration, epsilon."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from client.private_files import write_private
 from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
 from shared_models.agreed import settings_hash
+from shared_models.messages import EvaluateValidationReply, TrainReply
+from shared_models.messages.payload import fields_of
+from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.task import Table
 
 if TYPE_CHECKING:
@@ -95,26 +98,33 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
 
 
 def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]:
+    """All that the messages let out, each with this study's numbers."""
+    details = _details(site, config, task)
+    for reply in replies():
+        if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
+            continue
+        for name, facts in fields_of(reply).items():
+            sums = f"; in secure sums {IN_SUMS[facts['in_sums']]}" if config.secure_aggregation else ""
+            yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
+    yield f"scores are {BINS}"
+    if not _trains(site, config):
+        yield "no weights: this site only validates"
+    if not config.secure_aggregation:
+        yield "no secure sums: the center sees all of this site by site"
+    yield ERRORS
+
+
+def _details(site: SiteConfig, config: StudySettings, task: Task) -> dict[str, str]:
+    """What a study makes of some of the messages' fields, by name."""
     model = task.build_model(task, config)
     numbers = sum(value.numel() for value in model.state_dict().values())
-    if _trains(site, config):
-        yield f"after each round: all {numbers:,} numbers of the network {type(model).__name__}, as trained here"
-    else:
-        yield "no weights: this site only validates"
-    yield "once: counts of patients by part of the split, modality, class of each outcome, and how many were excluded"
-    for name, kind in task.tables.items():
-        yield f"once: of each of {len(kind.columns)} columns of {name}: how many have it, its sum, its sum of squares"
-    yield "each round: scores of validation patients, counted in bins; at the end, those of test patients"
-    least = site.policy.minimum_count
-    yield f"at the end: this site's own metrics, to two decimals, where each class has {least} patients or more"
-    if config.privacy == "none" and _trains(site, config):
-        yield "each round: the mean loss of training"
-    if config.secure_aggregation:
-        yield "of this only inside sums over three sites or more: weights, sums, class counts, scores in bins, the loss"
-        yield "of this by itself: patients in each part of the split, which modalities there are, how many excluded,"
-        yield "this site's own metrics"
-    else:
-        yield "no secure sums: the center sees all of this site by site"
+    columns = ", ".join(f"{len(kind.columns)} columns of {name}" for name, kind in task.tables.items())
+    return {
+        "model": f": all {numbers:,} numbers of the network {type(model).__name__}",
+        "features": f": {columns or 'no table'}",
+        "counts": f": {', '.join(task.targets)}",
+        "metrics": f": here {site.policy.minimum_count}",
+    }
 
 
 def _takes(config: StudySettings) -> list[str]:

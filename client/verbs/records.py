@@ -1,4 +1,4 @@
-"""The ledger, the audit log and the approvals as a person reads them, and how a person approves a study."""
+"""Approvals, privacy ledger and audit log on the terminal, and the approval of a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels to the hospitals when a study starts: its settings, and no code at all.
+"""Flower bundle (FAB) of a study: its settings, and no code.
 
 A Flower App Bundle is put first on a hospital's `sys.path`, so a bundle with code would run the center's code on the
 hospital's patients. Ours holds one `pyproject.toml`; every party runs the packages it has installed itself.

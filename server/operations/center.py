@@ -1,4 +1,4 @@
-"""The folder of a coordinating center, and what is in it.
+"""Folder of a coordinating center: its paths, addresses and `center.toml`.
 
 center.toml            the addresses below
 ca.crt                 the one file that hospitals need

@@ -1,4 +1,4 @@
-"""The center's own certificate authority, and the certificate its proxy and SuperLink show.
+"""Certificate authority of the center, and the TLS certificate of its proxy and SuperLink.
 
 Hospitals need `ca.crt` and nothing else: no public authority is asked, and no other authority is believed.
 """

@@ -1,4 +1,4 @@
-"""Makes the folder of a center: keys, certificates, the proxy's configuration, and the ways to start it."""
+"""Creation of a center's folder: keys, certificates, proxy configuration, start script, systemd units."""
 
 from __future__ import annotations
 

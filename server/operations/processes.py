@@ -1,4 +1,4 @@
-"""The center's three processes: how each is started, whoever starts it (our supervisor or systemd)."""
+"""Processes of the center (SuperLink, SuperExec, nginx): their commands and environments."""
 
 from __future__ import annotations
 

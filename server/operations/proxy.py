@@ -1,4 +1,4 @@
-"""The nginx in front of the SuperLink: the only process of the center that the world can reach.
+"""nginx reverse proxy before the SuperLink: only Flower's fleet API is exposed.
 
 Flower's Control API has no accounts: whoever reaches it registers sites and starts runs. The SuperLink therefore
 listens on loopback, and the proxy lets through the Fleet API alone, which knows each hospital by its key.

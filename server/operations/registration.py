@@ -1,4 +1,4 @@
-"""Who may take part: a hospital's public key under the name that the study uses for it everywhere."""
+"""Registration of sites: a hospital's public key under the site's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator of a center wants to see: sites, runs, the study's progress, its results."""
+"""Status of a center: sites, runs, a study's progress, and its results."""
 
 from __future__ import annotations
 

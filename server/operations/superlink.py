@@ -1,4 +1,4 @@
-"""What the center asks of its own SuperLink, over Flower's Control API on loopback.
+"""Client of Flower's Control API, on loopback.
 
 We call the API and not the `flwr` command, because the command does not print the name a site was registered under.
 The same questions can still be asked by hand: `FLWR_HOME=center/flower flwr supernode list center`.

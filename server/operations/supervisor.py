@@ -1,4 +1,4 @@
-"""Keeps the center's processes running: a process that dies is back within two seconds.
+"""Supervisor of the center's processes, which restarts one that ends.
 
 A SuperLink that returns within a minute or so loses nothing: its state lies in `state.db`, the ServerApp of a running
 study belongs to the SuperExec, and SuperNodes reconnect by themselves.

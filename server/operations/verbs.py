@@ -1,4 +1,4 @@
-"""The commands of `python -m server`, one function each; arguments are parsed in `server/__main__.py`."""
+"""Verbs of `python -m server`, one function each; arguments are parsed in `server/__main__.py`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     if write:
         with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
             file.write(tomli_w.dumps(config.to_flat()))
-        console.print(f"Wrote {write}. Send it to the hospitals: python -m client --site NAME --approve {write.name}")
+        console.print(f"Wrote {write}. Send it to the hospitals: python -m client approve {write.name} --site NAME")
         return
     center = open_center(directory)
     _say_what_resuming_needs(center, config)
@@ -114,7 +114,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
             what=f"run {run_id} did not complete",
             where=bundle,
             found=f"{ended.state} {ended.details}",
-            fix="the log above and logs/superexec.log say why; `--set resume=true` goes on from the last checkpoint",
+            fix="the log above and logs/superexec.log say why; `--set resume=true` continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
 

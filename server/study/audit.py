@@ -1,4 +1,4 @@
-"""The center's own audit log: what it sent to and received from each site, who was let in, which studies it started.
+"""Audit log of the center: messages to and from sites, keys registered and revoked, studies started.
 
 One line for each, with its size and hash and never a value, in files that only grow: a study's messages in
 `results/STUDY/audit.jsonl`, who was let in and what was started in `results/audit.jsonl`. The hash of a reply is the
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from server.errors import CenterError, ExitCode
 from shared_models.chained_log import BrokenRecordError, ClockBehindError, Line, RecordError, append, read
 from shared_models.fingerprint import fingerprint
+from shared_models.messages import claimed_round
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -45,7 +46,7 @@ def note(folder: Path, *events: Mapping[str, Any]) -> None:
 
 def sent(study: str, sites: Sequence[str], message_type: str, content: RecordDict) -> list[dict[str, Any]]:
     """What a request to these sites is noted as, before it is sent."""
-    what = {"study": study, "message": message_type, "round": _round(content), **_weight(content)}
+    what = {"study": study, "message": message_type, "round": claimed_round(content), **_weight(content)}
     return [{"event": "sent", "site": site, **what} for site in sites]
 
 
@@ -53,7 +54,7 @@ def received(
     study: str, site: str, message_type: str, request: RecordDict, reply: RecordDict | None, problem: str
 ) -> dict[str, Any]:
     """What a site's reply is noted as, or why there is none."""
-    what = {"site": site, "study": study, "message": message_type, "round": _round(request)}
+    what = {"site": site, "study": study, "message": message_type, "round": claimed_round(request)}
     if reply is None:
         return {"event": "no answer", **what, "why": problem}
     return {"event": "received", **what, **_weight(reply)}
@@ -97,11 +98,6 @@ def _row(line: Line) -> list[str]:
 def _weight(content: RecordDict) -> dict[str, Any]:
     found = fingerprint(content)
     return {"bytes": found["bytes"], "sha256": found["sha256"]}
-
-
-def _round(content: RecordDict) -> int:
-    rounds = (record["round"] for record in content.config_records.values() if "round" in record)
-    return next((number for number in rounds if isinstance(number, int)), 0)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from server.errors import ExitCode
+from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
 from shared_models.agreed import agreed_settings, settings_hash
 from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
@@ -54,7 +55,7 @@ class Checkpoint:
     round: int
     model: Arrays
     statistics: Arrays
-    enrolled: dict[str, dict[str, float]]
+    enrolled: dict[str, Enrolment]
     not_enrolled: dict[str, str] = field(default_factory=dict)
     rule_state: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
@@ -72,6 +73,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a kill at any instant leaves the previous one."""
     tensors = {f"{group}:{name}": array for group in _ARRAYS for name, array in getattr(checkpoint, group).items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint) if f.name not in _ARRAYS}
+    facts["enrolled"] = {site: dataclasses.asdict(counted) for site, counted in checkpoint.enrolled.items()}
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "study": json.dumps(facts)}
     write_atomically(path, save(tensors, metadata=metadata))
 
@@ -89,6 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for name, tensor in tensors.items():
         group, _, key = name.partition(":")
         groups[group][key] = tensor
+    facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
     facts |= {"history": tuple(facts["history"]), "values": tuple((n, v) for n, v in facts["values"])}
     return Checkpoint(**facts, **groups)
 
@@ -144,7 +147,7 @@ def approval_notice(before: Mapping[str, Any], config: StudySettings) -> str:
         return ""
     return (
         f"{'; '.join(changed)}: hospitals approved the study as it was, and each takes part again once it has approved "
-        f"these settings, {settings_hash(config)}: python -m client --site NAME --approve STUDY.toml"
+        f"these settings, {settings_hash(config)}: python -m client approve STUDY.toml --site NAME"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,34 +11,33 @@ import numpy as np
 from server.study.exchange import Answer
 from shared_models.combat import Reference, adjustment
 from shared_models.features import FeatureStatistics
-from shared_models.messages import NUMBERS, RESULTS, Arrays, unpack_arrays, unpack_statistics
+from shared_models.messages import Arrays, PrepareReply
+from shared_models.messages.fields import MAX_PATIENTS
 from shared_models.metrics.arrays import total
 from shared_models.secure_sum import MIN_SITES
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Regression, TimeToEvent
 from shared_models.task import Task
 
-MAX_SITE_PATIENTS = 1e7
-MAX_SUM = 1e15
+MAX_OUTCOME_SUM = 1e15
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Enrolment:
-    """One site's counts.
+    """What one site counted before round 1.
 
     Attributes:
-        site: The site's name.
-        numbers: `trains`, `patients/PART`, `modality/NAME`: its training patients with that modality, and `excluded`:
-            its patients with files that cannot be used.
+        trains: Whether it gives updates.
+        patients: Its patients in each part of the split.
+        modalities: Its training patients with each modality; with secure sums 1 where it has any.
+        excluded: Its patients with files that cannot be used.
     """
 
-    site: str
-    numbers: dict[str, float]
-
-    @property
-    def trains(self) -> bool:
-        """Whether it gives updates."""
-        return bool(self.numbers["trains"])
+    trains: bool
+    patients: dict[str, int]
+    modalities: dict[str, int]
+    excluded: int
 
 
 @dataclass(frozen=True)
@@ -55,69 +54,74 @@ class Sums:
 
 
 def enrol(
-    answers: Sequence[Answer], parts: Sequence[Answer], task: Task
-) -> tuple[list[Enrolment], list[Sums], dict[str, str]]:
+    answers: Sequence[Answer[PrepareReply]], parts: Sequence[Answer[PrepareReply]], task: Task
+) -> tuple[dict[str, Enrolment], list[Sums], dict[str, str]]:
     """What can be used of the answers, and of what may be added up.
 
     Returns:
-        The enrolments; the sums over training patients, of each training site or of all; why a site's are not used.
+        The enrolments by site; the sums over training patients, of each training site or of all; why a site's are not
+        used.
     """
     enrolled: dict[str, Enrolment] = {}
     sums: dict[str, Sums] = {}
     refused = {}
-    for answer in (answer for answer in answers if answer.content is not None):
-        try:
-            enrolled[answer.site] = Enrolment(answer.site, _numbers(answer, task))
-        except (KeyError, ValueError) as error:
-            refused[answer.site] = f"enrolment refused: {error}"
+    for answer in answers:
+        if answer.reply is not None:
+            try:
+                enrolled[answer.site] = _enrolment(answer.reply, task)
+            except ValueError as error:
+                refused[answer.site] = f"enrolment refused: {error}"
     secure = [part for part in parts if part.members]
     for part in secure or [part for part in parts if part.site in enrolled]:
         try:
-            sums[part.site] = _sums(part, task)
-        except (KeyError, ValueError) as error:
+            assert part.reply is not None
+            sums[part.site] = _sums(part.reply, task)
+        except ValueError as error:
             refused[part.site] = f"enrolment refused: {error}"
             enrolled.pop(part.site, None)
     counted = [sums[site] for site in sums if secure or (site in enrolled and enrolled[site].trains)]
-    return list(enrolled.values()), counted, refused
+    return enrolled, counted, refused
 
 
-def _numbers(answer: Answer, task: Task) -> dict[str, float]:
-    assert answer.content is not None
-    received = answer.content.metric_records[NUMBERS]
-    names = ["trains", "excluded", *(f"patients/{part}" for part in ("train", "validation", "test"))]
-    numbers = {name: _count(received, name) for name in [*names, *(f"modality/{name}" for name in task.modalities)]}
-    if too_many := [m for m in task.modalities if numbers[f"modality/{m}"] > numbers["patients/train"]]:
-        msg = f"more training patients have {', '.join(too_many)} than there are: {numbers['patients/train']:.0f}"
+def _enrolment(reply: PrepareReply, task: Task) -> Enrolment:
+    _require_names("patients", reply.patients, PARTS)
+    _require_names("modalities", reply.modalities, task.modalities)
+    patients, train = reply.modalities, reply.patients["train"]
+    if too_many := [name for name, count in patients.items() if count > train]:
+        msg = f"more training patients have {', '.join(too_many)} than there are: {train}"
         raise ValueError(msg)
-    return numbers
+    return Enrolment(reply.trains, dict(reply.patients), dict(patients), reply.excluded)
 
 
-def _sums(part: Answer, task: Task) -> Sums:
-    assert part.content is not None
-    arrays = unpack_arrays(part.content.array_records[RESULTS])
-    counts = {name: _checked_counts(arrays[f"counts.{name}"], name, task) for name in task.targets}
-    return Sums(unpack_statistics(arrays, task), counts)
+def _sums(reply: PrepareReply, task: Task) -> Sums:
+    _require_names("features", reply.features, task.tables)
+    _require_names("counts", reply.counts, task.targets)
+    for name, table in task.tables.items():
+        for part in ("known", "total", "squares"):
+            if (found := getattr(reply.features[name], part).shape) != table.shape:
+                msg = f"{name}.{part} has shape {found}, expected {table.shape}"
+                raise ValueError(msg)
+    for name in task.targets:
+        _check_counts(reply.counts[name], name, task)
+    return Sums(reply.features, reply.counts)
 
 
-def _count(received: Mapping[str, Any], name: str) -> float:
-    value = received[name]
-    if not isinstance(value, int | float) or not 0 <= value <= MAX_SITE_PATIENTS:
-        msg = f"{name} = {value!r} is not a number of patients"
+def _require_names(what: str, found: Iterable[str], expected: Iterable[str]) -> None:
+    if wrong := sorted(set(found) ^ set(expected)):
+        msg = f"{what} of {', '.join(wrong[:3])} {'are' if len(wrong) > 1 else 'is'} missing or unknown"
         raise ValueError(msg)
-    return float(value)
 
 
-def _checked_counts(counts: np.ndarray[Any, Any], target: str, task: Task) -> np.ndarray[Any, Any]:
+def _check_counts(counts: np.ndarray[Any, Any], target: str, task: Task) -> None:
     kind = task.targets[target]
     expected = np.shape(kind.counts(_no_patients(task, target)))
-    if counts.shape != expected or counts.dtype.kind not in "fiu" or not np.isfinite(counts).all():
+    if counts.shape != expected:
         msg = f"counts of {target} are {counts.dtype}{counts.shape}, expected finite numbers {expected}"
         raise ValueError(msg)
     patients = counts[:1] if isinstance(kind, Regression) else counts  # a regression's other number is a sum
-    if (patients < 0).any() or (patients > MAX_SITE_PATIENTS).any() or (np.abs(counts) > MAX_SUM).any():
+    if (patients < 0).any() or (patients > MAX_PATIENTS).any() or (np.abs(counts) > MAX_OUTCOME_SUM).any():
         msg = f"counts of {target} are no numbers of patients: from {counts.min():g} to {counts.max():g}"
         raise ValueError(msg)
-    return counts
 
 
 def _no_patients(task: Task, target: str) -> np.ndarray[Any, Any]:
@@ -137,12 +141,11 @@ def pooled_statistics(
     return pooled
 
 
-def modalities_below_min_sites(enrolled: Sequence[Enrolment], task: Task) -> list[str]:
+def modalities_below_min_sites(enrolled: Mapping[str, Enrolment], task: Task) -> list[str]:
     """Modalities that some training sites have, but fewer than a secure sum needs."""
-    patients_by_modality = {
-        m: sum(1 for site in enrolled if site.trains and site.numbers[f"modality/{m}"]) for m in task.modalities
-    }
-    return [modality for modality, count in patients_by_modality.items() if 0 < count < MIN_SITES]
+    training = [site for site in enrolled.values() if site.trains]
+    sites = {name: sum(1 for site in training if site.modalities[name]) for name in task.modalities}
+    return [modality for modality, count in sites.items() if 0 < count < MIN_SITES]
 
 
 def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
@@ -156,7 +159,7 @@ def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.nda
 
 
 def initial_model(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-    """Seeded weights whose outputs start at the pooled base rates, so that no seed starts in a dead corner."""
+    """Seeded weights whose outputs start at the pooled base rates: training does not start from saturated outputs."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

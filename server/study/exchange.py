@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -19,9 +20,12 @@ from shared_models.errors import UserError
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 POLL_S = 1.0
 SEND_ATTEMPTS = 3
+UNREADABLE = "the reply cannot be read"
 # How Flower 1.41 sends an exception: "<class 'RuntimeError'>:<'the text'>".
 _FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
 
@@ -33,20 +37,22 @@ class StudyError(UserError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one site sent back, or why nothing came.
+class Answer(Generic[R_co]):
+    """What one site sent back, or why nothing that can be used came.
 
     Attributes:
         site: The site's name.
-        content: Its reply, or None.
+        reply: Its reply, or None.
         problem: Why there is none; empty when there is one.
         members: The sites that a secure sum is over; empty for one site's own answer.
+        patients_by_modality: Training patients behind a secure sum of weights, by modality.
     """
 
     site: str
-    content: RecordDict | None
+    reply: R_co | None
     problem: str = ""
     members: tuple[str, ...] = ()
+    patients_by_modality: Mapping[str, float] = field(default_factory=dict)
 
 
 def connected(grid: Grid) -> dict[str, int]:
@@ -89,16 +95,32 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
 
 
 def ask(
-    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: StudySettings, group: str = ""
-) -> list[Answer]:
-    """Sends one request to each site and returns an answer for each, in the order of `sites`."""
+    grid: Grid,
+    sites: Sequence[str],
+    message_type: str,
+    content: RecordDict,
+    read: Callable[[RecordDict], R],
+    config: StudySettings,
+    group: str = "",
+) -> list[Answer[R]]:
+    """Sends one request to each site and returns an answer for each, in the order of `sites`.
+
+    Args:
+        grid: The way to the sites.
+        sites: Their names.
+        message_type: Flower's.
+        content: The request.
+        read: Checks a reply and makes a dataclass of it, or raises ValueError.
+        config: The study.
+        group: What Flower names the messages by, beside the run.
+    """
     here = connected(grid)
     messages = [
         Message(content, dst_node_id=here[site], message_type=message_type, group_id=group, ttl=config.round_timeout_s)
         for site in sites
         if site in here
     ]
-    answers = {site: Answer(site, None, "not connected") for site in sites}
+    answers: dict[str, Answer[RecordDict]] = {site: Answer(site, None, "not connected") for site in sites}
     answers |= {s: Answer(s, None, f"no answer in {config.round_timeout_s:.0f} s") for s in sites if s in here}
     folder, asked_for = Path(config.results_dir) / config.study, (message_type, content)
     note(folder, *sent(config.study, [site for site in sites if site in here], *asked_for))
@@ -112,8 +134,17 @@ def ask(
         if site in answers:
             answers[site] = _answer(site, reply)
     given = [answers[site] for site in sites]
-    note(folder, *(received(config.study, one.site, *asked_for, one.content, one.problem) for one in given))
-    return given
+    note(folder, *(received(config.study, one.site, *asked_for, one.reply, one.problem) for one in given))
+    return [_read(answer, read) for answer in given]
+
+
+def _read(answer: Answer[RecordDict], read: Callable[[RecordDict], R]) -> Answer[R]:
+    if answer.reply is None:
+        return Answer(answer.site, None, answer.problem)
+    try:
+        return Answer(answer.site, read(answer.reply))
+    except ValueError as error:
+        return Answer(answer.site, None, f"{UNREADABLE}: {error}")
 
 
 def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float) -> list[Message]:
@@ -132,7 +163,7 @@ def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float)
     return []
 
 
-def _answer(site: str, reply: Message) -> Answer:
+def _answer(site: str, reply: Message) -> Answer[RecordDict]:
     if reply.has_error():
         reason = reply.error.reason or ""
         match = _FLOWER_REASON.match(reason)
@@ -141,13 +172,14 @@ def _answer(site: str, reply: Message) -> Answer:
 
 
 def log_problems(
-    answers: Sequence[Answer], config: StudySettings, rejected: Mapping[str, str] | None = None
+    answers: Sequence[Answer[object]], config: StudySettings, rejected: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Logs every site that gave nothing usable, and returns why by site; what was rejected is noted, too."""
-    unusable = dict(rejected or {})
+    unusable = {answer.site: answer.problem for answer in answers if answer.problem.startswith(UNREADABLE)}
+    unusable |= rejected or {}
     lines = [{"event": "rejected", "site": site, "study": config.study, "why": why} for site, why in unusable.items()]
     note(Path(config.results_dir) / config.study, *lines)
-    problems = {answer.site: answer.problem for answer in answers if answer.content is None} | unusable
+    problems = {answer.site: answer.problem for answer in answers if answer.reply is None} | unusable
     for site, problem in problems.items():
         log.warning("%s: %s", site, problem)
     return problems

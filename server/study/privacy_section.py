@@ -1,4 +1,4 @@
-"""What a study's results say of privacy: what was protected, how, and what was not."""
+"""Privacy section of a study's results: what was protected, how, and what was not."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from server.study.exchange import Answer, StudyError
 from server.study.privacy_section import PrivacySection, privacy_section
 from server.study.scoring import Summaries
 from shared_models.atomic_files import write_atomically
-from shared_models.messages import NUMBERS
+from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pooled_metrics
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -67,7 +67,9 @@ class UpdateInfluence(_Section):
     """How one site's update stood to the others of its round."""
 
     norm: float = Field(description="L2 norm of the change it made to the model, as it came")
-    cosine: Number = Field(description="between that change and the mean of all after clipping; null where one is 0")
+    cosine: Number = Field(
+        description="between that change and the mean of the others' after clipping; null where one is 0"
+    )
     clipped: bool = Field(description="whether its norm was scaled down to the bound")
 
 
@@ -116,7 +118,7 @@ def make_results(
     best: Checkpoint,
     last: Checkpoint,
     thresholds: Thresholds,
-    answers: Sequence[Answer],
+    answers: Sequence[Answer[EvaluateTestReply]],
     pooled: Summaries,
     problems: Mapping[str, str],
 ) -> Results:
@@ -148,21 +150,19 @@ def make_results(
     )
 
 
-def _site(answer: Answer, best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:
+def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:
     enrolled = best.enrolled[answer.site]
     said = bool if config.secure_aggregation else int  # in a secure study a site says only whether it has a modality
     targets: dict[str, dict[str, Number]] = {}
-    if answer.content is not None:
-        numbers = answer.content.metric_records.get(NUMBERS, {})
-        for name in task.targets:
-            own = {key.partition("/")[2]: value for key, value in numbers.items() if key.startswith(f"{name}/")}
-            targets[name] = {key: _finite(value) for key, value in own.items()}
+    if answer.reply is not None:
+        metrics = {name: answer.reply.metrics.get(name, {}) for name in task.targets}
+        targets = {name: {key: _finite(value) for key, value in own.items()} for name, own in metrics.items()}
     return SiteResults(
         site=answer.site,
-        role="train" if enrolled["trains"] else "evaluate",
-        patients={part: int(enrolled[f"patients/{part}"]) for part in ("train", "validation", "test")},
-        modalities={name: said(enrolled.get(f"modality/{name}", 0)) for name in task.modalities},
-        excluded=int(enrolled.get("excluded", 0)),
+        role="train" if enrolled.trains else "evaluate",
+        patients=dict(enrolled.patients),
+        modalities={name: said(enrolled.modalities[name]) for name in task.modalities},
+        excluded=enrolled.excluded,
         targets=targets,
     )
 

@@ -1,14 +1,13 @@
-"""Pooled scores without rows: sums of what the sites counted, checked before they are added."""
+"""Pooled metrics, best round and decision thresholds from the sites' additive statistics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from math import isnan
 from typing import Literal
 
-from server.study.exchange import Answer
-from shared_models.messages import RESULTS, Arrays, unpack_arrays
+from shared_models.messages import Arrays
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.summary import Summary, empty_summary, pack_summary, total_summary, unpack_summary
 from shared_models.task import Task
@@ -17,36 +16,33 @@ log = logging.getLogger("server")
 Summaries = dict[str, Summary]
 
 
-def pool(answers: Sequence[Answer], part: str, task: Task) -> Summaries:
-    """Adds up the sites' statistics of `part` for each target; an answer that fails its check is left out."""
+def pool(scores: Mapping[str, Arrays], task: Task) -> Summaries:
+    """Adds up the sites' statistics of each target, given by site; one that fails its check is left out."""
     pooled: dict[str, list[Summary]] = {name: [empty_summary(target)] for name, target in task.targets.items()}
-    for answer in answers:
-        if answer.content is None:
-            continue
+    for site, arrays in scores.items():
         try:
-            arrays = unpack_arrays(answer.content.array_records[RESULTS])
-            if any(name.startswith(f"{part}.") for name in arrays):
-                found = unpack(arrays, part, task)
-                for name, summary in found.items():
-                    pooled[name].append(summary)
-        except (KeyError, ValueError) as error:
-            log.warning("%s: its %s statistics are left out: %s", answer.site, part, error)
+            own = unpack(arrays, task)
+        except ValueError as error:
+            log.warning("%s: its statistics are left out: %s", site, error)
+            continue
+        for name, summary in own.items():
+            pooled[name].append(summary)
     return {name: total_summary(summaries) for name, summaries in pooled.items()}
 
 
-def pack(summaries: Summaries, part: str) -> Arrays:
+def pack(summaries: Summaries) -> Arrays:
     """Summaries as named arrays, for a checkpoint."""
     arrays: Arrays = {}
     for name, summary in summaries.items():
-        arrays |= pack_summary(summary, f"{part}.{name}")
+        arrays |= pack_summary(summary, name)
     return arrays
 
 
-def unpack(arrays: Arrays, part: str, task: Task) -> Summaries:
+def unpack(arrays: Arrays, task: Task) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
     if not arrays:
         return {name: empty_summary(target) for name, target in task.targets.items()}
-    return {name: unpack_summary(target, arrays, f"{part}.{name}") for name, target in task.targets.items()}
+    return {name: unpack_summary(target, arrays, name) for name, target in task.targets.items()}
 
 
 def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:

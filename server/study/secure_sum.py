@@ -14,33 +14,29 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeVar
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from server.study.exchange import Answer, ask
 from shared_models.messages import (
-    KEYS,
-    MASKED,
-    MODEL,
-    PREPARE,
-    REQUEST,
-    SHARES,
-    UNMASK,
     Arrays,
-    reply,
-    request,
-    unpack_arrays,
+    JoinSum,
+    KeysReply,
+    KeysRequest,
+    MaskedReply,
+    ModelRequest,
+    Payload,
+    PrepareRequest,
+    Reply,
+    Request,
+    SharesRequest,
+    TrainRequest,
+    UnmaskRequest,
 )
-from shared_models.messages import TRAIN as TRAIN_MESSAGE
 from shared_models.secure_sum import (
-    ENVELOPES,
-    LAYOUT,
     LOSS,
-    MEMBERS,
     MIN_SITES,
     PATIENTS,
-    SHARES_OF,
-    STATISTICS,
     TRAIN,
     Member,
     Vector,
@@ -55,7 +51,10 @@ from shared_models.secure_sum import (
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
+P = TypeVar("P", bound=Payload)
+R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _NoSumError(Exception):
@@ -63,102 +62,100 @@ class _NoSumError(Exception):
 
 
 def exchange(
-    grid: Grid, sites: Sequence[str], message_type: str, content: RecordDict, config: StudySettings, group: str = ""
-) -> tuple[list[Answer], list[Answer]]:
+    grid: Grid, sites: Sequence[str], request: Request[R], config: StudySettings, group: str = ""
+) -> tuple[list[Answer[R]], list[Answer[R]]]:
     """Asks each site, and returns the answers, and what of them may be added up.
 
     That is each answer, or in a study with secure sums one answer that stands for its `members`: weights are their
     mean, statistics their sum. There is none where too few sites are left.
     """
     if not config.secure_aggregation:
-        answers = ask(grid, sites, message_type, content, config, group)
+        answers = ask(grid, sites, request.KIND, request.pack(), request.reply_kind.unpack, config, group)
         return answers, answers
     # before round 1 and in a round, the study itself asks again
-    for _ in range(1 if message_type in (PREPARE, TRAIN_MESSAGE) else config.round_attempts):
-        found = {site: Answer(site, None, "left out of a secure sum that came to nothing") for site in sites}
+    for _ in range(1 if isinstance(request, PrepareRequest | TrainRequest) else config.round_attempts):
+        found: dict[str, Answer[R]] = {
+            site: Answer(site, None, "secure aggregation failed: too few participants") for site in sites
+        }
         try:
-            together = _sum(grid, found, message_type, content, config, group)
+            together = _sum(grid, found, request, config, group)
             return list(found.values()), [together]
         except _NoSumError as error:
-            log.warning("%s: no secure sum: %s", message_type, error)
+            log.warning("%s: no secure sum: %s", request.KIND, error)
     return list(found.values()), []
 
 
-def _sum(
-    grid: Grid, found: dict[str, Answer], message_type: str, content: RecordDict, config: StudySettings, group: str
-) -> Answer:
+def _sum(grid: Grid, found: dict[str, Answer[R]], request: Request[R], config: StudySettings, group: str) -> Answer[R]:
     """The sum as one answer; each site's own answer, or why there is none, goes to `found`."""
     session = secrets.token_hex(16)
 
-    def ask_for(names: Collection[str], kind: str, read: Callable[[RecordDict], T], what: RecordDict) -> dict[str, T]:
-        return _read(ask(grid, sorted(names), kind, what, config), read, found)
+    def ask_for(names: Collection[str], what: Request[P]) -> list[Answer[P]]:
+        return ask(grid, sorted(names), what.KIND, what.pack(), what.reply_kind.unpack, config)
 
-    offers = ask_for(found, KEYS, _member, request(session=session, purpose=message_type))
+    keys = ask_for(found, KeysRequest(session=session, purpose=request.KIND))
+    offers = _usable(keys, found, _member)
     _require(offers, MIN_SITES)
     members = {name: Member(name, m.mask_key, m.share_key, m.adds, m.signature) for name, m in offers.items()}
     least = least_survivors(len(members))
     announced = pack_members(list(members.values()))
-    envelopes = ask_for(members, SHARES, _envelopes, request(session=session, members=announced))
+    shares = ask_for(members, SharesRequest(session=session, members=announced))
+    envelopes = _usable(shares, found, lambda reply: reply.envelopes)
     _require(envelopes, least)
-    answers = ask(grid, sorted(envelopes), message_type, _with(content, session, envelopes), config, group)
-    found |= {answer.site: answer for answer in answers}
-    vectors, layout = _alike(_read(answers, _vector, found), found)
-    _require(vectors, least)
-    survivors = json.dumps(sorted(vectors))
-    shares = ask_for(vectors, UNMASK, _shares, request(session=session, survivors=survivors))
-    _require(shares, least)
-    total = _unmasked(vectors, {name: _secret(name, shares, least) for name in envelopes}, members)
-    sent = unpack_arrays(content.array_records[MODEL])
-    return Answer(f"the sum of {', '.join(vectors)}", _opened(total, json.loads(layout), sent), members=tuple(vectors))
-
-
-def _with(content: RecordDict, session: str, envelopes: Mapping[str, Mapping[str, bytes]]) -> RecordDict:
-    """The request of a sum: with all envelopes that its members have for each other."""
     mail = {f"{by}>{to}": data for by, sent in envelopes.items() for to, data in sent.items() if to in envelopes}
-    plain = ConfigRecord({**content.config_records[REQUEST], "session": session})
-    return RecordDict({**content, REQUEST: plain, ENVELOPES: ConfigRecord(mail)})
+    content = JoinSum(session=session, envelopes=mail).pack_with(request)
+    answers = ask(grid, sorted(envelopes), request.KIND, content, _unpack_masked(request), config, group)
+    vectors, layout = _alike(_usable(answers, found, lambda reply: reply), found)
+    _require(vectors, least)
+    opened = ask_for(vectors, UnmaskRequest(session=session, survivors=tuple(sorted(vectors))))
+    secret_shares = _usable(opened, found, lambda reply: reply.shares)
+    _require(secret_shares, least)
+    total = _unmasked(vectors, {name: _secret(name, secret_shares, least) for name in envelopes}, members)
+    return _opened(total, layout, request, tuple(vectors))
 
 
-def _read(answers: Sequence[Answer], read: Callable[[RecordDict], T], found: dict[str, Answer]) -> dict[str, T]:
-    """What can be read of the answers by site; why the others cannot goes to `found`."""
+def _unpack_masked(request: Request[R]) -> Callable[[RecordDict], MaskedReply[R]]:
+    return lambda content: MaskedReply.unpack(content, request.reply_kind)
+
+
+def _usable(answers: Sequence[Answer[U]], found: dict[str, Answer[R]], read: Callable[[U], T]) -> dict[str, T]:
+    """What can be used of the answers by site; why the others cannot goes to `found`."""
     values: dict[str, T] = {}
     for answer in answers:
-        if answer.content is None:
-            found[answer.site] = answer
+        if answer.reply is None:
+            found[answer.site] = Answer(answer.site, None, answer.problem)
             continue
         try:
-            values[answer.site] = read(answer.content)
-        except (KeyError, TypeError, ValueError) as error:
+            values[answer.site] = read(answer.reply)
+        except ValueError as error:
             found[answer.site] = Answer(answer.site, None, f"its part of a secure sum cannot be read: {error}")
     return values
 
 
-def _member(content: RecordDict) -> Member:
-    (member,) = unpack_members(str(content.config_records[MEMBERS]["member"]))
+def _member(reply: KeysReply) -> Member:
+    (member,) = unpack_members(reply.member)
     return member
 
 
-def _envelopes(content: RecordDict) -> dict[str, bytes]:
-    return {name: bytes(data) for name, data in content.config_records[ENVELOPES].items()}
-
-
-def _shares(content: RecordDict) -> dict[str, bytes]:
-    return {name: bytes(data) for name, data in content.config_records[SHARES_OF].items()}
-
-
-def _vector(content: RecordDict) -> tuple[Vector, str]:
-    """A site's masked numbers, and what each of them stands for."""
-    vector = Vector.unpack(unpack_arrays(content.array_records[MASKED]))
-    return vector, str(content.config_records[LAYOUT][STATISTICS])
-
-
-def _alike(masked: Mapping[str, tuple[Vector, str]], found: dict[str, Answer]) -> tuple[dict[str, Vector], str]:
+def _alike(
+    masked: Mapping[str, MaskedReply[R]], found: dict[str, Answer[R]]
+) -> tuple[dict[str, Vector], dict[str, Any]]:
     """The vectors whose numbers stand for the same things, and for which; another site's program differs."""
-    forms = {site: (layout, len(own.weights), len(own.statistics)) for site, (own, layout) in masked.items()}
+    vectors: dict[str, Vector] = {}
+    for site, reply in masked.items():
+        found[site] = Answer(site, reply.shown)
+        try:
+            vectors[site] = Vector.unpack(reply.masked)
+        except ValueError as error:
+            found[site] = Answer(site, None, f"its part of a secure sum cannot be read: {error}")
+    forms = {site: (masked[site].layout, len(own.weights), len(own.statistics)) for site, own in vectors.items()}
     usual = Counter(forms.values()).most_common(1)[0][0] if forms else ("{}", 0, 0)
     for site in [site for site, form in forms.items() if form != usual]:
         found[site] = Answer(site, None, "its part of a secure sum is not like the others': versions differ")
-    return {site: own for site, (own, _) in masked.items() if forms[site] == usual}, usual[0]
+    try:
+        return {site: own for site, own in vectors.items() if forms[site] == usual}, dict(json.loads(usual[0]))
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"the layout of the sum cannot be read: {type(error).__name__}"
+        raise _NoSumError(msg) from None
 
 
 def _secret(name: str, shares: Mapping[str, Mapping[str, bytes]], least: int) -> bytes:
@@ -189,24 +186,35 @@ def _unmasked(vectors: Mapping[str, Vector], secret_of: Mapping[str, bytes], mem
     return total
 
 
-def _opened(total: Vector, layout: Mapping[str, Sequence[int]], sent: Arrays) -> RecordDict:
+def _opened(
+    total: Vector, layout: Mapping[str, Sequence[int]], request: Request[R], members: tuple[str, ...]
+) -> Answer[R]:
     """A sum as a site's reply would be: the mean of the weights, each over those who have a part in it."""
     weights, statistics = total.real()
+    sent = request.model if isinstance(request, ModelRequest) and len(weights) else {}
     try:
         results = unflatten(statistics, layout)
-        sums = unflatten(weights, {name: array.shape for name, array in sent.items()}) if len(weights) else {}
-    except ValueError as error:
+        sums = unflatten(weights, {name: array.shape for name, array in sent.items()})
+        patients = {name.partition(".")[2]: float(results.pop(name)) for name in list(results) if _counts(name)}
+        values: dict[str, Any] = {}
+        fields: dict[str, Arrays] = {}
+        if sums:
+            behind = {name: patients[group_of_parameter(name)] for name in sums}
+            fields["model"] = {name: _mean(array, behind[name], sent[name]) for name, array in sums.items()}
+            values = {"patients": round(patients[TRAIN]), "loss": float(results.pop(LOSS)) / max(patients[TRAIN], 1.0)}
+        for name, array in results.items():
+            field, _, key = name.partition(".")
+            fields.setdefault(field, {})[key] = array
+        reply = request.reply_kind.of_sum(fields, **values)
+    except (KeyError, TypeError, ValueError) as error:
         raise _NoSumError(str(error)) from None
-    patients = {name.partition(".")[2]: float(results.pop(name)) for name in list(results) if _counts(name)}
-    numbers = {f"modality/{name}": count for name, count in patients.items() if name != TRAIN}
-    if sums:
-        numbers["num-examples"] = patients[TRAIN]
-        numbers["train-loss"] = float(results.pop(LOSS)) / max(patients[TRAIN], 1.0)
-    model: Arrays = {}
-    for name, array in sums.items():
-        behind = patients[group_of_parameter(name)]
-        model[name] = (array / behind).astype(sent[name].dtype) if behind > 0 else sent[name]
-    return reply(model=model, results=results, numbers=numbers)
+    by_modality = {name: count for name, count in patients.items() if name != TRAIN}
+    return Answer(f"the sum of {', '.join(members)}", reply, "", members, by_modality)
+
+
+def _mean(total: Any, patients: float, sent: Any) -> Any:
+    """The mean of a weight over the patients behind it; where there are none, as it was."""
+    return (total / patients).astype(sent.dtype) if patients > 0 else sent
 
 
 def _counts(name: str) -> bool:

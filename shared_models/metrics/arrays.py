@@ -1,4 +1,4 @@
-"""Additive statistics as arrays: how a sum of counts crosses the boundary of a hospital.
+"""Additive statistics as arrays: packing, checks on arrival, and addition.
 
 A statistic is a frozen dataclass whose fields are numbers and arrays that merge by addition: splitting the patients
 over sites and adding what each site counted equals counting them in one place. The functions here read the

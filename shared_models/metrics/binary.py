@@ -1,4 +1,4 @@
-"""Metrics of a yes-or-no outcome, without rows: what the sites count adds up to what one place would have counted.
+"""Metrics of a binary target (AUC, F1, sensitivity, specificity) from additive histograms of scores.
 
 Each site counts the scores of its positives and of its negatives in fixed bins. The sums give the ROC of all
 patients, and a certificate of how far the AUC of the bins may lie from that of the scores: only pairs that share a

@@ -1,4 +1,4 @@
-"""Calibration of predicted probabilities, without rows: of those given a risk of 20 %, has one in five the outcome?
+"""Calibration of predicted probabilities from additive bins.
 
 The patients are counted in bins of their predicted probability, the same at every site: tenths, of which the
 outermost are cut finer, for the outcomes are rare.

@@ -1,4 +1,4 @@
-"""Metrics of a target with several classes, such as the molecular subtype, from a confusion matrix."""
+"""Metrics of a target with several classes from an additive confusion matrix."""
 
 import math
 from collections.abc import Mapping

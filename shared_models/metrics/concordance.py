@@ -1,4 +1,4 @@
-"""Harrell's C-index of the patients of one place, exact, with its interval.
+"""Harrell's C-index from individual scores, with its confidence interval.
 
 A pair is comparable when one patient has the event before the other has the event or leaves observation; one who leaves
 at the very time of the event outlives it, and two events at one time are not comparable. These are lifelines' rules.

@@ -1,4 +1,4 @@
-"""The AUC of the patients of one place, its interval, and the comparison of two models on them.
+"""DeLong's AUC from individual scores, its confidence interval, and the test between two models.
 
 DeLong's method takes the AUC for a two-sample U-statistic. Its structural components say how each positive is placed
 among the negatives and each negative among the positives; their variances give that of the AUC. Midranks give all of

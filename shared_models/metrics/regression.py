@@ -1,4 +1,4 @@
-"""Metrics of a continuous target, such as Ki-67, from sums that merge by addition."""
+"""Metrics of a continuous target, such as Ki-67, from additive sums."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Scores in [0, 1], their labels, and the bins in which every site counts them.
+"""Scores in [0, 1], their labels, and the bins of their additive histograms.
 
 The bins are the same at every site and uniform on the logit scale. A recurrence that befalls one patient in twenty gets
 predictions that lie near 0.05, all in a handful of bins uniform in [0, 1]; on the logit scale they spread. The inner

@@ -1,8 +1,8 @@
-"""What is counted of a target's scores, and the metrics from it: a target's statistics together.
+"""Statistics of a target's scores, and the metrics from them, of each kind of target.
 
 A target kind lists its statistics (`shared_models/targets.py`), each a file of this folder. A site counts all of them,
 they travel and are added up one by one, and their metrics stand together in results.json. The first one judges the
-target: it chooses the best round.
+target: it selects the best round.
 """
 
 from __future__ import annotations

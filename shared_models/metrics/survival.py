@@ -1,4 +1,4 @@
-"""Harrell's C-index, without rows: what the sites count adds up to what one place would have counted.
+"""Harrell's C-index from additive counts of risk by time.
 
 Each site counts its patients in a table of months by bins of predicted risk. The sum gives C of the binned data, a
 certificate of how far C of the rows may lie from it, and an interval. At one site, where the rows are at hand, C is

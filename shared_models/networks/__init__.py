@@ -1,1 +1,1 @@
-"""Network parts, each usable alone."""
+"""Network parts: encoders, attention, fusion; each usable alone."""

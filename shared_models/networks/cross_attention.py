@@ -1,4 +1,4 @@
-"""Attention between two sets of tokens."""
+"""Cross-attention between two sets of tokens."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class CrossAttention(nn.Module):
     gives other outputs. The keys have no bias, because softmax cancels it.
 
     Example:
+        >>> import torch
         >>> CrossAttention(32, heads=4)(torch.zeros(5, 10, 32), torch.zeros(5, 16, 32)).shape
         torch.Size([5, 10, 32])
     """
@@ -45,6 +46,7 @@ class MutualAttention(nn.Module):
     10.1109/ICCV48922.2021.00398), where only the genes read the slide.
 
     Example:
+        >>> import torch
         >>> one, other = MutualAttention(32)(torch.zeros(5, 10, 32), torch.zeros(5, 16, 32))
         >>> one.shape, other.shape
         (torch.Size([5, 10, 32]), torch.Size([5, 16, 32]))

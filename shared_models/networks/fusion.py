@@ -1,4 +1,4 @@
-"""Fusion of modalities that a patient or a whole site may lack."""
+"""Fusion of modalities, any of which a patient or a site may lack."""
 
 from __future__ import annotations
 

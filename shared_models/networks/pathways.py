@@ -13,6 +13,7 @@ class Pathways(nn.Module):
     has a few numbers only, so that 600 genes stay small; one layer makes all of them as wide as a tile's token.
 
     Example:
+        >>> import torch
         >>> Pathways(1290, 128)(torch.zeros(5, 1290)).shape
         torch.Size([5, 16, 128])
     """

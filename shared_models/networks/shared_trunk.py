@@ -1,4 +1,4 @@
-"""Several targets from one representation of all modalities."""
+"""Multi-task network: several targets from one representation of all modalities."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class SharedTrunk(nn.Module):
     still teaches the trunk by the others.
 
     Example:
+        >>> import torch
         >>> trunk = SharedTrunk({"radiomics": nn.Linear(18, 64)}, 64, {"er": 1, "ki67_percent": 1})
         >>> trunk({"radiomics": torch.zeros(5, 18)}, torch.ones(5, 1))["er"].shape
         torch.Size([5, 1])

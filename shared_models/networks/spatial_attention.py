@@ -1,4 +1,4 @@
-"""Spatial attention over several scales: where in the image to look."""
+"""Multi-scale spatial attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders of the tiles of a slide: a token a tile, and no order between them."""
+"""Encoders of a bag of histology tiles: one token a tile, in no order."""
 
 from __future__ import annotations
 

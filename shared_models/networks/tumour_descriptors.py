@@ -1,4 +1,4 @@
-"""A tumour in seven numbers: its brightness in shells about the surface, heterogeneity, size and irregularity.
+"""Seven descriptors of a tumour: brightness in shells about its surface, heterogeneity, size, irregularity.
 
 What radiologists describe (BI-RADS) and radiomics measures (10.1158/0008-5472.CAN-17-0339), without parameters.
 Each is a logarithm, and brightness enters by the ratio of neighbouring shells: brightness of the shells by itself

@@ -1,4 +1,4 @@
-"""The tumour's core, its rim and the tissue around it, from the signed distance to its surface.
+"""Tumour core, rim and surrounding tissue, from the signed distance to the tumour's surface.
 
 The three regions of Zeng 2026 (arXiv:2601.07001). The tissue just outside carries signal of its own
 (Braman 2017, 10.1186/s13058-017-0846-1). Distances are in mm, positive inside the tumour.

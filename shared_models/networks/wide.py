@@ -1,4 +1,4 @@
-"""Linear paths from tables to logits, beside a deep network."""
+"""Linear paths from tables to logits, beside a deep network (wide and deep)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file a task: its network and its `TASK`. The file's name is the task's name."""
+"""Tasks, one a file: a network and its `TASK`. The file's name is the task's name."""

@@ -1,4 +1,4 @@
-"""System E: ER, PR and HER2 of breast cancer from a brain metastasis: its image, its radiomics and where it lies.
+"""System E: ER, PR and HER2 of breast cancer from a brain metastasis: image, radiomics and position.
 
 As in 10.3389/fnhum.2026.1858163: a 3D residual network, radiomics and position joined, a trunk that the receptors
 share, and a head for each. A row is one lesion. Beside it, linear scores of the tables and of the lesion's descriptors,

@@ -1,4 +1,4 @@
-"""System C: ER, PR, HER2 and Ki-67 from one early post-contrast image and the tumour's mask, learned together.
+"""System C: ER, PR, HER2 and Ki-67 from one early post-contrast image and the tumour's mask.
 
 Zeng 2026 (arXiv:2601.07001): spatial attention over several scales says where to look, and the tumour's core, its
 rim and the tissue around it are averaged apart and weighed. The published baselines are studies of this task:

@@ -1,4 +1,4 @@
-"""System A: recurrence within the horizon from 4-phase MRI, radiomics, clinical and genomic tables, fused.
+"""System A: recurrence by the horizon from 4-phase MRI, radiomics, clinical and genomic tables.
 
 Every modality becomes a token; a patient or a site that lacks one brings a learned token in its place. The tokens are
 concatenated, or with `fusion = "late"` each is the modality's own logit.

@@ -1,4 +1,4 @@
-"""System D: relapse from the size, shape, margin and density of a mammogram's finding, and its subtype.
+"""System D: relapse from size, shape, margin and density of a mammogram's finding, and its subtype.
 
 A convolution over a table, after 10.3389/fonc.2025.1593806. With `fusion = "late"` it is a logistic regression, or
 with `hidden-units` a multilayer perceptron: the baselines that a network of five features has to beat.
@@ -30,6 +30,7 @@ class TableConvolution(nn.Module):
     """Spreads a table over 16 positions of 16 channels and convolves along them.
 
     Example:
+        >>> import torch
         >>> TableConvolution(34, 32)(torch.zeros(5, 34)).shape
         torch.Size([5, 32])
     """

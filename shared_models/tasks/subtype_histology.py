@@ -1,4 +1,4 @@
-"""System B: molecular subtype from the tiles of a slide and from gene expression.
+"""System B: molecular subtype from histology tiles and gene expression.
 
 Tiles and pathways of genes become tokens that attend to each other; beside them a linear path from the genes, which
 alone decides most of the subtype. The images come as features that the site's pretrained network made of 50 tiles, or

@@ -1,1 +1,1 @@
-"""Baselines beside a federated network: pooled, local, trees."""
+"""Baselines of a federated network: pooled training, local training, trees."""

@@ -1,4 +1,4 @@
-"""`python -m simulation --compare`: a federated study beside pooled and local training, and beside trees."""
+"""Comparison (`--compare`) of a federated study with pooled and local training, and with trees."""
 
 from __future__ import annotations
 

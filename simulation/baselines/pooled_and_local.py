@@ -1,4 +1,4 @@
-"""What federation is compared with: one pooled cohort, and each site alone, with the same network and steps.
+"""Pooled and local training: one pooled cohort, and each site alone, with the same network and steps.
 
 Only a simulation can do this, where all rows are on one machine.
 """
@@ -22,7 +22,8 @@ from server.study.checkpoint import Checkpoint
 from server.study.enrolment import class_weights, initial_model
 from shared_models.combat import references
 from shared_models.features import FeatureStatistics
-from shared_models.messages import Arrays, unpack_statistics
+from shared_models.messages import Arrays
+from shared_models.messages.statistics import unpack_features
 from shared_models.metrics.summary import Metrics, selection_score, site_metrics, summarise
 from shared_models.schedules import learning_rate
 from shared_models.study_settings import StudySettings
@@ -112,7 +113,7 @@ def _validation_value(model: nn.Module, validation: PatientDataset, task: Task) 
 
 def from_checkpoint(checkpoint: Checkpoint, task: Task, config: StudySettings) -> Trained:
     """The weights of a federated study."""
-    return Trained(as_module(checkpoint.model, task, config), unpack_statistics(checkpoint.statistics, task))
+    return Trained(as_module(checkpoint.model, task, config), unpack_features(checkpoint.statistics, task))
 
 
 def as_module(weights: Arrays, task: Task, config: StudySettings) -> nn.Module:

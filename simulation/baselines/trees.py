@@ -1,4 +1,4 @@
-"""Baselines on tables that a network has to beat: random forest and gradient boosting, of scikit-learn.
+"""Random forest and gradient boosting baselines on tables (scikit-learn).
 
 They are not averaged over sites as weights are, so they train on pooled patients or at one site only.
 """

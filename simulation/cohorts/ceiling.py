@@ -1,4 +1,4 @@
-"""The best that any model can reach on the synthetic breast MRI cohort, from exact posteriors.
+"""Bayes-optimal scores of the synthetic breast MRI cohort, from exact posteriors.
 
 Given the receptor configuration, the latents z, the measured size and the proliferation gene are jointly Gaussian.
 Whatever a patient shows therefore gives each of the eight configurations an exact posterior, and within it an exact

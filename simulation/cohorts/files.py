@@ -1,4 +1,4 @@
-"""Writing a synthetic cohort: a folder for each hospital, its patients drawn in parallel, its YAML last.
+"""Files of a synthetic cohort: a folder a hospital, patients written in parallel, the YAML last.
 
 A patient depends on the seed, the hospital and its number only: other hospitals, fewer patients or more processes
 change nothing.

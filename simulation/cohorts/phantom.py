@@ -1,4 +1,4 @@
-"""A tumour in contrast-enhanced MRI, drawn from six latents, by its kinetics and its shape.
+"""Phantom of a tumour in contrast-enhanced MRI, from six latents of kinetics and shape.
 
 Early enhancement at 90 s is e^{.30 wash_in} times a heterogeneity of mean 1 times a rim profile of mean 1; at 450 s
 it is e^{.22 wash_out} times less, and linear between. The radius is e^{.35 size} times that of the protocol, 9 mm in

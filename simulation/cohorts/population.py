@@ -1,4 +1,4 @@
-"""Who the synthetic patients are: receptors, Ki-67, latents of the tumour, genes, and the risk of recurrence.
+"""Synthetic patients: receptors, Ki-67, latents of the tumour, genes, and the risk of recurrence.
 
 Everything is Gaussian given the receptors, so that `ceiling` can compute exact posteriors. Eight (ER, PR, HER2)
 configurations have their probabilities and each its Gaussian logit(Ki67); six latents are z = A labels + N(0, I).

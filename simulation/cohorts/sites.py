@@ -1,4 +1,4 @@
-"""The five synthetic hospitals: how many patients, what their scanners do, and how they write their tables."""
+"""Specifications of the five synthetic hospitals: patients, scanners, table formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as hospitals write them: each value under the hospital's own name, in its own code and unit, as CSV or XLSX.
+"""Writer of site-specific tables: names, codes and units of a hospital, as CSV or XLSX.
 
 A `Field` says both how a hospital writes a value and, as the entry of its YAML, how to read it again.
 """

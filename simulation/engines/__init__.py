@@ -1,1 +1,1 @@
-"""What runs the sites of a simulation: one process, Ray, or a rehearsal over TLS."""
+"""Simulation engines: one process, Ray, or a rehearsal over TLS."""

@@ -1,4 +1,4 @@
-"""Runs a study on this machine: in this process, or on Ray for many GPUs or machines."""
+"""In-process engine: runs a study's sites one after the other in this process."""
 
 from __future__ import annotations
 

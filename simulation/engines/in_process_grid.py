@@ -1,4 +1,4 @@
-"""An in-process Grid: the ServerApp's requests go straight to the ClientApp, one site after the other.
+"""In-process Flower grid: passes the ServerApp's messages straight to the ClientApp.
 
 Flower's own simulation starts Ray, whose start and messages cost more than a small study's training.
 """

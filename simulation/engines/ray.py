@@ -1,4 +1,4 @@
-"""The same study on Ray, for many GPUs or machines: Flower's own simulation, started by us.
+"""Ray engine: a study over many GPUs or machines, by Flower's own simulation.
 
 `flwr run` would start a SuperLink of its own that keeps the first working directory it ever had, so that another
 checkout's code runs; ours starts in the study's folder and ends with the study.

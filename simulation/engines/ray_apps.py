@@ -1,4 +1,4 @@
-"""The study's two apps as Ray runs them. Flower's virtual SuperNodes have no names, so each site tells its own."""
+"""Server and client apps of the Ray engine, in which each virtual node announces its site's name."""
 
 from __future__ import annotations
 

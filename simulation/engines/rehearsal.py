@@ -1,4 +1,4 @@
-"""A dress rehearsal: a real center and real hospitals on one machine, over TLS, each with its own key and processes.
+"""Rehearsal engine: a real center and real sites on one machine, over TLS, each with its own key.
 
 Where the in-process engine skips the network, this one runs what a deployment runs: `python -m server start`
 (SuperLink, SuperExec, nginx) and one `python -m client` a site.
@@ -32,6 +32,7 @@ from server.operations.registration import register
 from server.operations.superlink import find_run, follow_run, list_sites
 from server.operations.supervisor import die_with_parent
 from server.study.exchange import StudyError
+from shared_models.installation import child_environment
 from shared_models.study_settings import StudySettings
 from simulation.splits import Sites, write_site
 
@@ -62,13 +63,13 @@ class Federation:
     sites: dict[str, Path] = field(default_factory=dict)
 
     def start(self, name: str, *words: str) -> None:
-        """Starts (or starts again) `python -m WORDS` under a name."""
+        """Starts (or starts again) `python -P -m WORDS` under a name."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *words],
+                [sys.executable, "-P", "-m", *words],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
+                env={**os.environ, **child_environment(), "OMP_NUM_THREADS": str(self.threads)},
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )

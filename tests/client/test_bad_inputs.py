@@ -142,11 +142,11 @@ TABLE, FIRST = "table 'clinical' (clinical.csv)", ExitCode.DATA
 CASES = [
     (missing_file, ["file is missing", "tables.clinical.file", "clinical.csv"], FIRST),
     (renamed_column, ["a column is missing", TABLE, "'Age at diagnosis'", "one column 'Age'"], FIRST),
-    (unknown_code, ["a code is unknown", TABLE, "'Grade'", "'G4', 'IV' in rows 5, 9", "'G1', 'G2', 'G3'"], FIRST),
+    (unknown_code, ["unmapped code", TABLE, "'Grade'", "'G4', 'IV' in rows 5, 9", "'G1', 'G2', 'G3'"], FIRST),
     (text_in_a_number, ["number cannot be read", TABLE, "'Age'", "'about 50' in row 3"], FIRST),
-    (duplicate_patient, ["stands in two rows", TABLE, "rows 4 and 42", "1 such pair"], FIRST),
-    (two_splits, ["two parts of the split", "split.csv", "'Part'", "rows 4 and 42"], FIRST),
-    (incomplete_split, ["no part of the published split", "2 patients", "'dev'", "'train', 'test'"], FIRST),
+    (duplicate_patient, ["appears in two rows", TABLE, "rows 4 and 42", "1 such pair"], FIRST),
+    (two_splits, ["in more than one split", "split.csv", "'Part'", "rows 4 and 42"], FIRST),
+    (incomplete_split, ["without a split in the published split", "2 patients", "'dev'", "'train', 'test'"], FIRST),
     (wrong_number_of_phases, ["another number of phases", "phase0.nii.gz", "3 phases", "4 phases"], ExitCode.STUDY),
     (no_volume, ["no patient has images", "modalities.mri", "images of 0 patients"], FIRST),
     (non_finite_voxels, ["not numbers", "phase1.nii.gz", "1 NaN or infinite voxels"], FIRST),
@@ -157,9 +157,9 @@ CASES = [
     (nobody_included, ["no patients", "40 patients, none of them selected", "'ER' to be maybe"], FIRST),
     (no_outcome, ["no patient's outcome is known", "targets recurrence", "missing codes"], FIRST),
     (no_target, ["no patient's outcome is known", "targets death", "recurrence"], ExitCode.STUDY),
-    (nobody_to_train_on, ["nobody is left to train on", "40 patients", "role: evaluate"], FIRST),
+    (nobody_to_train_on, ["no training patients", "40 patients", "role: evaluate"], FIRST),
     (strangers, ["none of the site's patients", "'genes'", "'Sample'", "'PatientID'"], FIRST),
-    (outside_data_root, ["leads out of data_root", "tables.clinical.file"], ExitCode.SITE_CONFIG),
+    (outside_data_root, ["escapes data_root", "tables.clinical.file"], ExitCode.SITE_CONFIG),
     (wrong_reader, ["another reader", "modalities.clinical", "makes a table"], ExitCode.STUDY),
 ]
 

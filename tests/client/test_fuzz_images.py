@@ -1,4 +1,4 @@
-"""Images that are made to mislead: none leads out of data_root, none holds the site up, and nobody is named."""
+"""Images that are made to mislead: none escapes data_root, none holds the site up, and nobody is named."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.cache.store import Job
 from client.cohort.load import load_cohort
 from client.contract.paths import Instance
 from client.errors import SiteError
-from client.readers.modality_data import load_rows
+from client.readers.modality_data import make_rows
 from shared_models.targets import TimeToEvent
 from shared_models.task import Task, Volume
 
@@ -100,7 +101,7 @@ def test_other_formats_that_itk_knows_are_not_tried(clinic, config):
 def test_a_link_that_leads_out_stops_the_site(clinic, config):
     victim(clinic).unlink()
     victim(clinic).symlink_to(clinic.folder / "outside/phase.nii.gz")
-    with pytest.raises(SiteError, match="leads out of data_root") as caught:
+    with pytest.raises(SiteError, match="escapes data_root") as caught:
         cohort_of(clinic, config)
     assert "secret" not in caught.value.public
 
@@ -108,7 +109,7 @@ def test_a_link_that_leads_out_stops_the_site(clinic, config):
 def test_a_folder_that_is_a_link_out_stops_the_site(clinic, config):
     shutil.move(victim(clinic).parent, clinic.folder / "outside/images")
     victim(clinic).parent.symlink_to(clinic.folder / "outside/images")
-    with pytest.raises(SiteError, match="leads out of data_root") as caught:
+    with pytest.raises(SiteError, match="escapes data_root") as caught:
         cohort_of(clinic, config)
     assert "secret" not in caught.value.public
 
@@ -169,10 +170,8 @@ def test_a_file_that_goes_between_listing_and_reading(clinic):
     site = clinic.site()
     exams = site.modalities["mri"].exams(site)
     victim(clinic).unlink()
-    from client.imaging.exams import Job
-
-    jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, lambda: np.ones(1), "") for row in range(3)}
-    read = load_rows(site, "a", jobs, np.zeros((3, 1)), "")
+    jobs = {row: Job(exams[Instance(f"secret-{row:03d}")].files, {"a": lambda _: np.ones(1)}) for row in range(3)}
+    read = make_rows(site, jobs, (3, 1), "")
     assert read.present.tolist() == [True, False, True]
     assert "phase1.nii.gz is missing" in str(read.excluded[1])
 
@@ -205,8 +204,9 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
     from flwr.app import Message
 
     from client.app import app
-    from shared_models.messages import NUMBERS, PREPARE, RESULTS, TRAIN, request, unpack_arrays
+    from shared_models.messages import PrepareReply, PrepareRequest, StudyStatistics, TrainRequest
     from shared_models.study_settings import parse_study_settings
+    from shared_models.task import load_task
     from simulation.engines.in_process_grid import InProcessGrid
 
     clinic.phases([0, 1, 2])
@@ -224,12 +224,16 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
         "batch-size": 8,
     }
     grid = InProcessGrid(app, {"oak": clinic.folder / "oak.yaml"}, parse_study_settings(study).to_flat())
-    (reply,) = grid.send_and_receive([Message(request(), 1, PREPARE)])
+    (reply,) = grid.send_and_receive([Message(PrepareRequest().pack(), 1, PrepareRequest.KIND)])
     said = [repr(reply.error) if reply.has_error() else repr(dict(reply.content))]
     if kind == "a phase is cut":
-        assert reply.content.metric_records[NUMBERS]["excluded"] == 1
-        statistics = unpack_arrays(reply.content[RESULTS])
-        (reply,) = grid.send_and_receive([Message(request(statistics=statistics, round=1), 1, TRAIN)])
+        counted = PrepareReply.unpack(reply.content)
+        assert counted.excluded == 1
+        task = load_task(parse_study_settings(study))
+        network = task.build_model(task, parse_study_settings(study))
+        model = {name: value.numpy() for name, value in network.state_dict().items()}
+        train = TrainRequest(round=1, model=model, statistics=StudyStatistics(counted.features).pack())
+        (reply,) = grid.send_and_receive([Message(train.pack(), 1, TrainRequest.KIND)])
         said.append(repr(reply.error) if reply.has_error() else repr(dict(reply.content)))
     else:
         assert "a column of the site's tables" in reply.error.reason

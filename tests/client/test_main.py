@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from client.__main__ import main
+from client.__main__ import OLD_FLAGS, main
 from client.errors import ExitCode
 from server.operations.certificates import create_authority, issue_server_certificate
+from shared_models.installation import describe
 
 SITE = """
 site: duke
@@ -107,7 +108,7 @@ def test_help_teaches(tmp_path: Path) -> None:
     for words in (
         "what it reads",
         "what leaves",
-        "--init",
+        "python -m client init",
         "readiness.html",
         "excluded.csv",
         "examples",
@@ -127,14 +128,46 @@ def test_usage(tmp_path: Path) -> None:
     assert run(tmp_path, "--site", "duke", "--checks")[0] == ExitCode.USAGE
 
 
+def test_the_site_may_be_named_before_or_after_the_verb(folder: Path) -> None:
+    after, before = run(folder, "approvals", "--site", "duke"), run(folder, "--site", "duke", "approvals")
+    assert after == before
+    assert "duke: 0 approved" in after[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--site", "duke", "--check"], "--check is a verb now: python -m client check --site NAME"),
+        (["--site=duke", "--approve", "a.toml"], "python -m client approve STUDY.toml --site NAME"),
+        (["--init", "data", "--site", "duke"], "python -m client init FOLDER --site NAME"),
+        (["approvals", "check", "--site", "duke"], "two verbs, approvals and check: give one at a time"),
+        (["chek", "--site", "duke"], "unknown verb 'chek': did you mean 'check'?"),
+        (["check", "--sit", "duke"], "unknown flag --sit: did you mean '--site'?"),
+        (["--site", "duke", "--yes"], "unexpected argument '--yes' (--yes goes after approve)"),
+        (["check"], "which site? add --site NAME"),
+        (["init", "data", "--site", "duke", "--data-root", "x"], "init takes the data's FOLDER, and no --data-root"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_told_the_right_one(folder: Path, words: list[str], complaint: str) -> None:
+    status, text = run(folder, *words)
+    assert (status, text.splitlines()[-1].endswith(complaint)) == (ExitCode.USAGE, True), text
+
+
+def test_every_old_flag_names_a_verb_that_exists(tmp_path: Path) -> None:
+    for flag, verb in OLD_FLAGS.items():
+        _, text = run(tmp_path, "--site", "duke", flag)
+        assert f"{flag} is a verb now: python -m client {verb}" in text
+        assert run(tmp_path, verb.split()[0], "--help")[0] == ExitCode.OK
+
+
 def test_misspelt_site_gets_the_nearest(folder: Path) -> None:
-    status, text = run(folder, "--site", "duek", "--check")
+    status, text = run(folder, "check", "--site", "duek")
     assert status == ExitCode.SITE_CONFIG
     assert "did you mean 'duke'?" in text
 
 
 def test_site_outside_its_folder_is_told_where_to_start(tmp_path: Path) -> None:
-    status, text = run(tmp_path, "--site", "duke", "--check")
+    status, text = run(tmp_path, "check", "--site", "duke")
     assert status == ExitCode.SITE_CONFIG
     assert "run this in the folder that holds site_configs/" in text
     assert run(tmp_path, "--site", "x/duke.yaml")[0] == ExitCode.SITE_CONFIG
@@ -143,7 +176,7 @@ def test_site_outside_its_folder_is_told_where_to_start(tmp_path: Path) -> None:
 def test_check_passes_with_ticks_a_fingerprint_and_counts(folder: Path) -> None:
     with server(folder) as address:
         configure(folder, address)
-        status, text = run_alone(folder, "--site", "duke", "--check")
+        status, text = run_alone(folder, "check", "--site", "duke")
     assert (status, text.count("✓")) == (ExitCode.OK, 6), text
     assert "SHA256:" in text
     assert "40 patients" in text
@@ -154,37 +187,38 @@ def test_check_passes_with_ticks_a_fingerprint_and_counts(folder: Path) -> None:
 
 def test_check_goes_on_after_a_failure_and_exits_with_the_first(folder: Path) -> None:
     (folder / "site_configs" / "duke").chmod(0o644)
-    status, text = run(folder, "--site", "duke", "--check")
+    status, text = run(folder, "check", "--site", "duke")
     assert status == ExitCode.CREDENTIALS
     assert "chmod 600" in text
     assert "refuses the connection" in text
     assert "40 patients" in text
+    assert describe() in text
 
 
 def test_server_that_is_down(folder: Path) -> None:
     status, text = run(folder, "--site", "duke")
     assert status == ExitCode.SERVER_UNREACHABLE
     assert "refuses the connection" in text
-    assert not (folder / "site_configs" / "state").exists()  # the report is for --check
+    assert not (folder / "site_configs" / "state").exists()  # the report is for `check`
 
 
 def test_center_may_be_missing_in_a_check_only(folder: Path) -> None:
     file = folder / "site_configs" / "duke.yaml"
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("center")))
-    assert run(folder, "--site", "duke", "--check")[0] == ExitCode.OK
+    assert run(folder, "check", "--site", "duke")[0] == ExitCode.OK
     assert run(folder, "--site", "duke")[0] == ExitCode.SITE_CONFIG
 
 
 def test_data_that_are_missing(folder: Path, tmp_path: Path) -> None:
     with server(folder) as address:
         configure(folder, address)
-        status, text = run(folder, "--site", "duke", "--check", "--data-root", "elsewhere")
+        status, text = run(folder, "check", "--site", "duke", "--data-root", "elsewhere")
     assert status == ExitCode.DATA, text
 
 
 def test_a_report_that_cannot_be_written_is_said_and_the_rest_stands(folder: Path) -> None:
     (folder / "site_configs" / "state").write_text("a file where the folder should be")
-    status, text = run(folder, "--site", "duke", "--check")
+    status, text = run(folder, "check", "--site", "duke")
     assert "✗ report  a file of the site's own cannot be written" in text
     assert "40 patients" in text
     assert status == ExitCode.SERVER_UNREACHABLE  # what failed first
@@ -192,11 +226,11 @@ def test_a_report_that_cannot_be_written_is_said_and_the_rest_stands(folder: Pat
 
 def test_study_that_cannot_be_used(folder: Path) -> None:
     study = folder / "study.toml"
-    assert run(folder, "--site", "duke", "--check", "--study", "none.toml")[0] == ExitCode.STUDY
+    assert run(folder, "check", "--site", "duke", "--study", "none.toml")[0] == ExitCode.STUDY
     study.write_text("rounds = ")
-    assert run(folder, "--site", "duke", "--check", "--study", "study.toml")[0] == ExitCode.STUDY
+    assert run(folder, "check", "--site", "duke", "--study", "study.toml")[0] == ExitCode.STUDY
     study.write_text("round = 3")
-    status, text = run(folder, "--site", "duke", "--check", "--study", "study.toml")
+    status, text = run(folder, "check", "--site", "duke", "--study", "study.toml")
     assert status == ExitCode.STUDY
     assert "did you mean 'rounds'?" in text
 
@@ -204,7 +238,7 @@ def test_study_that_cannot_be_used(folder: Path) -> None:
 def test_the_unexpected_leaves_a_log_and_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from client.checks.run import run as checks
+    from client.checks import run as checks
 
     def broken(*_: object) -> None:
         msg = "patient 17"
@@ -212,7 +246,7 @@ def test_the_unexpected_leaves_a_log_and_one_line(
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(checks, "run_checks", broken)
-    assert main(["--site", "duke", "--check"]) == 1
+    assert main(["check", "--site", "duke"]) == 1
     text = capsys.readouterr().err
     assert "patient 17" not in text
     log = Path(text.strip().rpartition(" in ")[2])

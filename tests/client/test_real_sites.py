@@ -164,14 +164,14 @@ def test_brain_metastases(whole_cohort):
     assert not np.isnan(cohort.inputs["radiomics"]).any()
     assert [classes(cohort, target) for target in ("er", "pr", "her2")] == [[61, 58], [76, 40], [55, 60]]
     assert cohort.present.sum(axis=0).tolist() == [2593, 1799]
-    assert np.ptp(cohort.drawn) > 0, "larger lesions are drawn more often"
+    assert np.ptp(cohort.sampling_weight) > 0, "larger lesions are drawn more often"
 
 
 def test_brain_metastases_split_by_lesion_are_refused(real_site, whole_cohort):
     site = real_site("bcbm")
     names = sorted(set(read_table(site, "lesions", ["Segmentation_Name"]).cells["Segmentation_Name"]))
     split = PublishedSplit(table="lesions", column="Segmentation_Name", train=names[::2], test=names[1::2])
-    with pytest.raises(SiteError, match="a patient stands in two parts of the split"):
+    with pytest.raises(SiteError, match="a patient appears in more than one split"):
         whole_cohort("bcbm", split=split)
 
 

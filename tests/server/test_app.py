@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors.numpy import save
 
@@ -18,7 +18,7 @@ from client.app import app as client_app
 from server.app import run_study
 from server.study.checkpoint import load_checkpoint, save_checkpoint
 from server.study.exchange import StudyError
-from shared_models.messages import MODEL, NUMBERS, pack_arrays, unpack_arrays
+from shared_models.messages import TrainReply, TrainRequest
 from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
@@ -26,6 +26,7 @@ from simulation.engines.in_process_grid import InProcessGrid
 Study = dict[str, Any]
 Hospitals = Callable[..., dict[str, Path]]
 Change = Callable[[Message], Message]
+Model = dict[str, np.ndarray]
 
 
 class MeddledApp(ClientApp):
@@ -46,17 +47,26 @@ def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> di
     return run_study(InProcessGrid(app, sites, config.to_flat()), config)
 
 
-def set_weight(value: float) -> Change:
+def set_patients(count: float) -> Change:
     def change(reply: Message) -> Message:
-        reply.content[NUMBERS]["num-examples"] = value
+        reply.content["values"]["patients"] = count
         return reply
 
     return change
 
 
-def set_model(edit: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Change:
+def set_model(edit: Callable[[Model], Model]) -> Change:
     def change(reply: Message) -> Message:
-        reply.content[MODEL] = pack_arrays(edit(unpack_arrays(reply.content[MODEL])))
+        sent = TrainReply.unpack(reply.content)
+        reply.content = replace(sent, model=edit(dict(sent.model))).pack()
+        return reply
+
+    return change
+
+
+def set_content(edit: Callable[[RecordDict], object]) -> Change:
+    def change(reply: Message) -> Message:
+        edit(reply.content)
         return reply
 
     return change
@@ -71,8 +81,14 @@ FAULTS: list[tuple[str, Change]] = [
     ("NaN or infinity", set_model(lambda model: {name: array * np.nan for name, array in model.items()})),
     ("expected float32", set_model(lambda model: {name: np.tile(array, 2) for name, array in model.items()})),
     ("missing or unknown", set_model(lambda model: {**model, "extra": np.ones(1)})),
-    ("claims 1000000000000.0", set_weight(1e12)),
-    ("claims -3.0", set_weight(-3.0)),
+    ("claims 9000000 training patients", set_patients(9_000_000)),
+    ("patients is -3, expected a whole number", set_patients(-3)),
+    ("patients is 1000000000000.0, expected a whole number", set_patients(1e12)),
+    ("the reply cannot be read: model is missing", set_content(lambda content: content.pop("model"))),
+    (
+        "the reply cannot be read: it holds what no such",
+        set_content(lambda content: content.update(rows=ArrayRecord())),
+    ),
     ("the site's process died", crash),
 ]
 
@@ -240,25 +256,27 @@ def test_one_hostile_site_of_five_does_not_spoil_the_study_at_any_scale(
     hospitals: Hospitals, small_study: Study, strategy: str
 ) -> None:
     """It pulls towards a network that ranks everybody the wrong way round, with all weights within the guard."""
-    sites = hospitals(dict.fromkeys("abcde", 80))
-    study = {**small_study, "rounds": 4, "strategy": strategy}
-    config = parse_study_settings(study)
-    honest = run(sites, study)["targets"]["recurrence"]["pooled"]["c_index"]
-    for scale in (1.0, 1e6):
+    sites = hospitals(dict.fromkeys("abcde", 150))
+    config = parse_study_settings({**small_study, "rounds": 6, "strategy": strategy})
 
-        def replace_model(message: Message, context: Context, scale: float = scale) -> Message:
+    def pooled(scale: float) -> tuple[float, dict[str, Any]]:
+        def hostile(message: Message, context: Context) -> Message:
             reply = client_app(message, context)
-            if message.metadata.message_type == "train" and context.node_id == 5:
-                sent, own = (unpack_arrays(part.content[MODEL]) for part in (message, reply))
-                moved = {name: (sent[name] - scale * (own[name] + sent[name])).astype(np.float32) for name in sent}
-                reply.content[MODEL] = pack_arrays(moved)
+            if scale and message.metadata.message_type == "train" and context.node_id == 5:
+                sent, own = TrainRequest.unpack(message.content).model, TrainReply.unpack(reply.content)
+                far = {name: sent[name] - scale * (own.model[name] + sent[name]) for name in sent}
+                reply.content = replace(own, model={n: a.astype(np.float32) for n, a in far.items()}).pack()
             return reply
 
-        results = run_study(InProcessGrid(replace_model, sites, config.to_flat()), config)
-        pooled = results["targets"]["recurrence"]["pooled"]
-        assert pooled["c_index"] > honest - 0.02
-        assert all(record["updates"]["e"]["cosine"] < 0.5 for record in results["rounds"])
-    assert results["aggregation"]["clipped"] == {"e": 4}
+        results = run_study(InProcessGrid(hostile, sites, config.to_flat()), config)
+        return results["targets"]["recurrence"]["pooled"]["c_index"], results
+
+    honest, _ = pooled(0)
+    for scale in (1.0, 1e5) if strategy == "fedavg" else (1e5,):
+        found, results = pooled(scale)
+        assert found > honest - 0.02
+        assert results["aggregation"]["clipped"] == {"e": 6}
+        assert min(record["updates"]["e"]["cosine"] for record in results["rounds"]) < 0
 
 
 def test_the_study_learns_what_was_planted(hospitals: Hospitals, small_study: Study) -> None:

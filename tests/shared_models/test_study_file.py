@@ -48,7 +48,7 @@ def test_only_assignments_that_follow_set_are_its_own(words, separated):
             b'rounds = 0\nstrategy = "fedsgd"',
             [
                 "found:    rounds: Input should be greater than or equal to 1 (found 0)\n            strategy: ",
-                "to do:    correct them; docs/run_config.md explains every key",
+                "to do:    correct them; docs/study_settings.md explains every key",
             ],
         ),
         (b"rounds 3", ["found:    Expected '=' after a key", "expected: TOML"]),

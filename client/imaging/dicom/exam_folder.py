@@ -1,7 +1,8 @@
-"""Exams as DICOM files: found among all the files of a patient, and read as one volume a phase."""
+"""DICOM exams of a folder: the dynamic series selected among a patient's files, one volume a phase."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,24 +90,28 @@ def files_under(site: Site, folder: Path, place: str) -> set[Path]:
     """All files in a folder and the folders below it, links followed.
 
     Raises:
-        SiteError: If a link leads out of data_root, or a folder cannot be read.
+        SiteError: If a link escapes data_root, or a folder cannot be read.
     """
     found: set[Path] = set()
     seen, left = {folder}, [folder]
     while left:
         for entry in _entries(left.pop()):
-            path = inside_data_root(site, entry, place) if entry.is_symlink() else entry
-            if path.is_file():
+            path = Path(entry.path)
+            if entry.is_symlink():
+                path = inside_data_root(site, path, place)
+            if entry.is_file():
                 found.add(path)
-            elif path.is_dir() and path not in seen:  # links can make a circle
+            elif entry.is_dir() and path not in seen:  # links can make a circle
                 seen.add(path)
                 left.append(path)
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, with what the system says of each at once: there may be hundreds of thousands of files."""
     try:
-        return list(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return list(entries)
     except OSError as error:
         raise bad_file(folder, "a folder cannot be read", str(error.strerror), "a folder that may be listed") from None
 

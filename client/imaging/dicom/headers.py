@@ -1,4 +1,4 @@
-"""The slices that stand in a DICOM file, by its header: one a file or, in an enhanced file, one a frame."""
+"""DICOM headers of slices: one a file or, in an enhanced file, one a frame."""
 
 from __future__ import annotations
 

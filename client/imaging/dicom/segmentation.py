@@ -1,4 +1,4 @@
-"""A segment of a DICOM segmentation (PS3.3 A.51) as an image."""
+"""DICOM segmentation (PS3.3 A.51) read as a mask image."""
 
 from __future__ import annotations
 

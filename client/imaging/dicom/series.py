@@ -1,4 +1,4 @@
-"""The phases of a dynamic exam, found among the slices of a patient's DICOM files.
+"""Phases of a dynamic DICOM exam, sorted from a patient's slices.
 
 Scanners count phases in different ways, and none of the numbers can be relied on alone. What holds for all is that
 each phase has every position exactly once, so the slices are put in order at each position.

@@ -1,4 +1,4 @@
-"""Stain normalisation of histology tiles: every slide as if one laboratory had stained it.
+"""Macenko stain normalisation of histology tiles.
 
 Macenko 2009 (10.1109/ISBI.2009.5193250): light is absorbed in proportion to the amounts of haematoxylin and eosin
 (Beer-Lambert); their two colours are the extreme directions of a tile's absorbances, and are replaced by a reference.

@@ -1,4 +1,4 @@
-"""Features of histology tiles: the global average of ResNet-50's last maps (He 2016, arXiv:1512.03385).
+"""ResNet-50 features of histology tiles: global average of the last maps (He 2016, arXiv:1512.03385).
 
 The network's weights come from a file that the site names; nothing is downloaded.
 """
@@ -136,6 +136,6 @@ def _bad_tile(path: Path, found: str, expected: str = "a colour image with 8 bit
         where=f"tiles: {path}",
         found=found,
         expected=expected,
-        fix="write the tile anew, or move it out of data_root",
+        fix="write the tile again, or move it out of data_root",
         public="an image of the site cannot be used",
     )

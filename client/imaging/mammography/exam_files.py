@@ -1,4 +1,4 @@
-"""A mammogram: one DICOM, PNG or TIFF image of one breast in one view, and the mask of its finding.
+"""Mammogram files: one DICOM, PNG or TIFF image of one view, and the mask of its finding.
 
 Every image comes out alike: bright where the breast is dense, the chest wall on the left, as the left breast hangs.
 """
@@ -134,7 +134,7 @@ def _picture(path: Path) -> NDArray[np.float32]:
 
 def _finite(path: Path, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(pixels).all():
-        raise bad_file(path, "a mammogram has pixels that are no numbers", "NaN or infinite", "numbers")
+        raise bad_file(path, "a mammogram has non-finite pixels", "NaN or infinite", "numbers")
     return pixels
 
 

@@ -1,4 +1,4 @@
-"""What a mammogram's DICOM header says, and what is refused by it before a pixel is read."""
+"""DICOM header of a mammogram: view, laterality, pixel size, and what is refused before pixels are read."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def stated_spacing(path: Path, header: Any) -> Spacing | None:
         Millimetres between rows and between columns, or None.
 
     Raises:
-        SiteError: If they are no numbers, or the magnification is not plausible.
+        SiteError: If they are not numbers, or the magnification is not plausible.
     """
     try:
         pixel, imager, film = (

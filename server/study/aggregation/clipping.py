@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from flwr.serverapp.strategy import FedAvg
+from numpy.typing import NDArray
 
 from server.study.aggregation.guard import Update
-from server.study.aggregation.owners import aggregate_by_owners, like
+from server.study.aggregation.owners import like
 from shared_models.messages import Arrays
 
 log = logging.getLogger("server")
@@ -27,7 +27,8 @@ class Influence:
 
     Attributes:
         norm: L2 norm of the change it makes to all parameters, as it came.
-        cosine: Between that change and the patient-weighted mean of all changes after clipping; None where one is zero.
+        cosine: Between that change and the patient-weighted mean of the others' after clipping; None where one is zero.
+            The update itself is left out of the mean: a large one would point its own way.
         clipped: Whether the norm was above the bound, and was scaled down to it.
     """
 
@@ -50,19 +51,19 @@ def clip_updates(
     """
     if any(len(update.sites) > 1 for update in updates):
         return list(updates), {}
-    norms = [math.sqrt(_dot(update.model, update.model, model)) for update in updates]
-    bound = multiple * float(np.median(norms)) if multiple and norms else math.inf
-    clipped = [
-        _scaled(update, model, bound / norm) if norm > bound else update
-        for update, norm in zip(updates, norms, strict=True)
-    ]
-    mean = aggregate_by_owners(clipped, model, lambda _: FedAvg())
-    length = math.sqrt(_dot(mean, mean, model))
-    influences = {}
-    for update, norm in zip(updates, norms, strict=True):
-        size = norm * length
-        cosine = _dot(update.model, mean, model) / size if size > 0 else None
-        influences[update.sites[0]] = Influence(norm, cosine, norm > bound)
+    products = _products(updates, model)
+    norms = np.sqrt(np.diag(products))
+    bound = multiple * float(np.median(norms)) if multiple and updates else math.inf
+    factors = np.array([bound / norm if norm > bound else 1.0 for norm in norms])
+    products *= np.outer(factors, factors)
+    patients = np.array([update.patients for update in updates], dtype=np.float64)
+    clipped, influences = [], {}
+    for index, (update, norm) in enumerate(zip(updates, norms, strict=True)):
+        clipped.append(_scaled(update, model, factors[index]) if norm > bound else update)
+        others = np.where(np.arange(len(updates)) == index, 0.0, patients)
+        length = math.sqrt(products[index, index] * max(others @ products @ others, 0.0))
+        cosine = float(products[index] @ others) / length if length > 0 else None
+        influences[update.sites[0]] = Influence(float(norm), cosine, bool(norm > bound))
     return clipped, influences
 
 
@@ -73,16 +74,17 @@ def log_influences(influences: Mapping[str, Influence]) -> dict[str, dict[str, f
         cosine = "none" if one.cosine is None else f"{one.cosine:.2f}"
         told.append(f"{site} {one.norm:.3g}{' (clipped)' if one.clipped else ''} {cosine}")
     if told:
-        log.info("norms of the updates, and cosines to their mean: %s", "; ".join(told))
+        log.info("norms of the updates, and cosines to the others' mean: %s", "; ".join(told))
     return {site: asdict(one) for site, one in influences.items()}
 
 
-def _dot(one: Arrays, other: Arrays, origin: Arrays) -> float:
-    """The dot product of two models' changes from `origin`, over all parameters, in float64."""
-    return sum(
-        float(np.vdot(one[name].astype(np.float64) - array, other[name].astype(np.float64) - array))
-        for name, array in origin.items()
-    )
+def _products(updates: Sequence[Update], model: Arrays) -> NDArray[np.float64]:
+    """Dot products `(U, U)` of the U updates' changes to all parameters, in float64."""
+    products = np.zeros((len(updates), len(updates)))
+    for name, array in model.items():
+        changes = [(update.model[name].astype(np.float64) - array).ravel() for update in updates]
+        products += np.stack(changes) @ np.stack(changes).T if changes else 0.0
+    return products
 
 
 def _scaled(update: Update, model: Arrays, factor: float) -> Update:

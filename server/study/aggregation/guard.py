@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
+from server.study.enrolment import Enrolment
 from server.study.exchange import Answer
-from shared_models.messages import MODEL, NUMBERS, Arrays, unpack_arrays
-
-WEIGHT = "num-examples"
+from shared_models.messages import Arrays, TrainReply
 
 
 @dataclass(frozen=True)
@@ -41,41 +37,34 @@ class Update:
         return self.patients_by_modality.get(modality, 0.0) if modality else self.patients
 
 
-def accept(answer: Answer, reference: Arrays, enrolled: Mapping[str, Mapping[str, float]]) -> Update:
+def accept(answer: Answer[TrainReply], reference: Arrays, enrolled: Mapping[str, Enrolment]) -> Update:
     """Checks one site's reply to a training request, or the secure sum of several.
 
     Args:
         answer: The reply.
         reference: The global model that was sent: the keys, shapes and dtypes an update must have.
-        enrolled: What each site counted before round 1: `patients/train`, and `modality/NAME`.
+        enrolled: What each site counted before round 1.
 
     Raises:
         ValueError: With the reason, if the update must not count.
     """
-    assert answer.content is not None
-    try:
-        model = unpack_arrays(answer.content.array_records[MODEL])
-        numbers = answer.content.metric_records[NUMBERS]
-        weight, loss = numbers[WEIGHT], float(numbers["train-loss"])
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"the reply cannot be read: {type(error).__name__}: {error}"
-        raise ValueError(msg) from None
-    sites = answer.members or (answer.site,)
-    most = sum(enrolled[site]["patients/train"] for site in sites)
-    if problem := _model_problem(model, reference) or _weight_problem(weight, most):
+    assert answer.reply is not None
+    reply, sites = answer.reply, answer.members or (answer.site,)
+    counted = sum(enrolled[site].patients["train"] for site in sites)
+    if problem := _model_problem(reply.model, reference) or _weight_problem(reply.patients, counted):
         raise ValueError(problem)
-    patients_by_modality = numbers if answer.members else enrolled[answer.site]  # who owns what is part of a secure sum
-    modalities = {name: float(n) for name, n in patients_by_modality.items() if name.startswith("modality/")}
-    return Update(sites, model, float(weight), {name.partition("/")[2]: n for name, n in modalities.items()}, loss)
+    # who has what is part of a secure sum
+    by_modality = answer.patients_by_modality if answer.members else enrolled[answer.site].modalities
+    return Update(sites, reply.model, reply.patients, by_modality, reply.loss)
 
 
 def sort_updates(
-    answers: Sequence[Answer], reference: Arrays, enrolled: Mapping[str, Mapping[str, float]]
+    answers: Sequence[Answer[TrainReply]], reference: Arrays, enrolled: Mapping[str, Enrolment]
 ) -> tuple[list[Update], dict[str, str]]:
     """The updates that may count, and why the others may not, by site."""
     updates, rejected = [], {}
     for answer in answers:
-        if answer.content is not None:
+        if answer.reply is not None:
             try:
                 updates.append(accept(answer, reference, enrolled))
             except ValueError as error:
@@ -90,12 +79,10 @@ def _model_problem(model: Arrays, reference: Arrays) -> str:
         array = model[name]
         if array.shape != expected.shape or array.dtype != expected.dtype:
             return f"{name} is {array.dtype}{array.shape}, expected {expected.dtype}{expected.shape}"
-        if not np.isfinite(array).all():
-            return f"{name} holds NaN or infinity"
     return ""
 
 
-def _weight_problem(weight: Any, train_patients: float) -> str:
-    if not isinstance(weight, int | float) or not np.isfinite(weight) or not 0 < weight <= train_patients:
-        return f"claims {weight} training patients, but counted {train_patients:.0f} before round 1"
+def _weight_problem(patients: int, counted: int) -> str:
+    if not 0 < patients <= counted:
+        return f"claims {patients} training patients, but counted {counted} before round 1"
     return ""

@@ -9,11 +9,14 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
-from server.study.aggregation.guard import WEIGHT, Update
-from shared_models.messages import MODEL, NUMBERS, TRAIN, Arrays
+from server.study.aggregation.guard import Update
+from shared_models.messages import Arrays, TrainRequest
 from shared_models.secure_sum import modality_of
 
 log = logging.getLogger("server")
+
+# The records of a reply that Flower's strategies are given, named as they name them.
+ARRAYS, METRICS, WEIGHT = "arrays", "metrics", "num-examples"
 
 
 def aggregate_by_owners(
@@ -65,9 +68,10 @@ def as_reply(arrays: Arrays, weight: float = 1.0) -> Message:
         group_id="",
         created_at=0.0,
         ttl=1.0,
-        message_type=TRAIN,
+        message_type=TrainRequest.KIND,
     )
-    return Message(content=RecordDict({MODEL: record, NUMBERS: MetricRecord({WEIGHT: weight})}), metadata=metadata)
+    content = RecordDict({ARRAYS: record, METRICS: MetricRecord({WEIGHT: float(weight)})})
+    return Message(content=content, metadata=metadata)
 
 
 def like(array: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The best AUC for the receptors that any model can reach from a patient's synthetic brain metastases.
+"""Bayes-optimal AUC of the receptors in the synthetic brain metastases.
 
 The mean of K lesions' latents is all that they say of the patient's: it is Gaussian about them with variance .25 / K
 each. The configurations' posterior is therefore exact. One phase at 90 s does not show wash-out, and a lesion's image

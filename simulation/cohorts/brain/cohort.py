@@ -1,4 +1,4 @@
-"""Brain metastases of five synthetic hospitals: an image of each lesion, its radiomics and position, and the receptors.
+"""Synthetic brain metastases of five hospitals: lesion images, radiomics, position, receptors.
 
     folder/A/A.yaml                          what hospital A says of its data, and so on to E
     folder/A/patients.csv                    ER, PR and HER2

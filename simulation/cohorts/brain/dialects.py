@@ -1,4 +1,4 @@
-"""How each synthetic hospital names a metastasis by where it lies, and how its YAML takes the place from the name."""
+"""Site-specific names of metastases' positions, and the YAML that parses them."""
 
 from __future__ import annotations
 

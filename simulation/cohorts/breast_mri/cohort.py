@@ -1,4 +1,4 @@
-"""Breast MRI, clinical, genomic and radiomics tables of five synthetic hospitals, in the files that real ones have.
+"""Synthetic breast MRI cohort of five hospitals, with clinical, genomic and radiomics tables.
 
     folder/A/A.yaml          what hospital A says of its data, and so on to E
     folder/A/                its clinical table, genomic.xlsx, radiomics.csv

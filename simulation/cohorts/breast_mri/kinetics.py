@@ -1,4 +1,4 @@
-"""The radiomics table of a synthetic hospital: kinetics and shape, measured as a real hospital measures its own."""
+"""Radiomics table of a synthetic hospital: kinetics and shape, extracted as a real hospital extracts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each synthetic hospital writes its tables, and the YAML in which it says so.
+"""Site-specific tables of the synthetic breast MRI cohort, and the YAML that describes them.
 
 The hospitals name, separate, measure and code the same facts differently on purpose: a study that reads them all
 through their YAML has met German decimals, centimetres, numeric codes and workbooks.

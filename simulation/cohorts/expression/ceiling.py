@@ -1,4 +1,4 @@
-"""The best AUC for Basal or Her2 against Luminal that any model can reach on the synthetic expression cohort.
+"""Bayes-optimal AUC of Basal or Her2 against Luminal in the synthetic expression cohort.
 
 The 50 genes say of the four factors what their weighted least-squares estimate says: it is Gaussian about the factors
 with covariance (kappa^2 L'L)^-1, L being the loadings. Given the subtype that estimate is Gaussian, and so are the

@@ -1,4 +1,4 @@
-"""Gene expression and histology of five synthetic hospitals: PAM50 subtypes with known ceilings.
+"""Synthetic gene expression and histology of five hospitals: PAM50 subtypes.
 
     folder/A/A.yaml                    what hospital A says of its data, and so on to E
     folder/A/patients.csv              the PAM50 subtype

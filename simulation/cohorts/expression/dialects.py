@@ -1,4 +1,4 @@
-"""The genes, and how each synthetic hospital names and codes them and the subtypes, and what its slides look like."""
+"""Site-specific gene names, subtype codes and slide colours of the synthetic expression cohort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tile of a stained slide, drawn from two latents: how dense and how large its nuclei are.
+"""Synthetic tile of a stained slide, from two latents: density and size of its nuclei.
 
 The tissue takes up eosin unevenly, the nuclei haematoxylin; a stain of optical density c dims each colour by
 10^(-c v), v being the stain's vector (Ruifrok and Johnston 2001, Anal Quant Cytol Histol 23:291-299).

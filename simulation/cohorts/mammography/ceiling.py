@@ -1,4 +1,4 @@
-"""What the synthetic mammography cohort is, exactly, and the best AUC for relapse that any model can reach on it.
+"""Distributions of the synthetic mammography cohort, and its Bayes-optimal AUC of relapse.
 
 Relapse is Bernoulli with a risk that size, shape, margin and subtype fix, so the true risk is the Bayes classifier.
 A hospital's two views show these nearly, so the ceiling is an upper bound. Kendall's taus (tau-b, 10.2307/2332226)

@@ -1,4 +1,4 @@
-"""Mammography of five synthetic hospitals: findings described in two views, and relapse, with a known ceiling.
+"""Synthetic mammography of five hospitals: findings in two views, and relapse.
 
     folder/A/A.yaml        what hospital A says of its data, and so on to E
     folder/A/patients.csv  molecular subtype and relapse

@@ -1,4 +1,4 @@
-"""How each synthetic hospital names and codes the findings of a mammogram."""
+"""Site-specific names and codes of mammographic findings."""
 
 from __future__ import annotations
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
-from functools import partial
 
 import numpy as np
-import pytest
 
-from client.cache.artifacts import Job, compute
 from client.cohort.load import load_cohort
-from client.errors import SiteError
 
 
 def test_a_patient_without_one_of_the_phases_is_excluded(hospital, imaging_task, config):
@@ -52,51 +47,9 @@ def test_after_mending_only_that_patient_is_read(hospital, imaging_task, config,
     assert len(load_cohort(hospital.site(), imaging_task, config).excluded) == 1
     broken.write_bytes(whole)
     read = []
-    monkeypatch.setattr("client.imaging.preprocessing.preprocess", lambda exam, _: read.append(exam.name) or exam)
+    monkeypatch.setattr("client.imaging.preprocessing.preprocess", lambda exam, *_: read.append(exam.name) or exam)
     assert load_cohort(hospital.site(), imaging_task, config).present[:3, 0].all()
     assert [path.parent.name for path in read] == ["secret-001"]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_order_and_are_kept(hospital, workers):
-    hospital.settings["workers"] = workers
-    site = hospital.site()
-    jobs = {number: Job((file(hospital, number),), partial(doubled, number)) for number in (3, 1, 2)}
-    assert [(number, float(found)) for number, found in compute(site, "a", jobs, "")] == [(3, 6), (1, 2), (2, 4)]
-    others = {number: Job(job.files, partial(refused, number)) for number, job in jobs.items()}
-    assert [float(found) for _, found in compute(site, "a", others, "")] == [6, 2, 4]
-    errors = [found for _, found in compute(site, "b", others, "")]
-    assert all(isinstance(error, SiteError) and "no number 3" not in error.public for error in errors)
-    assert "ValueError: no number 3" in str(errors[0])
-
-
-def test_a_file_that_makes_a_library_crash_costs_its_own_patient_only(hospital):
-    hospital.settings["workers"] = 2
-    jobs = {number: Job((file(hospital, number),), partial(crash_at_two, number)) for number in range(5)}
-    found = dict(compute(hospital.site(), "a", jobs, ""))
-    assert isinstance(found.pop(2), SiteError)
-    assert {number: float(array) for number, array in found.items()} == {0: 0, 1: 1, 3: 3, 4: 4}
-
-
-def file(hospital, number):
-    hospital.data.mkdir(exist_ok=True)
-    path = hospital.data / f"{number}.txt"
-    path.write_text(str(number))
-    return path
-
-
-def doubled(number):
-    return np.asarray(2.0 * number)
-
-
-def refused(number):
-    raise ValueError(f"no number {number}")
-
-
-def crash_at_two(number):
-    if number == 2:
-        os.abort()
-    return np.asarray(float(number))
 
 
 def test_who_is_excluded_stands_in_a_file_that_goes_when_it_is_mended(hospital, imaging_task, config):

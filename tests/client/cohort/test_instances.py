@@ -64,7 +64,9 @@ def test_a_part_of_a_name_is_a_feature_and_what_does_not_fit_is_missing(clinic, 
 
 
 def test_large_lesions_are_drawn_by_the_root_of_their_volume_and_unknown_ones_by_the_median(clinic, config):
-    np.testing.assert_allclose(load_cohort(clinic.site(), TASK, config).drawn ** 2, [8, 1, 64, 27, 27, 27, 27])
+    np.testing.assert_allclose(
+        load_cohort(clinic.site(), TASK, config).sampling_weight ** 2, [8, 1, 64, 27, 27, 27, 27]
+    )
 
 
 def test_a_patient_is_positive_if_one_lesion_is_and_unknown_without_any(clinic, config):
@@ -90,7 +92,7 @@ def test_a_split_by_lesion_is_refused(clinic, config):
     rows = [[*ROWS[0], "part"], *([*row, ("train", "test")[i % 2]] for i, row in enumerate(ROWS[1:]))]
     clinic.write(rows, "lesions.csv")
     clinic.settings["split"] = {"table": "lesions", "column": "part", "train": ["train"], "test": ["test"]}
-    with pytest.raises(SiteError, match="a patient stands in two parts of the split") as caught:
+    with pytest.raises(SiteError, match="a patient appears in more than one split") as caught:
         load_cohort(clinic.site(), TASK, config)
     assert "rows 3 and 4" in str(caught.value)
 
@@ -105,7 +107,7 @@ def test_patients_and_lesions_may_stand_in_one_table(clinic, config):
 
 def test_a_table_that_is_not_named_has_a_row_a_patient_still(clinic, config):
     del clinic.settings["instances"]
-    with pytest.raises(SiteError, match="a patient stands in two rows") as caught:
+    with pytest.raises(SiteError, match="a patient appears in two rows") as caught:
         load_cohort(clinic.site(), TASK, config)
     assert "`instances`" in str(caught.value)
 

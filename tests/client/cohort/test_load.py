@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from client.cache.row_files import RowFiles
 from client.cohort.load import load_cohort
 from shared_models.features import Feature
 from shared_models.study_settings import StudySettings
@@ -75,7 +76,7 @@ def test_what_the_site_does_not_map_is_missing(hospital, config):
     assert np.isnan(cohort.inputs["clinical"][:, 1]).all()
     assert np.isnan(cohort.inputs["genomic"]).all()
     assert cohort.inputs["mri"].shape == (40, 2, 3, 4, 5)
-    assert not cohort.inputs["mri"].any()
+    assert not cohort.inputs["mri"][:].any()
     assert np.isnan(cohort.truths["her2"]).all()
 
 
@@ -85,7 +86,7 @@ def test_volumes_of_some_patients(hospital, imaging_task, config):
     assert np.flatnonzero(cohort.present[:, 0]).tolist() == [3, 7]
     assert cohort.inputs["mri"].shape == (40, 4, 6, 8, 10)
     assert cohort.inputs["mri"].dtype == np.float16
-    assert isinstance(cohort.inputs["mri"], np.memmap)
+    assert isinstance(cohort.inputs["mri"], RowFiles)
     np.testing.assert_allclose(cohort.inputs["mri"][3, 3] / cohort.inputs["mri"][3, 0], 4, rtol=3e-3)
     assert not cohort.inputs["mri"][4].any()
 
@@ -136,6 +137,7 @@ def test_truths_and_masks_can_become_tensors_without_a_warning(hospital, task, c
 WARM = """
 import sys
 from pathlib import Path
+from client.cache.row_files import RowFiles
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from shared_models.features import Feature

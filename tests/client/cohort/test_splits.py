@@ -164,8 +164,8 @@ def test_a_published_split_that_changes_is_refused(site, config):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("patient,part,seed\na,train,0\nb,test,0\na,test,0\n", ["in two parts", "row 4"]),
-        ("patient,part,seed\na,dev,0\n", ["in two parts", "row 2"]),
+        ("patient,part,seed\na,train,0\nb,test,0\na,test,0\n", ["in more than one split", "row 4"]),
+        ("patient,part,seed\na,dev,0\n", ["in more than one split", "row 2"]),
         ("patient,fold\na,test\n", ["cannot be read", "patient, part, seed"]),
         ("patient,part,seed\na,test\n", ["cannot be read"]),
     ],

@@ -148,7 +148,7 @@ def test_a_refused_study_is_told_with_the_command_that_approves_it(
         f"{PREFIX}[]",
         f'{PREFIX}{{"event": "another"}}',
         f'INFO: {PREFIX}{{"event": "not-approved"}}',
-        "  to do:    if the hospital wants this study: python -m client --site oak --approve STUDY.toml",
+        "  to do:    if the hospital wants this study: python -m client approve STUDY.toml --site oak",
     ],
 )
 def test_neither_prose_nor_a_broken_notice_is_taken_for_one(line: str) -> None:

@@ -119,7 +119,7 @@ def test_a_study_with_code_or_without_approval_is_refused_and_the_center_is_told
         run = center.run(settings)
         assert center.wait(run) == "finished:failed"
         assert "the site has not approved this study" in "".join(follow_run(opened, run))
-        assert "python -m client --site guarded-a --approve STUDY.toml" in said["guarded-a"].read_text()
+        assert "python -m client approve STUDY.toml --site guarded-a" in said["guarded-a"].read_text()
     apps = files["guarded-a"].parent.glob("state/*/flwr/apps/*")
     assert not list(apps)
     assert not (tmp_path / "was_run").exists()

@@ -23,6 +23,8 @@ from client.governance.policy import ledger_of
 from client.verbs.approval_summary import make_sheet
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
+from shared_models.messages.payload import fields_of
+from shared_models.messages.tables import replies
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid
@@ -175,7 +177,7 @@ def test_the_hash_is_of_every_setting_but_the_centers_own():
 
 def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
     file = deployed({"a": 80})["a"]
-    assert main(["--site", str(file), "--approve", str(study_file(rounds=7)), "--yes"]) == ExitCode.OK
+    assert main(["approve", "--site", str(file), str(study_file(rounds=7)), "--yes"]) == ExitCode.OK
     said = capsys.readouterr().out
     columns = (file.parent / "clinical.csv").read_text().splitlines()[0].split(",")
     assert f"table clinical (clinical.csv), columns: {', '.join(columns)}\n" in said
@@ -183,8 +185,9 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "80 patients",
         "clinical (table): 3 features (age_years, size_mm, er)",
         "all 18 numbers of the network RecurrenceClinicalNet",
-        "of each of 4 columns of clinical: how many have it, its sum, its sum of squares",
-        "where each class has 10 patients or more",
+        "how many have it, its sum, its sum of squares: 4 columns of clinical",
+        "where each class has `minimum_count` patients or more: here 10",
+        "how many patients are excluded",
         "the mean loss of training",
         "no secure sums",
         "with whoever is there, 2 sites at least",
@@ -208,23 +211,32 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     (images,) = [line for line in lines["It reads here"] if line.startswith("mri from: ")]
     assert "mri/{patient}/phase3.nii.gz" in images
     assert all(column in images for columns in box.values() for column in columns)
-    assert any(line.startswith("of this only inside sums") for line in lines["It sends to the center"])
+    (weights,) = [line for line in lines["It sends to the center"] if "the network's weights" in line]
+    assert weights.endswith("; in secure sums only in sums over three hospitals or more")
+
+
+def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):
+    config = parse_study_settings(small_study)
+    lines = make_sheet(load_site(deployed({"a": 80})["a"]), config, load_task(config))["It sends to the center"]
+    for reply in replies():
+        for name, facts in fields_of(reply).items():
+            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in lines), (reply, name)
 
 
 def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed, study_file, capsys):
     file = deployed({"a": 80})["a"]
     command = ["--site", str(file)]
-    assert main([*command, "--approve", str(study_file()), "--yes"]) == ExitCode.OK
+    assert main(["approve", *command, str(study_file()), "--yes"]) == ExitCode.OK
     site = load_site(file)
     (line,) = approvals(site).values()
     config = parse_study_settings({**json.loads(json.dumps(line["settings"]))})
     assert (line["study"], line["sha256"]) == ("small", settings_hash(config))
     assert {"time", "version", "by"} < set(line)
     capsys.readouterr()
-    assert main([*command, "--approvals"]) == ExitCode.OK
+    assert main(["approvals", *command]) == ExitCode.OK
     assert f"{line['sha256'][:8]}" in capsys.readouterr().out
-    assert main([*command, "--revoke", "small"]) == ExitCode.OK
-    assert main([*command, "--revoke", "small"]) == ExitCode.USAGE
+    assert main(["revoke", *command, "small"]) == ExitCode.OK
+    assert main(["revoke", *command, "small"]) == ExitCode.USAGE
     assert approvals(site) == {}
     assert len(read(approvals_of(site))) == 2
 
@@ -235,14 +247,14 @@ def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed
 def test_a_person_types_the_studys_name(deployed, study_file, monkeypatch, capsys, typed, status):
     file = deployed({"a": 80})["a"]
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    assert main(["--site", str(file), "--approve", str(study_file())]) == status
+    assert main(["approve", "--site", str(file), str(study_file())]) == status
     assert set(approvals(load_site(file))) == ({"small"} if status == ExitCode.OK else set())
     assert ("nothing was approved" in capsys.readouterr().err) is (status != ExitCode.OK)
 
 
 def test_what_the_policy_refuses_stands_line_by_line_and_is_not_approved(deployed, study_file, capsys):
     file = deployed({"a": 80}, maximum_rounds=2, features={"clinical": ["age_years"]})["a"]
-    assert main(["--site", str(file), "--approve", str(study_file()), "--yes"]) == ExitCode.STUDY
+    assert main(["approve", "--site", str(file), str(study_file()), "--yes"]) == ExitCode.STUDY
     said = capsys.readouterr()
     assert "REFUSES features of clinical: size_mm, er, allowed: age_years\n" in said.out
     assert "REFUSES 3 rounds, at most 2\n" in said.out
@@ -274,7 +286,7 @@ def test_the_page_foretells_the_epsilon_that_the_study_spends(deployed, small_st
     file = deployed({"a": 160}, accountant="rdp")["a"]
     site = load_site(file)
     before = charge(ledger_of(site), Charge("earlier", "recurrence_clinical", 1, 2.0, 0.1, 20), site.policy.limit)
-    assert main(["--site", str(file), "--approve", str(study_file(**private)), "--yes"]) == ExitCode.OK
+    assert main(["approve", "--site", str(file), str(study_file(**private)), "--yes"]) == ExitCode.OK
     said = re.search(r"epsilon ([\d.]+) spent, about ([\d.]+) with it, of 8,", capsys.readouterr().out)
     run({"a": file}, {**small_study, **private})
     after = charges(ledger_of(site))[-1]["epsilon"]
@@ -286,7 +298,7 @@ def test_the_page_foretells_the_epsilon_that_the_study_spends(deployed, small_st
 def test_where_nothing_can_be_written_nothing_is_approved(deployed, study_file, capsys):
     file = deployed({"a": 80})["a"]
     (file.parent / "state").write_text("a file where the folder should be")
-    assert main(["--site", str(file), "--approve", str(study_file()), "--yes"]) == ExitCode.DATA
+    assert main(["approve", "--site", str(file), str(study_file()), "--yes"]) == ExitCode.DATA
     said = capsys.readouterr().err
     assert "a file of the site's own cannot be written" in said
     assert "state_dir" in said
@@ -294,8 +306,8 @@ def test_where_nothing_can_be_written_nothing_is_approved(deployed, study_file, 
 
 def test_a_check_says_how_many_studies_are_approved(deployed, capsys):
     file = deployed({"a": 80})["a"]
-    main(["--site", str(file), "--check"])
-    assert "every study is refused until: python -m client --site a --approve STUDY.toml" in capsys.readouterr().out
+    main(["check", "--site", str(file)])
+    assert "every study is refused until: python -m client approve STUDY.toml --site a" in capsys.readouterr().out
     approve(load_site(file), StudySettings(study="pilot"))
-    main(["--site", str(file), "--check"])
+    main(["check", "--site", str(file)])
     assert "1 study approved: pilot" in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 from client.app import app
 from client.config.site import load_site
@@ -13,6 +13,7 @@ from client.governance.chained_log import read
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from server.app import run_study
+from shared_models.messages import claimed_round
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -57,9 +58,8 @@ def test_a_refusal_is_a_line_too(hospitals, small_study):
 def test_a_refusal_is_noted_whatever_the_center_calls_its_study_and_its_round(hospitals):
     sites = hospitals({"a": 20})
     site = load_site(sites["a"])
-    InProcessGrid(app, sites, {})  # a message takes its sender from it
-    message = Message(RecordDict({"request": ConfigRecord({"round": "first"})}), dst_node_id=1, message_type="train")
-    record_refused(site, "\x1b[2J" + 100 * "x", message, "why")
+    content = RecordDict({"values": ConfigRecord({"round": "first"})})
+    record_refused(site, "\x1b[2J" + 100 * "x", "train", claimed_round(content), "why")
     (line,) = read(audit_of(site))
     assert (line["study"], line["round"], line["why"]) == (("[2J" + 100 * "x")[:64], 0, "why")
 

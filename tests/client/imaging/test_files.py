@@ -95,7 +95,7 @@ def test_names_are_taken_from_paths(hospital, volume_file):
 def test_a_link_that_leads_out_is_refused(hospital, tmp_path):
     (tmp_path / "elsewhere.nii").touch()
     (hospital.data / "a.nii").symlink_to(tmp_path / "elsewhere.nii")
-    with pytest.raises(SiteError, match="leads out of data_root"):
+    with pytest.raises(SiteError, match="escapes data_root"):
         ImageFilesReader(reader="image_files", phases=("{patient}.nii",)).exams(hospital.site())
 
 

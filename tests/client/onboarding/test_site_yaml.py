@@ -22,7 +22,7 @@ def hospitals(tmp_path_factory):
 
 @pytest.fixture
 def first(tmp_path):
-    """The site that --init makes of a folder."""
+    """The site that `init` makes of a folder."""
 
     def make(folder, name="first"):
         path = tmp_path / "site_configs" / f"{name}.yaml"
@@ -152,11 +152,11 @@ def test_the_command_writes_a_yaml_that_its_check_accepts(hospital, tmp_path):
         )
         return done.returncode, done.stdout + done.stderr
 
-    status, text = run("--init", "data", "--site", "oak")
-    assert (status, "python -m client --site oak --check" in text) == (0, True), text
+    status, text = run("init", "data", "--site", "oak")
+    assert (status, "python -m client check --site oak" in text) == (0, True), text
     assert "data_root: ../data\n" in (tmp_path / "site_configs/oak.yaml").read_text()
-    assert run("--init", "data", "--site", "oak")[0] == 2
-    status, text = run("--site", "oak", "--check")
+    assert run("init", "data", "--site", "oak")[0] == 2
+    status, text = run("check", "--site", "oak")
     assert status == 0, text
     assert (tmp_path / "state/oak/readiness.html").stat().st_mode & 0o777 == 0o600
 

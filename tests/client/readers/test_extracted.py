@@ -55,8 +55,8 @@ def exam_of(hospital, number):
     return files.load()
 
 
-def kept_files(hospital):
-    return {path: path.stat().st_ino for path in hospital.site().state_dir.glob("kept/*/*.npy")}
+def artefact_files(hospital):
+    return {path: path.stat().st_ino for path in hospital.site().state_dir.glob("cache/artefacts/*/*.npy")}
 
 
 def test_a_studys_features_are_measured_on_the_images(oak, config):
@@ -86,12 +86,12 @@ def test_features_of_several_measures_stand_in_the_studys_order(oak, config):
 
 def test_another_choice_of_features_measures_nothing_anew(oak, config):
     load_cohort(oak.site(), study_of(KINETICS), config)
-    first = kept_files(oak)
+    first = artefact_files(oak)
     assert len(first) == 4
     load_cohort(oak.site(), study_of("Peak_SER_tumor, SER_map_mean_tumor"), config)
-    assert kept_files(oak) == first
+    assert artefact_files(oak) == first
     load_cohort(oak.site(), study_of(KINETICS + ", original_shape_Sphericity"), config)
-    both = kept_files(oak)
+    both = artefact_files(oak)
     assert len(both) == 8
     assert first.items() <= both.items()
 
@@ -99,7 +99,7 @@ def test_another_choice_of_features_measures_nothing_anew(oak, config):
 @pytest.mark.parametrize("what", ["version", "seconds", "mask"])
 def test_what_decides_a_value_measures_it_anew(oak, config, volume_file, monkeypatch, what):
     load_cohort(oak.site(), study_of(KINETICS), config)
-    first = kept_files(oak)
+    first = artefact_files(oak)
     if what == "version":
         monkeypatch.setattr(kinetics, "VERSION", kinetics.VERSION + 1)
     elif what == "seconds":
@@ -107,7 +107,7 @@ def test_what_decides_a_value_measures_it_anew(oak, config, volume_file, monkeyp
     else:
         volume_file(oak.data / "mri/secret-000/mask.nii.gz", np.ones(SHAPE), spacing=(1, 1, 2))
     row = load_cohort(oak.site(), study_of(KINETICS + ", PE1_std_dev_tumor"), config).inputs["radiomics"][0]
-    assert len(kept_files(oak)) == len(first) + (1 if what == "mask" else 4)
+    assert len(artefact_files(oak)) == len(first) + (1 if what == "mask" else 4)
     assert row[0] == pytest.approx(np.log1p(2 * np.prod(SHAPE) if what == "mask" else 200))
     assert row[2] == pytest.approx(0.8 / (50 if what == "seconds" else 100), rel=1e-4)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.cache.entry import Entry
+from client.cohort.cohort_cache import cached
 from client.cohort.load import load_cohort
 from client.cohort.rows import open_rows
-from client.cohort.tensor_cache import Entry, cached
 from client.config.site import load_site
 from client.errors import ExitCode, SiteError
 from client.tables.read import read_table
@@ -85,7 +86,7 @@ def test_a_gene_that_stands_twice(matrix, how, values, turned):
     with pytest.raises(SiteError) as caught:
         matrix(rows, {}, ["ESR1"], missing=["NA"])
     unit = "row" if turned else "column"
-    for part in ["a gene stands twice", f"{unit} 2 (ESR1) and {unit} 3 (esr1)", "`genes.duplicates: mean`"]:
+    for part in ["a duplicate gene", f"{unit} 2 (ESR1) and {unit} 3 (esr1)", "`genes.duplicates: mean`"]:
         assert part in str(caught.value)
 
 
@@ -124,7 +125,7 @@ def test_the_column_of_symbols_need_not_be_the_first(matrix):
         (WIDE, {"sets": "gone.gmt"}, ["no file", "gone.gmt"]),
         (WIDE, {"sets": "short.gmt"}, ["line 1 with 2 cells", "separated by tabs"]),
         (WIDE, {"sets": "set.gmt"}, ["none of a set's genes is there", "ESR2"]),
-        (WIDE, {"aliases_file": "../secret.csv"}, ["leads out of data_root", "genes.aliases_file"]),
+        (WIDE, {"aliases_file": "../secret.csv"}, ["escapes data_root", "genes.aliases_file"]),
         (WIDE, {"aliases_file": "three.csv"}, ["three.csv", "a header of 3 columns", "alias and symbol"]),
         ([*TALL, ["ESR2", "1", "2"]], {}, ["does not fit its header", "row 5", "3 cells"]),
         (TALL, {"gene_id": "gone"}, ["0 columns", "one column 'gone'"]),
@@ -170,7 +171,7 @@ def test_a_changed_set_of_genes_is_noticed(genomic):
     genomic.settings["tables"]["genes"]["genes"]["sets"] = "sets.gmt"
     task, values = rna(Feature("S")), []
 
-    def parse(folder):
+    def parse():
         values.append(open_rows(genomic.site(), task).tables["genes"].cells["S"][:2])
         return Entry({}, {"a": np.zeros(1)})
 

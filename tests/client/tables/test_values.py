@@ -89,7 +89,7 @@ def test_values_out_of_range_are_missing_and_counted():
         (lambda: numbers(cells("1e999"), Column(column="b")), ["'1e999'"]),
         (
             lambda: numbers(cells("1", "4"), Column(column="b", codes={1: 0, 2: 1})),
-            ["a code is unknown", "'4' in row 3", "'1', '2'"],
+            ["unmapped code", "'4' in row 3", "'1', '2'"],
         ),
         (
             lambda: numbers(cells("1"), Column(column="b", codes={1: "pre"})),
@@ -97,7 +97,7 @@ def test_values_out_of_range_are_missing_and_counted():
         ),
         (
             lambda: categories(cells("4"), Column(column="b", codes={1: "pre"}), ("pre", "post")),
-            ["a code is unknown", "'4'"],
+            ["unmapped code", "'4'"],
         ),
         (
             lambda: categories(cells("2"), Column(column="b", codes={2: "peri"}), ("pre", "post")),

@@ -1,4 +1,4 @@
-"""`--ledger`, `--audit` and `--accept-clock`, as a data manager runs them."""
+"""The verbs `ledger`, `audit` and `accept-clock`, as a data manager runs them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def site_file(hospitals, small_study):
 
 
 def test_the_ledger_shows_what_was_spent_and_the_ceiling(site_file, capsys):
-    assert main(["--site", str(site_file), "--ledger"]) == 0
+    assert main(["ledger", "--site", str(site_file)]) == 0
     said = capsys.readouterr().out
     last = read(ledger_of(load_site(site_file)))[-1]
     assert f"epsilon {last['epsilon']:.2f} of 8 spent at delta 0.0001" in said
@@ -38,7 +38,7 @@ def test_the_ledger_shows_what_was_spent_and_the_ceiling(site_file, capsys):
 
 
 def test_the_audit_shows_every_message_and_that_the_chain_is_whole(site_file, capsys):
-    assert main(["--site", str(site_file), "--audit"]) == 0
+    assert main(["audit", "--site", str(site_file)]) == 0
     said = capsys.readouterr().out
     lines = read(audit_of(load_site(site_file)))
     assert f"{len(lines)} lines, unbroken" in said
@@ -49,13 +49,14 @@ def test_a_line_that_was_removed_is_found(site_file, capsys):
     log = audit_of(load_site(site_file))
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:1] + lines[2:]))
-    assert main(["--site", str(site_file), "--audit"]) == ExitCode.DATA
+    assert main(["audit", "--site", str(site_file)]) == ExitCode.DATA
     assert "line 2" in capsys.readouterr().err
 
 
 def test_before_the_first_study_there_is_nothing(hospitals, capsys):
     file = hospitals({"a": 80})["a"]
-    assert main(["--site", str(file), "--ledger", "--audit"]) == 0
+    assert main(["ledger", "--site", str(file)]) == 0
+    assert main(["audit", "--site", str(file)]) == 0
     said = capsys.readouterr().out
     assert "epsilon 0.00 of 8" in said
     assert "0 lines, unbroken" in said
@@ -65,9 +66,9 @@ def test_a_person_may_say_that_the_clock_is_right(site_file, monkeypatch, capsys
     ledger = ledger_of(load_site(site_file))
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 10 * 86_400)
-    assert main(["--site", str(site_file), "--accept-clock"]) == 0
+    assert main(["accept-clock", "--site", str(site_file)]) == 0
     assert read(ledger)[-1]["event"] == chained_log.CLOCK_SET
-    assert main(["--site", str(site_file), "--ledger"]) == 0
+    assert main(["ledger", "--site", str(site_file)]) == 0
     assert "2 charges" in capsys.readouterr().out
 
 
@@ -76,10 +77,10 @@ def test_a_check_verifies_the_records_and_holds_the_study_against_the_policy(sit
 
     study = tmp_path / "study.toml"
     study.write_text(tomli_w.dumps({**small_study, "rounds": 3}))
-    main(["--site", str(site_file), "--check", "--study", str(study)])
+    main(["check", "--site", str(site_file), "--study", str(study)])
     said = capsys.readouterr().out
     assert "5 lines of what left, unbroken" in said
     assert "policy  allows small: recurrence_clinical, 3 rounds, without noise" in said
     site_file.write_text(site_file.read_text() + "policy: {maximum_rounds: 2}\n")
-    assert main(["--site", str(site_file), "--check", "--study", str(study)]) == ExitCode.STUDY
+    assert main(["check", "--site", str(site_file), "--study", str(study)]) == ExitCode.STUDY
     assert "3 rounds, at most 2" in capsys.readouterr().out

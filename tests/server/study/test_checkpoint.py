@@ -19,6 +19,7 @@ from server.study.checkpoint import (
     require_own_folder,
     save_checkpoint,
 )
+from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
 from shared_models.agreed import settings_hash
 from shared_models.study_settings import StudySettings
@@ -31,7 +32,7 @@ def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
         model={"w": np.full(size, server_round, np.float32), "n": np.array(3, np.int64)},
         rule_state={"m_t/w": np.ones(2)},
         statistics={"features.clinical.known": np.array([1.0, 2.0])},
-        enrolled={"a": {"trains": 1.0}},
+        enrolled={"a": Enrolment(True, {"train": 3}, {"clinical": 3}, 0)},
         history=({"round": 1, "counted": ["a"]},),
         values=((0, float("nan")), (1, 0.75)),
         best_round=1,

@@ -1,99 +1,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, MetricRecord, RecordDict
 
 from server.study.enrolment import enrol, initial_model, pooled_statistics
 from server.study.exchange import Answer
 from shared_models.features import FeatureStatistics
-from shared_models.messages import NUMBERS, PACKED, RESULTS, Arrays, pack_arrays, pack_statistics, reply, unpack_arrays
+from shared_models.messages import PrepareReply
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Task, load_task
 
 CONFIG = StudySettings(features="clinical: age_years, size_mm\ngenomic: ESR1, PGR, HER2, BRCA1")
 TASK = load_task(CONFIG)
-Spoil = Callable[[RecordDict], object]
+Spoil = Callable[[PrepareReply], PrepareReply]
 
 
 def truth() -> np.ndarray:
     return np.array([[400.0, 1.0], [4000.0, 0.0], [90.0, 1.0], [800.0, 0.0]] * 10, np.float32)
 
 
-def content(trains: float = 1.0, **changes: Any) -> RecordDict:
+def content(*, trains: bool = True) -> PrepareReply:
     chance = np.random.default_rng(0)
-    statistics = {
-        "clinical": FeatureStatistics.of(chance.normal(50, 9, (40, 2))),
-        "genomic": FeatureStatistics.of(chance.normal(0, 1, (30, 4))),
-    }
-    numbers = {"trains": trains, "excluded": 2, "patients/train": 40, "patients/validation": 5, "patients/test": 6}
-    numbers |= {"modality/clinical": 40, "modality/genomic": 30, **changes}
-    results = pack_statistics(statistics) | {"counts.recurrence": TASK.targets["recurrence"].counts(truth())}
-    return reply(results=results, numbers=numbers)
+    return PrepareReply(
+        trains=trains,
+        patients={"train": 40, "validation": 5, "test": 6},
+        modalities={"clinical": 40, "genomic": 30},
+        excluded=2,
+        features={
+            "clinical": FeatureStatistics.of(chance.normal(50, 9, (40, 2))),
+            "genomic": FeatureStatistics.of(chance.normal(0, 1, (30, 4))),
+        },
+        counts={"recurrence": TASK.targets["recurrence"].counts(truth())},
+    )
 
 
-def set_number(name: str, value: Any) -> Spoil:
-    return lambda record: record[NUMBERS].__setitem__(name, value)
+def put(name: str, **items: Any) -> Spoil:
+    return lambda reply: replace(reply, **{name: {**getattr(reply, name), **items}})
 
 
-def set_array(name: str, value: Any) -> Spoil:
-    return set_arrays(lambda arrays: arrays | {name: np.asarray(value)})
-
-
-def set_arrays(change: Callable[[Arrays], Arrays]) -> Spoil:
-    return lambda record: record.__setitem__(RESULTS, pack_arrays(change(unpack_arrays(record[RESULTS]))))
+def without(name: str, key: str) -> Spoil:
+    return lambda reply: replace(reply, **{name: {k: v for k, v in getattr(reply, name).items() if k != key}})
 
 
 HOSTILE: dict[str, tuple[Spoil, str]] = {
-    "no numbers": (lambda record: record.pop(NUMBERS), "numbers"),
-    "no results": (lambda record: record.pop(RESULTS), "results"),
-    "numbers of another kind": (lambda record: record.__setitem__(RESULTS, MetricRecord()), "results"),
-    "a number left out": (lambda record: record[NUMBERS].pop("patients/test"), "patients/test"),
-    "NaN patients": (set_number("patients/train", float("nan")), "patients/train = nan"),
-    "negative patients": (set_number("patients/train", -4.0), "patients/train = -4.0"),
-    "more patients than a country": (set_number("patients/train", 1e12), "is not a number of patients"),
-    "fewer than nobody excluded": (set_number("excluded", -1.0), "excluded = -1.0"),
-    "a list": (set_number("trains", [1.0, 1.0]), "trains = [1.0, 1.0]"),
-    "more owners than patients": (set_number("modality/genomic", 4e6), "more training patients have genomic"),
-    "NaN counts": (set_array("counts.recurrence", np.full((2, 7), np.nan)), "expected finite numbers (2, 7)"),
-    "negative counts": (set_array("counts.recurrence", np.full((2, 7), -40.0)), "are no numbers of patients"),
-    "endless counts": (set_array("counts.recurrence", np.full((2, 7), 1e300)), "are no numbers of patients"),
-    "counts of another shape": (set_array("counts.recurrence", np.ones(3)), "float64(3,), expected"),
-    "NaN sums": (set_array("features.clinical.total", [np.nan, 1.0]), "features.clinical.total is not finite"),
-    "negative squares": (set_array("features.clinical.squares", [-1.0, 1.0]), "cannot be negative"),
-    "sums of more features": (set_array("features.genomic.known", np.ones(5)), "has shape (5,), expected (4,)"),
-    "sums left out": (
-        set_arrays(lambda arrays: {name: arrays[name] for name in arrays if name != "features.genomic.known"}),
-        "genomic.known is missing",
+    "a part left out": (without("patients", "test"), "patients of test is missing or unknown"),
+    "a modality of its own": (put("modalities", mri=3), "modalities of mri is missing or unknown"),
+    "more owners than patients": (put("modalities", genomic=4_000_000), "more training patients have genomic"),
+    "negative counts": (put("counts", recurrence=np.full((2, 7), -40.0)), "are no numbers of patients"),
+    "endless counts": (put("counts", recurrence=np.full((2, 7), 1e50)), "are no numbers of patients"),
+    "counts of another shape": (put("counts", recurrence=np.ones(3)), "float64(3,), expected"),
+    "sums of more features": (
+        put("features", genomic=FeatureStatistics.of(np.ones((3, 5)))),
+        "has shape (5,), expected (4,)",
     ),
-    "no arrays": (
-        lambda record: record[RESULTS].__setitem__(PACKED, Array("uint8", (1,), "safetensors", b"x")),
-        "not in safetensors",
-    ),
+    "sums left out": (without("features", "genomic"), "features of genomic is missing"),
 }
 
 
 @pytest.mark.parametrize(("spoil", "reason"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_enrolment_is_refused_by_name_and_the_rest_go_on(spoil: Spoil, reason: str) -> None:
-    spoilt = content()
-    spoil(spoilt)
-    answers = [Answer("a", content()), Answer("b", spoilt), Answer("c", content()), Answer("d", None, "not connected")]
+    given = {"a": content(), "b": spoil(content()), "c": content(), "d": None}
+    answers = [Answer(site, reply) for site, reply in given.items()]
     enrolled, _, refused = enrol(answers, answers, TASK)
-    assert [site.site for site in enrolled] == ["a", "c"]
+    assert list(enrolled) == ["a", "c"]
     assert list(refused) == ["b"]
     assert refused["b"].startswith("enrolment refused: ")
     assert reason in refused["b"]
 
 
 def test_statistics_are_those_of_the_sites_that_train() -> None:
-    answers = [Answer("a", content()), Answer("b", content()), Answer("c", content(trains=0.0))]
+    answers = [Answer("a", content()), Answer("b", content()), Answer("c", content(trains=False))]
     enrolled, sums, refused = enrol(answers, answers, TASK)
     assert not refused
-    assert [site.trains for site in enrolled] == [True, True, False]
+    assert [site.trains for site in enrolled.values()] == [True, True, False]
     pooled, one = pooled_statistics(sums, TASK, {}), sums[0].statistics
     np.testing.assert_allclose(pooled["clinical"].total, 2 * one["clinical"].total)
     assert pooled["genomic"].patients == 60
@@ -124,8 +108,7 @@ def test_the_first_model_predicts_the_base_rates() -> None:
 )
 def test_counts_are_checked_by_the_kind_of_target(target: Target, counts: list[Any], good: bool) -> None:
     task = Task(dict(TASK.modalities), {"label": target}, build_model=TASK.build_model)
-    record = content()
-    set_array("counts.label", counts)(record)
+    record = replace(content(), counts={"label": np.array(counts)})
     enrolled, sums, refused = enrol([Answer("a", record)], [Answer("a", record)], task)
     assert (len(enrolled), len(refused)) == ((1, 0) if good else (0, 1))
     if good:

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import RecordDict
 from rich.console import Console
 
 from server.study.checkpoint import Checkpoint
+from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
 from server.study.results import RESULTS, Results, make_results, read_results, write_results
 from server.study.results_table import print_table
 from server.study.scoring import pool
-from shared_models.messages import reply
+from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pack_summary, site_metrics, summarise
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
@@ -44,35 +44,35 @@ def observed(target: Target, count: int, seed: int) -> tuple[np.ndarray, np.ndar
     return scores, (chance.uniform(size=count) < scores).astype(float)
 
 
-def answer(site: str, targets: dict[str, Target], count: int) -> Answer:
-    results: dict[str, np.ndarray] = {}
-    numbers: dict[str, float] = {"num-examples": float(count)}
+def answer(site: str, targets: dict[str, Target], count: int) -> Answer[EvaluateTestReply]:
+    test: dict[str, np.ndarray] = {}
+    metrics: dict[str, dict[str, float]] = {}
     for name, target in targets.items():
         scores, truth = observed(target, count, seed=len(site))
-        results |= pack_summary(summarise(target, scores, truth), f"test.{name}")
-        numbers |= {f"{name}/{key}": value for key, value in site_metrics(target, scores, truth, 0.5).items()}
-    return Answer(site, reply(results=results, numbers=numbers))
+        test |= pack_summary(summarise(target, scores, truth), name)
+        metrics[name] = site_metrics(target, scores, truth, 0.5)
+    return Answer(site, EvaluateTestReply(test=test, metrics=metrics))
 
 
 def results_of(
     targets: dict[str, Target],
     count: int = 4321,
-    extra: tuple[Answer, ...] = (),
+    extra: tuple[Answer[EvaluateTestReply], ...] = (),
     problems: dict[str, str] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="t")  # type: ignore[arg-type, return-value]
     answers = [answer(site, targets, count) for site in SITES] + list(extra)
-    parts = {"patients/train": 9.0, "patients/validation": 2.0, "patients/test": 3.0}
-    parts |= {"excluded": 4.0, "modality/clinical": 9.0}
-    enrolled = {a.site: {"trains": float(a.site != "outside"), **parts} for a in answers}
+    patients = {"train": 9, "validation": 2, "test": 3}
+    enrolled = {a.site: Enrolment(a.site != "outside", patients, {"clinical": 9}, excluded=4) for a in answers}
+    scores = {a.site: a.reply.test for a in answers if a.reply}
     values = ((0, float("nan")), (1, 0.75))
     influences = {"oak": {"norm": 2.0, "cosine": 0.5, "clipped": True}, "outside": ZERO}
     attempt = {"round": 1, "attempt": 1, "asked": ["oak"], "counted": ["oak"], "problems": {}, "seconds": 0.5}
     history = ({**attempt, "updates": {} if settings.get("secure_aggregation") else influences},)
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values, history=history)
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
-    config, pooled = StudySettings(study="elms", **settings), pool(answers, "test", task)
+    config, pooled = StudySettings(study="elms", **settings), pool(scores, task)
     made = make_results(task, config, best, best, thresholds, answers, pooled, problems or {})
     return made.model_dump(mode="json")
 
@@ -139,10 +139,11 @@ def test_who_only_tests_is_told_apart_where_there_is_one() -> None:
 
 
 def test_a_site_that_did_not_answer_or_answered_nonsense_is_a_row_of_dashes() -> None:
-    extra = (Answer("away", None, "not connected"), Answer("odd", RecordDict()), Answer("empty", reply()))
+    empty = EvaluateTestReply(test={}, metrics={})
+    extra = (Answer("away", None, "not connected"), Answer("empty", empty))
     results = results_of({"er": Binary()}, extra=extra, problems={"away": "not connected"})
     rows = {line.split()[0]: line.split()[1:] for line in printed(results, 120).splitlines() if line.strip()}
-    for site in ("away", "odd", "empty"):
+    for site in ("away", "empty"):
         assert set(rows[site]) == {"trains", "-"}
     assert rows["pooled"][0] == str(3 * 4321)
 
@@ -153,10 +154,9 @@ def test_a_problem_is_printed_as_it_is_whatever_brackets_it_holds() -> None:
 
 
 def test_only_sites_numbers_of_the_target_are_kept() -> None:
-    odd = answer("odd", {"er": Binary()}, 50)
-    assert odd.content is not None
-    odd.content["numbers"]["er/auc"] = float("inf")
-    odd.content["numbers"]["other/auc"] = 1.0
+    odd: Answer[EvaluateTestReply] = Answer(
+        "odd", EvaluateTestReply(test={}, metrics={"er": {"auc": float("nan")}, "other": {"auc": 1.0}})
+    )
     site = results_of({"er": Binary()}, extra=(odd,))["sites"][-1]
     assert site["targets"]["er"]["auc"] is None
     assert list(site["targets"]) == ["er"]

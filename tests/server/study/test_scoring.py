@@ -39,12 +39,7 @@ def test_validation_patients_of_one_class_choose_no_round(tmp_path: Path) -> Non
 
 
 def test_of_rounds_that_tie_the_first_is_the_best(tmp_path: Path) -> None:
-    good, same, better = (
-        ([0.2, 0.3, 0.1], [0.0, 1.0, 1.0]),
-        ([0.4, 0.6, 0.2], [0.0, 1.0, 1.0]),
-        ([0.1, 0.9], [0.0, 1.0]),
-    )
-    state = keep_best(after(1), pooled(*good), tmp_path)
+    state = keep_best(after(1), pooled([0.2, 0.3, 0.1], [0.0, 1.0, 1.0]), tmp_path)
     assert (state.best_round, state.best_value) == (1, 0.5)
     state = keep_best(replace(state, round=2), pooled([0.4, 0.6, 0.2], [0.0, 1.0, 1.0]), tmp_path)
     assert (state.best_round, load_checkpoint(tmp_path / BEST).round) == (1, 1)

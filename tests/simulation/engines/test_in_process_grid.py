@@ -64,20 +64,20 @@ def test_each_site_is_a_node_under_its_name(grid: InProcessGrid) -> None:
 
 def test_each_site_answers_from_its_own_context_which_it_keeps(grid: InProcessGrid) -> None:
     for times in range(2):
-        answers = ask(grid, ["elm", "oak"], "query.ask", content(), CONFIG)
+        answers = ask(grid, ["elm", "oak"], "query.ask", content(), dict, CONFIG)
         assert [answer.site for answer in answers] == ["elm", "oak"]
         for answer, node in zip(answers, (2, 1), strict=True):
-            assert answer.content is not None
+            assert answer.reply is not None
             expected = {"site": answer.site, "node": node, "asked": times, "rounds": 7}
-            assert dict(answer.content["facts"]) == expected
+            assert dict(answer.reply["facts"]) == expected
 
 
 def test_a_site_that_raises_is_an_answer_without_content(grid: InProcessGrid) -> None:
-    assert [answer.problem for answer in ask(grid, ["oak"], "query.ask", content(fail=True), CONFIG)] == [
+    assert [answer.problem for answer in ask(grid, ["oak"], "query.ask", content(fail=True), dict, CONFIG)] == [
         "nobody at home"
     ]
-    unknown = ask(grid, ["oak"], "query.unknown", content(), CONFIG)[0]
-    assert unknown.content is None
+    unknown = ask(grid, ["oak"], "query.unknown", content(), dict, CONFIG)[0]
+    assert unknown.reply is None
     assert "unknown" in unknown.problem
 
 
@@ -94,7 +94,7 @@ def test_replies_are_handed_out_once(grid: InProcessGrid) -> None:
 def test_who_is_asked_what_is_told_first(echo: ClientApp) -> None:
     told: list[tuple[str, str, str]] = []
     grid = InProcessGrid(echo, {"oak": Path("oak.yaml")}, {"rounds": 1}, on_message=lambda *what: told.append(what))
-    ask(grid, ["oak"], "query.ask", content(), CONFIG, group="3")
+    ask(grid, ["oak"], "query.ask", content(), dict, CONFIG, group="3")
     assert told == [("oak", "query.ask", "3")]
 
 

@@ -130,6 +130,12 @@ def test_hostile_sites_says_how_many_the_trimmed_mean_cuts(hostile: int, expecte
     np.testing.assert_allclose(after["head.weight"], expected)
 
 
+def test_the_trimmed_mean_cuts_as_many_of_any_number_of_sites() -> None:
+    for count in range(3, 60):  # 1 / 49 * 49 is less than 1
+        sites = [update(str(i), 0.0) for i in range(count - 1)] + [update("e", 1000.0)]
+        assert (aggregate(sites, strategy="trimmed-mean")["head.weight"] == 0).all(), count
+
+
 @pytest.mark.parametrize("name", ["fedadam", "fedyogi"])
 def test_an_adaptive_server_goes_on_from_its_moments_as_if_never_stopped(name: str) -> None:
     config = StudySettings(strategy=name)

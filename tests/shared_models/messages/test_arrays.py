@@ -1,37 +1,17 @@
 from __future__ import annotations
 
-import itertools
 import pickle
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, RecordDict
-from flwr.app.message_type import MessageType
+from flwr.app import Array, ArrayRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors.numpy import save
 
-from shared_models import messages
-from shared_models.features import FeatureStatistics
-from shared_models.messages import (
-    MODEL,
-    NUMBERS,
-    PACKED,
-    REQUEST,
-    RESULTS,
-    STATISTICS,
-    pack_arrays,
-    pack_statistics,
-    reply,
-    request,
-    unpack_arrays,
-    unpack_statistics,
-)
-from shared_models.study_settings import StudySettings
-from shared_models.task import load_task
+from shared_models.messages.arrays import PACKED, hash_arrays, pack_arrays, unpack_arrays
 
-TASK = load_task(StudySettings(features="clinical: age_years, er{negative|positive}; genomic: HER2, BRCA1, ESR1, PGR"))
 kinds = st.sampled_from([np.float32, np.float64, np.float16, np.int64, np.bool_])
 any_array = kinds.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=0, min_side=0, max_side=4)))
 
@@ -88,34 +68,14 @@ def test_one_array_travels_however_many_there_are() -> None:
     assert unpack_arrays(pack_arrays({})) == {}
 
 
-def test_statistics_arrive_as_they_were_sent() -> None:
-    sent = {
-        "clinical": FeatureStatistics.of(np.array([[50.0, 1.0, 0.0], [60.0, np.nan, np.nan]])),
-        "genomic": FeatureStatistics.of(np.ones((3, 4))),
-    }
-    packed = pack_statistics(sent)
-    received = unpack_statistics(unpack_arrays(pack_arrays(packed)), TASK)
-    for modality, name in itertools.product(sent, ("patients", "known", "total", "squares")):
-        np.testing.assert_array_equal(getattr(received[modality], name), getattr(sent[modality], name))
-    for name in packed:
-        with pytest.raises(ValueError, match=name):
-            unpack_statistics({key: array for key, array in packed.items() if key != name}, TASK)
-        with pytest.raises(ValueError, match=name):
-            unpack_statistics({**packed, name: packed[name] * np.nan}, TASK)
-
-
-def test_a_request_and_a_reply_always_hold_their_records() -> None:
-    asked = request(round=3, rate=0.5, rule="f1")
-    assert set(asked) == {MODEL, STATISTICS, REQUEST}
-    assert dict(asked[REQUEST]) == {"round": 3, "rate": 0.5, "rule": "f1"}
-    answered = reply(numbers={"patients": 3, "loss": np.float32(0.5)}, results={"n": np.array(2.0)})
-    assert set(answered) == {MODEL, RESULTS, NUMBERS}
-    assert dict(answered[NUMBERS]) == {"patients": 3.0, "loss": 0.5}
-    assert unpack_arrays(answered[RESULTS])["n"] == 2.0
-    assert isinstance(answered, RecordDict)
-
-
-def test_message_types_are_flowers() -> None:
-    flowers = {MessageType.TRAIN, MessageType.EVALUATE, MessageType.QUERY}
-    for name in (messages.PREPARE, messages.TRAIN, messages.EVALUATE_VALIDATION, messages.EVALUATE_TEST):
-        assert name.partition(".")[0] in flowers
+def test_a_hash_is_of_names_types_shapes_and_bytes_and_not_of_an_order() -> None:
+    one, other = np.arange(4.0), np.ones(2, np.float32)
+    same = hash_arrays({"a": one, "b": other})
+    assert same == hash_arrays({"b": other.copy(), "a": one[::1]})
+    for changed in (
+        {"a": one, "c": other},
+        {"a": one.reshape(2, 2), "b": other},
+        {"a": one.view(np.int64), "b": other},
+    ):
+        assert hash_arrays(changed) != same
+    assert hash_arrays({"a": one, "b": np.nextafter(other, 2)}) != same

@@ -1,0 +1,128 @@
+"""The gate: what every message passes at a hospital, in this order, before anything of a patient may leave.
+
+The center is not trusted with more than the hospital approved: it may be mistaken, or hostile. Nothing of a patient is
+read before the study is approved with these very settings, the request is well-formed and bounded, and answering it is
+within what was approved. A request that cannot be read is refused by what the center sent alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from flwr.app import Context, Message, RecordDict
+
+from client.errors import ExitCode, SiteError
+from client.governance.audit import record_refused, record_sent
+from client.governance.disclosure import disclose
+from client.secure_sum import join_sum
+from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
+from shared_models.errors import UserError
+from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
+from shared_models.messages.fields import Parts
+
+log = logging.getLogger("client")
+Q = TypeVar("Q", bound=Request[Any])
+Handler = Callable[[StudySession, Q], Payload]
+UNEXPECTED = "unexpected error at the site; the site's own log has the details"
+
+
+def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context], Message]]:
+    """Puts the gate before and behind a handler of one kind of request."""
+    of_patients = issubclass(kind.REPLY, Reply)
+
+    def guard(handler: Handler[Q]) -> Callable[[Message, Context], Message]:
+        @functools.wraps(handler)
+        def handle(message: Message, context: Context) -> Message:
+            content = message.content if message.has_content() else RecordDict()
+            try:
+                study = admit(context)  # approved with these very settings, and allowed by the policy
+                request, received, joining = read_request(study, kind, content)  # well-formed, bounded, of this study
+                if of_patients:
+                    require_expected(study, request)  # of a round and a kind that the approval covers
+                session = open_session(study, received)  # from here on, patients are read
+                together = join_sum(session, joining) if joining else None  # with whom it may be added up
+                reply = disclose(handler(session, request), study.site.policy)  # small numbers stay
+                answer = together.hide(reply) if together else reply.pack()
+                record_sent(study.site, study.config.study, request, answer)  # what cannot be noted does not leave
+                return Message(answer, reply_to=message)
+            except Exception as error:
+                refuse(context, kind, content, error)
+
+        return handle
+
+    return guard
+
+
+def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tuple[Q, Received, JoinSum | None]:
+    """What the center asks, what it brings, and in a study with secure sums which sum the reply is for.
+
+    Raises:
+        SiteError: If anything is missing, too much, of another type or shape, out of its bounds or not finite.
+    """
+    try:
+        parts = Parts.of(content)
+        request = kind.read_from(parts)
+        summed = study.config.secure_aggregation and issubclass(kind.REPLY, Reply)
+        joining = JoinSum.read_from(parts) if summed else None
+        parts.require_nothing_left()
+        return request, receive(study, request), joining
+    except ValueError as error:
+        raise SiteError(
+            what="the center's request cannot be read",
+            where=f"study {study.config.study}, {kind.KIND}",
+            found=str(error),
+            expected="what shared_models/messages says of it",
+            fix="nothing: the study goes on; if it happens again, compare this package's version with the center's",
+            public=f"the request cannot be read: {error}",
+            exit_code=ExitCode.STUDY,
+        ) from None
+
+
+def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:
+    """Refuses a round beyond the approved ones, and to train where this site only validates, whatever the center asks.
+
+    Raises:
+        SiteError: If so.
+    """
+    if isinstance(request, ModelRequest) and request.round > study.config.rounds:
+        _unexpected(study, request, f"at most {study.config.rounds} rounds", "the study has no such round")
+    if isinstance(request, TrainRequest) and not study.trains:
+        expected = "`role: train` in the site's settings, and no mention in evaluation-only-sites"
+        _unexpected(study, request, expected, "the site only validates")
+
+
+def _unexpected(study: AdmittedStudy, request: Request[Any], expected: str, public: str) -> NoReturn:
+    raise SiteError(
+        what="the center asks for what this site has not agreed to",
+        where=f"study {study.config.study}",
+        found=f"{request.KIND} of round {request.round}",
+        expected=expected,
+        fix="nothing: the study goes on; ask the center if it happens again",
+        public=public,
+        exit_code=ExitCode.STUDY,
+    )
+
+
+def refuse(context: Context, kind: type[Request[Any]], content: RecordDict, error: Exception) -> NoReturn:
+    """Keeps an error at the site: its log has all of it, the audit log and the center get a sentence.
+
+    Flower sends an exception's text to the center, and a text may hold a file name or an identifier.
+
+    Raises:
+        RuntimeError: Always, with that sentence.
+    """
+    if isinstance(error, UserError):
+        log.error("%s", error)
+        public = error.public
+    else:
+        log.error("unexpected error", exc_info=error)
+        public = UNEXPECTED
+    try:
+        study = str(context.run_config.get("study", ""))
+        record_refused(open_site(context), study, kind.KIND, claimed_round(content), public)
+    except Exception as unnoted:  # refused all the same, and no text but `public` reaches Flower
+        log.error("%s", unnoted)
+    raise RuntimeError(public) from None

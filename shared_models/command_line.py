@@ -1,0 +1,71 @@
+"""Argument parser of the three programs: verbs, `--version`, and the nearest name for a misspelt verb or flag."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from shared_models.installation import describe
+from shared_models.settings import nearest
+
+
+class CommandLine(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that takes no abbreviations and names the nearest verb, flag or choice.
+
+    argparse reports a missing argument before an unknown flag, which is often the missing argument misspelt, and lists
+    no flags. Here unknown flags come first. Parsers of verbs (`add_subparsers`) are of this class, too.
+
+    >>> parser = CommandLine(prog="demo", exit_on_error=False)
+    >>> _ = parser.add_argument("--rounds", type=int)
+    >>> parser.parse_args(["--rounds", "3"]).rounds
+    3
+    >>> parser.unknown_flags(["--round", "3"])
+    ["unknown flag --round: did you mean '--rounds'?"]
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def add_version(self) -> None:
+        """Adds `--version`, which prints the version and the folder of the installation that runs."""
+        self.add_argument("--version", action="version", version=describe(), help="print version and folder, and stop")
+
+    def unknown_flags(self, words: Sequence[str]) -> list[str]:
+        """A sentence for each of `words` that is a flag neither of this parser nor of one of its verbs."""
+        before_dashes = words[: words.index("--")] if "--" in words else words
+        flags = {flag for parser in (self, *self._verbs().values()) for flag in parser._option_string_actions}
+        named = [word.partition("=")[0] for word in before_dashes if word.startswith("--")]
+        return [
+            f"unknown flag {flag}: {nearest(flag, {*flags, *self._verbs()})}" for flag in named if flag not in flags
+        ]
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parses the command line; exits with 2 and one sentence if it cannot be used."""
+        found, extra = self.parse_known_args(args, namespace)
+        for word in extra[:1]:
+            if word in self._verbs():
+                self.error(f"two verbs, {found.verb} and {word}: give one at a time")
+            owners = [name for name, parser in self._verbs().items() if word in parser._option_string_actions]
+            belongs = f" ({word} goes after {' or '.join(owners)})" if owners else ""
+            self.error(f"unexpected argument {word!r}{belongs}")
+        return found
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parses what it knows, once no flag is unknown."""
+        words = sys.argv[1:] if args is None else list(args)
+        for sentence in self.unknown_flags(words)[:1]:
+            self.error(sentence)
+        return super().parse_known_args(words, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            kind = "verb" if action.dest == "verb" else f"value of {argparse._get_action_name(action)}"
+            self.error(f"unknown {kind} {value!r}: {nearest(str(value), map(str, action.choices))}")
+
+    def _verbs(self) -> dict[str, CommandLine]:
+        found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return dict(found[0]) if found else {}

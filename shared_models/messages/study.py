@@ -1,0 +1,188 @@
+"""Messages of a study, in their order: the center's requests and a site's replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from shared_models.features import FeatureStatistics
+from shared_models.messages.arrays import Arrays, hash_arrays
+from shared_models.messages.fields import (
+    MAX_PATIENTS,
+    MAX_ROUND,
+    MAX_SUM,
+    MAX_WEIGHT,
+    Named,
+    TableSums,
+    Tensors,
+    flag,
+    number,
+    whole,
+)
+from shared_models.messages.payload import Reply, Request, carries, leaves
+
+PREPARE, TRAIN = "query.prepare", "train"
+EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
+R = TypeVar("R", bound=Reply, covariant=True)
+PATIENTS = whole(0, MAX_PATIENTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareReply(Reply):
+    """A site's counts, and sums over its training patients."""
+
+    WHEN: ClassVar[str] = "once, before round 1"
+
+    trains: bool = leaves(
+        flag(), "whether it trains or only validates", "a site that only validates is not asked to train"
+    )
+    patients: Mapping[str, int] = leaves(
+        Named(PATIENTS), "how many patients are in each split", "its later counts are checked against it"
+    )
+    modalities: Mapping[str, int] = leaves(
+        Named(PATIENTS),
+        "how many training patients have each modality",
+        "a modality's encoder is averaged over the patients who have it",
+        "yes or no",
+    )
+    excluded: int = leaves(
+        PATIENTS, "how many patients are excluded because their files cannot be used", "the results say so"
+    )
+    features: Mapping[str, FeatureStatistics] = leaves(
+        TableSums(),
+        "of each column of a table, over training patients: how many have it, its sum, its sum of squares",
+        "all hospitals' tables are standardised alike, and harmonised where the study uses it",
+        "summed",
+    )
+    counts: Arrays = leaves(
+        Tensors(MAX_SUM),
+        "how many training patients each class of an outcome has (for time to event, each interval; of a "
+        "continuous target, the known values and their sum)",
+        "the network's outputs start at the base rates, and classes can be weighted",
+        "summed",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReply(Reply):
+    """The weights after training at a site, and how the weights that it was sent did on its validation patients."""
+
+    WHEN: ClassVar[str] = "after each round"
+
+    model: Arrays = leaves(
+        Tensors(MAX_WEIGHT), "the network's weights as trained here", "they are averaged with the others'", "summed"
+    )
+    patients: int = leaves(PATIENTS, "how many patients they were trained on", "the weight in the average", "summed")
+    loss: float = leaves(
+        number(-MAX_SUM, MAX_SUM, nan=True),
+        "the mean training loss; none in private training, since no noise would cover it",
+        "the center monitors training",
+        "summed",
+    )
+    validation: Arrays = leaves(
+        Tensors(MAX_SUM),
+        "scores of validation patients, counted in bins",
+        "they select the best round and the threshold",
+        "summed",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateValidationReply(Reply):
+    """How the last round's weights do on a site's validation patients."""
+
+    WHEN: ClassVar[str] = "after the last round"
+
+    validation: Arrays = leaves(
+        Tensors(MAX_SUM),
+        "scores of validation patients, counted in bins",
+        "they select the best round and the threshold",
+        "summed",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTestReply(Reply):
+    """How the best round's weights do on a site's test patients."""
+
+    WHEN: ClassVar[str] = "at the end"
+
+    test: Arrays = leaves(
+        Tensors(MAX_SUM), "scores of test patients, counted in bins", "the metrics of all hospitals together", "summed"
+    )
+    metrics: Mapping[str, Mapping[str, float]] = leaves(
+        Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
+        "its own metrics on its test patients, to two decimals, where each class has `minimum_count` patients or more",
+        "the results list them by hospital",
+    )
+
+
+@dataclass(frozen=True)
+class PrepareRequest(Request[PrepareReply]):
+    """Asks a site for its counts, before round 1."""
+
+    KIND: ClassVar[str] = PREPARE
+    REPLY: ClassVar[type[Reply]] = PrepareReply
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest(Request[R]):
+    """What every request after `prepare` brings."""
+
+    round: int = carries(whole(1, MAX_ROUND), "the round, from 1 on")
+    model: Arrays = carries(Tensors(MAX_WEIGHT), "the global weights")
+    statistics: Arrays = carries(
+        Tensors(MAX_SUM), "all sites' feature statistics, ComBat's references and class weights, frozen before round 1"
+    )
+
+    @property
+    def question(self) -> str:
+        """SHA-256 of what is asked of patients: the weights, and what a request has besides."""
+        return hash_arrays(self.model)
+
+    @property
+    def statistics_hash(self) -> str:
+        """SHA-256 of the frozen statistics."""
+        return hash_arrays(self.statistics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(ModelRequest[TrainReply]):
+    """Asks a site to score the weights on its validation patients, and to train them on its training patients."""
+
+    KIND: ClassVar[str] = TRAIN
+    REPLY: ClassVar[type[Reply]] = TrainReply
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateValidationRequest(ModelRequest[EvaluateValidationReply]):
+    """Asks a site to score the last round's weights on its validation patients, as each round did the one before."""
+
+    KIND: ClassVar[str] = EVALUATE_VALIDATION
+    REPLY: ClassVar[type[Reply]] = EvaluateValidationReply
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
+    """Asks a site to score the best round's weights on its test patients."""
+
+    KIND: ClassVar[str] = EVALUATE_TEST
+    REPLY: ClassVar[type[Reply]] = EvaluateTestReply
+
+    thresholds: Mapping[str, float] = carries(
+        Named(number(0, 1)), "the decision threshold of each binary target, from pooled validation patients"
+    )
+
+    @property
+    def question(self) -> str:
+        """See `ModelRequest`; with the thresholds."""
+        return f"{super().question} {sorted(self.thresholds.items())}"
+
+
+REQUESTS: tuple[type[Request[Reply]], ...] = (
+    PrepareRequest,
+    TrainRequest,
+    EvaluateValidationRequest,
+    EvaluateTestRequest,
+)

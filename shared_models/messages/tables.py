@@ -1,0 +1,100 @@
+"""Tables of the messages and of what leaves a hospital, for the documents, generated from the messages themselves.
+
+`python -m shared_models.messages.tables` in the project's folder rewrites the marked blocks (`make generate`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shared_models.messages.payload import Payload, Reply, Request, fields_of
+from shared_models.messages.secure import KeysRequest, SharesRequest, UnmaskRequest
+from shared_models.messages.study import REQUESTS
+
+IN_SUMS = {
+    "shown": "this hospital's own",
+    "yes or no": "only whether there are any",
+    "summed": "only in sums over three hospitals or more",
+}
+ERRORS = "of an error, one sentence that names no file, value or patient; the details stay in the hospital's log"
+BINS = (
+    "counted in bins: 256 bins of score, separately for patients with and without the outcome; for time to event, 128 "
+    "bins of risk by bins of time; for classes, a confusion matrix; for a continuous target, sums of errors"
+)
+NEVER_LEAVES = (
+    "a row of a table, an image, a mask",
+    "a patient's identifier",
+    "a file or column name",
+    "the hospital's YAML, its private key",
+    "an error's details",
+)
+MARK = re.compile(r"(?P<start><!-- generated: (?P<name>[a-z ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def replies() -> list[type[Reply]]:
+    """Everything that a hospital answers about patients, in the order of a study."""
+    return [request.REPLY for request in REQUESTS if issubclass(request.REPLY, Reply)]
+
+
+def messages_table() -> str:
+    """Each message with what its request and its reply hold."""
+    lines = ["| message | request | reply |", "|---|---|---|"]
+    for request in REQUESTS:
+        lines.append(f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |")
+    return "\n".join(lines) + "\n"
+
+
+def sums_table() -> str:
+    """The messages of secure aggregation, in the same form."""
+    requests: tuple[type[Request[Any]], ...] = (KeysRequest, SharesRequest, UnmaskRequest)
+    rows = [f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |" for request in requests]
+    return "\n".join(["| message | request | reply |", "|---|---|---|", *rows]) + "\n"
+
+
+def leaving_table() -> str:
+    """What leaves a hospital, when, and why."""
+    lines = ["| when | what leaves | why | with secure aggregation, the center sees |", "|---|---|---|---|"]
+    for reply in replies():
+        for facts in fields_of(reply).values():
+            lines.append(f"| {reply.WHEN} | {facts['what']} | {facts['why']} | {IN_SUMS[facts['in_sums']]} |")
+    lines.append(f"| when something is wrong | {ERRORS} | the center knows what to ask for | {IN_SUMS['shown']} |")
+    return "\n".join([*lines, "", f"Scores are {BINS}."]) + "\n"
+
+
+def never_leaves() -> str:
+    """What never leaves, as a sentence."""
+    return f"Never leaves: {'; '.join(NEVER_LEAVES)}.\n"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "messages": messages_table,
+    "messages of secure aggregation": sums_table,
+    "what leaves": leaving_table,
+    "what never leaves": never_leaves,
+}
+
+
+def generated(text: str) -> str:
+    """A document's text with its marked blocks as they should be."""
+    return MARK.sub(lambda found: found["start"] + BLOCKS[found["name"]](), text)
+
+
+def documents(root: Path) -> Iterator[Path]:
+    """The documents that have marked blocks."""
+    for path in sorted([*root.glob("*.md"), *root.glob("docs/**/*.md")]):
+        if MARK.search(path.read_text(encoding="utf-8")):
+            yield path
+
+
+def _listed(payload: type[Payload]) -> str:
+    found = [f"`{name}`: {facts['what']}" for name, facts in fields_of(payload).items()]
+    return "; ".join(found) or "nothing"
+
+
+if __name__ == "__main__":
+    for document in documents(Path.cwd()):
+        document.write_text(generated(document.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"generated: {document}")

@@ -1,0 +1,82 @@
+"""One vocabulary in documents and help texts: that of docs/glossary.md."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "site_configs" / "example.yaml"])
+CODE = re.compile(r"`[^`\n]+`")
+# What is not said any longer: and what is said instead.
+BANNED = {
+    r"\bset[- ]aside\b": "excluded",
+    r"\bsecure sums?\b": "secure aggregation",
+    r"\byes[/-](or-)?no (target|outcome)": "binary target",
+    r"\bthe cut\b": "decision threshold",
+    r"\bown gradients?\b": "per-sample gradient",
+    r"\bnoise's deviation\b": "noise multiplier",
+    r"\bpresence shows\b": "patient-level differential privacy",
+    r"\bevened\b|\bcoils' (un)?even": "bias-field corrected",
+    r"\btruths?\b": "label",
+    r"\bthe house\b": "the hospital, the code",
+    r"\bnobody\b": "no site, no patient, none",
+    r"\bstands?\b": "is, are",
+    r"\banew\b": "again",
+    r"\bkept\b": "cached, stored, retained",
+    r"\bvery settings\b": "exact settings",
+    r"\b(goes|going|go) on\b": "continues",
+    r"\bbroken off\b": "interrupted, cancelled",
+    r"\bshuts? (\w+ )?out\b|\blets? (\w+ )?in\b": "revoke a key, register a key",
+    r"\bheld against\b": "checked against",
+    r"\bbrought to\b": "resampled to, normalised to",
+    r"\bdrawn by chance\b": "sampled at random",
+    r"\bwithdraw": "revoke",
+    r"\blooks? at (it|everything|all)\b": "review, check",
+    r"\btold (why|which)\b": "with the reason, with the name",
+    r"\bmeasured (on|by) (the )?(images|modality)\b": "extracted from",
+}
+
+
+def dialect(text: str) -> list[str]:
+    """Lines of a text, without its inline code, that use a banned word, each with the word to use."""
+    return [
+        f"{found[0]!r} ({instead}): {line.strip()}"
+        for line in CODE.sub("", text).splitlines()
+        for pattern, instead in BANNED.items()
+        if (found := re.search(pattern, line, re.IGNORECASE))
+    ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_uses_the_terms_of_the_glossary(path: Path) -> None:
+    assert dialect(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("program", ["client", "server", "simulation"])
+def test_a_help_text_uses_the_terms_of_the_glossary(program: str) -> None:
+    main = importlib.import_module(f"{program}.__main__")
+    for verb in ["", *main._parser()._verbs()]:
+        with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
+            main.main([*([verb] if verb else []), "--help"])
+        assert dialect(said.getvalue()) == [], verb
+
+
+def test_every_term_of_the_glossary_is_defined_once() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = [
+        term.strip()
+        for row in re.findall(r"^\| (?!term )([^|-][^|]*)\|", text, re.MULTILINE)
+        for term in row.split(",")
+    ]
+    assert len(terms) > 60
+    assert sorted({term for term in terms if terms.count(term) > 1}) == []
+
+
+def test_a_banned_word_is_found() -> None:
+    assert len(dialect("A patient is set aside.\nThe truth of nobody stands here.\n`the cut` is code")) == 4
