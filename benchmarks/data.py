@@ -229,7 +229,7 @@ def writing_s(folder: Path) -> float:
     The first quarter covers the start of the processes. Both ends are of one run, so that other work on the machine
     cannot make the difference negative.
     """
-    times = sorted(path.stat().st_mtime_ns for path in folder.rglob("*.npy") if "cache" not in path.parts)
+    times = sorted(path.stat().st_mtime_ns for path in folder.rglob("artefacts/*/*.npy"))
     return (times[-1] - times[len(times) // 4 - 1]) / 1e9
 
 

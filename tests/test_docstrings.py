@@ -17,16 +17,10 @@ WITH_EXAMPLES = [path for path in MODULES if ">>>" in path.read_text(encoding="u
 QUESTION = re.compile(r"(What|Who|Whom|Whose|Where|Which|How|Whether|Everything|Keeps|Makes|Reaches|Judges)\b")
 # First lines that are still sentences: take a module out when its docstring changes.
 TO_BE_NAMED = {
-    "client/cache/artifacts",
-    "client/connection/supernode_log",
-    "client/connection/supervisor",
-    "client/governance/approval",
     "client/governance/audit",
     "client/governance/ledger",
     "client/training/dp/grad_sample_modes",
-    "server/study/enrolment",
     "server/study/results",
-    "shared_models/messages",
 }
 
 

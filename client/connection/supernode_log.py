@@ -1,4 +1,4 @@
-"""What Flower's SuperNode writes, in words for the people at a hospital.
+"""Parser of the SuperNode's log: Flower's lines in words for the people at a hospital.
 
 Flower 1.41 ends with exit status 1 for every error and names the cause only in its log, so the log is what we read.
 """

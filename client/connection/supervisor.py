@@ -1,4 +1,4 @@
-"""Keeps the site's SuperNode alive for as long as the hospital takes part.
+"""Supervisor of the site's SuperNode: restarts it for as long as the hospital takes part.
 
 It starts Flower again whenever it ends: after a crash, a reboot of the center, or a night without network. After a
 crash the center counts the lost connection for up to 60 s and refuses a second one of the same key, so that a refusal

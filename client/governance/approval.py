@@ -1,4 +1,4 @@
-"""What this hospital has approved: a study with its very settings, until it is withdrawn.
+"""Approvals of studies: a study with its exact settings, until the approval is revoked.
 
 A line for each approval and each withdrawal stands in `state_dir/SITE/approvals.jsonl`, chained by hashes. Of a study's
 lines the last one counts. Every message is held against it, so that a withdrawal stops a study that runs.

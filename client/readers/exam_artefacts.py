@@ -1,4 +1,4 @@
-"""What a study needs of each exam, volumes and features, made in one pass: it is read and preprocessed once for all."""
+"""Artefacts of exams: volumes and extracted features, in one pass over an exam that is read and preprocessed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each site counted before round 1, checked, and what the study makes of it."""
+"""Enrolment of sites: their counts before round 1, checked, and the statistics and first weights made of them."""
 
 from __future__ import annotations
 

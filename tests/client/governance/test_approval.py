@@ -188,7 +188,7 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "how many have it, its sum, its sum of squares: 4 columns of clinical",
         "where each class has `minimum_count` patients or more: here 10",
         "how many patients are excluded",
-        "the mean loss of training",
+        "the mean training loss",
         "no secure sums",
         "with whoever is there, 2 sites at least",
         "7 rounds, 1 pass over the training patients each",
