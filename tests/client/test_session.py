@@ -1,11 +1,11 @@
-from client.session import StudySession
+from client.session import AdmittedStudy
 from shared_models.study_settings import StudySettings
 
 
 def seed(hospital, name, server_round, study_seed=0):
     hospital.settings["site"] = name
     config = StudySettings(seed=study_seed)
-    return StudySession(config, hospital.site(), task=None, cohort=None).seed(server_round)
+    return AdmittedStudy(config, hospital.site(), task=None, place=None, memory=None).seed(server_round)
 
 
 def test_each_site_has_a_seed_of_its_own_in_each_round_of_each_study_seed(hospital):
