@@ -58,8 +58,14 @@ class StudySettings(Settings):
 
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
-    strategy: Literal["fedavg", "fedprox", "fedadam", "fedyogi"] = Field(
-        "fedavg", description="how the center makes one network of the sites' updates"
+    strategy: Name = Field(
+        "fedavg", description="aggregation rule, by which the center makes one network of the sites' updates"
+    )
+    clip_updates: float = Field(
+        3.0, ge=0.0, description="maximum norm of a site's update, as a multiple of the round's median norm; 0: none"
+    )
+    hostile_sites: int = Field(
+        1, ge=0, description="sites n that trimmed-mean and krum withstand, among 2n + 1 and 2n + 3 that answer"
     )
     proximal_mu: float = Field(
         0.01, ge=0.0, description="FedProx's proximal term: weight of the squared distance to the global model"
@@ -72,6 +78,10 @@ class StudySettings(Settings):
         "adamw", description="optimizer at the sites; its state is reset every round"
     )
     learning_rate: Positive = Field(0.001, description="learning rate at the sites")
+    learning_rate_schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="cosine: to 0 over the rounds; step: a tenth after half, a hundredth after 3/4 of them"
+    )
+    warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the learning rate rises to its value")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")
     fusion: Literal["task", "concatenation", "late"] = Field(
         "task",
@@ -148,6 +158,9 @@ class StudySettings(Settings):
             raise ValueError(msg)
         if self.secure_aggregation == "on" and (self.min_sites < 3 or self.harmonisation != "none"):
             msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
+            raise ValueError(msg)
+        if self.warmup_rounds >= self.rounds:
+            msg = f"warmup_rounds: fewer than rounds = {self.rounds} (found {self.warmup_rounds})"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
             msg = "validation_fraction + test_fraction must leave patients to train on"

@@ -118,16 +118,27 @@ def check_approval(site: SiteConfig, config: StudySettings) -> None:
         found=_differences(line, config) if line else "no approval in force",
         expected="an approval of these settings",
         fix=f"if the hospital wants this study: {COMMAND.format(site=site.site)}",
-        public="the site has approved this study with other settings"
-        if line
-        else "the site has not approved this study",
+        public=_public(line, config),
         exit_code=ExitCode.STUDY,
     )
 
 
-def _differences(line: Line, config: StudySettings) -> str:
+def _public(line: Line | None, config: StudySettings) -> str:
+    """What the center is told: the names of the settings that differ, which it knows and which are of no patient."""
+    if line is None:
+        return "the site has not approved this study"
+    keys = _changed_keys(line, config)
+    names = ", ".join([*keys[:SHOWN], *([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
+    return f"the site has approved this study with other settings ({names}); it takes part once it has approved these"
+
+
+def _changed_keys(line: Line, config: StudySettings) -> list[str]:
     before, now = line["settings"], agreed_settings(config)
-    keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+
+
+def _differences(line: Line, config: StudySettings) -> str:
+    before, now, keys = line["settings"], agreed_settings(config), _changed_keys(line, config)
     parts = [f"{key} is {_shown(now.get(key))}, approved {_shown(before.get(key))}" for key in keys[:SHOWN]]
     return "; ".join([*parts, *([f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
 

@@ -16,9 +16,9 @@ import numpy as np
 from client.governance.small_cells import suppress_small_cells
 from shared_models.features import Feature, FeatureStatistics
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Payload, PrepareReply, TrainReply
-from shared_models.metrics.arrays import Array, from_arrays, to_arrays
+from shared_models.metrics.arrays import Array
 from shared_models.metrics.merged_cells import group_small_classes, merged_cells
-from shared_models.metrics.summary import empty_summary, merge_small_cells
+from shared_models.metrics.summary import merge_small_cells, pack_summary, unpack_summary
 from shared_models.targets import Regression, Target, TimeToEvent
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def scores_without_small_cells(scores: Arrays, task: Task, least: int) -> Arrays
     """Each target's statistic of some patients, by name, as a statistic of merged cells."""
     sent: Arrays = {}
     for name, target in task.targets.items():
-        zero = empty_summary(target)
-        summary = from_arrays(type(zero), scores, name, like=zero)
-        sent |= to_arrays(merge_small_cells(target, summary, least), name)
+        sent |= pack_summary(merge_small_cells(target, unpack_summary(target, scores, name), least), name)
     return sent
 
 

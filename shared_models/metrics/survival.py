@@ -11,13 +11,14 @@ References:
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import MATRIX, Array, add, require_equal_shapes
+from shared_models.metrics.arrays import MATRIX, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.concordance import concordance, concordance_interval, followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.scores import bin_of, left_edges, probabilities
@@ -27,6 +28,8 @@ __all__ = ["DAYS_PER_MONTH", "MONTHS", "ConcordanceTable", "concordance", "conco
 DAYS_PER_MONTH = 30.4375
 MONTHS = 180
 """Fifteen years in months; one open bin follows."""
+RISK_BINS = 128
+"""Enough to order risks to a C-index within its certificate, and a message of a few hundred kilobytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,15 @@ class ConcordanceTable:
     """
 
     CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW: ClassVar[bool] = True
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "patients": "patients whose time and event are known",
+        "events": "those of them who had the event",
+        "c_index": "Harrell's C, of risks in 128 bins and times in months",
+        "c_index_low": "lower bound of its 95 % interval (jackknife on the logit scale, widened by what the bins hide)",
+        "c_index_high": "upper bound",
+        "c_index_bound": "the C-index of the rows lies within this of `c_index`",
+    }
 
     events: Array = field(metadata=MATRIX)
     censored: Array = field(metadata=MATRIX)
@@ -78,6 +90,12 @@ class ConcordanceTable:
         shape = (MONTHS + 1, bins)
         counts = (np.bincount(cell[group], minlength=math.prod(shape)) for group in (happened, ~happened))
         return cls(*(count.reshape(shape).astype(np.float64) for count in counts))
+
+    @classmethod
+    def of_truth(cls, risk: npt.ArrayLike, truth: npt.ArrayLike) -> "ConcordanceTable":
+        """Count the patients whose truth, (N, 2) of days and event, is known, in `RISK_BINS` bins."""
+        days, event = np.asarray(truth, dtype=np.float64).T
+        return cls.of(risk, days, event, bins=RISK_BINS)
 
     def __add__(self, other: "ConcordanceTable") -> "ConcordanceTable":
         return add(self, other)
@@ -141,6 +159,14 @@ class ConcordanceTable:
         """Patients who outlive an event of each row, by their own risk, (rows, bins)."""
         later_ones = later(self.events + self.censored)
         return later_ones + self.censored if self.CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW else later_ones
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """C with its interval; the threshold plays no part."""
+        del threshold
+        interval = self.interval()
+        counts: PooledMetrics = {"patients": self.n, "events": self.n_events}
+        bounds: PooledMetrics = {"c_index_low": interval.low, "c_index_high": interval.high}
+        return {**counts, "c_index": interval.value, **bounds, "c_index_bound": self.bound()}
 
     def _placements(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Concordant and comparable pairs of one patient of each cell, (181, bins): for an event, for a censored."""

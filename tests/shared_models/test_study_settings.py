@@ -29,7 +29,8 @@ def test_mu_counts_only_under_fedprox() -> None:
     [
         ({"learning-rat": 1}, "unknown key 'learning_rat': did you mean 'learning_rate'?"),
         ({"rounds": 0}, "rounds: Input should be greater than or equal to 1 (found 0)"),
-        ({"strategy": "fedsgd"}, "strategy: Input should be 'fedavg'"),
+        ({"strategy": "fed/sgd"}, "strategy: String should match pattern"),
+        ({"learning-rate-schedule": "linear"}, "learning_rate_schedule: Input should be 'constant'"),
         ({"study": "../evil"}, "study: String should match pattern"),
         ({"time-edges-days": "20,10"}, "expected ascending positive days"),
         ({"time-edges-days": "10,inf"}, "expected ascending positive days"),

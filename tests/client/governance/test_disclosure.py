@@ -15,8 +15,7 @@ from client.governance.disclosure import (
 )
 from shared_models.features import Feature, FeatureStatistics, expand
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, PrepareReply, TrainReply
-from shared_models.metrics.arrays import to_arrays
-from shared_models.metrics.summary import summarise
+from shared_models.metrics.summary import pack_summary, summarise
 from shared_models.study_settings import parse_study_settings
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 from shared_models.task import load_task
@@ -77,7 +76,7 @@ def replies(task):
     """What a hospital of 80 patients would send of all kinds."""
     rng, (name, target) = np.random.default_rng(0), next(iter(task.targets.items()))
     truth = np.stack([rng.uniform(1, 4000, 80), (rng.uniform(size=80) < 0.4).astype(float)], axis=1)
-    scores = to_arrays(summarise(target, rng.uniform(size=80), truth), name)
+    scores = pack_summary(summarise(target, rng.uniform(size=80), truth), name)
     table = np.stack([rng.uniform(30, 80, 80), np.minimum(np.arange(80), 2)], axis=1)
     features = {"clinical": FeatureStatistics.of(expand(task.tables["clinical"].features, table))}
     facts = {"trains": True, "patients": {"train": 80}, "modalities": {"clinical": 80}, "excluded": 0}
@@ -96,7 +95,7 @@ def test_no_statistic_of_a_reply_has_a_small_cell(task):
         scores = reply.test if isinstance(reply, EvaluateTestReply) else reply.validation
         cells = np.concatenate([array.ravel() for array in scores.values()])
         assert cells[cells > 0].min() >= LEAST
-        assert scores["recurrence.events"].sum() + scores["recurrence.censored"].sum() == 80
+        assert scores["recurrence.concordance.events"].sum() + scores["recurrence.concordance.censored"].sum() == 80
 
 
 def test_inside_a_secure_sum_nothing_is_merged(task):

@@ -19,7 +19,7 @@ from shared_models.metrics.merged_cells import (
     merge_histogram,
     merged_cells,
 )
-from shared_models.metrics.summary import empty_summary, merge_small_cells, pooled_metrics, summarise
+from shared_models.metrics.summary import empty_summary, merge_small_cells, pooled_metrics, summarise, total_summary
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
@@ -127,7 +127,7 @@ def test_what_a_site_sends_is_checked_as_any_statistic_is():
     assert back.auc_bound() == merged.auc_bound()
     with pytest.raises(ValueError, match="add up differently"):
         from_arrays(MergedHistogram, arrays | {"v.positives_low": arrays["v.positives_low"] * 2}, "v", like=merged)
-    table = empty_summary(TimeToEvent(EDGES), merged=True)
+    table = empty_summary(TimeToEvent(EDGES), merged=True)["concordance"]
     assert isinstance(table, MergedConcordance)
     with pytest.raises(ValueError, match="add up differently"):
         from_arrays(MergedConcordance, to_arrays(table, "v") | {"v.events_early": np.ones(5)}, "v", like=table)
@@ -141,7 +141,7 @@ def test_every_kind_of_target_has_a_merged_statistic_that_adds_to_its_zero(targe
     if isinstance(target, TimeToEvent):
         truth = np.stack([rng.uniform(1, 4000, 200), truth], axis=1)
     whole = merge_small_cells(target, summarise(target, scores, truth), LEAST)
-    added = total([empty_summary(target, merged=True), whole])
+    added = total_summary([empty_summary(target, merged=True), whole])
     assert pooled_metrics(added, 0.5) == pytest.approx(pooled_metrics(whole, 0.5))
     assert pooled_metrics(added, 0.5)["patients"] == 200
     few = merge_small_cells(target, summarise(target, scores[:6], truth[:6]), LEAST)
