@@ -33,7 +33,8 @@ from rich.table import Table as Grid
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES
-from client.training.dp.mechanism import Mechanism, PrivateOptimizer
+from client.training.dp.mechanism import Mechanism
+from client.training.dp.optimizer import PrivateOptimizer
 from client.training.loop import Optimizer, make_optimizer
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task, task_names

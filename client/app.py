@@ -14,7 +14,9 @@ from client.secure_sum import give_shares, offer_keys, share_secrets
 from client.session import StudySession
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
-from client.training.dp.mechanism import PrivateOptimizer, mechanism, poisson_loader
+from client.training.dp.mechanism import mechanism
+from client.training.dp.optimizer import PrivateOptimizer
+from client.training.dp.sampling import PoissonLoader
 from client.training.fedbn import keep
 from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
@@ -81,7 +83,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     if study.config.privacy == "patient":
         asked = mechanism(study.config, len(patients), study.site.policy)
         charge(ledger_of(study.site), asked.charge(study.config, request.round), study.site.policy.limit)
-        optimizer, loader = PrivateOptimizer(model, study.config, asked), poisson_loader(patients, asked)
+        optimizer, loader = PrivateOptimizer(model, study.config, asked), PoissonLoader(patients, asked)
     else:
         optimizer, loader = make_optimizer(model.parameters(), study.config), make_loader(patients, study.config, seed)
     loss = fit(model, optimizer, loader, study.task, study.config, seed, study.class_weights())
