@@ -42,5 +42,5 @@ class PrivateOptimizer:
         total = self._gradients.clipped_sum(asked.clip_norm)
         noised = add_noise(total, asked.noise_multiplier * asked.clip_norm, asked.clip_norm, secret_key())
         weights = self._gradients.weights
-        weights.grad = noised.div_(asked.sample_rate * asked.patients).to(weights.dtype)
+        weights.grad = noised.to(weights.dtype).div_(asked.sample_rate * asked.patients)
         self._optimizer.step()

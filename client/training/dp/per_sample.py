@@ -74,6 +74,17 @@ class PatientGradients:
 
         N may be 0.
         """
+        found = self._shares_of_mean()
+        return [len(gradient) * gradient for gradient in found]
+
+    def clipped_sum(self, clip_norm: float) -> Tensor:
+        """The clipped sum `(P,)` of the last backward pass's gradients, in float64."""
+        found = self._shares_of_mean()
+        patients = max(len(found[0]), 1)
+        return clip_and_sum(found, clip_norm / patients).mul_(patients)
+
+    def _shares_of_mean(self) -> list[Tensor]:
+        """`(N, p)` by parameter: the gradients over N, since the loss is a mean."""
         patients = len(next(iter(self._found.values()), ()))
         found = [
             self._found[p].flatten(1).float() if p in self._found else p.new_zeros(patients, p.numel())
@@ -81,10 +92,6 @@ class PatientGradients:
         ]
         self._found.clear()
         return found
-
-    def clipped_sum(self, clip_norm: float) -> Tensor:
-        """The clipped sum `(P,)` of the last backward pass's gradients, in float64."""
-        return clip_and_sum(self.take(), clip_norm)
 
     def _listen(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if not (layer.training and torch.is_grad_enabled()):
@@ -98,8 +105,7 @@ class PatientGradients:
         )
 
     def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
-        # the loss is a mean: each patient's own gradient is as many times larger as there are patients
-        gradients = GRADIENTS[type(layer)](layer, inputs, gradient * len(gradient))
+        gradients = GRADIENTS[type(layer)](layer, inputs, gradient)
         for parameter, found in zip(own, gradients, strict=True):
             self._found[parameter] = self._found[parameter] + found if parameter in self._found else found
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from torch import Tensor
 
 KEY_BYTES = 32
 BLOCK_BYTES, COUNTER_BYTES = 16, 4
-TERMS = 4  # Gaussians in a sum
-CHUNK = 1 << 16  # numbers at a time, so that they stay in the processor's cache
+TERMS = 2  # Gaussians in a sum
+CHUNK = 1 << 14  # numbers at a time, so that they stay in the processor's cache
 GRID_BITS = 34
 
 
@@ -34,33 +34,39 @@ def secret_key() -> bytes:
 def standard_normals(count: int, key: bytes) -> Tensor:
     """`(count,)` standard Gaussians in float64, the same for the same key; no key may be used for two steps.
 
-    Each is the sum of four over 2, each of these from 52 bits by the inverse error function: from the sum's digits
-    nobody can tell which bits it came from (Mironov 2012, 10.1145/2382196.2382264; Holohan and Braghin 2021,
-    arXiv:2107.10138).
+    Each is the sum of two over sqrt(2), and each of these is made of 52 bits by the inverse error function: the floating
+    point has more digits than that, and a single one's would tell which bits it came from (Mironov 2012,
+    10.1145/2382196.2382264; Holohan and Braghin 2021, arXiv:2107.10138).
     """
-    keystream = Cipher(algorithms.AES(key), modes.CTR(bytes(BLOCK_BYTES))).encryptor()
-    zeros, buffer = bytes(8 * TERMS * CHUNK), bytearray(8 * TERMS * CHUNK + BLOCK_BYTES)
-    words = torch.frombuffer(buffer, dtype=torch.int64, count=TERMS * CHUNK)
-    terms = torch.empty(TERMS, CHUNK, dtype=torch.float64)
-    found = torch.empty(count, dtype=torch.float64)
-    for start in range(0, count, CHUNK):
-        size = min(CHUNK, count - start)
-        keystream.update_into(zeros, buffer)
-        terms.copy_((words >> 12).view_as(terms))  # -2^51 up to 2^51, which a half more makes symmetric
-        terms.add_(0.5).mul_(2.0**-51).erfinv_()  # of at most 8.1 deviations
-        torch.sum(terms[:, :size], dim=0, out=found[start : start + size])
-    return found.mul_(math.sqrt(2.0 / TERMS))
+    return torch.cat([chunk.clone() for chunk in _normals_in_chunks(count, key)])
 
 
 def add_noise(total: Tensor, deviation: float, clip_norm: float, key: bytes) -> Tensor:
-    """A sum of clipped gradients `(P,)` with noise of a deviation, in float64.
+    """Adds noise of a deviation to a sum of clipped gradients `(P,)`, float64, in place.
 
     Sum and noise are both rounded to a grid of `clip_norm` / 2^34 at most. So the result is on the grid whatever the
     sum was, and its last digits do not tell (Haney 2022, arXiv:2207.13793); rounding the noise is rounding the result.
     """
     grid = 2.0 ** (math.floor(math.log2(clip_norm)) - GRID_BITS)
-    noise = standard_normals(len(total), key).mul_(deviation / grid).round_().to(total.device)
-    return total.double().div_(grid).round_().add_(noise).mul_(grid)
+    for part, chunk in zip(total.split(CHUNK), _normals_in_chunks(len(total), key), strict=True):
+        noise = chunk.mul_(deviation / grid).round_().to(total.device)
+        part.div_(grid).round_().add_(noise).mul_(grid)
+    return total
+
+
+def _normals_in_chunks(count: int, key: bytes) -> Iterator[Tensor]:
+    """The Gaussians of `standard_normals`, `CHUNK` at a time, each chunk in the place of the one before."""
+    size = min(CHUNK, count)
+    keystream = Cipher(algorithms.AES(key), modes.CTR(bytes(BLOCK_BYTES))).encryptor()
+    zeros, buffer = bytes(8 * TERMS * size), bytearray(8 * TERMS * size + BLOCK_BYTES)
+    terms, found = torch.empty(TERMS, size, dtype=torch.float64), torch.empty(size, dtype=torch.float64)
+    for start in range(0, count, CHUNK):
+        keystream.update_into(zeros, buffer)
+        words = torch.frombuffer(buffer, dtype=torch.int64, count=TERMS * size).view_as(terms)
+        terms.copy_(words >> 12)  # -2^51 up to 2^51, which a half more makes symmetric
+        terms.add_(0.5).mul_(2.0**-51).erfinv_()  # of at most 8.1 deviations
+        torch.sum(terms, dim=0, out=found).mul_(math.sqrt(2.0 / TERMS))
+        yield found[: count - start]
 
 
 def fingerprints(identifiers: Iterable[str]) -> NDArray[np.uint8]:
@@ -86,6 +92,8 @@ class PatientDraws:
 
     def __init__(self, key: bytes, patients: NDArray[np.uint8]) -> None:
         self._key, self._patients = key, patients
+        # ECB of counters, none of them twice under a key, is what counter mode is
+        self._cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
         self.position = 0
 
     def uniform(self, *shape: int) -> Tensor:
@@ -97,9 +105,7 @@ class PatientDraws:
         numbers = np.arange(self.position, self.position + blocks, dtype=">u4")
         counters[:, :, -COUNTER_BYTES:] = numbers.view(np.uint8).reshape(blocks, COUNTER_BYTES)
         self.position += blocks
-        # ECB of counters, none of them twice under a key, is what counter mode is
-        cipher = Cipher(algorithms.AES(self._key), modes.ECB()).encryptor()
-        words = np.frombuffer(cipher.update(counters.tobytes()), dtype=np.uint64).reshape(patients, 2 * blocks)
+        words = np.frombuffer(self._cipher.update(counters.tobytes()), dtype=np.uint64).reshape(patients, 2 * blocks)
         return torch.from_numpy((words[:, :count] >> 11) * 2.0**-53).reshape(patients, *shape)
 
     def of(self, chosen: NDArray[np.bool_], position: int) -> PatientDraws:
