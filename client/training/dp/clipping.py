@@ -29,8 +29,8 @@ def clip_and_sum(gradients: Sequence[Tensor], clip_norm: float) -> Tensor:
         parts = [torch.where(finite[:, None], part, 0.0) for part in parts]
     size = max(BLOCK, CHUNK // max(len(shares), 1))
     total = shares.new_empty(sum(part.shape[1] for part in parts))
-    chunks = [chunk for part in parts for chunk in part.split(size, dim=1)]
-    for place, chunk in zip(total.split([chunk.shape[1] for chunk in chunks]), chunks, strict=True):
+    chunks = [chunk for part in parts for chunk in torch.split(part, size, dim=1)]
+    for place, chunk in zip(torch.split(total, [chunk.shape[1] for chunk in chunks]), chunks, strict=True):
         torch.mv(chunk.double().T, shares, out=place)
     return total
 
@@ -50,6 +50,6 @@ def _squared_norms(part: Tensor) -> Tensor:
     whole = part.shape[1] - part.shape[1] % BLOCK
     squares = torch.linalg.vector_norm(part[:, whole:], dim=1).double().square()
     if whole:
-        blocks = torch.linalg.vector_norm(part[:, :whole].unflatten(1, (-1, BLOCK)), dim=2)
+        blocks = torch.linalg.vector_norm(part[:, :whole].reshape(len(part), -1, BLOCK), dim=2)
         squares += blocks.double().square().sum(dim=1)
     return squares

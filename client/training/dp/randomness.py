@@ -34,8 +34,8 @@ def secret_key() -> bytes:
 def standard_normals(count: int, key: bytes) -> Tensor:
     """`(count,)` standard Gaussians in float64, the same for the same key; no key may be used for two steps.
 
-    Each is the sum of two over sqrt(2), and each of these is made of 52 bits by the inverse error function: the floating
-    point has more digits than that, and a single one's would tell which bits it came from (Mironov 2012,
+    Each is the sum of two over sqrt(2), and each of these is made of 52 bits by the inverse error function: a float has
+    more values than that, and a single one's digits would tell which bits it came from (Mironov 2012,
     10.1145/2382196.2382264; Holohan and Braghin 2021, arXiv:2107.10138).
     """
     return torch.cat([chunk.clone() for chunk in _normals_in_chunks(count, key)])
@@ -48,7 +48,7 @@ def add_noise(total: Tensor, deviation: float, clip_norm: float, key: bytes) -> 
     sum was, and its last digits do not tell (Haney 2022, arXiv:2207.13793); rounding the noise is rounding the result.
     """
     grid = 2.0 ** (math.floor(math.log2(clip_norm)) - GRID_BITS)
-    for part, chunk in zip(total.split(CHUNK), _normals_in_chunks(len(total), key), strict=True):
+    for part, chunk in zip(torch.split(total, CHUNK), _normals_in_chunks(len(total), key), strict=True):
         noise = chunk.mul_(deviation / grid).round_().to(total.device)
         part.div_(grid).round_().add_(noise).mul_(grid)
     return total
