@@ -50,6 +50,6 @@ def _squared_norms(part: Tensor) -> Tensor:
     whole = part.shape[1] - part.shape[1] % BLOCK
     squares = torch.linalg.vector_norm(part[:, whole:], dim=1).double().square()
     if whole:
-        blocks = torch.linalg.vector_norm(part[:, :whole].reshape(len(part), -1, BLOCK), dim=2)
+        blocks = torch.linalg.vector_norm(part[:, :whole].reshape(len(part), whole // BLOCK, BLOCK), dim=2)
         squares += blocks.double().square().sum(dim=1)
     return squares
