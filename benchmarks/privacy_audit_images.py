@@ -79,7 +79,8 @@ def update(patients: PatientDataset, task: Task, model: nn.Module, noise_multipl
     if noise_multiplier:
         rate = min(1.0, STUDY.batch_size / len(patients))
         asked = Mechanism(len(patients), STUDY.clip_norm, noise_multiplier, rate, round(1 / rate), 1)
-        fit(trained, PrivateOptimizer(trained, STUDY, asked), PoissonLoader(patients, asked), task, STUDY, seed=0)
+        private = STUDY.model_copy(update={"privacy": "patient"})
+        fit(trained, PrivateOptimizer(trained, private, asked), PoissonLoader(patients, asked), task, private, seed=0)
     else:
         optimizer = make_optimizer(trained.parameters(), STUDY)
         fit(trained, optimizer, make_loader(patients, STUDY, 0), task, STUDY, seed=0)

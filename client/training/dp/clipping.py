@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MARGIN = 1e-6  # what norms and sums may be off by rounding, in parts of the clipping norm
+MARGIN = 1e-5  # what gradients, norms and sums may be off by rounding, in parts of the clipping norm
 BLOCK = 1 << 12  # numbers whose squares are added in 32 bits: with more, the sum loses digits
 CHUNK = 1 << 18  # numbers that are made 64 bits long at a time
 
