@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flwr.clientapp import ClientApp
@@ -80,6 +80,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         cohort = oversample(cohort, study.task, features, seed)
     patients = select_patients(cohort, "train", study.task, features, seed)
     optimizer: Optimizer
+    loader: Iterable[tuple[Any, ...]]
     if study.config.privacy == "patient":
         asked = mechanism(study.config, len(patients), study.site.policy)
         charge(ledger_of(study.site), asked.charge(study.config, request.round), study.site.policy.limit)
