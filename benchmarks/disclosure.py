@@ -1,4 +1,4 @@
-"""Benchmark of disclosure control: pooled AUC and C-index with and without disclosure control, and the certificates' widths.
+"""Benchmark of disclosure control: pooled AUC and C-index with and without it, and the widths of their certificates.
 
 Synthetic hospitals of equal size: 30 % have a binary outcome, scores overlap to an AUC of .80; times to event follow a
 proportional hazard, censored within eleven years. Cells hold ten patients, the default of `policy.minimum_count`.
@@ -16,8 +16,9 @@ import numpy as np
 from shared_models.metrics.arrays import total
 from shared_models.metrics.binary import ScoreHistogram, auc
 from shared_models.metrics.concordance import concordance
-from shared_models.metrics.summary import RISK_BINS, target_score
-from shared_models.metrics.survival import ConcordanceTable
+from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
+from shared_models.metrics.summary import target_score
+from shared_models.metrics.survival import RISK_BINS, ConcordanceTable
 from shared_models.targets import TimeToEvent
 
 LEAST = 10

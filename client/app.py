@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flwr.clientapp import ClientApp
@@ -14,7 +14,9 @@ from client.secure_sum import give_shares, offer_keys, share_secrets
 from client.session import StudySession
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
-from client.training.dp.mechanism import PrivateOptimizer, mechanism, poisson_loader
+from client.training.dp.mechanism import mechanism
+from client.training.dp.optimizer import PrivateOptimizer
+from client.training.dp.sampling import PoissonLoader
 from client.training.fedbn import keep
 from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
@@ -78,10 +80,11 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         cohort = oversample(cohort, study.task, features, seed)
     patients = select_patients(cohort, "train", study.task, features, seed)
     optimizer: Optimizer
+    loader: Iterable[tuple[Any, ...]]
     if config.privacy == "patient":
         asked = mechanism(config, len(patients), study.site.policy)
         charge(ledger_of(study.site), asked.charge(config, request.round), study.site.policy.limit)
-        optimizer, loader = PrivateOptimizer(model, config, asked), poisson_loader(patients, asked)
+        optimizer, loader = PrivateOptimizer(model, config, asked), PoissonLoader(patients, asked)
     else:
         optimizer, loader = make_optimizer(model.parameters(), config), make_loader(patients, config, seed)
     loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
