@@ -32,7 +32,7 @@ from shared_models.secure_aggregation.statements import Enrolment, Facts
 
 
 def honest_sum(world: Federation) -> None:
-    """Nothing hostile: what the center may have."""
+    """3 and nothing hostile: a group that only the victim and corrupt sites have is closed by itself."""
     start(world).answer().confirm().open()
 
 
@@ -68,11 +68,6 @@ def false_kind(world: Federation) -> None:
     rounds = lambda name: question(kinds(name), 1)  # noqa: E731
     start(world).answer(asked=rounds).confirm().open()
     Try(world, list(world.facts)).enrol().deal(kind=kinds).answer(asked=rounds).confirm().open()
-
-
-def lonely_group(world: Federation) -> None:
-    """3: a group that only the victim and corrupt sites have."""
-    start(world).answer().confirm().open()
 
 
 def split_survivors(world: Federation) -> None:
@@ -223,7 +218,6 @@ STRATEGIES: Mapping[str, Callable[[Federation], None]] = {
         cut_pairs,
         cut_ring,
         false_kind,
-        lonely_group,
         split_survivors,
         small_quorums,
         both_secrets,

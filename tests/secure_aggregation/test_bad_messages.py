@@ -172,6 +172,14 @@ def test_a_layout_that_is_none_is_refused(value: Any) -> None:
         Layout.read(value)
 
 
+def test_a_site_of_too_many_modalities_is_refused() -> None:
+    """Its deals would be too long for all others."""
+    facts = {"trains": True, "validation": True, "test": True}
+    assert len(Facts.read({**facts, "modalities": [f"m{index}" for index in range(32)]}).modalities) == 32
+    with pytest.raises(ProtocolError):
+        Facts.read({**facts, "modalities": [f"m{index}" for index in range(33)]})
+
+
 def test_a_record_that_is_not_ours_stops_the_site_in_one_sentence(quick_disk: Path) -> None:
     world = federation(quick_disk, 3)
     world.sites["s0"].record.file.write_bytes(b"no database at all, but some other file" * 100)
