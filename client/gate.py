@@ -16,12 +16,14 @@ from flwr.app import Context, Message, RecordDict
 
 from client.errors import ExitCode, SiteError
 from client.governance.audit import record_refused, record_sent
+from client.governance.budget import spend
 from client.governance.disclosure import disclose
 from client.secure_sum import join_sum
 from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
 from shared_models.errors import UserError
 from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
 from shared_models.messages.fields import Parts
+from shared_models.secure_sum_choice import uses_secure_sums
 
 log = logging.getLogger("client")
 Q = TypeVar("Q", bound=Request[Any])
@@ -42,9 +44,11 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
                 request, received, joining = read_request(study, kind, content)  # well-formed, bounded, of this study
                 if of_patients:
                     require_expected(study, request)  # of a round and a kind that the approval covers
+                    spend(study.site, study.config, request)  # counted, whether it will be answered or fail
                 session = open_session(study, received)  # from here on, patients are read
                 together = join_sum(session, joining) if joining else None  # with whom it may be added up
-                reply = disclose(handler(session, request), study.site.policy)  # small numbers stay
+                reply = handler(session, request)
+                reply = disclose(reply, study.task, study.site.policy, summed=together is not None)  # small cells stay
                 answer = together.hide(reply) if together else reply.pack()
                 record_sent(study.site, study.config.study, request, answer)  # what cannot be noted does not leave
                 return Message(answer, reply_to=message)
@@ -65,7 +69,7 @@ def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tu
     try:
         parts = Parts.of(content)
         request = kind.read_from(parts)
-        summed = study.config.secure_aggregation and issubclass(kind.REPLY, Reply)
+        summed = uses_secure_sums(study.config) and issubclass(kind.REPLY, Reply)
         joining = JoinSum.read_from(parts) if summed else None
         parts.require_nothing_left()
         return request, receive(study, request), joining

@@ -25,6 +25,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from shared_models.bounded_json import parse_json
 from shared_models.messages.arrays import Arrays
 
 Words = NDArray[np.uint64]
@@ -98,8 +99,8 @@ def unpack_members(text: str) -> list[Member]:
         ValueError: If it is not one, or a name or a key stands twice.
     """
     try:
-        members = [_member(**entry) for entry in json.loads(text)]
-    except (TypeError, AttributeError, RecursionError) as error:
+        members = [_member(**entry) for entry in parse_json(text)]
+    except (TypeError, AttributeError) as error:
         msg = f"the members of the sum cannot be read: {error}"
         raise ValueError(msg) from None
     for taken in ([m.name for m in members], [key for m in members for key in (m.mask_key, m.share_key)]):

@@ -1,4 +1,4 @@
-"""What left the site, and what it refused: one line for each message, in a file that only grows.
+"""Audit log of the site: what left it and what it refused, one line for each message.
 
 A line says what was sent, how large it was, its hash and the privacy spent so far; never a value. The file is
 `state_dir/SITE/audit.jsonl`; `python -m client audit --site SITE` shows it.
@@ -14,7 +14,7 @@ from flwr.app import RecordDict
 from client.config.site import SiteConfig
 from client.errors import SiteError
 from client.governance.chained_log import append
-from client.governance.ledger import charges
+from client.governance.ledger import last_epsilon
 from client.governance.policy import ledger_of
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import Request, UnmaskRequest
@@ -35,14 +35,14 @@ def record_sent(site: SiteConfig, study: str, request: Request[Any], content: Re
     """
     what = {"event": "sent", "study": study, "message": request.KIND, "round": request.round}
     summed = {"sum_of": list(request.survivors)} if isinstance(request, UnmaskRequest) else {}
-    append(audit_of(site), {**what, **summed, **fingerprint(content), "epsilon": _epsilon(site)})
+    append(audit_of(site), {**what, **summed, **fingerprint(content), "epsilon": last_epsilon(ledger_of(site))})
 
 
 def record_refused(site: SiteConfig, study: str, kind: str, server_round: int, why: str) -> None:
     """Notes what was not done; `why` is the sentence that the center gets. What the center sent was not checked yet."""
     entry = {"event": "refused", "study": _cut(study), "message": _cut(kind), "round": server_round}
     try:
-        spent: float | None = _epsilon(site)
+        spent: float | None = last_epsilon(ledger_of(site))
     except SiteError:  # the ledger itself may be why
         spent = None
     append(audit_of(site), {**entry, "why": why, "epsilon": spent})
@@ -50,9 +50,3 @@ def record_refused(site: SiteConfig, study: str, kind: str, server_round: int, w
 
 def _cut(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable())[:64]
-
-
-def _epsilon(site: SiteConfig) -> float:
-    """What the ledger said last; it is computed anew where it is charged."""
-    written = charges(ledger_of(site))
-    return float(written[-1]["epsilon"]) if written else 0.0

@@ -44,6 +44,16 @@ def note(folder: Path, *events: Mapping[str, Any]) -> None:
             append(audit_of(folder), *events)
 
 
+def check(folder: Path) -> None:
+    """Verifies all lines, as each start of a study does; a new line is held against the last one only.
+
+    Raises:
+        CenterError: If a line was changed, removed or put elsewhere.
+    """
+    with _told():
+        read(audit_of(folder))
+
+
 def sent(study: str, sites: Sequence[str], message_type: str, content: RecordDict) -> list[dict[str, Any]]:
     """What a request to these sites is noted as, before it is sent."""
     what = {"study": study, "message": message_type, "round": claimed_round(content), **_weight(content)}

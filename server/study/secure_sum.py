@@ -6,7 +6,6 @@ drops out on the way is left out of it; when too few are left there is no sum, a
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections import Counter
@@ -18,6 +17,7 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from server.study.exchange import Answer, ask
+from shared_models.bounded_json import parse_json
 from shared_models.messages import (
     Arrays,
     JoinSum,
@@ -48,6 +48,7 @@ from shared_models.secure_sum import (
     unflatten,
     unpack_members,
 )
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
@@ -69,7 +70,7 @@ def exchange(
     That is each answer, or in a study with secure sums one answer that stands for its `members`: weights are their
     mean, statistics their sum. There is none where too few sites are left.
     """
-    if not config.secure_aggregation:
+    if not uses_secure_sums(config):
         answers = ask(grid, sites, request.KIND, request.pack(), request.reply_kind.unpack, config, group)
         return answers, answers
     # before round 1 and in a round, the study itself asks again
@@ -152,8 +153,8 @@ def _alike(
     for site in [site for site, form in forms.items() if form != usual]:
         found[site] = Answer(site, None, "its part of a secure sum is not like the others': versions differ")
     try:
-        return {site: own for site, own in vectors.items() if forms[site] == usual}, dict(json.loads(usual[0]))
-    except (TypeError, ValueError, RecursionError) as error:
+        return {site: own for site, own in vectors.items() if forms[site] == usual}, dict(parse_json(usual[0]))
+    except (TypeError, ValueError) as error:
         msg = f"the layout of the sum cannot be read: {type(error).__name__}"
         raise _NoSumError(msg) from None
 

@@ -90,6 +90,16 @@ class Request(Payload, Generic[P_co]):
     round: int = 0
 
     @property
+    def question(self) -> str:
+        """SHA-256 of what is asked of patients; empty where that is always the same."""
+        return ""
+
+    @property
+    def statistics_hash(self) -> str:
+        """SHA-256 of the study's frozen statistics; empty before there are any."""
+        return ""
+
+    @property
     def reply_kind(self) -> type[P_co]:
         """`REPLY`, as its own type."""
         return cast("type[P_co]", self.REPLY)

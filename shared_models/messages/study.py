@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+import numpy as np
+
 from shared_models.features import FeatureStatistics
 from shared_models.messages.arrays import Arrays, hash_arrays
 from shared_models.messages.fields import (
@@ -113,7 +115,8 @@ class EvaluateTestReply(Reply):
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
-        "its own metrics on its test patients, to two decimals, where each class has `minimum_count` patients or more",
+        "its own metrics on its test patients, rates in steps of five patients and all else to two decimals, where "
+        "each class has `minimum_count` patients or more",
         "the results list them by hospital",
     )
 
@@ -138,12 +141,12 @@ class ModelRequest(Request[R]):
 
     @property
     def question(self) -> str:
-        """SHA-256 of what is asked of patients: the weights, and what a request has besides."""
+        """See `Request`."""
         return hash_arrays(self.model)
 
     @property
     def statistics_hash(self) -> str:
-        """SHA-256 of the frozen statistics."""
+        """See `Request`."""
         return hash_arrays(self.statistics)
 
 
@@ -176,8 +179,9 @@ class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
 
     @property
     def question(self) -> str:
-        """See `ModelRequest`; with the thresholds."""
-        return f"{super().question} {sorted(self.thresholds.items())}"
+        """See `Request`; with the thresholds."""
+        thresholds = {f"threshold {name}": np.array(value) for name, value in self.thresholds.items()}
+        return hash_arrays({f"weights {name}": array for name, array in self.model.items()} | thresholds)
 
 
 REQUESTS: tuple[type[Request[Reply]], ...] = (

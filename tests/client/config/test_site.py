@@ -82,7 +82,7 @@ def test_paths_start_at_the_file_and_state_is_in_the_sites_own_folder(hospital):
         (lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["a.nii"]}), "holds {patient}"),
         (
             lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["{patient}.nii"] * 2}),
-            "stands for two phases",
+            "given for two phases",
         ),
         (lambda s: s["tables"]["clinical"].update(separator=";;"), "at most 1 character"),
     ],

@@ -1,0 +1,242 @@
+"""A site's durable record of secure sums: what must not be done twice, over processes, runs and restarts.
+
+SQLite: every decision is one transaction under its lock (`fcntl`), on the disk (`fsync`) before it is acted on, and
+whole or not there after a kill. Secrets are never in it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared_models.secure_aggregation.question import Question
+from shared_models.secure_aggregation.signing import Signed, digest, read_signed
+from shared_models.secure_aggregation.statements import Enrolment, Survivors
+from shared_models.secure_aggregation.wire import ProtocolError, canonical
+
+FORM = 2
+WAIT_S = 30.0
+SYNCHRONOUS = "EXTRA"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS pins (name TEXT PRIMARY KEY, key TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS approvals (approval TEXT PRIMARY KEY, enrolment TEXT NOT NULL, roster TEXT);
+CREATE TABLE IF NOT EXISTS sums (
+    approval TEXT, sum INTEGER, dealt TEXT, used TEXT, kind TEXT, round INTEGER, signed TEXT,
+    PRIMARY KEY (approval, sum));
+CREATE TABLE IF NOT EXISTS asked (approval TEXT, block TEXT, subject TEXT, kind TEXT NOT NULL,
+    PRIMARY KEY (approval, block, subject));
+CREATE TABLE IF NOT EXISTS opened (approval TEXT, block TEXT, subject TEXT,
+    inputs TEXT NOT NULL, survivors TEXT NOT NULL, PRIMARY KEY (approval, block, subject));
+CREATE TABLE IF NOT EXISTS survivor_sets (approval TEXT, block TEXT, members TEXT,
+    PRIMARY KEY (approval, block, members));
+CREATE TABLE IF NOT EXISTS cheats (approval TEXT, name TEXT, PRIMARY KEY (approval, name));
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of one approval.
+
+    Attributes:
+        file: Of all approvals of this site.
+        approval: Its hash.
+    """
+
+    file: Path
+    approval: str
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, with no other process in between."""
+        try:
+            connection = _open(self.file)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                with connection:
+                    yield connection
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            msg = "the site's record of secure sums cannot be read or written: it takes no part until that is mended"
+            raise ProtocolError(msg) from error
+
+    def enrol(self, own: Signed[Enrolment]) -> Signed[Enrolment]:
+        """The enrolment of this approval: the first one, for good.
+
+        Raises:
+            ProtocolError: If this site is another now.
+        """
+        with self._transaction() as db:
+            row = db.execute("SELECT enrolment FROM approvals WHERE approval = ?", (self.approval,)).fetchone()
+            if row is None:
+                text = canonical(own.to_json()).decode()
+                db.execute("INSERT INTO approvals (approval, enrolment) VALUES (?, ?)", (self.approval, text))
+                return own
+        known: Signed[Enrolment] = read_signed(json.loads(row[0]), Enrolment)
+        if known.statement != own.statement:
+            msg = "this site has other patients or another key than when it enrolled: the study must be approved anew"
+            raise ProtocolError(msg)
+        return known
+
+    def signed_roster(self) -> tuple[Signed[Enrolment], ...] | None:
+        """The sites of this approval as they signed themselves, once they are fixed."""
+        with self._transaction() as db:
+            row = db.execute("SELECT roster FROM approvals WHERE approval = ?", (self.approval,)).fetchone()
+        if row is None or row[0] is None:
+            return None
+        return tuple(read_signed(entry, Enrolment) for entry in json.loads(row[0]))
+
+    def roster(self) -> tuple[Enrolment, ...] | None:
+        """The sites of this approval, once they are fixed."""
+        found = self.signed_roster()
+        return None if found is None else tuple(site.statement for site in found)
+
+    def pins(self) -> dict[str, str]:
+        """Node keys of other sites as they were first seen."""
+        with self._transaction() as db:
+            return dict(db.execute("SELECT name, key FROM pins"))
+
+    def fix_roster(self, roster: Sequence[Signed[Enrolment]]) -> None:
+        """Keeps the roster of this approval, which nobody can change, and pins the keys in it.
+
+        Raises:
+            ProtocolError: If a site has another key than the one that is pinned.
+        """
+        text = canonical([site.to_json() for site in roster]).decode()
+        with self._transaction() as db:
+            for site in roster:
+                pin = (site.statement.name, site.statement.node_key)
+                (key,) = db.execute("SELECT key FROM pins WHERE name = ?", pin[:1]).fetchone() or (pin[1],)
+                if key != pin[1]:
+                    msg = "a site came with another key than before: a person at this site must accept it first"
+                    raise ProtocolError(msg)
+                db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?)", pin)
+            db.execute("UPDATE approvals SET roster = ? WHERE approval = ? AND roster IS NULL", (text, self.approval))
+
+    def unpin(self, name: str) -> None:
+        """Forgets a site's key, as only a person at this site may decide."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM pins WHERE name = ?", (name,))
+
+    def last_sum(self) -> int:
+        """The number of the newest sum for which this site made keys; 0: none."""
+        with self._transaction() as db:
+            return self._last(db)
+
+    def _last(self, db: sqlite3.Connection) -> int:
+        (last,) = db.execute("SELECT max(sum) FROM sums WHERE approval = ?", (self.approval,)).fetchone()
+        return int(last or 0)
+
+    def begin_sum(self, number: int) -> None:
+        """Takes the number of a sum, once."""
+        with self._transaction() as db:
+            if number <= self._last(db):
+                msg = f"the number of a sum must rise: it is {number} after {self._last(db)}"
+                raise ProtocolError(msg)
+            db.execute("INSERT INTO sums (approval, sum) VALUES (?, ?)", (self.approval, number))
+
+    def mark_dealt(self, number: int, keys: str) -> None:
+        """Deals the secrets of a sum, once."""
+        with self._transaction() as db:
+            query = "UPDATE sums SET dealt = ? WHERE approval = ? AND sum = ? AND dealt IS NULL"
+            _require(db.execute(query, (keys, self.approval, number)), "the secrets of this sum were dealt already")
+
+    def mark_used(self, number: int, question: Question, blocks: Sequence[str], attempts: int) -> None:
+        """Uses the keys of a sum for one question, once; asks a block of a model or a round in one kind only."""
+        asked = (self.approval, question.kind, question.round)
+        with self._transaction() as db:
+            query = "UPDATE sums SET used = ?, kind = ?, round = ? WHERE approval = ? AND sum = ? AND used IS NULL"
+            values = (question.request, question.kind, question.round, self.approval, number)
+            _require(db.execute(query, values), "the keys of this sum were used already")
+            count = "SELECT count(*) FROM sums WHERE approval = ? AND kind = ? AND round = ?"
+            if db.execute(count, asked).fetchone()[0] > attempts:
+                msg = f"this round was asked {attempts} times already, which is all that was approved"
+                raise ProtocolError(msg)
+            for block in blocks:
+                for subject in (f"round/{question.round}", question.subject):
+                    self._ask(db, block, subject, question.kind)
+
+    def _ask(self, db: sqlite3.Connection, block: str, subject: str, kind: str) -> None:
+        key = (self.approval, block, subject)
+        db.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?)", (*key, kind))
+        query = "SELECT kind FROM asked WHERE approval = ? AND block = ? AND subject = ?"
+        if db.execute(query, key).fetchone()[0] != kind:
+            msg = "the same numbers were asked by another kind of message already"
+            raise ProtocolError(msg)
+
+    def sign_once(
+        self, number: int, survivors: Survivors, question: Question, opened: Mapping[str, Sequence[str]], sets: int
+    ) -> None:
+        """Decides over whom a sum is opened, before that is signed: one S for the keys of a sum, one U for a question.
+
+        Args:
+            number: Of the sum.
+            survivors: S.
+            question: Over which the sum is.
+            opened: Members in U of each group that S opens.
+            sets: Different members over which one group may be opened.
+        """
+        statement = digest(survivors)
+        with self._transaction() as db:
+            query = "UPDATE sums SET signed = ? WHERE approval = ? AND sum = ? AND (signed IS NULL OR signed = ?)"
+            changed = db.execute(query, (statement, self.approval, number, statement))
+            _require(changed, "this sum was signed over other sites already")
+            cheats = {name for (name,) in db.execute("SELECT name FROM cheats WHERE approval = ?", (self.approval,))}
+            for block, members in opened.items():
+                for subject in (f"round/{question.round}", question.subject):
+                    self._open(db, (block, subject), question.inputs, survivors.sites, cheats)
+                self._count_set(db, block, members, sets)
+
+    def _open(
+        self, db: sqlite3.Connection, what: tuple[str, str], inputs: str, sites: Sequence[str], cheats: set[str]
+    ) -> None:
+        """The retry rule: a block opens again for the same question, over the same sites or without a proved cheat."""
+        key = (self.approval, *what)
+        query = "SELECT inputs, survivors FROM opened WHERE approval = ? AND block = ? AND subject = ?"
+        before = db.execute(query, key).fetchone()
+        if before is not None:
+            known = set(json.loads(before[1]))
+            if before[0] != inputs or not set(sites) <= known or not known - set(sites) <= cheats:
+                msg = "these numbers were opened already, over other sites or for another question"
+                raise ProtocolError(msg)
+        db.execute("INSERT OR REPLACE INTO opened VALUES (?, ?, ?, ?, ?)", (*key, inputs, json.dumps(list(sites))))
+
+    def _count_set(self, db: sqlite3.Connection, block: str, members: Sequence[str], most: int) -> None:
+        values = (self.approval, block, json.dumps(list(members)))
+        db.execute("INSERT OR IGNORE INTO survivor_sets VALUES (?, ?, ?)", values)
+        query = "SELECT count(*) FROM survivor_sets WHERE approval = ? AND block = ?"
+        if db.execute(query, values[:2]).fetchone()[0] > most:
+            msg = f"a sum over yet other sites than before would be more than the {most} that were approved"
+            raise ProtocolError(msg)
+
+    def add_cheat(self, name: str) -> None:
+        """Keeps that a site was proved to have dealt wrongly."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO cheats VALUES (?, ?)", (self.approval, name))
+
+
+def _require(changed: sqlite3.Cursor, otherwise: str) -> None:
+    if changed.rowcount != 1:
+        raise ProtocolError(otherwise)
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """The database, made if it is not there yet; its `user_version` says whether it is one of ours."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        if form == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+        elif form != FORM:
+            msg = f"form {form}, expected {FORM}"
+            raise sqlite3.DatabaseError(msg)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

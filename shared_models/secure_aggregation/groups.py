@@ -1,0 +1,77 @@
+"""Groups of a secure sum: who takes part in a kind of message, and which sites add to which block.
+
+All of it follows by code from what the sites signed of themselves. The center is never asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from shared_models.secure_aggregation.statements import Enrolment, Facts
+from shared_models.secure_aggregation.wire import ProtocolError
+
+PREPARE, TRAINING = "query.prepare", "train"
+EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
+KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST)
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_ENCODER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
+
+
+def groups_of(kind: str, facts: Facts) -> frozenset[str]:
+    """The groups that a site adds to in a kind of message; none: it takes no part in it.
+
+    Raises:
+        ProtocolError: If there is no such kind.
+    """
+    if kind not in KINDS:
+        msg = "a kind of message that has no secure sum"
+        raise ProtocolError(msg)
+    if kind == EVALUATE_TEST:
+        return frozenset({TEST} if facts.test else ())
+    validation = frozenset({VALIDATION} if facts.validation else ())
+    if kind == EVALUATE_VALIDATION:
+        return validation
+    if not facts.trains:
+        return frozenset()
+    training = frozenset({TRAIN, *facts.modalities})
+    return training | validation if kind == TRAINING else training
+
+
+def all_groups(facts: Facts) -> frozenset[str]:
+    """The groups that a site adds to in some kind of message."""
+    return frozenset().union(*(groups_of(kind, facts) for kind in KINDS))
+
+
+def participants(kind: str, roster: Iterable[Enrolment]) -> tuple[str, ...]:
+    """Names of the sites that take part in a kind of message, there or not, sorted."""
+    return tuple(sorted(site.name for site in roster if groups_of(kind, site.facts)))
+
+
+def members(kind: str, roster: Iterable[Enrolment], among: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """By group, the sites among `among` that add to it, sorted."""
+    found: dict[str, list[str]] = {}
+    for site in sorted(roster, key=lambda site: site.name):
+        for group in groups_of(kind, site.facts) if site.name in among else ():
+            found.setdefault(group, []).append(site.name)
+    return {group: tuple(names) for group, names in sorted(found.items())}
+
+
+def large_enough(groups: Mapping[str, tuple[str, ...]], least: int) -> dict[str, tuple[str, ...]]:
+    """The groups of so many members."""
+    return {group: names for group, names in groups.items() if len(names) >= least}
+
+
+def group_of_parameter(parameter: str) -> str:
+    """The group of a parameter of the network: a modality, where it is its encoder's."""
+    match = _ENCODER.search(parameter)
+    return match["modality"] if match else TRAIN
+
+
+def group_of_array(array: str) -> str:
+    """The group of an array of results, by its name."""
+    kind, _, rest = array.partition(".")
+    if kind in ("features", "patients"):
+        return rest.partition(".")[0]
+    return kind if kind in (VALIDATION, TEST) else TRAIN
