@@ -34,10 +34,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 ABOUT = {
-    "presence": f"""One of {SOME} patients is there or not, by the toss of a coin, in each of many rounds at noise \
-multiplier 1. The center chose the weights, knows all patients and what is random about them, and looks how far the \
-released weights lie in the direction that she would move them to. All networks with their dropout, modality dropout \
-and one of several lesions; images of few voxels.""",
+    "presence": f"""The one of {SOME} patients who moves the weights most is there or not, by the toss of a coin, in \
+each of many rounds at noise multiplier 1. The center chose the weights, knows all patients and what is random about \
+them, and looks how far the released weights lie in the direction that she would move them to. All networks with their \
+dropout, modality dropout and one of several lesions; images of few voxels.""",
     "membership": f"""Each of {SHADOWS + TARGETS} networks trains on a random half of {POOL} patients; {TARGETS} are \
 attacked and the others are the attacker's. A multilayer perceptron (`fusion = "late"`, 64 hidden units) on synthetic \
 mammography. Area under the ROC curve and true positive rate (TPR) at a false positive rate (FPR), with 95 % intervals \

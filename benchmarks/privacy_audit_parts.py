@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -215,10 +216,12 @@ def images(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
 def presence(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
     """A line a setting: is one patient there, from the weights that leave after one round?"""
     for name, (changes, runs) in single.SETTINGS.items():
-        scores, members, asked = single.presence(changes, runs, seed=1, done=done)
+        broken = name == single.BROKEN
+        with single.draws_by_place() if broken else nullcontext():
+            scores, members, asked = single.presence(changes, runs, seed=1, done=done)
         claimed, bound = accounted(asked, 1), empirical_epsilon(scores, members, POLICY.delta)
         cells = {"training": name, "rounds": str(runs), "AUC": f"{auc(scores, members):.2f}"}
-        yield Row({**cells, **_epsilons(claimed, [bound])}, claimed, bound)
+        yield Row({**cells, **_epsilons(claimed, [bound])}, claimed, bound, broken)
 
 
 PARTS: dict[str, tuple[Callable[[int, Callable[[], object]], Iterator[Row]], int]] = {

@@ -135,7 +135,9 @@ def _takes(config: StudySettings) -> list[str]:
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
     sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
-    return [sites, f"{config.rounds} rounds, {passes}", tries, f"at most {config.round_timeout_s:g} s for one answer"]
+    once = "one run of the study: nothing beyond is answered until it is approved again"
+    limit = f"at most {config.round_timeout_s:g} s for one answer"
+    return [sites, f"{config.rounds} rounds, {passes}", tries, once, limit]
 
 
 def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator[str]:

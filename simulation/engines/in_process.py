@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
-from client.config.site import load_site
-from client.errors import SiteError
-from client.governance.budget import renew
 from server.app import app as server_app
 from shared_models.study_settings import StudySettings
+from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
 
 if TYPE_CHECKING:
@@ -32,8 +29,7 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    if not config.resume:
-        _begin_budgets(sites, config)
+    begin_budgets(sites, config)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         bar = progress.add_task("starting", total=config.rounds)
@@ -48,10 +44,3 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
         server_app(grid, context)
     results: dict[str, Any] = json.loads((Path(config.results_dir) / config.study / "results.json").read_text())
     return results
-
-
-def _begin_budgets(sites: Sites, config: StudySettings) -> None:
-    """Who starts a simulation approves it; a site that cannot be opened says so when it is asked."""
-    for file in sites.values():
-        with contextlib.suppress(SiteError):
-            renew(load_site(file), config)
