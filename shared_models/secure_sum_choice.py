@@ -20,18 +20,24 @@ def choose_secure_sums(settings: StudySettings, training_sites: int) -> tuple[bo
         Whether they are sums, and a sentence for the approval page.
     """
     if settings.secure_aggregation == "on":
-        return True, "secure sums: the study asks for them"
+        return True, "secure aggregation: the study asks for it"
     if settings.secure_aggregation == "off":
-        return False, "no secure sums: the study does without them; the center sees all of this site by site"
+        return False, "no secure aggregation: the study turns it off; the center sees all of this site by site"
     if settings.harmonisation == "combat":
-        return False, "no secure sums: ComBat takes each site's own sums; the center sees all of this site by site"
+        return (
+            False,
+            "no secure aggregation: ComBat needs each site's sums; the center sees all of this site by site",
+        )
     if settings.strategy in NEEDS_SINGLE_UPDATES:
-        why = f"{settings.strategy} looks at each site's own update"
-        return False, f"no secure sums: {why}; the center sees all of this site by site"
+        why = f"{settings.strategy} compares single updates"
+        return False, f"no secure aggregation: {why}; the center sees all of this site by site"
     if training_sites < MIN_SITES:
         why = f"{training_sites} sites train, and of two sites each knows the other's part from the sum"
-        return False, f"no secure sums: {why}; the center sees all of this site by site"
-    return True, f"secure sums: {training_sites} sites train, and nothing in the study needs one site's own numbers"
+        return False, f"no secure aggregation: {why}; the center sees all of this site by site"
+    return (
+        True,
+        f"secure aggregation: {training_sites} sites train, and nothing in the study needs one site's own numbers",
+    )
 
 
 def named_training_sites(settings: StudySettings) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.study.aggregation.rule import load_rule
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 
@@ -31,7 +32,7 @@ def aggregation_section(config: StudySettings, history: Sequence[Mapping[str, An
     for site, one in influences:
         if one["clipped"]:
             clipped[site] = clipped.get(site, 0) + 1
-    secure = config.secure_aggregation
+    secure = uses_secure_sums(config)
     return AggregationSection(
         needs=load_rule(config).NEEDS,
         seen="sums" if secure else "single updates",
@@ -43,8 +44,8 @@ def aggregation_section(config: StudySettings, history: Sequence[Mapping[str, An
 
 
 _SUMS = (
-    "The center saw updates only in secure aggregation: it knows no single update's norm, and clipped none. One hostile "
-    "site can replace the model unseen."
+    "The center saw updates only in secure aggregation: it knows no single update's norm, and clipped none. One "
+    "hostile site can replace the model unseen."
 )
 
 
