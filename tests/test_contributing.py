@@ -234,6 +234,7 @@ def test_an_aggregation_rule_is_one_file_and_its_state_outlives_a_stop(
 
 RUNS_AND_WRITES_THE_PAGES = """
 import json
+import os
 import sys
 from pathlib import Path
 import pytest
@@ -242,7 +243,8 @@ import simulation.__main__ as simulation
 assert Path(simulation.__file__).is_relative_to(Path.cwd()), simulation.__file__
 for module, *words in json.loads(sys.argv[1]):
     assert simulation.main(words) == 0
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_generated_results.py"]))
+plain = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]  # as a warning of an import that came first is no error there
+sys.exit(pytest.main([*plain, "tests/test_generated_results.py"]))
 """
 
 
