@@ -22,8 +22,13 @@ SENDING = re.compile(r"Sending: (\S+) message")
 BACK = re.compile(r"Connection successful after ([\d.]+) seconds")
 EXIT = re.compile(r"Exit Code: (\d+)")
 FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
-# The three messages about a secure sum that are not the work itself (shared_models/secure_sum.py).
-OF_A_SUM = {"keys": "join a secure sum", "shares": "share a secure sum's secrets", "unmask": "open a secure sum"}
+# The messages of secure aggregation that are not the work itself (shared_models/messages/secure.py).
+OF_A_SUM = {
+    "enrol": "take part in secure aggregation",
+    "deal": "share the secrets of a sum",
+    "confirm": "agree on whom a sum is over",
+    "open": "open a sum",
+}
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 
 

@@ -16,7 +16,7 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer
 from shared_models.messages import Arrays, TrainReply, TrainRequest
-from shared_models.secure_sum import modality_of
+from shared_models.secure_aggregation.groups import modality_of
 from shared_models.study_settings import StudySettings
 
 # The records of the single reply that Flower's strategy is given, named as its stock strategies name them.

@@ -12,7 +12,7 @@ from shared_models.messages.arrays import Arrays
 from shared_models.messages.fields import Kind, Parts, TableSums, Tensors
 
 InSums = Literal["shown", "yes or no", "summed"]
-"""What the center sees of each site in a study with secure sums: all, only whether there are any, or nothing."""
+"""What the center sees of each site in a study with secure aggregation: all, only whether there are any, or nothing."""
 
 
 def carries(kind: Kind, what: str) -> Any:
@@ -32,7 +32,7 @@ def leaves(kind: Kind, what: str, why: str, in_sums: InSums = "shown") -> Any:
         kind: How it travels, and what it may be.
         what: What leaves, in the hospital's words.
         why: What the center does with it.
-        in_sums: What the center sees of it in a study with secure sums.
+        in_sums: What the center sees of it in a study with secure aggregation.
     """
     return dataclasses.field(metadata={"kind": kind, "what": what, "why": why, "in_sums": in_sums})
 
@@ -119,7 +119,7 @@ class Reply(Payload):
         return {name: _parts_of(self, name).arrays[name] for name in _summed_arrays(type(self))}
 
     def without_sums(self) -> Self:
-        """What the center sees of this site alone in a study with secure sums."""
+        """What the center sees of this site alone in a study with secure aggregation."""
         shown: dict[str, Any] = {}
         for name, facts in fields_of(type(self)).items():
             if facts["in_sums"] == "summed":
@@ -135,9 +135,10 @@ class Reply(Payload):
         Raises:
             ValueError: If the arrays are not those of such a reply.
         """
-        parts = Parts(arrays={name: dict(found) for name, found in arrays.items()})
+        summed = _summed_arrays(cls)
+        parts = Parts(arrays={name: dict(arrays.get(name, {})) for name in summed})
         kinds = {name: facts["kind"] for name, facts in fields_of(cls).items()}
-        read = {name: kinds[name].read(name, parts) for name in _summed_arrays(cls)}
+        read = {name: kinds[name].read(name, parts) for name in summed}
         return cls(**{**{name: kind.empty for name, kind in kinds.items()}, **read, **values})
 
 
