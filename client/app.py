@@ -7,10 +7,10 @@ from typing import Any
 
 from flwr.clientapp import ClientApp
 
+from client import secure_aggregation
 from client.gate import answers
 from client.governance.ledger import charge
 from client.governance.policy import ledger_of
-from client import secure_aggregation
 from client.session import StudySession
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
@@ -20,22 +20,22 @@ from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
 from shared_models.messages import (
     Arrays,
+    ConfirmReply,
+    ConfirmRequest,
+    DealReply,
+    DealRequest,
+    EnrolReply,
+    EnrolRequest,
     EvaluateTestReply,
     EvaluateTestRequest,
     EvaluateValidationReply,
     EvaluateValidationRequest,
-    ConfirmReply,
-    ConfirmRequest,
-    PrepareReply,
-    PrepareRequest,
-    DealReply,
-    EnrolReply,
-    EnrolRequest,
-    DealRequest,
-    TrainReply,
-    TrainRequest,
     OpenReply,
     OpenRequest,
+    PrepareReply,
+    PrepareRequest,
+    TrainReply,
+    TrainRequest,
 )
 from shared_models.metrics.arrays import to_arrays
 from shared_models.metrics.summary import empty_summary, site_metrics, summarise

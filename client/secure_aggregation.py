@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
@@ -191,9 +191,8 @@ def _contribution(study: StudySession, request: Request[Any], reply: Reply) -> C
 
 def _with_empty_arrays(study: StudySession, request: Request[Any]) -> RecordDict:
     """What this site showed of itself when it answered, also where the same question comes twice."""
-    empty = request.reply_kind.of_sum({}).without_sums().pack()
-    empty[VALUES] = study.memory.config_records[SHOWN]
-    return empty
+    empty = {name: ArrayRecord() for name in request.reply_kind.summed_arrays()}
+    return RecordDict({VALUES: study.memory.config_records[SHOWN], **empty})
 
 
 def _refusal(found: str) -> SiteError:

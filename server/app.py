@@ -200,6 +200,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     request = EvaluateTestRequest(round=best.round, model=best.model, statistics=best.statistics, thresholds=values)
     answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
     pooled = scoring.pool({part.site: part.reply.test for part in parts if part.reply}, task)
-    results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers, config))
+    problems, unverified = log_problems(answers, config), unverified_sites(grid)
+    results = make_results(task, config, best, last, thresholds, answers, pooled, problems, unverified)
     write_results(results, folder)
     return results

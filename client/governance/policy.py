@@ -60,7 +60,7 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
     if policy.differential_privacy == "required" and config.privacy == "none":
         yield "training without noise, and it is required"
     if policy.secure_aggregation == "required" and not config.secure_aggregation:
-        yield "weights and statistics outside a secure sum"
+        yield "weights and statistics outside of secure aggregation"
     given = config.privacy == "patient" and not config.target_epsilon
     if given and config.noise_multiplier < policy.minimum_noise:
         yield f"a noise multiplier of {config.noise_multiplier:g}, at least {policy.minimum_noise:g}"

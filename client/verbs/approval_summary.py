@@ -104,13 +104,13 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
             continue
         for name, facts in fields_of(reply).items():
-            sums = f"; in secure sums {IN_SUMS[facts['in_sums']]}" if config.secure_aggregation else ""
+            sums = f"; with secure aggregation {IN_SUMS[facts['in_sums']]}" if config.secure_aggregation else ""
             yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
     yield f"scores are {BINS}"
     if not _trains(site, config):
         yield "no weights: this site only validates"
     if not config.secure_aggregation:
-        yield "no secure sums: the center sees all of this site by site"
+        yield "no secure aggregation: the center sees all of this site by site"
     yield ERRORS
 
 

@@ -44,8 +44,8 @@ class Answer(Generic[R_co]):
         site: The site's name.
         reply: Its reply, or None.
         problem: Why there is none; empty when there is one.
-        members: The sites that a secure sum is over; empty for one site's own answer.
-        patients_by_modality: Training patients behind a secure sum of weights, by modality.
+        members: The sites that a sum is over; empty for one site's own answer.
+        patients_by_modality: Training patients behind a sum of weights, by modality.
     """
 
     site: str

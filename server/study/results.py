@@ -35,6 +35,7 @@ def make_results(
     answers: Sequence[Answer[EvaluateTestReply]],
     pooled: Summaries,
     problems: Mapping[str, str],
+    unverified: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The study's results as JSON values: per site, pooled, and how they came about."""
     return {
@@ -57,7 +58,7 @@ def make_results(
         "problems": dict(problems),
         "validation": [[server_round, _finite(value)] for server_round, value in last.values],
         "rounds": list(last.history),
-        "privacy": privacy_section(config),
+        "privacy": privacy_section(config, unverified),
         "config": config.to_flat(),
         "checkpoints": {"best": BEST, "last": LAST},
     }

@@ -37,7 +37,7 @@ def reply_of(opened: Opened, request: Request[R]) -> Answer[R]:
         statistics |= counted
     patients = {name.partition(".")[2]: float(statistics.pop(name)) for name in list(statistics) if _counts(name)}
     values: dict[str, Any] = {}
-    fields: dict[str, Arrays] = {}
+    fields: dict[str, Arrays] = {name: {} for name in request.reply_kind.summed_arrays()}
     if sent:
         behind = {name: patients[group_of_parameter(name)] for name in sent}
         fields["model"] = {name: _moved(array, updates[name], behind[name]) for name, array in sent.items()}

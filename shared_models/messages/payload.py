@@ -116,7 +116,14 @@ class Reply(Payload):
 
     def to_sum(self) -> dict[str, Arrays]:
         """The arrays that a study with secure sums adds up, by field."""
-        return {name: _parts_of(self, name).arrays[name] for name in _summed_arrays(type(self))}
+        return {name: _parts_of(self, name).arrays[name] for name in self.summed_arrays()}
+
+    @classmethod
+    def summed_arrays(cls) -> list[str]:
+        """The fields whose arrays are added up."""
+        arrays = (Tensors, TableSums)
+        fields = fields_of(cls).items()
+        return [name for name, facts in fields if facts["in_sums"] == "summed" and isinstance(facts["kind"], arrays)]
 
     def without_sums(self) -> Self:
         """What the center sees of this site alone in a study with secure aggregation."""
@@ -135,23 +142,15 @@ class Reply(Payload):
         Raises:
             ValueError: If the arrays are not those of such a reply.
         """
-        summed = _summed_arrays(cls)
-        parts = Parts(arrays={name: dict(arrays.get(name, {})) for name in summed})
+        parts = Parts(arrays={name: dict(found) for name, found in arrays.items()})
         kinds = {name: facts["kind"] for name, facts in fields_of(cls).items()}
-        read = {name: kinds[name].read(name, parts) for name in summed}
+        read = {name: kinds[name].read(name, parts) for name in cls.summed_arrays()}
         return cls(**{**{name: kind.empty for name, kind in kinds.items()}, **read, **values})
 
 
 def fields_of(payload: type[Payload]) -> dict[str, Mapping[str, Any]]:
     """The fields of a payload by name: their `kind`, `what`, and for a reply `why` and `in_sums`."""
     return {found.name: found.metadata for found in dataclasses.fields(payload)}  # type: ignore[arg-type]
-
-
-def _summed_arrays(reply: type[Reply]) -> list[str]:
-    """The fields of a reply whose arrays are added up."""
-    arrays = (Tensors, TableSums)
-    fields = fields_of(reply).items()
-    return [name for name, facts in fields if facts["in_sums"] == "summed" and isinstance(facts["kind"], arrays)]
 
 
 def _parts_of(reply: Reply, name: str) -> Parts:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from shared_models.messages.payload import Payload, Reply, Request, fields_of
+from shared_models.messages.payload import Payload, Reply, fields_of
 from shared_models.messages.secure import EXCHANGES, JoinSum
 from shared_models.messages.study import REQUESTS
 

@@ -189,7 +189,7 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "where each class has `minimum_count` patients or more: here 10",
         "how many patients are excluded",
         "the mean training loss",
-        "no secure sums",
+        "no secure aggregation",
         "with whoever is there, 2 sites at least",
         "7 rounds, 1 pass over the training patients each",
         "no differential privacy",
@@ -212,7 +212,7 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     assert "mri/{patient}/phase3.nii.gz" in images
     assert all(column in images for columns in box.values() for column in columns)
     (weights,) = [line for line in lines["It sends to the center"] if "the network's weights" in line]
-    assert weights.endswith("; in secure sums only in sums over three hospitals or more")
+    assert weights.endswith("; with secure aggregation only in sums over three hospitals or more")
 
 
 def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):
