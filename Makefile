@@ -70,7 +70,7 @@ docs: build/docs-env/.installed  ## the documents and the API as a site, in buil
 
 generate: $(READY)  ## the tables in the documents that are made from the code
 	$(BIN)/python -m shared_models.messages.tables
-	UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/test_generated_docs.py
+	UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/test_generated_docs.py tests/test_generated_results.py
 
 format: $(READY)  ## rewrite the sources in ruff's format
 	$(BIN)/ruff check --fix .

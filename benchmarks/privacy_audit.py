@@ -1,16 +1,17 @@
 """Empirical privacy audit: membership, canary and reconstruction attacks beside the accounted epsilon.
 
-    python benchmarks/privacy_audit.py                                     all three; a quarter of an hour of one core
+    python benchmarks/privacy_audit.py                                     all; a quarter of an hour of one core
     python benchmarks/privacy_audit.py --only canaries
     python benchmarks/privacy_audit.py --write docs/privacy_audit.md
 
+presence     Is one patient there? A lower bound on epsilon from many rounds, at each task's defaults.
 membership   Whose record was trained on? By the loss (Yeom 2018, arXiv:1709.01604) and by the likelihood ratio with
              shadow models (LiRA, Carlini 2022, arXiv:2112.03570), on the weights that a study ends with.
 canaries     A lower bound on epsilon from one training run (Steinke 2023, arXiv:2305.08846), also of mechanisms that
              were broken on purpose, which it has to find.
 images       Can a patient's image be made from the update (Geiping 2020, arXiv:2003.14053)?
 
-What trains is what a hospital runs: `fit`, `PrivateOptimizer`, `poisson_loader`, `mechanism`. What was run stands in
+What trains is what a hospital runs: `fit`, `PrivateOptimizer`, `PoissonLoader`, `mechanism`. What was run stands in
 WORK/PART.json and is not run again. Exits nonzero where a bound on epsilon is above the accounted epsilon, or below
 what a broken mechanism claims.
 """
@@ -26,12 +27,17 @@ from pathlib import Path
 
 import torch
 from privacy_audit_parts import CANARIES, IMAGES, OTHERS, PARTS, POOL, SHADOWS, TARGETS, Row
+from privacy_audit_presence import PATIENTS as SOME
 from privacy_audit_runs import POLICY
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 ABOUT = {
+    "presence": f"""The one of {SOME} patients who moves the weights most is there or not, by the toss of a coin, in \
+each of many rounds at noise multiplier 1. The center chose the weights, knows all patients and what is random about \
+them, and looks how far the released weights lie in the direction that she would move them to. All networks with their \
+dropout, modality dropout and one of several lesions; images of few voxels.""",
     "membership": f"""Each of {SHADOWS + TARGETS} networks trains on a random half of {POOL} patients; {TARGETS} are \
 attacked and the others are the attacker's. A multilayer perceptron (`fusion = "late"`, 64 hidden units) on synthetic \
 mammography. Area under the ROC curve and true positive rate (TPR) at a false positive rate (FPR), with 95 % intervals \

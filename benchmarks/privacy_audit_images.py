@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from client.training.dataset import PatientDataset, make_loader, select_patients
-from client.training.dp.mechanism import Mechanism, PrivateOptimizer, poisson_loader
+from client.training.dp.mechanism import Mechanism
+from client.training.dp.optimizer import PrivateOptimizer
+from client.training.dp.sampling import PoissonLoader
 from client.training.loop import fit, make_optimizer
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task, load_task
@@ -77,7 +79,8 @@ def update(patients: PatientDataset, task: Task, model: nn.Module, noise_multipl
     if noise_multiplier:
         rate = min(1.0, STUDY.batch_size / len(patients))
         asked = Mechanism(len(patients), STUDY.clip_norm, noise_multiplier, rate, round(1 / rate), 1)
-        fit(trained, PrivateOptimizer(trained, STUDY, asked), poisson_loader(patients, asked), task, STUDY, seed=0)
+        private = STUDY.model_copy(update={"privacy": "patient"})
+        fit(trained, PrivateOptimizer(trained, private, asked), PoissonLoader(patients, asked), task, private, seed=0)
     else:
         optimizer = make_optimizer(trained.parameters(), STUDY)
         fit(trained, optimizer, make_loader(patients, STUDY, 0), task, STUDY, seed=0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
 import privacy_audit_images as imaging
+import privacy_audit_presence as single
 import torch
 from privacy_attacks import (
     Members,
@@ -211,7 +213,19 @@ def images(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
         yield Row({"update": name, **{shown[key]: _span(values) for key, values in by_measure.items()}})
 
 
+def presence(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
+    """A line a setting: is one patient there, from the weights that leave after one round?"""
+    for name, (changes, runs) in single.SETTINGS.items():
+        broken = name == single.BROKEN
+        with single.draws_by_place() if broken else nullcontext():
+            scores, members, asked = single.presence(changes, runs, seed=1, done=done)
+        claimed, bound = accounted(asked, 1), empirical_epsilon(scores, members, POLICY.delta)
+        cells = {"training": name, "rounds": str(runs), "AUC": f"{auc(scores, members):.2f}"}
+        yield Row({**cells, **_epsilons(claimed, [bound])}, claimed, bound, broken)
+
+
 PARTS: dict[str, tuple[Callable[[int, Callable[[], object]], Iterator[Row]], int]] = {
+    "presence": (presence, sum(runs for _, runs in single.SETTINGS.values())),
     "membership": (membership, len(MEMBERSHIP) * (SHADOWS + TARGETS)),
     "canaries": (canaries, 10),
     "images": (images, 3 * IMAGES * STEPS),

@@ -26,8 +26,10 @@ from client.config.policy import Policy
 from client.config.site import load_site
 from client.governance.ledger import epsilon
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
-from client.training.dp.mechanism import Mechanism, PrivateOptimizer, mechanism, poisson_loader
+from client.training.dp.mechanism import Mechanism, mechanism
+from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.per_sample import PatientGradients
+from client.training.dp.sampling import PoissonLoader
 from client.training.loop import fit, make_optimizer
 from shared_models.features import MAX_Z_SCORE, Feature
 from shared_models.study_settings import StudySettings
@@ -105,7 +107,7 @@ def trained(
         round_seed = 1000 * seed + server_round
         model, after = copy.deepcopy(models[-1]), task.build_model(task, config)
         if asked:
-            optimizer, loader = PrivateOptimizer(model, config, asked), poisson_loader(patients, asked)
+            optimizer, loader = PrivateOptimizer(model, config, asked), PoissonLoader(patients, asked)
             fit(model, optimizer, loader, task, config, round_seed)
         else:
             loader = make_loader(patients, config, round_seed)
@@ -166,7 +168,7 @@ def own_gradients(model: nn.Module, patients: PatientDataset, task: Task) -> Ten
     inputs, present = patients.read(patients.first[patients.indices])
     outputs = model.train()(inputs, present)
     task.loss(outputs, {TARGET: torch.from_numpy(patients.known(TARGET))}).mean().backward()
-    return listener.take()
+    return torch.cat(listener.take(), dim=1)
 
 
 def weights(model: nn.Module) -> Tensor:

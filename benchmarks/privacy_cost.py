@@ -13,6 +13,7 @@ plain step, or a table's more than one and a half times.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
@@ -32,8 +33,11 @@ from rich.table import Table as Grid
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
+from client.training.dp.dropout import use_draws
 from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES
-from client.training.dp.mechanism import Mechanism, PrivateOptimizer
+from client.training.dp.mechanism import Mechanism
+from client.training.dp.optimizer import PrivateOptimizer
+from client.training.dp.randomness import fingerprints, patient_draws
 from client.training.loop import Optimizer, make_optimizer
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task, task_names
@@ -125,7 +129,14 @@ def plain(task: Task, config: StudySettings, batch: Any) -> Step:
 def private(task: Task, config: StudySettings, batch: Any, patients: int) -> Step:
     """A private step as sites take it."""
     model = task.build_model(task, config).train()
-    return _step(task, model, PrivateOptimizer(model, config, Mechanism(patients, 1.0, 1.0, 1.0, 1, 1)), batch)
+    step = _step(task, model, PrivateOptimizer(model, config, Mechanism(patients, 1.0, 1.0, 1.0, 1, 1)), batch)
+    names, numbers = fingerprints(map(str, range(patients))), itertools.count()
+
+    def with_draws() -> None:
+        use_draws(model, patient_draws(0, next(numbers), names))
+        step()
+
+    return with_draws
 
 
 def _step(task: Task, model: torch.nn.Module, optimizer: Optimizer, batch: Any) -> Step:

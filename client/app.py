@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flwr.clientapp import ClientApp
@@ -14,7 +14,9 @@ from client.governance.policy import ledger_of
 from client.session import StudySession
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
-from client.training.dp.mechanism import PrivateOptimizer, mechanism, poisson_loader
+from client.training.dp.mechanism import mechanism
+from client.training.dp.optimizer import PrivateOptimizer
+from client.training.dp.sampling import PoissonLoader
 from client.training.fedbn import keep
 from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
@@ -37,8 +39,8 @@ from shared_models.messages import (
     TrainReply,
     TrainRequest,
 )
-from shared_models.metrics.arrays import to_arrays
-from shared_models.metrics.summary import empty_summary, site_metrics, summarise
+from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
+from shared_models.schedules import at_round
 
 app = ClientApp()
 Scores = Mapping[str, Any]
@@ -75,18 +77,19 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     scores = predict(model, validation, study.task) if len(validation) else {}
     summaries = _summaries(study, validation, scores)
 
-    seed, cohort = study.seed(request.round), study.cohort
-    if study.config.oversampling == "smotenc":
+    seed, cohort, config = study.seed(request.round), study.cohort, at_round(study.config, request.round)
+    if config.oversampling == "smotenc":
         cohort = oversample(cohort, study.task, features, seed)
     patients = select_patients(cohort, "train", study.task, features, seed)
     optimizer: Optimizer
-    if study.config.privacy == "patient":
-        asked = mechanism(study.config, len(patients), study.site.policy)
-        charge(ledger_of(study.site), asked.charge(study.config, request.round), study.site.policy.limit)
-        optimizer, loader = PrivateOptimizer(model, study.config, asked), poisson_loader(patients, asked)
+    loader: Iterable[tuple[Any, ...]]
+    if config.privacy == "patient":
+        asked = mechanism(config, len(patients), study.site.policy)
+        charge(ledger_of(study.site), asked.charge(config, request.round), study.site.policy.limit)
+        optimizer, loader = PrivateOptimizer(model, config, asked), PoissonLoader(patients, asked)
     else:
-        optimizer, loader = make_optimizer(model.parameters(), study.config), make_loader(patients, study.config, seed)
-    loss = fit(model, optimizer, loader, study.task, study.config, seed, study.class_weights())
+        optimizer, loader = make_optimizer(model.parameters(), config), make_loader(patients, config, seed)
+    loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)
@@ -159,9 +162,9 @@ def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDa
 
 
 def _summaries(study: StudySession, patients: PatientDataset, scores: Scores) -> Arrays:
-    """Each target's additive statistic of some patients, also where the site has none of them."""
+    """Each target's additive statistics of some patients, also where the site has none of them."""
     results: Arrays = {}
     for name, target in study.task.targets.items():
         summary = summarise(target, scores[name], patients.known(name)) if len(patients) else empty_summary(target)
-        results |= to_arrays(summary, name)
+        results |= pack_summary(summary, name)
     return results

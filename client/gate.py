@@ -16,6 +16,7 @@ from flwr.app import Context, Message, RecordDict
 
 from client.errors import ExitCode, SiteError
 from client.governance.audit import record_refused, record_sent
+from client.governance.budget import spend
 from client.governance.disclosure import disclose
 from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
@@ -23,6 +24,7 @@ from client.session import AdmittedStudy, Received, StudySession, admit, open_se
 from shared_models.errors import UserError
 from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
 from shared_models.messages.fields import Parts
+from shared_models.secure_sum_choice import uses_secure_sums
 
 log = logging.getLogger("client")
 Q = TypeVar("Q", bound=Request[Any])
@@ -43,11 +45,12 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
                 request, received, joining = read_request(study, kind, content)  # well-formed, bounded, of this study
                 if of_patients:
                     require_expected(study, request)  # of a round and a kind that the approval covers
+                    spend(study.site, study.config, request)  # counted, whether it will be answered or fail
                 session = open_session(study, received)  # from here on, patients are read
                 work = functools.partial(work_on, handler, session, request)
                 if joining:
                     answer = answer_in_sum(session, joining, request, work)  # with whom it may be added up, masked
-                elif of_patients and study.config.secure_aggregation:
+                elif of_patients and uses_secure_sums(study.config):
                     answer = show(session, request, work)  # nothing that is added up
                 else:
                     answer = work().pack()
@@ -62,8 +65,9 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
 
 
 def work_on(handler: Handler[Q], session: StudySession, request: Q) -> Any:
-    """A handler's reply as it may leave: small numbers stay."""
-    return disclose(handler(session, request), session.site.policy)
+    """A handler's reply as it may leave: small cells stay."""
+    summed = uses_secure_sums(session.config)
+    return disclose(handler(session, request), session.task, session.site.policy, summed=summed)
 
 
 def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tuple[Q, Received, JoinSum | None]:
@@ -75,7 +79,7 @@ def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tu
     try:
         parts = Parts.of(content)
         request = kind.read_from(parts)
-        summed = study.config.secure_aggregation and issubclass(kind.REPLY, Reply)
+        summed = uses_secure_sums(study.config) and issubclass(kind.REPLY, Reply)
         joining = JoinSum.read_if_there(parts) if summed else None
         parts.require_nothing_left()
         return request, receive(study, request), joining

@@ -7,15 +7,14 @@ it must never do twice is on its disk (`client/governance/secure_aggregation/rec
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
 from client.governance.audit import record_step
+from client.governance.budget import sums_of
 from client.governance.partners import node_key, partner_points, takes_no_others
 from client.governance.secure_aggregation import exchanges
 from client.governance.secure_aggregation.record import Record
@@ -44,6 +43,7 @@ from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution
 from shared_models.secure_aggregation.statements import Facts
 from shared_models.secure_aggregation.study import question_of, terms_of
 from shared_models.secure_aggregation.wire import CONTROL, Message, ProtocolError
+from shared_models.secure_sum_choice import uses_secure_sums
 
 MEMORY, SHOWN, SESSION = "secure-aggregation", "secure-aggregation-shown", "session"
 Step = Callable[[Site, Session, Message], exchanges.Reply]
@@ -104,20 +104,9 @@ def show(study: StudySession, request: Request[Any], work: Callable[[], Reply]) 
         SiteError: If it has something to add: that leaves within a sum, or not at all.
     """
     if groups_of(request.KIND, _facts(study)):
-        raise _refusal("the center asks outside of secure aggregation what this study adds up")
+        msg = "the center asks outside of secure aggregation what this study adds up"
+        raise _refusal(msg)
     return work().without_sums().pack()
-
-
-def simulated_record_of(site: SiteConfig) -> Path | None:
-    """The record of a site that no center can reach, which its owner may delete to run a study anew; None: a real one.
-
-    A real site's record must outlive everything: without it the same question could be opened over two sets of sites.
-    """
-    return _record_of(site) if site.center is None else None
-
-
-def _record_of(site: SiteConfig) -> Path:
-    return site.state_dir / "secure_aggregation.sqlite"
 
 
 def _step(study: StudySession, step: Step, content: bytes) -> tuple[bytes, bool]:
@@ -127,8 +116,9 @@ def _step(study: StudySession, step: Step, content: bytes) -> tuple[bytes, bool]
 
 def _take(study: StudySession, step: Step, content: bytes) -> tuple[Message, dict[str, Any]]:
     """One exchange: what the protocol answers, once the site's audit log has it."""
-    if not study.config.secure_aggregation:
-        raise _refusal("this study has no secure aggregation")
+    if not uses_secure_sums(study.config):
+        msg = "this study has no secure aggregation"
+        raise _refusal(msg)
     try:
         session = _session(study)
         message, facts = step(_site(study), session, {CONTROL: content})
@@ -151,8 +141,9 @@ def _site(study: StudySession) -> Site:
     site, terms = study.site, terms_of(study.config)
     partners, alone = partner_points(site), takes_no_others(site)
     if alone and not partners:
-        raise _refusal("this site takes part with verified hospitals only, and has no partners' public keys")
-    record = Record(_record_of(site), terms.approval)
+        msg = "this site takes part with verified hospitals only, and has no partners' public keys"
+        raise _refusal(msg)
+    record = Record(sums_of(site), terms.approval)
     return Site(site.site, _facts(study), node_key(site), terms, record, partners, alone)
 
 

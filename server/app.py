@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,20 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.study import scoring
-from server.study.aggregation import make_strategy, sort_updates, step
-from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
+from server.study.aggregation.clipping import clip_updates, log_influences
+from server.study.aggregation.guard import sort_updates
+from server.study.aggregation.rule import Round, Rule, load_rule, take_step
+from server.study.audit import check
+from server.study.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    approval_notice,
+    load_checkpoint,
+    only_run,
+    require_own_folder,
+    save_checkpoint,
+)
 from server.study.enrolment import (
     Enrolment,
     Sums,
@@ -26,7 +39,7 @@ from server.study.enrolment import (
     pooled_statistics,
 )
 from server.study.exchange import Answer, StudyError, connected, log_problems, wait_for_sites
-from server.study.results import make_results, write_results
+from server.study.results import make_results, require_own_results, write_results
 from server.study.secure_exchange import exchange, unverified_sites
 from shared_models.combat import references
 from shared_models.messages import (
@@ -41,6 +54,7 @@ from shared_models.messages import (
 )
 from shared_models.metrics.summary import selection_score
 from shared_models.secure_aggregation.study import terms_of
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -62,12 +76,15 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         StudyError: If too few sites take part. The last round that counted stays on disk; `resume` goes on from it.
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
-    folder, task = Path(config.results_dir) / config.study, load_task(config)
+    folder, task, rule = Path(config.results_dir) / config.study, load_task(config), load_rule(config)
     with only_run(folder):
+        require_own_folder(folder)
+        require_own_results(folder)
+        check(folder)
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config)
         while state.round < config.rounds:
-            state = train_round(grid, task, config, state, folder)
+            state = train_round(grid, task, rule, config, state, folder)
             save_checkpoint(state, folder / LAST)
         state = score_last(grid, task, config, state, folder)
         save_checkpoint(state, folder / LAST)
@@ -106,7 +123,7 @@ def ask_to_enrol(
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
     least = terms_of(config).colluders + 2
-    if config.secure_aggregation and (rare := modalities_below(least, enrolled, task)):
+    if uses_secure_sums(config) and (rare := modalities_below(least, enrolled, task)):
         msg = (
             f"secure aggregation needs {least} sites that train, and fewer have {', '.join(rare)}; "
             "name the others in the study's `modalities`, or find more sites"
@@ -119,17 +136,25 @@ def ask_to_enrol(
 def resume(folder: Path, config: StudySettings) -> Checkpoint:
     """The study's last checkpoint, if it is the same study."""
     state = load_checkpoint(folder / LAST)
+    own = version("breast-federation")
+    if state.package_version != own:
+        msg = f"cannot resume {config.study!r}: version {state.package_version} trained it, this is {own}; use that"
+        raise StudyError(msg)
     may_differ = {"resume", "rounds", "results-dir", "join-timeout-s", "round-timeout-s", "round-attempts"}
     changed = sorted(k for k, v in config.to_flat().items() if k not in may_differ and state.config.get(k) != v)
     if changed:
         msg = f"cannot resume {config.study!r}: {', '.join(changed)} differ from the checkpoint's. Use its values."
         raise StudyError(msg)
     log.info("going on after round %d", state.round)
-    return state
+    if notice := approval_notice(state.config, config):
+        log.warning("%s", notice)
+    return replace(state, config=config.to_flat())
 
 
-def train_round(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
-    """One round: ask the training sites, check what comes back, average, take the server's step.
+def train_round(
+    grid: Grid, task: Task, rule: Rule, config: StudySettings, state: Checkpoint, folder: Path
+) -> Checkpoint:
+    """One round: ask the training sites, check and clip what comes back, and make the next model by the study's rule.
 
     The replies also score the weights they were sent, so the best round is known one round later.
     """
@@ -140,9 +165,11 @@ def train_round(grid: Grid, task: Task, config: StudySettings, state: Checkpoint
         started = time.monotonic()
         answers, parts = exchange(grid, sites, request, config, group=str(server_round))
         updates, rejected = sort_updates(parts, state.model, state.enrolled)
+        updates, influences = clip_updates(updates, state.model, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
         record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
-        record |= {"problems": log_problems(answers, config, rejected), "seconds": round(time.monotonic() - started, 3)}
+        record |= {"problems": log_problems(answers, config, rejected), "updates": log_influences(influences)}
+        record |= {"seconds": round(time.monotonic() - started, 3)}
         state = replace(state, history=(*state.history, record))
         if len(counted) >= config.min_sites:
             break
@@ -152,12 +179,12 @@ def train_round(grid: Grid, task: Task, config: StudySettings, state: Checkpoint
         save_checkpoint(state, folder / LAST)
         msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
         raise StudyError(msg)
-    state = keep_best(state, scoring.pool(validation_scores(parts), task), folder)
+    state = keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
-    model, moments = step(make_strategy(config, state.moments), server_round, updates, state.model)
-    return replace(state, round=server_round, model=model, moments=moments)
+    model, rule_state = take_step(rule, Round(server_round, state.model, updates, config), state.rule_state)
+    return replace(state, round=server_round, model=model, rule_state=rule_state)
 
 
 def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Checkpoint:
@@ -180,7 +207,7 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     request = EvaluateValidationRequest(round=state.round, model=state.model, statistics=state.statistics)
     answers, parts = exchange(grid, sites, request, config, group="validation")
     log_problems(answers, config)
-    return keep_best(state, scoring.pool(validation_scores(parts), task), folder)
+    return keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
 
 
 def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValidationReply]]) -> dict[str, Arrays]:
@@ -194,13 +221,13 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     Without validation patients the last round counts as the best.
     """
     best = last if last.best_value is None else load_checkpoint(folder / BEST)
-    validation = scoring.unpack(best.validation, task)
+    validation = scoring.unpack(best.validation, task, config)
     thresholds = scoring.thresholds(validation, config.threshold)
     values = {name: value for name, (value, _) in thresholds.items()}
     request = EvaluateTestRequest(round=best.round, model=best.model, statistics=best.statistics, thresholds=values)
     answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
-    pooled = scoring.pool({part.site: part.reply.test for part in parts if part.reply}, task)
+    pooled = scoring.pool({part.site: part.reply.test for part in parts if part.reply}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
     results = make_results(task, config, best, last, thresholds, answers, pooled, problems, unverified)
     write_results(results, folder)
-    return results
+    return results.model_dump(mode="json")

@@ -1,9 +1,12 @@
-"""Hash-chained, append-only log of JSON lines.
+"""An append-only file of JSON lines in which each line holds the hash of the one before.
 
-A line that is changed, removed or put elsewhere breaks the chain. Beside the file stands its head: how long it is and
-the last line's hash, so that lines cut off at the end are missed, too. A line is on the disk before the head says so,
-and both before `append` returns: after a crash at any instant the file is whole, or ends in a line that was never
-acknowledged.
+A line that is changed, removed or put elsewhere breaks the chain. Beside the file stands its head: how many lines
+there are, where the last one lies and its hash, so that lines cut off at the end are missed, too. A line is on the disk
+before the head says so, and both before `append` returns: after a crash at any instant the file is whole, or ends in
+lines that were never acknowledged.
+
+An append checks the last line against the head, and those behind it that a crash left: two hashes, however long the
+file is. `read` checks every line.
 
 The chain finds accidents, and edits by whoever does not know of it. Who may write the files and takes the trouble
 can write the whole chain anew.
@@ -14,49 +17,129 @@ in its own words.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import mmap
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shared_models.atomic_files import sync_folder, write_atomically
+from shared_models.record_file import (
+    FIRST,
+    BrokenRecordError,
+    ClockBehindError,
+    Head,
+    LockedRecordError,
+    RecordError,
+    UnwritableRecordError,
+    broken,
+    first_head,
+    lock,
+    read_head,
+    unwritable,
+    write,
+)
+
+__all__ = [
+    "CLOCK_SET",
+    "BrokenRecordError",
+    "ClockBehindError",
+    "Line",
+    "LockedRecordError",
+    "Log",
+    "RecordError",
+    "UnwritableRecordError",
+    "append",
+    "locked",
+    "newest",
+    "read",
+]
 
 Line = dict[str, Any]
-FIRST = "0" * 64
 CLOCK_TOLERANCE_S = 86_400.0
 CLOCK_SET = "the clock was set right"
+LOCK_WAIT_S = 30.0
 
 
-class RecordError(Exception):
-    """A record cannot be used.
+class Log:
+    """A record that this process alone may write, from `locked`."""
 
-    Attributes:
-        where: The file, and its line where there is one.
-        found: What is wrong with it.
-        expected: What would be right; empty where that is always the same.
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with unwritable(path):
+            head = read_head(path)
+            self._head = _adopted(path, first_head(path) if head is None else head)
+            self._last = next(_backwards(path, self._head), None)
+
+    def lines(self) -> list[Line]:
+        """All lines, the oldest first, each checked.
+
+        Raises:
+            RecordError: If one was changed, removed or put elsewhere, or the file cannot be read.
+        """
+        return read(self._path)
+
+    def newest(self, event: str) -> Line | None:
+        """The last line of an event; None where there is none. Checks no line before it.
+
+        Raises:
+            RecordError: If a line from there on was changed, or the file cannot be read.
+        """
+        if self._last and self._last.get("event") == event:
+            return self._last
+        with unwritable(self._path):
+            return _newest(self._path, self._head, event)
+
+    def append(self, *entries: Mapping[str, Any]) -> list[Line]:
+        """Writes a line for each entry and returns them with their `line`, `time`, `previous` and `hash`.
+
+        Args:
+            entries: What happened; plain JSON values.
+
+        Raises:
+            RecordError: If the file cannot be written, or the computer's clock is behind its last line. Then nothing
+                was written.
+        """
+        last = self._last or {"line": 0, "hash": FIRST, "time": ""}
+        head, added, texts = self._head, [], []
+        for entry in entries:
+            line = {"line": last["line"] + 1, "time": _now(self._path, last, entry), "previous": last["hash"], **entry}
+            last = {**line, "hash": _hash(line)}
+            text = json.dumps(last, sort_keys=True).encode() + b"\n"
+            head = Head(last["line"], last["hash"], head.end, head.end + len(text))
+            added.append(last)
+            texts.append(text)
+        if added:
+            with unwritable(self._path):
+                write(self._path, self._head, b"".join(texts), head)
+            self._head, self._last = head, last
+        return added
+
+
+@contextmanager
+def locked(path: Path, wait_s: float | None = None) -> Iterator[Log]:
+    """Holds a record for one transaction, so that what is decided from its lines and the line about it are one step.
+
+    Args:
+        path: The file; made by the first line if it is not there yet.
+        wait_s: How long to wait for another process; `LOCK_WAIT_S` where it is not given.
+
+    Raises:
+        RecordError: If its end is broken, it cannot be written, or another process does not let go of it.
     """
-
-    def __init__(self, where: str, found: str, expected: str = "") -> None:
-        super().__init__(f"{where}: {found}")
-        self.where, self.found, self.expected = where, found, expected
-
-
-class BrokenRecordError(RecordError):
-    """A line was changed, removed or put elsewhere."""
-
-
-class UnwritableRecordError(RecordError):
-    """The file cannot be read or written."""
-
-
-class ClockBehindError(RecordError):
-    """The computer's clock is a day or more behind the last line."""
+    with unwritable(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with unwritable(path):
+            lock(path, file, LOCK_WAIT_S if wait_s is None else wait_s)
+        yield Log(path)
+    finally:
+        os.close(file)  # lets go of the lock, as the end of the process does
 
 
 def append(path: Path, *entries: Mapping[str, Any]) -> list[Line]:
@@ -67,78 +150,101 @@ def append(path: Path, *entries: Mapping[str, Any]) -> list[Line]:
         entries: What happened; plain JSON values.
 
     Raises:
-        RecordError: If the file is broken, cannot be written, or the computer's clock is behind its last line.
+        RecordError: If the file's end is broken, it cannot be written, another process holds it, or the computer's
+            clock is behind its last line.
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path):
-            lines = _checked(path)
-            _trim(path)
-            last: Line = lines[-1] if lines else {"line": 0, "hash": FIRST, "time": ""}
-            added: list[Line] = []
-            for entry in entries:
-                line = {"line": last["line"] + 1, "time": _now(path, last, entry), "previous": last["hash"], **entry}
-                last = {**line, "hash": _hash(line)}
-                added.append(last)
-            _write(path, added)
-            return added
-    except OSError as error:
-        raise UnwritableRecordError(str(path), error.strerror or str(error)) from None
+    with locked(path) as log:
+        return log.append(*entries)
+
+
+def newest(path: Path, event: str) -> Line | None:
+    """The last acknowledged line of an event, without waiting for anybody; None where there is none.
+
+    Raises:
+        RecordError: If a line from there on was changed, removed or put elsewhere, or the file cannot be read.
+    """
+    with unwritable(path):
+        head = read_head(path)
+        return _newest(path, first_head(path) if head is None else head, event)
 
 
 def read(path: Path) -> list[Line]:
-    """All lines, the oldest first; none where there is no file.
+    """All lines, the oldest first, each checked; none where there is no file.
 
     Raises:
         RecordError: If a line was changed, removed or put elsewhere, or the file cannot be read.
     """
-    try:
-        return _checked(path)
-    except OSError as error:
-        raise UnwritableRecordError(str(path), error.strerror or str(error)) from None
-
-
-def _checked(path: Path) -> list[Line]:
-    content = path.read_bytes() if path.exists() else b""
-    lines = [_parsed(path, number, text) for number, text in enumerate(content.split(b"\n")[:-1], start=1)]
-    previous = FIRST
-    for number, line in enumerate(lines, start=1):
-        if line.get("line") != number or line.get("previous") != previous:
-            raise _broken(path, number, "a line is missing, or stands in another's place")
-        if line.get("hash") != _hash(line):
-            raise _broken(path, number, "a line was changed")
-        previous = line["hash"]
-    head = _head(path)
-    if head and (len(lines) < head["lines"] or (head["lines"] and lines[head["lines"] - 1]["hash"] != head["hash"])):
-        raise _broken(path, len(lines) + 1, f"{head['lines']} lines were written, and {len(lines)} are left")
+    with unwritable(path):
+        head, content = _read_whole(path)
+    lines = list(_chained(path, content, Head()))
+    if head and (len(lines) < head.lines or (head.lines and lines[head.lines - 1]["hash"] != head.hash)):
+        raise broken(path, len(lines) + 1, f"{head.lines} lines were written, and {len(lines)} are left")
     return lines
+
+
+def _read_whole(path: Path) -> tuple[Head, bytes]:
+    """Head and content that belong together, whoever writes meanwhile."""
+    while True:
+        before = read_head(path)
+        content = path.read_bytes() if path.exists() else b""
+        if before == (after := read_head(path)):
+            return (first_head(path) if after is None else after), content
+
+
+def _chained(path: Path, content: bytes, head: Head) -> Iterator[Line]:
+    """The whole lines of `content`, which lies behind `head`; half a line at its end was never acknowledged."""
+    previous = head.hash
+    for number, text in enumerate(content.split(b"\n")[:-1], start=head.lines + 1):
+        line = _parsed(path, number, text)
+        if line.get("line") != number or line.get("previous") != previous:
+            raise broken(path, number, "a line is missing, or stands in another's place")
+        if line.get("hash") != _hash(line):
+            raise broken(path, number, "a line was changed")
+        previous = str(line["hash"])
+        yield line
+
+
+def _backwards(path: Path, head: Head) -> Iterator[Line]:
+    """The acknowledged lines, the newest first, each checked against the hash that the one after it holds."""
+    if not head.lines:
+        return
+    if not path.exists() or path.stat().st_size < head.end:
+        raise broken(path, head.lines, f"{head.lines} lines were written, and the last is not there")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start, end, expected = head.start, head.end, head.hash
+        for number in range(head.lines, 0, -1):
+            line = _parsed(path, number, content[start : end - 1])
+            if line.get("line") != number or not expected == line.get("hash") == _hash(line):
+                raise broken(path, number, "a line was changed, or stands in another's place")
+            yield line
+            start, end, expected = content.rfind(b"\n", 0, max(start - 1, 0)) + 1, start, str(line.get("previous"))
+
+
+def _newest(path: Path, head: Head, event: str) -> Line | None:
+    return next((line for line in _backwards(path, head) if line.get("event") == event), None)
+
+
+def _adopted(path: Path, head: Head) -> Head:
+    """The head with the whole lines behind it, which a crash left before it could say so."""
+    if not path.exists():
+        return head
+    with path.open("rb") as file:
+        file.seek(head.end)
+        content = file.read()
+    lines = list(_chained(path, content, head))
+    for line, text in zip(lines, content.split(b"\n"), strict=False):
+        head = Head(line["line"], line["hash"], head.end, head.end + len(text) + 1)
+    return head
 
 
 def _parsed(path: Path, number: int, text: bytes) -> Line:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
-        raise _broken(path, number, "a line was changed")
+        raise broken(path, number, "a line was changed")
     return line
-
-
-def _head(path: Path) -> dict[str, Any] | None:
-    head = _head_path(path)
-    if not head.exists():
-        if path.exists() and path.read_bytes().count(b"\n") > 1:  # the first line may be on the disk before its head
-            raise _broken(path, 1, f"{head.name} is missing")
-        return None
-    try:
-        found = json.loads(head.read_bytes())
-        return {"lines": int(found["lines"]), "hash": str(found["hash"])}
-    except (ValueError, KeyError, TypeError):
-        raise _broken(path, 1, f"{head.name} cannot be read") from None
-
-
-def _head_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.head")
 
 
 def _hash(line: Mapping[str, Any]) -> str:
@@ -154,40 +260,3 @@ def _now(path: Path, last: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
         where, found = f"{path}, line {last['line']}", f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
         raise ClockBehindError(where, found, f"a time after {last['time']}")
     return datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-
-
-def _trim(path: Path) -> None:
-    """Drops the start of a line that a crash left; nobody was told that it was written."""
-    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def _write(path: Path, lines: Sequence[Line]) -> None:
-    if new := not path.exists():
-        _write_head(path, {"line": 0, "hash": FIRST})  # several lines without a head would look like a lost head
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
-        while text:
-            text = text[os.write(file, text) :]
-        os.fsync(file)
-    finally:
-        os.close(file)
-    if new:
-        sync_folder(path.parent)
-    _write_head(path, lines[-1])
-
-
-def _write_head(path: Path, last: Mapping[str, Any]) -> None:
-    write_atomically(_head_path(path), json.dumps({"lines": last["line"], "hash": last["hash"]}))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.with_name(f"{path.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _broken(path: Path, number: int, found: str) -> BrokenRecordError:
-    return BrokenRecordError(f"{path}, line {number}", found)

@@ -12,6 +12,7 @@ names to its own columns in its site YAML.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -62,7 +63,7 @@ def parse_features(text: str) -> dict[str, tuple[Feature, ...]]:
             msg = f"features: cannot read {line!r}; expected one `modality: name, name{{a|b}}` a modality"
             raise SettingsError(msg)
         features = tuple(_feature(part.strip()) for part in names.split(",") if part.strip())
-        twice = {feature.name for feature in features if [other.name for other in features].count(feature.name) > 1}
+        twice = {name for name, count in Counter(feature.name for feature in features).items() if count > 1}
         if twice or not features:
             msg = f"features: {modality} names {', '.join(sorted(twice)) or 'nothing'}{' twice' if twice else ''}"
             raise SettingsError(msg)

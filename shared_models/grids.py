@@ -8,8 +8,8 @@ from shared_models.settings import SettingsError
 
 Grid = tuple[tuple[int, int, int], tuple[float, float, float]]
 
-_SIZE = r"(\d+)x(\d+)x(\d+)"
-_STEP = r"(\d+\.?\d*)x(\d+\.?\d*)x(\d+\.?\d*)"
+_SIZE = r"(\d{1,5})x(\d{1,5})x(\d{1,5})"
+_STEP = r"(\d{1,5}\.?\d{0,9})x(\d{1,5}\.?\d{0,9})x(\d{1,5}\.?\d{0,9})"
 _GRID = re.compile(rf"\s*(?P<name>\w+)\s*:\s*{_SIZE}\s+at\s+{_STEP}\s+mm\s*")
 
 

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from shared_models.features import parse_features
 from shared_models.grids import parse_grids
@@ -21,8 +22,18 @@ Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
+def _switch(value: object) -> object:
+    """`true` and `false` in a TOML file as on and off."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
+
+
 class StudySettings(Settings):
     """What every site is asked to do in one study. Names in Flower's run config use `-` for `_`."""
+
+    model_config = ConfigDict(str_max_length=200_000)  # thousands of features
 
     # What is learned
     study: Name = Field(
@@ -49,8 +60,14 @@ class StudySettings(Settings):
 
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
-    strategy: Literal["fedavg", "fedprox", "fedadam", "fedyogi"] = Field(
-        "fedavg", description="how the center makes one network of the sites' updates"
+    strategy: Name = Field(
+        "fedavg", description="aggregation rule, by which the center makes one network of the sites' updates"
+    )
+    clip_updates: float = Field(
+        3.0, ge=0.0, description="maximum norm of a site's update, as a multiple of the round's median norm; 0: none"
+    )
+    hostile_sites: int = Field(
+        1, ge=0, description="sites n that trimmed-mean and krum withstand, among 2n + 1 and 2n + 3 that answer"
     )
     proximal_mu: float = Field(
         0.01, ge=0.0, description="FedProx's proximal term: weight of the squared distance to the global model"
@@ -63,6 +80,10 @@ class StudySettings(Settings):
         "adamw", description="optimizer at the sites; its state is reset every round"
     )
     learning_rate: Positive = Field(0.001, description="learning rate at the sites")
+    learning_rate_schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="cosine: to 0 over the rounds; step: a tenth after half, a hundredth after 3/4 of them"
+    )
+    warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the learning rate rises to its value")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")
     fusion: Literal["task", "concatenation", "late"] = Field(
         "task",
@@ -102,14 +123,16 @@ class StudySettings(Settings):
     patient_gradients: Literal["auto", "hooks", "functorch", "ghost"] = Field(
         "auto", description="method for per-sample gradients: auto is the fastest, the others are Opacus's"
     )
-    secure_aggregation: bool = Field(
-        False, description="the center sees weights and statistics only as sums over three sites or more"
+    secure_aggregation: Switch = Field(
+        "off",
+        description="on: the center sees weights and statistics only as sums over three sites or more; "
+        "auto: on where three sites or more train and nothing needs a single site's numbers",
     )
     colluders: int = Field(
         0,
         ge=0,
         description="with secure aggregation: sites that may tell the center all that they know; 0: a third of "
-        "`sites`, or of `min-sites` where none are named, rounded up, less one, and at least one",
+        "the named `sites` that train, or of `min-sites` where none are named, rounded up, less one, and at least one",
     )
     survivor_sets: int = Field(
         0,
@@ -147,20 +170,23 @@ class StudySettings(Settings):
         parse_features(self.features)
         parse_grids(self.grids)
         edges = self.edges
-        if list(edges) != sorted(set(edges)) or (edges and edges[0] <= 0):
+        if list(edges) != sorted(set(edges)) or not all(0 < edge < math.inf for edge in edges):
             msg = f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})"
             raise ValueError(msg)
         if self.privacy == "patient" and (self.oversampling, self.normalisation) != ("none", "shared"):
             msg = "privacy: oversampling mixes patients, local normalisation keeps their sums: neither can be private"
             raise ValueError(msg)
-        if self.secure_aggregation and (self.min_sites < 3 or self.harmonisation != "none"):
+        if self.secure_aggregation == "on" and (self.min_sites < 3 or self.harmonisation != "none"):
             msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
             raise ValueError(msg)
-        if self.secure_aggregation and self.min_sites < self.colluders + 2:
+        if self.secure_aggregation == "on" and self.min_sites < self.colluders + 2:
             msg = f"colluders: of min_sites = {self.min_sites} at least two must not be among them ({self.colluders})"
             raise ValueError(msg)
         if self.update_bound * self.patients_bound >= MAX_WEIGHTED_UPDATE:
             msg = f"update_bound times patients_bound must be less than {MAX_WEIGHTED_UPDATE:g}"
+            raise ValueError(msg)
+        if self.warmup_rounds >= self.rounds:
+            msg = f"warmup_rounds: fewer than rounds = {self.rounds} (found {self.warmup_rounds})"
             raise ValueError(msg)
         if self.validation_fraction + self.test_fraction >= 1.0:
             msg = "validation_fraction + test_fraction must leave patients to train on"

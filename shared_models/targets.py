@@ -1,14 +1,15 @@
-"""Prediction targets (binary, categorical, continuous, time to event), each with a per-patient loss.
+"""Prediction targets (binary, categorical, continuous, time to event): per-patient losses and additive statistics.
 
 Losses have shape `(N,)` and one patient's loss never depends on another's, so that private training can clip
 each patient's gradient. That is why time to event is a discrete-time hazard and not a Cox partial likelihood.
-An unknown truth is NaN and has loss 0.
+An unknown truth is NaN and has loss 0. `statistics` lists what is counted of scores and truths; the first judges.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from shared_models.metrics.arrays import TargetStatistic
+from shared_models.metrics.binary import ScoreHistogram
+from shared_models.metrics.calibration import Calibration
+from shared_models.metrics.categorical import ConfusionMatrix
+from shared_models.metrics.regression import RegressionSums
+from shared_models.metrics.survival import ConcordanceTable
+
 YEAR_DAYS = 365.25
+# Counts of scores, (N,) or (N, K), and truths, (N,) or (N, 2).
+Count = Callable[[NDArray[np.floating[Any]], NDArray[np.floating[Any]]], TargetStatistic]
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,11 @@ class Binary:
         horizon_days: For a site that records time to event: an event by then is 1, follow-up to then without one
             is 0, and earlier censoring is unknown. None where the truth is a column of its own.
     """
+
+    statistics: ClassVar[Mapping[str, Count]] = {
+        "scores": ScoreHistogram.of,
+        "calibration": Calibration.of,
+    }
 
     horizon_days: float | None = None
     outputs: int = field(default=1, init=False)
@@ -53,6 +68,10 @@ class Binary:
 @dataclass(frozen=True)
 class Categorical:
     """One of K classes; truth is the class index or NaN."""
+
+    statistics: ClassVar[Mapping[str, Count]] = {
+        "confusion": ConfusionMatrix.of_probabilities,
+    }
 
     classes: tuple[str, ...]
 
@@ -83,6 +102,10 @@ class Categorical:
 @dataclass(frozen=True)
 class Regression:
     """A number; `scale` (in the number's unit) brings its errors to the order of 1."""
+
+    statistics: ClassVar[Mapping[str, Count]] = {
+        "errors": RegressionSums.of,
+    }
 
     scale: float = 1.0
     outputs: int = field(default=1, init=False)
@@ -118,6 +141,10 @@ class TimeToEvent:
     Attributes:
         edges_days: The end of each of the K intervals, ascending; the first starts at 0.
     """
+
+    statistics: ClassVar[Mapping[str, Count]] = {
+        "concordance": ConcordanceTable.of_truth,
+    }
 
     edges_days: tuple[float, ...] = tuple(YEAR_DAYS * year for year in (1, 2, 3, 4, 5, 7, 10))
 

@@ -98,7 +98,8 @@ def _run(options: argparse.Namespace) -> int:
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
 
-    from server.study.results import print_results
+    from server.study.results import Results
+    from server.study.results_table import print_table
     from simulation.engines.in_process import run_in_process
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
         sites = find_sites(options.sites, options.data_root, work / "sites")
     run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[options.engine]
     results = run(sites, config, console)
-    print_results(results, console)
+    print_table(Results.model_validate(results), console)
     console.print(f"Checkpoints and results.json: {work}")
     if options.compare:
         from simulation.baselines.comparison import print_comparison

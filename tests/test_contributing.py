@@ -99,20 +99,22 @@ def house(tmp_path: Path, hospitals: Callable[..., dict[str, Path]], monkeypatch
 
 
 @pytest.fixture
-def tasks_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """Makes the tasks of another folder known, for one test."""
-    package = importlib.import_module("shared_models.tasks")
-    before = set(sys.modules)
+def files_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, str], None]]:
+    """Makes the files of a package in another folder known beside its own, for one test."""
+    before, names = set(sys.modules), []
 
-    def add(root: Path) -> None:
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(root / "shared_models" / "tasks")])
+    def add(root: Path, name: str) -> None:
+        package = importlib.import_module(name)
+        names.append(name)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(root.joinpath(*name.split(".")))])
         importlib.invalidate_caches()
 
     yield add
-    for name in set(sys.modules) - before:
-        if name.startswith("shared_models.tasks."):
-            del sys.modules[name]
-            vars(package).pop(name.rpartition(".")[2], None)
+    for module in set(sys.modules) - before:
+        package, _, file = module.rpartition(".")
+        if package in names:
+            del sys.modules[module]
+            vars(sys.modules[package]).pop(file, None)
 
 
 def run(words: list[str]) -> int:
@@ -132,12 +134,12 @@ def test_a_site_is_one_yaml_file(house: Path, capsys: pytest.CaptureFixture[str]
     assert (house / "state/oak/splits/study.csv").exists()
 
 
-def test_a_task_is_one_file_and_learns(house: Path, tasks_of: Callable[[Path], None]) -> None:
+def test_a_task_is_one_file_and_learns(house: Path, files_of: Callable[[Path, str], None]) -> None:
     blocks = recipe("Add a task")
     follow(blocks, house)
     elm = house / "site_configs" / "elm.yaml"
     elm.write_text((house / "site_configs" / "oak.yaml").read_text(encoding="utf-8").replace("oak", "elm"))
-    tasks_of(house)
+    files_of(house, "shared_models.tasks")
     assert [run(words) for words in commands(blocks)] == [0]
     results = json.loads((house / "runs/study/results.json").read_text())
     assert results["task"] == "receptors_clinical"
@@ -178,13 +180,90 @@ assert readiness(site, None, None).patients == 90  # what `check` does without a
 """
 
 
-def test_a_modality_is_a_reader_and_its_name(house: Path) -> None:
+def copy_of_the_program(house: Path, *others: str) -> None:
+    """The packages, and other files, beside the house's own."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, house / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for other in others:
+        (house / other).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / other, house / other)
+
+
+def python(house: Path, *words: str, **environment: str) -> str:
+    """What Python says in the house, whose packages win."""
+    there = {**os.environ, "PYTHONPATH": str(house), **environment}
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=house, env=there, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_modality_is_a_reader_and_its_name(house: Path) -> None:
+    copy_of_the_program(house)
     follow(recipe("Add a modality"), house)
-    environment = {**os.environ, "PYTHONPATH": str(house), "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-c", READS_THE_MODALITY]
-    done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "a volume cannot be used" in done.stdout
-    assert "shape (2, 2, 3, 4)" in done.stdout
+    said = python(house, "-c", READS_THE_MODALITY, PYTHONWARNINGS="error")
+    assert "a volume cannot be used" in said
+    assert "shape (2, 2, 3, 4)" in said
+
+
+def test_an_aggregation_rule_is_one_file_and_its_state_outlives_a_stop(
+    house: Path, files_of: Callable[[Path, str], None]
+) -> None:
+    from server.study.checkpoint import LAST, load_checkpoint
+
+    blocks = recipe("Add an aggregation rule")
+    follow(blocks, house)
+    files_of(house, "server.study.aggregation.rules")
+    (words,) = commands(blocks)
+    assert run(words) == 0
+    results = json.loads((house / "runs/study/results.json").read_text())
+    assert (results["strategy"], results["rounds_completed"]) == ("fedavgm", 3)
+    whole = load_checkpoint(house / "runs/study" / LAST)
+    assert whole.rule_state.keys() == {f"velocity/{name}" for name in whole.model}
+
+    again = [*words, "--set", "results-dir=stopped"]
+    assert run([*again, "--set", "rounds=2"]) == 0
+    assert run([*again, "--resume"]) == 0
+    resumed = load_checkpoint(house / "stopped/study" / LAST)
+    for name, array in whole.model.items():
+        assert (array == resumed.model[name]).all()
+    assert run([*words, "--set", "results-dir=plain", "--set", "strategy=fedavg"]) == 0
+    plain = load_checkpoint(house / "plain/study" / LAST)
+    assert any((array != plain.model[name]).any() for name, array in whole.model.items())
+
+
+RUNS_AND_WRITES_THE_PAGES = """
+import json
+import sys
+from pathlib import Path
+import pytest
+import simulation.__main__ as simulation
+
+assert Path(simulation.__file__).is_relative_to(Path.cwd()), simulation.__file__
+for module, *words in json.loads(sys.argv[1]):
+    assert simulation.main(words) == 0
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_generated_results.py"]))
+"""
+
+
+def test_a_statistic_is_a_file_and_a_line_and_a_schedule_a_case_and_a_name(house: Path) -> None:
+    copy_of_the_program(house, "docs/results.md", "docs/study_settings.md", "tests/test_generated_results.py")
+    statistic, schedule = recipe("Add a statistic"), recipe("Add a learning-rate schedule")
+    follow([*statistic, *schedule], house)
+    python(house, "-c", RUNS_AND_WRITES_THE_PAGES, json.dumps(commands([*statistic, *schedule])), UPDATE_DOCS="1")
+    results = json.loads((house / "runs/study/results.json").read_text())
+    assert results["config"]["learning-rate-schedule"] == "exponential"
+
+    pooled = results["targets"]["recurrence"]["pooled"]
+    days = events = 0.0
+    for name in ("oak", "elm"):
+        header, *rows = [line.split(",") for line in (house / "data" / name / "clinical.csv").read_text().splitlines()]
+        parts = (house / "state" / name / "splits" / "study.csv").read_text().splitlines()
+        tested = {line.split(",")[0] for line in parts if ",test," in line}
+        for row in (dict(zip(header, row, strict=True)) for row in rows):
+            if row["id"] in tested:
+                days, events = days + float(row["days"]), events + (row["event"] == "yes")
+    assert pooled["events_per_1000_years"] == pytest.approx(1000 * events / (days / 365.25), rel=1e-6)
+
+    assert "| `events_per_1000_years` | follow_up | events in" in (house / "docs/results.md").read_text()
+    assert "follow_up" not in (ROOT / "docs/results.md").read_text()

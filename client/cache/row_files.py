@@ -17,8 +17,8 @@ Array = NDArray[Any]
 class RowFiles:
     """An array `(R, ...)` of `.npy` files of one shape and type, a row each; 0 where a row has none.
 
-    It is indexed as NumPy's arrays are, and gives arrays in memory. Opening a row's file takes about 10 us; for volumes
-    of 100 KiB and more, that is within the time that a memory map of all rows takes (`benchmarks/data.py --batches`).
+    It is indexed as NumPy's arrays are, and gives arrays in memory. Opening a row's file takes about 15 us more than a
+    row of one memory-mapped file: little beside volumes of 100 KiB and more (`benchmarks/data.py --batches`).
 
     Attributes:
         files: Of each row, or None.

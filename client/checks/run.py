@@ -151,11 +151,14 @@ def _partners(site: SiteConfig) -> tuple[str, str]:
 
 def _records(site: SiteConfig) -> tuple[str, str]:
     from client.governance.audit import audit_of
+    from client.governance.budget import budgets_of
     from client.governance.chained_log import read
     from client.governance.ledger import charges
     from client.governance.policy import ledger_of
 
     written, sent = charges(ledger_of(site)), len(read(audit_of(site)))
+    for path in budgets_of(site):
+        read(path)
     epsilon = written[-1]["epsilon"] if written else 0.0
     return f"epsilon {epsilon:.2f} of {site.policy.epsilon_ceiling:g} spent; {sent} lines of what left, unbroken", ""
 

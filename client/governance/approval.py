@@ -39,14 +39,18 @@ def needs_approval(site: SiteConfig) -> bool:
 
 
 def approve(site: SiteConfig, config: StudySettings) -> Line:
-    """Writes an approval down, in place of an earlier one of the same study.
+    """Writes an approval down, in place of an earlier one of the same study, and begins its budget anew.
 
     Raises:
-        SiteError: If the record is damaged or cannot be written. Then nothing is approved.
+        SiteError: If a record is damaged or cannot be written. Then approve again.
     """
+    from client.governance.budget import renew
+
     settings = agreed_settings(config)
     entry = {"event": APPROVED, "study": config.study, "sha256": settings_hash(config), "settings": settings}
-    return append(approvals_of(site), {**entry, "version": version("breast-federation"), "by": _person()})
+    line = append(approvals_of(site), {**entry, "version": version("breast-federation"), "by": _person()})
+    renew(site, config)
+    return line
 
 
 def withdraw(site: SiteConfig, study: str) -> Line:
@@ -114,16 +118,27 @@ def check_approval(site: SiteConfig, config: StudySettings) -> None:
         found=_differences(line, config) if line else "no approval in force",
         expected="an approval of these settings",
         fix=f"if the hospital wants this study: {COMMAND.format(site=site.site)}",
-        public="the site has approved this study with other settings"
-        if line
-        else "the site has not approved this study",
+        public=_public(line, config),
         exit_code=ExitCode.STUDY,
     )
 
 
-def _differences(line: Line, config: StudySettings) -> str:
+def _public(line: Line | None, config: StudySettings) -> str:
+    """What the center is told: the names of the settings that differ, which it knows and which are of no patient."""
+    if line is None:
+        return "the site has not approved this study"
+    keys = _changed_keys(line, config)
+    names = ", ".join([*keys[:SHOWN], *([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
+    return f"the site has approved this study with other settings ({names}); it takes part once it has approved these"
+
+
+def _changed_keys(line: Line, config: StudySettings) -> list[str]:
     before, now = line["settings"], agreed_settings(config)
-    keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+
+
+def _differences(line: Line, config: StudySettings) -> str:
+    before, now, keys = line["settings"], agreed_settings(config), _changed_keys(line, config)
     parts = [f"{key} is {_shown(now.get(key))}, approved {_shown(before.get(key))}" for key in keys[:SHOWN]]
     return "; ".join([*parts, *([f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
 

@@ -15,7 +15,7 @@ from flwr.app import RecordDict
 from client.config.site import SiteConfig
 from client.errors import SiteError
 from client.governance.chained_log import append
-from client.governance.ledger import charges
+from client.governance.ledger import last_epsilon
 from client.governance.policy import ledger_of
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import Request
@@ -35,7 +35,7 @@ def record_sent(site: SiteConfig, study: str, request: Request[Any], content: Re
         SiteError: If it cannot be noted; then it must not leave.
     """
     what = {"event": "sent", "study": study, "message": request.KIND, "round": request.round}
-    append(audit_of(site), {**what, **fingerprint(content), "epsilon": _epsilon(site)})
+    append(audit_of(site), {**what, **fingerprint(content), "epsilon": last_epsilon(ledger_of(site))})
 
 
 def record_step(site: SiteConfig, study: str, facts: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ def record_refused(site: SiteConfig, study: str, kind: str, server_round: int, w
     """Notes what was not done; `why` is the sentence that the center gets. What the center sent was not checked yet."""
     entry = {"event": "refused", "study": _cut(study), "message": _cut(kind), "round": server_round}
     try:
-        spent: float | None = _epsilon(site)
+        spent: float | None = last_epsilon(ledger_of(site))
     except SiteError:  # the ledger itself may be why
         spent = None
     append(audit_of(site), {**entry, "why": why, "epsilon": spent})
@@ -59,9 +59,3 @@ def record_refused(site: SiteConfig, study: str, kind: str, server_round: int, w
 
 def _cut(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable())[:64]
-
-
-def _epsilon(site: SiteConfig) -> float:
-    """What the ledger said last; it is computed anew where it is charged."""
-    written = charges(ledger_of(site))
-    return float(written[-1]["epsilon"]) if written else 0.0

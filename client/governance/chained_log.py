@@ -9,9 +9,17 @@ from typing import Any
 
 from client.errors import SiteError
 from shared_models import chained_log
-from shared_models.chained_log import CLOCK_SET, BrokenRecordError, ClockBehindError, Line, RecordError
+from shared_models.chained_log import (
+    CLOCK_SET,
+    BrokenRecordError,
+    ClockBehindError,
+    Line,
+    LockedRecordError,
+    Log,
+    RecordError,
+)
 
-__all__ = ["CLOCK_SET", "Line", "append", "read"]
+__all__ = ["CLOCK_SET", "Line", "Log", "append", "locked", "newest", "read"]
 
 BROKEN = {
     "what": "a record of the site is not as it was written",
@@ -23,6 +31,11 @@ CLOCK_BEHIND = {
     "what": "this computer's clock is behind a record",
     "fix": "set the clock; if it was wrong when that line was written, run python -m client accept-clock once",
     "public": "the site's clock is wrong",
+}
+LOCKED = {
+    "what": "a record of the site is held by another process",
+    "fix": "end the other process, or wait for it, then try again; nothing was done that the record does not show",
+    "public": "the site cannot write its records: it takes no part until that is mended",
 }
 UNWRITABLE = {
     "what": "a record of the site cannot be written",
@@ -46,6 +59,27 @@ def append(path: Path, entry: Mapping[str, Any]) -> Line:
         return chained_log.append(path, entry)[0]
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[Log]:
+    """Holds a record, so that what is decided from its lines and the line about it are one step.
+
+    Raises:
+        SiteError: If the file's end is broken, it cannot be written, or another process does not let go of it.
+    """
+    with _told_to_the_site(), chained_log.locked(path) as log:
+        yield log
+
+
+def newest(path: Path, event: str) -> Line | None:
+    """The last line of an event, None where there is none; checks no line before it.
+
+    Raises:
+        SiteError: If a line from there on was changed, removed or put elsewhere.
+    """
+    with _told_to_the_site():
+        return chained_log.newest(path, event)
+
+
 def read(path: Path) -> list[Line]:
     """All lines, the oldest first; none where there is no file.
 
@@ -61,6 +95,8 @@ def _told_to_the_site() -> Iterator[None]:
     try:
         yield
     except RecordError as error:
-        words = {BrokenRecordError: BROKEN, ClockBehindError: CLOCK_BEHIND}.get(type(error), UNWRITABLE)
+        words = {BrokenRecordError: BROKEN, ClockBehindError: CLOCK_BEHIND, LockedRecordError: LOCKED}.get(
+            type(error), UNWRITABLE
+        )
         facts: dict[str, Any] = {"where": error.where, "found": error.found, "expected": error.expected}
         raise SiteError(**(facts | words)) from None

@@ -1,22 +1,104 @@
-"""Disclosure control: what of a reply is too fine to leave a hospital, by its own policy."""
+"""Disclosure control of what one site sends without secure aggregation: no cell holds fewer patients than allowed.
+
+Scores, counts of outcomes and sums of features leave as `policy.minimum_count` lets them: small cells are merged with
+their neighbours, what cannot be merged is not sent. How many patients there are, in each part and with each modality,
+leaves as it is; a site's own metrics are the concern of `small_cells`. In sums over three sites or more
+nothing is merged: the center sees no site's cells.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from client.governance.small_cells import suppress_small_cells
-from shared_models.messages import EvaluateTestReply, Payload
+from shared_models.features import Feature, FeatureStatistics
+from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Payload, PrepareReply, TrainReply
+from shared_models.metrics.arrays import Array
+from shared_models.metrics.merged_cells import group_small_classes, merged_cells
+from shared_models.metrics.summary import merge_small_cells, pack_summary, unpack_summary
+from shared_models.targets import Regression, Target, TimeToEvent
 
 if TYPE_CHECKING:
     from client.config.policy import Policy
+    from shared_models.messages import Arrays
+    from shared_models.task import Task
 
 P = TypeVar("P", bound=Payload)
 
 
-def disclose(reply: P, policy: Policy) -> P:
-    """The reply as it may leave: metrics of few patients suppressed, the others coarse."""
-    if not isinstance(reply, EvaluateTestReply):
-        return reply
-    metrics = {name: suppress_small_cells(exact, policy.minimum_count) for name, exact in reply.metrics.items()}
-    return replace(reply, metrics=metrics)
+def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
+    """The reply as it may leave.
+
+    Args:
+        reply: What the handler gave.
+        task: The study's.
+        policy: The site's; its `minimum_count` counts.
+        summed: Whether it leaves in secure aggregation; then only the site's own metrics are coarsened.
+    """
+    least, changed = policy.minimum_count, dict[str, Any]()
+    if isinstance(reply, EvaluateTestReply):
+        changed = {"metrics": {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}}
+    if not summed and isinstance(reply, EvaluateTestReply):
+        changed["test"] = scores_without_small_cells(reply.test, task, least)
+    if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
+        changed["validation"] = scores_without_small_cells(reply.validation, task, least)
+    if not summed and isinstance(reply, PrepareReply):
+        targets, tables = task.targets, task.tables
+        counts, features = reply.counts.items(), reply.features.items()
+        changed["counts"] = {name: counts_without_small_cells(targets[name], found, least) for name, found in counts}
+        changed["features"] = {n: features_without_small_cells(tables[n].features, f, least) for n, f in features}
+    return replace(reply, **changed) if changed else reply  # type: ignore[type-var]
+
+
+def scores_without_small_cells(scores: Arrays, task: Task, least: int) -> Arrays:
+    """Each target's statistic of some patients, by name, as a statistic of merged cells."""
+    sent: Arrays = {}
+    for name, target in task.targets.items():
+        sent |= pack_summary(merge_small_cells(target, unpack_summary(target, scores, name), least), name)
+    return sent
+
+
+def counts_without_small_cells(target: Target, counts: Array, least: int) -> Array:
+    """Training patients by outcome, as `target.counts` gave them; the total stays exact, or nothing is told."""
+    if isinstance(target, Regression):  # patients, and a sum over them
+        return counts if counts[0] >= least else np.zeros_like(counts)
+    if isinstance(target, TimeToEvent):
+        return _intervals_without_small_cells(counts, least)
+    return group_small_classes(counts, least)
+
+
+def _intervals_without_small_cells(counts: Array, least: int) -> Array:
+    """`(2, K)` who survived and who failed in each interval: neither failures nor those lost in one are few."""
+    survived, failed = counts
+    there = survived[0] + failed[0]
+    lost = np.append(np.maximum(survived[:-1] - survived[1:] - failed[1:], 0.0), survived[-1])
+    if any(0 < part.sum() < least for part in (failed, lost)):
+        return np.zeros_like(counts)
+    failed, lost = _merged(failed, least), _merged(lost, least)
+    before = np.concatenate([[0.0], np.cumsum(lost)[:-1]])
+    return np.stack([there - np.cumsum(failed) - before, failed])
+
+
+def _merged(counts: Array, least: int) -> Array:
+    merged = np.zeros_like(counts)
+    for cell in merged_cells(counts, least):
+        merged[cell.middle] += cell.patients
+    return merged
+
+
+def features_without_small_cells(
+    features: tuple[Feature, ...], statistics: FeatureStatistics, least: int
+) -> FeatureStatistics:
+    """Sums of a table's columns: none of a feature that fewer than `least` have, no rare category alone."""
+    known, total, squares = statistics.known.copy(), statistics.total.copy(), statistics.squares.copy()
+    start = 0
+    for feature in features:
+        columns = slice(start, start := start + len(feature.columns))
+        if known[columns].max(initial=0.0) < least:
+            known[columns] = total[columns] = squares[columns] = 0.0
+        elif feature.categories:  # a sum of ones is a count
+            total[columns] = squares[columns] = group_small_classes(total[columns], least)
+    return FeatureStatistics(statistics.patients if statistics.patients >= least else 0.0, known, total, squares)

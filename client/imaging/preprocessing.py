@@ -44,8 +44,8 @@ def _anew(step: str, make: Callable[[], Array]) -> Array:
 def preprocess(exam: Exam, settings: Preprocessing, stored: Stored = _anew) -> Exam:
     """The exam after the steps that the site asks for.
 
-    What takes minutes is to estimate the bias field and the motion; both are small, and applying them takes about as
-    long as reading the exam. So they are stored, and not the exam's voxels, which are hundreds of times as large.
+    What takes long is to estimate the bias field and the motion; both are small, and applying them takes about as long
+    as reading the exam. So they are stored, and not the exam's voxels, which are hundreds of times as large.
 
     The coils' field stands still while the patient moves: it goes first. Nothing elastic is offered: without a
     constraint on volume, it shrinks tumours that take up contrast (Rohlfing 2003, 10.1109/TMI.2003.814791).

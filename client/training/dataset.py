@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,8 @@ class PatientDataset(Dataset[Batch]):
         first: `(N + 1,)` where each patient's rows start.
         sampling_weight: `(R,)` how often a row is drawn beside the patient's others.
         indices: `(P,)` which of the N patients.
-        rng: Draws the rows.
+        seed: Of the draws of rows in training without privacy; in private training, of what is random about a patient.
+        identifiers: The N patients' identifiers; private training draws for each by these, not by their place.
     """
 
     inputs: Mapping[str, Array | RowFiles]
@@ -45,7 +47,8 @@ class PatientDataset(Dataset[Batch]):
     first: Array
     sampling_weight: Array
     indices: Array
-    rng: np.random.Generator
+    seed: int
+    identifiers: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -56,7 +59,11 @@ class PatientDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         patients = self.indices[np.asarray(indices, dtype=np.int64)]
-        inputs, present = self.read(self._draw(patients))
+        return self.batch(patients, self._draw(patients))
+
+    def batch(self, patients: Array, rows: Array) -> Batch:
+        """Some of the N patients, each with one of their rows."""
+        inputs, present = self.read(rows)
         return inputs, present, {name: _tensor(array, patients) for name, array in self.truths.items()}
 
     def read(self, rows: Array) -> tuple[dict[str, Tensor], Tensor]:
@@ -74,13 +81,17 @@ class PatientDataset(Dataset[Batch]):
         """The P truths of a target."""
         return self.truths[target][self.indices]
 
+    @functools.cached_property
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
     def _draw(self, patients: Array) -> Array:
         """One row of each patient."""
         first, end = self.first[patients], self.first[patients + 1]
         if (end - first == 1).all():
             return first
         cumulative = np.append(0.0, np.cumsum(self.sampling_weight))
-        point = self.rng.uniform(cumulative[first], cumulative[end])
+        point = self._rng.uniform(cumulative[first], cumulative[end])
         return np.clip(np.searchsorted(cumulative, point, side="right") - 1, first, end - 1)
 
 
@@ -94,9 +105,15 @@ def select_patients(
     """The patients of `part`, their tables standardised by the study's frozen statistics."""
     inputs: dict[str, Array | RowFiles] = {name: cohort.inputs[name] for name in task.modalities}
     inputs |= {name: statistics[name].standardise(np.asarray(inputs[name])) for name in task.tables}
-    rng = np.random.default_rng(seed)
     return PatientDataset(
-        inputs, cohort.present, cohort.truths, cohort.first, cohort.sampling_weight, cohort.parts[part], rng
+        inputs=inputs,
+        present=cohort.present,
+        truths=cohort.truths,
+        first=cohort.first,
+        sampling_weight=cohort.sampling_weight,
+        indices=cohort.parts[part],
+        seed=seed,
+        identifiers=cohort.patients,
     )
 
 

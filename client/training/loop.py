@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from client.training.dataset import Batch, PatientDataset
+from client.training.dataset import PatientDataset
+from client.training.dp.dropout import use_draws
+from client.training.dp.randomness import PatientDraws
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -75,26 +76,32 @@ def _leave_compiler_out() -> None:
 def fit(
     model: nn.Module,
     optimizer: Optimizer,
-    loader: DataLoader[Batch],
+    loader: Iterable[tuple[Any, ...]],
     task: Task,
     config: StudySettings,
     seed: int,
     class_weights: Mapping[str, Tensor] | None = None,
 ) -> float:
-    """Passes over the loader, private or not, and returns the mean loss of a patient in the last one."""
+    """Passes over the loader, private or not, and returns the mean loss of a patient in the last one.
+
+    Batches of private training bring each patient's own draws as their fourth part; nothing else is random then, and
+    the seed goes unused.
+    """
     device = next(model.parameters()).device
+    private = config.privacy == "patient"
     model.train()
     mean_loss = float("nan")
-    with reproducible(seed) as chance:
+    with full_precision() if private else reproducible(seed) as rng:
         for _ in range(config.local_epochs):
             total, patients = 0.0, 0
             for batch in loader:
                 inputs, present = _to(device, batch[:2])
                 truths = {name: value.to(device) for name, value in batch[2].items()}
-                present = drop_modalities(present, config.modality_dropout, chance)
+                draw = _own_draw(model, present, batch[3]) if private else torch.rand(present.shape, generator=rng)
+                present = drop_modalities(present, config.modality_dropout, draw.to(device))
                 optimizer.zero_grad()
                 if len(present):  # by Poisson sampling a batch may be of nobody; a step's noise is added all the same
-                    with mixed_precision(device):
+                    with contextlib.nullcontext() if private else mixed_precision(device):
                         loss = task.loss(model(inputs, present), truths, class_weights)  # (N,)
                     loss.mean().backward()  # type: ignore[no-untyped-call]
                     total, patients = total + loss.sum().item(), patients + len(loss)
@@ -127,14 +134,20 @@ def _mean_by_owner(outputs: Tensor, owner: Tensor, patients: int) -> Tensor:
     return total / torch.bincount(owner, minlength=patients)[:, None]
 
 
-def drop_modalities(present: Tensor, drop_prob: float, chance: torch.Generator) -> Tensor:
-    """Hides each modality of each patient with the given chance, but never a patient's last one.
+def _own_draw(model: nn.Module, present: Tensor, own: PatientDraws) -> Tensor:
+    """The patients' draws `(N, M)` for their modalities; the next are for the network's dropout."""
+    draw = own.uniform(present.shape[1])
+    use_draws(model, own)
+    return draw
+
+
+def drop_modalities(present: Tensor, drop_prob: float, draw: Tensor) -> Tensor:
+    """Hides each modality of each patient where `draw` `(N, M)` is below `drop_prob`, but never a patient's last one.
 
     Teaches the network to do without (ModDrop, Neverova 2016, arXiv:1501.00102).
     """
     if not drop_prob:
         return present
-    draw = torch.rand(present.shape, generator=chance).to(present.device)
     kept = present * (draw >= drop_prob)
     # the one with the largest draw among those present stays when all would go
     last = torch.zeros_like(present).scatter_(1, (draw * present).argmax(dim=1, keepdim=True), 1.0) * present
@@ -151,8 +164,17 @@ def reproducible(seed: int) -> Iterator[torch.Generator]:
 
 
 def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 where a GPU makes it fast; it needs no loss scaling, which private training could not use."""
+    """bfloat16 where a GPU makes it fast."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def full_precision() -> contextlib.AbstractContextManager[None]:
+    """32-bit convolutions on a GPU, too, for private training.
+
+    How a shorter number is rounded depends on the kernel, and the kernel on how many are in the batch: one more patient
+    would change everybody else's gradient by parts of a thousand, which nobody has accounted for.
+    """
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def _to(device: torch.device, read: tuple[dict[str, Tensor], Tensor]) -> tuple[dict[str, Tensor], Tensor]:

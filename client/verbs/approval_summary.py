@@ -16,6 +16,7 @@ from shared_models.agreed import settings_hash
 from shared_models.messages import EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
+from shared_models.secure_sum_choice import choose_secure_sums, named_training_sites
 from shared_models.task import Table
 
 if TYPE_CHECKING:
@@ -100,17 +101,20 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
 def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]:
     """All that the messages let out, each with this study's numbers."""
     details = _details(site, config, task)
+    secure, why = choose_secure_sums(config, named_training_sites(config))
     for reply in replies():
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
             continue
         for name, facts in fields_of(reply).items():
-            sums = f"; with secure aggregation {IN_SUMS[facts['in_sums']]}" if config.secure_aggregation else ""
+            sums = f"; with secure aggregation {IN_SUMS[facts['in_sums']]}" if secure else ""
             yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
     yield f"scores are {BINS}"
     if not _trains(site, config):
         yield "no weights: this site only validates"
-    if not config.secure_aggregation:
-        yield "no secure aggregation: the center sees all of this site by site"
+    yield why
+    if not secure:
+        least = site.policy.minimum_count
+        yield f"of scores and outcomes no cell of fewer than {least} patients: small ones are merged or left out"
     yield ERRORS
 
 
@@ -131,7 +135,9 @@ def _takes(config: StudySettings) -> list[str]:
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
     sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
-    return [sites, f"{config.rounds} rounds, {passes}", tries, f"at most {config.round_timeout_s:g} s for one answer"]
+    once = "one run of the study: nothing beyond is answered until it is approved again"
+    limit = f"at most {config.round_timeout_s:g} s for one answer"
+    return [sites, f"{config.rounds} rounds, {passes}", tries, once, limit]
 
 
 def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
 from client.governance.approval import approvals, approvals_of, approve, withdraw
 from client.governance.audit import audit_of
+from client.governance.budget import budgets_of
 from client.governance.chained_log import CLOCK_SET, Line, append, read
 from client.governance.ledger import charges, spent
 from client.governance.policy import check_policy, ledger_of
@@ -152,7 +153,7 @@ def withdraw_approval(site: SiteConfig, study: str, console: Console) -> None:
 
 def accept_clock(site: SiteConfig, console: Console) -> None:
     """Notes that this computer's clock is right now, whatever it was when the last lines were written."""
-    for path in (ledger_of(site), audit_of(site), approvals_of(site)):
+    for path in (ledger_of(site), audit_of(site), approvals_of(site), *budgets_of(site)):
         if path.exists():
             line = append(path, {"event": CLOCK_SET})
             console.print(f"{path.name}: time taken as {line['time']}", highlight=False, markup=False)

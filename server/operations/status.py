@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ def read_status(center: Center) -> dict[str, Any]:
         "certificate": {"ends": read_expiry(center.directory / "server.crt").isoformat()},
         "sites": [_describe_site(site) for site in list_sites(center)],
         "runs": runs,
-        "study": {"name": study, "progress": _progress(center, study) if study else None},
+        "study": read_study(center, study),
     }
 
 
@@ -49,6 +49,8 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     if runs and runs[0]["details"]:
         console.print(f"{runs[0]['study']} {runs[0]['state']}: {runs[0]['details']}", markup=False)
     study = status["study"]
+    if study["problem"]:
+        console.print(f"\nStudy {study['name']}: {study['problem']}", style="yellow", markup=False)
     if study["progress"]:
         done = study["progress"]
         console.print(f"\n[bold]Study {study['name']}[/bold]  {done['round']} of {done['rounds']} rounds")
@@ -78,27 +80,35 @@ def find_results(center: Center, study: str) -> Path:
     )
 
 
-def print_results(file: Path) -> None:
-    """Prints a study's table, one line a site."""
-    try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CenterError(
-            what="these results are not JSON", where=file, found=str(error), exit_code=ExitCode.FILE
-        ) from None
-    from server.study import results as report
+def print_results(file: Path, as_json: bool) -> None:
+    """Prints a study's table, one line a site, or the file as it is.
 
-    report.print_results(results)
+    Raises:
+        StudyError: If the file is damaged, or another release's.
+    """
+    from server.study.results import read_results
+    from server.study.results_table import print_table
+
+    results = read_results(file)
+    if as_json:
+        sys.stdout.write(file.read_text(encoding="utf-8"))
+    else:
+        print_table(results)
 
 
-def _progress(center: Center, study: str) -> dict[str, Any] | None:
+def read_study(center: Center, study: str) -> dict[str, Any]:
+    """A study's name, how far it is, and why that cannot be read where it cannot."""
     from server.study import checkpoint
+    from server.study.exchange import StudyError
 
-    facts = checkpoint.describe(center.results, study)
+    try:
+        facts = checkpoint.describe(center.results, study) if study else None
+    except StudyError as error:
+        return {"name": study, "progress": None, "problem": str(error)}
     if facts is None:
-        return None
+        return {"name": study, "progress": None, "problem": ""}
     shown = {key: facts[key] for key in ("round", "best_round", "best_value")}
-    return {"rounds": facts["config"]["rounds"], **shown}
+    return {"name": study, "progress": {"rounds": facts["config"]["rounds"], **shown}, "problem": ""}
 
 
 def _describe_site(site: Site) -> dict[str, Any]:

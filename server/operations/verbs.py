@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from rich.console import Console
 
 from server.errors import CenterError, ExitCode
 from server.operations.center import Center, open_center, parse_address, split_address
+
+if TYPE_CHECKING:
+    from shared_models.study_settings import StudySettings
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -82,10 +85,12 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     """Starts a study, and with `follow` stays until it ends; with `write` only writes down what hospitals approve."""
     from server.operations.bundle import start_study
     from server.operations.superlink import find_run, follow_run
+    from server.study.aggregation.rule import load_rule
     from shared_models.agreed import settings_hash
     from shared_models.study_file import read_study
 
     config = read_study(study, assignments)
+    load_rule(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if write:
         with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
@@ -93,6 +98,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
         console.print(f"Wrote {write}. Send it to the hospitals: python -m client approve {write.name} --site NAME")
         return
     center = open_center(directory)
+    _say_what_resuming_needs(center, config)
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
     if not follow:
@@ -128,11 +134,7 @@ def results(directory: Path, study: str, as_json: bool) -> None:
     """Shows a study's results."""
     from server.operations.status import find_results, print_results
 
-    file = find_results(open_center(directory), study)
-    if as_json:
-        sys.stdout.write(file.read_text(encoding="utf-8"))
-    else:
-        print_results(file)
+    print_results(find_results(open_center(directory), study), as_json)
 
 
 def audit(directory: Path, study: str) -> None:
@@ -156,6 +158,23 @@ def print_json(value: Any) -> None:
     import json
 
     print(json.dumps(value, indent=2))
+
+
+def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:
+    """Refuses to write over what another release left in the study's folder, and says who must approve anew.
+
+    Raises:
+        StudyError: If the folder holds a checkpoint or results that this release cannot read.
+    """
+    from server.study.checkpoint import approval_notice, describe, require_own_folder
+    from server.study.results import require_own_results
+
+    folder = center.results / config.study
+    require_own_folder(folder)
+    require_own_results(folder)
+    facts = describe(center.results, config.study) if config.resume else None
+    if facts and (notice := approval_notice(facts["config"], config)):
+        console.print(notice, style="yellow", markup=False)
 
 
 def _existing(center: Center, address: str, renew: bool) -> Center:

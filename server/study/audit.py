@@ -44,6 +44,16 @@ def note(folder: Path, *events: Mapping[str, Any]) -> None:
             append(audit_of(folder), *events)
 
 
+def check(folder: Path) -> None:
+    """Verifies all lines, as each start of a study does; a new line is held against the last one only.
+
+    Raises:
+        CenterError: If a line was changed, removed or put elsewhere.
+    """
+    with _told():
+        read(audit_of(folder))
+
+
 def sent(study: str, contents: Mapping[str, RecordDict], message_type: str) -> list[dict[str, Any]]:
     """What the requests to these sites are noted as, before they are sent."""
     weights = {id(content): _weight(content) for content in contents.values()}  # most are one and the same

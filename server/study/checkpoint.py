@@ -1,7 +1,7 @@
-"""A study's state on the center's disk: one safetensors file after every round, replaced atomically.
+"""Checkpoint of a study on the center's disk: one safetensors file after every round, replaced atomically.
 
-The file's tensors are the weights, the server optimizer's moments, the frozen feature statistics and the pooled
-validation sums; its metadata is one JSON text. Nothing in it is ever unpickled.
+The file's tensors are the weights, the aggregation rule's state, the frozen feature statistics and the pooled
+validation sums; its metadata names the format and holds the rest as one JSON text. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from server.errors import ExitCode
 from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
+from shared_models.agreed import agreed_settings, settings_hash
 from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
 from shared_models.messages import Arrays
+from shared_models.study_settings import StudySettings
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+FORMAT, FORMAT_VERSION = "breast-federation checkpoint", "2"
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Checkpoint:
         config: The run config, flat.
         round: Rounds that count so far.
         model: The global weights.
-        moments: The server optimizer's moments, empty for averaging.
+        rule_state: What the aggregation rule remembers, packed; empty for averaging.
         statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
         enrolled: What each site counted before round 1.
@@ -43,6 +48,7 @@ class Checkpoint:
         best_round: The round whose weights had the best pooled validation value.
         best_value: That value, or None before any.
         values: Pooled validation value of each round's weights; NaN where undefined.
+        package_version: Of the program that wrote it.
     """
 
     config: dict[str, Any]
@@ -51,15 +57,16 @@ class Checkpoint:
     statistics: Arrays
     enrolled: dict[str, Enrolment]
     not_enrolled: dict[str, str] = field(default_factory=dict)
-    moments: Arrays = field(default_factory=dict)
+    rule_state: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     best_round: int = 0
     best_value: float | None = None
     values: tuple[tuple[int, float], ...] = ()
+    package_version: str = field(default_factory=lambda: version("breast-federation"))
 
 
-_ARRAYS = ("model", "moments", "statistics", "validation")
+_ARRAYS = ("model", "rule_state", "statistics", "validation")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -67,39 +74,91 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {f"{group}:{name}": array for group in _ARRAYS for name, array in getattr(checkpoint, group).items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint) if f.name not in _ARRAYS}
     facts["enrolled"] = {site: dataclasses.asdict(counted) for site, counted in checkpoint.enrolled.items()}
-    write_atomically(path, save(tensors, metadata={"study": json.dumps(facts)}))
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "study": json.dumps(facts)}
+    write_atomically(path, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads what `save_checkpoint` wrote.
 
     Raises:
-        StudyError: If there is no such file or it is not a checkpoint.
+        StudyError: If there is no such file, it is damaged, or of another format.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            facts: dict[str, Any] = json.loads(file.metadata()["study"])
-            facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        msg = f"{path}: no usable checkpoint ({error}). Start the study without `resume`, or restore the file."
-        raise StudyError(msg) from None
+    facts = read_facts(path)
+    with safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     groups: dict[str, Any] = {group: {} for group in _ARRAYS}
     for name, tensor in tensors.items():
         group, _, key = name.partition(":")
         groups[group][key] = tensor
+    facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
     facts |= {"history": tuple(facts["history"]), "values": tuple((n, v) for n, v in facts["values"])}
     return Checkpoint(**facts, **groups)
 
 
-def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
-    """What the last checkpoint of a study says, without its arrays; None if there is none."""
-    path = results_dir / study / LAST
-    if not path.exists():
-        return None
-    with safe_open(path, framework="numpy") as file:
-        facts: dict[str, Any] = json.loads(file.metadata()["study"])
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds besides its arrays.
+
+    Raises:
+        StudyError: If there is no such file, it is damaged, or of another format.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        msg = f"{path}: there is no checkpoint. Start the study without `resume`, or restore the file."
+        raise StudyError(msg, exit_code=ExitCode.FILE) from None
+    except (OSError, SafetensorError) as error:
+        msg = f"{path}: the checkpoint is damaged ({error}). Restore it, or move it away and start without `resume`."
+        raise StudyError(msg, exit_code=ExitCode.FILE) from None
+    found = (metadata.get("format"), metadata.get("format_version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        written = f"in format {found[1]}" if found[0] == FORMAT else "by an earlier release, or by another program"
+        msg = (
+            f"{path}: the checkpoint was written {written}, and this release reads format {FORMAT_VERSION} only. Go on "
+            "with the release that wrote it, or run the study under another `study` name; nothing was changed."
+        )
+        raise StudyError(msg, exit_code=ExitCode.FILE)
+    facts: dict[str, Any] = json.loads(metadata["study"])
     return facts
+
+
+def require_own_folder(folder: Path) -> None:
+    """Refuses a folder whose checkpoints this release cannot read, so that it overwrites none of them.
+
+    Raises:
+        StudyError: If so.
+    """
+    for path in (folder / LAST, folder / BEST):
+        if path.exists():
+            read_facts(path)
+
+
+def approval_notice(before: Mapping[str, Any], config: StudySettings) -> str:
+    """What hospitals must do before a resumed study goes on with them; empty where they have approved it already.
+
+    Args:
+        before: The run config of the checkpoint, flat.
+        config: The study as it is to go on. Approvals are of its very settings, the rounds among them.
+    """
+    agreed = agreed_settings(config)
+    changed = [f"{key} is {value}, was {before.get(key)}" for key, value in agreed.items() if before.get(key) != value]
+    if not changed:
+        return ""
+    return (
+        f"{'; '.join(changed)}: hospitals approved the study as it was, and each takes part again once it has approved "
+        f"these settings, {settings_hash(config)}: python -m client approve STUDY.toml --site NAME"
+    )
+
+
+def describe(results_dir: Path, study: str) -> dict[str, Any] | None:
+    """What the last checkpoint of a study says, without its arrays; None if there is none.
+
+    Raises:
+        StudyError: If it is damaged, or of another format.
+    """
+    path = results_dir / study / LAST
+    return read_facts(path) if path.exists() else None
 
 
 @contextlib.contextmanager

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared_models.secure_aggregation.study import terms_of
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 
-def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> dict[str, Any]:
+class PrivacySection(BaseModel):
+    """What was protected, how, and what was not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: str | None = Field(description="whose presence differential privacy hides; null without it")
+    mechanism: str | None = Field(description="how; null without it")
+    delta: str | None = Field(description="at which delta; null without it")
+    covered_by_noise: list[str] = Field(description="what left the sites under noise")
+    not_covered_by_noise: list[str] = Field(description="what left the sites without")
+    only_in_sums_of_three_sites_or_more: list[str] = Field(description="what the center saw in sums only")
+    colluders: int | None = Field(
+        description="how many sites together with the center secure aggregation holds against; null without it"
+    )
+    sites_with_unverified_keys: list[str] = Field(
+        description="sites that took the public keys of others from the center, in secure aggregation"
+    )
+    said: str = Field(description="the same, as people read it")
+
+
+def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> PrivacySection:
     """The `privacy` of `results.json`; `said` is the paragraph that people read.
 
     Args:
@@ -17,31 +39,32 @@ def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> di
         unverified: Sites that took the public keys of others from the center.
 
     Class weights and feature statistics get no noise and no charge: they are sums over training patients, which
-    secure aggregation hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not noised.
+    secure aggregation hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not
+    noised.
     """
-    private, secure = config.privacy == "patient", config.secure_aggregation
-    return {
-        "unit": "patient" if private else None,
-        "mechanism": _mechanism(config) if private else None,
-        "delta": "each site's own" if private else None,
-        "covered_by_noise": ["weights"] if private else [],
-        "not_covered_by_noise": [
+    private, secure = config.privacy == "patient", uses_secure_sums(config)
+    return PrivacySection(
+        unit="patient" if private else None,
+        mechanism=_mechanism(config) if private else None,
+        delta="each site's own" if private else None,
+        covered_by_noise=["weights"] if private else [],
+        not_covered_by_noise=[
             *([] if private else ["weights", "mean training losses"]),
             *_sums(config),
             *_OF_A_SITE,
         ],
-        "only_in_sums_of_three_sites_or_more": ["weights", *_sums(config)] if secure else [],
-        "colluders": terms_of(config).colluders if secure else None,
-        "sites_with_unverified_keys": list(unverified),
-        "said": " ".join(filter(None, (_noise_said(config), _sums_said(config), _keys_said(config, unverified)))),
-    }
+        only_in_sums_of_three_sites_or_more=["weights", *_sums(config)] if secure else [],
+        colluders=terms_of(config).colluders if secure else None,
+        sites_with_unverified_keys=list(unverified),
+        said=" ".join(filter(None, (_noise_said(config), _sums_said(config), _keys_said(config, unverified)))),
+    )
 
 
 _OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, rounded"]
 
 
 def _keys_said(config: StudySettings, unverified: Sequence[str]) -> str:
-    if not config.secure_aggregation:
+    if not uses_secure_sums(config):
         return ""
     said = f"Secure aggregation holds against the center and up to {terms_of(config).colluders} of the sites together"
     if unverified:
@@ -56,7 +79,7 @@ def _sums(config: StudySettings) -> list[str]:
     return [
         "counts of classes",
         f"sums of features, and what is made of them and of counts ({', '.join(made)})",
-        "histograms of validation and test patients' scores",
+        "validation and test patients' scores, counted and summed in bins",
     ]
 
 
@@ -82,7 +105,7 @@ def _noise_said(config: StudySettings) -> str:
 def _sums_said(config: StudySettings) -> str:
     sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
-    if config.secure_aggregation:
+    if uses_secure_sums(config):
         return (
             f"{uncovered}, but with the weights seen by the center only as sums over three sites or more: "
             f"{sums}. {uncovered} and seen site by site: {own}."

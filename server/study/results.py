@@ -1,29 +1,116 @@
-"""What a study found: `results.json`, and the table of it for people."""
+"""Results of a study: `results.json`, its schema, and how it is made, written and read.
+
+`docs/results.md` and `docs/results.schema.json` are generated from the models here.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.errors import ExitCode
+from server.study.aggregation_section import AggregationSection, aggregation_section
 from server.study.checkpoint import BEST, LAST, Checkpoint
-from server.study.exchange import Answer
-from server.study.privacy_section import privacy_section
+from server.study.exchange import Answer, StudyError
+from server.study.privacy_section import PrivacySection, privacy_section
 from server.study.scoring import Summaries
 from shared_models.atomic_files import write_atomically
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pooled_metrics
+from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
 RESULTS = "results.json"
+SCHEMA_VERSION = 1
 Thresholds = Mapping[str, tuple[float, str]]
+Number = float | None
+Metric = Number | list[Number]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TargetResults(_Section):
+    """One target's results over all sites."""
+
+    threshold: Number = Field(description="decision threshold of a binary target; null for other targets")
+    threshold_source: str = Field(description="where it comes from")
+    pooled: dict[str, Metric] = Field(
+        description="metrics of all sites' test patients, from summed statistics: see below; null where undefined"
+    )
+
+
+class SiteResults(_Section):
+    """One site's patients, and its own metrics."""
+
+    site: str = Field(description="the name under which the center registered it")
+    role: Literal["train", "evaluate"] = Field(description="whether it trained, or was only scored")
+    patients: dict[str, int] = Field(description="patients by part of the split: train, validation, test")
+    modalities: dict[str, bool | int] = Field(
+        description="training patients by modality; with secure aggregation only whether there are any"
+    )
+    excluded: int = Field(description="patients with files that cannot be used")
+    targets: dict[str, dict[str, Number]] = Field(
+        description="metrics of its test patients by target, computed and rounded there; null where undefined, or of "
+        "fewer patients than the site lets out"
+    )
+
+
+class UpdateInfluence(_Section):
+    """How one site's update stood to the others of its round."""
+
+    norm: float = Field(description="L2 norm of the change it made to the model, as it came")
+    cosine: Number = Field(
+        description="between that change and the mean of the others' after clipping; null where one is 0"
+    )
+    clipped: bool = Field(description="whether its norm was scaled down to the bound")
+
+
+class RoundAttempt(_Section):
+    """One attempt of a round of training."""
+
+    round: int = Field(description="the round, from 1")
+    attempt: int = Field(description="which attempt of it, from 1")
+    asked: list[str] = Field(description="sites that were asked to train")
+    counted: list[str] = Field(description="sites whose updates counted")
+    problems: dict[str, str] = Field(description="why others did not count, by site")
+    updates: dict[str, UpdateInfluence] = Field(
+        description="each update's influence, by site; empty with secure aggregation, where no single update is seen"
+    )
+    seconds: float = Field(description="how long the attempt took")
+
+
+class Results(_Section):
+    """What `results.json` holds."""
+
+    schema_version: Literal[1] = Field(description="of this file; another one is refused")
+    package_version: str = Field(description="of the program that wrote it")
+    study: str = Field(description="the study's name")
+    task: str = Field(description="the task's name")
+    strategy: str = Field(description="the aggregation rule's name")
+    rounds_completed: int = Field(description="rounds that counted")
+    best_round: int = Field(description="the round whose weights were tested")
+    selected_by: str = Field(description="how that round was chosen")
+    targets: dict[str, TargetResults] = Field(description="results over all sites, by target")
+    sites: list[SiteResults] = Field(description="results of each site that was enrolled")
+    not_enrolled: dict[str, str] = Field(description="why sites that were there did not take part, by site")
+    problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
+    validation: list[tuple[int, Number]] = Field(
+        description="round and pooled validation value of its weights: mean over targets of AUC, C-index, macro F1, R2"
+    )
+    rounds: list[RoundAttempt] = Field(description="each attempt of a round")
+    aggregation: AggregationSection = Field(description="how updates became one model, and who was held back")
+    privacy: PrivacySection = Field(description="what was protected, how, and what was not")
+    config: dict[str, bool | int | float | str] = Field(description="all settings of the study")
+    checkpoints: dict[str, str] = Field(description="files beside this one: the best and the last weights")
 
 
 def make_results(
@@ -36,133 +123,97 @@ def make_results(
     pooled: Summaries,
     problems: Mapping[str, str],
     unverified: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The study's results as JSON values: per site, pooled, and how they came about."""
-    return {
-        "study": config.study,
-        "task": task.name,
-        "strategy": config.strategy,
-        "rounds_completed": last.round,
-        "best_round": best.round,
-        "selected_by": "pooled validation" if best.best_value is not None else "last round: no validation patients",
-        "targets": {
-            name: {
-                "threshold": thresholds.get(name, (None, ""))[0],
-                "threshold_source": thresholds.get(name, (None, ""))[1],
-                "pooled": _rounded(pooled_metrics(pooled[name], thresholds.get(name, (0.5, ""))[0])),
-            }
-            for name in task.targets
-        },
-        "sites": [_site(answer, best, task, config) for answer in answers],
-        "left_out": dict(best.not_enrolled),
-        "problems": dict(problems),
-        "validation": [[server_round, _finite(value)] for server_round, value in last.values],
-        "rounds": list(last.history),
-        "privacy": privacy_section(config, unverified),
-        "config": config.to_flat(),
-        "checkpoints": {"best": BEST, "last": LAST},
-    }
+) -> Results:
+    """The study's results: per site, pooled, and how they came about."""
+    targets = {}
+    for name in task.targets:
+        threshold, source = thresholds.get(name, (None, ""))
+        metrics = pooled_metrics(pooled[name], 0.5 if threshold is None else threshold)
+        targets[name] = TargetResults(threshold=threshold, threshold_source=source, pooled=_rounded(metrics))
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        package_version=version("breast-federation"),
+        study=config.study,
+        task=task.name,
+        strategy=config.strategy,
+        rounds_completed=last.round,
+        best_round=best.round,
+        selected_by="pooled validation" if best.best_value is not None else "last round: no validation patients",
+        targets=targets,
+        sites=[_site(answer, best, task, config) for answer in answers],
+        not_enrolled=best.not_enrolled,
+        problems=dict(problems),
+        validation=[(server_round, _finite(value)) for server_round, value in last.values],
+        rounds=[RoundAttempt(**record) for record in last.history],
+        aggregation=aggregation_section(config, last.history),
+        privacy=privacy_section(config, unverified),
+        config=config.to_flat(),
+        checkpoints={"best": BEST, "last": LAST},
+    )
 
 
-def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> dict[str, Any]:
+def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:
     enrolled = best.enrolled[answer.site]
-    said = bool if config.secure_aggregation else int  # in a secure study a site says only whether it has a modality
-    facts: dict[str, Any] = {
-        "site": answer.site,
-        "role": "train" if enrolled.trains else "evaluate",
-        "patients": dict(enrolled.patients),
-        "modalities": {name: said(enrolled.modalities[name]) for name in task.modalities},
-        "excluded": enrolled.excluded,
-        "targets": {},
-    }
+    said = bool if uses_secure_sums(config) else int  # in a secure study a site says only whether it has a modality
+    targets: dict[str, dict[str, Number]] = {}
     if answer.reply is not None:
-        facts["targets"] = {name: _rounded(answer.reply.metrics.get(name, {})) for name in task.targets}
-    return facts
+        metrics = {name: answer.reply.metrics.get(name, {}) for name in task.targets}
+        targets = {name: {key: _finite(value) for key, value in own.items()} for name, own in metrics.items()}
+    return SiteResults(
+        site=answer.site,
+        role="train" if enrolled.trains else "evaluate",
+        patients=dict(enrolled.patients),
+        modalities={name: said(enrolled.modalities[name]) for name in task.modalities},
+        excluded=enrolled.excluded,
+        targets=targets,
+    )
 
 
-def write_results(results: Mapping[str, Any], folder: Path) -> Path:
+def write_results(results: Results, folder: Path) -> Path:
     """Writes `results.json` into the study's folder."""
     path = folder / RESULTS
-    write_atomically(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_atomically(path, results.model_dump_json(indent=1) + "\n")
     return path
 
 
-def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints a table for each target with a row a site and one for all of them."""
-    from rich.console import Console
+def read_results(path: Path) -> Results:
+    """Reads what `write_results` wrote.
 
-    console = console or Console()
-    for name, target in results["targets"].items():
-        console.print(_table(results, name, target))
-        if target["threshold_source"]:
-            console.print(f"Threshold {target['threshold']:.3f}, from: {target['threshold_source']}.")
-        if any(value is None for site in results["sites"] for value in site["targets"].get(name, {}).values()):
-            console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
-    chosen = f"round {results['best_round']} of {results['rounds_completed']}"
-    console.print(f"Weights of {chosen}, chosen by: {results['selected_by']}.")
-    if "privacy" in results:  # not in results of earlier versions
-        console.print(results["privacy"]["said"], highlight=False, markup=False)
-    for site in results["sites"]:
-        if count := site.get("excluded"):
-            said = f"{site['site']}: {count} patients with files that cannot be used were excluded there."
-            console.print(said, style="yellow", markup=False)
-    for site, problem in {**results.get("left_out", {}), **results["problems"]}.items():
-        console.print(f"{site}: {problem}", style="yellow", markup=False)
-
-
-# What is told of each kind of target, by the metric that only it has: heading, metric and digits.
-_INTERVAL = "(95 % interval)"
-_SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
-    "auc": (
-        ("patients", "patients", 0),
-        ("cases", "positives", 0),
-        (f"AUC {_INTERVAL}", "auc", 2),
-        ("F1", "f1", 2),
-        ("sens.", "sensitivity", 2),
-        ("spec.", "specificity", 2),
-    ),
-    "c_index": (("patients", "patients", 0), ("events", "events", 0), (f"C-index {_INTERVAL}", "c_index", 2)),
-    "macro_f1": (("patients", "patients", 0), ("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
-    "mae": (("patients", "patients", 0), ("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R2", "r2", 2)),
-}
+    Raises:
+        StudyError: If it is damaged, or of another schema version.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        schema = found.get("schema_version", "none") if isinstance(found, dict) else "none"
+        if schema == SCHEMA_VERSION:
+            return Results.model_validate(found)
+    except ValueError as error:  # not text, not JSON, or not as the schema says
+        reason = str(error).splitlines()[0]
+        msg = f"{path}: the results are damaged ({reason}). Restore them, or move them away and run the study anew."
+        raise StudyError(msg, exit_code=ExitCode.FILE) from None
+    msg = (
+        f"{path}: results of schema version {schema}, and this release reads version {SCHEMA_VERSION} only. Read them "
+        "with the release that wrote them, or run the study under another `study` name; nothing was changed."
+    )
+    raise StudyError(msg, exit_code=ExitCode.FILE)
 
 
-def _table(results: Mapping[str, Any], name: str, target: Mapping[str, Any]) -> Table:
-    """A row a site, 80 columns wide at most: a long name breaks, a number never."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def require_own_results(folder: Path) -> None:
+    """Refuses a folder whose results this release cannot read, so that it does not overwrite them.
 
-    title = f"{results['study']}: {name}, test patients ({results['strategy']})"
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    shown = next(columns for metric, columns in _SHOWN.items() if metric in target["pooled"])
-    outside = any(site["role"] != "train" for site in results["sites"])
-    table.add_column("site", overflow="fold")
-    if outside:
-        table.add_column("role", no_wrap=True)
-    for heading, _, _ in shown:
-        # an interval's heading may take two lines, its numbers may not
-        table.add_column(heading.replace(" (", "\n("), justify="right", no_wrap=True)
-    for site in results["sites"]:
-        role = ["trains" if site["role"] == "train" else "tests"] if outside else []
-        numbers = [_cell(site["targets"].get(name, {}), metric, digits) for _, metric, digits in shown]
-        table.add_row(Text(site["site"]), *role, *numbers)
-    table.add_section()
-    table.add_row("pooled", *([""] if outside else []), *(_cell(target["pooled"], m, digits) for _, m, digits in shown))
-    return table
+    Raises:
+        StudyError: If so.
+    """
+    if (folder / RESULTS).exists():
+        read_results(folder / RESULTS)
 
 
-def _cell(metrics: Mapping[str, float | None], name: str, digits: int) -> str:
-    value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
-    if value is None:
-        return "-"
-    interval = "" if low is None or high is None else f" ({low:.{digits}f}-{high:.{digits}f})"
-    return f"{value:.{digits}f}{interval}"
+def _rounded(metrics: Mapping[str, float | list[float]]) -> dict[str, Metric]:
+    return {
+        name: [_finite(point) for point in value] if isinstance(value, list) else _finite(value)
+        for name, value in metrics.items()
+    }
 
 
-def _rounded(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in metrics.items()}
-
-
-def _finite(value: Any) -> float | None:
+def _finite(value: Any) -> Number:
     return round(float(value), 6) if isinstance(value, int | float) and math.isfinite(value) else None

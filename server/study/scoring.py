@@ -4,52 +4,67 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from math import isnan
 from typing import Literal
 
 from shared_models.messages import Arrays
-from shared_models.metrics.arrays import from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram
-from shared_models.metrics.summary import Summary, empty_summary
+from shared_models.metrics.summary import Summary, empty_summary, pack_summary, total_summary, unpack_summary
+from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 log = logging.getLogger("server")
 Summaries = dict[str, Summary]
 
 
-def pool(scores: Mapping[str, Arrays], task: Task) -> Summaries:
+def pool(scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Summaries:
     """Adds up the sites' statistics of each target, given by site; one that fails its check is left out."""
-    pooled: dict[str, list[Summary]] = {name: [empty_summary(target)] for name, target in task.targets.items()}
+    pooled = {name: [zero] for name, zero in _zeros(task, config).items()}
     for site, arrays in scores.items():
         try:
-            own = unpack(arrays, task)
+            own = unpack(arrays, task, config)
         except ValueError as error:
             log.warning("%s: its statistics are left out: %s", site, error)
             continue
         for name, summary in own.items():
             pooled[name].append(summary)
-    return {name: total(summaries) for name, summaries in pooled.items()}
+    return {name: total_summary(summaries) for name, summaries in pooled.items()}
 
 
 def pack(summaries: Summaries) -> Arrays:
     """Summaries as named arrays, for a checkpoint."""
-    return {key: array for name, summary in summaries.items() for key, array in to_arrays(summary, name).items()}
+    arrays: Arrays = {}
+    for name, summary in summaries.items():
+        arrays |= pack_summary(summary, name)
+    return arrays
 
 
-def unpack(arrays: Arrays, task: Task) -> Summaries:
+def unpack(arrays: Arrays, task: Task, config: StudySettings) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
-    zeros = {name: empty_summary(target) for name, target in task.targets.items()}
+    merged = not uses_secure_sums(config)  # what a site sends outside of secure aggregation is of merged cells
     if not arrays:
-        return zeros
-    return {name: from_arrays(type(zero), arrays, name, like=zero) for name, zero in zeros.items()}
+        return _zeros(task, config)
+    return {name: unpack_summary(target, arrays, name, merged) for name, target in task.targets.items()}
+
+
+def _zeros(task: Task, config: StudySettings) -> Summaries:
+    """Statistics of no patients; what a site sends outside of secure aggregation is of merged cells."""
+    merged = not uses_secure_sums(config)
+    return {name: empty_summary(target, merged) for name, target in task.targets.items()}
 
 
 def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:
-    """The cut of each yes/no target and where it comes from: pooled validation patients, never test patients."""
-    cuts: dict[str, tuple[float, str]] = {}
+    """The decision threshold of each binary target and where it comes from: pooled validation, never test patients.
+
+    Where the validation patients are all of one class there is no best threshold, and it is 0.5.
+    """
+    chosen: dict[str, tuple[float, str]] = {}
     for name, summary in validation.items():
-        if isinstance(summary, ScoreHistogram):
-            both = 0 < summary.n_positive < summary.n
-            cuts[name] = (
-                (summary.threshold(rule), f"{rule}, pooled validation") if both else (0.5, "0.5, no validation")
-            )
-    return cuts
+        for scores in summary.values():
+            if isinstance(scores, ScoreHistogram):
+                value = scores.threshold(rule)
+                chosen[name] = (value, f"{rule}, pooled validation")
+                if isnan(value):
+                    chosen[name] = (0.5, "0.5: no validation patients of both classes")
+    return chosen

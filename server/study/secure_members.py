@@ -24,6 +24,7 @@ from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
 ENROL, DEAL, ANSWER, CONFIRM, OPEN = "enrol", "deal", "answer", "confirm", "open"
+MAX_REASON = 300
 T = TypeVar("T")
 Ask = Callable[[str, dict[str, Message]], Mapping[str, Message | str]]
 """Asks sites in one exchange; a reply, or why there is none. A site may be missing from what it returns."""
@@ -72,7 +73,7 @@ class Members:
                     raise ProtocolError(reply)
                 found[name] = read(name, reply)
             except ProtocolError as error:
-                self.problems[name] = f"{exchange}: {error}"
+                self.problems[name] = f"{exchange}: {error}"[:MAX_REASON]
         return found
 
     def quorum(self, kind: str) -> Quorum:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 PACKED = "safetensors"
+MAX_HEADER_BYTES = 1_000_000
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -39,10 +40,19 @@ def unpack_arrays(record: ArrayRecord) -> Arrays:
     try:
         if list(record) != [PACKED]:
             raise KeyError(PACKED)
-        return load(record[PACKED].data)
+        return load(_with_short_header(record[PACKED].data))
     except (KeyError, SafetensorError, ValueError) as error:
         msg = f"the arrays are not in safetensors: {type(error).__name__}: {error}"
         raise ValueError(msg) from None
+
+
+def _with_short_header(content: bytes) -> bytes:
+    """The bytes of a file whose header, of all arrays' names and shapes, does not take seconds to read."""
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        msg = f"their header has {length:,} bytes, at most {MAX_HEADER_BYTES:,} are read"
+        raise ValueError(msg)
+    return content
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:

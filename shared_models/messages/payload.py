@@ -115,7 +115,7 @@ class Reply(Payload):
     WHEN: ClassVar[str]
 
     def to_sum(self) -> dict[str, Arrays]:
-        """The arrays that a study with secure sums adds up, by field."""
+        """The arrays that a study with secure aggregation adds up, by field."""
         return {name: _parts_of(self, name).arrays[name] for name in self.summed_arrays()}
 
     @classmethod

@@ -1,7 +1,7 @@
-"""Messages of secure aggregation: what its protocol says (`docs/secure_aggregation.md`), as bytes that it reads itself.
+"""Messages of secure aggregation: what its protocol says (docs/secure_aggregation.md), as bytes that it reads itself.
 
-Four of them go before and after a question of the study: `query.enrol` and `query.deal` before the first, `query.confirm`
-and `query.open` after each. The question and its reply carry a part of it, too.
+Four of them go before and after the questions of the study: `query.enrol` and `query.deal` before the first one,
+`query.confirm` and `query.open` after each. The question and its reply carry a part of it, too.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ class EvaluateTestReply(Reply):
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
-        "its own metrics on its test patients, to two decimals, where each class has `minimum_count` patients or more",
+        "its own metrics on its test patients, rates in steps of five patients and all else to two decimals, where "
+        "each class has `minimum_count` patients or more",
         "the results list them by hospital",
     )
 

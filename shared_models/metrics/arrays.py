@@ -10,7 +10,7 @@ What arrives from a site is checked before it is used: a site may be mistaken, o
 import dataclasses
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,37 @@ class Statistic(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __add__(self, other: Self, /) -> Self: ...
+
+
+PooledMetrics = dict[str, float | list[float]]
+"""By name: a number, or the points of a curve; NaN where undefined."""
+
+
+class TargetStatistic(Statistic, Protocol):
+    """A statistic of a target's scores; a target kind lists those that it has.
+
+    Attributes:
+        METRICS: What `metrics` gives, by name, each in a line for docs/results.md.
+    """
+
+    METRICS: ClassVar[Mapping[str, str]]
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """What is told of it in results.json.
+
+        Args:
+            threshold: At and above which a score counts as positive, for those that need one.
+        """
+        ...
+
+
+@runtime_checkable
+class CoarseStatistic(TargetStatistic, Protocol):
+    """A statistic of which one site may send something by itself, outside a sum over sites."""
+
+    def without_small_cells(self, least: float) -> Self:
+        """It without a cell of fewer than `least` patients; zero if that leaves nothing."""
+        ...
 
 
 S = TypeVar("S", bound=Statistic)

@@ -8,13 +8,14 @@ What concerns the patients of one place, whose rows are at hand, is exact: `auc`
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import VECTOR, Array, add, require_equal_shapes
+from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.scores import bin_of, labelled, left_edges, probabilities
@@ -27,6 +28,7 @@ __all__ = [
     "auc_interval",
     "delong_test",
     "pooled_auc_interval",
+    "threshold_metrics",
 ]
 
 
@@ -122,6 +124,23 @@ class ScoreHistogram:
         (3.0, 1.0)
     """
 
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "patients": "patients whose outcome is known",
+        "positives": "those of them who have it",
+        "auc": "area under the ROC curve, of scores in 256 bins",
+        "auc_low": "lower bound of its 95 % interval (DeLong on the logit scale, widened by what the bins hide)",
+        "auc_high": "upper bound",
+        "auc_bound": "the AUC of the rows lies within this of `auc`",
+        "tp": "true positives at the threshold",
+        "fp": "false positives",
+        "tn": "true negatives",
+        "fn": "false negatives",
+        "f1": "F1 at the threshold",
+        "sensitivity": "share of positives at or above the threshold",
+        "specificity": "share of negatives below it",
+        "precision": "share of positives among those at or above it",
+    }
+
     positives: Array = field(metadata=VECTOR)
     negatives: Array = field(metadata=VECTOR)
 
@@ -208,6 +227,14 @@ class ScoreHistogram:
         run = best[best - best[0] == np.arange(len(best))]
         return float(left_edges(len(self.positives))[run[(len(run) - 1) // 2]])
 
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """AUC with its interval, and the counts and rates at the threshold, which must be an edge of a bin."""
+        interval = pooled_auc_interval(self)
+        counts: PooledMetrics = {"patients": self.n, "positives": self.n_positive}
+        auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
+        bound: PooledMetrics = {"auc_bound": self.auc_bound()}
+        return {**counts, **auc, **bound, **threshold_metrics(self.confusion(threshold))}
+
     def roc(self) -> tuple[Array, Array]:
         """False and true positive rates from threshold 1 down to 0, (bins + 1,) each; nan where a class is empty."""
         rates = []
@@ -222,6 +249,12 @@ class ScoreHistogram:
         tp, called = np.cumsum(gained), np.cumsum((self.positives + self.negatives)[::-1])
         precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
         return _share(float(gained @ precision), self.n_positive)
+
+
+def threshold_metrics(counts: ConfusionCounts) -> dict[str, float]:
+    """Counts and rates at a threshold, by name."""
+    names = ("tp", "fp", "tn", "fn", "f1", "sensitivity", "specificity", "precision")
+    return {name: float(getattr(counts, name)) for name in names}
 
 
 def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Interval:

@@ -5,16 +5,20 @@ outermost are cut finer, for the outcomes are rare.
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import VECTOR, Array, add, require_equal_shapes
+from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.scores import labelled, probabilities
 
 INNER_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 BINS = len(INNER_EDGES) + 1
+MIN_PATIENTS = 5
+"""Of a point of the curve that is told: a share of fewer is no share, and may be of one patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,14 @@ class Calibration:
         observed: (16,) outcomes.
         squared_error: (16,) sum of (predicted - observed)^2.
     """
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "brier": "mean squared error of the probabilities",
+        "expected_observed_ratio": "expected over observed outcomes; above 1 the probabilities are too high",
+        "calibration_error": "mean distance of expected and observed share over the bins, weighted by patients",
+        "calibration_predicted": "calibration curve: mean probability of the patients in each of 16 bins of it",
+        "calibration_observed": "their observed share; both undefined where fewer than 5 patients are",
+    }
 
     counts: Array = field(metadata=VECTOR)
     predicted: Array = field(metadata=VECTOR)
@@ -76,11 +88,50 @@ class Calibration:
         """Mean squared error of the probabilities (Brier 1950); nan without patients."""
         return float(self.squared_error.sum()) / self.n if self.n > 0 else math.nan
 
-    def curve(self) -> tuple[Array, Array]:
-        """Mean predicted and observed share of each bin, (16,) each; nan where a bin is empty."""
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """Summaries, and the points of the curve; the threshold plays no part."""
+        del threshold
+        predicted, observed = self.curve(MIN_PATIENTS)
+        return {
+            "brier": self.brier(),
+            "expected_observed_ratio": self.expected_observed_ratio(),
+            "calibration_error": self.expected_calibration_error(),
+            "calibration_predicted": predicted.tolist(),
+            "calibration_observed": observed.tolist(),
+        }
+
+    def without_small_cells(self, least: float) -> "Calibration":
+        """With neighbouring bins merged until each holds no outcomes or `least`, and no others or `least`; or nothing.
+
+        A merged bin's sums stand in its middle. Bins are halved as long as both halves are large enough, so that no
+        edge follows from a patient's probability.
+        """
+        sums = np.stack([self.counts, self.predicted, self.observed, self.squared_error])
+        merged = np.zeros_like(sums)
+        if self._large_enough(0, BINS, least):
+            for start, stop in self._halved(0, BINS, least):
+                merged[:, (start + stop - 1) // 2] = sums[:, start:stop].sum(axis=1)
+        return Calibration(*merged)
+
+    def _halved(self, start: int, stop: int, least: float) -> Iterator[tuple[int, int]]:
+        half = (start + stop) // 2
+        both = self._large_enough(start, half, least) and self._large_enough(half, stop, least)
+        if stop - start == 1 or not both:
+            yield start, stop
+        else:
+            yield from self._halved(start, half, least)
+            yield from self._halved(half, stop, least)
+
+    def _large_enough(self, start: int, stop: int, least: float) -> bool:
+        outcomes = float(self.observed[start:stop].sum())
+        others = float(self.counts[start:stop].sum()) - outcomes
+        return not any(0 < count < least for count in (outcomes, others))
+
+    def curve(self, fewest: float = 1) -> tuple[Array, Array]:
+        """Mean predicted and observed share of each bin, (16,) each; nan where it has fewer patients than `fewest`."""
         nothing = np.full(BINS, np.nan)
         predicted, observed = (
-            np.divide(part, self.counts, out=nothing.copy(), where=self.counts > 0)
+            np.divide(part, self.counts, out=nothing.copy(), where=self.counts >= fewest)
             for part in (self.predicted, self.observed)
         )
         return predicted, observed

@@ -1,12 +1,15 @@
 """Metrics of a target with several classes from an additive confusion matrix."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import MATRIX, Array, add
+from shared_models.metrics.arrays import MATRIX, Array, PooledMetrics, add
+from shared_models.metrics.merged_cells import group_small_classes
 from shared_models.metrics.scores import finite
 
 
@@ -21,6 +24,12 @@ class ConfusionMatrix:
         >>> ConfusionMatrix.of([0, 1, 1], [0, 1, 0], classes=2).counts.tolist()
         [[1.0, 1.0], [0.0, 1.0]]
     """
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "patients": "patients whose class is known",
+        "accuracy": "share of them called rightly",
+        "macro_f1": "mean F1 over the classes",
+    }
 
     counts: Array = field(metadata=MATRIX)
 
@@ -52,13 +61,33 @@ class ConfusionMatrix:
         cells = np.bincount((truth * classes + calls).astype(np.intp), minlength=classes * classes)
         return cls(cells.reshape(classes, classes).astype(np.float64))
 
+    @classmethod
+    def of_probabilities(cls, scores: npt.ArrayLike, labels: npt.ArrayLike) -> "ConfusionMatrix":
+        """Count each patient as called the likeliest class.
+
+        Args:
+            scores: (N, classes) probabilities.
+            labels: (N,) number of the true class; nan for unknown.
+        """
+        probabilities = np.asarray(scores)
+        return cls.of(probabilities.argmax(axis=1), labels, classes=probabilities.shape[1])
+
     def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
         return add(self, other)
+
+    def without_small_cells(self, least: float) -> "ConfusionMatrix":
+        """With rare calls of each class grouped; nothing of a class with fewer than `least` patients."""
+        return ConfusionMatrix(np.stack([group_small_classes(row, least) for row in self.counts]))
 
     @property
     def n(self) -> float:
         """Number of patients."""
         return float(self.counts.sum())
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """Accuracy and macro F1; the threshold plays no part."""
+        del threshold
+        return {"patients": self.n, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
 
     @property
     def accuracy(self) -> float:

@@ -1,12 +1,14 @@
 """Metrics of a continuous target, such as Ki-67, from additive sums."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import SIGNED, add
+from shared_models.metrics.arrays import SIGNED, PooledMetrics, add
 from shared_models.metrics.scores import finite
 
 
@@ -26,6 +28,13 @@ class RegressionSums:
         prediction_squared: sum of p^2.
         product: sum of y p.
     """
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "patients": "patients whose number is known",
+        "mae": "mean absolute error, in the target's unit",
+        "rmse": "root mean squared error, in the target's unit",
+        "r2": "share of the variance explained",
+    }
 
     n: float
     absolute_error: float
@@ -57,6 +66,15 @@ class RegressionSums:
 
     def __add__(self, other: "RegressionSums") -> "RegressionSums":
         return add(self, other)
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """Errors and explained variance; the threshold plays no part."""
+        del threshold
+        return {"patients": self.n, "mae": self.mae, "rmse": self.rmse, "r2": self.r2}
+
+    def without_small_cells(self, least: float) -> "RegressionSums":
+        """All of it, or nothing of fewer than `least` patients."""
+        return self if self.n >= least else RegressionSums.of([], [])
 
     @property
     def mae(self) -> float:

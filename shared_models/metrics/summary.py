@@ -1,53 +1,112 @@
-"""Statistics and metrics of each kind of target."""
+"""Statistics of a target's scores, and the metrics from them, of each kind of target.
+
+A target kind lists its statistics (`shared_models/targets.py`), each a file of this folder. A site counts all of them,
+they travel and are added up one by one, and their metrics stand together in results.json. The first one judges the
+target: it selects the best round.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, pooled_auc_interval
+from shared_models.metrics.arrays import CoarseStatistic, PooledMetrics, TargetStatistic, from_arrays, to_arrays, total
+from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, threshold_metrics
 from shared_models.metrics.categorical import ConfusionMatrix
+from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
-from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
+from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 
 Values = NDArray[np.floating[Any]]
-Summary = ScoreHistogram | ConcordanceTable | ConfusionMatrix | RegressionSums
 Metrics = dict[str, float]
-
-# Enough to order risks to a C-index within its certificate, and a message of a few hundred kilobytes.
-RISK_BINS = 128
+Arrays = dict[str, np.ndarray[Any, Any]]
+Summary = dict[str, TargetStatistic]
+"""A target's statistics, by the names that it lists them under."""
 
 
 def summarise(target: Target, scores: Values, truth: Values) -> Summary:
-    """The additive statistic of a target's scores: all that leaves a site about them.
+    """The target's additive statistics of some patients: all that leaves a site about their scores.
 
     Args:
         target: The target.
         scores: What `target.predict` gave, `(N,)` or `(N, K)`.
         truth: `(N,)`, or `(N, 2)` for time to event; NaN where unknown.
     """
-    match target:
-        case Binary():
-            return ScoreHistogram.of(scores, truth)
-        case TimeToEvent():
-            known = ~np.isnan(truth).any(axis=1)
-            return ConcordanceTable.of(scores[known], truth[known, 0], truth[known, 1], bins=RISK_BINS)
-        case Categorical():
-            known = ~np.isnan(truth)
-            return ConfusionMatrix.of(scores[known].argmax(axis=1), truth[known], classes=target.outputs)
-        case Regression():
-            known = ~np.isnan(truth)
-            return RegressionSums.of(scores[known], truth[known])
+    return {name: count(scores, truth) for name, count in target.statistics.items()}
 
 
-def empty_summary(target: Target) -> Summary:
-    """The statistic of no patients: the zero of the sum, and the shape that a site's answer must have."""
+def empty_summary(target: Target, merged: bool = False) -> Summary:
+    """The statistics of no patients: the zero of the sum, and the shapes that a site's answer must have.
+
+    Args:
+        target: The target.
+        merged: Whether of merged cells, as sites send them outside of secure aggregation.
+    """
     scores = np.zeros((0, target.outputs)) if isinstance(target, Categorical) else np.zeros(0)
-    return summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))
+    empty = summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))
+    return merge_small_cells(target, empty, 1) if merged else empty
+
+
+def merge_small_cells(target: Target, summary: Summary, least: int) -> Summary:
+    """A site's statistics without a cell of fewer than `least` patients; empty where that leaves nothing to tell.
+
+    Args:
+        target: The target.
+        summary: What `summarise` gave.
+        least: Fewest patients of one outcome in a cell.
+    """
+    return {name: _merged(target, name, statistic, least) for name, statistic in summary.items()}
+
+
+def _merged(target: Target, name: str, statistic: TargetStatistic, least: int) -> TargetStatistic:
+    match statistic:
+        case ScoreHistogram():
+            histogram: ScoreHistogram = merge_histogram(statistic, least)
+            return histogram
+        case ConcordanceTable():
+            assert isinstance(target, TimeToEvent)
+            table: ConcordanceTable = merge_concordance(statistic, target.edges_days, least)
+            return table
+        case CoarseStatistic():
+            return statistic.without_small_cells(least)
+        case _:  # it does not say what one site may tell of it
+            return empty_summary(target)[name]
+
+
+def pack_summary(summary: Summary, prefix: str) -> Arrays:
+    """The statistics as named arrays: `PREFIX.STATISTIC.FIELD`."""
+    arrays: Arrays = {}
+    for name, statistic in summary.items():
+        arrays |= to_arrays(statistic, f"{prefix}.{name}")
+    return arrays
+
+
+def unpack_summary(
+    target: Target, arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str, merged: bool = False
+) -> Summary:
+    """The inverse of `pack_summary`.
+
+    Raises:
+        ValueError: If an array is missing, of another shape, negative where it counts, or not finite.
+    """
+    return {
+        name: from_arrays(type(zero), arrays, f"{prefix}.{name}", like=zero)
+        for name, zero in empty_summary(target, merged).items()
+    }
+
+
+def total_summary(summaries: Iterable[Summary]) -> Summary:
+    """The statistics of all sites together.
+
+    Raises:
+        ValueError: If there are none, or if they do not fit together.
+    """
+    parts = list(summaries)
+    return {name: total(part[name] for part in parts) for name in parts[0]} if parts else total([])
 
 
 def selection_score(summaries: Iterable[Summary]) -> float:
@@ -60,45 +119,45 @@ def selection_score(summaries: Iterable[Summary]) -> float:
 
 
 def target_score(summary: Summary) -> float:
-    """How well one target is predicted: higher is better, NaN if undefined."""
-    match summary:
-        case ScoreHistogram():
-            return summary.auc()
-        case ConcordanceTable():
-            return summary.concordance()
-        case ConfusionMatrix():
-            return summary.macro_f1
-        case RegressionSums():
-            return summary.r2
+    """How well one target is predicted, by its first statistic: higher is better, NaN if undefined.
+
+    Raises:
+        ValueError: If that statistic is none that judges.
+    """
+    match next(iter(summary.values())):
+        case ScoreHistogram() as scores:
+            return scores.auc()
+        case ConcordanceTable() as table:
+            return table.concordance()
+        case ConfusionMatrix() as matrix:
+            return matrix.macro_f1
+        case RegressionSums() as sums:
+            return sums.r2
+        case other:
+            msg = f"a {type(other).__name__} does not say how well a target is predicted; list another statistic first"
+            raise ValueError(msg)
 
 
-def pooled_metrics(summary: Summary, threshold: float) -> Metrics:
+def pooled_metrics(summary: Summary, threshold: float) -> PooledMetrics:
     """Metrics of all sites together, from their summed statistics."""
-    match summary:
-        case ScoreHistogram():
-            interval = pooled_auc_interval(summary)
-            counts = {"patients": summary.n, "positives": summary.n_positive}
-            auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
-            return {**counts, **auc, **_at_threshold(summary.confusion(threshold))}
-        case ConcordanceTable():
-            interval = summary.interval()
-            counts = {"patients": summary.n, "events": summary.n_events}
-            return {**counts, "c_index": interval.value, "c_index_low": interval.low, "c_index_high": interval.high}
-        case ConfusionMatrix():
-            return {"patients": summary.n, "accuracy": summary.accuracy, "macro_f1": summary.macro_f1}
-        case RegressionSums():
-            return {"patients": summary.n, "mae": summary.mae, "rmse": summary.rmse, "r2": summary.r2}
+    metrics: PooledMetrics = {}
+    for statistic in summary.values():
+        metrics |= statistic.metrics(threshold)
+    return metrics
 
 
 def site_metrics(target: Target, scores: Values, truth: Values, threshold: float, seed: int = 0) -> Metrics:
-    """Metrics of one site, computed where the rows are: exact, with DeLong's or a bootstrap's interval."""
+    """Metrics of one site, computed where the rows are: exact, with DeLong's or a bootstrap's interval.
+
+    Of the other targets those numbers that their statistics give; curves are for all sites together.
+    """
     if isinstance(target, Binary):
         from shared_models.metrics.delong import auc_interval
 
         interval = auc_interval(scores, truth)
         counts = {"patients": float((~np.isnan(truth)).sum()), "positives": float((truth == 1).sum())}
         auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
-        return {**counts, **auc, **_at_threshold(ConfusionCounts.of(scores, truth, threshold))}
+        return {**counts, **auc, **threshold_metrics(ConfusionCounts.of(scores, truth, threshold))}
     if isinstance(target, TimeToEvent):
         from shared_models.metrics.concordance import concordance_interval
 
@@ -106,9 +165,5 @@ def site_metrics(target: Target, scores: Values, truth: Values, threshold: float
         interval = concordance_interval(scores[known], truth[known, 0], truth[known, 1], seed=seed)
         counts = {"patients": float(known.sum()), "events": float(truth[known, 1].sum())}
         return {**counts, "c_index": interval.value, "c_index_low": interval.low, "c_index_high": interval.high}
-    return pooled_metrics(summarise(target, scores, truth), threshold)
-
-
-def _at_threshold(counts: ConfusionCounts) -> Metrics:
-    names = ("tp", "fp", "tn", "fn", "f1", "sensitivity", "specificity", "precision")
-    return {name: float(getattr(counts, name)) for name in names}
+    pooled = pooled_metrics(summarise(target, scores, truth), threshold)
+    return {name: value for name, value in pooled.items() if isinstance(value, float)}

@@ -11,12 +11,14 @@ References:
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import MATRIX, Array, add, require_equal_shapes
+from shared_models.metrics.arrays import MATRIX, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.concordance import concordance, concordance_interval, followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.scores import bin_of, left_edges, probabilities
@@ -26,6 +28,8 @@ __all__ = ["DAYS_PER_MONTH", "MONTHS", "ConcordanceTable", "concordance", "conco
 DAYS_PER_MONTH = 30.4375
 MONTHS = 180
 """Fifteen years in months; one open bin follows."""
+RISK_BINS = 128
+"""Enough to order risks to a C-index within its certificate, and a message of a few hundred kilobytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,17 @@ class ConcordanceTable:
         >>> table.concordance(), table.bound()
         (1.0, 0.0)
     """
+
+    CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW: ClassVar[bool] = True
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "patients": "patients whose time and event are known",
+        "events": "those of them who had the event",
+        "c_index": "Harrell's C, of risks in 128 bins and times in months",
+        "c_index_low": "lower bound of its 95 % interval (jackknife on the logit scale, widened by what the bins hide)",
+        "c_index_high": "upper bound",
+        "c_index_bound": "the C-index of the rows lies within this of `c_index`",
+    }
 
     events: Array = field(metadata=MATRIX)
     censored: Array = field(metadata=MATRIX)
@@ -76,6 +91,12 @@ class ConcordanceTable:
         counts = (np.bincount(cell[group], minlength=math.prod(shape)) for group in (happened, ~happened))
         return cls(*(count.reshape(shape).astype(np.float64) for count in counts))
 
+    @classmethod
+    def of_truth(cls, risk: npt.ArrayLike, truth: npt.ArrayLike) -> "ConcordanceTable":
+        """Count the patients whose truth, (N, 2) of days and event, is known, in `RISK_BINS` bins."""
+        days, event = np.asarray(truth, dtype=np.float64).T
+        return cls.of(risk, days, event, bins=RISK_BINS)
+
     def __add__(self, other: "ConcordanceTable") -> "ConcordanceTable":
         return add(self, other)
 
@@ -91,7 +112,7 @@ class ConcordanceTable:
 
     def concordance(self) -> float:
         """Harrell's C of the binned times and risks; nan without comparable pairs."""
-        below, same, above = _pairs_by_risk(self.events, _outliving(self.events, self.censored))
+        below, same, above = pairs_by_risk(self.events, self._outliving())
         comparable = below + same + above
         return (below + same / 2) / comparable if comparable > 0 else math.nan
 
@@ -103,8 +124,8 @@ class ConcordanceTable:
         """
         if math.isnan(self.concordance()):
             return math.nan, math.nan
-        below, same, above = _pairs_by_risk(self.events, _later(self.events + self.censored))
-        month_below, month_same, month_above = _pairs_by_risk(self.events, self.censored)
+        below, same, above = pairs_by_risk(self.events, later(self.events + self.censored))
+        month_below, month_same, month_above = pairs_by_risk(self.events, self.censored)
         of_month = self.events.sum(axis=1)
         twins = float((of_month * np.maximum(of_month - 1, 0)).sum()) / 2
         undecided = same + twins + month_same
@@ -134,15 +155,29 @@ class ConcordanceTable:
         variance = squares / pairs**2 * self.n / (self.n - 1)
         return logit_interval(value, variance, pairs / (self.n - 1), level).widened(self.bound())
 
+    def _outliving(self) -> Array:
+        """Patients who outlive an event of each row, by their own risk, (rows, bins)."""
+        later_ones = later(self.events + self.censored)
+        return later_ones + self.censored if self.CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW else later_ones
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """C with its interval; the threshold plays no part."""
+        del threshold
+        interval = self.interval()
+        counts: PooledMetrics = {"patients": self.n, "events": self.n_events}
+        bounds: PooledMetrics = {"c_index_low": interval.low, "c_index_high": interval.high}
+        return {**counts, "c_index": interval.value, **bounds, "c_index_bound": self.bound()}
+
     def _placements(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Concordant and comparable pairs of one patient of each cell, (181, bins): for an event, for a censored."""
         until = np.cumsum(self.events, axis=0)
-        outlived = {"event": until - self.events, "censored": until}
+        before = until - self.events
+        outlived = {"event": before, "censored": until if self.CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW else before}
         last = {
             kind: (_of_lower_risk(earlier[:, ::-1])[:, ::-1], earlier.sum(axis=1, keepdims=True))
             for kind, earlier in outlived.items()
         }
-        outliving = _outliving(self.events, self.censored)
+        outliving = self._outliving()
         first = _of_lower_risk(outliving), outliving.sum(axis=1, keepdims=True)
         return (first[0] + last["event"][0], first[1] + last["event"][1]), last["censored"]
 
@@ -152,14 +187,9 @@ def month_of(time_days: Array) -> npt.NDArray[np.intp]:
     return np.minimum(np.floor(time_days / DAYS_PER_MONTH), MONTHS).astype(np.intp)
 
 
-def _later(counts: Array) -> Array:
-    """Counts of strictly later months, (181, bins)."""
+def later(counts: Array) -> Array:
+    """Counts of strictly later rows, same shape."""
     return np.cumsum(counts[::-1], axis=0)[::-1] - counts
-
-
-def _outliving(events: Array, censored: Array) -> Array:
-    """Patients who outlive an event of each month, by their own risk, (181, bins): those censored in it do."""
-    return _later(events) + _later(censored) + censored
 
 
 def _of_lower_risk(counts: Array) -> Array:
@@ -167,7 +197,7 @@ def _of_lower_risk(counts: Array) -> Array:
     return np.cumsum(counts, axis=1) - counts / 2
 
 
-def _pairs_by_risk(events: Array, others: Array) -> tuple[float, float, float]:
+def pairs_by_risk(events: Array, others: Array) -> tuple[float, float, float]:
     """Pairs of an event and one of ``others`` in its row, by the other's risk: below the event's, same bin, above."""
     same = float((events * others).sum())
     below = float((events * _of_lower_risk(others)).sum()) - same / 2

@@ -26,13 +26,17 @@ def hash_arrays(arrays: Arrays) -> str:
 
 
 def _hash_values(values: Mapping[str, Scalar]) -> str:
-    return hashed(*(f"{name}:{type(value).__name__}:{_text(value)}".encode() for name, value in sorted(values.items())))
+    parts = [(name, type(value).__name__, _text(value)) for name, value in sorted(values.items())]
+    return hashed(*(part.encode() for entry in parts for part in entry))
 
 
 def _text(value: Scalar) -> str:
     if isinstance(value, float):
         return value.hex()
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+NO_MODEL = hash_arrays({})
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,8 @@ class Question:
         inputs = hashed(weights.encode(), sums.encode(), _hash_values(same).encode())
         request = _hash_values({**values, "round": round_, "attempt": attempt})
         return cls(kind, round_, attempt, weights, sums, request, inputs)
+
+    @property
+    def subject(self) -> str:
+        """What its numbers are of: the model, whatever else is asked of it; where there is none, all inputs."""
+        return f"inputs/{self.inputs}" if self.model == NO_MODEL else f"model/{self.model}"

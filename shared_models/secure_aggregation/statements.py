@@ -12,6 +12,8 @@ from shared_models.secure_aggregation.parameters import MAX_SITES
 POINT_BYTES = 49
 """Of a compressed point of P-384."""
 MAX_SUM = 2**53
+MAX_MODALITIES = 32
+"""Of one site: its deal, which all others must read, grows with them."""
 
 
 class Statement(Protocol):
@@ -41,7 +43,11 @@ class Facts:
         """From JSON."""
         found = wire.fields(value, "trains", "validation", "test", "modalities")
         trains, validation, test = (wire.truth(found[part]) for part in ("trains", "validation", "test"))
-        return cls(trains, validation, test, wire.names(found["modalities"]))
+        modalities = wire.names(found["modalities"])
+        if len(modalities) > MAX_MODALITIES:
+            msg = f"a site has more than {MAX_MODALITIES} modalities"
+            raise wire.ProtocolError(msg)
+        return cls(trains, validation, test, modalities)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from shared_models.messages import EvaluateValidationRequest, Request
 from shared_models.messages.fields import Parts
 from shared_models.secure_aggregation.parameters import Terms, default_colluders
 from shared_models.secure_aggregation.question import Question
+from shared_models.secure_sum_choice import named_training_sites
 from shared_models.study_settings import StudySettings
 
 
 def terms_of(config: StudySettings) -> Terms:
     """What a hospital that approves these settings approves of secure aggregation."""
-    sites = len(config.expected_sites) or config.min_sites
     return Terms(
         approval=settings_hash(config),
-        colluders=config.colluders or default_colluders(sites),
+        colluders=config.colluders or default_colluders(named_training_sites(config)),
         rounds=config.rounds,
         attempts=config.round_attempts,
         survivor_sets=config.survivor_sets or None,

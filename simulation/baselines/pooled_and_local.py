@@ -25,6 +25,7 @@ from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays
 from shared_models.messages.statistics import unpack_features
 from shared_models.metrics.summary import Metrics, selection_score, site_metrics, summarise
+from shared_models.schedules import learning_rate
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
 from shared_models.task import Task
@@ -91,6 +92,8 @@ def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Traine
     optimizer = make_optimizer(model.parameters(), config.model_copy(update={"strategy": "fedavg"}))
     for server_round in range(1, config.rounds + 1):
         seed = config.seed * 100_003 + server_round
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, server_round)
         fit(model, optimizer, make_loader(patients, config, seed), task, config, seed, weights)
         value = _validation_value(model, validation, task)
         if value > best_value or not len(validation):

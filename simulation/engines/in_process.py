@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
-from client.config.site import load_site
-from client.secure_aggregation import simulated_record_of
 from server.app import app as server_app
 from shared_models.study_settings import StudySettings
+from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
 
 if TYPE_CHECKING:
@@ -20,18 +19,8 @@ if TYPE_CHECKING:
 Sites = dict[str, Path]
 
 
-def forget_sums(sites: Sites) -> None:
-    """Deletes the records of secure aggregation of simulated sites."""
-    for file in sites.values():
-        if record := simulated_record_of(load_site(file)):
-            record.unlink(missing_ok=True)
-
-
 def run_in_process(sites: Sites, config: StudySettings, console: Console | None = None) -> dict[str, Any]:
     """Runs the ServerApp against the sites' ClientApps in this process and returns the results.
-
-    Whoever starts a simulation may run its studies as often as they like: what sites noted of earlier secure
-    aggregation, which a center could never make them forget, is deleted.
 
     Raises:
         StudyError: If the study cannot go on.
@@ -40,7 +29,7 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    forget_sums(sites)
+    begin_budgets(sites, config)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         bar = progress.add_task("starting", total=config.rounds)

@@ -23,6 +23,7 @@ from client.config.site import load_site
 from server.study.exchange import StudyError
 from shared_models.flower_environment import flower_environment
 from shared_models.study_settings import StudySettings
+from simulation.engines.budgets import begin_budgets
 from simulation.splits import Sites, write_site
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run_on_ray(sites: Sites, config: StudySettings, console: Console | None = No
     except ImportError:
         msg = "Ray is not installed: pip install 'breast-federation[ray]', or leave out --engine ray"
         raise StudyError(msg) from None
+    begin_budgets(sites, config)
     study = Path(config.results_dir).resolve() / config.study
     work = study / "ray"
     shutil.rmtree(work, ignore_errors=True)

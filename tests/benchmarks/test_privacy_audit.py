@@ -130,3 +130,20 @@ def test_a_line_of_the_audit_is_wrong_above_the_accounted_epsilon_or_where_a_bro
     assert "at least 1.10" in row({}, accounted=1.0, empirical=1.1).wrong()
     assert row({}, accounted=1.0, empirical=1.1, broken=True).wrong() == ""
     assert "does not show" in row({}, accounted=1.0, empirical=0.9, broken=True).wrong()
+
+
+def test_whether_one_patient_is_there_is_told_no_better_than_accounted_and_better_if_draws_go_by_place(
+    programs, attacks
+):
+    single, parts = programs("audit_presence"), programs("audit_parts")
+    changes, _ = single.SETTINGS[single.BROKEN]
+
+    def bound():
+        scores, members, asked = single.presence(changes, 600, seed=1, done=lambda: None)
+        return parts.accounted(asked, 1), attacks.empirical_epsilon(scores, members, parts.POLICY.delta)
+
+    accounted, at_least = bound()
+    assert 0.3 < at_least < accounted
+    with single.draws_by_place():
+        accounted, at_least = bound()
+    assert at_least > accounted

@@ -16,6 +16,7 @@ from shared_models.messages import (
     PrepareRequest,
     Request,
     StudyStatistics,
+    TrainReply,
     TrainRequest,
 )
 from shared_models.study_settings import parse_study_settings
@@ -65,3 +66,19 @@ def test_counts_are_all_that_leaves_before_round_1(hospitals: Hospitals, small_s
     sent = str(dict(reply.content.metric_records)) + str(dict(reply.content.config_records))
     assert not any(row.split(",")[0] in sent for row in rows)
     assert PrepareReply.unpack(reply.content).patients["train"] == pytest.approx(60 * 0.55, abs=2)
+
+
+def test_a_site_trains_at_the_learning_rate_of_the_round(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
+) -> None:
+    one_step = {"optimizer": "sgd", "weight-decay": 0.0, "batch-size": 1000, "modality-dropout": 0.0, "rounds": 4}
+    study = {**small_study, **one_step, "learning-rate-schedule": "step", "warmup-rounds": 1}
+    sites, values = hospitals({"a": 60}), asked(study)
+    model = values["model"]
+
+    def moved(server_round: int) -> float:
+        (reply,) = ask(sites, study, TrainRequest(**{**values, "round": server_round}))
+        trained = TrainReply.unpack(reply.content).model
+        return float(sum(abs(trained[name] - model[name]).sum() for name in model))
+
+    assert [moved(number) / moved(2) for number in (1, 3, 4)] == pytest.approx([0.5, 1.0, 0.1], rel=1e-3)

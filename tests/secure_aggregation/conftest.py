@@ -44,7 +44,7 @@ def agree_once(private: bytes, public: str) -> bytes:
     return agreed[pair]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def quick_disk() -> Iterator[Path]:
     """A folder in memory, no waiting for a disk, and public-key operations of all sites done once."""
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder, pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -131,42 +131,34 @@ class Federation:
     def ask(
         self, exchange: str, name: str, request: Message, asked: Question | None = None, session: Session | None = None
     ) -> dict[str, Any] | None:
-        """One message to one site; None: it refused."""
-        session = session or self.sessions[name]
+        """What one site answers to one message; None: it refused."""
         try:
-            if exchange == "answer":
-                assert asked is not None
-                return self._answer(name, session, request, asked)
-            reply, _ = EXCHANGES[exchange](self.sites[name], session, request)
+            reply = self.send(exchange, name, request, asked, session or self.sessions[name])
         except self.refuses as error:
             self.refusals.append((exchange, str(error)))
             return None
-        found = wire.unpack(reply, *wire.parse(reply["control"]))
-        self._learn(exchange, name, session, found, wire.parse(request["control"])["sum"])
-        return found
+        return dict(wire.parse(reply["control"]))
 
-    def _answer(self, name: str, session: Session, request: Message, asked: Question) -> dict[str, Any]:
-        before = len(self.events)
+    def send(self, exchange: str, name: str, request: Message, asked: Question | None, session: Session) -> Message:
+        """One message to one site, of whose reply the center learns."""
+        if exchange == "answer":
+            assert asked is not None
+            return self._answer(name, session, request, asked)
+        reply, _ = EXCHANGES[exchange](self.sites[name], session, request)
+        self._learn(exchange, name, session, wire.parse(reply["control"]), wire.parse(request["control"])["sum"])
+        return reply
+
+    def _answer(self, name: str, session: Session, request: Message, asked: Question) -> Message:
         with _watched() as masks:
             reply, audit = answer(self.sites[name], session, request, asked, lambda: self.contribute(name, asked))
         known = session.sums[audit["sum"]]
         if "repeated" not in audit:
             assert known.view is not None
-            self.events.append(
-                Event(
-                    name,
-                    digest(known.own.statement),
-                    known.view,
-                    asked,
-                    dict(masks),
-                    {k.name: k.mask_key for k in known.keys},
-                )
-            )
+            points = {keys.name: keys.mask_key for keys in known.keys}
+            self.events.append(Event(name, digest(known.own.statement), known.view, asked, dict(masks), points))
             self._hold(name, known)
-        assert len(self.events) <= before + 1
-        control = wire.parse(reply["control"])
-        self._keep(name, session, control["keys"])
-        return {**control, "blocks": wire.unpack_blocks(reply)}
+        self._keep(name, session, wire.parse(reply["control"])["keys"])
+        return reply
 
     def _learn(self, exchange: str, name: str, session: Session, found: dict[str, Any], number: int) -> None:
         self._keep(name, session, found.get("keys"))
@@ -230,58 +222,6 @@ def _watched() -> Iterator[dict[str, list[tuple[bytes, int]]]]:
         yield found
     finally:
         Contribution.block, Block.plus_mask = plain_block, plain_mask  # type: ignore[method-assign]
-
-
-@dataclass
-class Network:
-    """The way from an honest center to the sites of a federation.
-
-    Attributes:
-        world: The sites.
-        lost: Exchanges in which a site is not reached, by name.
-        tamper: What a site's program makes of its reply.
-        around: What goes on around one site's answer.
-        asked: Exchanges so far.
-    """
-
-    world: Federation
-    lost: Callable[[str, str], bool] = lambda exchange, name: False
-    tamper: Callable[[str, str, Message], Message] = lambda exchange, name, reply: reply
-    around: Callable[[str, str], AbstractContextManager[Any]] = lambda exchange, name: nullcontext()
-    asked: list[str] = field(default_factory=list)
-
-    def asking(self, value: Question) -> Callable[[str, dict[str, Message]], dict[str, Message | str]]:
-        """How to ask sites in the exchanges of one question."""
-
-        def ask(exchange: str, requests: dict[str, Message]) -> dict[str, Message | str]:
-            self.asked.append(exchange)
-            reached = [name for name in requests if not self.lost(exchange, name)]
-            return {name: self._reply(exchange, name, requests[name], value) for name in reached}
-
-        return ask
-
-    def _reply(self, exchange: str, name: str, request: Message, value: Question) -> Message | str:
-        world = self.world
-        with self.around(exchange, name):
-            try:
-                session = Session.unpack(world.sessions[name].pack())
-                if exchange == "answer":
-                    own = lambda: world.contribute(name, value)  # noqa: E731
-                    reply, _ = answer(world.sites[name], session, request, value, own)
-                else:
-                    reply, _ = EXCHANGES[exchange](world.sites[name], session, request)
-            except ProtocolError as error:
-                return str(error)
-        world.sessions[name] = session
-        return self.tamper(exchange, name, reply)
-
-
-def plain_sum(names: Sequence[str], value: Question) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Updates times patients and statistics of all groups, summed in the open."""
-    parts = [numbers(name, value) for name in names]
-    weights = {"w": 5, "encoders.genomic.w": 3}
-    updates = {name: sum(part.updates[name] * weights[name] for part in parts) for name in parts[0].updates}
-    return updates, {name: sum(part.statistics[name] for part in parts) for name in parts[0].statistics}
 
 
 def federation(folder: Path, sites: int, corrupt: int = 0, **terms: Any) -> Federation:

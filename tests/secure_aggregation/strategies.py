@@ -5,185 +5,34 @@ A strategy ignores refusals and goes on with what it got. What it then holds is 
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from federation import Federation, node_key, pick, point, question
+from hostile_sum import Forged, Try, halves, same_round_of, start
+from strategies_over_sums import (
+    asked_again,
+    old_keys,
+    open_before_masking,
+    restart_between,
+    retry_nearly_the_same,
+    retry_without,
+    run_ahead,
+    same_question_after_restart,
+    same_question_by_kind,
+    two_questions,
+)
 
-from client.governance.secure_aggregation.session import Session
 from shared_models.secure_aggregation import wire
-from shared_models.secure_aggregation.blame import read_share
-from shared_models.secure_aggregation.groups import all_groups
 from shared_models.secure_aggregation.question import Question
-from shared_models.secure_aggregation.secrets import new_private_key, public_of, unseal
-from shared_models.secure_aggregation.signing import content, digest, read_signed, sign, signed, verify
-from shared_models.secure_aggregation.statements import Deal, Enrolment, Facts, Keys, Survivors, View
-
-Json = dict[str, Any]
-_numbers = itertools.count(1)
-
-
-@dataclass
-class Try:
-    """One sum as a hostile center runs it; what it got so far, by site.
-
-    Attributes:
-        world: The sites.
-        names: Those that it asks.
-        number: Of the sum.
-        sessions: Other memories than the sites' own, where it asks a second process.
-    """
-
-    world: Federation
-    names: Sequence[str]
-    number: int = 0
-    keys: dict[str, Json] = field(default_factory=dict)
-    enrolments: dict[str, Json] = field(default_factory=dict)
-    deals: dict[str, Json] = field(default_factory=dict)
-    envelopes: dict[str, dict[str, str]] = field(default_factory=dict)
-    views: dict[str, list[View]] = field(default_factory=lambda: defaultdict(list))
-    view_signatures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    survivor_signatures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    next_keys: dict[str, Json] = field(default_factory=dict)
-    sessions: dict[str, Session] = field(default_factory=dict)
-
-    def enrol(self, run: str = "1", names: Sequence[str] | None = None) -> Try:
-        self.number = next(_numbers) * 1000
-        for name in names or self.names:
-            found = self._ask("enrol", name, {"run": run, "sum": self.number})
-            if found:
-                self.keys[name], self.enrolments[name] = found["keys"], found["enrolment"]
-        return self
-
-    def deal(
-        self,
-        kind: Callable[[str], str] = lambda name: "train",
-        keys: Callable[[str, dict[str, Json]], Collection[Json]] = lambda name, keys: keys.values(),
-        roster: Callable[[str, dict[str, Json]], Collection[Json]] = lambda name, enrolments: enrolments.values(),
-    ) -> Try:
-        for name in self.names:
-            request = {
-                **{"sum": self.number, "kind": kind(name)},
-                **{"roster": list(roster(name, self.enrolments)), "keys": list(keys(name, deepcopy(self.keys)))},
-            }
-            self._dealt(name, self._ask("deal", name, request))
-        return self
-
-    def _dealt(self, name: str, found: Json | None) -> None:
-        if found and found["deal"]:
-            self.deals[name], self.envelopes[name] = found["deal"], found["envelopes"]
-
-    def answer(
-        self,
-        asked: Callable[[str], Question] = lambda name: question(),
-        present: Callable[[str, list[str]], Sequence[str]] = lambda name, dealt: dealt,
-        names: Sequence[str] | None = None,
-        sealed: Callable[[str, str, str], str] = lambda dealer, receiver, envelope: envelope,
-    ) -> Try:
-        for name in names or self.names:
-            there = [other for other in present(name, sorted(self.deals)) if other in self.deals]
-            envelopes = {
-                other: sealed(other, name, self.envelopes[other][name])
-                for other in there
-                if other != name and name in self.envelopes[other]
-            }
-            deals = [self.deals[other] for other in there]
-            request = {"sum": self.number, "deals": deals, "envelopes": envelopes}
-            found = self._ask("answer", name, request, asked(name))
-            if found:
-                view = self._session(name).sums[self.number].view
-                assert view is not None
-                self.views[name].append(view)
-                self.view_signatures[name].append(found["signature"])
-                self.next_keys |= {name: found["keys"]} if found["keys"] else {}
-        return self
-
-    def confirm(
-        self,
-        survivors: Callable[[str, list[str]], Sequence[str]] = lambda name, answered: answered,
-        ahead: str = "",
-        proofs: Sequence[Json] = (),
-    ) -> Try:
-        for name in self.names:
-            over = sorted(survivors(name, sorted(self.views)))
-            signatures = self._views_of(name, over)
-            keys = {"kind": ahead, "keys": list(self.next_keys.values())} if ahead and name in self.next_keys else None
-            request = {"sum": self.number, "survivors": over, "signatures": signatures}
-            found = self._ask("confirm", name, {**request, "proofs": list(proofs), "next": keys})
-            if found:
-                self.survivor_signatures[name].append(found["signature"])
-        return self
-
-    def open(self, over: Callable[[str], Sequence[str]] | None = None) -> Try:
-        for name in self.names:
-            known = self._session(name).sums.get(self.number)
-            if known is None or known.survivors is None:
-                continue
-            signatures = self._survivors_of(known.survivors)
-            if over:
-                signatures = {other: one for other, one in signatures.items() if other in over(name)}
-            self._ask("open", name, {"sum": self.number, "signatures": signatures})
-        return self
-
-    def _session(self, name: str) -> Session:
-        return self.sessions.get(name, self.world.sessions[name])
-
-    def _ask(self, exchange: str, name: str, request: Json, asked: Question | None = None) -> Json | None:
-        return self.world.ask(exchange, name, wire.pack(request), asked, self.sessions.get(name))
-
-    def _views_of(self, name: str, over: Sequence[str]) -> dict[str, str]:
-        """Signatures that fit a site's own view where there is one, of corrupt sites always."""
-        view = (self.views[name] or [None])[-1] if name in self.views else None
-        found = {}
-        for other in over:
-            given = self.view_signatures.get(other, [])
-            if view is not None and other in self.world.corrupt:
-                given = [forged(other, view)]
-            fitting = [one for one in given if view is not None and verify(point(other), view, one)]
-            found |= {other: (fitting or given)[0]} if given else {}
-        return found
-
-    def _survivors_of(self, statement: Survivors) -> dict[str, str]:
-        found = {}
-        for other in self.world.facts:
-            given = self.survivor_signatures.get(other, [])
-            if other in self.world.corrupt:
-                given = [forged(other, statement)]
-            fitting = [one for one in given if verify(point(other), statement, one)]
-            found |= {other: (fitting or given)[0]} if given else {}
-        return found
-
-
-@lru_cache(maxsize=10_000)
-def _forged(name: str, content: bytes) -> str:
-    return node_key(name).sign(content, ec.ECDSA(hashes.SHA384())).hex()
-
-
-def forged(name: str, statement: View | Survivors) -> str:
-    """A corrupt site's signature of whatever the center likes."""
-    return _forged(name, content(statement))
-
-
-def start(world: Federation, kind: str = "train", names: Sequence[str] | None = None) -> Try:
-    """Keys and deals, as they should be."""
-    return Try(world, names or list(world.facts)).enrol().deal(kind=lambda name: kind)
-
-
-def halves(world: Federation) -> tuple[list[str], list[str]]:
-    """Honest sites in two parts, the corrupt ones in both."""
-    honest, corrupt = world.honest, sorted(world.corrupt)
-    return honest[: len(honest) // 2] + corrupt, honest[len(honest) // 2 :] + corrupt
+from shared_models.secure_aggregation.signing import sign, signed
+from shared_models.secure_aggregation.statements import Enrolment, Facts
 
 
 def honest_sum(world: Federation) -> None:
-    """Nothing hostile: what the center may have."""
+    """3 and nothing hostile: a group that only the victim and corrupt sites have is closed by itself."""
     start(world).answer().confirm().open()
 
 
@@ -219,11 +68,6 @@ def false_kind(world: Federation) -> None:
     rounds = lambda name: question(kinds(name), 1)  # noqa: E731
     start(world).answer(asked=rounds).confirm().open()
     Try(world, list(world.facts)).enrol().deal(kind=kinds).answer(asked=rounds).confirm().open()
-
-
-def lonely_group(world: Federation) -> None:
-    """3: a group that only the victim and corrupt sites have."""
-    start(world).answer().confirm().open()
 
 
 def split_survivors(world: Federation) -> None:
@@ -310,7 +154,7 @@ def foreign_keys(world: Federation) -> None:
         tried = Try(world, list(world.facts)).enrol()
         forged = {name: Forged(world, tried, name) for name in world.honest}
 
-        def keys(name: str, found: dict[str, Json], v: Any = victims, f: Any = forged) -> list[Json]:
+        def keys(name: str, found: dict[str, Any], v: Any = victims, f: Any = forged) -> list[Any]:
             others = {other: one.to_json for other, one in f.items() if other != name} if name in v else {}
             return list((found | others).values())
 
@@ -322,25 +166,6 @@ def foreign_keys(world: Federation) -> None:
         tried.answer().confirm().open()
 
 
-class Forged:
-    """Keys of the center's making under a site's name, which it cannot sign."""
-
-    def __init__(self, world: Federation, tried: Try, name: str) -> None:
-        mask_key, self.share_key = new_private_key(), new_private_key()
-        world.private[public_of(mask_key)] = mask_key
-        seeds = dict.fromkeys(all_groups(world.facts[name]), "00" * 32)
-        own = Keys(world.terms.approval, "1", tried.number, name, public_of(mask_key), public_of(self.share_key), seeds)
-        self.world, self.name, self.to_json = world, name, signed(node_key("ghost"), own).to_json()
-
-    def read(self, dealer: str, tried: Try, envelope: bytes) -> None:
-        """What a site has dealt to these keys, the center has."""
-        own = read_signed(tried.keys[dealer], Keys).statement
-        keys = read_signed(tried.deals[dealer], Deal).statement.keys
-        content = wire.parse(unseal(self.share_key, own.share_key, envelope, keys, dealer, self.name))
-        for secret, share in content.items():
-            self.world.shares[digest(own), secret, self.name] = read_share(share)
-
-
 def same_site_twice(world: Federation) -> None:
     """10: one site's enrolment and keys twice, or under another name with its key."""
     victim = world.honest[0]
@@ -350,45 +175,6 @@ def same_site_twice(world: Federation) -> None:
         roster=lambda name, found: [*found.values(), entry],
         keys=lambda name, found: [*found.values(), found[victim]],
     ).answer().confirm().open()
-
-
-def world_enrolment(world: Federation, name: str) -> Json:
-    """A site's signed enrolment."""
-    return signed(node_key(name), world.sites[name].enrolment).to_json()
-
-
-def old_keys(world: Federation) -> None:
-    """11: a site drops out, its mask key is revealed, and its old keys come again."""
-    gone = world.honest[-1]
-    first = start(world).answer(asked=same_round_of(world))
-    first.confirm(survivors=lambda name, there: pick(there, gone)).open()
-    for number in (first.number, None):
-        second = Try(world, list(world.facts)).enrol()
-        second.number = number or second.number
-        second.deal(keys=lambda name, found: [*(k for n, k in found.items() if n != gone), first.keys[gone]])
-        second.answer(asked=lambda name: question(round_=2)).confirm().open()
-
-
-def two_questions(world: Federation) -> None:
-    """13: two processes of each site answer two questions under one set of keys; then both are opened."""
-    tried = start(world)
-    memories = {name: world.fork(name) for name in world.facts}
-    again = replace(
-        tried,
-        sessions=memories,
-        views=defaultdict(list),
-        view_signatures=defaultdict(list),
-        survivor_signatures=defaultdict(list),
-    )
-    tried.answer(asked=lambda name: question(model=1.0, round_=1)).confirm().open()
-    again.answer(asked=lambda name: question(model=2.0, round_=2)).confirm().open()
-
-
-def asked_again(world: Federation) -> None:
-    """13: the same process is asked another question under the same keys."""
-    tried = start(world)
-    tried.answer(asked=lambda name: question(round_=1)).answer(asked=lambda name: question(round_=2, model=2.0))
-    tried.confirm().open()
 
 
 def other_envelopes(world: Federation) -> None:
@@ -421,104 +207,6 @@ def few_signers(world: Federation) -> None:
     tried.open(over=lambda name: [name, *world.corrupt])
 
 
-def retry_without(world: Federation) -> None:
-    """17: the same question again, over all but the victim, signed by others."""
-    victim = world.honest[0]
-    start(world).answer().confirm().open()
-    for attempt in (1, 2):
-        again = lambda name, attempt=attempt: question(attempt=attempt)  # noqa: E731
-        start(world).answer(asked=again).confirm(survivors=lambda name, there: pick(there, victim)).open()
-    names = pick(list(world.facts), victim)
-    Try(world, names).enrol().deal(roster=lambda name, found: all_enrolments(world)).answer().confirm().open()
-
-
-def all_enrolments(world: Federation) -> list[Json]:
-    """E of every site."""
-    return [world_enrolment(world, name) for name in world.facts]
-
-
-def retry_nearly_the_same(world: Federation) -> None:
-    """17, 18: a model one bit away in the same round, or the same model in the next round, without the victim."""
-    victim = world.honest[0]
-    start(world).answer().confirm().open()
-    for near in (question(model=1.0 + 2**-52, attempt=2), question(round_=2), question(round_=3, attempt=3)):
-        start(world).answer(asked=lambda name, near=near: near).confirm(
-            survivors=lambda name, there: pick(there, victim)
-        ).open()
-
-
-def same_question_by_kind(world: Federation) -> None:
-    """18: the same model by another kind of message, without the victim, in this round or another."""
-    victim = world.honest[0]
-    start(world).answer(asked=lambda name: question(rate=1.0)).confirm().open()
-    for round_ in (1, 2):
-        asked = question("evaluate.validation", round_, cut=0.5)
-        start(world, "evaluate.validation").answer(asked=lambda name, asked=asked: asked).confirm(
-            survivors=lambda name, there: pick(there, victim)
-        ).open()
-
-
-def same_question_after_restart(world: Federation) -> None:
-    """18: the same question in a new run, after all sites have restarted."""
-    victim = world.honest[0]
-    start(world).answer().confirm().open()
-    for name in world.facts:
-        world.restart(name)
-    Try(world, list(world.facts)).enrol(run="2").deal().answer(asked=lambda name: question(attempt=2)).confirm(
-        survivors=lambda name, there: pick(there, victim)
-    ).open()
-
-
-def restart_between(world: Federation) -> None:
-    """18: sites restart between masking and signing, and are asked under a new number."""
-    tried = start(world).answer()
-    for name in world.honest[::2]:
-        world.restart(name)
-    tried.confirm().open()
-    start(world).answer(asked=lambda name: question(attempt=2)).confirm(
-        survivors=lambda name, there: pick(there, world.honest[0])
-    ).open()
-
-
-def open_before_masking(world: Federation) -> None:
-    """C6: secrets of sites that have not masked yet are opened; then they mask an old question, without a third site.
-
-    Needs a group of three honest sites beside so many others that these are a quorum with the corrupt ones.
-    """
-    members = [name for name in world.honest if "genomic" in world.facts[name].modalities]
-    signers = [name for name in world.facts if name not in members]
-    start(world).answer().confirm().open()
-    tried = start(world).answer(asked=same_round_of(world), names=signers)
-    everyone = pick(list(world.facts), members[-1])
-    tried.confirm(survivors=lambda name, there: everyone).open()
-    tried.answer(asked=lambda name: question(attempt=2), names=members[:-1])
-
-
-def run_ahead(world: Federation) -> None:
-    """The next sum is dealt and answered before this one is opened."""
-    tried = start(world).answer().confirm(ahead="train")
-    after = Try(world, tried.names, number=tried.number + 1, keys=tried.next_keys)
-    for name in tried.names:
-        known = world.sessions[name].sums.get(tried.number)
-        if known and "confirm" in known.replies:
-            after._dealt(name, wire.parse(known.replies["confirm"][1]["control"]))
-    after.answer(asked=lambda name: question(round_=2, model=2.0))
-    tried.open()
-    after.confirm(survivors=lambda name, there: pick(there, world.honest[0])).open()
-    tried.confirm(survivors=lambda name, there: pick(there, world.honest[0])).open()
-
-
-_rounds = itertools.count()
-
-
-def same_round_of(world: Federation) -> Callable[[str], Question]:
-    """A question of a round that was not asked yet in this world, with a model of its own."""
-    used = {event.question.round for event in world.events}
-    free = next(r for r in range(1, world.terms.rounds + 1) if r not in used)
-    asked = question(round_=free, model=100.0 + next(_rounds))
-    return lambda name: asked
-
-
 def _changed(**values: Any) -> Callable[[Question], Question]:
     return lambda asked: replace(asked, **values)
 
@@ -530,7 +218,6 @@ STRATEGIES: Mapping[str, Callable[[Federation], None]] = {
         cut_pairs,
         cut_ring,
         false_kind,
-        lonely_group,
         split_survivors,
         small_quorums,
         both_secrets,

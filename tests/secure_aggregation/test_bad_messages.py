@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from federation import ALL, Federation, federation, node_key, numbers, point, question
+from hostile_sum import Try, start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import Try, start
 
 from client.governance.secure_aggregation.exchanges import answer, confirm, deal, enrol, open_sum
 from client.governance.secure_aggregation.session import Session
@@ -170,6 +170,14 @@ def test_a_statement_that_is_none_is_refused(value: Any, kind: Any) -> None:
 def test_a_layout_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(ProtocolError):
         Layout.read(value)
+
+
+def test_a_site_of_too_many_modalities_is_refused() -> None:
+    """Its deals would be too long for all others."""
+    facts = {"trains": True, "validation": True, "test": True}
+    assert len(Facts.read({**facts, "modalities": [f"m{index}" for index in range(32)]}).modalities) == 32
+    with pytest.raises(ProtocolError):
+        Facts.read({**facts, "modalities": [f"m{index}" for index in range(33)]})
 
 
 def test_a_record_that_is_not_ours_stops_the_site_in_one_sentence(quick_disk: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from shared_models.secure_aggregation.groups import (
 )
 from shared_models.secure_aggregation.layout import Contribution
 from shared_models.secure_aggregation.parameters import Quorum, Terms, default_colluders
+from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.statements import Enrolment, Facts
 from shared_models.secure_aggregation.wire import ProtocolError
 
@@ -215,3 +217,32 @@ def test_a_parameter_belongs_to_its_encoders_modality(name: str, group: str) -> 
 )
 def test_an_array_of_results_belongs_to_who_adds_to_it(name: str, group: str) -> None:
     assert group_of_array(name) == group
+
+
+def test_a_question_is_another_one_by_any_bit_that_its_handler_reads() -> None:
+    def asked(**change: Any) -> Question:
+        parts = {
+            "model": np.array([1.0]),
+            "statistics": np.array([1.0]),
+            "values": {"a": "b"},
+            "round": 1,
+            "attempt": 1,
+        }
+        found = parts | change
+        arrays = ({"w": found["model"]}, {"s": found["statistics"]})
+        return Question.of("train", found["round"], found["attempt"], *arrays, found["values"])
+
+    others = [
+        asked(model=np.array([1.0 + 2**-52])),
+        asked(model=np.array([1.0], dtype=np.float32)),
+        asked(model=np.array([[1.0]])),
+        asked(statistics=np.array([-0.0])),
+        *(asked(values=values) for values in ({}, {"a": b"b"}, {"a:str": "b"}, {"a": 1}, {"a": True}, {"a": 1.0})),
+    ]
+    hashes = {(one.model, one.statistics, one.request) for one in (asked(), *others)}
+    assert len(hashes) == len({one.inputs for one in (asked(), *others)}) == len(others) + 1
+    later = [asked(round=2), asked(attempt=2), asked(values={"a": "b", "round": 7})]
+    assert {one.inputs for one in later} == {asked().inputs}
+    assert len({one.request for one in [asked(), *later[:2]]}) == 3
+    assert asked().subject == f"model/{asked().model}"
+    assert Question.of("query.prepare", 0, 1, {}, {}, {}).subject.startswith("inputs/")

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import pytest
 from algebra import violations
 from federation import Federation, pick, question, with_groups
+from hostile_sum import Forged, Try, same_round_of
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from strategies import Forged, Try, same_round_of
 
 KINDS = ("train", "train", "train", "evaluate.validation", "query.prepare")
 SIZES = [*[(3, 1)] * 4, *[(4, 1)] * 3, (4, 2), (5, 1), (5, 2), (6, 1), (6, 2), (7, 2), (8, 3)]
@@ -139,7 +139,7 @@ class HostileCenter(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("schedules", "shard"), [(100, 0), *(pytest.param(500, shard, marks=pytest.mark.slow) for shard in range(1, 5))]
+    ("schedules", "shard"), [(150, 0), *(pytest.param(500, shard, marks=pytest.mark.slow) for shard in range(1, 5))]
 )
 def test_no_schedule_of_a_center_shows_a_single_hospital(quick_disk: Path, schedules: int, shard: int) -> None:
     HostileCenter.folder = quick_disk

@@ -137,7 +137,7 @@ def test_a_question_opens_again_over_the_same_sites_or_without_a_proved_cheat(tm
     sign(record, ONE, 2)
     with pytest.raises(ProtocolError, match="opened already"):
         sign(record, TWO, 3)
-    for near in (question(model=2.0), question(round_=2)):
+    for near in (question(model=2.0), question(round_=2), question(round_=2, unread=1)):
         with pytest.raises(ProtocolError, match="opened already"):
             record.sign_once(4, TWO, near, {"train": TWO.sites}, 3)
     record.add_cheat("c")

@@ -38,7 +38,10 @@ FOUND_BY = {
 }
 
 
-@pytest.fixture(params=[*REMOVED, "shared seeds", "zeros back"])
+SLOW = [pytest.param(check, marks=pytest.mark.slow) for check in SECOND_BELTS]  # all strategies fail
+
+
+@pytest.fixture(params=[*FOUND_BY, *SLOW])
 def removed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """One thing that protects sites is not there."""
     if request.param in REMOVED:

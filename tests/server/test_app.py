@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from safetensors.numpy import save
 
 from client.app import app as client_app
+from client.config.site import load_site
+from client.governance.budget import renew
 from server.app import run_study
-from server.study.checkpoint import load_checkpoint
+from server.study.checkpoint import load_checkpoint, save_checkpoint
 from server.study.exchange import StudyError
-from shared_models.messages import TrainReply
+from shared_models.messages import TrainReply, TrainRequest
+from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -95,8 +99,8 @@ FAULTS: list[tuple[str, Change]] = [
 def test_one_bad_site_is_named_and_the_study_goes_on_with_the_rest(
     hospitals: Hospitals, small_study: Study, reason: str, change: Change
 ) -> None:
-    sites = hospitals({"a": 80, "b": 60, "c": 70})
-    results = run(sites, small_study, MeddledApp(2, "train", change))
+    sites = hospitals({"a": 160, "b": 120, "c": 140})
+    results = run(sites, {**small_study, "validation-fraction": 0.3}, MeddledApp(2, "train", change))
     assert results["rounds_completed"] == 3
     for record in results["rounds"]:
         assert record["asked"] == ["a", "b", "c"]
@@ -181,8 +185,8 @@ def test_a_site_that_only_validates_is_scored_and_never_asked_to_train(
 def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
     hospitals: Hospitals, small_study: Study, tmp_path: Path, strategy: str
 ) -> None:
-    sites = hospitals({"a": 80, "b": 60})
-    study = {**small_study, "strategy": strategy, "rounds": 6}
+    sites = hospitals({"a": 160, "b": 120})
+    study = {**small_study, "strategy": strategy, "rounds": 6, "validation-fraction": 0.3}
     whole = run(sites, {**study, "results-dir": str(tmp_path / "whole")})
 
     stops = {**study, "results-dir": str(tmp_path / "stops")}
@@ -190,6 +194,8 @@ def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
     dies_in_round_4 = MeddledApp(1, "train", lambda reply: crash(reply) if next(calls) >= 3 else reply)
     with pytest.raises(StudyError, match="stops after round 3"):
         run(sites, {**stops, "round-attempts": 1}, dies_in_round_4)
+    for file in sites.values():
+        renew(load_site(file), parse_study_settings(study))  # of the whole study, whose settings are the same
     resumed = run(sites, {**stops, "resume": True})
 
     for part in ("validation", "sites", "targets", "best_round"):
@@ -202,13 +208,79 @@ def test_a_resumed_study_gives_the_numbers_of_one_that_never_stopped(
             np.testing.assert_array_equal(array, other.model[key])
 
 
-def test_resuming_another_study_is_refused(hospitals: Hospitals, small_study: Study) -> None:
+def test_resuming_another_study_is_refused_and_one_with_more_rounds_says_who_must_approve_it(
+    hospitals: Hospitals, small_study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
     sites = hospitals({"a": 60, "b": 60})
     run(sites, small_study)
     with pytest.raises(StudyError, match="cannot resume 'small': learning-rate differ"):
         run(sites, {**small_study, "learning-rate": 0.5, "resume": True})
     longer = run(sites, {**small_study, "rounds": 4, "resume": True})
     assert longer["rounds_completed"] == 4
+    assert "rounds is 4, was 3: hospitals approved the study as it was" in caplog.text
+    caplog.clear()
+    run(sites, {**small_study, "rounds": 4, "resume": True})
+    assert "hospitals approved" not in caplog.text, "the checkpoint has the rounds that it was resumed with"
+
+
+def test_a_checkpoint_of_another_version_of_the_program_is_not_resumed(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites, folder = hospitals({"a": 60, "b": 60}), Path(small_study["results-dir"]) / "small"
+    run(sites, {**small_study, "rounds": 1})
+    last = load_checkpoint(folder / "last.safetensors")
+    save_checkpoint(replace(last, package_version="0.0.9"), folder / "last.safetensors")
+    with pytest.raises(StudyError, match=r"cannot resume 'small': version 0\.0\.9 trained it, this is"):
+        run(sites, {**small_study, "rounds": 2, "resume": True})
+
+
+@pytest.mark.parametrize("name", ["results.json", "best.safetensors"])
+def test_nothing_that_an_earlier_release_left_in_the_folder_is_overwritten(
+    hospitals: Hospitals, small_study: Study, name: str
+) -> None:
+    file = Path(small_study["results-dir"]) / "small" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"{}" if name == "results.json" else save({"model:w": np.ones(2)}, metadata={"study": "{}"}))
+    before = file.read_bytes()
+    with pytest.raises(StudyError, match="run the study under another `study` name"):
+        run(hospitals({"a": 60, "b": 60}), small_study)
+    assert file.read_bytes() == before
+
+
+def test_a_rule_that_needs_single_updates_is_refused_before_any_site_is_asked(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    secure = {"secure-aggregation": True, "min-sites": 3, "strategy": "fedmedian"}
+    with pytest.raises(SettingsError, match="fedmedian compares the sites' single updates"):
+        run({}, {**small_study, **secure})
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian", "trimmed-mean", "krum"])
+def test_one_hostile_site_of_five_does_not_spoil_the_study_at_any_scale(
+    hospitals: Hospitals, small_study: Study, strategy: str
+) -> None:
+    """It pulls towards a network that ranks everybody the wrong way round, with all weights within the guard."""
+    sites = hospitals(dict.fromkeys("abcde", 150))
+    config = parse_study_settings({**small_study, "rounds": 6, "strategy": strategy})
+
+    def pooled(scale: float) -> tuple[float, dict[str, Any]]:
+        def hostile(message: Message, context: Context) -> Message:
+            reply = client_app(message, context)
+            if scale and message.metadata.message_type == "train" and context.node_id == 5:
+                sent, own = TrainRequest.unpack(message.content).model, TrainReply.unpack(reply.content)
+                far = {name: sent[name] - scale * (own.model[name] + sent[name]) for name in sent}
+                reply.content = replace(own, model={n: a.astype(np.float32) for n, a in far.items()}).pack()
+            return reply
+
+        results = run_study(InProcessGrid(hostile, sites, config.to_flat()), config)
+        return results["targets"]["recurrence"]["pooled"]["c_index"], results
+
+    honest, _ = pooled(0)
+    for scale in (1.0, 1e5) if strategy == "fedavg" else (1e5,):
+        found, results = pooled(scale)
+        assert found > honest - 0.02
+        assert results["aggregation"]["clipped"] == {"e": 6}
+        assert min(record["updates"]["e"]["cosine"] for record in results["rounds"]) < 0
 
 
 def test_the_study_learns_what_was_planted(hospitals: Hospitals, small_study: Study) -> None:

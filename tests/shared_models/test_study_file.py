@@ -45,9 +45,9 @@ def test_only_assignments_that_follow_set_are_its_own(words, separated):
     [
         (b"rounds = 0\nronds = 2", ["found:    (top level): unknown key 'ronds': did you mean 'rounds'?"]),
         (
-            b'rounds = 0\nstrategy = "fedsgd"',
+            b'rounds = 0\noptimizer = "lion"',
             [
-                "found:    rounds: Input should be greater than or equal to 1 (found 0)\n            strategy: ",
+                "found:    rounds: Input should be greater than or equal to 1 (found 0)\n            optimizer: ",
                 "to do:    correct them; docs/study_settings.md explains every key",
             ],
         ),

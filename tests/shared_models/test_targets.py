@@ -65,6 +65,18 @@ def test_hazards_follow_the_life_table_by_hand() -> None:
     )
 
 
+def test_an_event_on_the_day_of_an_edge_counts_in_the_interval_that_it_ends_and_in_no_other() -> None:
+    survived, failed = TimeToEvent((100.0, 200.0, 300.0)).counts(np.array([[200.0, 1.0], [300.0, 1.0]]))
+    np.testing.assert_array_equal(failed, [0, 1, 1])
+    np.testing.assert_array_equal(survived, [2, 1, 0])
+
+
+def test_who_was_censored_in_the_very_middle_of_an_interval_survived_it() -> None:
+    target = TimeToEvent((100.0, 200.0))
+    np.testing.assert_array_equal(target.counts(np.array([[150.0, 0.0]]))[0], [1, 1])
+    np.testing.assert_array_equal(target.counts(np.array([[149.0, 0.0]]))[0], [1, 0])
+
+
 def test_an_event_on_day_zero_counts_in_the_first_interval() -> None:
     survived, failed = TimeToEvent((100.0, 200.0)).counts(np.array([[0.0, 1.0]]))
     np.testing.assert_array_equal(failed, [1, 0])

@@ -122,6 +122,16 @@ class Record:
         with self._transaction() as db:
             db.execute("DELETE FROM pins WHERE name = ?", (name,))
 
+    def begin_again(self) -> None:
+        """Forgets what was asked and opened, and the roster, because a person has approved the study again.
+
+        Numbers of sums, keys that were used and pins stay.
+        """
+        with self._transaction() as db:
+            for table in ("approvals", "asked", "opened", "survivor_sets", "cheats"):
+                db.execute(f"DELETE FROM {table} WHERE approval = ?", (self.approval,))
+            db.execute("UPDATE sums SET kind = NULL, round = NULL WHERE approval = ?", (self.approval,))
+
     def last_sum(self) -> int:
         """The number of the newest sum for which this site made keys; 0: none."""
         with self._transaction() as db:
@@ -157,7 +167,7 @@ class Record:
                 msg = f"this round was asked {attempts} times already, which is all that was approved"
                 raise ProtocolError(msg)
             for block in blocks:
-                for subject in (f"round/{question.round}", f"model/{question.model}"):
+                for subject in (f"round/{question.round}", question.subject):
                     self._ask(db, block, subject, question.kind)
 
     def _ask(self, db: sqlite3.Connection, block: str, subject: str, kind: str) -> None:
@@ -187,7 +197,7 @@ class Record:
             _require(changed, "this sum was signed over other sites already")
             cheats = {name for (name,) in db.execute("SELECT name FROM cheats WHERE approval = ?", (self.approval,))}
             for block, members in opened.items():
-                for subject in (f"round/{question.round}", f"inputs/{question.inputs}"):
+                for subject in (f"round/{question.round}", question.subject):
                     self._open(db, (block, subject), question.inputs, survivors.sites, cheats)
                 self._count_set(db, block, members, sets)
 

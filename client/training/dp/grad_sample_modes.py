@@ -1,47 +1,56 @@
-"""Which way to each patient's own gradient a study takes, and a trial of it before anything is charged."""
+"""Per-sample gradient modes: which one a study takes, and a trial of it before anything is charged."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import math
+from collections.abc import Sequence
 from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
 from client.errors import ExitCode, SiteError
+from client.training.dp.clipping import clip_and_sum
+from client.training.dp.dropout import replace_dropout, use_draws
 from client.training.dp.per_sample import PatientGradients, unknown_layers
-from client.training.loop import reproducible
+from client.training.dp.randomness import fingerprints, patient_draws, standard_normals
 from shared_models.study_settings import StudySettings
-from shared_models.task import Table, load_task
+from shared_models.task import Table, Task, load_task
 
 GradSampleMode = Literal["auto", "hooks", "functorch", "ghost"]
 GRAD_SAMPLE_MODES: tuple[GradSampleMode, ...] = get_args(GradSampleMode)
-CLIP_NORM, TOLERANCE = 1e-3, 1e-3  # of the trial: a norm that clips, and an error relative to the gradients
+Batch = tuple[dict[str, Tensor], Tensor]  # inputs `{modality: (N, ...)}`, presence `(N, M)`
+PATIENTS = 3
+CLIP_NORMS, TOLERANCE = (1e-3, 1e9), 2e-3  # of the trial: one clips, one does not; an error relative to the sum
 
 
 class Gradients(Protocol):
-    """A way to each patient's own gradient.
+    """A way to the clipped sum of each patient's own gradient.
 
     Attributes:
         weights: All of the network's, `(P,)`.
-        clipped: Whether `take` gives clipped gradients.
     """
 
     weights: nn.Parameter
-    clipped: bool
 
-    def take(self) -> Tensor:
-        """`(N, P)` of the last backward pass, whose loss is the mean over N patients; or their clipped sum `(P,)`."""
+    def clipped_sum(self, clip_norm: float) -> Tensor:
+        """`(P,)` of the last backward pass, whose loss is the mean over N patients; who has no finite one counts 0."""
         ...
 
 
-def make_gradients(model: nn.Module, way: GradSampleMode, clip_norm: float) -> Gradients:
-    """A way by its name; `auto` is ours, or Opacus's hooks where the network has a layer that ours does not know."""
+def make_gradients(model: nn.Module, way: GradSampleMode) -> Gradients:
+    """A way by its name; `auto` is ours, or Opacus's hooks where the network has a layer that ours does not know.
+
+    From here on the network's dropout follows from each patient's own draws.
+    """
+    replace_dropout(model)
     if way == "auto" and not unknown_layers(model):
         return PatientGradients(model)
     from client.training.dp.opacus_grad_sample import OpacusGradients
 
-    return OpacusGradients(model, "hooks" if way == "auto" else way, clip_norm)
+    return OpacusGradients(model, "hooks" if way == "auto" else way)
 
 
 def require_right_gradients(config: StudySettings) -> None:
@@ -68,45 +77,75 @@ def require_right_gradients(config: StudySettings) -> None:
 @functools.lru_cache(maxsize=64)
 def _problem(config: StudySettings, way: GradSampleMode) -> str:
     """What is wrong with a way for the study's network; empty if nothing."""
+    task = load_task(config)
     try:
-        found, expected = _trial(config, way)
+        with torch.random.fork_rng():
+            model = task.build_model(task, config)
+            return _wrong(model, _made_up(task), way)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # what Opacus raises is not told
         return f"{type(error).__name__}: {error}"
-    off = (found - expected).norm() / expected.norm()
-    return "" if off <= TOLERANCE else f"gradients that are {off:.2g} of their size off"
 
 
-def _trial(config: StudySettings, way: GradSampleMode, patients: int = 3) -> tuple[Tensor, Tensor]:
-    """Gradients by a way, and one at a time: of each patient, or, of a way that clips, their clipped sum."""
-    task = load_task(config)
-    with reproducible(0):
-        model = task.build_model(task, config).train()
-        with torch.no_grad():  # layers that start at zero would hide what lies before them
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        inputs = {
-            name: torch.randn(patients, *((kind.width,) if isinstance(kind, Table) else kind.shape))
-            for name, kind in task.modalities.items()
-        }
-        present = torch.ones(patients, len(inputs))
-        present[0, 0] = 0.0 if len(inputs) > 1 else 1.0
-    with reproducible(1):  # the same dropout in both passes
-        expected = _one_at_a_time(model, model(inputs, present))
-    gradients = make_gradients(model, way, CLIP_NORM)
-    with reproducible(1):
-        torch.cat(list(model(inputs, present).values()), dim=1).square().sum(dim=1).mean().backward()  # type: ignore[no-untyped-call]
-    if gradients.clipped:
-        shares = (CLIP_NORM / (expected.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0)  # as Opacus does
-        expected = (shares * expected).sum(dim=0)
-    return gradients.take(), expected
+def _wrong(model: nn.Module, batch: Batch, way: GradSampleMode) -> str:
+    """What is wrong with a way for a network, by the gradients of each of some patients in a batch of her own."""
+    _fill(model)
+    replace_dropout(model)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    state = torch.random.get_rng_state()
+    alone = [_alone(model, _rows(batch, slice(patient, patient + 1)), patient) for patient in range(PATIENTS)]
+    if not torch.equal(state, torch.random.get_rng_state()):
+        return "a layer that draws random numbers of its own, which are not each patient's (of dropout: nn.Dropout is)"
+    if any(not torch.equal(value, before[name]) for name, value in model.named_buffers()):
+        return "a layer that keeps numbers of patients beside its weights, which no noise covers"
+    gradients = make_gradients(model, way)
+    for clip_norm in CLIP_NORMS:
+        use_draws(model, patient_draws(0, 0, fingerprints(map(str, range(PATIENTS)))))
+        _loss(model, batch).mean().backward()  # type: ignore[no-untyped-call]
+        found = gradients.clipped_sum(clip_norm)
+        expected = clip_and_sum([torch.stack(parts) for parts in zip(*alone, strict=True)], clip_norm)
+        off = (found - expected).norm() / expected.norm()
+        if not off <= TOLERANCE:
+            return f"gradients that are {off:.2g} of their size off those of each patient by herself"
+    return ""
 
 
-def _one_at_a_time(model: nn.Module, outputs: dict[str, Tensor]) -> Tensor:
-    """`(N, P)` by a backward pass for each row of the outputs `(N, K)`."""
+def _alone(model: nn.Module, batch: Batch, patient: int) -> list[Tensor]:
+    """The gradient of one patient in a batch of her own, `(p,)` by parameter."""
+    use_draws(model, patient_draws(0, 0, fingerprints([str(patient)])))
     parameters = list(model.parameters())
-    rows = []
-    for patient in range(len(next(iter(outputs.values())))):
-        loss = torch.cat([output[patient] for output in outputs.values()]).square().sum()
-        found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-        rows.append(torch.cat([gradient.flatten() for gradient in found]))
-    return torch.stack(rows)
+    found = torch.autograd.grad(_loss(model, batch).sum(), parameters, allow_unused=True, materialize_grads=True)
+    return [gradient.flatten() for gradient in found]
+
+
+def _loss(model: nn.Module, batch: Batch) -> Tensor:
+    """A made-up loss `(N,)` of all outputs."""
+    return torch.cat(list(model.train()(*batch).values()), dim=1).square().sum(dim=1)
+
+
+def _rows(batch: Batch, chosen: slice) -> Batch:
+    inputs, present = batch
+    return {name: value[chosen] for name, value in inputs.items()}, present[chosen]
+
+
+def _made_up(task: Task) -> Batch:
+    """Patients, one of whom lacks a modality where there are several."""
+    inputs = {
+        name: _numbers(name, (PATIENTS, *((kind.width,) if isinstance(kind, Table) else kind.shape)))
+        for name, kind in task.modalities.items()
+    }
+    present = torch.ones(PATIENTS, len(inputs))
+    present[0, 0] = 0.0 if len(inputs) > 1 else 1.0
+    return inputs, present
+
+
+def _fill(model: nn.Module) -> None:
+    """Gives a network weights none of which is zero: layers that start at zero would hide what lies before them."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            spread = math.prod(parameter.shape[1:]) ** -0.5 if parameter.ndim > 1 else 0.1
+            parameter.copy_(spread * _numbers(name, parameter.shape) + (0.5 if parameter.ndim < 2 else 0.0))
+
+
+def _numbers(name: str, shape: Sequence[int]) -> Tensor:
+    """Gaussian numbers, the same for the same name, and none of a generator that others use."""
+    return standard_normals(math.prod(shape), hashlib.sha256(name.encode()).digest()).float().view(*shape)

@@ -1,8 +1,9 @@
-"""Training under differential privacy: the unit is the patient (Abadi 2016, arXiv:1607.00133).
+"""Accounting of patient-level differential privacy (DP-SGD, Abadi 2016, arXiv:1607.00133).
 
-A step draws each patient by chance, one lesion or view of each, clips each patient's own gradient and adds Gaussian
-noise to their sum. Clipping, noise and the search for a noise are Opacus's; who was drawn and what noise was added come
-from a seed that the operating system gives and that never leaves the site: whoever knew it could take the noise off.
+A step draws each patient by chance (client/training/dp/sampling.py), one lesion or view of each, clips each patient's
+gradient and adds Gaussian noise to their sum (client/training/dp/optimizer.py). Two cohorts are neighbours if one
+patient's record is empty in one of them: how many patients there are is known, and neither the sampling rate nor the
+size that a sum is divided by tells anything.
 
 What the noise does not cover is said in docs/security.md: counts, sums of features, and scores of validation and test
 patients.
@@ -12,20 +13,13 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
 from client.config.policy import Accountant, Limit, Policy
 from client.errors import ExitCode, SiteError
 from client.governance.ledger import Charge, epsilon
-from client.training.dataset import Batch, PatientDataset, as_read
-from client.training.dp.grad_sample_modes import make_gradients, require_right_gradients
-from client.training.loop import make_optimizer
+from client.training.dp.grad_sample_modes import require_right_gradients
 from shared_models.study_settings import StudySettings
 
 MIN_NOISE, MAX_NOISE = 0.1, 1000.0
@@ -38,7 +32,7 @@ class Mechanism:
     Attributes:
         patients: How many the site trains on.
         clip_norm: The largest norm of a patient's gradient.
-        noise_multiplier: The noise's deviation over the clipping norm.
+        noise_multiplier: The noise's standard deviation divided by the clipping norm.
         sample_rate: A patient's chance to be in a step.
         steps: Steps in a pass over the patients.
         passes: Passes in a round.
@@ -66,8 +60,11 @@ def mechanism(config: StudySettings, patients: int, policy: Policy) -> Mechanism
         policy: The site's delta, accountant and least noise.
 
     Raises:
-        SiteError: If no noise reaches the epsilon, or the study's gradients are not right for its network.
+        SiteError: If no noise reaches the epsilon, the site's delta is too large for its patients, or the study's
+            gradients are not right for its network.
     """
+    if policy.delta * patients >= 1.0:
+        raise _delta_too_large(patients, policy.delta)
     require_right_gradients(config)
     rate = min(1.0, config.batch_size / patients)
     steps = max(1, round(1 / rate))
@@ -87,6 +84,18 @@ def mechanism(config: StudySettings, patients: int, policy: Policy) -> Mechanism
                 exit_code=ExitCode.STUDY,
             )
     return Mechanism(patients, config.clip_norm, max(noise, policy.minimum_noise), rate, steps, passes)
+
+
+def _delta_too_large(patients: int, delta: float) -> SiteError:
+    return SiteError(
+        what="delta is not below 1 / the number of training patients",
+        where="policy.delta",
+        found=f"{delta:g}, with {patients} training patients",
+        expected=f"less than {1 / patients:.2g}: at a larger one a patient's whole record might leave",
+        fix="lower policy.delta",
+        public="the site's delta is too large for the number of its training patients",
+        exit_code=ExitCode.STUDY,
+    )
 
 
 @functools.lru_cache(maxsize=512)  # a search asks the accountant a dozen times, and every round asks for the same
@@ -116,54 +125,3 @@ def calibrate_noise_multiplier(target: float, spent: Callable[..., float]) -> fl
         middle = math.sqrt(low * high)
         low, high = (low, middle) if spent(middle) <= target else (middle, high)
     return high
-
-
-class PrivateOptimizer:
-    """Steps of a network by clipped and noised gradients; used as any optimizer is.
-
-    Args:
-        model: The network; it trains in place.
-        config: The study: the optimizer under the noise, and the pull of FedProx, which no patient's data enter.
-        asked: Clipping and noise.
-    """
-
-    def __init__(self, model: nn.Module, config: StudySettings, asked: Mechanism) -> None:
-        from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
-
-        self._gradients = make_gradients(model, config.patient_gradients, asked.clip_norm)
-        weights = self._gradients.weights
-        kind = DPOptimizerFastGradientClipping if self._gradients.clipped else DPOptimizer
-        self._optimizer = kind(
-            make_optimizer([weights], config),
-            noise_multiplier=asked.noise_multiplier,
-            max_grad_norm=asked.clip_norm,
-            expected_batch_size=asked.sample_rate * asked.patients,
-            generator=_secret(weights.device),
-        )
-
-    def zero_grad(self) -> None:
-        """Forgets the last step's gradients."""
-        self._optimizer.zero_grad()
-
-    def step(self) -> None:
-        """Clips the patients' gradients, adds the noise to their sum and steps; also for a batch of nobody."""
-        weights, found = self._gradients.weights, self._gradients.take()
-        if self._gradients.clipped:
-            weights.grad = found
-        else:
-            weights.grad_sample = found  # type: ignore[attr-defined]
-        self._optimizer.step()
-
-
-def poisson_loader(patients: PatientDataset, asked: Mechanism) -> DataLoader[Batch]:
-    """Batches in which each patient is by chance; some may be empty, and noise is added all the same."""
-    from opacus.utils.uniform_sampler import UniformWithReplacementSampler
-
-    sampling_weight = UniformWithReplacementSampler(
-        num_samples=len(patients), sample_rate=asked.sample_rate, steps=asked.steps, generator=_secret()
-    )
-    return DataLoader(patients, batch_sampler=sampling_weight, collate_fn=as_read)
-
-
-def _secret(device: torch.device | str = "cpu") -> torch.Generator:
-    return torch.Generator(device).manual_seed(int.from_bytes(os.urandom(8), "little", signed=True))

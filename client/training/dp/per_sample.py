@@ -1,10 +1,9 @@
 """Each patient's own gradient from one backward pass, for private training, as one vector of all weights.
 
 Opacus has hooks for this, too (client/training/dp/opacus_grad_sample.py). These are the fastest
-(docs/privacy_cost.md), for three reasons: the weights lie in one vector, so that clipping, noise and the step are one
-operation each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs; and
-a convolution's gradients are one grouped convolution. Clipping and noise are Opacus's
-(client/training/dp/mechanism.py).
+(docs/privacy_cost.md), for three reasons: the weights lie in one vector, so that noise and the step are one operation
+each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs; and a
+convolution's gradients are one grouped convolution.
 
 The formulas are those of Goodfellow 2015 (arXiv:1510.01799) for linear layers and Rochette 2019 (arXiv:1912.06015) for
 convolutions. `tests/client/training/dp/test_per_sample.py` compares every task's network with one patient at a time.
@@ -20,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
+
+from client.training.dp.clipping import clip_and_sum
 
 LayerGradients = tuple[Tensor, ...]  # `(N, *shape)` of the layer's weight and, if it has one, bias
 
@@ -50,13 +51,10 @@ class PatientGradients:
 
     Attributes:
         weights: All weights, `(P,)`.
-        clipped: Whether `take` gives clipped gradients.
 
     Raises:
         TypeError: If a layer with weights has no formula here.
     """
-
-    clipped = False
 
     def __init__(self, model: nn.Module) -> None:
         if unknown := unknown_layers(model):
@@ -71,15 +69,29 @@ class PatientGradients:
             if own := tuple(layer.parameters(recurse=False)):
                 layer.register_forward_hook(partial(self._listen, own))
 
-    def take(self) -> Tensor:
-        """The gradients `(N, P)` of the last backward pass of a loss that is the mean over N patients; N may be 0."""
+    def take(self) -> list[Tensor]:
+        """The gradients of the last backward pass, `(N, p)` by parameter; its loss is the mean over N patients.
+
+        N may be 0.
+        """
+        found = self._shares_of_mean()
+        return [len(gradient) * gradient for gradient in found]
+
+    def clipped_sum(self, clip_norm: float) -> Tensor:
+        """The clipped sum `(P,)` of the last backward pass's gradients, in float64."""
+        found = self._shares_of_mean()
+        patients = max(len(found[0]), 1)
+        return clip_and_sum(found, clip_norm / patients).mul_(patients)
+
+    def _shares_of_mean(self) -> list[Tensor]:
+        """`(N, p)` by parameter: the gradients over N, since the loss is a mean."""
         patients = len(next(iter(self._found.values()), ()))
         found = [
-            self._found[p].flatten(1) if p in self._found else p.new_zeros(patients, p.numel())
+            self._found[p].flatten(1).float() if p in self._found else p.new_zeros(patients, p.numel())
             for p in self._parameters
         ]
         self._found.clear()
-        return torch.cat(found, dim=1).float()
+        return found
 
     def _listen(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if not (layer.training and torch.is_grad_enabled()):
@@ -93,8 +105,7 @@ class PatientGradients:
         )
 
     def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
-        # the loss is a mean: each patient's own gradient is as many times larger as there are patients
-        gradients = GRADIENTS[type(layer)](layer, inputs, gradient * len(gradient))
+        gradients = GRADIENTS[type(layer)](layer, inputs, gradient)
         for parameter, found in zip(own, gradients, strict=True):
             self._found[parameter] = self._found[parameter] + found if parameter in self._found else found
 

@@ -47,6 +47,13 @@ def test_a_horizon_makes_a_label_and_leaves_early_censoring_unknown(truth):
     np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=850)), [1, np.nan, np.nan, np.nan, np.nan])
 
 
+def test_the_day_of_the_horizon_itself_belongs_to_it(truth):
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=400)), [1, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=399)), [0, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=800)), [1, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(truth(EVENT, Binary(horizon_days=801)), [1, np.nan, np.nan, np.nan, np.nan])
+
+
 def test_labels(truth):
     grade = {"label": {"column": "Grade", "codes": {"G1": "low", "G2": "low", "G3": "high"}}}
     np.testing.assert_array_equal(truth(grade, Categorical(("low", "high"))), [0, 0, np.nan, 1, np.nan])

@@ -60,7 +60,20 @@ def test_seeds_differ():
     assert draw_parts(strata, FRACTIONS, "s/0", {}) != draw_parts(strata, FRACTIONS, "s/1", {})
 
 
+def test_the_split_of_these_patients_is_this_one_for_ever():
+    """A hospital's split must be drawn again the same by every later release, or test patients are trained on."""
+    strata = {f"p{i:02d}": "recurred" if i % 4 == 0 else "free" for i in range(20)}
+    parts = draw_parts(strata, FRACTIONS, "elm/0", {})
+    # SHA-256 of "elm/0\nPATIENT" orders each stratum: 1 of 5 and 2 of 15 are tested, as many validate
+    assert [patient for patient in strata if parts[patient] == "test"] == ["p03", "p04", "p17"]
+    assert [patient for patient in strata if parts[patient] == "validation"] == ["p09", "p11", "p16"]
+    assert Counter(parts.values())["train"] == 14
+
+
 STRATA = {f"p{i}": str(i % 2) for i in range(60)}
+# With the seed "elm/3": of each stratum, in the order of SHA-256, the first 5 and the next 4.
+TESTED = ["p21", "p24", "p29", "p31", "p41", "p42", "p44", "p45", "p54", "p58"]
+VALIDATED = ["p8", "p9", "p15", "p19", "p28", "p35", "p40", "p48"]
 
 
 @pytest.fixture
@@ -90,6 +103,13 @@ def test_new_patients_are_added_and_known_ones_do_not_move(site, config):
     assert {patient: after[patient] for patient in STRATA} == before
     assert len(stored(site).read_text().splitlines()) == 101
     assert [path.name for path in stored(site).parent.iterdir()] == ["elm.csv"]
+
+
+def test_the_split_that_a_site_keeps_is_this_one_for_ever(site, config):
+    """The seed is the study's name and `split-seed`; of equal remainders the test part is filled first."""
+    parts = split_patients(site, config.model_copy(update={"split_seed": 3}), STRATA)
+    assert [patient for patient in STRATA if parts[patient] == "test"] == TESTED
+    assert [patient for patient in STRATA if parts[patient] == "validation"] == VALIDATED
 
 
 def test_a_check_writes_nothing(site, config):

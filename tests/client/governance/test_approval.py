@@ -30,7 +30,7 @@ from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid
 
 NOT_APPROVED = "the site has not approved this study"
-OTHER_SETTINGS = "the site has approved this study with other settings"
+OTHER_SETTINGS = "the site has approved this study with other settings (seed); it takes part once it has approved these"
 
 
 @pytest.fixture

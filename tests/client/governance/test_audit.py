@@ -84,4 +84,4 @@ def test_a_refusal_because_of_the_ledger_itself_is_noted_and_the_results_say_why
     results = run(sites, {**small_study, "rounds": 1, "privacy": "patient"})
     (line,) = [line for line in read(audit_of(site)) if line["message"] == "query.prepare"]
     assert (line["event"], line["epsilon"]) == ("refused", None)
-    assert results["left_out"] == {"c": line["why"]}
+    assert results["not_enrolled"] == {"c": line["why"]}

@@ -14,6 +14,7 @@ import pytest
 from client.errors import SiteError
 from client.governance import chained_log
 from client.governance.chained_log import append, read
+from shared_models import chained_log as shared_log
 
 
 @pytest.fixture
@@ -75,32 +76,57 @@ def replaced_by_another_chain(path):
     path.write_bytes(other.read_bytes())
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        changed,
-        removed,
-        reordered,
-        cut_at_the_end,
-        emptied,
-        deleted,
-        garbled,
-        without_its_head,
-        replaced_by_another_chain,
-    ],
-)
-def test_a_spoiled_file_is_refused_and_left_as_it_is(log, spoil):
+AT_THE_END = [removed, cut_at_the_end, emptied, deleted, garbled, without_its_head, replaced_by_another_chain]
+
+
+@pytest.mark.parametrize("spoil", [changed, reordered, *AT_THE_END])
+def test_a_spoiled_file_is_refused_when_it_is_read_and_left_as_it_is(log, spoil):
     spoil(log)
+    refused(log, lambda: read(log))
+
+
+@pytest.mark.parametrize("spoil", AT_THE_END)
+def test_an_append_refuses_a_file_that_does_not_end_as_its_head_says(log, spoil):
+    spoil(log)
+    refused(log, lambda: append(log, {"event": "charge"}))
+
+
+def refused(log, attempt):
     before = log.read_bytes() if log.exists() else None
-    for attempt in (lambda: read(log), lambda: append(log, {"event": "charge"})):
-        with pytest.raises(SiteError, match="not as it was written") as caught:
-            attempt()
-        assert "to do" in str(caught.value)
-        assert "log" not in caught.value.public
+    with pytest.raises(SiteError, match="not as it was written") as caught:
+        attempt()
+    assert "to do" in str(caught.value)
+    assert "log" not in caught.value.public
     assert (log.read_bytes() if log.exists() else None) == before
 
 
-STEPS = ("write", "fsync", "truncate", "open", "close", "replace")
+@pytest.mark.parametrize("spoil", [changed, reordered])
+def test_what_was_changed_before_the_end_is_found_by_the_next_full_check_whatever_was_appended(log, spoil):
+    spoil(log)
+    append(log, {"event": "charge", "number": 4})
+    with pytest.raises(SiteError, match="line"):
+        read(log)
+
+
+@pytest.mark.parametrize("key", ["lines", "hash", "start", "end"])
+@pytest.mark.parametrize("value", [0, 3, -1, 10**9, "x", None, [], "0" * 64])
+def test_a_head_that_was_edited_is_refused(log, key, value):
+    head = log.with_name("log.jsonl.head")
+    before = json.loads(head.read_text())
+    head.write_text(json.dumps(before | {key: value}))
+    with pytest.raises(SiteError):
+        append(log, {"event": "charge"})
+
+
+def test_a_head_of_the_version_that_noted_no_place_is_taken(log):
+    head = log.with_name("log.jsonl.head")
+    found = json.loads(head.read_text())
+    head.write_text(json.dumps({"lines": found["lines"], "hash": found["hash"]}))
+    assert append(log, {"event": "charge", "number": 4})["line"] == 5
+    assert len(read(log)) == 5
+
+
+STEPS = ("write", "fsync", "ftruncate", "truncate", "open", "close", "replace")
 
 
 def killed_at(path, step):
@@ -202,6 +228,96 @@ def test_several_processes_may_append(log):
     for process in processes:
         process.join()
     assert len(read(log)) == 34
+
+
+def hold(path, held, let_go):
+    with chained_log.locked(path):
+        held.set()
+        let_go.wait(60)
+
+
+def test_a_record_that_another_process_holds_is_waited_for_and_then_refused_with_one_sentence(log, monkeypatch):
+    monkeypatch.setattr(shared_log, "LOCK_WAIT_S", 0.2)
+    context = multiprocessing.get_context("fork")
+    held, let_go = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(log, held, let_go))
+    process.start()
+    assert held.wait(60)
+    before = time.monotonic()
+    with pytest.raises(SiteError, match="held by another process") as caught:
+        append(log, {"event": "charge"})
+    assert 0.2 <= time.monotonic() - before < 5
+    assert caught.value.public == "the site cannot write its records: it takes no part until that is mended"
+    assert len(read(log)) == 4  # reading waits for nobody
+    let_go.set()
+    process.join()
+    append(log, {"event": "charge"})
+
+
+def as_nobody(path, answers):
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        append(path, {"event": "charge"})
+    except SiteError as error:
+        answers.put(str(error))
+
+
+def test_a_file_that_may_not_be_written_is_one_sentence(log):
+    for folder in (log.parent, *log.parents[:3]):
+        folder.chmod(0o755)
+    log.parent.chmod(0o555)
+    for file in log.parent.iterdir():
+        file.chmod(0o444)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=as_nobody, args=(log, answers))
+    process.start()
+    said = answers.get(timeout=60)
+    process.join()
+    log.parent.chmod(0o755)
+    assert "a record of the site cannot be written" in said
+    assert len(read(log)) == 4
+
+
+def test_what_is_decided_from_a_record_and_the_line_about_it_are_one_step(log):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=count_to, args=(log, 20)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [line["number"] for line in read(log) if line["event"] == "counted"] == list(range(1, 21))
+
+
+def count_to(path, most):
+    while True:
+        with chained_log.locked(path) as record:
+            last = record.newest("counted")
+            if last and last["number"] == most:
+                return
+            record.append({"event": "counted", "number": last["number"] + 1 if last else 1})
+
+
+def test_the_newest_line_of_an_event_is_found_behind_others_and_its_hash_is_checked(log):
+    append(log, {"event": "note"})
+    append(log, {"event": "note"})
+    assert chained_log.newest(log, "charge")["number"] == 3
+    assert chained_log.newest(log, "never") is None
+    assert chained_log.newest(log.with_name("none.jsonl"), "charge") is None
+    log.write_text(log.read_text().replace('"number": 3', '"number": 7'))
+    with pytest.raises(SiteError, match="line 4"):
+        chained_log.newest(log, "charge")
+
+
+@pytest.mark.parametrize("before", [10, 10_000])
+def test_an_append_hashes_two_lines_however_many_there_are(tmp_path, monkeypatch, before):
+    path, hashed = tmp_path / "log.jsonl", []
+    shared_log.append(path, *({"event": "sent", "number": number} for number in range(before)))
+    plain = shared_log._hash
+    monkeypatch.setattr(shared_log, "_hash", lambda line: hashed.append(line["line"]) or plain(line))
+    append(path, {"event": "sent"})
+    assert hashed == [before, before + 1]
 
 
 def test_lines_are_plain_json(log):

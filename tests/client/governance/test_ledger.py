@@ -6,7 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,9 @@ from opacus.accountants import PRVAccountant
 
 from client.config.policy import Limit
 from client.errors import SiteError
-from client.governance.ledger import Charge, charge, charges, epsilon, spent
+from client.governance.chained_log import CLOCK_SET, append
+from client.governance.ledger import Charge, charge, charges, epsilon, last_epsilon, spent
+from shared_models import chained_log
 
 LIMIT = Limit(epsilon=8.0, delta=1e-3)
 ROUND = Charge("study", "recurrence_mri", 1, noise_multiplier=2.0, sample_rate=0.1, steps=10)
@@ -111,6 +113,52 @@ def test_epsilon_never_falls_when_the_accountant_changes(ledger):
 
 def test_very_little_noise_falls_back_on_the_bound_that_holds():
     assert epsilon([(0.05, 0.9, 5000)], LIMIT) > 1e4
+
+
+def charge_until_refused(ledger, limit, study):
+    try:
+        for number in range(3):
+            charge(ledger, replace(ROUND, study=study, round=number), limit)
+    except SiteError:
+        pass
+
+
+def test_many_processes_that_charge_at_once_never_pass_the_ceiling_together(ledger):
+    limit = replace(LIMIT, epsilon=(epsilon([(2.0, 0.1, 40)], LIMIT) + epsilon([(2.0, 0.1, 50)], LIMIT)) / 2)
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=charge_until_refused, args=(ledger, limit, str(n))) for n in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert len(charges(ledger)) == 4
+    assert spent(ledger, limit) <= limit.epsilon
+
+
+def test_a_charge_after_many_checks_two_lines_and_costs_what_all_of_them_cost(ledger, monkeypatch):
+    for number in range(30):
+        charge(ledger, replace(ROUND, round=number, steps=1), LIMIT)
+    hashed = []
+    plain = chained_log._hash
+    monkeypatch.setattr(chained_log, "_hash", lambda line: hashed.append(line["line"]) or plain(line))
+    after = charge(ledger, replace(ROUND, round=30, sample_rate=0.2), LIMIT)
+    assert set(hashed) == {30, 31}
+    assert after == epsilon([(2.0, 0.1, 30), (2.0, 0.2, 10)], LIMIT) == spent(ledger, LIMIT) == last_epsilon(ledger)
+
+
+def test_charges_of_the_version_that_carried_no_composition_count(ledger):
+    old = {**asdict(ROUND), "epsilon": 0.5, "delta": LIMIT.delta, "accountant": "prv", "event": "charge"}
+    append(ledger, old)
+    append(ledger, old | {"round": 2, "epsilon": 7.9})
+    append(ledger, {"event": CLOCK_SET})
+    after = charge(ledger, replace(ROUND, steps=1, round=3), LIMIT)
+    assert after == spent(ledger, LIMIT) == 7.9  # what was written never falls
+    assert charges(ledger)[-1]["composed"] == [[2.0, 0.1, 21]]
+    other = replace(LIMIT, delta=1e-4)
+    assert charge(ledger, replace(ROUND, steps=1, round=4), other) == pytest.approx(
+        epsilon([(2.0, 0.1, 22)], other), abs=1e-12
+    )
+    assert spent(ledger, LIMIT) == 7.9
 
 
 def charge_and_die(ledger):

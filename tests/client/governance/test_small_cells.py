@@ -9,7 +9,7 @@ import pytest
 
 from client.governance.small_cells import suppress_small_cells
 from shared_models.metrics.summary import site_metrics
-from shared_models.targets import Binary, Regression, TimeToEvent
+from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
 
 def metrics_of(cases, others, target=None):
@@ -43,3 +43,22 @@ def test_a_number_needs_that_many_patients():
     few = suppress_small_cells(site_metrics(Regression(), values, values + 1, 0.5), 10)
     assert math.isnan(few["mae"])
     assert suppress_small_cells(site_metrics(Regression(), values, values + 1, 0.5), 9)["mae"] == 1.0
+
+
+@pytest.mark.parametrize("changed", range(12))
+def test_rates_move_in_steps_of_five_patients_and_none_is_finer_than_another(changed):
+    truth = np.repeat([1.0, 0.0], [12, 33])
+    scores = np.where(np.arange(45) < changed, 0.9, 0.1)
+    found = suppress_small_cells(site_metrics(Binary(), scores, truth, 0.5), 10)
+    assert found["sensitivity"] in (0.0, 0.5, 1.0)
+    assert found["specificity"] == 1.0
+    if changed:
+        assert found["f1"] == round(2 * found["sensitivity"] / (found["sensitivity"] + 1), 2)
+
+
+def test_the_accuracy_of_several_classes_moves_in_steps_too():
+    target, truth = Categorical(("a", "b", "c")), np.arange(40.0) % 3
+    called = np.eye(3)[np.arange(40) % 3]
+    called[:6] = 1 / 3
+    accuracy = suppress_small_cells(site_metrics(target, called, truth, 0.5), 10)["accuracy"]
+    assert accuracy in {round(step / 8, 2) for step in range(9)}

@@ -118,7 +118,8 @@ def test_a_batch_is_one_read_of_a_memory_map(tmp_path: Path) -> None:
         np.arange(51),
         np.ones(50),
         rows,
-        np.random.default_rng(0),
+        0,
+        [f"patient {number}" for number in range(50)],
     )
     Counted.reads = 0
     batches = list(make_loader(patients, StudySettings(batch_size=16), seed=0))

@@ -15,7 +15,7 @@ def shown(**changes: Any) -> str:
         "certificate": {"ends": (datetime.now(UTC) + timedelta(days=200)).isoformat()},
         "sites": [],
         "runs": [],
-        "study": {"name": "", "progress": None},
+        "study": {"name": "", "progress": None, "problem": ""},
     }
     console = Console(file=io.StringIO(), width=80)
     print_status({**status, **changes}, console)
@@ -45,7 +45,8 @@ def test_rows_fit_a_terminal_and_a_failure_is_told() -> None:
         "details": "only 0 of at least [1] sites came",
     }
     site = {"site": "duke", "node_id": "7", "state": "online", "last_seen": "2026-11-21T02:58:46Z"}
-    study = {"name": "pilot", "progress": {"round": 3, "rounds": 20, "best_round": 2, "best_value": 0.7512}}
+    done = {"round": 3, "rounds": 20, "best_round": 2, "best_value": 0.7512}
+    study = {"name": "pilot", "progress": done, "problem": ""}
     text = shown(runs=[run], sites=[site], study=study)
     assert "│ 10748755413142104008 │ pilot │ failed │ 2026-11-21 02:58 │" in text
     assert "│ duke │ online │ 2026-11-21T02:58:46Z │" in text

@@ -6,14 +6,28 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from server.__main__ import main
 from server.errors import ExitCode
-from server.operations.center import Center
+from server.operations.center import Center, open_center
 from server.operations.create import create_center
+from server.operations.status import read_study
+from server.study import scoring
+from server.study.checkpoint import LAST, Checkpoint, save_checkpoint
+from server.study.results import Results, make_results, write_results
 from shared_models.agreed import settings_hash
-from shared_models.study_settings import parse_study_settings
+from shared_models.study_settings import StudySettings, parse_study_settings
+from shared_models.task import load_task
+
+
+def results_of_nobody() -> Results:
+    config = StudySettings(targets="recurrence")
+    last = Checkpoint(config.to_flat(), 1, {}, {}, {})
+    task = load_task(config)
+    return make_results(task, config, last, last, {}, [], scoring.unpack({}, task), {})
 
 
 @pytest.fixture
@@ -88,17 +102,66 @@ def test_results_are_the_last_written_or_the_named(folder: str, capsys: pytest.C
     assert main(["results", "--directory", folder]) == ExitCode.FILE
     now = time.time()
     for age, study in enumerate(("newer", "older")):
-        file = Path(folder) / "results" / study / "results.json"
-        file.parent.mkdir()
-        file.write_text(json.dumps({"study": study}))
+        file = write_results(results_of_nobody().model_copy(update={"study": study}), Path(folder) / "results" / study)
         os.utime(file, (now - age, now - age))
     capsys.readouterr()
     assert main(["results", "--json", "--directory", folder]) == ExitCode.OK
-    assert json.loads(capsys.readouterr().out) == {"study": "newer"}
+    assert json.loads(capsys.readouterr().out)["study"] == "newer"
     assert main(["results", "older", "--json", "--directory", folder]) == ExitCode.OK
-    assert json.loads(capsys.readouterr().out) == {"study": "older"}
+    assert json.loads(capsys.readouterr().out)["study"] == "older"
+    assert main(["results", "older", "--directory", folder]) == ExitCode.OK
+    assert "Weights of round 1 of 1" in capsys.readouterr().out
     assert main(["results", "absent", "--directory", folder]) == ExitCode.FILE
     assert "older, newer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["results", "old"], ["results", "old", "--json"]])
+def test_results_of_an_earlier_release_are_refused_and_stay_as_they_are(
+    folder: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(folder) / "results" / "old" / "results.json"
+    file.parent.mkdir()
+    file.write_text('{"study": "old"}')
+    assert main([*words, "--directory", folder]) == ExitCode.FILE
+    assert "schema version none, and this release reads version 1 only" in capsys.readouterr().err
+    assert main(["run", "--set", "study=old", "--directory", folder]) == ExitCode.FILE
+    assert "run the study under another `study` name" in capsys.readouterr().err
+    assert file.read_text() == '{"study": "old"}'
+
+
+def test_a_checkpoint_of_an_earlier_release_stops_a_study_before_it_starts_and_shows_in_the_status(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(folder) / "results" / "old" / "last.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(save({"model:w": np.ones(2)}, metadata={"study": "{}"}))
+    assert main(["run", "--set", "study=old", "--set", "resume=true", "--directory", folder]) == ExitCode.FILE
+    assert "written by an earlier release" in capsys.readouterr().err
+    found = read_study(open_center(Path(folder)), "old")
+    assert found["progress"] is None
+    assert "Go on with the release that wrote it" in found["problem"]
+
+
+def test_a_resumed_study_with_more_rounds_says_before_it_starts_that_hospitals_must_approve_anew(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = StudySettings(study="elms", rounds=3)
+    save_checkpoint(Checkpoint(config.to_flat(), 3, {}, {}, {}), Path(folder) / "results" / "elms" / LAST)
+    words = ["run", "--directory", folder, "--set", "study=elms", "--set", "resume=true"]
+    assert main([*words, "--set", "rounds=3"]) == ExitCode.SUPERLINK_UNREACHABLE
+    assert "approve" not in capsys.readouterr().out.replace("hospitals take part that approved these", "")
+    assert main([*words, "--set", "rounds=5"]) == ExitCode.SUPERLINK_UNREACHABLE
+    assert "rounds is 5, was 3: hospitals approved the study as it was" in capsys.readouterr().out
+
+
+def test_a_rule_that_a_study_cannot_have_is_said_before_it_starts(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--directory", folder, "--set", "strategy=krumm"]) == ExitCode.CONFIGURATION
+    assert "there is no rule 'krumm'; did you mean 'krum'?" in capsys.readouterr().err
+    secure = ["--set", "secure-aggregation=true", "--set", "min-sites=3"]
+    assert main(["run", "--directory", folder, "--set", "strategy=krum", *secure]) == ExitCode.CONFIGURATION
+    assert "krum compares the sites' single updates" in capsys.readouterr().err
 
 
 def test_a_study_is_written_as_hospitals_approve_it_and_has_the_same_hash(

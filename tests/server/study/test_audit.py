@@ -64,8 +64,22 @@ def test_the_command_shows_it_and_finds_a_changed_line(tmp_path: Path, capsys: p
     path.write_text(path.read_text().replace("duke", "ucsf"))
     assert main(words) == ExitCode.FILE
     assert "line 1" in capsys.readouterr().err
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
     with pytest.raises(CenterError, match="not as it was written"):
         note(center.results, {"event": "start", "study": "s"})
+
+
+def test_a_study_whose_log_was_changed_anywhere_does_not_go_on(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
+) -> None:
+    sites = hospitals({"a": 80, "b": 90})
+    config = parse_study_settings({**small_study, "rounds": 1})
+    run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    path = audit_of(Path(config.results_dir) / config.study)
+    path.write_text(path.read_text().replace('"site": "b"', '"site": "c"', 1))
+    resumed = config.model_copy(update={"resume": True})
+    with pytest.raises(CenterError, match="not as it was written"):
+        run_study(InProcessGrid(app, sites, resumed.to_flat()), resumed)
 
 
 def test_what_cannot_be_noted_is_not_sent(

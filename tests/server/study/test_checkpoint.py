@@ -7,10 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
-from server.study.checkpoint import Checkpoint, describe, load_checkpoint, only_run, save_checkpoint
+from server.study.checkpoint import (
+    FORMAT,
+    Checkpoint,
+    approval_notice,
+    describe,
+    load_checkpoint,
+    only_run,
+    require_own_folder,
+    save_checkpoint,
+)
 from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
+from shared_models.agreed import settings_hash
+from shared_models.study_settings import StudySettings
 
 
 def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
@@ -18,7 +30,7 @@ def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
         config={"study": "s", "rounds": 9},
         round=server_round,
         model={"w": np.full(size, server_round, np.float32), "n": np.array(3, np.int64)},
-        moments={"m_t/w": np.ones(2)},
+        rule_state={"m_t/w": np.ones(2)},
         statistics={"features.clinical.known": np.array([1.0, 2.0])},
         enrolled={"a": Enrolment(True, {"train": 3}, {"clinical": 3}, 0)},
         history=({"round": 1, "counted": ["a"]},),
@@ -32,7 +44,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     saved = checkpoint(2)
     save_checkpoint(saved, tmp_path / "s" / "last.safetensors")
     loaded = load_checkpoint(tmp_path / "s" / "last.safetensors")
-    for group in ("model", "moments", "statistics", "validation"):
+    for group in ("model", "rule_state", "statistics", "validation"):
         assert set(getattr(loaded, group)) == set(getattr(saved, group))
         for name, array in getattr(saved, group).items():
             np.testing.assert_array_equal(getattr(loaded, group)[name], array)
@@ -54,10 +66,50 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_refused_and_never_unpickled(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "last.safetensors"
     path.write_bytes(content)
-    with pytest.raises(StudyError, match="no usable checkpoint"):
-        load_checkpoint(path)
-    with pytest.raises(StudyError, match="no usable checkpoint"):
+    for read in (lambda: load_checkpoint(path), lambda: require_own_folder(tmp_path)):
+        with pytest.raises(StudyError, match=r"last\.safetensors: the checkpoint is damaged .* move it away"):
+            read()
+    with pytest.raises(StudyError, match="there is no checkpoint"):
         load_checkpoint(tmp_path / "missing")
+    require_own_folder(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"study": "{}"}, "written by an earlier release, or by another program, and this release reads format 2"),
+        (None, "by an earlier release"),
+        ({"format": FORMAT, "format_version": "3"}, "written in format 3, and this release reads format 2 only"),
+    ],
+)
+def test_a_checkpoint_of_another_format_is_refused_and_stays_as_it_is(
+    tmp_path: Path, metadata: dict[str, str] | None, said: str
+) -> None:
+    path = tmp_path / "s" / "best.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(save({"model:w": np.ones(2)}, metadata=metadata))
+    before = path.read_bytes()
+    for read in (lambda: load_checkpoint(path), lambda: require_own_folder(path.parent)):
+        with pytest.raises(StudyError, match=said):
+            read()
+    assert path.read_bytes() == before
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(checkpoint(2), path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(StudyError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_only_what_hospitals_approved_makes_them_approve_anew() -> None:
+    before = StudySettings(rounds=20).to_flat()
+    assert approval_notice(before, StudySettings(rounds=20, resume=True, join_timeout_s=1.0)) == ""
+    longer = StudySettings(rounds=30, resume=True)
+    notice = approval_notice(before, longer)
+    assert notice.startswith("rounds is 30, was 20: hospitals approved the study as it was")
+    assert settings_hash(longer) in notice
 
 
 def _keep_saving(path: str) -> None:

@@ -10,7 +10,7 @@ SECURE = {"secure-aggregation": True, "min-sites": 3}
 
 
 def section(**settings: object) -> dict[str, object]:
-    return privacy_section(parse_study_settings({"task": "relapse_mammogram", **settings}))
+    return privacy_section(parse_study_settings({"task": "relapse_mammogram", **settings})).model_dump()
 
 
 def test_without_noise_the_report_says_so_and_claims_nothing() -> None:
@@ -26,8 +26,14 @@ def test_with_noise_the_report_says_for_whom_how_and_what_is_left_out() -> None:
     said = str(found["said"])
     for fact in ("the unit is the patient", "Poisson", "norm 0.7", "1.5 times", "Delta and the epsilon spent are each"):
         assert fact in said
-    for not_enrolled in ("counts of classes", "sums of features", "z-scores", "histograms", "metrics of each site"):
-        assert not_enrolled in said.partition("Not covered by noise")[2]
+    for left_uncovered in (
+        "counts of classes",
+        "sums of features",
+        "z-scores",
+        "counted and summed in bins",
+        "metrics of each site",
+    ):
+        assert left_uncovered in said.partition("Not covered by noise")[2]
     assert found["covered_by_noise"] == ["weights"]
     assert "losses" not in said, "a private study sends none"
 

@@ -11,17 +11,18 @@ from rich.console import Console
 
 from server.study.checkpoint import Checkpoint
 from server.study.enrolment import Enrolment
-from server.study.exchange import Answer
-from server.study.results import make_results, print_results, write_results
+from server.study.exchange import Answer, StudyError
+from server.study.results import RESULTS, Results, make_results, read_results, write_results
+from server.study.results_table import print_table
 from server.study.scoring import pool
 from shared_models.messages import EvaluateTestReply
-from shared_models.metrics.arrays import to_arrays
-from shared_models.metrics.summary import site_metrics, summarise
+from shared_models.metrics.summary import merge_small_cells, pack_summary, site_metrics, summarise
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Table, Task
 
 SITES = ("oak", "a-hospital-whose-name-alone-would-fill-more-than-half-of-a-terminal", "outside")
+ZERO = {"norm": 0.0, "cosine": None, "clipped": False}
 TARGETS: dict[str, Target] = {
     "yes or no": Binary(),
     "time": TimeToEvent(),
@@ -48,7 +49,7 @@ def answer(site: str, targets: dict[str, Target], count: int) -> Answer[Evaluate
     metrics: dict[str, dict[str, float]] = {}
     for name, target in targets.items():
         scores, truth = observed(target, count, seed=len(site))
-        test |= to_arrays(summarise(target, scores, truth), name)
+        test |= pack_summary(merge_small_cells(target, summarise(target, scores, truth), 10), name)
         metrics[name] = site_metrics(target, scores, truth, 0.5)
     return Answer(site, EvaluateTestReply(test=test, metrics=metrics))
 
@@ -58,6 +59,7 @@ def results_of(
     count: int = 4321,
     extra: tuple[Answer[EvaluateTestReply], ...] = (),
     problems: dict[str, str] | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="t")  # type: ignore[arg-type, return-value]
     answers = [answer(site, targets, count) for site in SITES] + list(extra)
@@ -65,16 +67,20 @@ def results_of(
     enrolled = {a.site: Enrolment(a.site != "outside", patients, {"clinical": 9}, excluded=4) for a in answers}
     scores = {a.site: a.reply.test for a in answers if a.reply}
     values = ((0, float("nan")), (1, 0.75))
-    best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values)
+    influences = {"oak": {"norm": 2.0, "cosine": 0.5, "clipped": True}, "outside": ZERO}
+    attempt = {"round": 1, "attempt": 1, "asked": ["oak"], "counted": ["oak"], "problems": {}, "seconds": 0.5}
+    history = ({**attempt, "updates": {} if settings.get("secure_aggregation") else influences},)
+    best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values, history=history)
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
-    return make_results(
-        task, StudySettings(study="elms"), best, best, thresholds, answers, pool(scores, task), problems or {}
-    )
+    config = StudySettings(study="elms", **settings)
+    pooled = pool(scores, task, config)
+    made = make_results(task, config, best, best, thresholds, answers, pooled, problems or {})
+    return made.model_dump(mode="json")
 
 
 def printed(results: dict[str, Any], width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_results(results, console)
+    print_table(Results.model_validate(results), console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -85,7 +91,7 @@ def test_results_are_json_without_nan_however_few_patients_there_are(tmp_path: P
     def never(constant: str) -> None:
         pytest.fail(f"{constant} in results.json")
 
-    text = write_results(results, tmp_path).read_text()
+    text = write_results(Results.model_validate(results), tmp_path).read_text()
     assert json.loads(text, parse_constant=never) == results
     assert results["validation"] == [[0, None], [1, 0.75]]
     assert set(results["targets"]) == set(TARGETS)
@@ -163,5 +169,57 @@ def test_the_privacy_paragraph_is_in_the_file_and_on_the_screen() -> None:
     text = printed(results)
     assert "No differential privacy" in text
     assert max(map(len, text.splitlines())) <= 80
-    del results["privacy"]  # as earlier versions wrote it
-    assert "differential privacy" not in printed(results)
+
+
+def test_the_calibration_curve_stands_beside_the_other_metrics_of_all_sites_and_of_no_single_one() -> None:
+    results = results_of({"er": Binary()})
+    pooled = results["targets"]["er"]["pooled"]
+    assert len(pooled["calibration_predicted"]) == len(pooled["calibration_observed"]) == 16
+    predicted, observed = (pooled[f"calibration_{name}"][3:13] for name in ("predicted", "observed"))
+    assert predicted == pytest.approx(observed, abs=0.06)  # outcomes are drawn by the scores themselves
+    assert not [name for name in results["sites"][0]["targets"]["er"] if name.startswith("calibration")]
+
+
+def test_who_was_clipped_is_counted_and_told() -> None:
+    results = results_of({"er": Binary()})
+    assert results["rounds"][0]["updates"]["oak"] == {"norm": 2.0, "cosine": 0.5, "clipped": True}
+    assert results["aggregation"]["clipped"] == {"oak": 1}
+    assert "1 of 2 updates were larger than 3 times the median norm of its round, and were" in printed(results, 200)
+    assert "Updates were not clipped" in printed(results_of({"er": Binary()}, clip_updates=0.0))
+
+
+def test_with_secure_sums_the_results_say_that_no_single_norm_is_known() -> None:
+    results = results_of({"er": Binary()}, secure_aggregation=True, min_sites=3)
+    assert results["aggregation"]["seen"] == "sums"
+    assert "it knows no single update's norm, and clipped none" in printed(results, 200)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    results = Results.model_validate(results_of(TARGETS))
+    assert read_results(write_results(results, tmp_path)) == results
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema_version": 2}, "results of schema version 2, and this release reads version 1 only"),
+        ({"schema_version": None}, "results of schema version None"),
+        ({"rounds": 3}, "the results are damaged"),
+    ],
+)
+def test_results_of_another_version_or_damaged_ones_are_refused(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    file = tmp_path / RESULTS
+    file.write_text(json.dumps({**results_of({"er": Binary()}), **change}))
+    with pytest.raises(StudyError, match=said):
+        read_results(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "damaged"), ("[1]", "version none"), ('{"study": "x"}', "version none")]
+)
+def test_a_file_that_is_no_results_of_this_release_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / RESULTS).write_text(text)
+    with pytest.raises(StudyError, match=said):
+        read_results(tmp_path / RESULTS)

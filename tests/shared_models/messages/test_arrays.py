@@ -79,3 +79,26 @@ def test_a_hash_is_of_names_types_shapes_and_bytes_and_not_of_an_order() -> None
     ):
         assert hash_arrays(changed) != same
     assert hash_arrays({"a": one, "b": np.nextafter(other, 2)}) != same
+
+
+def _file(header, data=b""):
+    return len(header).to_bytes(8, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"ab",
+        (2**63).to_bytes(8, "little"),
+        _file(b"[" * 10**5),
+        _file(b'{"a":' * 10**5),
+        _file(b" " * 2_000_000),
+        _file(b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}', b"ab"),
+        _file(b'{"a":{"dtype":"F32","shape":[0,4611686018427387904],"data_offsets":[0,0]}}'),
+        _file(b'{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'),
+    ],
+)
+def test_bytes_that_are_no_arrays_or_too_many_are_one_kind_of_error(content):
+    with pytest.raises(ValueError, match="the arrays are not in safetensors"):
+        unpack_arrays(ArrayRecord({PACKED: Array("uint8", (len(content),), "safetensors", content)}))

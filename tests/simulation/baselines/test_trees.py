@@ -33,7 +33,7 @@ def cohort(patients: int = 300, views: int = 2) -> Cohort:
         site="oak",
         patients=tuple(map(str, range(patients))),
         first=np.arange(0, len(rows) + 1, views),
-        drawn=np.ones(len(rows)),
+        sampling_weight=np.ones(len(rows)),
         inputs={"clinical": table},
         present=np.ones((len(rows), 1), bool),
         truths={"relapse": (np.abs(size) > 1).astype(np.float32)},

@@ -101,7 +101,7 @@ def test_who_is_asked_what_is_told_first(echo: ClientApp) -> None:
 def test_a_study_gives_the_same_numbers_twice(
     hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
 ) -> None:
-    sites = hospitals({"a": 80, "b": 60})
+    sites = hospitals({"a": 400, "b": 350})  # fewer would have cells too small to leave
     one, other = (
         run_in_process(sites, parse_study_settings({**small_study, "results-dir": f"{small_study['results-dir']}{n}"}))
         for n in (1, 2)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from client.training.loop.dp import grad_sample_modes as ways
 from torch import nn
 
 from client.config.policy import Policy
 from client.errors import SiteError
+from client.training.dp import grad_sample_modes as ways
+from client.training.dp.clipping import clip_and_sum
 from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES, make_gradients, require_right_gradients
 from client.training.dp.mechanism import mechanism
 from client.training.dp.opacus_grad_sample import OpacusGradients
@@ -53,22 +54,20 @@ def one_at_a_time(model, loss_of, parameters):
 def compare(model, loss_of, tolerance=1e-5, way="auto"):
     parameters = list(model.parameters())
     expected = one_at_a_time(model, loss_of, parameters)
-    norms = expected.norm(dim=1, keepdim=True)
-    clip = norms.mean().item()  # some are clipped, and some are not
-    gradients = make_gradients(model, way, clip)
-    assert gradients.clipped == (way == "ghost")
-    if gradients.clipped:
-        expected = (expected * (clip / norms).clamp(max=1.0)).sum(dim=0)
+    clip = expected.norm(dim=1).mean().item()  # some are clipped, and some are not
+    clipped = clip_and_sum([expected], clip)
+    gradients = make_gradients(model, way)
     for _ in range(2):
         loss_of(model, slice(None)).mean().backward()
-        found = gradients.take()
-        assert found.shape == expected.shape
-        scale = expected.abs().max()
+        scale = clipped.abs().max()
         assert scale > 0
-        assert (found - expected).abs().max() <= tolerance * scale
-    nobody = gradients.take()
-    assert nobody.shape == (expected.shape if gradients.clipped else (0, expected.shape[1]))
-    assert not nobody.any(), "a step must not see the gradients of the one before"
+        assert (gradients.clipped_sum(clip) - clipped).abs().max() <= tolerance * scale
+        if way == "auto":
+            loss_of(model, slice(None)).mean().backward()
+            found = torch.cat(gradients.take(), dim=1)
+            assert found.shape == expected.shape
+            assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+    assert not gradients.clipped_sum(clip).any(), "a step must not see the gradients of the one before"
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
@@ -130,8 +129,8 @@ def test_every_tasks_network(name, way, fusion):
         outputs = network({key: value[rows] for key, value in inputs.items()}, present[rows])
         return task.loss(outputs, {key: value[rows] for key, value in truths.items()})
 
-    # ghost clipping has a norm as the root of sums of products, in 32-bit floats
-    compare(model, loss_of, tolerance=2e-4 if way == "ghost" else 2e-5, way=way)
+    # ghost clipping has a norm as the root of sums of products, in 32-bit floats, and clips to a little less
+    compare(model, loss_of, tolerance=2e-3 if way == "ghost" else 2e-5, way=way)
 
 
 def test_the_network_and_the_vector_share_their_weights():
@@ -157,7 +156,7 @@ def test_scoring_keeps_nothing():
         model(torch.ones(3, 2))
     model.eval()
     model(torch.ones(3, 2))
-    assert gradients.take().shape == (0, 3)
+    assert [part.shape for part in gradients.take()] == [(0, 2), (0, 1)]
 
 
 class Twice(nn.Module):
@@ -207,6 +206,44 @@ class Mixing(Twice):
         return {"label": self.head(torch.tanh(hidden - hidden.mean(dim=0)))}
 
 
+class MixingUnseen(Twice):
+    """Patients that see each other where no gradient goes."""
+
+    def forward(self, inputs, present):
+        hidden = self.layer(inputs["clinical"])
+        return {"label": self.head(torch.tanh(hidden - hidden.mean(dim=0).detach()))}
+
+
+class OwnChance(Twice):
+    """Dropout of torch's one stream for all patients."""
+
+    def forward(self, inputs, present):
+        return {"label": self.head(nn.functional.dropout(self.layer(inputs["clinical"]), 0.1))}
+
+
+class OfTwoDimensions(Twice):
+    """A dropout layer that no draws of patients are made for."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.dropout = nn.Dropout1d(0.1)
+
+    def forward(self, inputs, present):
+        return {"label": self.head(self.dropout(self.layer(inputs["clinical"])[:, None])[:, 0])}
+
+
+class Remembering(Twice):
+    """A mean over patients, kept beside the weights."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(6))
+
+    def forward(self, inputs, present):
+        self.seen += inputs["clinical"].sum(dim=0)
+        return super().forward(inputs, present)
+
+
 @pytest.mark.parametrize(
     ("network", "way", "why"),
     [
@@ -214,6 +251,12 @@ class Mixing(Twice):
         (Mixing, "auto", "of their size off"),
         (Mixing, "functorch", "of their size off"),
         (Mixing, "ghost", "of their size off"),
+        (MixingUnseen, "auto", "of their size off"),
+        (MixingUnseen, "hooks", "of their size off"),
+        (OwnChance, "auto", "random numbers of its own"),
+        (OfTwoDimensions, "auto", "random numbers of its own"),
+        (OfTwoDimensions, "hooks", "random numbers of its own"),
+        (Remembering, "auto", "beside its weights"),
     ],
 )
 def test_gradients_that_would_be_wrong_are_refused(task_of, network, way, why):
@@ -224,5 +267,5 @@ def test_gradients_that_would_be_wrong_are_refused(task_of, network, way, why):
 
 def test_a_layer_that_ours_do_not_know_falls_to_opacus():
     unknown = nn.Sequential(nn.Linear(3, 2), nn.PReLU())
-    assert isinstance(make_gradients(unknown, "auto", 1.0), OpacusGradients)
-    assert isinstance(make_gradients(nn.Linear(3, 2), "auto", 1.0), PatientGradients)
+    assert isinstance(make_gradients(unknown, "auto"), OpacusGradients)
+    assert isinstance(make_gradients(nn.Linear(3, 2), "auto"), PatientGradients)

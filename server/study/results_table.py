@@ -1,0 +1,86 @@
+"""Table of a study's results in a terminal, a row a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from server.study.results import Metric, Results, TargetResults
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def print_table(results: Results, console: Console | None = None) -> None:
+    """Prints a table for each target with a row a site and one for all of them."""
+    from rich.console import Console
+
+    console = console or Console()
+    for name, target in results.targets.items():
+        console.print(_table(results, name, target))
+        if target.threshold is not None:
+            console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
+        if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
+            console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
+    chosen = f"round {results.best_round} of {results.rounds_completed}"
+    console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
+    for said in (results.aggregation.said, results.privacy.said):
+        console.print(said, highlight=False, markup=False)
+    for site in results.sites:
+        if site.excluded:
+            said = f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
+            console.print(said, style="yellow", markup=False)
+    for name, problem in {**results.not_enrolled, **results.problems}.items():
+        console.print(f"{name}: {problem}", style="yellow", markup=False)
+
+
+# What is told of each kind of target, by the metric that only it has: heading, metric and digits.
+_INTERVAL = "(95 % interval)"
+_SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
+    "auc": (
+        ("patients", "patients", 0),
+        ("cases", "positives", 0),
+        (f"AUC {_INTERVAL}", "auc", 2),
+        ("F1", "f1", 2),
+        ("sens.", "sensitivity", 2),
+        ("spec.", "specificity", 2),
+    ),
+    "c_index": (("patients", "patients", 0), ("events", "events", 0), (f"C-index {_INTERVAL}", "c_index", 2)),
+    "macro_f1": (("patients", "patients", 0), ("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
+    "mae": (("patients", "patients", 0), ("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R2", "r2", 2)),
+}
+
+
+def _table(results: Results, name: str, target: TargetResults) -> Table:
+    """A row a site, 80 columns wide at most: a long name breaks, a number never."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{results.study}: {name}, test patients ({results.strategy})"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = next(columns for metric, columns in _SHOWN.items() if metric in target.pooled)
+    outside = any(site.role != "train" for site in results.sites)
+    table.add_column("site", overflow="fold")
+    if outside:
+        table.add_column("role", no_wrap=True)
+    for heading, _, _ in shown:
+        # an interval's heading may take two lines, its numbers may not
+        table.add_column(heading.replace(" (", "\n("), justify="right", no_wrap=True)
+    for site in results.sites:
+        role = ["trains" if site.role == "train" else "tests"] if outside else []
+        numbers = [_cell(site.targets.get(name, {}), metric, digits) for _, metric, digits in shown]
+        table.add_row(Text(site.site), *role, *numbers)
+    table.add_section()
+    table.add_row("pooled", *([""] if outside else []), *(_cell(target.pooled, m, digits) for _, m, digits in shown))
+    return table
+
+
+def _cell(metrics: Mapping[str, Metric], name: str, digits: int) -> str:
+    value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if not isinstance(value, float):
+        return "-"
+    told = isinstance(low, float) and isinstance(high, float)
+    interval = f" ({low:.{digits}f}-{high:.{digits}f})" if told else ""
+    return f"{value:.{digits}f}{interval}"

@@ -1,0 +1,106 @@
+"""No small cell of one site leaves it outside of secure aggregation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.config.policy import Policy
+from client.governance.disclosure import (
+    counts_without_small_cells,
+    disclose,
+    features_without_small_cells,
+)
+from shared_models.features import Feature, FeatureStatistics, expand
+from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, PrepareReply, TrainReply
+from shared_models.metrics.summary import pack_summary, summarise
+from shared_models.study_settings import parse_study_settings
+from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+from shared_models.task import load_task
+
+LEAST = 10
+EDGES = (365.0, 730.0, 1461.0, 2922.0)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 200), st.floats(300, 20_000))
+def test_counts_of_intervals_have_no_few_failures_and_nobody_lost_among_few(seed, patients, mean_days):
+    rng, target = np.random.default_rng(seed), TimeToEvent(EDGES)
+    days, censored = rng.exponential(mean_days, patients), rng.uniform(0, 4000, patients)
+    counts = target.counts(np.stack([np.minimum(days, censored), (days < censored).astype(float)], axis=1))
+    sent = counts_without_small_cells(target, counts, LEAST)
+    survived, failed = sent
+    lost = np.append(survived[:-1] - survived[1:] - failed[1:], survived[-1])
+    for cells in (survived, failed, lost):
+        assert ((cells == 0) | (cells >= LEAST)).all()
+    assert sent.sum() == 0 or survived[0] + failed[0] == counts[:, 0].sum()
+    assert sent.sum() == 0 or failed.sum() == counts[1].sum()
+
+
+@pytest.mark.parametrize(
+    ("target", "counts", "sent"),
+    [
+        (Binary(), [40, 12], [40, 12]),
+        (Binary(), [40, 3], [43, 0]),
+        (Binary(), [4, 3], [0, 0]),
+        (Categorical(("a", "b", "c")), [3, 40, 8], [0, 40, 11]),
+        (Regression(), [9, 120.5], [0, 0]),
+        (Regression(), [10, 120.5], [10, 120.5]),
+    ],
+)
+def test_counts_of_outcomes(target, counts, sent):
+    assert counts_without_small_cells(target, np.array(counts, dtype=float), LEAST).tolist() == sent
+
+
+def test_sums_of_a_feature_that_few_have_and_of_a_rare_category_are_not_told():
+    features = (Feature("age_years"), Feature("ki67"), Feature("grade", ("1", "2", "3")))
+    values = np.stack([np.linspace(30, 80, 40), np.where(np.arange(40) < 9, 7.0, np.nan), np.arange(40) % 3], axis=1)
+    values[:, 2] = np.where(np.arange(40) < 4, 2, np.arange(40) % 2)
+    exact = FeatureStatistics.of(expand(features, values))
+    sent = features_without_small_cells(features, exact, LEAST)
+    assert sent.known.tolist() == [40, 0, 40, 40, 40]
+    assert sent.total.tolist() == [exact.total[0], 0, 22, 18, 0]
+    assert sent.squares.tolist() == [exact.squares[0], 0, 22, 18, 0]
+    assert (
+        features_without_small_cells(features, FeatureStatistics.of(expand(features, values[:9])), LEAST).patients == 0
+    )
+
+
+@pytest.fixture
+def task():
+    return load_task(parse_study_settings({"features": "clinical: age_years, grade{1|2|3}"}))
+
+
+def replies(task):
+    """What a hospital of 80 patients would send of all kinds."""
+    rng, (name, target) = np.random.default_rng(0), next(iter(task.targets.items()))
+    truth = np.stack([rng.uniform(1, 4000, 80), (rng.uniform(size=80) < 0.4).astype(float)], axis=1)
+    scores = pack_summary(summarise(target, rng.uniform(size=80), truth), name)
+    table = np.stack([rng.uniform(30, 80, 80), np.minimum(np.arange(80), 2)], axis=1)
+    features = {"clinical": FeatureStatistics.of(expand(task.tables["clinical"].features, table))}
+    facts = {"trains": True, "patients": {"train": 80}, "modalities": {"clinical": 80}, "excluded": 0}
+    prepare = PrepareReply(**facts, features=features, counts={name: target.counts(truth)})
+    train = TrainReply(model={}, patients=80, loss=0.5, validation=scores)
+    return prepare, train, EvaluateValidationReply(validation=scores), EvaluateTestReply(test=scores, metrics={})
+
+
+def test_no_statistic_of_a_reply_has_a_small_cell(task):
+    policy = Policy()
+    prepare, *others = (disclose(reply, task, policy, summed=False) for reply in replies(task))
+    assert prepare.features["clinical"].total[1:].tolist() == [0, 0, 80]
+    counts = prepare.counts["recurrence"]
+    assert ((counts == 0) | (counts >= LEAST)).all()
+    for reply in others:
+        scores = reply.test if isinstance(reply, EvaluateTestReply) else reply.validation
+        cells = np.concatenate([array.ravel() for array in scores.values()])
+        assert cells[cells > 0].min() >= LEAST
+        assert scores["recurrence.concordance.events"].sum() + scores["recurrence.concordance.censored"].sum() == 80
+
+
+def test_inside_a_secure_sum_nothing_is_merged(task):
+    for reply in replies(task):
+        assert disclose(reply, task, Policy(), summed=True).to_sum().keys() == reply.to_sum().keys()
+        for field, arrays in disclose(reply, task, Policy(), summed=True).to_sum().items():
+            for key, array in arrays.items():
+                assert np.array_equal(array, reply.to_sum()[field][key])

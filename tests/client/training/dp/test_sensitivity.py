@@ -1,0 +1,146 @@
+"""No patient moves the sum of a private step by more than the clipping norm: as shipped, at every setting.
+
+A hospital's round is run by the code that hospitals run, with and without each patient of a small cohort; both take the
+same steps, so that each step's sums differ by what that patient does to them, and by that alone.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from client.training.dp import dropout
+from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES
+from shared_models.study_settings import StudySettings, parse_study_settings
+from shared_models.task import load_task, task_names
+
+STUDIES = sorted((Path(__file__).parents[4] / "studies").glob("*.toml"))
+SMALL = {
+    "recurrence_mri": "mri: 8x8x8 at 4x4x4 mm",
+    "receptors_dce_mri": "dce_mri: 8x16x16 at 4x4x4 mm",
+    "receptors_brain_metastasis": "brain_mri: 8x8x8 at 4x4x4 mm",
+}
+QUICK = ["recurrence_clinical", "recurrence_mri", "relapse_mammogram"]
+MOST = 1.0 + 1e-6
+
+
+def study(path):
+    return parse_study_settings({**tomllib.loads(path.read_text(encoding="utf-8")), "privacy": "patient"})
+
+
+def smaller(config):
+    """The study with images of few voxels, where it has any."""
+    image = SMALL.get(config.task, "").partition(":")[0]
+    chosen = image in (config.chosen_modalities or load_task(config).modalities)
+    return config.model_copy(update={"grids": SMALL[config.task] if chosen else ""})
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_of_ours_with_privacy_switched_on(rounds, path):
+    ratios = rounds.worst(smaller(study(path)), patients=4)
+    assert 0.1 < max(ratios) <= MOST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_of_ours_at_its_own_voxels_and_below_its_cohort(rounds, path):
+    config = study(path).model_copy(update={"batch_size": 3})
+    assert 0.1 < max(rounds.worst(config, patients=6)) <= MOST
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_at_its_defaults_with_batches_below_the_cohort(rounds, name):
+    config = StudySettings(task=name, privacy="patient", grids=SMALL.get(name, ""), batch_size=3, local_epochs=2)
+    assert 0.1 < max(rounds.worst(config, patients=4)) <= MOST
+
+
+# Any setting that may stand beside privacy and that a round at a site depends on.
+DRAWN = {
+    "task": st.sampled_from(task_names()),
+    "fusion": st.sampled_from(["task", "concatenation", "late"]),
+    "hidden_units": st.sampled_from([0, 8]),
+    "modality_dropout": st.sampled_from([0.0, 0.2, 0.9]),
+    "class_weights": st.sampled_from(["none", "balanced"]),
+    "strategy": st.sampled_from(["fedavg", "fedprox"]),
+    "proximal_mu": st.sampled_from([0.01, 10.0]),
+    "optimizer": st.sampled_from(["adamw", "sgd"]),
+    "learning_rate": st.sampled_from([0.001, 1.0]),
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "local_epochs": st.integers(1, 3),
+    "batch_size": st.integers(1, 6),
+    "clip_norm": st.sampled_from([0.01, 1.0, 30.0]),
+    "patient_gradients": st.sampled_from(GRAD_SAMPLE_MODES),
+    "seed": st.integers(0, 1000),
+}
+# What a round at a site does not depend on, or only by the task that it makes.
+ELSEWHERE = {
+    *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
+    *("sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate", "server_tau"),
+    *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
+    *("oversampling", "normalisation", "harmonisation", "harmonised"),  # refused, or done to the cohort before
+    *("split_seed", "validation_fraction", "test_fraction"),
+    *("join_timeout_s", "round_timeout_s", "round_attempts", "resume", "results_dir"),
+}
+without_a_deadline = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+def of_any_setting(rounds, drawn):
+    config = StudySettings(privacy="patient", grids=SMALL.get(drawn["task"], ""), **drawn)
+    assert max(rounds.worst(config, patients=4, seed=config.seed)) <= MOST
+
+
+@settings(max_examples=15, derandomize=True, **without_a_deadline)
+@given(st.fixed_dictionaries({**DRAWN, "task": st.sampled_from(QUICK)}))
+def test_settings_that_may_stand_beside_privacy(rounds, drawn):
+    of_any_setting(rounds, drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, **without_a_deadline)
+@given(st.fixed_dictionaries(DRAWN))
+def test_three_hundred_settings_that_may_stand_beside_privacy(rounds, drawn):
+    of_any_setting(rounds, drawn)
+
+
+def test_a_new_setting_is_drawn_here_or_said_to_change_nothing():
+    assert set(StudySettings.model_fields) <= set(DRAWN) | ELSEWHERE
+
+
+def absurd(patients):
+    """One patient with values that no number holds, one with enormous ones."""
+    for values in patients.inputs.values():
+        values[patients.first[1]] = np.inf
+        values[patients.first[2] : patients.first[3]] = 1e30
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [*((name, "auto") for name in task_names()), *((name, way) for name in QUICK for way in GRAD_SAMPLE_MODES[1:])],
+)
+def test_a_patient_whose_gradient_is_no_number_moves_it_no_further_and_leaves_no_trace(rounds, name, way):
+    """nan times 0 is nan: seen in the reply, it would tell that she is there, whatever the noise."""
+    config = StudySettings(
+        task=name, privacy="patient", grids=SMALL.get(name, ""), batch_size=9, patient_gradients=way, hidden_units=4
+    )
+    ratios = rounds.worst(config, patients=4, spoil=absurd)
+    assert np.isfinite(ratios).all()
+    assert max(ratios) <= MOST
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_masks_by_the_place_in_the_batch_would_be_found(rounds, name, monkeypatch):
+    """What was shipped once: dropout of one stream for all, which one patient more turns round for all others."""
+
+    def by_place(self, values):
+        kept = torch.rand(values.shape, generator=torch.Generator().manual_seed(3)) >= self.drop_prob
+        return values * kept / (1 - self.drop_prob)
+
+    monkeypatch.setattr(dropout.PatientDropout, "forward", by_place)
+    config = StudySettings(task=name, privacy="patient", grids=SMALL.get(name, ""), hidden_units=16, clip_norm=0.01)
+    assert max(rounds.worst(config, patients=6)) > 1.5

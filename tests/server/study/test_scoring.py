@@ -1,0 +1,52 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.app import keep_best
+from server.study.checkpoint import BEST, Checkpoint, load_checkpoint
+from server.study.scoring import Summaries, thresholds
+from shared_models.metrics.summary import empty_summary, summarise
+from shared_models.targets import Binary, TimeToEvent
+
+
+def pooled(scores: list[float], labels: list[float]) -> Summaries:
+    return {"er": summarise(Binary(), np.array(scores), np.array(labels))}
+
+
+def after(server_round: int) -> Checkpoint:
+    return Checkpoint({}, server_round, {"w": np.full(2, float(server_round))}, {}, {})
+
+
+@pytest.mark.parametrize("labels", [[1.0, 1.0], [0.0, 0.0], [float("nan")] * 2])
+def test_validation_patients_of_one_class_choose_no_threshold(labels: list[float]) -> None:
+    assert thresholds(pooled([0.2, 0.3], labels), "f1") == {"er": (0.5, "0.5: no validation patients of both classes")}
+
+
+def test_validation_patients_of_both_classes_choose_it_for_binary_targets_alone() -> None:
+    validation = pooled([0.2, 0.3], [0.0, 1.0]) | {"recurrence": empty_summary(TimeToEvent())}
+    ((name, (value, source)),) = thresholds(validation, "youden").items()
+    assert (name, source) == ("er", "youden, pooled validation")
+    assert 0.2 < value <= 0.3
+
+
+def test_validation_patients_of_one_class_choose_no_round(tmp_path: Path) -> None:
+    state = keep_best(after(1), pooled([0.2, 0.3], [1.0, 1.0]), tmp_path)
+    assert (state.best_round, state.best_value) == (0, None)
+    assert np.isnan(state.values[0][1])
+    assert not (tmp_path / BEST).exists()
+
+
+def test_of_rounds_that_tie_the_first_is_the_best(tmp_path: Path) -> None:
+    state = keep_best(after(1), pooled([0.2, 0.3, 0.1], [0.0, 1.0, 1.0]), tmp_path)
+    assert (state.best_round, state.best_value) == (1, 0.5)
+    state = keep_best(replace(state, round=2), pooled([0.4, 0.6, 0.2], [0.0, 1.0, 1.0]), tmp_path)
+    assert (state.best_round, load_checkpoint(tmp_path / BEST).round) == (1, 1)
+    state = keep_best(replace(state, round=3), pooled([0.1, 0.9], [0.0, 1.0]), tmp_path)
+    assert (state.best_round, load_checkpoint(tmp_path / BEST).round) == (3, 3)
+
+
+def test_untrained_weights_are_never_the_best(tmp_path: Path) -> None:
+    state = keep_best(after(0), pooled([0.1, 0.9], [0.0, 1.0]), tmp_path)
+    assert (state.best_value, state.values) == (None, ((0, 1.0),))
