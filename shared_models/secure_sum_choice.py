@@ -1,4 +1,4 @@
-"""Whether a study's weights and statistics reach the center by secure aggregation: its setting, or what `auto` comes to."""
+"""Whether a study's weights and statistics reach the center only as sums: the setting, or what `auto` comes to."""
 
 from __future__ import annotations
 
@@ -20,24 +20,20 @@ def choose_secure_sums(settings: StudySettings, training_sites: int) -> tuple[bo
         Whether they are sums, and a sentence for the approval page.
     """
     if settings.secure_aggregation == "on":
-        return True, "secure aggregation: the study asks for them"
+        return True, "secure aggregation: the study asks for it"
     if settings.secure_aggregation == "off":
-        return False, "no secure aggregation: the study does without them; the center sees all of this site by site"
+        return False, "no secure aggregation: the study does without it; the center sees all of this site by site"
     if settings.harmonisation == "combat":
-        return (
-            False,
-            "no secure aggregation: ComBat takes each site's own sums; the center sees all of this site by site",
-        )
+        why = "ComBat takes each site's own sums"
+        return False, f"no secure aggregation: {why}; the center sees all of this site by site"
     if settings.strategy in NEEDS_SINGLE_UPDATES:
         why = f"{settings.strategy} looks at each site's own update"
         return False, f"no secure aggregation: {why}; the center sees all of this site by site"
     if training_sites < MIN_SITES:
         why = f"{training_sites} sites train, and of two sites each knows the other's part from the sum"
         return False, f"no secure aggregation: {why}; the center sees all of this site by site"
-    return (
-        True,
-        f"secure aggregation: {training_sites} sites train, and nothing in the study needs one site's own numbers",
-    )
+    why = f"{training_sites} sites train, and nothing in the study needs one site's own numbers"
+    return True, f"secure aggregation: {why}"
 
 
 def named_training_sites(settings: StudySettings) -> int:
