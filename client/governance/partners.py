@@ -6,11 +6,14 @@ that has its partners' public keys from themselves takes no others.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import TYPE_CHECKING, NoReturn
 
 from client.errors import ExitCode, SiteError
 from client.private_files import write_private
 from shared_models.secure_aggregation.secrets import compressed
+from shared_models.secure_aggregation.signing import public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +74,15 @@ def partner_key(path: Path) -> ec.EllipticCurvePublicKey:
     except (OSError, ValueError) as error:
         _unusable("a partner's public key", path, error)
     return key if _on_p384(key) else _unusable("a partner's public key", path, key)  # type: ignore[return-value]
+
+
+def key_fingerprint(point: str) -> str:
+    """A public key as `ssh-keygen -lf` prints it, from its compressed point."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    line = public_key(point).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def _on_p384(key: object) -> bool:

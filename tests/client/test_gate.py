@@ -100,9 +100,10 @@ KINDS = [
     "train",
     "evaluate.validation",
     "evaluate.test",
-    "query.keys",
-    "query.shares",
-    "query.unmask",
+    "query.enrol",
+    "query.deal",
+    "query.confirm",
+    "query.open",
 ]
 
 

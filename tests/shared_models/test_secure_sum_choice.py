@@ -20,8 +20,8 @@ def study(**settings):
         ({}, 3, True, "3 sites train, and nothing in the study needs one site's own numbers"),
         ({}, 2, False, "2 sites train, and of two sites each knows the other's part"),
         ({"harmonisation": "combat"}, 5, False, "ComBat takes each site's own sums"),
-        ({"secure-aggregation": "on", "min-sites": 3}, 2, True, "the study asks for them"),
-        ({"secure-aggregation": "off"}, 9, False, "the study does without them"),
+        ({"secure-aggregation": "on", "min-sites": 3}, 2, True, "the study asks for it"),
+        ({"secure-aggregation": "off"}, 9, False, "the study does without it"),
     ],
 )
 def test_a_study_is_summed_securely_where_that_hides_a_site_and_the_page_says_why(settings, sites, secure, why):

@@ -45,7 +45,7 @@ def test_a_target_epsilon_is_named_and_the_noise_is_not() -> None:
 
 
 @pytest.mark.parametrize("noise", [{}, PRIVATE])
-def test_secure_aggregation_is_claimed_only_where_they_were_used(noise: dict[str, object]) -> None:
+def test_secure_aggregation_is_claimed_only_where_it_was_used(noise: dict[str, object]) -> None:
     plain, secure = section(**noise), section(**noise, **SECURE)
     assert "no secure aggregation: the center saw all of it site by site" in str(plain["said"])
     assert plain["only_in_sums_of_three_sites_or_more"] == []
