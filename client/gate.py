@@ -89,7 +89,7 @@ def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tu
             where=f"study {study.config.study}, {kind.KIND}",
             found=str(error),
             expected="what shared_models/messages says of it",
-            fix="nothing: the study goes on; if it happens again, compare this package's version with the center's",
+            fix="nothing: the study continues; if it happens again, compare this package's version with the center's",
             public=f"the request cannot be read: {error}",
             exit_code=ExitCode.STUDY,
         ) from None
@@ -114,7 +114,7 @@ def _unexpected(study: AdmittedStudy, request: Request[Any], expected: str, publ
         where=f"study {study.config.study}",
         found=f"{request.KIND} of round {request.round}",
         expected=expected,
-        fix="nothing: the study goes on; ask the center if it happens again",
+        fix="nothing: the study continues; ask the center if it happens again",
         public=public,
         exit_code=ExitCode.STUDY,
     )

@@ -1,4 +1,4 @@
-"""Whether a study's weights and statistics reach the center only as sums: the setting, or what `auto` comes to."""
+"""Choice of secure aggregation in a study: its setting, or the result of `auto`."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ def choose_secure_sums(settings: StudySettings, training_sites: int) -> tuple[bo
     if settings.secure_aggregation == "on":
         return True, "secure aggregation: the study asks for it"
     if settings.secure_aggregation == "off":
-        return False, "no secure aggregation: the study does without it; the center sees all of this site by site"
+        return False, "no secure aggregation: the study turns it off; the center sees all of this site by site"
     if settings.harmonisation == "combat":
-        why = "ComBat takes each site's own sums"
-        return False, f"no secure aggregation: {why}; the center sees all of this site by site"
+        return (
+            False,
+            "no secure aggregation: ComBat needs each site's sums; the center sees all of this site by site",
+        )
     if settings.strategy in NEEDS_SINGLE_UPDATES:
-        why = f"{settings.strategy} looks at each site's own update"
+        why = f"{settings.strategy} compares single updates"
         return False, f"no secure aggregation: {why}; the center sees all of this site by site"
     if training_sites < MIN_SITES:
         why = f"{training_sites} sites train, and of two sites each knows the other's part from the sum"
         return False, f"no secure aggregation: {why}; the center sees all of this site by site"
-    why = f"{training_sites} sites train, and nothing in the study needs one site's own numbers"
-    return True, f"secure aggregation: {why}"
+    return (
+        True,
+        f"secure aggregation: {training_sites} sites train, and nothing in the study needs one site's own numbers",
+    )
 
 
 def named_training_sites(settings: StudySettings) -> int:

@@ -184,7 +184,7 @@ def _check_oversampling(task: Task, config: StudySettings) -> None:
     images = [name for name, kind in task.modalities.items() if not isinstance(kind, Table)]
     name, target = next(iter(task.targets.items()))
     if images or not isinstance(target, Binary):
-        what = f"{images[0]} is no table" if images else f"{name} is no yes/no target"
+        what = f"{images[0]} is not a table" if images else f"{name} is not a binary target"
         msg = f"oversampling: {what}; {config.oversampling} makes synthetic patients of two classes from tables"
         raise SettingsError(msg)
 

@@ -98,7 +98,7 @@ def metrics_tables() -> str:
 def rules_table() -> str:
     lines = ["| `strategy` | needs | what it does |", "|---|---|---|"]
     for name in rule_names():
-        rule = load_rule(StudySettings(strategy=name))
+        rule = load_rule(StudySettings(strategy=name, secure_aggregation="off"))
         module = importlib.import_module(f"server.study.aggregation.rules.{name.replace('-', '_')}")
         lines.append(f"| `{name}` | {rule.NEEDS} | {(module.__doc__ or '').splitlines()[0].removesuffix('.')} |")
     return "\n".join(lines) + "\n"

@@ -165,7 +165,7 @@ def _site_error(job: Job, error: Exception) -> SiteError:
         where=_where(job),
         found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
         expected="files that the reader was made for",
-        fix="write them anew, or move them out of data_root",
+        fix="write them again, or move them out of data_root",
         public="an image of the site cannot be used",
     )
 
@@ -176,7 +176,7 @@ def _crashed(job: Job) -> SiteError:
         where=_where(job),
         found="a crash, or too little memory",
         expected="files that can be read",
-        fix="write them anew or move them out of data_root; if many patients are named, free some memory",
+        fix="write them again or move them out of data_root; if many patients are named, free some memory",
         public="an image of the site cannot be used",
     )
 

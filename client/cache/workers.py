@@ -58,7 +58,7 @@ def _in_processes(tasks: Mapping[int, Callable[[], Result]], workers: int) -> It
                     yield left[0], alone[left[0]] if left[0] in alone else futures[left[0]].result()
                     del left[0]
             except BrokenProcessPool:
-                log.warning("a process that reads patients' files ended; those under way are read anew, each alone")
+                log.warning("a process that reads patients' files ended; those in progress are read again, each alone")
             except (GeneratorExit, SiteError):
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -74,7 +74,7 @@ def _modalities(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
         if aside:
             who = "1 patient is" if len(aside) == 1 else f"{len(aside)} patients are"
             text = f"{name}: {who} excluded: their files cannot be used"
-            yield Problem("warning", text, f"{site.state_dir / FILE} says who and why; the others go on without them")
+            yield Problem("warning", text, f"{site.state_dir / FILE} lists them with the reasons; the others are used")
 
 
 def _features(found: Readiness) -> Iterator[Problem]:
@@ -109,7 +109,7 @@ def _parts(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
     for part, size in found.parts.items():
         if not size and site.role == "train":
             yield Problem(
-                "warning", f"nobody is in the {part} part", "few patients have a known outcome: see the counts"
+                "warning", f"no patient is in the {part} split", "few patients have a known outcome: see the counts"
             )
 
 

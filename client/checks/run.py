@@ -146,7 +146,7 @@ def _partners(site: SiteConfig) -> tuple[str, str]:
 
     for path in site.policy.partners.values():
         partner_key(path)
-    return f"secure aggregation with {', '.join(site.policy.partners)}, and with nobody else", ""
+    return f"in secure aggregation with {', '.join(site.policy.partners)}, and no other site", ""
 
 
 def _records(site: SiteConfig) -> tuple[str, str]:

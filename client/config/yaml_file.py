@@ -20,7 +20,7 @@ class SiteYaml(yaml.SafeLoader):
         """A mapping; a second value for a key is a mistake that PyYAML would hide."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} appears twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 

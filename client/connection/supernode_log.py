@@ -24,10 +24,10 @@ EXIT = re.compile(r"Exit Code: (\d+)")
 FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
 # The messages of secure aggregation that are not the work itself (shared_models/messages/secure.py).
 OF_A_SUM = {
-    "enrol": "take part in secure aggregation",
-    "deal": "share the secrets of a sum",
-    "confirm": "agree on whom a sum is over",
-    "open": "open a sum",
+    "enrol": "join a secure aggregation",
+    "deal": "share secrets for a secure aggregation",
+    "confirm": "confirm the members of a secure aggregation",
+    "open": "reveal the sum of a secure aggregation",
 }
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 

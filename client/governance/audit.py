@@ -1,4 +1,4 @@
-"""What left the site, and what it refused: one line for each message, in a file that only grows.
+"""Audit log of the site: what left it and what it refused, one line for each message.
 
 A line says what was sent, how large it was, its hash and the privacy spent so far; never a value. The file is
 `state_dir/SITE/audit.jsonl`; `python -m client audit --site SITE` shows it.

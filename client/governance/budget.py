@@ -1,4 +1,4 @@
-"""What a center may still ask under one approval: a durable count of the questions that were answered or tried.
+"""Question budget of an approval: a durable count of the questions that were answered or tried.
 
 A question is an answer spent. It is on the disk before the site begins to answer it, so that a crash or a failure
 counts too much and never too little. An approval of R rounds and A attempts allows:

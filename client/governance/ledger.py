@@ -1,4 +1,4 @@
-"""What privacy a cohort has spent, for good: a charge for every round of private training, whatever study or task.
+"""Privacy ledger of a cohort: a charge for every round of private training, over all studies and tasks.
 
 A charge is on the disk before training starts, so that a crash counts too much and never too little. Epsilon is
 computed anew from all charges by Opacus's accountants, in one composition: rounds, restarts, studies and tasks on the

@@ -33,7 +33,7 @@ def check_policy(site: SiteConfig, config: StudySettings, task: Task) -> None:
             where=f"policy, study {config.study}",
             found="; ".join(refused),
             expected="what `policy` in the site's YAML allows",
-            fix="nothing: the study goes on without this site; only the hospital may change its policy",
+            fix="nothing: the study continues without this site; only the hospital may change its policy",
             public="the site's own policy does not allow this study",
             exit_code=ExitCode.STUDY,
         )
@@ -61,7 +61,7 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
     if policy.differential_privacy == "required" and config.privacy == "none":
         yield "training without noise, and it is required"
     if policy.secure_aggregation == "required" and not uses_secure_sums(config):
-        yield "weights and statistics outside of secure aggregation"
+        yield "weights and statistics outside secure aggregation"
     given = config.privacy == "patient" and not config.target_epsilon
     if given and config.noise_multiplier < policy.minimum_noise:
         yield f"a noise multiplier of {config.noise_multiplier:g}, at least {policy.minimum_noise:g}"

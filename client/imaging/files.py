@@ -85,7 +85,7 @@ def _format(path: Path) -> str:
             end = content.find(b"\n\n") if name == "NrrdImageIO" else -1  # a NRRD header ends there at the latest
             if elsewhere.search(content, 0, len(content) if end < 0 else end + 1):
                 found = "a header that leads to another file"
-                raise bad_file(path, "an image's voxels stand in another file", found, "header and voxels in one file")
+                raise bad_file(path, "an image's voxels are in another file", found, "header and voxels in one file")
     return name
 
 
@@ -153,6 +153,6 @@ def _rounded(values: Iterable[float]) -> str:
 
 def bad_file(path: Path, what: str, found: str, expected: str) -> SiteError:
     """The error of one image, for which its patient is excluded."""
-    fix = "export or convert the series anew, or move the patient's files out of data_root"
+    fix = "export or convert the series again, or move the patient's files out of data_root"
     public = "an image of the site cannot be used"
     return SiteError(what, where=str(path), found=found, expected=expected, fix=fix, public=public)

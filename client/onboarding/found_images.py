@@ -83,9 +83,7 @@ def _phases(images: Mapping[str, set[str]]) -> Guesses:
         return {}
     most = max(map(len, phases.values()))
     chosen = sorted((p for p, who in phases.items() if len(who) >= most / 2), key=_in_time)
-    found: Guesses = {
-        "mri": ({"reader": "image_files", "phases": chosen}, "that the phases stand in the order of time")
-    }
+    found: Guesses = {"mri": ({"reader": "image_files", "phases": chosen}, "that the phases are in the order of time")}
     if masks:
         mask = max(masks, key=lambda p: len(masks[p]))
         found["dce_mri"] = (

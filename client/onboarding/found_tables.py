@@ -83,7 +83,7 @@ def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
     refused += [f"{one.form['file']}: no column says who a row is" for one in identified if not one.patient_id]
     tables = sorted((one for one in identified if one.patient_id), key=lambda one: (one.several, -_hints(one)))
     strangers = [one for one in tables if not one.patients & tables[0].patients]
-    refused += [f"{one.form['file']}: nobody of {tables[0].form['file']}" for one in strangers]
+    refused += [f"{one.form['file']}: no patient of {tables[0].form['file']}" for one in strangers]
     return _with_names([one for one in tables if one not in strangers]), refused
 
 

@@ -161,7 +161,7 @@ def _head(folder: Path, path: Path) -> Iterator[str]:
     yield f"# Written by `python -m client init` from the files in {folder.name}."
     yield "# Every key is explained in site_configs/example.yaml."
     yield "# Review each `# check:`, then run  python -m client check --site NAME  and read its report."
-    yield "# Codes are compared with the cells as they stand; no other value of a patient is in this file."
+    yield "# Codes are compared with the cells as they are; no other value of a patient is in this file."
     yield ""
     yield f"site: {_flow(path.stem)}"
     yield f"data_root: {_flow(root)}"

@@ -37,7 +37,7 @@ class ImageFilesReader(Settings):
     @classmethod
     def _differ(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(phases)) < len(phases):
-            msg = "the same file stands for two phases"
+            msg = "the same file is given for two phases"
             raise ValueError(msg)
         return phases
 

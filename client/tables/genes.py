@@ -135,7 +135,7 @@ def _from_rows(
     columns = header_columns(source.header)
     named = [at for at, (name,) in enumerate(columns) if name == genes.gene_id] if genes.gene_id else [0]
     if len(named) != 1 or not columns:  # the names there are may be patients'
-        fix = "correct `genes.gene_id`, or leave it out if the symbols stand in the first column"
+        fix = "correct `genes.gene_id`, or leave it out if the symbols are in the first column"
         raise unreadable(where, f"{len(named)} columns", f"one column {genes.gene_id!r}", fix)
     gene = named[0]
     patients = {at: extracted(name, settings.patient_extract) for at, (name,) in enumerate(columns) if at != gene}

@@ -38,7 +38,7 @@ def _rows(file: Any, positions: Sequence[int], where: str) -> Iterator[Row]:
         kind = schema.field(position).type
         kind = kind.value_type if is_type.is_dictionary(kind) else kind
         if is_type.is_nested(kind) or is_type.is_binary(kind) or is_type.is_large_binary(kind):
-            raise unreadable(where, f"column {names[position]!r} of {kind}", "texts, numbers, dates or truth values")
+            raise unreadable(where, f"column {names[position]!r} of {kind}", "text, numbers, dates or booleans")
     wanted = list(dict.fromkeys(names[position] for position in positions))
     _check_size(file, set(wanted), where)
     number = 1  # as in a file with a header row, which stands in row 1

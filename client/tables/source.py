@@ -122,7 +122,7 @@ def library_errors(where: str, expected: str) -> Iterator[None]:
 
 
 def unreadable(
-    where: str, found: str, expected: str, fix: str = "save the file anew, or correct its entry under `tables`"
+    where: str, found: str, expected: str, fix: str = "save the file again, or correct its entry under `tables`"
 ) -> SiteError:
     """A table that cannot be read."""
     return SiteError(

@@ -159,7 +159,7 @@ def _rows(result: Any, header: Sequence[str], positions: Sequence[int], where: s
         for position, cell in zip(positions, row, strict=True):
             if isinstance(cell, bytes | memoryview | list | dict | tuple):
                 found = f"{type(cell).__name__} in column {header[position]!r}"
-                raise unreadable(where, found, "texts, numbers, dates or truth values", "cast it in the query")
+                raise unreadable(where, found, "text, numbers, dates or booleans", "cast it in the query")
         yield number, row
 
 

@@ -65,7 +65,7 @@ def _lines(file: TextIO, where: str) -> Iterator[str]:
         place = f"{where}, line {number}"
         if len(line) == MAX_LINE:
             raise unreadable(place, f"a line of more than {MAX_LINE:,} characters", "lines of a table")
-        fix = "if it is UTF-16, set the table's `encoding` to utf-16-le; otherwise export the table anew"
+        fix = "if it is UTF-16, set the table's `encoding` to utf-16-le; otherwise export the table again"
         raise unreadable(place, "a NUL character", "text", fix)
 
 
@@ -107,7 +107,7 @@ def _ragged(where: str, number: int, cells: int, width: int) -> SiteError:
 
 
 def _not_csv(where: str, line: int, error: csv.Error) -> SiteError:
-    fix = "look in the lines before for a quotation mark that is not closed or not doubled; export the table anew"
+    fix = "look in the lines before for a quotation mark that is not closed or not doubled; export the table again"
     return unreadable(f"{where}, up to line {line}", str(error), "a CSV file whose cells are quoted as a whole", fix)
 
 
@@ -129,11 +129,11 @@ def _undecodable(path: Path, encoding: str, where: str) -> SiteError:
             found = "no byte order mark"
     expected = f"text in the encoding {encoding!r}"
     if not ascii_so_far:
-        fix = f"the lines before it are {encoding}: the file mixes two encodings; export it anew as UTF-8"
+        fix = f"the lines before it are {encoding}: the file mixes two encodings; export it again as UTF-8"
     elif encoding.startswith("utf-8"):
         fix = (
-            "set the table's `encoding` to cp1252, as older Excel in Western Europe writes, or export it anew as UTF-8"
+            "set the table's `encoding` to cp1252, as older Excel in Western Europe writes, or export it again as UTF-8"
         )
     else:
-        fix = "set the table's `encoding` to utf-8-sig, or export it anew as UTF-8"
+        fix = "set the table's `encoding` to utf-8-sig, or export it again as UTF-8"
     return unreadable(f"{where}, line {line}", found, expected, fix)

@@ -181,7 +181,7 @@ def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator
     yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"
     yield f"(this study alone about {epsilon([study], limit):.2f}; with some {training} training patients)"
     if after > limit.epsilon:
-        yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study goes on without"
+        yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study continues without"
 
 
 def _trains(site: SiteConfig, config: StudySettings) -> bool:

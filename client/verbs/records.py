@@ -131,7 +131,7 @@ def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) 
     page = site.state_dir / "approvals" / f"{config.study}-{settings_hash(config)[:16]}.html"
     keep_sheet(sheet, page)
     approve(site, config)
-    console.print(f"approved; the page is kept as {page}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"approved; the page is stored as {page}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _typed(question: str) -> str:

@@ -78,7 +78,7 @@ def unregister(directory: Path, name: str) -> None:
     from server.operations import registration
 
     registration.unregister(open_center(directory), name)
-    console.print(f"{name} is shut out. To come back it needs a new key: Flower does not take the old one again.")
+    console.print(f"{name} is unregistered. To return it needs a new key: Flower does not accept the old one again.")
 
 
 def run(directory: Path, study: Path | None, assignments: list[str], write: Path | None, follow: bool) -> None:

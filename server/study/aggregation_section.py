@@ -1,4 +1,4 @@
-"""What a study's results say of its aggregation: the rule, the clipping, and whether single updates were seen."""
+"""Aggregation section of a study's results: the rule, the clipping, and whether single updates were seen."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def aggregation_section(config: StudySettings, history: Sequence[Mapping[str, An
 
 
 _SUMS = (
-    "The center saw updates only as sums: it knows no single update's norm, and clipped none. One hostile site "
-    "can replace the model unseen."
+    "The center saw updates only in secure aggregation: it knows no single update's norm, and clipped none. One "
+    "hostile site can replace the model unseen."
 )
 
 

@@ -115,8 +115,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     if found != (FORMAT, FORMAT_VERSION):
         written = f"in format {found[1]}" if found[0] == FORMAT else "by an earlier release, or by another program"
         msg = (
-            f"{path}: the checkpoint was written {written}, and this release reads format {FORMAT_VERSION} only. Go on "
-            "with the release that wrote it, or run the study under another `study` name; nothing was changed."
+            f"{path}: the checkpoint was written {written}, and this release reads format {FORMAT_VERSION} only. "
+            "Continue with the release that wrote it, or run the study under another `study` name; nothing was changed."
         )
         raise StudyError(msg, exit_code=ExitCode.FILE)
     facts: dict[str, Any] = json.loads(metadata["study"])

@@ -21,7 +21,7 @@ class PrivacySection(BaseModel):
     delta: str | None = Field(description="at which delta; null without it")
     covered_by_noise: list[str] = Field(description="what left the sites under noise")
     not_covered_by_noise: list[str] = Field(description="what left the sites without")
-    only_in_sums_of_three_sites_or_more: list[str] = Field(description="what the center saw in sums only")
+    only_in_sums_of_three_sites_or_more: list[str] = Field(description="what the center saw only in secure aggregation")
     colluders: int | None = Field(
         description="how many sites together with the center secure aggregation holds against; null without it"
     )

@@ -189,7 +189,7 @@ def read_results(path: Path) -> Results:
             return Results.model_validate(found)
     except ValueError as error:  # not text, not JSON, or not as the schema says
         reason = str(error).splitlines()[0]
-        msg = f"{path}: the results are damaged ({reason}). Restore them, or move them away and run the study anew."
+        msg = f"{path}: the results are damaged ({reason}). Restore them, or move them away and run the study again."
         raise StudyError(msg, exit_code=ExitCode.FILE) from None
     msg = (
         f"{path}: results of schema version {schema}, and this release reads version {SCHEMA_VERSION} only. Read them "

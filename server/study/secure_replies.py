@@ -1,4 +1,4 @@
-"""What sites answer in a secure sum, read at the center: a reply that does not hold is an error, never a crash."""
+"""Replies to secure aggregation, read at the center: an invalid reply is an error, never a crash."""
 
 from __future__ import annotations
 

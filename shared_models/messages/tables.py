@@ -22,7 +22,7 @@ ERRORS = "of an error, one sentence that names no file, value or patient; the de
 BINS = (
     "counted in bins: 256 bins of score, separately for patients with and without the outcome; for time to event, 128 "
     "bins of risk by bins of time; for classes, a confusion matrix; for a continuous target, sums of errors. Without "
-    "secure aggregation neighbouring bins are merged until each holds `minimum_count` patients of one outcome"
+    "secure aggregation, neighbouring bins are merged until each holds `minimum_count` patients of one outcome"
 )
 NEVER_LEAVES = (
     "a row of a table, an image, a mask",

@@ -63,7 +63,7 @@ class ConfusionCounts:
             ValueError: for a nan threshold, scores outside [0, 1] or other labels.
         """
         if math.isnan(threshold):
-            message = "a nan threshold calls nobody positive: both classes are needed to choose one"
+            message = "a nan threshold calls no patient positive: both classes are needed to choose one"
             raise ValueError(message)
         values, positive = labelled(probabilities(scores, "scores"), labels)
         called = values >= threshold

@@ -1,4 +1,4 @@
-"""What each number of a block stands for, and a site's contribution in that order."""
+"""Layout of a block of numbers in secure aggregation, and a site's contribution in that order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is in a secure sum: checks of single keys and deals, and the view that follows, alike at sites and center."""
+"""Membership of a secure aggregation: checks of keys and deals, and the view, alike at sites and center."""
 
 from __future__ import annotations
 

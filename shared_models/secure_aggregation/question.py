@@ -1,4 +1,4 @@
-"""What a secure sum is asked over, by hashes of what reached the handler that answers."""
+"""Question of a secure aggregation: hashes of what reached the handler that answers."""
 
 from __future__ import annotations
 

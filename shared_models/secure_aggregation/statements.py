@@ -1,4 +1,4 @@
-"""What sites sign in a secure sum: enrolment, keys, deal, view and survivors."""
+"""Signed statements of sites in secure aggregation: enrolment, keys, deal, view and survivors."""
 
 from __future__ import annotations
 

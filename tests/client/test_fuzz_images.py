@@ -89,7 +89,7 @@ def test_a_header_that_leads_to_another_file_is_not_followed(clinic, config, suf
     cohort = cohort_of(clinic, config)
     assert cohort.present[:3, 0].tolist() == [True, False, True]
     (aside,) = cohort.excluded
-    assert "voxels stand in another file" in aside.why
+    assert "voxels are in another file" in aside.why
 
 
 def test_other_formats_that_itk_knows_are_not_tried(clinic, config):

@@ -19,9 +19,9 @@ def study(**settings):
     [
         ({}, 3, True, "3 sites train, and nothing in the study needs one site's own numbers"),
         ({}, 2, False, "2 sites train, and of two sites each knows the other's part"),
-        ({"harmonisation": "combat"}, 5, False, "ComBat takes each site's own sums"),
+        ({"harmonisation": "combat"}, 5, False, "ComBat needs each site's sums"),
         ({"secure-aggregation": "on", "min-sites": 3}, 2, True, "the study asks for it"),
-        ({"secure-aggregation": "off"}, 9, False, "the study does without it"),
+        ({"secure-aggregation": "off"}, 9, False, "the study turns it off"),
     ],
 )
 def test_a_study_is_summed_securely_where_that_hides_a_site_and_the_page_says_why(settings, sites, secure, why):
@@ -36,7 +36,7 @@ def test_a_strategy_that_looks_at_single_updates_is_not_summed(strategy):
     settings = study().model_copy(update={"strategy": strategy})
     found, said = choose_secure_sums(settings, 5)
     assert not found
-    assert f"{strategy} looks at each site's own update" in said
+    assert f"{strategy} compares single updates" in said
 
 
 def test_the_number_of_sites_is_that_of_the_approval():

@@ -449,4 +449,4 @@ def test_the_check_finds_a_partners_key_that_cannot_be_used(
     line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     (site.parent / "keys" / "b.pub").write_bytes(line)
     assert check_site(words) == ExitCode.OK
-    assert "secure aggregation with b, and with nobody else" in capsys.readouterr().out
+    assert "in secure aggregation with b, and no other site" in capsys.readouterr().out

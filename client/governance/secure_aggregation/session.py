@@ -1,4 +1,4 @@
-"""What a site knows of its sums between messages: secrets, which live in memory only, and the answers it gave."""
+"""Session state of secure aggregation at a site: secrets, in memory only, and the answers given."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _split(slices: Sequence[Slice]) -> list[Phase]:
             return [tuple(place[phase] for place in ranked) for phase in range(count)]
     raise bad_file(
         places[0][1].path,
-        "slices stand twice",
+        "duplicate slices",
         f"{count} images at each of {len(places)} positions that no header tells apart",
         "images of one position that differ in temporal position, acquisition, time or instance number",
     )
@@ -160,7 +160,7 @@ def _uneven_phases(odd: Sequence[Sequence[Slice]], positions: int, count: int) -
     fewer, worst = any(len(place) < count for place in odd), odd[0]
     return bad_file(
         worst[0].path,
-        "slices are missing, or phases have different numbers of slices" if fewer else "slices stand twice",
+        "slices are missing, or phases have different numbers of slices" if fewer else "duplicate slices",
         f"{len(worst)} images at {_distances(worst)[0]:.1f} mm, and so at {len(odd)} of {positions} positions",
         f"{count} images at each position, one a phase",
     )

@@ -82,7 +82,7 @@ def test_paths_start_at_the_file_and_state_is_in_the_sites_own_folder(hospital):
         (lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["a.nii"]}), "holds {patient}"),
         (
             lambda s: s["modalities"].update(mri={"reader": "image_files", "phases": ["{patient}.nii"] * 2}),
-            "stands for two phases",
+            "given for two phases",
         ),
         (lambda s: s["tables"]["clinical"].update(separator=";;"), "at most 1 character"),
     ],
@@ -102,7 +102,7 @@ def test_a_wrong_setting_is_named_with_its_place(hospital, change, said):
     [
         (None, "cannot read the site's settings"),
         ("a: [1", "not YAML"),
-        ("site: a\nsite: b\n", "the key 'site' stands twice"),
+        ("site: a\nsite: b\n", "the key 'site' appears twice"),
         ("", "empty"),
         (b"\xff\xfe\xfa", "not YAML"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),

@@ -114,7 +114,7 @@ def test_sentences_of_a_round() -> None:
         "round 2: asked to train",
         "round 2: answer to train sent",
         "asked to prepare",
-        "asked to open a sum",
+        "asked to reveal the sum of a secure aggregation",
     ]
 
 

@@ -71,9 +71,9 @@ def test_too_few_of_a_class_make_none() -> None:
 
 
 def test_an_image_or_another_target_is_refused() -> None:
-    with pytest.raises(SettingsError, match="mri is no table"):
+    with pytest.raises(SettingsError, match="mri is not a table"):
         load_task(StudySettings(task="recurrence_mri", oversampling="smotenc"))
-    with pytest.raises(SettingsError, match="no yes/no target"):
+    with pytest.raises(SettingsError, match="not a binary target"):
         load_task(StudySettings(task="recurrence_clinical", oversampling="smotenc"))
 
 

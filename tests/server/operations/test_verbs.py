@@ -139,7 +139,7 @@ def test_a_checkpoint_of_an_earlier_release_stops_a_study_before_it_starts_and_s
     assert "written by an earlier release" in capsys.readouterr().err
     found = read_study(open_center(Path(folder)), "old")
     assert found["progress"] is None
-    assert "Go on with the release that wrote it" in found["problem"]
+    assert "Continue with the release that wrote it" in found["problem"]
 
 
 def test_a_resumed_study_with_more_rounds_says_before_it_starts_that_hospitals_must_approve_anew(
