@@ -7,10 +7,10 @@ from typing import Any
 
 from flwr.clientapp import ClientApp
 
+from client import secure_aggregation
 from client.gate import answers
 from client.governance.ledger import charge
 from client.governance.policy import ledger_of
-from client.secure_sum import give_shares, offer_keys, share_secrets
 from client.session import StudySession
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
@@ -22,20 +22,22 @@ from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
 from shared_models.messages import (
     Arrays,
+    ConfirmReply,
+    ConfirmRequest,
+    DealReply,
+    DealRequest,
+    EnrolReply,
+    EnrolRequest,
     EvaluateTestReply,
     EvaluateTestRequest,
     EvaluateValidationReply,
     EvaluateValidationRequest,
-    KeysReply,
-    KeysRequest,
+    OpenReply,
+    OpenRequest,
     PrepareReply,
     PrepareRequest,
-    SharesReply,
-    SharesRequest,
     TrainReply,
     TrainRequest,
-    UnmaskReply,
-    UnmaskRequest,
 )
 from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
 from shared_models.schedules import at_round
@@ -125,25 +127,32 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     return EvaluateTestReply(test=_summaries(study, patients, scores), metrics=metrics)
 
 
-@app.query("keys")
-@answers(KeysRequest)
-def keys(study: StudySession, request: KeysRequest) -> KeysReply:
-    """Before a secure sum: announces this site and its new keys."""
-    return offer_keys(study, request)
+@app.query("enrol")
+@answers(EnrolRequest)
+def enrol(study: StudySession, request: EnrolRequest) -> EnrolReply:
+    """Before the first sum: says who this site is, and makes keys."""
+    return secure_aggregation.enrol(study, request)
 
 
-@app.query("shares")
-@answers(SharesRequest)
-def shares(study: StudySession, request: SharesRequest) -> SharesReply:
-    """Before a secure sum: gives each other site a share of what this site's masks are made of, encrypted for it."""
-    return share_secrets(study, request)
+@app.query("deal")
+@answers(DealRequest)
+def deal(study: StudySession, request: DealRequest) -> DealReply:
+    """Before the first sum: gives each other site a share of what this site's masks are made of, encrypted for it."""
+    return secure_aggregation.deal(study, request)
 
 
-@app.query("unmask")
-@answers(UnmaskRequest)
-def unmask(study: StudySession, request: UnmaskRequest) -> UnmaskReply:
-    """After a secure sum: gives the shares that open the sum, and nothing but the sum."""
-    return give_shares(study, request)
+@app.query("confirm")
+@answers(ConfirmRequest)
+def confirm(study: StudySession, request: ConfirmRequest) -> ConfirmReply:
+    """After a question: agrees on whom its sum is over."""
+    return secure_aggregation.confirm(study, request)
+
+
+@app.query("open")
+@answers(OpenRequest)
+def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
+    """Then: gives the shares that open the sum, and nothing but the sum."""
+    return secure_aggregation.open_sum(study, request)
 
 
 def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDataset, Scores]:

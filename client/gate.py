@@ -18,7 +18,8 @@ from client.errors import ExitCode, SiteError
 from client.governance.audit import record_refused, record_sent
 from client.governance.budget import spend
 from client.governance.disclosure import disclose
-from client.secure_sum import join_sum
+from client.secure_aggregation import answer as answer_in_sum
+from client.secure_aggregation import show
 from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
 from shared_models.errors import UserError
 from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
@@ -46,10 +47,13 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
                     require_expected(study, request)  # of a round and a kind that the approval covers
                     spend(study.site, study.config, request)  # counted, whether it will be answered or fail
                 session = open_session(study, received)  # from here on, patients are read
-                together = join_sum(session, joining) if joining else None  # with whom it may be added up
-                reply = handler(session, request)
-                reply = disclose(reply, study.task, study.site.policy, summed=together is not None)  # small cells stay
-                answer = together.hide(reply) if together else reply.pack()
+                work = functools.partial(work_on, handler, session, request)
+                if joining:
+                    answer = answer_in_sum(session, joining, request, work)  # with whom it may be added up, masked
+                elif of_patients and uses_secure_sums(study.config):
+                    answer = show(session, request, work)  # nothing that is added up
+                else:
+                    answer = work().pack()
                 record_sent(study.site, study.config.study, request, answer)  # what cannot be noted does not leave
                 return Message(answer, reply_to=message)
             except Exception as error:
@@ -60,8 +64,14 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
     return guard
 
 
+def work_on(handler: Handler[Q], session: StudySession, request: Q) -> Any:
+    """A handler's reply as it may leave: small cells stay."""
+    summed = uses_secure_sums(session.config)
+    return disclose(handler(session, request), session.task, session.site.policy, summed=summed)
+
+
 def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tuple[Q, Received, JoinSum | None]:
-    """What the center asks, what it brings, and in a study with secure sums which sum the reply is for.
+    """What the center asks, what it brings, and with secure aggregation which sum the reply is for.
 
     Raises:
         SiteError: If anything is missing, too much, of another type or shape, out of its bounds or not finite.
@@ -70,7 +80,7 @@ def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tu
         parts = Parts.of(content)
         request = kind.read_from(parts)
         summed = uses_secure_sums(study.config) and issubclass(kind.REPLY, Reply)
-        joining = JoinSum.read_from(parts) if summed else None
+        joining = JoinSum.read_if_there(parts) if summed else None
         parts.require_nothing_left()
         return request, receive(study, request), joining
     except ValueError as error:

@@ -35,12 +35,12 @@ from server.study.enrolment import (
     class_weights,
     enrol,
     initial_model,
-    modalities_below_min_sites,
+    modalities_below,
     pooled_statistics,
 )
 from server.study.exchange import Answer, StudyError, connected, log_problems, wait_for_sites
 from server.study.results import make_results, require_own_results, write_results
-from server.study.secure_sum import exchange
+from server.study.secure_exchange import exchange, unverified_sites
 from shared_models.combat import references
 from shared_models.messages import (
     Arrays,
@@ -53,6 +53,7 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.metrics.summary import selection_score
+from shared_models.secure_aggregation.study import terms_of
 from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
@@ -106,7 +107,7 @@ def ask_to_enrol(
     """Who takes part, what their training patients add up to, and why others do not take part.
 
     Raises:
-        StudyError: If too few sites can train, or too few have a modality for a secure sum.
+        StudyError: If too few sites can train, or with secure aggregation too few have a modality.
     """
     for _ in range(config.round_attempts):
         answers, parts = exchange(grid, sorted(connected(grid)), PrepareRequest(), config)
@@ -117,13 +118,14 @@ def ask_to_enrol(
             break
         wait_for_sites(grid, config)
     else:
-        nothing = "no other site is connected" if training < config.min_sites else "their secure sum came to nothing"
+        nothing = "no other site is connected" if training < config.min_sites else "secure aggregation came to nothing"
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
-    if uses_secure_sums(config) and (rare := modalities_below_min_sites(enrolled, task)):
+    least = terms_of(config).colluders + 2
+    if uses_secure_sums(config) and (rare := modalities_below(least, enrolled, task)):
         msg = (
-            f"a secure sum needs three sites that train, and fewer have {', '.join(rare)}; "
+            f"secure aggregation needs {least} sites that train, and fewer have {', '.join(rare)}; "
             "name the others in the study's `modalities`, or find more sites"
         )
         raise StudyError(msg)
@@ -225,6 +227,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     request = EvaluateTestRequest(round=best.round, model=best.model, statistics=best.statistics, thresholds=values)
     answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
     pooled = scoring.pool({part.site: part.reply.test for part in parts if part.reply}, task, config)
-    results = make_results(task, config, best, last, thresholds, answers, pooled, log_problems(answers, config))
+    problems, unverified = log_problems(answers, config), unverified_sites(grid)
+    results = make_results(task, config, best, last, thresholds, answers, pooled, problems, unverified)
     write_results(results, folder)
     return results.model_dump(mode="json")

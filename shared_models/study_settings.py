@@ -15,6 +15,8 @@ from shared_models.features import parse_features
 from shared_models.grids import parse_grids
 from shared_models.settings import Settings, parse_settings
 
+MAX_WEIGHTED_UPDATE = 2.0**29
+"""So that the sum of a thousand sites' fits into the 64 bits of secure aggregation, 24 of them a fraction."""
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -126,6 +128,24 @@ class StudySettings(Settings):
         description="on: the center sees weights and statistics only as sums over three sites or more; "
         "auto: on where three sites or more train and nothing needs a single site's numbers",
     )
+    colluders: int = Field(
+        0,
+        ge=0,
+        description="with secure aggregation: sites that may tell the center all that they know; 0: a third of "
+        "the named `sites` that train, or of `min-sites` where none are named, rounded up, less one, and at least one",
+    )
+    survivor_sets: int = Field(
+        0,
+        ge=0,
+        description="with secure aggregation: different sets of sites over which the sums of one study are opened, as "
+        "sites drop out and return; 0: as many as there are sites",
+    )
+    update_bound: Positive = Field(
+        8.0, description="with secure aggregation: largest change of a weight in a round; what is larger is cut to it"
+    )
+    patients_bound: int = Field(
+        1_000_000, ge=1, description="with secure aggregation: most training patients of one site that count"
+    )
 
     # Splits and seeds
     seed: int = Field(0, ge=0, description="seed of weights, batches and dropout")
@@ -158,6 +178,12 @@ class StudySettings(Settings):
             raise ValueError(msg)
         if self.secure_aggregation == "on" and (self.min_sites < 3 or self.harmonisation != "none"):
             msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
+            raise ValueError(msg)
+        if self.secure_aggregation == "on" and self.min_sites < self.colluders + 2:
+            msg = f"colluders: of min_sites = {self.min_sites} at least two must not be among them ({self.colluders})"
+            raise ValueError(msg)
+        if self.update_bound * self.patients_bound >= MAX_WEIGHTED_UPDATE:
+            msg = f"update_bound times patients_bound must be less than {MAX_WEIGHTED_UPDATE:g}"
             raise ValueError(msg)
         if self.warmup_rounds >= self.rounds:
             msg = f"warmup_rounds: fewer than rounds = {self.rounds} (found {self.warmup_rounds})"

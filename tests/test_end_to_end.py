@@ -1,4 +1,4 @@
-"""A real center and real hospitals over TLS: a study with processes killed on the way, and one with secure sums."""
+"""A real center and real hospitals over TLS: a study with processes killed on the way, and a secure one."""
 
 from __future__ import annotations
 

@@ -22,11 +22,12 @@ SENDING = re.compile(r"Sending: (\S+) message")
 BACK = re.compile(r"Connection successful after ([\d.]+) seconds")
 EXIT = re.compile(r"Exit Code: (\d+)")
 FAILED = re.compile(r"Failed to (receive|send) message \S+ (.*)")
-# The three messages of secure aggregation that are not the work itself (shared_models/secure_sum.py).
+# The messages of secure aggregation that are not the work itself (shared_models/messages/secure.py).
 OF_A_SUM = {
-    "keys": "join a secure aggregation",
-    "shares": "share secrets for a secure aggregation",
-    "unmask": "reveal the sum of a secure aggregation",
+    "enrol": "join a secure aggregation",
+    "deal": "share secrets for a secure aggregation",
+    "confirm": "confirm the members of a secure aggregation",
+    "open": "reveal the sum of a secure aggregation",
 }
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 

@@ -6,6 +6,7 @@ A line says what was sent, how large it was, its hash and the privacy spent so f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from client.governance.chained_log import append
 from client.governance.ledger import last_epsilon
 from client.governance.policy import ledger_of
 from shared_models.fingerprint import fingerprint
-from shared_models.messages import Request, UnmaskRequest
+from shared_models.messages import Request
 
 FILE = "audit.jsonl"
 
@@ -34,8 +35,16 @@ def record_sent(site: SiteConfig, study: str, request: Request[Any], content: Re
         SiteError: If it cannot be noted; then it must not leave.
     """
     what = {"event": "sent", "study": study, "message": request.KIND, "round": request.round}
-    summed = {"sum_of": list(request.survivors)} if isinstance(request, UnmaskRequest) else {}
-    append(audit_of(site), {**what, **summed, **fingerprint(content), "epsilon": last_epsilon(ledger_of(site))})
+    append(audit_of(site), {**what, **fingerprint(content), "epsilon": last_epsilon(ledger_of(site))})
+
+
+def record_step(site: SiteConfig, study: str, facts: Mapping[str, Any]) -> None:
+    """Notes a step of secure aggregation before its reply leaves: who took part, and what was masked or opened.
+
+    Raises:
+        SiteError: If it cannot be noted; then the reply must not leave.
+    """
+    append(audit_of(site), {"event": "sum", "study": study, "secure_aggregation": dict(facts)})
 
 
 def record_refused(site: SiteConfig, study: str, kind: str, server_round: int, why: str) -> None:

@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from client.errors import ExitCode, SiteError
 from client.governance.chained_log import locked
+from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
 from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
+from shared_models.secure_aggregation.wire import ProtocolError
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -122,6 +124,21 @@ def renew(site: SiteConfig, settings: StudySettings) -> None:
     if path.exists():
         with locked(path) as log:
             log.append(_line(settings, AGAIN, 0, Spent()))
+    if (sums := sums_of(site)).exists():
+        try:
+            Record(sums, settings_hash(settings)).begin_again()
+        except ProtocolError as error:
+            raise SiteError(
+                what="the study cannot begin again",
+                where=str(sums),
+                found=str(error),
+                fix="free some room, correct the permissions, or bring the file back from a backup; then approve again",
+            ) from None
+
+
+def sums_of(site: SiteConfig) -> Path:
+    """The record of secure aggregation, of all approvals."""
+    return site.state_dir / "secure_aggregation.sqlite"
 
 
 def _line(settings: StudySettings, what: str, round: int, so_far: Spent) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Disclosure control of what one site sends outside a secure sum: no cell of it holds fewer patients than allowed.
+"""Disclosure control of what one site sends without secure aggregation: no cell holds fewer patients than allowed.
 
 Scores, counts of outcomes and sums of features leave as `policy.minimum_count` lets them: small cells are merged with
 their neighbours, what cannot be merged is not sent. How many patients there are, in each part and with each modality,
-leaves as it is; a site's own metrics are the concern of `small_cells`. Inside a secure sum over three sites or more
+leaves as it is; a site's own metrics are the concern of `small_cells`. In sums over three sites or more
 nothing is merged: the center sees no site's cells.
 """
 
@@ -36,7 +36,7 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
         reply: What the handler gave.
         task: The study's.
         policy: The site's; its `minimum_count` counts.
-        summed: Whether it leaves inside a secure sum; then only the site's own metrics are coarsened.
+        summed: Whether it leaves in secure aggregation; then only the site's own metrics are coarsened.
     """
     least, changed = policy.minimum_count, dict[str, Any]()
     if isinstance(reply, EvaluateTestReply):

@@ -1,16 +1,19 @@
-"""Partners of a site in secure aggregation: the hospitals whose public keys its policy names.
+"""Node keys of secure aggregation: this site's own, and those of the hospitals that its policy names.
 
-The center carries the members' keys from site to site, and could put keys of its own in their place. A site signs its
-keys with its node key; one that has its partners' public keys, from themselves, takes no others.
+The center carries the sites' statements from one to the other, and could put keys of its own in their place. A site
+that has its partners' public keys from themselves takes no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import hashlib
 from typing import TYPE_CHECKING, NoReturn
 
 from client.errors import ExitCode, SiteError
-from shared_models.secure_sum import MIN_SITES, Member
+from client.private_files import write_private
+from shared_models.secure_aggregation.secrets import compressed
+from shared_models.secure_aggregation.signing import public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,76 +22,97 @@ if TYPE_CHECKING:
 
     from client.config.site import SiteConfig
 
-
-def signature(site: SiteConfig, statement: bytes) -> bytes:
-    """Of the site's node key, by which its partners know it; a simulated site has none."""
-    if site.center is None:
-        return b""
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-    from flwr.supercore.primitives.asymmetric import sign_message
-
-    key = load_ssh_private_key(site.center.private_key.read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return sign_message(key, statement)
+EXPECTED = "an OpenSSH key on the NIST curve P-384: a public one is a line that begins with ecdsa-sha2-nistp384"
 
 
-def check_partners(site: SiteConfig, others: Iterable[Member], session: str) -> None:
-    """Refuses a member that is no partner, or did not sign its keys for this sum; takes all where none are named.
+def takes_no_others(site: SiteConfig) -> bool:
+    """Whether this site takes part with its partners only: where it names them, and where sums are required.
+
+    In a simulation there is nobody to get a key from.
+    """
+    required = site.policy.secure_aggregation == "required" and site.center is not None
+    return required or bool(site.policy.partners)
+
+
+def partner_points(site: SiteConfig) -> dict[str, str]:
+    """The partners' public keys by name, as compressed points.
 
     Raises:
-        SiteError: If so, or if a partner's public key cannot be read.
+        SiteError: If one cannot be read.
     """
-    from flwr.supercore.primitives.asymmetric import verify_signature
+    return {name: compressed(partner_key(path)) for name, path in site.policy.partners.items()}
 
-    partners = site.policy.partners
-    for member in others if partners else ():
-        if member.name not in partners:
-            refuse(f"{member.name} is not one of policy.partners")
-        key = partner_key(partners[member.name])
-        if not verify_signature(key, member.statement(session), member.signature):
-            refuse(f"{member.name} has not signed its keys for this sum with the key that this site holds")
+
+def node_key(site: SiteConfig) -> ec.EllipticCurvePrivateKey:
+    """The private key by which the center and the partners know this site; a simulated site makes one.
+
+    Raises:
+        SiteError: If it cannot be read, or is on another curve.
+    """
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    path = site.center.private_key if site.center else site.state_dir / "simulated_node_key"
+    if site.center is None and not path.exists():
+        _make(path)
+    try:
+        key = load_ssh_private_key(path.read_bytes(), None)
+    except (OSError, ValueError) as error:
+        _unusable("this site's private key", path, error)
+    return key if _on_p384(key) else _unusable("this site's private key", path, key)  # type: ignore[return-value]
 
 
 def partner_key(path: Path) -> ec.EllipticCurvePublicKey:
     """Another hospital's public key.
 
     Raises:
-        SiteError: If the file holds none.
+        SiteError: If the file holds none, or one on another curve.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
     try:
         key = load_ssh_public_key(path.read_bytes())
-        found = f"a key of another kind, {type(key).__name__}"
     except (OSError, ValueError) as error:
-        key, found = None, str(error.strerror if isinstance(error, OSError) else error)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise SiteError(
-            what="a partner's public key cannot be used",
-            where=str(path),
-            found=found,
-            expected="an OpenSSH public key on a NIST curve: a line that begins with ecdsa-sha2-nistp384",
-            fix="get the .pub file that the hospital made for the center, from that hospital; see policy.partners",
-            public="a partner's public key cannot be used at the site",
-            exit_code=ExitCode.CREDENTIALS,
-        )
-    return key
+        _unusable("a partner's public key", path, error)
+    return key if _on_p384(key) else _unusable("a partner's public key", path, key)  # type: ignore[return-value]
 
 
-def refuse(found: str) -> NoReturn:
-    """Does not join a sum, or does not open it.
+def key_fingerprint(point: str) -> str:
+    """A public key as `ssh-keygen -lf` prints it, from its compressed point."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    Raises:
-        SiteError: Always.
-    """
+    line = public_key(point).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+def _on_p384(key: object) -> bool:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    kinds = (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)
+    return isinstance(key, kinds) and isinstance(key.curve, ec.SECP384R1)
+
+
+def _make(path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = ec.generate_private_key(ec.SECP384R1())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+
+
+def _unusable(what: str, path: Path, found: object) -> NoReturn:
+    if isinstance(found, Exception):
+        found = str(found.strerror if isinstance(found, OSError) else found)
+    else:
+        found = f"a key of another kind, {getattr(getattr(found, 'curve', None), 'name', type(found).__name__)}"
     raise SiteError(
-        what="a secure sum would not be secure",
-        where="secure aggregation",
+        what=f"{what} cannot be used",
+        where=str(path),
         found=found,
-        expected=f"at least {MIN_SITES} sites that add to each part of it, the same ones from its start to its end",
-        fix="nothing, if sites dropped out: the center asks again; otherwise compare policy.partners with the center",
-        public="the secure sum was refused: too few sites are left, or its messages do not belong together",
-        exit_code=ExitCode.STUDY,
+        expected=EXPECTED,
+        fix="for a partner, get the .pub file that the hospital made for the center, from that hospital; "
+        "for this site, make a key as docs/hospital.md says and register it anew",
+        public=f"{what.replace('this', 'the')} cannot be used at the site",
+        exit_code=ExitCode.CREDENTIALS,
     )

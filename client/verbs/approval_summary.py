@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.cohort.rows import needed_columns, open_rows
+from client.governance.budget import sums_of
 from client.governance.ledger import charges, epsilon, spent
+from client.governance.partners import key_fingerprint, partner_points
 from client.governance.policy import ledger_of, refusals
+from client.governance.secure_aggregation.record import Record
 from client.private_files import write_private
 from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
@@ -16,6 +19,7 @@ from shared_models.agreed import settings_hash
 from shared_models.messages import EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
+from shared_models.secure_aggregation.study import terms_of
 from shared_models.secure_sum_choice import choose_secure_sums, named_training_sites
 from shared_models.task import Table
 
@@ -112,10 +116,26 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
     if not _trains(site, config):
         yield "no weights: this site only validates"
     yield why
+    yield from _protection(site, config) if secure else ()
     if not secure:
         least = site.policy.minimum_count
         yield f"of scores and outcomes no cell of fewer than {least} patients: small ones are merged or left out"
     yield ERRORS
+
+
+def _protection(site: SiteConfig, config: StudySettings) -> Iterator[str]:
+    """Against whom secure aggregation holds, and whose keys it takes."""
+    terms = terms_of(config)
+    yield f"secure aggregation holds against the center and {terms.colluders} of the hospitals together"
+    if terms.survivor_sets:
+        yield f"at most {terms.survivor_sets} different sets of hospitals are added up; each difference shows some"
+    keys = partner_points(site)
+    yield from (f"verified key of {name}: {key_fingerprint(key)}" for name, key in sorted(keys.items()))
+    for name, key in sorted(Record(sums_of(site), terms.approval).pins().items()) if sums_of(site).exists() else ():
+        if name not in keys and name != site.site:
+            yield f"UNVERIFIED key of {name}, as the center first showed it: {key_fingerprint(key)}"
+    if not keys:
+        yield "the other hospitals' keys are UNVERIFIED: safe only if the center is honest when it first shows them"
 
 
 def _details(site: SiteConfig, config: StudySettings, task: Task) -> dict[str, str]:

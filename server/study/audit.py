@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +54,14 @@ def check(folder: Path) -> None:
         read(audit_of(folder))
 
 
-def sent(study: str, sites: Sequence[str], message_type: str, content: RecordDict) -> list[dict[str, Any]]:
-    """What a request to these sites is noted as, before it is sent."""
-    what = {"study": study, "message": message_type, "round": claimed_round(content), **_weight(content)}
-    return [{"event": "sent", "site": site, **what} for site in sites]
+def sent(study: str, contents: Mapping[str, RecordDict], message_type: str) -> list[dict[str, Any]]:
+    """What the requests to these sites are noted as, before they are sent."""
+    weights = {id(content): _weight(content) for content in contents.values()}  # most are one and the same
+    what = {"study": study, "message": message_type}
+    return [
+        {"event": "sent", "site": site, **what, "round": claimed_round(content), **weights[id(content)]}
+        for site, content in contents.items()
+    ]
 
 
 def received(

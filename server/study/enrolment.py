@@ -14,7 +14,6 @@ from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, PrepareReply
 from shared_models.messages.fields import MAX_PATIENTS
 from shared_models.metrics.arrays import total
-from shared_models.secure_sum import MIN_SITES
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Regression, TimeToEvent
 from shared_models.task import Task
@@ -30,7 +29,7 @@ class Enrolment:
     Attributes:
         trains: Whether it gives updates.
         patients: Its patients in each part of the split.
-        modalities: Its training patients with each modality; with secure sums 1 where it has any.
+        modalities: Its training patients with each modality; with secure aggregation 1 where it has any.
         excluded: Its patients with files that cannot be used.
     """
 
@@ -42,7 +41,7 @@ class Enrolment:
 
 @dataclass(frozen=True)
 class Sums:
-    """What training patients add up to, of one site or, in a secure sum, of all.
+    """What training patients add up to, of one site or, with secure aggregation, of all.
 
     Attributes:
         statistics: Sums of their features, by tabular modality.
@@ -141,11 +140,11 @@ def pooled_statistics(
     return pooled
 
 
-def modalities_below_min_sites(enrolled: Mapping[str, Enrolment], task: Task) -> list[str]:
-    """Modalities that some training sites have, but fewer than a secure sum needs."""
+def modalities_below(least: int, enrolled: Mapping[str, Enrolment], task: Task) -> list[str]:
+    """Modalities that some training sites have, but fewer than `least`."""
     training = [site for site in enrolled.values() if site.trains]
     sites = {name: sum(1 for site in training if site.modalities[name]) for name in task.modalities}
-    return [modality for modality, count in sites.items() if 0 < count < MIN_SITES]
+    return [modality for modality, count in sites.items() if 0 < count < least]
 
 
 def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:

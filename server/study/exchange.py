@@ -44,8 +44,8 @@ class Answer(Generic[R_co]):
         site: The site's name.
         reply: Its reply, or None.
         problem: Why there is none; empty when there is one.
-        members: The sites that a secure sum is over; empty for one site's own answer.
-        patients_by_modality: Training patients behind a secure sum of weights, by modality.
+        members: The sites that a sum is over; empty for one site's own answer.
+        patients_by_modality: Training patients behind a sum of weights, by modality.
     """
 
     site: str
@@ -96,35 +96,34 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
 
 def ask(
     grid: Grid,
-    sites: Sequence[str],
+    contents: Mapping[str, RecordDict],
     message_type: str,
-    content: RecordDict,
     read: Callable[[RecordDict], R],
     config: StudySettings,
     group: str = "",
 ) -> list[Answer[R]]:
-    """Sends one request to each site and returns an answer for each, in the order of `sites`.
+    """Sends one request to each site and returns an answer for each, in the order of `contents`.
 
     Args:
         grid: The way to the sites.
-        sites: Their names.
+        contents: The request to each of them, by name.
         message_type: Flower's.
-        content: The request.
         read: Checks a reply and makes a dataclass of it, or raises ValueError.
         config: The study.
         group: What Flower names the messages by, beside the run.
     """
-    here = connected(grid)
+    here, timeout_s = connected(grid), config.round_timeout_s
     messages = [
-        Message(content, dst_node_id=here[site], message_type=message_type, group_id=group, ttl=config.round_timeout_s)
-        for site in sites
+        Message(content, dst_node_id=here[site], message_type=message_type, group_id=group, ttl=timeout_s)
+        for site, content in contents.items()
         if site in here
     ]
-    answers: dict[str, Answer[RecordDict]] = {site: Answer(site, None, "not connected") for site in sites}
-    answers |= {s: Answer(s, None, f"no answer in {config.round_timeout_s:.0f} s") for s in sites if s in here}
-    folder, asked_for = Path(config.results_dir) / config.study, (message_type, content)
-    note(folder, *sent(config.study, [site for site in sites if site in here], *asked_for))
-    replies = _send_and_receive(grid, messages, config.round_timeout_s) if messages else []
+    answers: dict[str, Answer[RecordDict]] = {site: Answer(site, None, "not connected") for site in contents}
+    answers |= {site: Answer(site, None, f"no answer in {timeout_s:.0f} s") for site in contents if site in here}
+    folder = Path(config.results_dir) / config.study
+    reached = {site: content for site, content in contents.items() if site in here}
+    note(folder, *sent(config.study, reached, message_type))
+    replies = _send_and_receive(grid, messages, timeout_s) if messages else []
     # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
     # message it answers. A message has its identifier once it is sent.
     names = {node: site for site, node in here.items()}
@@ -133,8 +132,11 @@ def ask(
         site = names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
         if site in answers:
             answers[site] = _answer(site, reply)
-    given = [answers[site] for site in sites]
-    note(folder, *(received(config.study, one.site, *asked_for, one.reply, one.problem) for one in given))
+    given = [answers[site] for site in contents]
+    lines = (
+        received(config.study, one.site, message_type, contents[one.site], one.reply, one.problem) for one in given
+    )
+    note(folder, *lines)
     return [_read(answer, read) for answer in given]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared_models.secure_aggregation.study import terms_of
 from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
@@ -19,14 +22,25 @@ class PrivacySection(BaseModel):
     covered_by_noise: list[str] = Field(description="what left the sites under noise")
     not_covered_by_noise: list[str] = Field(description="what left the sites without")
     only_in_sums_of_three_sites_or_more: list[str] = Field(description="what the center saw only in secure aggregation")
+    colluders: int | None = Field(
+        description="how many sites together with the center secure aggregation holds against; null without it"
+    )
+    sites_with_unverified_keys: list[str] = Field(
+        description="sites that took the public keys of others from the center, in secure aggregation"
+    )
     said: str = Field(description="the same, as people read it")
 
 
-def privacy_section(config: StudySettings) -> PrivacySection:
+def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> PrivacySection:
     """The `privacy` of `results.json`; `said` is the paragraph that people read.
 
-    Class weights and feature statistics get no noise and no charge: they are sums over training patients, which a
-    secure sum hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not noised.
+    Args:
+        config: The study.
+        unverified: Sites that took the public keys of others from the center.
+
+    Class weights and feature statistics get no noise and no charge: they are sums over training patients, which
+    secure aggregation hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not
+    noised.
     """
     private, secure = config.privacy == "patient", uses_secure_sums(config)
     return PrivacySection(
@@ -40,11 +54,23 @@ def privacy_section(config: StudySettings) -> PrivacySection:
             *_OF_A_SITE,
         ],
         only_in_sums_of_three_sites_or_more=["weights", *_sums(config)] if secure else [],
-        said=f"{_noise_said(config)} {_sums_said(config)}",
+        colluders=terms_of(config).colluders if secure else None,
+        sites_with_unverified_keys=list(unverified),
+        said=" ".join(filter(None, (_noise_said(config), _sums_said(config), _keys_said(config, unverified)))),
     )
 
 
 _OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, rounded"]
+
+
+def _keys_said(config: StudySettings, unverified: Sequence[str]) -> str:
+    if not uses_secure_sums(config):
+        return ""
+    said = f"Secure aggregation holds against the center and up to {terms_of(config).colluders} of the sites together"
+    if unverified:
+        took = "took other sites' public keys from the center, which must have been honest at the start"
+        return f"{said}; {', '.join(unverified)} {took} (no `policy.partners`)."
+    return f"{said}; all sites had each other's public keys from themselves."
 
 
 def _sums(config: StudySettings) -> list[str]:
@@ -81,7 +107,7 @@ def _sums_said(config: StudySettings) -> str:
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
     if uses_secure_sums(config):
         return (
-            f"{uncovered}, but with the weights seen by the center only as secure sums over three sites or more: "
+            f"{uncovered}, but with the weights seen by the center only as sums over three sites or more: "
             f"{sums}. {uncovered} and seen site by site: {own}."
         )
-    return f"{uncovered}: {sums}; {own}. There were no secure sums: the center saw all of it site by site."
+    return f"{uncovered}: {sums}; {own}. There was no secure aggregation: the center saw all of it site by site."

@@ -122,6 +122,7 @@ def make_results(
     answers: Sequence[Answer[EvaluateTestReply]],
     pooled: Summaries,
     problems: Mapping[str, str],
+    unverified: Sequence[str] = (),
 ) -> Results:
     """The study's results: per site, pooled, and how they came about."""
     targets = {}
@@ -145,7 +146,7 @@ def make_results(
         validation=[(server_round, _finite(value)) for server_round, value in last.values],
         rounds=[RoundAttempt(**record) for record in last.history],
         aggregation=aggregation_section(config, last.history),
-        privacy=privacy_section(config),
+        privacy=privacy_section(config, unverified),
         config=config.to_flat(),
         checkpoints={"best": BEST, "last": LAST},
     )

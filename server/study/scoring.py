@@ -42,14 +42,14 @@ def pack(summaries: Summaries) -> Arrays:
 
 def unpack(arrays: Arrays, task: Task, config: StudySettings) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
-    merged = not uses_secure_sums(config)  # what a site sends outside a secure sum is of merged cells
+    merged = not uses_secure_sums(config)  # what a site sends outside of secure aggregation is of merged cells
     if not arrays:
         return _zeros(task, config)
     return {name: unpack_summary(target, arrays, name, merged) for name, target in task.targets.items()}
 
 
 def _zeros(task: Task, config: StudySettings) -> Summaries:
-    """Statistics of no patients; what a site sends outside a secure sum is of merged cells."""
+    """Statistics of no patients; what a site sends outside of secure aggregation is of merged cells."""
     merged = not uses_secure_sums(config)
     return {name: empty_summary(target, merged) for name, target in task.targets.items()}
 

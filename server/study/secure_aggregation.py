@@ -32,7 +32,7 @@ from shared_models.secure_aggregation.signing import Signed, digest, verify
 from shared_models.secure_aggregation.statements import Deal, Survivors, View
 from shared_models.secure_aggregation.wire import ProtocolError
 
-__all__ = ["Ask", "NoSumError", "Opened", "SecureAggregation"]
+__all__ = ["ANSWER", "Ask", "NoSumError", "Opened", "SecureAggregation"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SecureAggregation:
         """Why a site is not in the newest sum, by name."""
         return self.members.problems
 
-    def add_up(self, question: Question, sites: Collection[str], ask: Ask, then: str = "") -> Opened:
+    def add_up(self, question: Question, sites: Collection[str], ask: Ask, then: str = "", least: int = 0) -> Opened:
         """Asks one question of the sites and opens the sum of their answers.
 
         Args:
@@ -91,6 +91,7 @@ class SecureAggregation:
             sites: That can be reached.
             ask: How to; in exchange `answer`, the request goes with the question itself.
             then: The kind of the next question, for which keys are dealt on the way; empty: none.
+            least: How many sites a sum must be over to be of use; with fewer, it is not opened.
 
         Raises:
             NoSumError: If there is no sum; another attempt may give one.
@@ -101,6 +102,9 @@ class SecureAggregation:
         if dealt is None or not self._serves(dealt, question.kind, reachable):
             dealt = self.members.deal(question.kind, reachable, ask)
         view, layout, masked = self._answers(question, dealt, ask)
+        if len(masked) < least:
+            msg = f"{len(masked)} sites answered ({', '.join(sorted(masked))}), the study needs {least}"
+            raise NoSumError(msg)
         survivors, signatures = self._confirm(dealt, view, masked, ask, then)
         held = self._open(dealt, signatures, ask)
         try:

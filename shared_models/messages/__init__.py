@@ -1,22 +1,24 @@
 """Messages between center and site: one frozen dataclass for each request and each reply.
 
 `pack` makes Flower's records of one, `unpack` checks what has arrived. In the order of a study: `prepare`, `train` in
-each round, `evaluate.validation`, `evaluate.test`; with secure sums, each stands between `keys` and `shares` before it
-and `unmask` after it.
+each round, `evaluate.validation`, `evaluate.test`; with secure aggregation, `enrol` and `deal` before the first, and
+`confirm` and `open` after each.
 """
 
 from shared_models.messages.arrays import Arrays
 from shared_models.messages.fields import claimed_round
 from shared_models.messages.payload import Payload, Reply, Request
 from shared_models.messages.secure import (
+    ConfirmReply,
+    ConfirmRequest,
+    DealReply,
+    DealRequest,
+    EnrolReply,
+    EnrolRequest,
     JoinSum,
-    KeysReply,
-    KeysRequest,
     MaskedReply,
-    SharesReply,
-    SharesRequest,
-    UnmaskReply,
-    UnmaskRequest,
+    OpenReply,
+    OpenRequest,
 )
 from shared_models.messages.statistics import StudyStatistics
 from shared_models.messages.study import (
@@ -41,26 +43,28 @@ __all__ = [
     "PREPARE",
     "TRAIN",
     "Arrays",
+    "ConfirmReply",
+    "ConfirmRequest",
+    "DealReply",
+    "DealRequest",
+    "EnrolReply",
+    "EnrolRequest",
     "EvaluateTestReply",
     "EvaluateTestRequest",
     "EvaluateValidationReply",
     "EvaluateValidationRequest",
     "JoinSum",
-    "KeysReply",
-    "KeysRequest",
     "MaskedReply",
     "ModelRequest",
+    "OpenReply",
+    "OpenRequest",
     "Payload",
     "PrepareReply",
     "PrepareRequest",
     "Reply",
     "Request",
-    "SharesReply",
-    "SharesRequest",
     "StudyStatistics",
     "TrainReply",
     "TrainRequest",
-    "UnmaskReply",
-    "UnmaskRequest",
     "claimed_round",
 ]

@@ -12,7 +12,7 @@ from shared_models.messages.arrays import Arrays
 from shared_models.messages.fields import Kind, Parts, TableSums, Tensors
 
 InSums = Literal["shown", "yes or no", "summed"]
-"""What the center sees of each site in a study with secure sums: all, only whether there are any, or nothing."""
+"""What the center sees of each site in a study with secure aggregation: all, only whether there are any, or nothing."""
 
 
 def carries(kind: Kind, what: str) -> Any:
@@ -32,7 +32,7 @@ def leaves(kind: Kind, what: str, why: str, in_sums: InSums = "shown") -> Any:
         kind: How it travels, and what it may be.
         what: What leaves, in the hospital's words.
         why: What the center does with it.
-        in_sums: What the center sees of it in a study with secure sums.
+        in_sums: What the center sees of it in a study with secure aggregation.
     """
     return dataclasses.field(metadata={"kind": kind, "what": what, "why": why, "in_sums": in_sums})
 
@@ -115,11 +115,18 @@ class Reply(Payload):
     WHEN: ClassVar[str]
 
     def to_sum(self) -> dict[str, Arrays]:
-        """The arrays that a study with secure sums adds up, by field."""
-        return {name: _parts_of(self, name).arrays[name] for name in _summed_arrays(type(self))}
+        """The arrays that a study with secure aggregation adds up, by field."""
+        return {name: _parts_of(self, name).arrays[name] for name in self.summed_arrays()}
+
+    @classmethod
+    def summed_arrays(cls) -> list[str]:
+        """The fields whose arrays are added up."""
+        arrays = (Tensors, TableSums)
+        fields = fields_of(cls).items()
+        return [name for name, facts in fields if facts["in_sums"] == "summed" and isinstance(facts["kind"], arrays)]
 
     def without_sums(self) -> Self:
-        """What the center sees of this site alone in a study with secure sums."""
+        """What the center sees of this site alone in a study with secure aggregation."""
         shown: dict[str, Any] = {}
         for name, facts in fields_of(type(self)).items():
             if facts["in_sums"] == "summed":
@@ -137,20 +144,13 @@ class Reply(Payload):
         """
         parts = Parts(arrays={name: dict(found) for name, found in arrays.items()})
         kinds = {name: facts["kind"] for name, facts in fields_of(cls).items()}
-        read = {name: kinds[name].read(name, parts) for name in _summed_arrays(cls)}
+        read = {name: kinds[name].read(name, parts) for name in cls.summed_arrays()}
         return cls(**{**{name: kind.empty for name, kind in kinds.items()}, **read, **values})
 
 
 def fields_of(payload: type[Payload]) -> dict[str, Mapping[str, Any]]:
     """The fields of a payload by name: their `kind`, `what`, and for a reply `why` and `in_sums`."""
     return {found.name: found.metadata for found in dataclasses.fields(payload)}  # type: ignore[arg-type]
-
-
-def _summed_arrays(reply: type[Reply]) -> list[str]:
-    """The fields of a reply whose arrays are added up."""
-    arrays = (Tensors, TableSums)
-    fields = fields_of(reply).items()
-    return [name for name, facts in fields if facts["in_sums"] == "summed" and isinstance(facts["kind"], arrays)]
 
 
 def _parts_of(reply: Reply, name: str) -> Parts:

@@ -1,4 +1,8 @@
-"""Messages of secure aggregation: keys, shares, masked numbers, unmasking."""
+"""Messages of secure aggregation: what its protocol says (docs/secure_aggregation.md), as bytes that it reads itself.
+
+Four of them go before and after the questions of the study: `query.enrol` and `query.deal` before the first one,
+`query.confirm` and `query.open` after each. The question and its reply carry a part of it, too.
+"""
 
 from __future__ import annotations
 
@@ -6,80 +10,109 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 from flwr.app import RecordDict
 
-from shared_models.messages.arrays import Arrays
-from shared_models.messages.fields import Named, Parts, data, names, text
+from shared_models.messages.fields import Parts, data, flag, refuse, whole
 from shared_models.messages.payload import Payload, Reply, Request, carries
+from shared_models.secure_aggregation.wire import BLOCK, CONTROL, MAX_CONTROL_BYTES, Message
 
-SESSION, MEMBERS, SHAPES, SECRET = text(64), text(1_000_000), text(1_000_000), data(10_000)
-MASKED = "masked"
+PROTOCOL = data(MAX_CONTROL_BYTES)
+MAX_ATTEMPT = 1_000_000
+MASKED, CONTENT = "masked", "content"
 R = TypeVar("R", bound=Reply)
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeysReply(Payload):
-    """A site announces itself for one sum."""
+class EnrolReply(Payload):
+    """Who a site is, and its keys for the next sum."""
 
-    member: str = carries(MEMBERS, "its public keys, signed, and the parts of the sum that it adds to")
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeysRequest(Request[KeysReply]):
-    """Asks who takes part in a sum."""
-
-    KIND: ClassVar[str] = "query.keys"
-    REPLY: ClassVar[type[Payload]] = KeysReply
-
-    session: str = carries(SESSION, "the sum's own number")
-    purpose: str = carries(text(64), "the message whose replies will be summed")
+    content: bytes = carries(
+        PROTOCOL,
+        "its name, its public key, whether it has training, validation and test patients and of which modalities, and "
+        "fresh public keys, signed",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharesReply(Payload):
+class EnrolRequest(Request[EnrolReply]):
+    """Asks who takes part."""
+
+    KIND: ClassVar[str] = "query.enrol"
+    REPLY: ClassVar[type[Payload]] = EnrolReply
+
+    content: bytes = carries(PROTOCOL, "the run, and the number of the sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DealReply(Payload):
     """Shares of what a site's masks are made of."""
 
-    envelopes: Mapping[str, bytes] = carries(Named(SECRET), "for each other site a share, encrypted for it")
+    content: bytes = carries(PROTOCOL, "for each other hospital a share, encrypted for it; commitments to them, signed")
+    verified: bool = carries(flag(), "whether it has the other hospitals' public keys from themselves")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharesRequest(Request[SharesReply]):
-    """Tells who is in a sum, and asks for shares of their secrets."""
+class DealRequest(Request[DealReply]):
+    """Tells who takes part, and asks for shares of their secrets."""
 
-    KIND: ClassVar[str] = "query.shares"
-    REPLY: ClassVar[type[Payload]] = SharesReply
+    KIND: ClassVar[str] = "query.deal"
+    REPLY: ClassVar[type[Payload]] = DealReply
 
-    session: str = carries(SESSION, "the sum's own number")
-    members: str = carries(MEMBERS, "all who announced themselves")
+    content: bytes = carries(PROTOCOL, "all who enrolled, and their keys, as they signed them")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnmaskReply(Payload):
+class ConfirmReply(Payload):
+    """A site's agreement on whom a sum is over."""
+
+    content: bytes = carries(PROTOCOL, "its signature; shares for the next sum, as in `query.deal`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmRequest(Request[ConfirmReply]):
+    """Tells whose masked numbers have come."""
+
+    KIND: ClassVar[str] = "query.confirm"
+    REPLY: ClassVar[type[Payload]] = ConfirmReply
+
+    content: bytes = carries(PROTOCOL, "whose masked numbers have come, what they signed, and keys for the next sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenReply(Payload):
     """The shares that open a sum."""
 
-    shares: Mapping[str, bytes] = carries(Named(SECRET), "a share of each member's mask, or of its key if it is gone")
+    content: bytes = carries(PROTOCOL, "shares of the masks of those who are in the sum, and of the keys of others")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnmaskRequest(Request[UnmaskReply]):
-    """Asks for the shares that open the sum over those who are left."""
+class OpenRequest(Request[OpenReply]):
+    """Asks for the shares that open the sum."""
 
-    KIND: ClassVar[str] = "query.unmask"
-    REPLY: ClassVar[type[Payload]] = UnmaskReply
+    KIND: ClassVar[str] = "query.open"
+    REPLY: ClassVar[type[Payload]] = OpenReply
 
-    session: str = carries(SESSION, "the sum's own number")
-    survivors: tuple[str, ...] = carries(names(), "whose masked numbers have come")
+    content: bytes = carries(PROTOCOL, "the signatures of those who agree on whom it is over")
+
+
+EXCHANGES: tuple[type[Request[Any]], ...] = (EnrolRequest, DealRequest, ConfirmRequest, OpenRequest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JoinSum(Payload):
-    """What a request with secure sums holds besides: which sum it is for, and the others' shares."""
+    """What a question holds besides, for a site whose answer is added up."""
 
-    session: str = carries(SESSION, "the sum's own number")
-    envelopes: Mapping[str, bytes] = carries(Named(SECRET), "all shares, as `FROM>TO`, encrypted")
+    content: bytes = carries(PROTOCOL, "the number of the sum, all deals, and the others' shares for this hospital")
+    attempt: int = carries(whole(1, MAX_ATTEMPT), "how often this has been asked")
+
+    @classmethod
+    def read_if_there(cls, parts: Parts) -> Self | None:
+        """Takes it out of a question's parts; None where the question comes without it."""
+        return cls.read_from(parts) if CONTENT in parts.values else None
 
     def pack_with(self, request: Request[Any]) -> RecordDict:
-        """A request of a sum."""
+        """A question with it."""
         parts = Parts()
         request.write_to(parts)
         self.write_to(parts)
@@ -88,23 +121,23 @@ class JoinSum(Payload):
 
 @dataclass(frozen=True)
 class MaskedReply(Generic[R]):
-    """A reply in a study with secure sums.
+    """A reply whose numbers are added up.
 
     Attributes:
         shown: What the center sees of this site alone; what is only summed is empty in it.
-        masked: Masked numbers, which mean something in the sum alone.
-        layout: Shapes of the arrays that they stand for, as JSON.
+        message: What the protocol says, with the masked numbers, which mean something in the sum alone.
     """
 
     shown: R
-    masked: Arrays
-    layout: str
+    message: Mapping[str, bytes]
 
     def pack(self) -> RecordDict:
-        """As Flower's records."""
+        """As Flower's records: the masked numbers as arrays of bytes, which it sends in pieces."""
         parts = Parts()
         self.shown.write_to(parts)
-        parts.arrays[MASKED], parts.values["layout"] = self.masked, self.layout
+        parts.values[CONTENT] = self.message[CONTROL]
+        blocks = {name.removeprefix(BLOCK): block for name, block in self.message.items() if name != CONTROL}
+        parts.arrays[MASKED] = {group: np.frombuffer(block, np.uint8) for group, block in blocks.items()}
         return parts.pack()
 
     @classmethod
@@ -115,7 +148,11 @@ class MaskedReply(Generic[R]):
             ValueError: As `Payload.unpack`.
         """
         parts = Parts.of(content)
-        masked, layout = parts.take_arrays(MASKED), SHAPES.read("layout", parts)
+        message: Message = {CONTROL: PROTOCOL.read(CONTENT, parts)}
+        for group, block in parts.take_arrays(MASKED).items():
+            if block.dtype != np.uint8 or block.ndim != 1:
+                refuse(f"the masked numbers are {block.dtype}{block.shape}, expected bytes")
+            message[f"{BLOCK}{group}"] = block.tobytes()
         shown = reply.read_from(parts)
         parts.require_nothing_left()
-        return cls(shown, masked, layout)
+        return cls(shown, message)

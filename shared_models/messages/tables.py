@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from shared_models.messages.payload import Payload, Reply, Request, fields_of
-from shared_models.messages.secure import KeysRequest, SharesRequest, UnmaskRequest
+from shared_models.messages.payload import Payload, Reply, fields_of
+from shared_models.messages.secure import EXCHANGES, JoinSum
 from shared_models.messages.study import REQUESTS
 
 IN_SUMS = {
@@ -50,8 +49,9 @@ def messages_table() -> str:
 
 def sums_table() -> str:
     """The messages of secure aggregation, in the same form."""
-    requests: tuple[type[Request[Any]], ...] = (KeysRequest, SharesRequest, UnmaskRequest)
-    rows = [f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |" for request in requests]
+    rows = [f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |" for request in EXCHANGES]
+    masked = "`content`: its signature of all that it was asked, and keys for the next sum; `masked`: masked numbers"
+    rows.insert(2, f"| one of the above, besides | {_listed(JoinSum)} | {masked} |")
     return "\n".join(["| message | request | reply |", "|---|---|---|", *rows]) + "\n"
 
 

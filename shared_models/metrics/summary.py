@@ -44,7 +44,7 @@ def empty_summary(target: Target, merged: bool = False) -> Summary:
 
     Args:
         target: The target.
-        merged: Whether of merged cells, as sites send them outside a secure sum.
+        merged: Whether of merged cells, as sites send them outside of secure aggregation.
     """
     scores = np.zeros((0, target.outputs)) if isinstance(target, Categorical) else np.zeros(0)
     empty = summarise(target, scores, np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0))

@@ -134,11 +134,16 @@ class Block:
         Raises:
             ProtocolError: If it has another length.
         """
-        border = updates * UPDATES.words * WORD_BYTES
-        if len(data) != border + statistics * STATISTICS.words * WORD_BYTES:
+        if len(data) != cls.size(updates, statistics):
             msg = "a block has not the length that its layout says"
             raise ProtocolError(msg)
+        border = cls.size(updates, 0)
         return cls(UPDATES.read(data[:border]), STATISTICS.read(data[border:]))
+
+    @staticmethod
+    def size(updates: int, statistics: int) -> int:
+        """How many bytes so many updates and statistics take."""
+        return (updates * UPDATES.words + statistics * STATISTICS.words) * WORD_BYTES
 
 
 def flatten(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Reals:

@@ -63,10 +63,15 @@ def large_enough(groups: Mapping[str, tuple[str, ...]], least: int) -> dict[str,
     return {group: names for group, names in groups.items() if len(names) >= least}
 
 
+def modality_of(parameter: str) -> str:
+    """The modality whose encoder a parameter of the network belongs to; empty for what all sites share."""
+    match = _ENCODER.search(parameter)
+    return match["modality"] if match else ""
+
+
 def group_of_parameter(parameter: str) -> str:
     """The group of a parameter of the network: a modality, where it is its encoder's."""
-    match = _ENCODER.search(parameter)
-    return match["modality"] if match else TRAIN
+    return modality_of(parameter) or TRAIN
 
 
 def group_of_array(array: str) -> str:

@@ -19,6 +19,8 @@ from shared_models.secure_aggregation.wire import ProtocolError
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Shapes = dict[str, tuple[int, ...]]
 
+PATIENTS, LOSS = "patients", "loss"
+"""Statistics of training: how many patients are behind an update, by group, and their summed loss."""
 MAX_NUMBERS = 2**31
 MAX_DIMENSIONS = 8
 _ARRAY = re.compile(r"[!-~]{1,256}")

@@ -25,18 +25,19 @@ from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from shared_models.features import FeatureStatistics
 from shared_models.messages import (
+    ConfirmRequest,
+    DealRequest,
+    EnrolRequest,
     EvaluateTestReply,
     EvaluateTestRequest,
     EvaluateValidationRequest,
-    KeysRequest,
     ModelRequest,
+    OpenRequest,
     PrepareRequest,
     Request,
-    SharesRequest,
     StudyStatistics,
     TrainReply,
     TrainRequest,
-    UnmaskRequest,
 )
 from shared_models.messages.arrays import pack_arrays, unpack_arrays
 from shared_models.messages.fields import VALUES, Parts
@@ -81,9 +82,10 @@ class Center:
             TrainRequest(**brings),
             EvaluateValidationRequest(**brings),
             EvaluateTestRequest(**brings, thresholds={"recurrence": 0.5}),
-            KeysRequest(session="s", purpose="train"),
-            SharesRequest(session="s", members="[]"),
-            UnmaskRequest(session="s", survivors=("a",)),
+            EnrolRequest(content=b"{}"),
+            DealRequest(content=b"{}"),
+            ConfirmRequest(content=b"{}"),
+            OpenRequest(content=b"{}"),
         ]
         return {request.KIND: request for request in asked}
 
@@ -98,9 +100,10 @@ KINDS = [
     "train",
     "evaluate.validation",
     "evaluate.test",
-    "query.keys",
-    "query.shares",
-    "query.unmask",
+    "query.enrol",
+    "query.deal",
+    "query.confirm",
+    "query.open",
 ]
 
 

@@ -122,6 +122,16 @@ class Record:
         with self._transaction() as db:
             db.execute("DELETE FROM pins WHERE name = ?", (name,))
 
+    def begin_again(self) -> None:
+        """Forgets what was asked and opened, and the roster, because a person has approved the study again.
+
+        Numbers of sums, keys that were used and pins stay.
+        """
+        with self._transaction() as db:
+            for table in ("approvals", "asked", "opened", "survivor_sets", "cheats"):
+                db.execute(f"DELETE FROM {table} WHERE approval = ?", (self.approval,))
+            db.execute("UPDATE sums SET kind = NULL, round = NULL WHERE approval = ?", (self.approval,))
+
     def last_sum(self) -> int:
         """The number of the newest sum for which this site made keys; 0: none."""
         with self._transaction() as db:

@@ -1,7 +1,7 @@
 """A step of private training: per-sample gradients, clipped, summed and noised (DP-SGD, Abadi 2016, arXiv:1607.00133).
 
 Each site adds the whole noise of its own guarantee to each of its steps. So what a site sends is private against
-whoever sees it: the center, the other sites, and all of them together, with and without secure sums.
+whoever sees it: the center, the other sites, and all of them together, with and without secure aggregation.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def clip_updates(
 ) -> tuple[list[Update], dict[str, Influence]]:
     """The updates with norms of at most `multiple` times their median, and each one's influence by site.
 
-    A secure sum shows no single update: it comes back as it is, without influences.
+    Secure aggregation shows no single update: it comes back as it is, without influences.
 
     Args:
         updates: The round's accepted updates.

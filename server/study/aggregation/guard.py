@@ -16,7 +16,7 @@ from shared_models.messages import Arrays, TrainReply
 
 @dataclass(frozen=True)
 class Update:
-    """One site's accepted update, or the secure sum of several.
+    """One site's accepted update, or the sum of several.
 
     Attributes:
         sites: The sites' names.
@@ -38,7 +38,7 @@ class Update:
 
 
 def accept(answer: Answer[TrainReply], reference: Arrays, enrolled: Mapping[str, Enrolment]) -> Update:
-    """Checks one site's reply to a training request, or the secure sum of several.
+    """Checks one site's reply to a training request, or the sum of several.
 
     Args:
         answer: The reply.
@@ -53,7 +53,7 @@ def accept(answer: Answer[TrainReply], reference: Arrays, enrolled: Mapping[str,
     counted = sum(enrolled[site].patients["train"] for site in sites)
     if problem := _model_problem(reply.model, reference) or _weight_problem(reply.patients, counted):
         raise ValueError(problem)
-    # who has what is part of a secure sum
+    # who has what is added up, too
     by_modality = answer.patients_by_modality if answer.members else enrolled[answer.site].modalities
     return Update(sites, reply.model, reply.patients, by_modality, reply.loss)
 

@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from server.study.aggregation.guard import Update
 from shared_models.messages import Arrays, TrainRequest
-from shared_models.secure_sum import modality_of
+from shared_models.secure_aggregation.groups import modality_of
 
 log = logging.getLogger("server")
 
@@ -30,7 +30,7 @@ def aggregate_by_owners(
     Krum's distances between large weights that differ little would be rounding.
 
     Args:
-        updates: What the sites sent, or the secure sum of it.
+        updates: What the sites sent, or the sum of it.
         model: The weights that the sites started from.
         strategy_for: Makes the strategy for a number of owners.
         fewest: Owners that the strategy needs to withstand what it should; a group with fewer is logged.

@@ -23,7 +23,7 @@ What else travels: nothing, for the rules that are here. A rule whose sites need
 * The training request carries `state.control` beside the model, in a record of its own.
 * The site keeps its own variate in its state folder, adds `control - own` to each gradient, and sends the change of its
   own variate, times its training patients, among `results` as `control.NAME`. Those are sums over patients: they add up
-  in a secure sum as weights do, so `NEEDS` is `"sums"`.
+  in secure aggregation as weights do, so `NEEDS` is `"sums"`.
 * The guard puts them into the `Update`, `aggregate` adds their mean to `state.control`.
 """
 
@@ -54,7 +54,7 @@ class Round:
     Attributes:
         number: The round, from 1.
         model: The global weights that the sites started from.
-        updates: What the sites sent, checked and clipped; in a study with secure sums one that stands for all.
+        updates: What the sites sent, checked and clipped; with secure aggregation one that stands for all.
         config: The study's settings.
     """
 
@@ -95,7 +95,7 @@ def load_rule(config: StudySettings) -> Rule:
     """The rule that the study's `strategy` names.
 
     Raises:
-        SettingsError: If there is none, or it needs single updates where the study has secure sums.
+        SettingsError: If there is none, or it needs single updates where the study has secure aggregation.
     """
     if config.strategy not in rule_names():
         msg = f"strategy: there is no rule {config.strategy!r}; {nearest(config.strategy, rule_names())}"
@@ -104,7 +104,7 @@ def load_rule(config: StudySettings) -> Rule:
     if uses_secure_sums(config) and rule.NEEDS == "single updates":
         msg = (
             f"strategy: {config.strategy} compares the sites' single updates, of which secure-aggregation shows only "
-            "the sum; choose fedavg, or secure-aggregation = false"
+            'the sum; choose fedavg, or secure-aggregation = "off"'
         )
         raise SettingsError(msg)
     return rule

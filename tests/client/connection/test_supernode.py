@@ -107,7 +107,7 @@ def test_sentences_of_a_round() -> None:
 \x1b[92mINFO \x1b[0m:      [RUN 77]
 \x1b[92mINFO \x1b[0m:      Receiving: query.prepare message (ID: 0c2f)
 \x1b[92mINFO \x1b[0m:      [RUN 77]
-\x1b[92mINFO \x1b[0m:      Receiving: query.unmask message (ID: 0c2f)
+\x1b[92mINFO \x1b[0m:      Receiving: query.open message (ID: 0c2f)
 """
     assert sentences(SuperNodeLogParser(), log) == [
         "joined the center as node 389653838933987283; waiting for work",

@@ -213,6 +213,9 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     assert all(column in images for columns in box.values() for column in columns)
     (weights,) = [line for line in lines["It sends to the center"] if "the network's weights" in line]
     assert weights.endswith("; with secure aggregation only in sums over three hospitals or more")
+    sends = lines["It sends to the center"]
+    assert "secure aggregation holds against the center and 1 of the hospitals together" in sends
+    assert any("UNVERIFIED" in line for line in sends)
 
 
 def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):

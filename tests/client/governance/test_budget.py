@@ -23,7 +23,7 @@ from client.governance.chained_log import read
 from server.app import run_study
 from server.study.exchange import StudyError
 from shared_models import chained_log
-from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN, KeysRequest
+from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN, EnrolRequest
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -102,7 +102,7 @@ def test_validation_patients_are_asked_about_one_network_a_round_by_whichever_me
 
 def test_prepare_may_be_tried_again_and_a_message_of_another_kind_never(site):
     assert answered(site, study(), *[(PREPARE, 0, "")] * 5) == 2
-    assert answered(site, study(), (KeysRequest.KIND, 0, ""), ("train.more", 1, "w")) == 0
+    assert answered(site, study(), (EnrolRequest.KIND, 0, ""), ("train.more", 1, "w")) == 0
 
 
 def test_statistics_that_changed_are_refused(site):

@@ -1,4 +1,4 @@
-"""No small cell of one site leaves it outside a secure sum."""
+"""No small cell of one site leaves it outside of secure aggregation."""
 
 from __future__ import annotations
 

@@ -47,6 +47,10 @@ def config(**values: Any) -> StudySettings:
     return StudySettings.model_validate({"join_timeout_s": 0.3, "round_timeout_s": 7.0, **values})
 
 
+def to(names: Iterable[str]) -> dict[str, RecordDict]:
+    return dict.fromkeys(names, RecordDict())
+
+
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # the audit log stands in results-dir
@@ -59,7 +63,7 @@ def test_a_node_without_a_name_is_known_by_its_number() -> None:
 
 def test_answers_stand_in_the_order_asked_whatever_the_order_of_the_replies() -> None:
     grid = FakeGrid(["oak", "elm", "ash"])
-    answers = ask(grid, ["elm", "ash", "oak"], "train", RecordDict(), dict, config())
+    answers = ask(grid, to(["elm", "ash", "oak"]), "train", dict, config())
     assert [answer.site for answer in answers] == ["elm", "ash", "oak"]
     assert all(answer.reply is not None for answer in answers)
     assert grid.timeout == 7.0
@@ -76,7 +80,7 @@ def test_who_is_away_who_is_late_and_who_failed_are_told_apart() -> None:
         return Message(RecordDict(), reply_to=message)
 
     grid = FakeGrid(["late", "failed", "lost", "good"], answer)
-    answers = ask(grid, ["late", "failed", "lost", "good", "away"], "train", RecordDict(), dict, config())
+    answers = ask(grid, to(["late", "failed", "lost", "good", "away"]), "train", dict, config())
     assert {answer.site: answer.problem for answer in answers} == {
         "late": "no answer in 7 s",
         "failed": "the table has no column er",
@@ -93,7 +97,7 @@ def test_an_error_that_the_superlink_makes_itself_is_given_to_the_site_it_answer
         reply.metadata.__dict__["_src_node_id"] = 99  # the SuperLink's own
         return reply
 
-    answers = ask(FakeGrid(["oak", "elm"], answer), ["oak", "elm"], "train", RecordDict(), dict, config())
+    answers = ask(FakeGrid(["oak", "elm"], answer), to(["oak", "elm"]), "train", dict, config())
     assert [answer.problem for answer in answers] == ["Flower error 6: message expired"] * 2
 
 
@@ -103,7 +107,7 @@ def test_a_reply_from_one_who_was_not_asked_is_nobodys() -> None:
         reply.metadata.__dict__["_src_node_id"] = 2
         return reply
 
-    answers = ask(FakeGrid(["oak", "elm"], answer), ["oak"], "train", RecordDict(), dict, config())
+    answers = ask(FakeGrid(["oak", "elm"], answer), to(["oak"]), "train", dict, config())
     assert [(answer.site, answer.reply) for answer in answers] == [("oak", None)]
 
 
@@ -112,7 +116,7 @@ def test_a_reply_that_cannot_be_read_is_a_problem_by_name_and_noted_as_rejected(
         msg = "round is missing"
         raise ValueError(msg)
 
-    answers = ask(FakeGrid(["oak"]), ["oak"], "train", RecordDict(), read_odd, config())
+    answers = ask(FakeGrid(["oak"]), to(["oak"]), "train", read_odd, config())
     assert log_problems(answers, config()) == {"oak": "the reply cannot be read: round is missing"}
     events = [(line["event"], line.get("why")) for line in read(audit_of(Path("runs/study")))]
     assert events == [
@@ -138,7 +142,7 @@ class LosingGrid(FakeGrid):
 
 def test_a_request_that_the_superlink_lost_is_sent_again_as_it_was() -> None:
     grid = LosingGrid(losses=1)
-    answers = ask(grid, ["oak", "elm"], "train", RecordDict(), dict, config())
+    answers = ask(grid, to(["oak", "elm"]), "train", dict, config())
     assert all(answer.reply is not None for answer in answers)
     first, second = grid.sent
     assert [id(message) for message in first] == [id(message) for message in second]
@@ -146,7 +150,7 @@ def test_a_request_that_the_superlink_lost_is_sent_again_as_it_was() -> None:
 
 def test_a_request_that_cannot_be_sent_is_a_round_without_answers_and_not_the_end() -> None:
     grid = LosingGrid(losses=99)
-    answers = ask(grid, ["oak", "elm"], "train", RecordDict(), dict, config())
+    answers = ask(grid, to(["oak", "elm"]), "train", dict, config())
     assert [answer.reply for answer in answers] == [None, None]
     assert len(grid.sent) == exchange.SEND_ATTEMPTS
 
@@ -155,9 +159,7 @@ def test_nobody_to_ask_is_no_message() -> None:
     def never(message: Message) -> Message:
         raise AssertionError
 
-    assert ask(FakeGrid([], never), ["oak"], "train", RecordDict(), dict, config()) == [
-        Answer("oak", None, "not connected")
-    ]
+    assert ask(FakeGrid([], never), to(["oak"]), "train", dict, config()) == [Answer("oak", None, "not connected")]
 
 
 def test_whoever_is_there_will_do_once_they_are_enough() -> None:

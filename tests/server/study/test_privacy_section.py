@@ -45,12 +45,12 @@ def test_a_target_epsilon_is_named_and_the_noise_is_not() -> None:
 
 
 @pytest.mark.parametrize("noise", [{}, PRIVATE])
-def test_secure_sums_are_claimed_only_where_they_were_used(noise: dict[str, object]) -> None:
+def test_secure_aggregation_is_claimed_only_where_it_was_used(noise: dict[str, object]) -> None:
     plain, secure = section(**noise), section(**noise, **SECURE)
-    assert "no secure sums: the center saw all of it site by site" in str(plain["said"])
+    assert "no secure aggregation: the center saw all of it site by site" in str(plain["said"])
     assert plain["only_in_sums_of_three_sites_or_more"] == []
-    assert "only as secure sums over three sites or more" in str(secure["said"])
-    assert "no secure sums" not in str(secure["said"])
+    assert "only as sums over three sites or more" in str(secure["said"])
+    assert "no secure aggregation" not in str(secure["said"])
     own = "test metrics of each site, rounded"
     assert own in secure["not_covered_by_noise"]  # type: ignore[operator]
     assert own not in secure["only_in_sums_of_three_sites_or_more"]  # type: ignore[operator]

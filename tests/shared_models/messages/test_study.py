@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from shared_models.features import FeatureStatistics
 from shared_models.messages import (
+    ConfirmRequest,
+    DealReply,
     EvaluateTestReply,
     EvaluateTestRequest,
     JoinSum,
-    KeysRequest,
     MaskedReply,
     Payload,
     PrepareReply,
     Reply,
-    SharesReply,
     TrainReply,
     TrainRequest,
-    UnmaskRequest,
     claimed_round,
 )
+from shared_models.messages.arrays import pack_arrays
 from shared_models.messages.payload import fields_of
 from shared_models.messages.study import REQUESTS
 
@@ -46,9 +46,8 @@ PAYLOADS: list[Payload] = [
     TRAINED,
     EvaluateTestRequest(round=3, model=MODEL, statistics={}, thresholds={"er": 0.5}),
     EvaluateTestReply(test={}, metrics={"er/pr": {"auc": 0.7, "f1": float("nan")}, "her2": {"auc": 0.5}}),
-    KeysRequest(session="ab", purpose="train"),
-    SharesReply(envelopes={"oak>elm": b"sealed"}),
-    UnmaskRequest(session="ab", survivors=("elm", "oak")),
+    ConfirmRequest(content=b"{}"),
+    DealReply(content=b"{}", verified=False),
 ]
 
 
@@ -123,8 +122,8 @@ HOSTILE: dict[str, tuple[type[Payload], RecordDict, str]] = {
     ),
     "a loss beyond all": (TrainReply, put(TRAINED, loss=-1e70), "loss is -1e+70"),
     "a loss that is text": (TrainReply, put(TRAINED, loss="nan"), "loss is 'nan'"),
-    "a name that is a number": (UnmaskRequest, put(PAYLOADS[-1], survivors=[1, 2]), "survivors is 1, expected text"),
-    "an envelope that is text": (SharesReply, put(PAYLOADS[-2], **{"envelopes/a": "x"}), "envelopes/a is no"),
+    "a protocol's message that is text": (ConfirmRequest, put(PAYLOADS[-2], content="x"), "content is no"),
+    "verified, in words": (DealReply, put(PAYLOADS[-1], verified="yes"), "verified is 'yes', expected true or false"),
 }
 
 
@@ -162,7 +161,7 @@ def test_a_log_reads_the_round_of_whatever_comes() -> None:
         assert claimed_round(odd) == 0
 
 
-def test_in_a_secure_sum_a_site_shows_what_it_says_it_shows_and_no_more() -> None:
+def test_with_secure_aggregation_a_site_shows_what_it_says_it_shows_and_no_more() -> None:
     shown = PREPARED.without_sums()
     assert (shown.trains, shown.patients, shown.excluded) == (True, PREPARED.patients, 2)
     assert shown.modalities == {"clinical": 1, "mri/left": 0}
@@ -184,14 +183,17 @@ def test_a_reply_comes_back_from_what_is_summed_of_it(reply: Reply) -> None:
 
 
 def test_a_masked_reply_and_a_request_that_joins_a_sum_hold_both_halves() -> None:
-    sent = MaskedReply(TRAINED.without_sums(), {"weights": np.ones((3, 1), np.uint64)}, '{"loss": []}')
+    sent = MaskedReply(TRAINED.without_sums(), {"control": b"{}", "block/train": b"12345678", "block/mri": b""})
     received = MaskedReply.unpack(sent.pack(), TrainReply)
-    assert (received.shown.patients, received.layout) == (0, '{"loss": []}')
-    np.testing.assert_array_equal(received.masked["weights"], sent.masked["weights"])
-    with pytest.raises(ValueError, match="masked is missing"):
+    assert (received.shown.patients, received.message) == (0, sent.message)
+    with pytest.raises(ValueError, match="content is missing"):
         MaskedReply.unpack(TRAINED.pack(), TrainReply)
     with pytest.raises(ValueError, match="no such message has"):
-        TrainRequest.unpack(JoinSum(session="ab", envelopes={}).pack_with(TRAIN))
+        TrainRequest.unpack(JoinSum(content=b"{}", attempt=1).pack_with(TRAIN))
+    wrong = sent.pack()
+    wrong["masked"] = pack_arrays({"train": np.ones(8)})
+    with pytest.raises(ValueError, match="expected bytes"):
+        MaskedReply.unpack(wrong, TrainReply)
 
 
 def test_the_same_question_has_the_same_hash_whatever_its_round() -> None:

@@ -64,7 +64,7 @@ def test_each_site_is_a_node_under_its_name(grid: InProcessGrid) -> None:
 
 def test_each_site_answers_from_its_own_context_which_it_keeps(grid: InProcessGrid) -> None:
     for times in range(2):
-        answers = ask(grid, ["elm", "oak"], "query.ask", content(), dict, CONFIG)
+        answers = ask(grid, dict.fromkeys(["elm", "oak"], content()), "query.ask", dict, CONFIG)
         assert [answer.site for answer in answers] == ["elm", "oak"]
         for answer, node in zip(answers, (2, 1), strict=True):
             assert answer.reply is not None
@@ -73,10 +73,10 @@ def test_each_site_answers_from_its_own_context_which_it_keeps(grid: InProcessGr
 
 
 def test_a_site_that_raises_is_an_answer_without_content(grid: InProcessGrid) -> None:
-    assert [answer.problem for answer in ask(grid, ["oak"], "query.ask", content(fail=True), dict, CONFIG)] == [
-        "nobody at home"
-    ]
-    unknown = ask(grid, ["oak"], "query.unknown", content(), dict, CONFIG)[0]
+    assert [
+        answer.problem for answer in ask(grid, dict.fromkeys(["oak"], content(fail=True)), "query.ask", dict, CONFIG)
+    ] == ["nobody at home"]
+    unknown = ask(grid, dict.fromkeys(["oak"], content()), "query.unknown", dict, CONFIG)[0]
     assert unknown.reply is None
     assert "unknown" in unknown.problem
 
@@ -94,7 +94,7 @@ def test_replies_are_handed_out_once(grid: InProcessGrid) -> None:
 def test_who_is_asked_what_is_told_first(echo: ClientApp) -> None:
     told: list[tuple[str, str, str]] = []
     grid = InProcessGrid(echo, {"oak": Path("oak.yaml")}, {"rounds": 1}, on_message=lambda *what: told.append(what))
-    ask(grid, ["oak"], "query.ask", content(), dict, CONFIG, group="3")
+    ask(grid, dict.fromkeys(["oak"], content()), "query.ask", dict, CONFIG, group="3")
     assert told == [("oak", "query.ask", "3")]
 
 

@@ -1,11 +1,11 @@
 """Benchmark of secure aggregation: each task's synthetic study with and without it, in one process.
 
-    python benchmarks/secure_sum.py --scale 0.3
-    python benchmarks/secure_sum.py --only relapse_mammogram subtype_histology --rounds 5
+    python benchmarks/secure_aggregation.py --scale 0.3
+    python benchmarks/secure_aggregation.py --only relapse_mammogram subtype_histology --rounds 5
 
 Prints the error of the final weights over the norm of what training changed in them (at most 1e-3), the difference of
 the AUC (at most .002), the processor time of both studies, and what one site sends in a training round. Exits nonzero
-where a bar is missed. A deployment adds three exchanges to each, of some seconds of waiting.
+where a bar is missed. A deployment adds two exchanges to each, of some seconds of waiting.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def compare(task: str, options: argparse.Namespace, folder: Path) -> tuple[list[
     sites = {file.stem: file for file in cohort_writer(task)(folder / "cohort", scale=options.scale)}
     study = tomllib.loads((ROOT / "studies" / f"synthetic_{task}.toml").read_text(encoding="utf-8"))
     study |= {"rounds": options.rounds, "min-sites": 3}
-    plain, secure = (run(sites, study, secure, folder) for secure in (False, True))
+    plain, secure = (run(sites, study, secure, folder) for secure in ("off", "on"))
     config = parse_study_settings(study)
     made = load_task(config)
     nobody = {name: target.counts(np.zeros(0)) for name, target in made.targets.items()}
@@ -82,9 +82,9 @@ def compare(task: str, options: argparse.Namespace, folder: Path) -> tuple[list[
     return cells, error <= MAX_ERROR and apart <= MAX_AUC
 
 
-def run(sites: Sites, study: dict[str, Any], secure: bool, folder: Path) -> dict[str, Any]:
+def run(sites: Sites, study: dict[str, Any], secure: str, folder: Path) -> dict[str, Any]:
     """One study: its last weights, pooled figures, processor seconds, and the largest reply to `train` in MB."""
-    name = "secure" if secure else "plain"
+    name = {"on": "secure", "off": "plain"}[secure]
     config = parse_study_settings({**study, "secure-aggregation": secure, "results-dir": str(folder / name)})
     started = time.process_time()
     results = run_in_process(sites, config)

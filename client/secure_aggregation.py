@@ -1,0 +1,198 @@
+"""A site's part in secure aggregation: the protocol's exchanges, between the study's messages and the site's records.
+
+What the site must remember between messages lies in Flower's context: in its SuperNode's memory, never on a disk. What
+it must never do twice is on its disk (`client/governance/secure_aggregation/record.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from client.errors import ExitCode, SiteError
+from client.governance.audit import record_step
+from client.governance.budget import sums_of
+from client.governance.partners import node_key, partner_points, takes_no_others
+from client.governance.secure_aggregation import exchanges
+from client.governance.secure_aggregation.record import Record
+from client.governance.secure_aggregation.session import Session, Site
+from client.session import StudySession
+from shared_models.messages import (
+    Arrays,
+    ConfirmReply,
+    ConfirmRequest,
+    DealReply,
+    DealRequest,
+    EnrolReply,
+    EnrolRequest,
+    JoinSum,
+    MaskedReply,
+    ModelRequest,
+    OpenReply,
+    OpenRequest,
+    Reply,
+    Request,
+    TrainReply,
+)
+from shared_models.messages.fields import VALUES
+from shared_models.secure_aggregation.groups import TRAIN, groups_of
+from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution
+from shared_models.secure_aggregation.statements import Facts
+from shared_models.secure_aggregation.study import question_of, terms_of
+from shared_models.secure_aggregation.wire import CONTROL, Message, ProtocolError
+from shared_models.secure_sum_choice import uses_secure_sums
+
+MEMORY, SHOWN, SESSION = "secure-aggregation", "secure-aggregation-shown", "session"
+Step = Callable[[Site, Session, Message], exchanges.Reply]
+
+
+def enrol(study: StudySession, request: EnrolRequest) -> EnrolReply:
+    """Says who this site is, and makes keys for a sum; whatever sum was under way is forgotten."""
+    return EnrolReply(content=_step(study, exchanges.enrol, request.content)[0])
+
+
+def deal(study: StudySession, request: DealRequest) -> DealReply:
+    """Checks who takes part, and encrypts for each of them its share of what would take this site's masks away."""
+    content, verified = _step(study, exchanges.deal, request.content)
+    return DealReply(content=content, verified=verified)
+
+
+def confirm(study: StudySession, request: ConfirmRequest) -> ConfirmReply:
+    """Agrees on whom a sum is over, and deals for the next one."""
+    return ConfirmReply(content=_step(study, exchanges.confirm, request.content)[0])
+
+
+def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
+    """Gives the shares that open the sum on which enough sites agree."""
+    return OpenReply(content=_step(study, exchanges.open_sum, request.content)[0])
+
+
+def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: Callable[[], Reply]) -> RecordDict:
+    """Answers a question with masked numbers.
+
+    Args:
+        study: The study.
+        joining: What the question holds besides.
+        request: The question, as its handler finds it.
+        work: The handler; it is called once, after all checks.
+
+    Raises:
+        SiteError: If the site does not take part in this sum.
+    """
+    question = question_of(request, joining.attempt)
+
+    def contribute() -> Contribution:
+        reply = work()
+        study.memory.config_records[SHOWN] = reply.without_sums().pack().config_records[VALUES]
+        return _contribution(study, request, reply)
+
+    def step(site: Site, session: Session, message: Message) -> exchanges.Reply:
+        return exchanges.answer(site, session, message, question, contribute)
+
+    message, _ = _take(study, step, joining.content)
+    shown = request.reply_kind.unpack(_with_empty_arrays(study, request))
+    return MaskedReply(shown, message).pack()
+
+
+def show(study: StudySession, request: Request[Any], work: Callable[[], Reply]) -> RecordDict:
+    """Answers a question to which this site has nothing to add with what the center may see of it.
+
+    Raises:
+        SiteError: If it has something to add: that leaves within a sum, or not at all.
+    """
+    if groups_of(request.KIND, _facts(study)):
+        msg = "the center asks outside of secure aggregation what this study adds up"
+        raise _refusal(msg)
+    return work().without_sums().pack()
+
+
+def _step(study: StudySession, step: Step, content: bytes) -> tuple[bytes, bool]:
+    message, facts = _take(study, step, content)
+    return message[CONTROL], bool(facts.get("verified"))
+
+
+def _take(study: StudySession, step: Step, content: bytes) -> tuple[Message, dict[str, Any]]:
+    """One exchange: what the protocol answers, once the site's audit log has it."""
+    if not uses_secure_sums(study.config):
+        msg = "this study has no secure aggregation"
+        raise _refusal(msg)
+    try:
+        session = _session(study)
+        message, facts = step(_site(study), session, {CONTROL: content})
+    except ProtocolError as error:
+        raise _refusal(str(error)) from None
+    record_step(study.site, study.config.study, facts)
+    study.memory.config_records[MEMORY] = ConfigRecord({SESSION: session.pack()})
+    return message, facts
+
+
+def _session(study: StudySession) -> Session:
+    if MEMORY not in study.memory.config_records:
+        return Session()
+    packed = study.memory.config_records[MEMORY][SESSION]
+    assert isinstance(packed, bytes)
+    return Session.unpack(packed)
+
+
+def _site(study: StudySession) -> Site:
+    site, terms = study.site, terms_of(study.config)
+    partners, alone = partner_points(site), takes_no_others(site)
+    if alone and not partners:
+        msg = "this site takes part with verified hospitals only, and has no partners' public keys"
+        raise _refusal(msg)
+    record = Record(sums_of(site), terms.approval)
+    return Site(site.site, _facts(study), node_key(site), terms, record, partners, alone)
+
+
+def _facts(study: StudySession) -> Facts:
+    patients = _patients(study) if study.trains else {}
+    modalities = sorted(name for name, count in patients.items() if count and name != TRAIN)
+    parts = study.cohort.parts
+    trains = patients.get(TRAIN, 0) > 0
+    return Facts(trains, len(parts["validation"]) > 0, len(parts["test"]) > 0, tuple(modalities))
+
+
+def _patients(study: StudySession) -> dict[str, float]:
+    """Training patients by group: all of them, and those who have each modality."""
+    train = study.cohort.parts["train"]
+    by_modality = {
+        name: float(study.cohort.count_with_modality(train, index)) for index, name in enumerate(study.task.modalities)
+    }
+    return {TRAIN: float(len(train)), **by_modality}
+
+
+def _contribution(study: StudySession, request: Request[Any], reply: Reply) -> Contribution:
+    """What a reply adds to a sum: the change of the weights, to be weighted by the patients behind it; statistics."""
+    fields, patients = reply.to_sum(), _patients(study)
+    updates: Arrays = {}
+    statistics: Arrays = {}
+    if isinstance(reply, TrainReply):
+        assert isinstance(request, ModelRequest)
+        trained = fields.pop("model")
+        updates = {name: array.astype(np.float64) - request.model[name] for name, array in trained.items()}
+        statistics = {f"{PATIENTS}.{group}": np.array(count) for group, count in patients.items()}
+        statistics[LOSS] = np.nan_to_num(np.array(reply.loss)) * patients[TRAIN]
+    for name, arrays in fields.items():
+        statistics |= {f"{name}.{key}": array for key, array in arrays.items()}
+    return Contribution(updates, statistics, patients)
+
+
+def _with_empty_arrays(study: StudySession, request: Request[Any]) -> RecordDict:
+    """What this site showed of itself when it answered, also where the same question comes twice."""
+    empty = {name: ArrayRecord() for name in request.reply_kind.summed_arrays()}
+    return RecordDict({VALUES: study.memory.config_records[SHOWN], **empty})
+
+
+def _refusal(found: str) -> SiteError:
+    return SiteError(
+        what="the site does not take part in a sum",
+        where="secure aggregation",
+        found=found,
+        expected="what docs/secure_aggregation.md says that a site checks",
+        fix="nothing, if sites dropped out: the center asks again; otherwise compare the audit logs of the hospitals",
+        public=f"secure aggregation refused: {found}",
+        exit_code=ExitCode.STUDY,
+    )

@@ -1,0 +1,206 @@
+"""The exchange with sites that are added up: each question of a study, plainly or with secure aggregation."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from flwr.app import RecordDict
+from flwr.serverapp import Grid
+
+from server.study.exchange import Answer, ask
+from server.study.secure_aggregation import ANSWER, NoSumError, SecureAggregation
+from server.study.secure_reply import reply_of
+from shared_models.messages import (
+    EVALUATE_TEST,
+    EVALUATE_VALIDATION,
+    TRAIN,
+    ConfirmRequest,
+    DealRequest,
+    EnrolRequest,
+    JoinSum,
+    MaskedReply,
+    OpenRequest,
+    PrepareRequest,
+    Reply,
+    Request,
+    TrainRequest,
+)
+from shared_models.messages.secure import MASKED
+from shared_models.secure_aggregation.groups import participants
+from shared_models.secure_aggregation.study import question_of, terms_of
+from shared_models.secure_aggregation.wire import CONTROL, Message
+from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.study_settings import StudySettings
+
+log = logging.getLogger("server")
+R = TypeVar("R", bound=Reply)
+REQUESTS: Mapping[str, Any] = {
+    "enrol": EnrolRequest,
+    "deal": DealRequest,
+    "confirm": ConfirmRequest,
+    "open": OpenRequest,
+}
+
+
+def exchange(
+    grid: Grid, sites: Sequence[str], request: Request[R], config: StudySettings, group: str = ""
+) -> tuple[list[Answer[R]], list[Answer[R]]]:
+    """Asks each site, and returns the answers, and what of them may be added up.
+
+    That is each answer, or with secure aggregation one answer that stands for its `members`: weights are their mean,
+    statistics their sum. There is none where too few sites are left.
+    """
+    if not uses_secure_sums(config):
+        contents = dict.fromkeys(sites, request.pack())
+        answers = ask(grid, contents, request.KIND, request.reply_kind.unpack, config, group)
+        return answers, answers
+    return _sums_of(grid, config).exchange(sites, request, group)
+
+
+@dataclass
+class StudySums:
+    """The secure aggregation of one run: its way to the sites, and what it has learned of them.
+
+    Attributes:
+        grid: The way.
+        config: The study.
+        sums: The protocol.
+        unverified: Sites that do not have all others' public keys from themselves.
+    """
+
+    grid: Grid
+    config: StudySettings
+    sums: SecureAggregation = field(init=False)
+    unverified: set[str] = field(default_factory=set)
+    _attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.sums = SecureAggregation(terms_of(self.config), secrets.token_hex(16))
+
+    def exchange(
+        self, sites: Sequence[str], request: Request[R], group: str
+    ) -> tuple[list[Answer[R]], list[Answer[R]]]:
+        """See `exchange`; the study itself asks again before round 1 and in a round, and this for the others."""
+        found: dict[str, Answer[R]] = {}
+        for _ in range(1 if isinstance(request, PrepareRequest | TrainRequest) else self.config.round_attempts):
+            try:
+                total = self._sum(sites, request, group, found)
+            except NoSumError as error:
+                log.warning("%s: no sum: %s", request.KIND, error)
+                why = f"there is no sum: {error}"
+            else:
+                return self._answers(sites, found, total.members), [total]
+        return self._answers(sites, found, (), why), []
+
+    def _answers(
+        self, sites: Sequence[str], found: Mapping[str, Answer[R]], members: Collection[str], why: str = "not asked"
+    ) -> list[Answer[R]]:
+        """Each site's own answer; none of one whose numbers should be in the sum and are not."""
+        problems = self.sums.problems
+        for site in sorted(set(members) & set(problems)):
+            log.warning("%s, whose numbers are in the sum all the same: %s", site, problems[site])
+        return [
+            found[site]
+            if site in found and (site in members or site not in problems)
+            else Answer(site, None, problems.get(site, why))
+            for site in sites
+        ]
+
+    def _sum(self, sites: Sequence[str], request: Request[R], group: str, found: dict[str, Answer[R]]) -> Answer[R]:
+        """The sum as one answer; what each site shows of itself goes to `found`."""
+        self._attempts[request.KIND, request.round] += 1
+        question = question_of(request, self._attempts[request.KIND, request.round])
+
+        def ask_sites(step: str, messages: dict[str, Message]) -> dict[str, Message | str]:
+            if step == ANSWER:
+                return self._ask_question(messages, sites, request, question.attempt, group, found)
+            return self._ask(step, messages)
+
+        least = self.config.min_sites if isinstance(request, PrepareRequest | TrainRequest) else 0
+        opened = self.sums.add_up(question, sites, ask_sites, self._following(request), least)
+        try:
+            return reply_of(opened, request)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NoSumError(str(error)) from None
+
+    def _ask(self, step: str, messages: Mapping[str, Message]) -> dict[str, Message | str]:
+        kind = REQUESTS[step]
+        contents = {site: kind(content=message[CONTROL]).pack() for site, message in messages.items()}
+        found: dict[str, Message | str] = {}
+        for answer in ask(self.grid, contents, kind.KIND, kind.REPLY.unpack, self.config):
+            found[answer.site] = answer.problem if answer.reply is None else {CONTROL: answer.reply.content}
+            if not getattr(answer.reply, "verified", True):
+                self.unverified.add(answer.site)
+        return found
+
+    def _ask_question(
+        self,
+        messages: Mapping[str, Message],
+        sites: Sequence[str],
+        request: Request[R],
+        attempt: int,
+        group: str,
+        found: dict[str, Answer[R]],
+    ) -> dict[str, Message | str]:
+        """Asks those who are added up, and plainly those who have nothing to add, for what they show of themselves."""
+        contents = {
+            site: JoinSum(content=message[CONTROL], attempt=attempt).pack_with(request)
+            for site, message in messages.items()
+        }
+        if not isinstance(request, TrainRequest):
+            contents |= dict.fromkeys(self._bystanders(sites, request), request.pack())
+        masked: dict[str, Message | str] = {}
+        for answer in ask(self.grid, contents, request.KIND, _unpack(request), self.config, group):
+            site, reply = answer.site, answer.reply
+            if isinstance(reply, MaskedReply) != (site in messages):
+                reply, problem = None, answer.problem or "its answer is not of the form that was asked for"
+            if isinstance(reply, MaskedReply):
+                found[site], masked[site] = Answer(site, reply.shown), dict(reply.message)
+            elif site in messages:
+                masked[site] = problem
+            else:
+                found[site] = Answer(site, reply, "" if reply else problem)
+        return masked
+
+    def _bystanders(self, sites: Sequence[str], request: Request[R]) -> list[str]:
+        """Sites of the study that have nothing to add to a kind of question."""
+        members = self.sums.members
+        adding = participants(request.KIND, members.roster)
+        return [site for site in sites if site in members.node_keys and site not in adding]
+
+    def _following(self, request: Request[R]) -> str:
+        """The kind of question that comes next, if all goes well."""
+        if isinstance(request, PrepareRequest | TrainRequest):
+            return TRAIN if request.round < self.config.rounds else EVALUATE_VALIDATION
+        return EVALUATE_TEST if request.KIND == EVALUATE_VALIDATION else ""
+
+
+# A grid is one run's way to its sites, and its secure aggregation goes with it.
+_RUNS: WeakKeyDictionary[Grid, StudySums] = WeakKeyDictionary()
+
+
+def _sums_of(grid: Grid, config: StudySettings) -> StudySums:
+    found = _RUNS.get(grid)
+    if found is None or found.config != config:
+        found = _RUNS[grid] = StudySums(grid, config)
+    return found
+
+
+def unverified_sites(grid: Grid) -> list[str]:
+    """Sites that took part in secure aggregation without all others' public keys from themselves."""
+    found = _RUNS.get(grid)
+    return sorted(found.unverified) if found else []
+
+
+def _unpack(request: Request[R]) -> Callable[[RecordDict], MaskedReply[R] | R]:
+    def unpack(content: RecordDict) -> MaskedReply[R] | R:
+        kind = request.reply_kind
+        return MaskedReply.unpack(content, kind) if MASKED in content else kind.unpack(content)
+
+    return unpack
