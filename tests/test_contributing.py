@@ -243,7 +243,7 @@ import simulation.__main__ as simulation
 assert Path(simulation.__file__).is_relative_to(Path.cwd()), simulation.__file__
 for module, *words in json.loads(sys.argv[1]):
     assert simulation.main(words) == 0
-plain = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]  # as a warning of an import that came first is no error there
+plain = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]  # where warnings are no errors
 sys.exit(pytest.main([*plain, "tests/test_generated_results.py"]))
 """
 
