@@ -124,7 +124,7 @@ class StudySettings(Settings):
         "auto", description="method for per-sample gradients: auto is the fastest, the others are Opacus's"
     )
     secure_aggregation: Switch = Field(
-        "off",
+        "auto",
         description="on: the center sees weights and statistics only as sums over three sites or more; "
         "auto: on where three sites or more train and nothing needs a single site's numbers",
     )

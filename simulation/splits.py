@@ -16,6 +16,7 @@ from client.errors import ExitCode, SiteError
 from client.tables.read import read_table
 from client.tables.values import normal_code
 from shared_models.settings import SettingsError
+from shared_models.study_settings import StudySettings
 
 Sites = dict[str, Path]
 
@@ -40,6 +41,18 @@ def find_sites(files: Sequence[Path], data_root: Path | None = None, folder: Pat
             raise SettingsError(msg)
         sites[site.site] = write_site(site, folder) if data_root and folder else file
     return sites
+
+
+def with_sites_named(config: StudySettings, sites: Sites) -> StudySettings:
+    """The study with the sites of this simulation by name, and those that only evaluate, unless it names its own.
+
+    So `secure-aggregation = "auto"` comes to the same as in a deployment that names its sites.
+    """
+    if config.sites:
+        return config
+    outside = [name for name, file in sites.items() if load_site(file).role == "evaluate"]
+    never = dict.fromkeys([*config.never_train, *outside])
+    return config.model_copy(update={"sites": ", ".join(sites), "evaluation_only_sites": ", ".join(never)})
 
 
 def divide(

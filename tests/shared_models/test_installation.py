@@ -170,5 +170,6 @@ def test_all_that_a_site_and_a_simulation_write_is_for_their_owner_alone(
     study = [f"{key}={value}" for key, value in (small_study | {"rounds": 1}).items()]
     assert simulation(["--split", str(files["elm"]), "--into", "2", "--set", *study]) == 0
     written = [path for path in tmp_path.rglob("*") if path not in inputs]
-    assert {"readiness.html", "facts.json", "results.json", "elm-1.yaml"} <= {path.name for path in written}
+    assert {"readiness.html", "results.json", "elm-1.yaml"} <= {path.name for path in written}
+    assert any(path.parent.name == "cohorts" for path in written)
     assert set(readable_by_others(tmp_path)) <= inputs
