@@ -13,7 +13,7 @@ from shared_models.study_settings import StudySettings
 
 
 def begin_budgets(sites: Mapping[str, Path], config: StudySettings) -> None:
-    """Begins each budget anew unless the study resumes; a site that cannot be opened says so when it is asked."""
-    for file in () if config.resume else sites.values():
+    """Begins each budget anew, also where the study resumes; a site that cannot be opened says so when it is asked."""
+    for file in sites.values():
         with contextlib.suppress(SiteError):
             renew(load_site(file), config)

@@ -27,7 +27,7 @@ def results_of_nobody() -> Results:
     config = StudySettings(targets="recurrence")
     last = Checkpoint(config.to_flat(), 1, {}, {}, {})
     task = load_task(config)
-    return make_results(task, config, last, last, {}, [], scoring.unpack({}, task), {})
+    return make_results(task, config, last, last, {}, [], scoring.unpack({}, task, config), {})
 
 
 @pytest.fixture

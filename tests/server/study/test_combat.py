@@ -11,15 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from client.app import app
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from server.app import run_study
 from server.study.checkpoint import load_checkpoint
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.baselines.pooled_and_local import from_checkpoint, harmonised, measure
-from simulation.engines.in_process_grid import InProcessGrid
+from simulation.engines.in_process import run_in_process
 
 Study = dict[str, Any]
 Hospitals = Callable[..., dict[str, Path]]
@@ -32,8 +30,7 @@ def study(small_study: Study) -> Study:
 
 
 def run(sites: dict[str, Path], study: Study) -> dict[str, Any]:
-    config = parse_study_settings(study)
-    return run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    return run_in_process(sites, parse_study_settings(study))
 
 
 def distort(sites: dict[str, Path], *names: str) -> None:
