@@ -130,6 +130,8 @@ def _show_records(options: argparse.Namespace, site: SiteConfig) -> None:
             records.print_audit(site, console)
         case "accept-clock":
             records.accept_clock(site, console)
+        case "accept-key":
+            records.accept_key(site, options.hospital, console)
 
 
 def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> int:
@@ -197,6 +199,8 @@ def _parser() -> CommandLine:
     add("ledger", "Show the privacy that the cohort has spent, and what is left of it.")
     add("audit", "Verify and show what left the site.")
     add("accept-clock", "Record that this computer's clock is right now, after it was wrong.")
+    accept = add("accept-key", "Forget an unverified key of another hospital, so that its new one is accepted.")
+    accept.add_argument("hospital", metavar="HOSPITAL", help="its name at the center")
     return parser
 
 

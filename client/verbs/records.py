@@ -10,11 +10,14 @@ from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
 from client.governance.approval import approvals, approvals_of, approve, withdraw
 from client.governance.audit import audit_of
-from client.governance.budget import budgets_of
+from client.governance.budget import budgets_of, sums_of
 from client.governance.chained_log import CLOCK_SET, Line, append, read
 from client.governance.ledger import charges, spent
+from client.governance.partners import key_fingerprint
 from client.governance.policy import check_policy, ledger_of
+from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
+from shared_models.secure_aggregation.wire import ProtocolError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 30
+NO_APPROVAL = "0" * 64
+"""Keys of other hospitals belong to none."""
 
 
 def print_ledger(site: SiteConfig, console: Console) -> None:
@@ -64,7 +69,7 @@ def print_audit(site: SiteConfig, console: Console) -> None:
         {
             "time": lambda found: found[0]["time"][2:16].replace("T", " "),
             "study": lambda found: found[0].get("study", ""),
-            "message": lambda found: f"{found[0].get('message', '')} {found[0].get('round') or ''}".strip(),
+            "message": lambda found: _message(found[0]),
             "bytes": lambda found: str(found[0].get("bytes", "")),
             "sha256": lambda found: found[0].get("sha256", "")[:8],
             "epsilon": lambda found: f"{found[0].get('epsilon') or 0.0:.2f}",
@@ -73,6 +78,12 @@ def print_audit(site: SiteConfig, console: Console) -> None:
         [[line] for line in lines[-SHOWN:]],
     )
     console.print(f"{len(lines)} lines, unbroken, in {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _message(line: Line) -> str:
+    if step := line.get("secure_aggregation"):
+        return f"secure aggregation: {step['exchange']}"
+    return f"{line.get('message', '')} {line.get('round') or ''}".strip()
 
 
 def print_approvals(site: SiteConfig, console: Console) -> None:
@@ -157,6 +168,35 @@ def accept_clock(site: SiteConfig, console: Console) -> None:
         if path.exists():
             line = append(path, {"event": CLOCK_SET})
             console.print(f"{path.name}: time taken as {line['time']}", highlight=False, markup=False)
+
+
+def accept_key(site: SiteConfig, hospital: str, console: Console) -> None:
+    """Forgets the key of another hospital that the center showed first, and takes the next one that it shows.
+
+    Raises:
+        SiteError: If no key of that hospital is stored, or the record cannot be read or written.
+    """
+    record = Record(sums_of(site), NO_APPROVAL)
+    try:
+        pins = record.pins() if record.file.exists() else {}
+        if hospital in pins:
+            append(audit_of(site), {"event": "key accepted", "site": hospital, "before": pins[hospital]})
+            record.unpin(hospital)
+    except ProtocolError as error:
+        pins, found = {}, str(error)
+    else:
+        found = f"keys of {', '.join(sorted(pins)) or 'no hospital'}"
+    if hospital not in pins:
+        raise SiteError(
+            what=f"there is no key of {hospital} to forget",
+            where=str(record.file),
+            found=found,
+            expected="a hospital that took part in secure aggregation with this one, by its name at the center",
+            fix="correct the name; a key of policy.partners is replaced in its file",
+            exit_code=ExitCode.USAGE,
+        )
+    old = key_fingerprint(pins[hospital])
+    console.print(f"{hospital}: key {old} is forgotten; the next one is accepted", soft_wrap=True, highlight=False)
 
 
 def _table(

@@ -37,6 +37,7 @@ from shared_models.messages.study import REQUESTS
 from shared_models.secure_aggregation import wire
 from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings
+from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process import run_in_process
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -173,7 +174,8 @@ def test_a_sum_survives_a_site_that_drops_out(
     assert [(record["attempt"], record["counted"]) for record in results["rounds"]] == [(1, counted)]
     problems = {**results["not_enrolled"], **results["rounds"][0]["problems"]}
     if counted == sorted(sites):
-        whole = {**study, "study": "whole", "results-dir": str(tmp_path / "whole")}
+        whole = {**study, "results-dir": str(tmp_path / "whole")}
+        begin_budgets(sites, parse_study_settings(whole))
         assert distance(run(sites, whole)[1], after) < 1e-9
         assert not problems
     else:

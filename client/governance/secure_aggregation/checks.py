@@ -40,7 +40,7 @@ def check_roster(site: Site, roster: Sequence[Signed[Enrolment]]) -> None:
         require(partner in (None, one.node_key), "a site in the roster has another key than policy.partners says")
         unknown = site.verified_only and partner is None and one.name != site.name
         require(not unknown, "a site in the roster is not one of policy.partners, which is required here")
-    site.record.fix_roster(roster)
+    site.record.fix_roster(roster, site.name)
 
 
 def is_verified(site: Site, roster: Iterable[Enrolment]) -> bool:

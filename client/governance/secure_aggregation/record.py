@@ -100,15 +100,15 @@ class Record:
         with self._transaction() as db:
             return dict(db.execute("SELECT name, key FROM pins"))
 
-    def fix_roster(self, roster: Sequence[Signed[Enrolment]]) -> None:
-        """Keeps the roster of this approval, which nobody can change, and pins the keys in it.
+    def fix_roster(self, roster: Sequence[Signed[Enrolment]], own: str = "") -> None:
+        """Keeps the roster of this approval, which nobody can change, and pins the keys of sites other than `own`.
 
         Raises:
             ProtocolError: If a site has another key than the one that is pinned.
         """
         text = canonical([site.to_json() for site in roster]).decode()
         with self._transaction() as db:
-            for site in roster:
+            for site in (one for one in roster if one.statement.name != own):
                 pin = (site.statement.name, site.statement.node_key)
                 (key,) = db.execute("SELECT key FROM pins WHERE name = ?", pin[:1]).fetchone() or (pin[1],)
                 if key != pin[1]:

@@ -15,6 +15,7 @@ from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.policy import ledger_of
 from server.app import run_study
+from server.study.exchange import StudyError
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -84,3 +85,23 @@ def test_a_check_verifies_the_records_and_holds_the_study_against_the_policy(sit
     site_file.write_text(site_file.read_text() + "policy: {maximum_rounds: 2}\n")
     assert main(["check", "--site", str(site_file), "--study", str(study)]) == ExitCode.STUDY
     assert "3 rounds, at most 2" in capsys.readouterr().out
+
+
+def test_a_new_key_of_another_hospital_is_accepted_once_a_person_says_so(hospitals, small_study, capsys):
+    sites = hospitals({"a": 40, "b": 40, "c": 40})
+    secure = {**small_study, "rounds": 1, "secure-aggregation": "on", "min-sites": 3}
+
+    def run(study):
+        config = parse_study_settings({**secure, "study": study})
+        return run_study(InProcessGrid(app, sites, config.to_flat()), config)
+
+    run("first")
+    (load_site(sites["c"]).state_dir / "simulated_node_key").unlink()
+    with pytest.raises(StudyError, match="came with another key than before"):
+        run("second")
+    for name in "ab":
+        assert main(["accept-key", "c", "--site", str(sites[name])]) == 0
+    assert "c: key SHA256:" in capsys.readouterr().out
+    assert run("third")["rounds"][0]["counted"] == ["a", "b", "c"]
+    assert main(["accept-key", "d", "--site", str(sites["a"])]) == ExitCode.USAGE
+    assert "there is no key of d to forget" in capsys.readouterr().err
