@@ -2,7 +2,8 @@
 
 Losses have shape `(N,)` and one patient's loss never depends on another's, so that private training can clip
 each patient's gradient. That is why time to event is a discrete-time hazard and not a Cox partial likelihood.
-An unknown truth is NaN and has loss 0. `statistics` lists what is counted of scores and truths; the first judges.
+An unknown truth is NaN and has loss 0. `statistics` lists what is counted of scores and truths; the first judges, or
+pairs within sites where they are listed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
+from shared_models.metrics.within_site import WithinSiteAuc, WithinSiteConcordance
 
 YEAR_DAYS = 365.25
 # Counts of scores, (N,) or (N, K), and truths, (N,) or (N, 2).
@@ -41,6 +43,7 @@ class Binary:
     statistics: ClassVar[Mapping[str, Count]] = {
         "scores": ScoreHistogram.of,
         "calibration": Calibration.of,
+        "within_site": WithinSiteAuc.of,
     }
 
     horizon_days: float | None = None
@@ -144,6 +147,7 @@ class TimeToEvent:
 
     statistics: ClassVar[Mapping[str, Count]] = {
         "concordance": ConcordanceTable.of_truth,
+        "within_site": WithinSiteConcordance.of,
     }
 
     edges_days: tuple[float, ...] = tuple(YEAR_DAYS * year for year in (1, 2, 3, 4, 5, 7, 10))

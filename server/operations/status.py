@@ -55,7 +55,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         done = study["progress"]
         console.print(f"\n[bold]Study {study['name']}[/bold]  {done['round']} of {done['rounds']} rounds")
         if done["best_value"] is not None:
-            console.print(f"Best so far: round {done['best_round']}, pooled validation {done['best_value']:.3f}")
+            console.print(f"Best so far: round {done['best_round']}, validation {done['best_value']:.3f}")
 
 
 def find_results(center: Center, study: str) -> Path:

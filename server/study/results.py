@@ -19,10 +19,10 @@ from server.study.aggregation_section import AggregationSection, aggregation_sec
 from server.study.checkpoint import BEST, LAST, Checkpoint
 from server.study.exchange import Answer, StudyError
 from server.study.privacy_section import PrivacySection, privacy_section
-from server.study.scoring import Summaries
+from server.study.scoring import Summaries, unpack
 from shared_models.atomic_files import write_atomically
 from shared_models.messages import EvaluateTestReply
-from shared_models.metrics.summary import pooled_metrics
+from shared_models.metrics.summary import pooled_metrics, score_within_sites, target_score
 from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -104,7 +104,8 @@ class Results(_Section):
     not_enrolled: dict[str, str] = Field(description="why sites that were there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
     validation: list[tuple[int, Number]] = Field(
-        description="round and pooled validation value of its weights: mean over targets of AUC, C-index, macro F1, R2"
+        description="round and validation value of its weights: mean over targets of AUC and C-index within sites (pooled "
+        "where no site has pairs), macro F1, R2"
     )
     rounds: list[RoundAttempt] = Field(description="each attempt of a round")
     aggregation: AggregationSection = Field(description="how updates became one model, and who was held back")
@@ -138,7 +139,7 @@ def make_results(
         strategy=config.strategy,
         rounds_completed=last.round,
         best_round=best.round,
-        selected_by="pooled validation" if best.best_value is not None else "last round: no validation patients",
+        selected_by=_selected_by(best, task, config),
         targets=targets,
         sites=[_site(answer, best, task, config) for answer in answers],
         not_enrolled=best.not_enrolled,
@@ -150,6 +151,18 @@ def make_results(
         config=config.to_flat(),
         checkpoints={"best": BEST, "last": LAST},
     )
+
+
+def _selected_by(best: Checkpoint, task: Task, config: StudySettings) -> str:
+    """How the best round was chosen, in words: within sites, unless no target or not all have pairs there."""
+    if best.best_value is None:
+        return "last round: no validation patients"
+    validation = unpack(best.validation, task, config).values()
+    judged = [summary for summary in validation if not math.isnan(target_score(summary))]
+    within = [not math.isnan(score_within_sites(summary)) for summary in judged]
+    if within and all(within):
+        return "validation patients, within sites"
+    return "validation patients, within sites where there are pairs, else pooled" if any(within) else "pooled validation"
 
 
 def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
-    """Prints a table for each target with a row a site and one for all of them."""
+    """Prints a table for each target with a row a site, one of all pairs within sites, and one of all sites pooled."""
     from rich.console import Console
 
     console = console or Console()
@@ -60,7 +60,7 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
 
     title = f"{results.study}: {name}, test patients ({results.strategy})"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    shown = next(columns for metric, columns in _SHOWN.items() if metric in target.pooled)
+    main, shown = next((metric, columns) for metric, columns in _SHOWN.items() if metric in target.pooled)
     outside = any(site.role != "train" for site in results.sites)
     table.add_column("site", overflow="fold")
     if outside:
@@ -73,6 +73,10 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         numbers = [_cell(site.targets.get(name, {}), metric, digits) for _, metric, digits in shown]
         table.add_row(Text(site.site), *role, *numbers)
     table.add_section()
+    within = f"{main}_within_sites"
+    if len(results.sites) > 1 and within in target.pooled:
+        cells = (_cell(target.pooled, within, digits) if metric == main else "" for _, metric, digits in shown)
+        table.add_row("within sites", *([""] if outside else []), *cells)
     table.add_row("pooled", *([""] if outside else []), *(_cell(target.pooled, m, digits) for _, m, digits in shown))
     return table
 

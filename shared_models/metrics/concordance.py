@@ -35,12 +35,8 @@ def concordance(risk: npt.ArrayLike, time_days: npt.ArrayLike, event: npt.ArrayL
     Raises:
         ValueError: for a risk that is not finite, a time that is negative or infinite, or another event.
     """
-    followed = followed_patients(finite(risk, "risk"), time_days, event)
-    concordant = comparable = 0.0
-    for _, one, ones in _pairs(*followed):
-        concordant += float(one.sum())
-        comparable += float(ones.sum())
-    return concordant / comparable if comparable else math.nan
+    concordant, comparable = pairs_of_patients(*followed_patients(finite(risk, "risk"), time_days, event))
+    return float(concordant.sum() / comparable.sum()) if comparable.any() else math.nan
 
 
 def concordance_interval(
@@ -116,6 +112,53 @@ def followed_patients(
         message = "events must be 0, 1, or nan for unknown"
         raise ValueError(message)
     return score, time, happened == 1
+
+
+def pairs_of_patients(risk: Array, time: Array, event: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Concordant (ties 1/2) and comparable pairs that each patient is part of, (N,) each, in O(N log^2 N).
+
+    Each event asks how many of those who outlive it have a lower risk, each patient how many of the events that they
+    outlive have a higher one. Asked and asking are put in the order of time and counted as a merge sort would do it.
+
+    Args:
+        risk: (N,) finite.
+        time: (N,) days.
+        event: (N,) whether the event happened.
+    """
+    events = np.flatnonzero(event)
+    patient = np.concatenate([np.arange(len(risk)), events])
+    asks = np.arange(len(patient)) >= len(risk)
+    turn = np.where(asks, 1, np.where(event[patient], 0, 2))  # at one time: events there, events ask, censored there
+    order = np.lexsort((turn, time[patient]))
+    patient, asks = patient[order], asks[order]
+    rank = np.unique(risk, return_inverse=True)[1][patient]
+    comparable = np.where(asks, np.cumsum(~asks[::-1])[::-1], np.cumsum(asks))
+    sums = (np.bincount(patient, pairs, len(risk)) for pairs in (_ordered(rank, asks), comparable))
+    concordant, every = (np.asarray(pairs, dtype=np.float64) for pairs in sums)
+    return concordant, every
+
+
+def _ordered(rank: npt.NDArray[np.intp], asks: npt.NDArray[np.bool_]) -> Array:
+    """For each that asks, later ones of lower rank; for each other, earlier asking ones of higher; ties 1/2; (L,)."""
+    found = np.zeros(len(rank))
+    place, ranks = np.arange(len(rank)), int(rank.max(initial=0)) + 1
+    half = 1
+    while half < len(rank):
+        block, second = place // (2 * half), place // half % 2 == 1
+        key, first = block * ranks + rank, block * ranks
+        asking, asked = asks & ~second, ~asks & second
+        lower = _midrank(key[asked], key[asking]) - np.searchsorted(np.sort(key[asked]), first[asking])
+        found[asking] += lower
+        higher = np.searchsorted(np.sort(key[asking]), first[asked] + ranks) - _midrank(key[asking], key[asked])
+        found[asked] += higher
+        half *= 2
+    return found
+
+
+def _midrank(among: npt.NDArray[np.intp], of: npt.NDArray[np.intp]) -> Array:
+    """How many of `among` are smaller than each of `of`, and half of those that are equal."""
+    ordered = np.sort(among)
+    return (np.searchsorted(ordered, of, "left") + np.searchsorted(ordered, of, "right")) / 2
 
 
 def _pairs(

@@ -60,12 +60,18 @@ def auc_interval(scores: npt.ArrayLike, labels: npt.ArrayLike, level: float = 0.
     pairs, which is exact for perfect separation: see `exact_interval`.
     """
     values, positive = labelled(finite(scores, "scores"), labels)
+    rarer = float(min(np.count_nonzero(positive), np.count_nonzero(~positive)))
+    return logit_interval(*auc_and_variance(values, positive), rarer, level)
+
+
+def auc_and_variance(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, float]:
+    """The AUC with DeLong's variance, which is nan when a class has fewer than two; see `auc` for the arguments."""
+    values, positive = labelled(finite(scores, "scores"), labels)
     m, n = np.count_nonzero(positive), np.count_nonzero(~positive)
     if min(m, n) < 2:
-        return logit_interval(auc(values, positive), math.nan, 0, level)
+        return auc(values, positive), math.nan
     by_positive, by_negative = _components(values, positive)
-    variance = float(by_positive.var(ddof=1) / m + by_negative.var(ddof=1) / n)
-    return logit_interval(float(by_positive.mean()), variance, float(min(m, n)), level)
+    return float(by_positive.mean()), float(by_positive.var(ddof=1) / m + by_negative.var(ddof=1) / n)
 
 
 def delong_test(

@@ -1,8 +1,8 @@
 """Statistics of a target's scores, and the metrics from them, of each kind of target.
 
 A target kind lists its statistics (`shared_models/targets.py`), each a file of this folder. A site counts all of them,
-they travel and are added up one by one, and their metrics stand together in results.json. The first one judges the
-target: it selects the best round.
+they travel and are added up one by one, and their metrics stand together in results.json. Pairs of patients within
+sites judge the target, and select the best round; where there are none, the first statistic does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
+from shared_models.metrics.within_site import WithinSitePairs
 from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 
 Values = NDArray[np.floating[Any]]
@@ -119,11 +120,16 @@ def selection_score(summaries: Iterable[Summary]) -> float:
 
 
 def target_score(summary: Summary) -> float:
-    """How well one target is predicted, by its first statistic: higher is better, NaN if undefined.
+    """How well one target is predicted: higher is better, NaN if undefined.
+
+    By pairs of patients within sites, which no knowledge of the site orders; by the first statistic where there are no
+    such pairs.
 
     Raises:
         ValueError: If that statistic is none that judges.
     """
+    if not np.isnan(within := score_within_sites(summary)):
+        return within
     match next(iter(summary.values())):
         case ScoreHistogram() as scores:
             return scores.auc()
@@ -136,6 +142,12 @@ def target_score(summary: Summary) -> float:
         case other:
             msg = f"a {type(other).__name__} does not say how well a target is predicted; list another statistic first"
             raise ValueError(msg)
+
+
+def score_within_sites(summary: Summary) -> float:
+    """The stratified AUC or C-index of one target; NaN if it has none, or no site has comparable pairs."""
+    pairs = (statistic for statistic in summary.values() if isinstance(statistic, WithinSitePairs))
+    return next((statistic.share() for statistic in pairs), float("nan"))
 
 
 def pooled_metrics(summary: Summary, threshold: float) -> PooledMetrics:

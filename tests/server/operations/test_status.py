@@ -52,4 +52,4 @@ def test_rows_fit_a_terminal_and_a_failure_is_told() -> None:
     assert "│ duke │ online │ 2026-11-21T02:58:46Z │" in text
     assert "pilot failed: only 0 of at least [1] sites came" in text
     assert "3 of 20 rounds" in text
-    assert "Best so far: round 2, pooled validation 0.751" in text
+    assert "Best so far: round 2, validation 0.751" in text

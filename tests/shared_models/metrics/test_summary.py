@@ -39,6 +39,8 @@ def test_all_statistics_of_a_target_travel_add_up_and_are_told_and_described(tar
     together, here = pooled_metrics(total_summary(sites), 0.5), pooled_metrics(summarise(target, scores, truth), 0.5)
     assert together.keys() == here.keys()
     for name, value in together.items():
+        if "within_sites" in name:  # counted in one place, the pairs would be others: see test_within_site.py
+            continue
         np.testing.assert_allclose(value, here[name], rtol=1e-12)
     described = [name for statistic in sites[0].values() for name in statistic.METRICS]
     assert list(together) == described
