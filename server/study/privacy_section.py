@@ -79,7 +79,7 @@ def _sums(config: StudySettings) -> list[str]:
     return [
         "counts of classes",
         f"sums of features, and what is made of them and of counts ({', '.join(made)})",
-        "validation and test patients' scores, counted and summed in bins",
+        "validation and test patients' scores, counted and summed in bins and pairs",
     ]
 
 

@@ -104,8 +104,8 @@ class Results(_Section):
     not_enrolled: dict[str, str] = Field(description="why sites that were there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
     validation: list[tuple[int, Number]] = Field(
-        description="round and validation value of its weights: mean over targets of AUC and C-index within sites (pooled "
-        "where no site has pairs), macro F1, R2"
+        description="round and validation value of its weights: mean over targets of AUC and C-index within sites "
+        "(pooled where no site has pairs), macro F1, R2"
     )
     rounds: list[RoundAttempt] = Field(description="each attempt of a round")
     aggregation: AggregationSection = Field(description="how updates became one model, and who was held back")
@@ -154,15 +154,15 @@ def make_results(
 
 
 def _selected_by(best: Checkpoint, task: Task, config: StudySettings) -> str:
-    """How the best round was chosen, in words: within sites, unless no target or not all have pairs there."""
+    """How the best round was chosen, in words; which targets have pairs within sites, its validation patients say."""
     if best.best_value is None:
         return "last round: no validation patients"
     validation = unpack(best.validation, task, config).values()
     judged = [summary for summary in validation if not math.isnan(target_score(summary))]
     within = [not math.isnan(score_within_sites(summary)) for summary in judged]
-    if within and all(within):
-        return "validation patients, within sites"
-    return "validation patients, within sites where there are pairs, else pooled" if any(within) else "pooled validation"
+    if not any(within):
+        return "validation patients, pooled"
+    return "validation patients, within sites" + ("" if all(within) else " where there are pairs, else pooled")
 
 
 def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:

@@ -84,7 +84,7 @@ class TrainReply(Reply):
     )
     validation: Arrays = leaves(
         Tensors(MAX_SUM),
-        "scores of validation patients, counted in bins",
+        "scores of validation patients, counted in bins and pairs",
         "they select the best round and the threshold",
         "summed",
     )
@@ -98,7 +98,7 @@ class EvaluateValidationReply(Reply):
 
     validation: Arrays = leaves(
         Tensors(MAX_SUM),
-        "scores of validation patients, counted in bins",
+        "scores of validation patients, counted in bins and pairs",
         "they select the best round and the threshold",
         "summed",
     )
@@ -111,7 +111,10 @@ class EvaluateTestReply(Reply):
     WHEN: ClassVar[str] = "at the end"
 
     test: Arrays = leaves(
-        Tensors(MAX_SUM), "scores of test patients, counted in bins", "the metrics of all hospitals together", "summed"
+        Tensors(MAX_SUM),
+        "scores of test patients, counted in bins and pairs",
+        "the metrics of all hospitals together",
+        "summed",
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
 from server.study.results import RESULTS, Results, make_results, read_results, write_results
 from server.study.results_table import print_table
-from server.study.scoring import pool
+from server.study.scoring import pack, pool
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import merge_small_cells, pack_summary, site_metrics, summarise
 from shared_models.study_settings import StudySettings
@@ -59,6 +60,7 @@ def results_of(
     count: int = 4321,
     extra: tuple[Answer[EvaluateTestReply], ...] = (),
     problems: dict[str, str] | None = None,
+    validation: tuple[dict[str, np.ndarray], ...] = (),
     **settings: Any,
 ) -> dict[str, Any]:
     task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="t")  # type: ignore[arg-type, return-value]
@@ -71,6 +73,9 @@ def results_of(
     attempt = {"round": 1, "attempt": 1, "asked": ["oak"], "counted": ["oak"], "problems": {}, "seconds": 0.5}
     history = ({**attempt, "updates": {} if settings.get("secure_aggregation") else influences},)
     best = Checkpoint({}, 1, {}, {}, enrolled, best_round=1, best_value=0.75, values=values, history=history)
+    if validation:
+        sums = pool({str(site): counted for site, counted in enumerate(validation)}, task, StudySettings())
+        best = replace(best, validation=pack(sums))
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
     config = StudySettings(study="elms", **settings)
     pooled = pool(scores, task, config)
@@ -130,6 +135,35 @@ def test_a_target_has_the_columns_of_its_kind(kind: str, there: list[str], absen
     text = printed(results_of({"recurrence": TARGETS[kind]}))
     assert all(heading in text for heading in there)
     assert not any(heading in text for heading in absent)
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("yes or no", "auc"), ("time", "c_index")])
+def test_the_value_within_sites_has_a_line_of_its_own_above_the_pooled_one(kind: str, metric: str) -> None:
+    results = results_of({"recurrence": TARGETS[kind]})
+    pooled = results["targets"]["recurrence"]["pooled"]
+    value, low, high = (pooled[f"{metric}_within_sites{end}"] for end in ("", "_low", "_high"))
+    rows = [line.split() for line in printed(results, 120).splitlines()]
+    within, last = (row for row in rows if row[:2] == ["within", "sites"] or row[:1] == ["pooled"])
+    assert within == ["within", "sites", f"{value:.2f}", f"({low:.2f}-{high:.2f})"]
+    assert last[:2] == ["pooled", str(3 * 4321)]
+    results["sites"] = results["sites"][:1]
+    assert "within sites" not in printed(results, 120)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "count", "said"),
+    [
+        (["yes or no"], 90, "validation patients, within sites"),
+        (["yes or no", "time"], 90, "validation patients, within sites"),
+        (["time", "number"], 90, "validation patients, within sites where there are pairs, else pooled"),
+        (["class", "number"], 90, "validation patients, pooled"),
+        (["yes or no"], 0, "validation patients, pooled"),
+    ],
+)
+def test_how_the_round_was_chosen_is_said_as_it_was(kinds: list[str], count: int, said: str) -> None:
+    targets = {kind: TARGETS[kind] for kind in kinds}
+    sites = [answer(site, targets, count).reply for site in SITES[:2]]
+    assert results_of(targets, validation=tuple(reply.test for reply in sites if reply))["selected_by"] == said
 
 
 def test_who_only_tests_is_told_apart_where_there_is_one() -> None:

@@ -15,6 +15,7 @@ from shared_models.metrics.arrays import from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram, auc_interval
 from shared_models.metrics.concordance import pairs_of_patients
 from shared_models.metrics.summary import (
+    Summary,
     empty_summary,
     merge_small_cells,
     pack_summary,
@@ -60,7 +61,11 @@ def direct_pairs(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def count(target: Target, scores: np.ndarray, truth: np.ndarray) -> WithinSitePairs:
-    found = summarise(target, scores, truth)["within_site"]
+    return pairs_of(summarise(target, scores, truth))
+
+
+def pairs_of(summary: Summary) -> WithinSitePairs:
+    found = summary["within_site"]
     assert isinstance(found, WithinSitePairs)
     return found
 
@@ -117,8 +122,11 @@ def test_the_sum_over_sites_that_travelled_is_the_stratified_value(target: Targe
     assert target_score(together) == pytest.approx(concordant / comparable)
     metrics = pooled_metrics(together, 0.5)
     name = "auc_within_sites" if isinstance(target, Binary) else "c_index_within_sites"
-    assert metrics[name] == pytest.approx(concordant / comparable)
-    assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+    value, low, high = (metrics[key] for key in (name, f"{name}_low", f"{name}_high"))
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    assert low < concordant / comparable < high
+    assert value == pytest.approx(concordant / comparable)
     variances = [count(target, *one).variance for one in rows]
     assert total(count(target, *one) for one in rows).variance == pytest.approx(sum(variances))
 
@@ -151,10 +159,9 @@ def test_scores_that_only_know_the_site_have_a_pooled_auc_but_none_within_sites(
     pooled = together["scores"]
     assert isinstance(pooled, ScoreHistogram)
     assert pooled.auc() > 0.6
-    metrics = pooled_metrics(together, 0.5)
-    assert metrics["auc_within_sites_low"] < 0.5 < metrics["auc_within_sites_high"]
-    assert metrics["auc_within_sites_high"] < 0.6
-    assert target_score(together) == metrics["auc_within_sites"]
+    within = pairs_of(together)
+    assert within.interval().low < 0.5 < within.interval().high < 0.6
+    assert target_score(together) == within.share()
 
 
 @pytest.mark.parametrize("target", KINDS, ids=name_of)
@@ -168,7 +175,7 @@ def test_the_first_statistic_judges_where_no_site_has_pairs(target: Target) -> N
         truth = np.stack([[50.0, 50, 900, 900], truth], axis=1)
     apart = [summarise(target, scores[part], truth[part]) for part in (slice(0, 2), slice(2, 4))]
     together = total_summary(apart)
-    assert math.isnan(pooled_metrics(together, 0.5)[list(together["within_site"].METRICS)[0]])
+    assert math.isnan(pairs_of(together).share())
     assert target_score(together) == 1.0
 
 
@@ -221,10 +228,8 @@ def test_what_one_site_sends_is_close_to_its_counts_and_again_a_statistic(
     for target in KINDS:
         summary = summarise(target, *site(np.random.default_rng(seed), target, patients, signal))
         merged = merge_small_cells(target, summary, LEAST)
-        received = unpack_summary(target, pack_summary(merged, "x"), "x", merged=True)["within_site"]
-        exact = summary["within_site"]
-        assert isinstance(received, WithinSitePairs)
-        assert isinstance(exact, WithinSitePairs)
+        received = pairs_of(unpack_summary(target, pack_summary(merged, "x"), "x", merged=True))
+        exact = pairs_of(summary)
         if received.comparable:
             step = (exact.cases + exact.others) / received.comparable
             assert 0 <= received.share() <= 1
@@ -237,7 +242,7 @@ def test_what_one_site_sends_is_close_to_its_counts_and_again_a_statistic(
 def test_more_concordant_than_comparable_pairs_are_refused() -> None:
     arrays = to_arrays(WithinSiteAuc.of([0.9, 0.1], [1, 0]), "x")
     with pytest.raises(ValueError, match="cannot be concordant"):
-        from_arrays(WithinSiteAuc, arrays | {"x.concordant": np.float64(2)}, "x")
+        from_arrays(WithinSiteAuc, arrays | {"x.concordant": np.array(2.0)}, "x")
 
 
 def test_unknown_truths_are_left_out() -> None:
