@@ -23,8 +23,8 @@ BINS = (
     "counted in bins: 256 bins of score, separately for patients with and without the outcome; for time to event, 128 "
     "bins of risk by bins of time; for classes, a confusion matrix; for a continuous target, sums of errors; and in "
     "pairs: how many of its own patients' pairs are in the right order. Without secure aggregation, neighbouring bins "
-    "are merged until each holds `minimum_count` patients of one outcome, and pairs leave in multiples of the number of "
-    "patients"
+    "are merged until each holds `minimum_count` patients of one outcome, and pairs leave in multiples of the number "
+    "of patients"
 )
 NEVER_LEAVES = (
     "a row of a table, an image, a mask",
