@@ -56,7 +56,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], int]] = {
         {"task": "recurrence_clinical", "batch_size": 4, "local_epochs": 2, **SGD},
         400,
     ),
-    BROKEN: ({"task": "recurrence_clinical", "hidden_units": 16, **SGD}, 800),
+    BROKEN: ({"task": "recurrence_clinical", "hidden_units": 16, "noise_multiplier": 2.0, **SGD}, 800),
     "recurrence_mri, SGD, FedProx": ({"task": "recurrence_mri", "strategy": "fedprox", **SGD}, 300),
 }
 

@@ -220,7 +220,9 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
 
     Without validation patients the last round counts as the best.
     """
-    best = last if last.best_value is None else load_checkpoint(folder / BEST)
+    if last.best_value is None:
+        save_checkpoint(last, folder / BEST)
+    best = load_checkpoint(folder / BEST)
     validation = scoring.unpack(best.validation, task, config)
     thresholds = scoring.thresholds(validation, config.threshold)
     values = {name: value for name, (value, _) in thresholds.items()}

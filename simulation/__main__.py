@@ -31,7 +31,8 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
 
 Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
 Results and checkpoints are written to <results-dir>/<study>/; --resume continues from the last checkpoint.
-Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 the study failed, 130 stopped by Ctrl-C
+Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data or a checkpoint, 7 the study failed,
+130 stopped by Ctrl-C
 """
 
 

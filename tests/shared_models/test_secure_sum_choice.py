@@ -59,5 +59,5 @@ def test_anything_else_is_refused(written):
         parse_study_settings({"secure-aggregation": written})
 
 
-def test_off_is_the_default_until_sums_survive_a_hostile_center():
-    assert StudySettings().secure_aggregation == "off"
+def test_auto_is_the_default():
+    assert StudySettings().secure_aggregation == "auto"

@@ -131,13 +131,14 @@ def trains(tmp_path, task, *words):
     for file in files:  # a process to read a few images costs more than they do
         file.write_text(file.read_text() + "workers: 1\n")
     settings = ["rounds=1", "study=small", f"grids={GRIDS.get(task, '')}", f"modalities={MODALITIES.get(task, '')}"]
+    settings += ["secure-aggregation=off"]  # of two or three patients a hospital, too few have a modality
     assert main(["--synthetic", "cohort", "--task", task, *words, "--set", *settings]) == 0
     results = json.loads(next((tmp_path / "runs").rglob("results.json")).read_text())  # a rehearsal's are its center's
     roles = {site["site"]: site["role"] for site in results["sites"]}
     assert roles == {**dict.fromkeys("ABCD", "train"), "E": "evaluate"}
     targets = load_task(parse_study_settings({"task": task})).targets
     assert set(results["targets"]) == set(targets)
-    assert all(results["targets"][name]["pooled"]["patients"] > 0 for name in targets)
+    assert results["rounds"][0]["counted"] == list("ABCD")  # of so few patients no test figures leave
 
 
 SLOW = ("subtype_histology", "recurrence_mri")

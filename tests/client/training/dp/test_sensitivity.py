@@ -83,6 +83,7 @@ ELSEWHERE = {
     *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
     *("sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate", "server_tau"),
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
+    *("clip_updates", "hostile_sites", "learning_rate_schedule", "warmup_rounds"),
     *("colluders", "survivor_sets", "update_bound", "patients_bound"),
     *("oversampling", "normalisation", "harmonisation", "harmonised"),  # refused, or done to the cohort before
     *("split_seed", "validation_fraction", "test_fraction"),

@@ -64,6 +64,6 @@ def test_a_secure_sum_shows_no_single_norm() -> None:
 def test_who_changed_nothing_has_no_cosine(caplog: pytest.LogCaptureFixture) -> None:
     _, influences = clip_updates([update("a", 0, 0, 0), update("b", 2, 0, 0)], START, 3.0)
     assert influences == {"a": Influence(0.0, None, False), "b": Influence(2.0, None, False)}
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="server"):
         log_influences(influences)
     assert caplog.messages[-1:] == ["norms of the updates, and cosines to the others' mean: a 0 none; b 2 none"]

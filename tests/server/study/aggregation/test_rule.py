@@ -107,12 +107,12 @@ def test_one_hostile_site_of_five_or_more_never_drags_a_robust_rule_beyond_the_o
 
 def test_an_encoder_is_aggregated_by_a_robust_rule_among_its_owners(caplog: pytest.LogCaptureFixture) -> None:
     sites = [update("a", 1, mri=0), update("b", 2, mri=0), update("c", 3), update("d", 4), update("e", 900)]
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="server"):
         after = aggregate(sites, strategy="fedmedian")
     assert (after["head.weight"] == 3).all()
     assert (after["tokens.encoders.mri.weight"] == 4).all()
     assert not caplog.records
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="server"):
         aggregate([update("a", 1, mri=0), *sites[2:4]], strategy="fedmedian")
     assert caplog.messages == ["2 sites changed the encoder of mri; the rule needs 3 to withstand a hostile one"]
 
