@@ -24,7 +24,7 @@ from client.session import AdmittedStudy, Received, StudySession, admit, open_se
 from shared_models.errors import UserError
 from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
 from shared_models.messages.fields import Parts
-from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
 log = logging.getLogger("client")
 Q = TypeVar("Q", bound=Request[Any])
@@ -50,7 +50,7 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
                 work = functools.partial(work_on, handler, session, request)
                 if joining:
                     answer = answer_in_sum(session, joining, request, work)  # with whom it may be added up, masked
-                elif of_patients and uses_secure_sums(study.config):
+                elif of_patients and uses_secure_aggregation(study.config):
                     answer = show(session, request, work)  # nothing that is added up
                 else:
                     answer = work().pack()
@@ -66,7 +66,7 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
 
 def work_on(handler: Handler[Q], session: StudySession, request: Q) -> Any:
     """A handler's reply as it may leave: small cells stay."""
-    summed = uses_secure_sums(session.config)
+    summed = uses_secure_aggregation(session.config)
     return disclose(handler(session, request), session.task, session.site.policy, summed=summed)
 
 
@@ -79,7 +79,7 @@ def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tu
     try:
         parts = Parts.of(content)
         request = kind.read_from(parts)
-        summed = uses_secure_sums(study.config) and issubclass(kind.REPLY, Reply)
+        summed = uses_secure_aggregation(study.config) and issubclass(kind.REPLY, Reply)
         joining = JoinSum.read_if_there(parts) if summed else None
         parts.require_nothing_left()
         return request, receive(study, request), joining

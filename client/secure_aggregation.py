@@ -38,12 +38,12 @@ from shared_models.messages import (
     TrainReply,
 )
 from shared_models.messages.fields import VALUES
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.groups import TRAIN, groups_of
 from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution
 from shared_models.secure_aggregation.statements import Facts
 from shared_models.secure_aggregation.study import question_of, terms_of
 from shared_models.secure_aggregation.wire import CONTROL, Message, ProtocolError
-from shared_models.secure_sum_choice import uses_secure_sums
 
 MEMORY, SHOWN, SESSION = "secure-aggregation", "secure-aggregation-shown", "session"
 Step = Callable[[Site, Session, Message], exchanges.Reply]
@@ -116,7 +116,7 @@ def _step(study: StudySession, step: Step, content: bytes) -> tuple[bytes, bool]
 
 def _take(study: StudySession, step: Step, content: bytes) -> tuple[Message, dict[str, Any]]:
     """One exchange: what the protocol answers, once the site's audit log has it."""
-    if not uses_secure_sums(study.config):
+    if not uses_secure_aggregation(study.config):
         msg = "this study has no secure aggregation"
         raise _refusal(msg)
     try:

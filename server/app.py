@@ -53,8 +53,8 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.metrics.summary import selection_score
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.study import terms_of
-from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -123,7 +123,7 @@ def ask_to_enrol(
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
     least = terms_of(config).colluders + 2
-    if uses_secure_sums(config) and (rare := modalities_below(least, enrolled, task)):
+    if uses_secure_aggregation(config) and (rare := modalities_below(least, enrolled, task)):
         msg = (
             f"secure aggregation needs {least} sites that train, and fewer have {', '.join(rare)}; "
             "name the others in the study's `modalities`, or find more sites"

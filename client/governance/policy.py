@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ExitCode, SiteError
-from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
 if TYPE_CHECKING:
     from client.config.policy import Policy
@@ -60,7 +60,7 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
         yield f"{config.rounds} rounds, at most {policy.maximum_rounds}"
     if policy.differential_privacy == "required" and config.privacy == "none":
         yield "training without noise, and it is required"
-    if policy.secure_aggregation == "required" and not uses_secure_sums(config):
+    if policy.secure_aggregation == "required" and not uses_secure_aggregation(config):
         yield "weights and statistics outside secure aggregation"
     given = config.privacy == "patient" and not config.target_epsilon
     if given and config.noise_multiplier < policy.minimum_noise:

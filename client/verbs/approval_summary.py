@@ -19,8 +19,8 @@ from shared_models.agreed import settings_hash
 from shared_models.messages import EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
+from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
 from shared_models.secure_aggregation.study import terms_of
-from shared_models.secure_sum_choice import choose_secure_sums, named_training_sites
 from shared_models.task import Table
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
 def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]:
     """All that the messages let out, each with this study's numbers."""
     details = _details(site, config, task)
-    secure, why = choose_secure_sums(config, named_training_sites(config))
+    secure, why = choose_secure_aggregation(config, named_training_sites(config))
     for reply in replies():
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
             continue

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.study.aggregation.rule import load_rule
-from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 
 
@@ -32,7 +32,7 @@ def aggregation_section(config: StudySettings, history: Sequence[Mapping[str, An
     for site, one in influences:
         if one["clipped"]:
             clipped[site] = clipped.get(site, 0) + 1
-    secure = uses_secure_sums(config)
+    secure = uses_secure_aggregation(config)
     return AggregationSection(
         needs=load_rule(config).NEEDS,
         seen="sums" if secure else "single updates",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.study import terms_of
-from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 
@@ -42,7 +42,7 @@ def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> Pr
     secure aggregation hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not
     noised.
     """
-    private, secure = config.privacy == "patient", uses_secure_sums(config)
+    private, secure = config.privacy == "patient", uses_secure_aggregation(config)
     return PrivacySection(
         unit="patient" if private else None,
         mechanism=_mechanism(config) if private else None,
@@ -64,7 +64,7 @@ _OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, ro
 
 
 def _keys_said(config: StudySettings, unverified: Sequence[str]) -> str:
-    if not uses_secure_sums(config):
+    if not uses_secure_aggregation(config):
         return ""
     said = f"Secure aggregation holds against the center and up to {terms_of(config).colluders} of the sites together"
     if unverified:
@@ -105,7 +105,7 @@ def _noise_said(config: StudySettings) -> str:
 def _sums_said(config: StudySettings) -> str:
     sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
-    if uses_secure_sums(config):
+    if uses_secure_aggregation(config):
         return (
             f"{uncovered}, but with the weights seen by the center only as sums over three sites or more: "
             f"{sums}. {uncovered} and seen site by site: {own}."

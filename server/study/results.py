@@ -23,7 +23,7 @@ from server.study.scoring import Summaries, unpack
 from shared_models.atomic_files import write_atomically
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pooled_metrics, score_within_sites, target_score
-from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -167,7 +167,9 @@ def _selected_by(best: Checkpoint, task: Task, config: StudySettings) -> str:
 
 def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:
     enrolled = best.enrolled[answer.site]
-    said = bool if uses_secure_sums(config) else int  # in a secure study a site says only whether it has a modality
+    said = (
+        bool if uses_secure_aggregation(config) else int
+    )  # in a secure study a site says only whether it has a modality
     targets: dict[str, dict[str, Number]] = {}
     if answer.reply is not None:
         metrics = {name: answer.reply.metrics.get(name, {}) for name in task.targets}

@@ -10,7 +10,7 @@ from typing import Literal
 from shared_models.messages import Arrays
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.summary import Summary, empty_summary, pack_summary, total_summary, unpack_summary
-from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -42,7 +42,7 @@ def pack(summaries: Summaries) -> Arrays:
 
 def unpack(arrays: Arrays, task: Task, config: StudySettings) -> Summaries:
     """The inverse of `pack`; of no patients where nothing was packed."""
-    merged = not uses_secure_sums(config)  # what a site sends outside of secure aggregation is of merged cells
+    merged = not uses_secure_aggregation(config)  # what a site sends outside of secure aggregation is of merged cells
     if not arrays:
         return _zeros(task, config)
     return {name: unpack_summary(target, arrays, name, merged) for name, target in task.targets.items()}
@@ -50,7 +50,7 @@ def unpack(arrays: Arrays, task: Task, config: StudySettings) -> Summaries:
 
 def _zeros(task: Task, config: StudySettings) -> Summaries:
     """Statistics of no patients; what a site sends outside of secure aggregation is of merged cells."""
-    merged = not uses_secure_sums(config)
+    merged = not uses_secure_aggregation(config)
     return {name: empty_summary(target, merged) for name, target in task.targets.items()}
 
 

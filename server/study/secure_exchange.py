@@ -32,10 +32,10 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.messages.secure import MASKED
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.groups import participants
 from shared_models.secure_aggregation.study import question_of, terms_of
 from shared_models.secure_aggregation.wire import CONTROL, Message
-from shared_models.secure_sum_choice import uses_secure_sums
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
@@ -56,7 +56,7 @@ def exchange(
     That is each answer, or with secure aggregation one answer that stands for its `members`: weights are their mean,
     statistics their sum. There is none where too few sites are left.
     """
-    if not uses_secure_sums(config):
+    if not uses_secure_aggregation(config):
         contents = dict.fromkeys(sites, request.pack())
         answers = ask(grid, contents, request.KIND, request.reply_kind.unpack, config, group)
         return answers, answers

@@ -40,7 +40,7 @@ import numpy as np
 
 from server.study.aggregation.guard import Update
 from shared_models.messages import Arrays
-from shared_models.secure_sum_choice import uses_secure_sums
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.settings import SettingsError, nearest
 from shared_models.study_settings import StudySettings
 
@@ -101,7 +101,7 @@ def load_rule(config: StudySettings) -> Rule:
         msg = f"strategy: there is no rule {config.strategy!r}; {nearest(config.strategy, rule_names())}"
         raise SettingsError(msg)
     rule = cast(Rule, importlib.import_module(f"server.study.aggregation.rules.{config.strategy.replace('-', '_')}"))
-    if uses_secure_sums(config) and rule.NEEDS == "single updates":
+    if uses_secure_aggregation(config) and rule.NEEDS == "single updates":
         msg = (
             f"strategy: {config.strategy} compares the sites' single updates, of which secure-aggregation shows only "
             'the sum; choose fedavg, or secure-aggregation = "off"'

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from server.study.aggregation.guard import Update
 from server.study.aggregation.rule import Round, load_rule, rule_names, take_step
 from shared_models.messages import Arrays
+from shared_models.secure_aggregation.choice import NEEDS_SINGLE_UPDATES
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings
 
@@ -30,6 +31,12 @@ def update(site: str, value: float, patients: float = 100, mri: float = 100) -> 
 def aggregate(updates: list[Update], start: Arrays = ZERO, **settings: object) -> Arrays:
     config = StudySettings(**settings)  # type: ignore[arg-type]
     return take_step(load_rule(config), Round(1, start, updates, config), {})[0]
+
+
+def test_the_sites_know_which_rules_look_at_single_updates() -> None:
+    off = {"secure_aggregation": "off"}
+    needs = {name: load_rule(StudySettings(strategy=name, **off)).NEEDS for name in rule_names()}  # type: ignore[arg-type]
+    assert {name for name, need in needs.items() if need == "single updates"} == NEEDS_SINGLE_UPDATES
 
 
 def test_the_rules_are_the_files_there_are() -> None:

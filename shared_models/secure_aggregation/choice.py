@@ -9,7 +9,7 @@ NEEDS_SINGLE_UPDATES = frozenset({"fedmedian", "trimmed-mean", "krum"})
 """Strategies that look at each site's update."""
 
 
-def choose_secure_sums(settings: StudySettings, training_sites: int) -> tuple[bool, str]:
+def choose_secure_aggregation(settings: StudySettings, training_sites: int) -> tuple[bool, str]:
     """Decides, and says why in the hospital's words.
 
     Args:
@@ -46,6 +46,6 @@ def named_training_sites(settings: StudySettings) -> int:
     return len(named) if settings.expected_sites else settings.min_sites
 
 
-def uses_secure_sums(settings: StudySettings) -> bool:
+def uses_secure_aggregation(settings: StudySettings) -> bool:
     """The choice that follows from the settings alone, so that center and sites make the same one."""
-    return choose_secure_sums(settings, named_training_sites(settings))[0]
+    return choose_secure_aggregation(settings, named_training_sites(settings))[0]

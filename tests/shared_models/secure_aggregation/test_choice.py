@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from shared_models.agreed import settings_hash
-from shared_models.secure_sum_choice import choose_secure_sums, named_training_sites, uses_secure_sums
+from shared_models.secure_aggregation.choice import (
+    choose_secure_aggregation,
+    named_training_sites,
+    uses_secure_aggregation,
+)
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
 
@@ -25,7 +29,7 @@ def study(**settings):
     ],
 )
 def test_a_study_is_summed_securely_where_that_hides_a_site_and_the_page_says_why(settings, sites, secure, why):
-    found, said = choose_secure_sums(study(**settings), sites)
+    found, said = choose_secure_aggregation(study(**settings), sites)
     assert found is secure
     assert why in said
     assert ("the center sees all of this site by site" in said) is not secure
@@ -34,7 +38,7 @@ def test_a_study_is_summed_securely_where_that_hides_a_site_and_the_page_says_wh
 @pytest.mark.parametrize("strategy", ["fedmedian", "trimmed-mean", "krum"])
 def test_a_strategy_that_looks_at_single_updates_is_not_summed(strategy):
     settings = study().model_copy(update={"strategy": strategy})
-    found, said = choose_secure_sums(settings, 5)
+    found, said = choose_secure_aggregation(settings, 5)
     assert not found
     assert f"{strategy} compares single updates" in said
 
@@ -42,8 +46,8 @@ def test_a_strategy_that_looks_at_single_updates_is_not_summed(strategy):
 def test_the_number_of_sites_is_that_of_the_approval():
     assert named_training_sites(study(sites="a, b, c, d", **{"evaluation-only-sites": "d, e"})) == 3
     assert named_training_sites(study(**{"min-sites": 4})) == 4
-    assert uses_secure_sums(study(sites="a, b, c"))
-    assert not uses_secure_sums(study(sites="a, b, c", **{"evaluation-only-sites": "c"}))
+    assert uses_secure_aggregation(study(sites="a, b, c"))
+    assert not uses_secure_aggregation(study(sites="a, b, c", **{"evaluation-only-sites": "c"}))
 
 
 @pytest.mark.parametrize(("written", "meant"), [(True, "on"), (False, "off")])
