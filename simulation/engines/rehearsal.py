@@ -133,9 +133,10 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
     try:
         federation.start("center", "server", "start", "--directory", str(center.directory))
         _wait(lambda: _answers(center), "the center did not start", folder / "center.log")
-        for name, file in sites.items():
-            federation.sites[name] = settings = _settings_with_key(name, file, center, folder)
+        for name, file in sites.items():  # all keys first: a site may look at its partners'
+            federation.sites[name] = _settings_with_key(name, file, center, folder)
             register(center, name, folder / "keys" / f"{name}.pub")
+        for name, settings in federation.sites.items():
             federation.start(name, "client", "--site", str(settings))
         came = f"not all sites came: {', '.join(sites)}"
         _wait(lambda: set(sites) <= federation.online(), came, folder, SITES_COME_WITHIN_S, federation.ended)

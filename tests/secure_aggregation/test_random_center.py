@@ -139,7 +139,7 @@ class HostileCenter(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("schedules", "shard"), [(60, 0), *(pytest.param(500, shard, marks=pytest.mark.slow) for shard in range(1, 5))]
+    ("schedules", "shard"), [(25, 0), *(pytest.param(500, shard, marks=pytest.mark.slow) for shard in range(1, 5))]
 )
 def test_no_schedule_of_a_center_shows_a_single_hospital(quick_disk: Path, schedules: int, shard: int) -> None:
     HostileCenter.folder = quick_disk

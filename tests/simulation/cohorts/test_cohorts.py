@@ -141,7 +141,7 @@ def trains(tmp_path, task, *words):
     assert results["rounds"][0]["counted"] == list("ABCD")  # of so few patients no test figures leave
 
 
-SLOW = ("subtype_histology", "recurrence_mri")
+SLOW = ("subtype_histology", "recurrence_mri", "receptors_dce_mri")
 
 
 @pytest.mark.parametrize(
