@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from shared_models.metrics.calibration import INNER_EDGES, Calibration
@@ -35,3 +37,16 @@ def test_nobody_has_no_calibration():
     nobody = Calibration.of([], [])
     values = (nobody.expected_observed_ratio(), nobody.expected_calibration_error(), nobody.brier())
     assert all(math.isnan(value) for value in values)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 300), st.floats(0.01, 0.6), st.sampled_from([5, 10, 25]))
+def test_what_one_site_sends_has_no_bin_of_few_outcomes_or_few_others_and_exact_totals(seed, patients, share, least):
+    rng = np.random.default_rng(seed)
+    labels = (rng.uniform(size=patients) < share).astype(float)
+    exact = Calibration.of(rng.beta(1, 3, patients), labels)
+    sent = exact.without_small_cells(least)
+    for cells in (sent.observed, sent.counts - sent.observed):
+        assert ((cells == 0) | (cells >= least)).all()
+    few = any(0 < count < least for count in (labels.sum(), patients - labels.sum()))
+    assert sent.n == (0 if few else patients)
+    assert few or sent.brier() == pytest.approx(exact.brier(), nan_ok=True)
