@@ -38,16 +38,15 @@ from server.study.enrolment import (
     modalities_below,
     pooled_statistics,
 )
-from server.study.exchange import Answer, StudyError, connected, log_problems, wait_for_sites
+from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.results import make_results, require_own_results, write_results
-from server.study.secure_exchange import exchange, unverified_sites
+from server.study.secure_exchange import exchange, first_exchange, unverified_sites
 from shared_models.combat import references
 from shared_models.messages import (
     Arrays,
     EvaluateTestRequest,
     EvaluateValidationReply,
     EvaluateValidationRequest,
-    PrepareRequest,
     StudyStatistics,
     TrainReply,
     TrainRequest,
@@ -81,8 +80,9 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         require_own_folder(folder)
         require_own_results(folder)
         check(folder)
+        deadline = time.monotonic() + config.join_timeout_s
         wait_for_sites(grid, config)
-        state = resume(folder, config) if config.resume else prepare(grid, task, config)
+        state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline)
         while state.round < config.rounds:
             state = train_round(grid, task, rule, config, state, folder)
             save_checkpoint(state, folder / LAST)
@@ -91,9 +91,9 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         return evaluate(grid, task, config, state, folder)
 
 
-def prepare(grid: Grid, task: Task, config: StudySettings) -> Checkpoint:
+def prepare(grid: Grid, task: Task, config: StudySettings, deadline: float = 0.0) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
-    enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config)
+    enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config, deadline)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
     combat_references = references([site.statistics for site in sums], config)
     features = pooled_statistics(sums, task, combat_references)
@@ -102,22 +102,20 @@ def prepare(grid: Grid, task: Task, config: StudySettings) -> Checkpoint:
 
 
 def ask_to_enrol(
-    grid: Grid, task: Task, config: StudySettings
+    grid: Grid, task: Task, config: StudySettings, deadline: float
 ) -> tuple[dict[str, Enrolment], list[Sums], dict[str, str]]:
     """Who takes part, what their training patients add up to, and why others do not take part.
+
+    Sites that have not answered are waited for until the deadline, on the monotonic clock.
 
     Raises:
         StudyError: If too few sites can train, or with secure aggregation too few have a modality.
     """
-    for _ in range(config.round_attempts):
-        answers, parts = exchange(grid, sorted(connected(grid)), PrepareRequest(), config)
-        enrolled, sums, refused = enrol(answers, parts, task)
-        problems = log_problems(answers, config, refused)
-        training = sum(site.trains for site in enrolled.values())
-        if sums and training >= config.min_sites:
-            break
-        wait_for_sites(grid, config)
-    else:
+    answers, parts = first_exchange(grid, config, deadline)
+    enrolled, sums, refused = enrol(answers, parts, task)
+    problems = log_problems(answers, config, refused)
+    training = sum(site.trains for site in enrolled.values())
+    if not sums or training < config.min_sites:
         nothing = "no other site is connected" if training < config.min_sites else "secure aggregation came to nothing"
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from shared_models.study_settings import StudySettings
 
 Setting = bool | int | float | str
+# How a refusal begins where a person at the hospital can let the study in: the center asks such a site again.
+NOT_APPROVED = "the site has not approved this study"
+OTHERWISE_APPROVED = "the site has approved this study with other settings"
 # Where the center keeps results, how long it waits, whether it goes on from a checkpoint. `round-attempts` is not one
 # of these: each try is another training, and another charge to the privacy ledger.
 CENTERS_OWN = frozenset({"results-dir", "resume", "join-timeout-s", "round-timeout-s"})

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from client.errors import ExitCode, SiteError
 from client.governance.chained_log import Line, append, read
 from client.governance.notices import NOT_APPROVED, write_notice
+from shared_models import agreed
 from shared_models.agreed import agreed_settings, settings_hash
 
 if TYPE_CHECKING:
@@ -126,10 +127,10 @@ def check_approval(site: SiteConfig, config: StudySettings) -> None:
 def _public(line: Line | None, config: StudySettings) -> str:
     """What the center is told: the names of the settings that differ, which it knows and which are of no patient."""
     if line is None:
-        return "the site has not approved this study"
+        return agreed.NOT_APPROVED
     keys = _changed_keys(line, config)
     names = ", ".join([*keys[:SHOWN], *([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
-    return f"the site has approved this study with other settings ({names}); it takes part once it has approved these"
+    return f"{agreed.OTHERWISE_APPROVED} ({names}); it takes part once it has approved these"
 
 
 def _changed_keys(line: Line, config: StudySettings) -> list[str]:

@@ -43,7 +43,7 @@ class Checkpoint:
         statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
         enrolled: What each site counted before round 1.
-        not_enrolled: Why a site that was there is not enrolled.
+        not_enrolled: Why a site that was named or connected is not enrolled.
         history: A record of each attempt of a round.
         best_round: The round whose weights had the best pooled validation value.
         best_value: That value, or None before any.

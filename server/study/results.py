@@ -101,7 +101,7 @@ class Results(_Section):
     selected_by: str = Field(description="how that round was chosen")
     targets: dict[str, TargetResults] = Field(description="results over all sites, by target")
     sites: list[SiteResults] = Field(description="results of each site that was enrolled")
-    not_enrolled: dict[str, str] = Field(description="why sites that were there did not take part, by site")
+    not_enrolled: dict[str, str] = Field(description="why sites that were named or there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
     validation: list[tuple[int, Number]] = Field(
         description="round and validation value of its weights: mean over targets of AUC and C-index within sites "

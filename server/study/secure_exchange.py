@@ -13,8 +13,10 @@ from weakref import WeakKeyDictionary
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from server.study.exchange import Answer, ask
+from server.study.exchange import Answer, ask, connected
+from server.study.joining import ask_until_answered
 from server.study.secure_aggregation import ANSWER, NoSumError, SecureAggregation
+from server.study.secure_members import ENROL
 from server.study.secure_reply import reply_of
 from shared_models.messages import (
     EVALUATE_TEST,
@@ -26,6 +28,7 @@ from shared_models.messages import (
     JoinSum,
     MaskedReply,
     OpenRequest,
+    PrepareReply,
     PrepareRequest,
     Reply,
     Request,
@@ -63,6 +66,28 @@ def exchange(
     return _sums_of(grid, config).exchange(sites, request, group)
 
 
+def first_exchange(
+    grid: Grid, config: StudySettings, deadline: float
+) -> tuple[list[Answer[PrepareReply]], list[Answer[PrepareReply]]]:
+    """The study's first question, as `exchange`: to all that are connected or named, of whom the late are waited for.
+
+    With secure aggregation those are waited for that have not enrolled, which spends nothing: the next exchange settles
+    for the whole study who takes part.
+
+    Args:
+        grid: The way to the sites.
+        config: The study.
+        deadline: Until when, on the monotonic clock.
+    """
+    sites, request = sorted({*connected(grid), *config.expected_sites}), PrepareRequest()
+    if uses_secure_aggregation(config):
+        sums = _sums_of(grid, config)
+        sums.deadline = deadline
+        return sums.exchange(sites, request, "")
+    answers = ask_until_answered(lambda some: exchange(grid, some, request, config)[0], grid, sites, config, deadline)
+    return answers, answers
+
+
 @dataclass
 class StudySums:
     """The secure aggregation of one run: its way to the sites, and what it has learned of them.
@@ -72,12 +97,14 @@ class StudySums:
         config: The study.
         sums: The protocol.
         unverified: Sites that do not have all others' public keys from themselves.
+        deadline: Until when sites that have not enrolled are waited for, before the first question.
     """
 
     grid: Grid
     config: StudySettings
     sums: SecureAggregation = field(init=False)
     unverified: set[str] = field(default_factory=set)
+    deadline: float = 0.0
     _attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -86,9 +113,9 @@ class StudySums:
     def exchange(
         self, sites: Sequence[str], request: Request[R], group: str
     ) -> tuple[list[Answer[R]], list[Answer[R]]]:
-        """See `exchange`; the study itself asks again before round 1 and in a round, and this for the others."""
+        """See `exchange`; the study itself asks again in a round, and this for the others."""
         found: dict[str, Answer[R]] = {}
-        for _ in range(1 if isinstance(request, PrepareRequest | TrainRequest) else self.config.round_attempts):
+        for _ in range(1 if isinstance(request, TrainRequest) else self.config.round_attempts):
             try:
                 total = self._sum(sites, request, group, found)
             except NoSumError as error:
@@ -120,7 +147,7 @@ class StudySums:
         def ask_sites(step: str, messages: dict[str, Message]) -> dict[str, Message | str]:
             if step == ANSWER:
                 return self._ask_question(messages, sites, request, question.attempt, group, found)
-            return self._ask(step, messages)
+            return self._ask(step, messages, patient=step == ENROL and isinstance(request, PrepareRequest))
 
         least = self.config.min_sites if isinstance(request, PrepareRequest | TrainRequest) else 0
         opened = self.sums.add_up(question, sites, ask_sites, self._following(request), least)
@@ -129,11 +156,19 @@ class StudySums:
         except (KeyError, TypeError, ValueError) as error:
             raise NoSumError(str(error)) from None
 
-    def _ask(self, step: str, messages: Mapping[str, Message]) -> dict[str, Message | str]:
+    def _ask(self, step: str, messages: Mapping[str, Message], patient: bool) -> dict[str, Message | str]:
         kind = REQUESTS[step]
-        contents = {site: kind(content=message[CONTROL]).pack() for site, message in messages.items()}
+
+        def ask_some(sites: Collection[str]) -> list[Answer[Any]]:
+            contents = {site: kind(content=messages[site][CONTROL]).pack() for site in sites}
+            return ask(self.grid, contents, kind.KIND, kind.REPLY.unpack, self.config)
+
         found: dict[str, Message | str] = {}
-        for answer in ask(self.grid, contents, kind.KIND, kind.REPLY.unpack, self.config):
+        for answer in (
+            ask_until_answered(ask_some, self.grid, messages, self.config, self.deadline)
+            if patient
+            else ask_some(messages)
+        ):
             found[answer.site] = answer.problem if answer.reply is None else {CONTROL: answer.reply.content}
             if not getattr(answer.reply, "verified", True):
                 self.unverified.add(answer.site)

@@ -1,0 +1,77 @@
+"""First question of a study: whoever does not answer it is asked again within `join-timeout-s`, and nobody else is.
+
+Each `prepare` that a hospital answers is spent of what it approved (client/governance/budget.py). So a hospital that is
+late must not cost the others their answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from flwr.serverapp import Grid
+
+from server.study.exchange import POLL_S, Answer, connected
+from shared_models.agreed import NOT_APPROVED, OTHERWISE_APPROVED
+from shared_models.study_settings import StudySettings
+
+log = logging.getLogger("server")
+R = TypeVar("R")
+
+LONGEST_WAIT_S = 30.0  # between two requests to the same site
+
+
+def ask_until_answered(
+    ask_some: Callable[[Sequence[str]], Sequence[Answer[R]]],
+    grid: Grid,
+    sites: Collection[str],
+    config: StudySettings,
+    deadline: float,
+) -> list[Answer[R]]:
+    """Asks each site once it is there, and those again that have not answered, at growing intervals.
+
+    Of a study that names its sites all of these are waited for, of another `min-sites`. A site that has not approved
+    the study is waited for as one that is not connected; one that fails otherwise is asked `round-attempts` times.
+
+    Args:
+        ask_some: Asks some sites, once.
+        grid: The way to them.
+        sites: To ask.
+        config: The study.
+        deadline: On the monotonic clock; every site that is connected is asked once even after it.
+    """
+    answers: dict[str, Answer[R]] = {site: Answer(site, None, "not connected") for site in sites}
+    tries: Counter[str] = Counter()
+    due = dict.fromkeys(sites, -math.inf)
+    announced: list[str] = []
+    while True:
+        waiting = _waited_for(answers, tries, config)
+        here, now = connected(grid), time.monotonic()
+        if asked := sorted(s for s in here if due.get(s, math.inf) <= now and (s in waiting or not tries[s])):
+            tries.update(asked)
+            answers |= {answer.site: answer for answer in ask_some(asked)}
+            due |= {site: time.monotonic() + min(POLL_S * 2 ** tries[site], LONGEST_WAIT_S) for site in asked}
+            waiting = _waited_for(answers, tries, config)
+        if not waiting or time.monotonic() >= deadline:
+            return list(answers.values())
+        if waiting != announced:
+            log.info("waiting for %s", "; ".join(f"{site}: {answers[site].problem}" for site in waiting))
+            announced = waiting
+        time.sleep(POLL_S)
+
+
+def _waited_for(answers: dict[str, Answer[R]], tries: Counter[str], config: StudySettings) -> list[str]:
+    """The sites that have not answered, should, and may yet."""
+    silent = {site: answer.problem for site, answer in answers.items() if answer.reply is None}
+    if not config.expected_sites and len(answers) - len(silent) >= config.min_sites:
+        return []
+    return [
+        site
+        for site, problem in silent.items()
+        if (not config.expected_sites or site in config.expected_sites)
+        and (tries[site] < config.round_attempts or problem.startswith((NOT_APPROVED, OTHERWISE_APPROVED)))
+    ]
