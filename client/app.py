@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from client import secure_aggregation
 from client.gate import answers
@@ -17,9 +18,10 @@ from client.training.dataset import PatientDataset, feature_statistics, make_loa
 from client.training.dp.mechanism import mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
-from client.training.fedbn import keep
+from client.training.fedbn import keep, own_names
 from client.training.loop import Optimizer, fit, make_optimizer, predict
 from client.training.oversampling import oversample
+from client.training.rule import Half, OwnState, site_rule
 from shared_models.messages import (
     Arrays,
     ConfirmReply,
@@ -81,14 +83,17 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     if config.oversampling == "smotenc":
         cohort = oversample(cohort, study.task, features, seed)
     patients = select_patients(cohort, "train", study.task, features, seed)
+    half = begin_rule(study, model, request)
+    correct = half.correct if half else None
     optimizer: Optimizer
     loader: Iterable[tuple[Any, ...]]
     if config.privacy == "patient":
         asked = mechanism(config, len(patients), study.site.policy)
         charge(ledger_of(study.site), asked.charge(config, request.round), study.site.policy.limit)
-        optimizer, loader = PrivateOptimizer(model, config, asked), PoissonLoader(patients, asked)
+        optimizer, loader = PrivateOptimizer(model, config, asked, correct), PoissonLoader(patients, asked)
     else:
-        optimizer, loader = make_optimizer(model.parameters(), config), make_loader(patients, config, seed)
+        optimizer = make_optimizer(model.parameters(), config, correct)
+        loader = make_loader(patients, config, seed)
     loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
 
     if study.config.normalisation == "local":
@@ -98,6 +103,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         patients=len(study.cohort.parts["train"]),
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         validation=summaries,
+        rule_change=half.finish(request.round) if half else {},
     )
 
 
@@ -153,6 +159,15 @@ def confirm(study: StudySession, request: ConfirmRequest) -> ConfirmReply:
 def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
     """Then: gives the shares that open the sum, and nothing but the sum."""
     return secure_aggregation.open_sum(study, request)
+
+
+def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> Half | None:
+    """A round of the aggregation rule's half at this site; None where the study's rule has none."""
+    rule = site_rule(study.config)
+    if rule is None:
+        return None
+    local = own_names(model) if study.config.normalisation == "local" else ()
+    return rule.begin(request.rule_state, model, OwnState(study.site.site, study.rule_folder, local))
 
 
 def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDataset, Scores]:

@@ -39,7 +39,7 @@ from shared_models.messages import (
 )
 from shared_models.messages.fields import VALUES
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
-from shared_models.secure_aggregation.groups import TRAIN, groups_of
+from shared_models.secure_aggregation.groups import RULE_CHANGE, TRAIN, group_of_parameter, groups_of
 from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution
 from shared_models.secure_aggregation.statements import Facts
 from shared_models.secure_aggregation.study import question_of, terms_of
@@ -175,6 +175,8 @@ def _contribution(study: StudySession, request: Request[Any], reply: Reply) -> C
         updates = {name: array.astype(np.float64) - request.model[name] for name, array in trained.items()}
         statistics = {f"{PATIENTS}.{group}": np.array(count) for group, count in patients.items()}
         statistics[LOSS] = np.nan_to_num(np.array(reply.loss)) * patients[TRAIN]
+        for name, array in fields.pop(RULE_CHANGE).items():
+            statistics[f"{RULE_CHANGE}.{name}"] = array.astype(np.float64) * patients[group_of_parameter(name)]
     for name, arrays in fields.items():
         statistics |= {f"{name}.{key}": array for key, array in arrays.items()}
     return Contribution(updates, statistics, patients)

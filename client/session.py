@@ -20,7 +20,8 @@ from client.governance.policy import check_policy
 from client.training.combat import harmonise, kept
 from client.training.fedbn import restore
 from client.training.loop import choose_device
-from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics
+from client.training.rule import check_rule_state
+from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -60,6 +61,11 @@ class AdmittedStudy:
     def harmonisation_file(self) -> Path:
         """Where this site keeps the sums that its scanner's effect is estimated from."""
         return self.site.state_dir / "harmonisation" / f"{self.config.study}.safetensors"
+
+    @property
+    def rule_folder(self) -> Path:
+        """Where the aggregation rule's half at this site keeps its state."""
+        return self.site.state_dir / "rule" / self.config.study
 
     def seed(self, server_round: int) -> int:
         """A seed of this site's own for one round, the same whenever that round is run again."""
@@ -147,11 +153,13 @@ def receive(study: AdmittedStudy, request: Request[Any]) -> Received:
 
     Raises:
         SiteError: If the weights do not fit the network that is installed here.
-        ValueError: If the statistics are not the study's.
+        ValueError: If the statistics are not the study's, or the state of its aggregation rule is not that rule's.
     """
     if not isinstance(request, ModelRequest):
         return Received()
     network = load_weights(study.task.build_model(study.task, study.config), request.model, study.task)
+    if isinstance(request, TrainRequest):
+        check_rule_state(request.rule_state, network, study.config)
     return Received(network, StudyStatistics.unpack(request.statistics, study.task, study.config))
 
 

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid, ServerApp
 from server.study import scoring
 from server.study.aggregation.clipping import clip_updates, log_influences
 from server.study.aggregation.guard import sort_updates
-from server.study.aggregation.rule import Round, Rule, load_rule, take_step
+from server.study.aggregation.rule import Round, Rule, at_sites, load_rule, take_step
 from server.study.audit import check
 from server.study.checkpoint import (
     BEST,
@@ -158,11 +158,12 @@ def train_round(
     """
     server_round = state.round + 1
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
-    request = TrainRequest(round=server_round, model=state.model, statistics=state.statistics)
+    rule_state = state.rule_state if at_sites(rule) else {}
+    request = TrainRequest(round=server_round, model=state.model, statistics=state.statistics, rule_state=rule_state)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
         answers, parts = exchange(grid, sites, request, config, group=str(server_round))
-        updates, rejected = sort_updates(parts, state.model, state.enrolled)
+        updates, rejected = sort_updates(parts, state.model, state.enrolled, at_sites(rule))
         updates, influences = clip_updates(updates, state.model, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
         record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
@@ -181,7 +182,8 @@ def train_round(
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
-    model, rule_state = take_step(rule, Round(server_round, state.model, updates, config), state.rule_state)
+    this = Round(server_round, state.model, updates, config, state.enrolled)
+    model, rule_state = take_step(rule, this, state.rule_state)
     return replace(state, round=server_round, model=model, rule_state=rule_state)
 
 

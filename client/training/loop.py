@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,11 +36,20 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def make_optimizer(weights: Iterable[nn.Parameter], config: StudySettings) -> torch.optim.Optimizer:
+def make_optimizer(
+    weights: Iterable[nn.Parameter],
+    config: StudySettings,
+    correct: Callable[[Sequence[nn.Parameter]], None] | None = None,
+) -> torch.optim.Optimizer:
     """A fresh optimizer: its state never travels, so every round starts it anew at every site.
 
     The proximal term of FedProx (Li 2020, arXiv:1812.06127) pulls the weights to where they are now: its gradient
     mu (w - w_global) is added in each step. It depends on no patient, so private training needs no noise for it.
+
+    Args:
+        weights: To be trained.
+        config: The study's settings.
+        correct: Changes the gradients of each step first (`client/training/rule.py`).
     """
     _leave_compiler_out()
     held = list(weights)
@@ -51,6 +60,8 @@ def make_optimizer(weights: Iterable[nn.Parameter], config: StudySettings) -> to
     start = [weight.detach().clone() for weight in held] if config.mu else []
 
     def step() -> None:
+        if correct is not None:
+            correct(held)
         for weight, origin in zip(held, start, strict=False):
             if weight.grad is not None:
                 weight.grad.add_(weight - origin, alpha=config.mu)

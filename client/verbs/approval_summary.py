@@ -20,6 +20,7 @@ from shared_models.messages import EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
+from shared_models.secure_aggregation.groups import RULE_CHANGE
 from shared_models.secure_aggregation.study import terms_of
 from shared_models.task import Table
 
@@ -104,12 +105,16 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
 
 def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]:
     """All that the messages let out, each with this study's numbers."""
+    from client.training.rule import site_rule
+
     details = _details(site, config, task)
     secure, why = choose_secure_aggregation(config, named_training_sites(config))
     for reply in replies():
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
             continue
         for name, facts in fields_of(reply).items():
+            if name == RULE_CHANGE and site_rule(config) is None:
+                continue
             sums = f"; with secure aggregation {IN_SUMS[facts['in_sums']]}" if secure else ""
             yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
     yield f"scores are {BINS}"

@@ -10,7 +10,7 @@ from server.study.exchange import Answer
 from server.study.secure_aggregation import Opened
 from shared_models.messages import Arrays, ModelRequest, Reply, Request
 from shared_models.secure_aggregation.encoding import Block
-from shared_models.secure_aggregation.groups import TRAIN, group_of_parameter
+from shared_models.secure_aggregation.groups import RULE_CHANGE, TRAIN, group_of_parameter
 from shared_models.secure_aggregation.layout import LOSS, PATIENTS
 
 R = TypeVar("R", bound=Reply)
@@ -44,6 +44,8 @@ def reply_of(opened: Opened, request: Request[R]) -> Answer[R]:
         values = {"patients": round(patients[TRAIN]), "loss": float(statistics.pop(LOSS)) / max(patients[TRAIN], 1.0)}
     for name, array in statistics.items():
         field, _, key = name.partition(".")
+        if field == RULE_CHANGE:
+            array = (array / max(patients[group_of_parameter(key)], 1.0)).astype(sent[key].dtype)
         fields.setdefault(field, {})[key] = array
     reply = request.reply_kind.of_sum(fields, **values)
     members = opened.survivors.sites

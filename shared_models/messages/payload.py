@@ -15,17 +15,18 @@ InSums = Literal["shown", "yes or no", "summed"]
 """What the center sees of each site in a study with secure aggregation: all, only whether there are any, or nothing."""
 
 
-def carries(kind: Kind, what: str) -> Any:
+def carries(kind: Kind, what: str, **default: Any) -> Any:
     """A field of a request.
 
     Args:
         kind: How it travels, and what it may be.
         what: What it is, for the table of messages.
+        default: Of a field that most studies leave empty, its `default_factory`.
     """
-    return dataclasses.field(metadata={"kind": kind, "what": what})
+    return dataclasses.field(metadata={"kind": kind, "what": what}, **default)
 
 
-def leaves(kind: Kind, what: str, why: str, in_sums: InSums = "shown") -> Any:
+def leaves(kind: Kind, what: str, why: str, in_sums: InSums = "shown", **default: Any) -> Any:
     """A field of a reply: something that leaves a hospital.
 
     Args:
@@ -33,8 +34,9 @@ def leaves(kind: Kind, what: str, why: str, in_sums: InSums = "shown") -> Any:
         what: What leaves, in the hospital's words.
         why: What the center does with it.
         in_sums: What the center sees of it in a study with secure aggregation.
+        default: Of a field that most studies leave empty, its `default_factory`.
     """
-    return dataclasses.field(metadata={"kind": kind, "what": what, "why": why, "in_sums": in_sums})
+    return dataclasses.field(metadata={"kind": kind, "what": what, "why": why, "in_sums": in_sums}, **default)
 
 
 class Payload:

@@ -88,6 +88,14 @@ class TrainReply(Reply):
         "they select the best round and the threshold",
         "summed",
     )
+    rule_change: Arrays = leaves(
+        Tensors(MAX_WEIGHT),
+        "what the site's half of the aggregation rule adds, one number for each weight: under `scaffold` the change of "
+        "its control variate, a mean gradient; nothing under the other rules",
+        "the rule's state at the center is updated with it",
+        "summed",
+        default_factory=dict,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +167,18 @@ class TrainRequest(ModelRequest[TrainReply]):
 
     KIND: ClassVar[str] = TRAIN
     REPLY: ClassVar[type[Reply]] = TrainReply
+
+    rule_state: Arrays = carries(
+        Tensors(MAX_WEIGHT),
+        "the state of an aggregation rule with a half at the sites: under `scaffold` the mean control variate, and the "
+        "round in which each site's was last counted; nothing under the other rules",
+        default_factory=dict,
+    )
+
+    @property
+    def question(self) -> str:
+        """See `Request`; with the rule's state, where there is one."""
+        return hash_arrays(self.model | {f"rule_state:{name}": array for name, array in self.rule_state.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
 KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+RULE_CHANGE = "rule_change"
+"""The field of a reply whose arrays are named as the network's are."""
 _ENCODER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
 
 
@@ -77,6 +79,8 @@ def group_of_parameter(parameter: str) -> str:
 def group_of_array(array: str) -> str:
     """The group of an array of results, by its name."""
     kind, _, rest = array.partition(".")
+    if kind == RULE_CHANGE:
+        return group_of_parameter(rest)
     if kind in ("features", "patients"):
         return rest.partition(".")[0]
     return kind if kind in (VALIDATION, TEST) else TRAIN

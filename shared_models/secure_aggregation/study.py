@@ -9,7 +9,7 @@ from shared_models.messages import EvaluateValidationRequest, Request
 from shared_models.messages.fields import Parts
 from shared_models.secure_aggregation.choice import named_training_sites
 from shared_models.secure_aggregation.parameters import Terms, default_colluders
-from shared_models.secure_aggregation.question import Question
+from shared_models.secure_aggregation.question import Question, hash_arrays
 from shared_models.study_settings import StudySettings
 
 
@@ -34,7 +34,7 @@ def question_of(request: Request[Any], attempt: int) -> Question:
     parts = Parts()
     request.write_to(parts)
     model, statistics = (parts.arrays.pop(name, {}) for name in ("model", "statistics"))
-    assert not parts.arrays, "a field whose arrays no hash covers"
     values = {name: value for name, value in parts.values.items() if name != "round"}
+    values |= {name: hash_arrays(arrays) for name, arrays in parts.arrays.items() if arrays}
     server_round = request.round + isinstance(request, EvaluateValidationRequest)
     return Question.of(request.KIND, server_round, attempt, model, statistics, values)

@@ -160,6 +160,7 @@ WITH_A_NETWORK: list[Spoil] = [
     ),
     arrays("statistics", lambda found: {**found, "class-weights.recurrence": np.ones(2)}),
     arrays("statistics", lambda found: dict(list(found.items())[1:])),
+    add("rule_state", pack_arrays({"control/weight": np.ones(3, np.float32)})),  # of a rule without a half at the sites
 ]
 ANY_VALUE = st.integers(-(2**62), 2**62) | st.floats() | st.text(max_size=20) | st.binary(max_size=20) | st.booleans()
 

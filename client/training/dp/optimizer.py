@@ -6,6 +6,8 @@ whoever sees it: the center, the other sites, and all of them together, with and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from torch import nn
 
 from client.training.dp.grad_sample_modes import make_gradients
@@ -22,12 +24,19 @@ class PrivateOptimizer:
         model: The network; it trains in place, and its dropout becomes that of `PatientDropout`.
         config: The study: the optimizer under the noise, and the pull of FedProx, which no patient's data enter.
         asked: Clipping and noise.
+        correct: Changes the noised gradients before each step.
     """
 
-    def __init__(self, model: nn.Module, config: StudySettings, asked: Mechanism) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: StudySettings,
+        asked: Mechanism,
+        correct: Callable[[Sequence[nn.Parameter]], None] | None = None,
+    ) -> None:
         self._asked = asked
         self._gradients = make_gradients(model, config.patient_gradients)
-        self._optimizer = make_optimizer([self._gradients.weights], config)
+        self._optimizer = make_optimizer([self._gradients.weights], config, correct)
 
     def zero_grad(self) -> None:
         """Forgets the last step's gradients."""

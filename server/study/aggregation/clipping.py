@@ -51,6 +51,7 @@ def clip_updates(
     """
     if any(len(update.sites) > 1 for update in updates):
         return list(updates), {}
+    updates = _with_clipped_changes(updates, multiple)
     products = _products(updates, model)
     norms = np.sqrt(np.diag(products))
     bound = multiple * float(np.median(norms)) if multiple and updates else math.inf
@@ -76,6 +77,28 @@ def log_influences(influences: Mapping[str, Influence]) -> dict[str, dict[str, f
     if told:
         log.info("norms of the updates, and cosines to the others' mean: %s", "; ".join(told))
     return {site: asdict(one) for site, one in influences.items()}
+
+
+def _with_clipped_changes(updates: Sequence[Update], multiple: float) -> list[Update]:
+    """The updates whose rule's changes have norms of at most `multiple` times their median; each has its share."""
+    squares = [sum(float(np.vdot(a, a)) for a in _in_float64(update.rule_change)) for update in updates]
+    norms = np.sqrt(squares)
+    bound = multiple * float(np.median(norms)) if multiple and updates else math.inf
+    shares = [bound / norm if norm > bound else 1.0 for norm in norms]
+    return [
+        replace(
+            update,
+            rule_change={name: like(share * array, array) for name, array in update.rule_change.items()},
+            rule_share=share,
+        )
+        if share < 1
+        else update
+        for update, share in zip(updates, shares, strict=True)
+    ]
+
+
+def _in_float64(arrays: Arrays) -> list[NDArray[np.float64]]:
+    return [array.astype(np.float64) for array in arrays.values()]
 
 
 def _products(updates: Sequence[Update], model: Arrays) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Aggregation rules: what a file in `rules/` has, and how a study finds and takes its step.
 
-A rule is one file. Its name is the strategy's name in the settings, `-` for `_`; its docstring's first line stands in
-docs/run_config.md. It says what it needs to see of the updates, what it remembers between rounds, and makes the next
-model:
+A rule is one file. Its name is the strategy's name in the settings, `-` for `_`; its docstring's first line is in
+docs/study_settings.md. It says what it needs to see of the updates, what it remembers between rounds, and makes the
+next model:
 
     NEEDS: Needs = "single updates"        # or "sums", which secure aggregation gives, too
 
@@ -15,16 +15,11 @@ model:
 
 The state's arrays lie in the checkpoint, so that a resumed study goes on as if it had never stopped.
 
-What else travels: nothing, for the rules that are here. A rule whose sites need more than the model, such as SCAFFOLD
-(Karimireddy 2020, arXiv:1910.06378), is a file here, one more field in both training messages
-(`shared_models/messages.py`), and a file at the site that corrects the gradients:
-
-* `State` has `control: Arrays`, the server's control variate, zeros at first.
-* The training request carries `state.control` beside the model, in a record of its own.
-* The site keeps its own variate in its state folder, adds `control - own` to each gradient, and sends the change of its
-  own variate, times its training patients, among `results` as `control.NAME`. Those are sums over patients: they add up
-  in secure aggregation as weights do, so `NEEDS` is `"sums"`.
-* The guard puts them into the `Update`, `aggregate` adds their mean to `state.control`.
+A rule with `AT_SITES = True` has a half at the sites, too: the file of the same name in `client/training/rules/`. The
+rule's whole state then travels to the sites with the weights (`rule_state` of the training request), empty before round
+1, and each site's half answers with one number for each weight (`rule_change` of the reply). That is checked and
+clipped as the weights are, is in secure aggregation averaged over patients as they are, and comes to `aggregate` in
+each `Update`. The two messages say to hospitals what it is. `scaffold` is such a rule.
 """
 
 from __future__ import annotations
@@ -32,13 +27,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
 from server.study.aggregation.guard import Update
+from server.study.enrolment import Enrolment
 from shared_models.messages import Arrays
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.settings import SettingsError, nearest
@@ -56,12 +52,14 @@ class Round:
         model: The global weights that the sites started from.
         updates: What the sites sent, checked and clipped; with secure aggregation one that stands for all.
         config: The study's settings.
+        enrolled: What each site counted before round 1, whether it is in this round or not.
     """
 
     number: int
     model: Arrays
     updates: Sequence[Update]
     config: StudySettings
+    enrolled: Mapping[str, Enrolment]
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,11 @@ def load_rule(config: StudySettings) -> Rule:
         )
         raise SettingsError(msg)
     return rule
+
+
+def at_sites(rule: Rule) -> bool:
+    """Whether a rule has a half at the sites."""
+    return bool(getattr(rule, "AT_SITES", False))
 
 
 def take_step(rule: Rule, this: Round, kept: Arrays) -> tuple[Arrays, Arrays]:

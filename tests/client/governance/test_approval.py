@@ -219,8 +219,11 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
 
 
 def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):
-    config = parse_study_settings(small_study)
-    lines = make_sheet(load_site(deployed({"a": 80})["a"]), config, load_task(config))["It sends to the center"]
+    config = parse_study_settings({**small_study, "strategy": "scaffold"})
+    site = load_site(deployed({"a": 80})["a"])
+    lines = make_sheet(site, config, load_task(config))["It sends to the center"]
+    plain = make_sheet(site, parse_study_settings(small_study), load_task(config))["It sends to the center"]
+    assert [line for line in lines if line not in plain] == [line for line in lines if "control variate" in line]
     for reply in replies():
         for name, facts in fields_of(reply).items():
             assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in lines), (reply, name)

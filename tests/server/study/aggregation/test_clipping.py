@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 
 import numpy as np
@@ -67,3 +68,15 @@ def test_who_changed_nothing_has_no_cosine(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.INFO, logger="server"):
         log_influences(influences)
     assert caplog.messages[-1:] == ["norms of the updates, and cosines to the others' mean: a 0 none; b 2 none"]
+
+
+def test_what_a_rule_adds_is_clipped_by_itself_and_says_how_much_is_left() -> None:
+    changes = {"a": [3, 4], "b": [0, 5], "e": [-60, -80]}
+    sites = [
+        dataclasses.replace(update(site, 1, 0, 0), rule_change={"head.weight": np.array(change, np.float32)})
+        for site, change in changes.items()
+    ]
+    clipped, influences = clip_updates(sites, START, 3.0)
+    np.testing.assert_allclose(clipped[2].rule_change["head.weight"], [-9, -12], rtol=1e-6)
+    assert [one.rule_share for one in clipped] == pytest.approx([1, 1, 0.15])
+    assert not any(one.clipped for one in influences.values())

@@ -20,8 +20,8 @@ def model(value: float) -> Arrays:
     return {name: np.full_like(array, value) for name, array in REFERENCE.items()}
 
 
-def answer(site: str, arrays: Arrays, patients: int) -> Answer[TrainReply]:
-    return Answer(site, TrainReply(model=arrays, patients=patients, loss=0.5, validation={}))
+def answer(site: str, arrays: Arrays, patients: int, **rule: Arrays) -> Answer[TrainReply]:
+    return Answer(site, TrainReply(model=arrays, patients=patients, loss=0.5, validation={}, **rule))
 
 
 GOOD = model(1.0)
@@ -49,3 +49,14 @@ def test_a_bad_update_is_left_out_by_site_and_reason_and_the_rest_counts(
     assert [site for update in updates for site in update.sites] == ["b"]
     assert list(rejected) == ["a"]
     assert reason in rejected["a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "at_sites"), [({}, True), (LONG, True), (DOUBLE, True), (EXTRA, True), (GOOD, False)]
+)
+def test_what_a_rule_adds_must_be_a_number_for_each_weight_or_nothing(change: Arrays, at_sites: bool) -> None:
+    good = GOOD if at_sites else {}
+    answers = [answer("a", GOOD, 100, rule_change=change), answer("b", GOOD, 300, rule_change=good)]
+    updates, rejected = sort_updates(answers, REFERENCE, ENROLLED, at_sites)
+    assert [(update.sites, update.rule_change) for update in updates] == [(("b",), good)]
+    assert "the rule's change" in rejected["a"] or "expected float32" in rejected["a"]

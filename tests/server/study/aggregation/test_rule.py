@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.training.rule import site_rule
 from server.study.aggregation.guard import Update
-from server.study.aggregation.rule import Round, load_rule, rule_names, take_step
+from server.study.aggregation.rule import Round, at_sites, load_rule, rule_names, take_step
 from shared_models.messages import Arrays
 from shared_models.secure_aggregation.choice import NEEDS_SINGLE_UPDATES
 from shared_models.settings import SettingsError
@@ -25,12 +26,12 @@ def model(value: float) -> Arrays:
 
 
 def update(site: str, value: float, patients: float = 100, mri: float = 100) -> Update:
-    return Update((site,), model(value), patients, {"mri": mri}, 0.0)
+    return Update((site,), model(value), patients, {"mri": mri}, 0.0, rule_change=model(0))
 
 
 def aggregate(updates: list[Update], start: Arrays = ZERO, **settings: object) -> Arrays:
     config = StudySettings(**settings)  # type: ignore[arg-type]
-    return take_step(load_rule(config), Round(1, start, updates, config), {})[0]
+    return take_step(load_rule(config), Round(1, start, updates, config, {}), {})[0]
 
 
 def test_the_sites_know_which_rules_look_at_single_updates() -> None:
@@ -40,9 +41,18 @@ def test_the_sites_know_which_rules_look_at_single_updates() -> None:
 
 
 def test_the_rules_are_the_files_there_are() -> None:
-    assert rule_names() == ["fedadam", "fedavg", "fedmedian", "fedprox", "fedyogi", "krum", "trimmed-mean"]
+    assert rule_names() == ["fedadam", "fedavg", "fedmedian", "fedprox", "fedyogi", "krum", "scaffold", "trimmed-mean"]
     with pytest.raises(SettingsError, match="there is no rule 'fedmedain'; did you mean 'fedmedian'"):
         load_rule(StudySettings(strategy="fedmedain"))
+
+
+def test_a_rule_has_a_half_at_the_sites_where_it_says_so() -> None:
+    off = {"secure_aggregation": "off"}
+    rules = {name: StudySettings(strategy=name, **off) for name in rule_names()}  # type: ignore[arg-type]
+    assert {name: at_sites(load_rule(config)) for name, config in rules.items()} == {
+        name: site_rule(config) is not None for name, config in rules.items()
+    }
+    assert at_sites(load_rule(rules["scaffold"]))
 
 
 @pytest.mark.parametrize("name", rule_names())
@@ -155,7 +165,7 @@ def test_an_adaptive_server_goes_on_from_its_moments_as_if_never_stopped(name: s
         for number in (1, 2, 3):
             if restart:  # what a checkpoint brings back
                 state = {key: array.copy() for key, array in state.items()}
-            weights, state = take_step(rule, Round(number, weights, [update("a", float(number))], config), state)
+            weights, state = take_step(rule, Round(number, weights, [update("a", float(number))], config, {}), state)
         assert sorted({key.partition("/")[0] for key in state}) == ["m_t", "v_t"]
         return weights
 
@@ -166,7 +176,7 @@ def test_an_adaptive_server_goes_on_from_its_moments_as_if_never_stopped(name: s
 
 def test_averaging_remembers_nothing_and_one_site_is_its_own_mean() -> None:
     config = StudySettings()
-    weights, state = take_step(load_rule(config), Round(1, ZERO, [update("a", 0.1)], config), {})
+    weights, state = take_step(load_rule(config), Round(1, ZERO, [update("a", 0.1)], config, {}), {})
     np.testing.assert_array_equal(weights["head.weight"], np.float32(0.1))
     assert state == {}
 
