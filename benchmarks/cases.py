@@ -1,10 +1,10 @@
-"""What the check says of a folder of small sites whose files are wrong on purpose, and the values that it reads.
+"""Verdicts of the check on a folder of small sites whose files are wrong on purpose, and the values that it reads.
 
     python benchmarks/cases.py ../shared/cases            # one line a site, and below it what was said and read
     python benchmarks/cases.py ../shared/cases --only 33  # those whose name holds 33
 
 A site is `errs` where something stops it, `excludes` where patients lose a modality, `warns`, or `silent`; what a
-silent site read must be right, which only a person or `tests/client/test_meaning.py` can say.
+silent site read must be right, which only a person can say.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def _values(found: Readiness) -> Iterator[str]:
         reader = records.site.modalities[name]
         try:
             if isinstance(kind, Table) and isinstance(reader, TableReader):
-                names = [feature.name for feature in kind.features]
-                yield f"{name}: {', '.join(names)} = {np.round(reader.values(records, kind.features).values.T, 3).tolist()}"
+                names = ", ".join(feature.name for feature in kind.features)
+                yield f"{name}: {names} = {np.round(reader.values(records, kind.features).values.T, 3).tolist()}"
             elif hasattr(reader, "exams"):
                 yield from _exams(records, name)
         except SiteError as error:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.problems import CENSORED, UNKNOWN, problems_of, wrong_units
+from client.checks.columns import FeatureColumn, outcome_warnings, table_warnings
+from client.checks.outcomes import outcome_remarks
+from client.checks.problems import CENSORED, UNKNOWN, problems_of
 from client.checks.readiness import FeatureCounts, Readiness
 from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.load import load_cohort, read_modality
+from client.cohort.near_misses import write_near_misses
 from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
 from client.config.site import Outcome, SiteConfig
@@ -80,13 +83,17 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
     excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
+    warnings += records.remarks
+    labels = _labels(records, task)
     exams = ExamArtefacts(records, task.modalities)
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = records.site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
-            counts, suspects = errors.attempt(partial(_features, records, name, kind, reader)) or ([], [])
+            counts, columns = errors.attempt(partial(_features, records, name, kind, reader)) or ([], [])
             features += counts
-            warnings += suspects
+            # without a study, a feature may have a target's name: no study has both
+            tried = [one for one in columns if cohort or one.feature.name not in task.targets]
+            warnings += [f"{name}: {text}" for text in table_warnings(columns) + outcome_warnings(tried, labels)]
         if cohort:
             present[name] = cohort.present[:, index].astype(bool)
         elif read := errors.attempt(partial(read_modality, records, name, kind, exams)):
@@ -97,7 +104,10 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     for name, target in task.targets.items():
         if classes := errors.attempt(partial(_classes, records, name, target)):
             targets[name] = classes
+    for name, target in task.targets.items():
+        warnings += errors.attempt(partial(outcome_remarks, records, name, target)) or []
     errors.attempt(partial(write_exclusions, records.site.state_dir, excluded))
+    errors.attempt(partial(write_near_misses, records.site.state_dir, records.near_misses))
     counted = dataclasses.replace(
         found,
         modalities={name: len(np.unique(records.owner[rows])) for name, rows in present.items()},
@@ -119,14 +129,39 @@ def _parts_of(task: Task) -> list[Task]:
 
 def _features(
     records: CohortRows, name: str, kind: Table, reader: TableReader
-) -> tuple[list[FeatureCounts], list[str]]:
-    """Counts of each feature, and a warning for each whose unit looks wrong."""
+) -> tuple[list[FeatureCounts], list[FeatureColumn]]:
+    """Counts of each feature, and the columns of those that the site has."""
     read = reader.values(records, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
     counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
     found = [FeatureCounts(name, *count) for count in counts]
-    return found, [f"{name}: {text}" for text in wrong_units(kind.features, read.values)]
+    columns = [
+        FeatureColumn(feature, column, records.cells(column, reader.table), values)
+        for feature, values in zip(kind.features, read.values.T, strict=True)
+        if (column := reader.column(feature))
+    ]
+    return found, columns
+
+
+def _labels(records: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
+    """`(R,)` of each outcome by a name for messages, also of each class; what cannot be read has none."""
+    from shared_models.targets import Categorical, TimeToEvent
+
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, kind in task.targets.items():
+        try:
+            truth = read_truth(records, name, kind)[records.owner].astype(np.float64)
+        except SiteError:  # it stands among the problems
+            continue
+        if isinstance(kind, Categorical):
+            known = np.isnan(truth)
+            found |= {f"{name} {c}": np.where(known, np.nan, truth == i) for i, c in enumerate(kind.classes)}
+        elif isinstance(kind, TimeToEvent):
+            found |= {f"the days of {name}": truth[:, 0], f"the event of {name}": truth[:, 1]}
+        else:
+            found[name] = truth
+    return found
 
 
 def _classes(records: CohortRows, name: str, kind: Target) -> dict[str, int]:

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from client.checks.readiness import Problem, Readiness
 from client.cohort.exclusions import FILE
 from client.errors import SiteError
-from client.onboarding.vocabulary import KNOWN
-from shared_models.features import Feature
 from shared_models.task import Task
 
 if TYPE_CHECKING:
@@ -20,7 +15,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 CENSORED = "censored before the horizon"
-FEW = 10  # values from which a median says something
 MANY = 0.5  # the share of missing values from which a feature deserves a look
 
 
@@ -42,23 +36,6 @@ def problems_of(
         problems += _notes(found.task, found)
     order = ("error", "warning", "note")
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
-
-
-def wrong_units(features: Sequence[Feature], values: NDArray[np.float64]) -> list[str]:
-    """A sentence on each feature whose median lies where no hospital's does, as of a size in cm.
-
-    Args:
-        features: The F features.
-        values: `(R, F)`, NaN where missing.
-    """
-    said = []
-    for feature, column in zip(features, values.T, strict=True):
-        usual = KNOWN[feature.name].median if feature.name in KNOWN and not feature.categories else None
-        known = column[~np.isnan(column)]
-        if usual and len(known) >= FEW and not usual[0] <= np.median(known) <= usual[1]:
-            where = f"{usual[0]:g} and {usual[1]:g}"
-            said.append(f"the median of {feature.name} is not between {where}; check its unit, and `scale`")
-    return said
 
 
 def _of_error(error: SiteError) -> Problem:
@@ -100,7 +77,10 @@ def _targets(found: Readiness) -> Iterator[Problem]:
         if not known:
             text = f"the study's target {name} is unknown for every patient"
             yield Problem("warning", text, f"if the hospital records it, describe it under targets.{name}")
-        elif len(known) == 1 and "known" not in known:
+        elif classes.get(UNKNOWN, 0) > MANY * sum(classes.values()):
+            text = f"{name} is unknown for {classes[UNKNOWN] / sum(classes.values()):.0%} of the patients"
+            yield Problem("warning", text, f"check the columns of targets.{name}, and their `missing` codes")
+        if len(known) == 1 and "known" not in known:
             text = f"{name}: every patient is {next(iter(known))}; the site learns nothing that tells classes apart"
             yield Problem("warning", text, "check the column's `codes`")
 

@@ -73,8 +73,8 @@ def _days_and_event(records: CohortRows, name: str, outcome: Outcome) -> NDArray
     if outcome.event is None:
         raise _wrong_kind(name, "a `label` column", "`event`, `event_days` and `followup_days`")
     event = _zero_or_one(records, outcome.event)
-    event_days = np.fmin.reduce([_days(records, column) for column in outcome.event_days])
-    followup_days = np.fmax.reduce([_days(records, column) for column in outcome.followup_days])
+    event_days = np.fmin.reduce([read_days(records, column) for column in outcome.event_days])
+    followup_days = np.fmax.reduce([read_days(records, column) for column in outcome.followup_days])
     days = np.where(event == 1, event_days, followup_days)
     truth = np.stack([days, event], axis=1)
     truth[np.isnan(truth).any(axis=1)] = np.nan
@@ -105,7 +105,12 @@ def _zero_or_one(records: CohortRows, column: Column) -> NDArray[np.float64]:
     return values
 
 
-def _days(records: CohortRows, column: Column) -> NDArray[np.float64]:
+def read_days(records: CohortRows, column: Column) -> NDArray[np.float64]:
+    """`(R,)`: one column of times, in days from day 0; NaN where missing.
+
+    Raises:
+        SiteError: If a cell cannot be read, or lies before day 0.
+    """
     cells = records.cells(column)
     values = mask_out_of_range(numbers(cells, column), column)[0]
     bad = np.flatnonzero(values < 0)

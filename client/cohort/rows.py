@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.cohort.near_misses import NearMiss, near_miss_warnings, near_misses
 from client.config.site import PublishedSplit, Selection, SiteConfig
 from client.contract.cells import Cells
 from client.contract.columns import Code, Column
@@ -35,6 +37,7 @@ class CohortRows:
         owner: `(R,)` the patient of each row, ascending; a patient without instances has one row of nothing.
         keys: The R rows' patients and instances.
         positions: For each table, `(R,)` positions of the rows in it, -1 for none.
+        near_misses: Rows that are not used, since their identifiers nearly fit.
     """
 
     site: SiteConfig
@@ -44,6 +47,7 @@ class CohortRows:
     owner: NDArray[np.int64]
     keys: tuple[Instance, ...]
     positions: Mapping[str, NDArray[np.int64]]
+    near_misses: Sequence[NearMiss] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -58,14 +62,28 @@ class CohortRows:
         return replace(self._cells(found, column.column, missing, column.extract), since=since)
 
     def _cells(self, table: Table, name: str, missing: Sequence[Code], extract: str = "") -> Cells:
-        positions, decimal = self.positions[table.name], table.settings.decimal
-        texts = (table.cells[name][i] if i >= 0 else "" for i in positions)
+        decimal, column, (positions, rows) = table.settings.decimal, table.cells[name], self._places[table.name]
+        texts = [column[i] if i >= 0 else "" for i in positions]
+        if extract:
+            texts = [extracted(text, extract) for text in texts]
         return Cells(
             where=f"{table.where}, column {name!r}",
-            texts=without_missing((extracted(text, extract) for text in texts), missing, decimal),
-            rows=tuple(table.rows[i] if i >= 0 else 0 for i in positions),
+            texts=without_missing(texts, missing, decimal),
+            rows=rows,
             decimal=decimal,
         )
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[list[int], tuple[int, ...]]]:
+        """Of each table, where the R rows stand, and their numbers in the file."""
+        lists = {name: found.tolist() for name, found in self.positions.items()}
+        return {n: (at, tuple([self.tables[n].rows[i] if i >= 0 else 0 for i in at])) for n, at in lists.items()}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of how the tables were read; no patient is named."""
+        said = [f"{table.where}: {remark}" for table in self.tables.values() for remark in table.remarks]
+        return said + near_miss_warnings(self.near_misses, self.tables, self.site.patients_table)
 
     @property
     def row_table(self) -> str:
@@ -102,11 +120,12 @@ def open_rows(site: SiteConfig, task: Task) -> CohortRows:
     }
     if several:
         positions[several] = np.asarray([position for _, _, position in rows], dtype=np.int64)
+    near = near_misses(tables, site.patients_table)
     for name, found in positions.items():
         if (found < 0).all():
-            raise _strangers(tables[name], tables[site.patients_table])
+            raise _strangers(tables[name], tables[site.patients_table], len([one for one in near if one.table == name]))
     keys = tuple(Instance(patients[patient], instance) for patient, instance, _ in rows)
-    return CohortRows(site, patients, frozenset(everybody), tables, owner, keys, positions)
+    return CohortRows(site, patients, frozenset(everybody), tables, owner, keys, positions, near)
 
 
 def _rows(table: Table, site: SiteConfig, patients: Sequence[str]) -> list[tuple[int, str, int]]:
@@ -209,12 +228,15 @@ def _empty(site: SiteConfig, everybody: int) -> SiteError:
     )
 
 
-def _strangers(table: Table, patients: Table) -> SiteError:
+def _strangers(table: Table, patients: Table, near: int) -> SiteError:
+    fix = "compare how the two files spell them"
+    if near:
+        fix = f"spell them alike: {near} would fit without leading zeros, capitals, blanks or signs"
     return SiteError(
         "a table has none of the site's patients",
         where=f"{table.where}, column {table.settings.patient_id!r}",
         found=f"{len(table.patients)} identifiers, none of them in {patients.where}",
         expected=f"the identifiers of column {patients.settings.patient_id!r} of {patients.where}",
-        fix="compare how the two files spell them",
+        fix=fix,
         public="one of the site's tables holds none of its patients",
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from client.contract.paths import with_slashes
 from shared_models.settings import Settings
 
 # A table's TRUE is a text or a truth value, depending on its format: here it is always the text `true`.
@@ -37,6 +38,7 @@ def _known_encoding(encoding: str) -> str:
 
 
 Extract = Annotated[str, AfterValidator(_one_group)]
+TablePath = Annotated[Path, BeforeValidator(lambda path: with_slashes(path) if isinstance(path, str) else path)]
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
@@ -49,10 +51,12 @@ class Genes(Settings):
     )
     gene_id: str = Field("", description="with `genes_in_rows`: the column of symbols; empty takes the first")
     aliases: dict[str, str] = Field({}, description="a symbol in the table: the gene's present symbol")
-    aliases_file: Path | None = Field(None, description="two columns with a header, alias and symbol, as HGNC exports")
+    aliases_file: TablePath | None = Field(
+        None, description="two columns with a header, alias and symbol, as HGNC exports"
+    )
     duplicates: Literal["error", "mean", "max", "first"] = Field("error", description="of a duplicate gene")
     transform: Literal["none", "log2p1", "log1p"] = Field("none", description="log2(1 + x) or ln(1 + x) of each value")
-    sets: Path | None = Field(
+    sets: TablePath | None = Field(
         None, description="GMT file: a set's name is a feature, the mean of its genes that the table holds"
     )
 
@@ -60,7 +64,7 @@ class Genes(Settings):
 class TableSource(Settings):
     """A file or a query with a row a patient, or, where `instances` names it, several."""
 
-    file: Path | None = Field(None, description="CSV, TSV, XLSX or Parquet, relative to data_root")
+    file: TablePath | None = Field(None, description="CSV, TSV, XLSX or Parquet, relative to data_root")
     sql: str = Field("", description="instead of a file: one SELECT, with `database`")
     database: str = Field("", description="sqlite:///FILE under data_root, or postgresql://USER@HOST/NAME")
     password_file: Path | None = Field(None, description="PostgreSQL only: a file that holds the password")
@@ -70,7 +74,7 @@ class TableSource(Settings):
     patient_extract: Extract = Field(
         "", description="a regular expression; its first group is the identifier, rows without a match are left out"
     )
-    sheet: str | int = Field(0, description="XLSX only: name or position")
+    sheet: str | int | None = Field(None, description="XLSX only: name or position; may be left out for the only one")
     header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
     separator: str = Field("", max_length=1, description='empty: a tab, "\\t", in .tsv, and a comma in .csv and .txt')
     decimal: Literal[".", ","] = Field(".", description="decimal mark of a text file")

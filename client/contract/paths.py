@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import AfterValidator
 
+from client.contract.identifiers import normal_identifier
 from client.errors import ExitCode, SiteError
 
 
@@ -28,8 +29,20 @@ class Instance(NamedTuple):
     instance: str = ""
 
 
+def with_slashes(path: str) -> str:
+    r"""A path as it is; on Windows, too, Python takes `/`, and a `\` of one site is no separator at another.
+
+    Raises:
+        ValueError: If it holds a backslash.
+    """
+    if "\\" in path:
+        msg = f"{path!r}: write it with / in place of \\, as {path.replace(chr(92), '/')!r}"
+        raise ValueError(msg)
+    return path
+
+
 def _pattern(pattern: str) -> str:
-    path = PurePosixPath(pattern)
+    path = PurePosixPath(with_slashes(pattern))
     if "{patient}" not in pattern or path.is_absolute() or ".." in path.parts:
         msg = f"{pattern!r}: expected a path under data_root that holds {{patient}}"
         raise ValueError(msg)
@@ -37,6 +50,7 @@ def _pattern(pattern: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_pattern)]
+_PLACES = re.compile(r"(\{patient\}|\{instance\}|\*)")
 
 
 def matching_files(site: HasDataRoot, pattern: Pattern, place: str) -> dict[Instance, list[Path]]:
@@ -45,21 +59,34 @@ def matching_files(site: HasDataRoot, pattern: Pattern, place: str) -> dict[Inst
     Args:
         site: The site.
         pattern: A path with `{patient}`, perhaps `{instance}`, and `*` for anything within one folder or file name.
+            Capitals of the last name do not count: some programs write `.NII.GZ` or `.DCM`.
         place: Where it stands in the YAML, for the message.
 
     Raises:
         SiteError: If a file lies outside data_root.
     """
-    parts = re.split(r"(\{patient\}|\{instance\}|\*)", pattern)
     seen: set[str] = set()
-    expression = "".join(_group(part, seen) for part in parts)
-    wild = "".join("*" if part in {"{patient}", "{instance}", "*"} else escape(part) for part in parts)
+    *folders, name = pattern.split("/")
+    expression = "/".join([*(_expression(part, seen) for part in folders), f"(?i:{_expression(name, seen)})"])
+    wild = "/".join([*map(_wild, folders), re.sub("[a-z]", _either_case, _wild(name), flags=re.I)])
     found: dict[Instance, list[Path]] = {}
     for path in sorted(site.data_root.glob(wild)):
         if match := re.fullmatch(expression, path.relative_to(site.data_root).as_posix()):
-            key = Instance(**match.groupdict())
+            key = Instance(**{name: normal_identifier(text) for name, text in match.groupdict().items()})
             found.setdefault(key, []).append(inside_data_root(site, path, f"{place}: {pattern}"))
     return found
+
+
+def _expression(name: str, seen: set[str]) -> str:
+    return "".join(_group(part, seen) for part in _PLACES.split(name))
+
+
+def _wild(name: str) -> str:
+    return "".join("*" if _PLACES.fullmatch(part) else escape(part) for part in _PLACES.split(name))
+
+
+def _either_case(letter: re.Match[str]) -> str:
+    return f"[{letter[0].lower()}{letter[0].upper()}]"
 
 
 def _group(part: str, seen: set[str]) -> str:

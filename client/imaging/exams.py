@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import AfterValidator
 
+from client.contract.identifiers import loose_identifier
 from client.contract.paths import Instance
 from client.errors import SiteError
 
@@ -106,4 +107,8 @@ def exam_of_rows(records: Rows, exams: Exams, place: str) -> tuple[dict[int, Exa
             public=PUBLIC,
         )
     unused = f"{place}: {len(strangers)} exams without a row in {records.row_table} are not used"
+    having = {records.keys[row].patient for row in found}
+    loose = {loose_identifier(patient) for patient in records.known - having} if strangers else set()
+    if near := sum(loose_identifier(key.patient) in loose for key in strangers):
+        unused += f"; {near} of them would fit a patient's but for leading zeros, capitals, blanks or signs"
     return found, [unused] if strangers else []

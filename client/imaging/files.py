@@ -103,9 +103,9 @@ def check_room(path: Path, shape: Sequence[int]) -> None:
 def non_finite_voxels(path: Path, voxels: NDArray[np.float32]) -> int:
     """How many voxels are NaN or infinite; ITK reads those of a NIfTI file as 0, so the file itself is asked."""
     broken = int((~np.isfinite(voxels)).sum())
-    if broken or not path.name.endswith((".nii", ".nii.gz")):
+    if broken or not path.name.lower().endswith((".nii", ".nii.gz")):
         return broken
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         content = file.read(_NIFTI_HEADER_ROOM + 8 * voxels.size)  # a small file can unpack to a very large one
     order = "<" if int.from_bytes(content[:4], "little") in _NIFTI else ">"
     size = int(np.frombuffer(content, f"{order}i4", 1)[0])

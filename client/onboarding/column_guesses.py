@@ -16,7 +16,6 @@ from client.onboarding.vocabulary import (
     FOLLOW_UP,
     FOREIGN,
     KNOWN,
-    MISSING,
     NO,
     RECURRENCE,
     TIMES_DAYS,
@@ -24,7 +23,9 @@ from client.onboarding.vocabulary import (
     plain,
     words,
 )
-from client.tables.values import as_number, normal_code
+from client.tables.number_formats import as_number
+from client.tables.values import normal_code
+from client.tables.words import is_missing_word
 from shared_models.features import Feature
 
 MAX_CODES = 12
@@ -58,16 +59,12 @@ def missing_codes(table: FoundTable) -> tuple[str, ...]:
     """Texts of a table that mean that nothing is known; beside a `+`, a `-` does not."""
     found = set()
     for texts in table.columns.values():
-        found |= {text for text in set(texts) if _is_missing(text)} - ({"-"} if "+" in texts else set())
+        found |= {text for text in set(texts) if is_missing_word(text)} - ({"-"} if "+" in texts else set())
         values = [as_number(text, table.decimal) for text in set(texts) - SENTINELS]  # type: ignore[arg-type]
         if SENTINELS & set(texts) and all(not value < 0 for value in values):
             found |= SENTINELS & set(texts)
     signs = {"-"} if any("+" in texts for texts in table.columns.values()) else set()
     return tuple(sorted(found - signs))
-
-
-def _is_missing(text: str) -> bool:
-    return text.lower().replace(" ", "_") in MISSING
 
 
 def guess(feature: Feature, table: FoundTable, taken: frozenset[str] = frozenset()) -> Guess | None:

@@ -17,10 +17,10 @@ from client.contract.columns import TableSource
 from client.errors import SiteError
 from client.onboarding.vocabulary import IDENTIFIER, words
 from client.tables.headers import by_name, header_columns
+from client.tables.number_formats import as_number
 from client.tables.parquet import open_parquet
 from client.tables.source import Source, cell_text
 from client.tables.text import open_text
-from client.tables.values import as_number
 from client.tables.workbooks import open_workbook
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")

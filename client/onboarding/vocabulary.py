@@ -79,6 +79,7 @@ FOREIGN = _words(
     """other contralateral outside reconstruction fov slice mri mammo death family partner surgery
     metastatic metastasis metastases brain liver contact treatment therapy response"""
 )
+_UNITS = _words("cm months days percent years mm mm3 cm3 ml weeks pct inch in log")
 RECURRENCE = _words("recurrence recurred recur relapse rezidiv event ereignis rfs dfs progression")
 FOLLOW_UP = _words("last letzter letzte follow followup followed fu contact kontakt free censored nachsorge")
 IDENTIFIER = _words("id pid patient patientid patientennummer nummer mrn subject case sample submitter barcode")
@@ -88,10 +89,6 @@ TIMES_DAYS = {
     **dict.fromkeys(_words("months month monate mo"), 30.4375),
     **dict.fromkeys(_words("years year jahre"), 365.25),
 }
-MISSING = _words(
-    """na n/a nan null none nc np nd ? . - -- k.a. k.a ka unknown unk missing unbekannt fehlt not_available
-    not_applicable nicht_bekannt not_known #n/a #ref! #value! #div/0! #name? #null! #num!"""
-)
 NO = _words("0 no n nein negative negativ neg - absent false n0 pn0 non benign")
 YES = _words("1 yes y ja j positive positiv pos + ++ +++ present true n+ n1 n2 n3 pn1 pn2 pn3 pn+ oui malignant")
 
@@ -108,3 +105,19 @@ def plain(name: str) -> str:
     """A column's name without the words that say nothing, as it is compared."""
     found = words(name)
     return " ".join(word for word in found if word not in FILLERS) or " ".join(found)
+
+
+def known_feature(name: str) -> Known | None:
+    """What is known of a study's feature by its name; another unit in the name makes it another thing.
+
+    >>> known_feature("age") == known_feature("age_years") == KNOWN["age_years"]
+    True
+    >>> known_feature("size_cm")
+    """
+    if name in KNOWN:
+        return KNOWN[name]
+    units = set(words(name)) & _UNITS
+    for other, thing in KNOWN.items():
+        if plain(name) in thing.names and units <= set(words(other)):
+            return thing
+    return None

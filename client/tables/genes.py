@@ -6,6 +6,7 @@ A matrix may hold every gene and a row for each; it is read row by row, and only
 from __future__ import annotations
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,15 +19,19 @@ from client.contract.columns import Genes, TableSource
 from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
 from client.tables.headers import by_name, column_position, header_columns
+from client.tables.number_formats import as_number
 from client.tables.source import PatientRows, Source, bounded, cell_text, extracted, load_rows, unreadable
 from client.tables.text import open_text
-from client.tables.values import LARGEST, as_number, without_missing
+from client.tables.values import LARGEST, without_missing
 
 if TYPE_CHECKING:
     from client.contract.protocols import Site
 
 PUBLIC = "a gene matrix of the site cannot be used"
 Symbol = Callable[[str], str]
+_VERSION = re.compile(r"(?<=\d{11})\.\d+$")
+# What Excel makes of SEPT9, MARCH1 and DEC1, and what a table then holds
+_DATED = re.compile(r"\d{4}-\d\d-\d\dT.*|\d{1,2}[-. ]?(?:mar|mär|mrz|sep|sept|dec|dez|oct|okt|apr)[.]?(?:-\d+)?", re.I)
 
 
 class Line(NamedTuple):
@@ -82,11 +87,17 @@ def _symbols(site: Site, genes: Genes, where: str) -> Symbol:
                 found = f"a header of {len(source.header[0]) if source.header else 0} columns"
                 raise unreadable(str(genes.aliases_file), found, "two columns: alias and symbol")
             for _, (alias, present) in source.rows((0, 1)):
-                listed[alias.strip().casefold()].add(present.strip().casefold())
+                listed[_plain(alias)].add(_plain(present))
     taken = set().union(*listed.values())
     aliases = {alias: next(iter(found)) for alias, found in listed.items() if len(found) == 1 and alias not in taken}
-    aliases |= {alias.casefold(): present.casefold() for alias, present in genes.aliases.items()}
-    return lambda name: aliases.get(name.strip().casefold(), name.strip().casefold())
+    aliases |= {_plain(alias): _plain(present) for alias, present in genes.aliases.items()}
+    return lambda name: aliases.get(_plain(name), _plain(name))
+
+
+def _plain(name: str) -> str:
+    """A gene's name without capitals, and an Ensembl identifier without its version: `ENSG00000091831.24`."""
+    plain = name.strip().casefold()
+    return _VERSION.sub("", plain) if plain.startswith("ens") else plain
 
 
 def _sets(site: Site, genes: Genes, where: str) -> dict[str, list[str]]:
@@ -162,9 +173,18 @@ def _check_present(
             found=f"no {_listed(lacking)} among {len(matrix.names)} names; nearest to the first: "
             f"{', '.join(repr(known[name]) for name in near)}",
             expected="all genes of the study, in any case",
-            fix="name it under `genes.aliases`, or, if the site does not have it, under the modality's `lacks`",
+            fix=_fix_missing(matrix.names),
             public="a gene that the study needs is not in the site's table",
         )
+
+
+def _fix_missing(names: Iterable[str]) -> str:
+    fix = "name it under `genes.aliases`, or, if the site does not have it, under the modality's `lacks`"
+    dated = [name for name in names if _DATED.fullmatch(name)]
+    if not dated:
+        return fix
+    what = f"Excel has made dates of {len(dated)} gene names, as {dated[0]!r}, which may be SEPT9, MARCH1 or DEC1"
+    return f"{what}: take the file from before Excel, or import its first column as text; else {fix}"
 
 
 def _check_single(genes: Genes, matrix: Matrix, where: str) -> None:

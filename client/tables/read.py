@@ -36,6 +36,7 @@ class Table:
         rows: The R row numbers in the file, from 1 and counting the header; column numbers where patients stand in
             columns.
         cells: `column reference: R texts`, stripped, empty where the file has nothing.
+        remarks: What a person should know of how it was read.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table:
     patients: tuple[str, ...]
     rows: tuple[int, ...]
     cells: Mapping[str, tuple[str, ...]]
+    remarks: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -102,7 +104,8 @@ def read_table(site: Site, name: str, references: Iterable[str]) -> Table:
                 read = _read_columns(settings, source, wanted, where)
     except OSError as error:
         raise unreadable(where, f"{type(error).__name__}: {error}", "a file that can be read") from None
-    return Table(name, settings, read.patients, read.numbers, dict(zip(wanted, read.columns, strict=True)))
+    columns = dict(zip(wanted, read.columns, strict=True))
+    return Table(name, settings, read.patients, read.numbers, columns, source.remarks)
 
 
 def _read_columns(settings: TableSource, source: Source, wanted: Sequence[str], where: str) -> PatientRows:
@@ -151,12 +154,16 @@ def _open(site: Site, name: str, settings: TableSource, where: str) -> AbstractC
 
 
 def _missing(path: Path, name: str) -> SiteError:
-    names = sorted(file.name for file in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+    files = sorted(file.name for file in path.parent.iterdir() if file.is_file()) if path.parent.is_dir() else []
+    same = [file for file in files if file.casefold() == path.name.casefold()]
+    alike = [file for file in files if Path(file).suffix.casefold() == path.suffix.casefold()]
     return SiteError(
         "a table's file is missing",
         where=f"tables.{name}.file",
-        found=f"{', '.join(names[:5]) or 'no such files'} in {path.parent}",
+        found=f"{', '.join((same or alike)[:5]) or 'no such files'} in {path.parent}",
         expected=str(path),
-        fix="correct the name or data_root, or put the file there",
+        fix=f"write it as the file is named, capitals too: {same[0]}"
+        if same
+        else "correct the name or data_root, or put the file there",
         public="one of the site's tables is missing",
     )

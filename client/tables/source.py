@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from client.contract.columns import TableSource
+from client.contract.identifiers import normal_identifier
 from client.errors import SiteError, named_rows
+from client.tables.words import is_excel_error, is_total
 
 MAX_BYTES = 4 * 2**30
 MAX_ROWS = 2**20
 MAX_COLUMNS = 100_000
-EXCEL_ERRORS = {"#N/A", "#DIV/0!", "#REF!", "#NAME?", "#NULL!", "#NUM!", "#VALUE!"}
 
 Row = tuple[int, Sequence[Any]]
 
@@ -27,10 +28,12 @@ class Source:
     Attributes:
         header: Its header rows, as texts.
         rows: Gives the rows below the header, each with its number in the file and its cells at some positions.
+        remarks: What a person should know of how it is read.
     """
 
     header: tuple[tuple[str, ...], ...]
     rows: Callable[[Sequence[int]], Iterator[Row]]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,11 @@ def load_rows(settings: TableSource, source: Source, patient: int, positions: Se
     patients: list[str] = []
     numbers: list[int] = []
     columns: list[list[str]] = [[] for _ in positions]
-    nameless: list[int] = []
+    nameless: dict[str, list[int]] = {}
     for number, cells in bounded(source.rows([patient, *positions]), where):
-        identifier = cell_text(cells[0], settings.decimal)
-        if not identifier or identifier in EXCEL_ERRORS:
-            nameless.append(number)
+        identifier = normal_identifier(cell_text(cells[0], settings.decimal))
+        if not identifier or is_excel_error(identifier) or is_total(identifier):
+            nameless.setdefault(identifier, []).append(number)
         elif chosen := extracted(identifier, settings.patient_extract):
             patients.append(chosen)
             numbers.append(number)
@@ -135,12 +138,13 @@ def unreadable(
     )
 
 
-def _nameless(settings: TableSource, rows: Sequence[int], where: str) -> SiteError:
+def _nameless(settings: TableSource, rows: Mapping[str, Sequence[int]], where: str) -> SiteError:
+    found = "; ".join(f"{repr(text) if text else 'nothing'} in {named_rows(at)}" for text, at in rows.items())
     return SiteError(
         what="a row has no patient identifier",
         where=f"{where}, column {settings.patient_id!r}",
-        found=f"nothing in {named_rows(rows)}",
-        expected="an identifier in each row that is not empty",
+        found=found,
+        expected="an identifier in each row that is not empty, and no lines of totals",
         fix="fill it in, or delete the row",
         public="a row of one of the site's tables names no patient",
     )

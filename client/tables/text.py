@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,7 @@ from client.errors import SiteError
 from client.tables.source import Row, Source, cell_text, unreadable
 
 MAX_LINE = 2**24
+_SEPARATOR_LINE = re.compile(r'(?i)"?sep=(.)"?\s*')  # written for Excel, which does not show it
 _MARKS = {  # the longer first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -34,13 +36,17 @@ def open_text(path: Path, settings: TableSource, where: str) -> Iterator[Source]
     """
     encoding = _encoding(path, settings.encoding)
     with path.open(newline="", encoding=encoding) as file:
-        reader = csv.reader(_lines(file, where), delimiter=settings.delimiter, strict=True)
         try:
+            lines = _lines(file, where)
+            first = next(lines, "")
+            announced = _SEPARATOR_LINE.fullmatch(first)
+            delimiter = announced[1] if announced and not settings.separator else settings.delimiter
+            reader = csv.reader(lines if announced else chain([first], lines), delimiter=delimiter, strict=True)
             cells = islice(reader, settings.header_rows)
             header = tuple(tuple(cell_text(cell, settings.decimal) for cell in row) for row in cells)
-            _check_separator(settings, where, header)
+            _check_separator(delimiter, where, header)
             width = max(map(len, header), default=0)
-            yield Source(header, lambda positions: _rows(reader, positions, width, where))
+            yield Source(header, lambda positions: _rows(reader, positions, width, where, 1 if announced else 0))
         except csv.Error as error:
             raise _not_csv(where, reader.line_num, error) from None
         except UnicodeError:
@@ -69,9 +75,9 @@ def _lines(file: TextIO, where: str) -> Iterator[str]:
         raise unreadable(place, "a NUL character", "text", fix)
 
 
-def _rows(reader: Iterator[list[str]], positions: Sequence[int], width: int, where: str) -> Iterator[Row]:
+def _rows(reader: Iterator[list[str]], positions: Sequence[int], width: int, where: str, before: int) -> Iterator[Row]:
     for cells in reader:
-        number: int = reader.line_num  # type: ignore[attr-defined]
+        number: int = reader.line_num + before  # type: ignore[attr-defined]
         if not any(cells):
             continue
         if len(cells) < width or any(cells[width:]):
@@ -79,7 +85,7 @@ def _rows(reader: Iterator[list[str]], positions: Sequence[int], width: int, whe
         yield number, [cells[position] for position in positions]
 
 
-def _check_separator(settings: TableSource, where: str, header: Sequence[Sequence[str]]) -> None:
+def _check_separator(delimiter: str, where: str, header: Sequence[Sequence[str]]) -> None:
     if any(len(cells) != 1 for cells in header[:1]):
         return
     text = header[0][0] if header else ""
@@ -89,7 +95,7 @@ def _check_separator(settings: TableSource, where: str, header: Sequence[Sequenc
             what="the table is separated by another character",
             where=f"{where}, row 1",
             found=f"a single column {text[:60]!r}",
-            expected=f"columns separated by {settings.delimiter!r}",
+            expected=f"columns separated by {delimiter!r}",
             fix=f"set the table's `separator` to {json.dumps(mark)}",
             public="one of the site's tables cannot be read",
         )

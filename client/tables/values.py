@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.contract.cells import Cells, Decimal
 from client.contract.columns import Column
-from client.errors import ExitCode, SiteError, named_rows
+from client.errors import ExitCode, SiteError
+from client.tables.bad_cells import bad_cells
+from client.tables.dates import days_between
+from client.tables.number_formats import as_number, check_thousands, number_fix, without_percent_signs
 
-_EXCEL_DAY_0, _EXCEL_DAY = date(1899, 12, 30), re.compile(r"\d{5}(?:[.,]\d+)?")
+_DIGITS = frozenset("0123456789+-.eE")
 LARGEST = 1e30  # of a study's numbers, which are 32-bit floats
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def normal_code(code: str | int | float, decimal: Decimal = ".") -> str:
@@ -27,13 +27,6 @@ def normal_code(code: str | int | float, decimal: Decimal = ".") -> str:
     if math.isfinite(number) and abs(number) < 1e15:
         return str(int(number)) if number.is_integer() else repr(number)
     return text.lower() if text.lower() in {"true", "false"} else text
-
-
-def as_number(text: str, decimal: Decimal = ".") -> float:
-    """The number that a text is, or NaN. `nan`, `1_000` and `1.234,5` are no numbers."""
-    if decimal == ",":
-        text = "?" if "." in text else text.replace(",", ".")
-    return float(text) if _NUMBER.fullmatch(text) else math.nan
 
 
 def without_missing(texts: Iterable[str], missing: Iterable[str | int | float], decimal: Decimal) -> tuple[str, ...]:
@@ -46,47 +39,39 @@ def numbers(cells: Cells, column: Column) -> NDArray[np.float64]:
     """The column in the study's unit, `(N,)`, NaN where missing.
 
     Raises:
-        SiteError: If a cell is no number or date, or a code that the YAML does not list.
+        SiteError: If a cell is no number or date, or a code that the YAML does not list, or if the column's cells
+            contradict each other.
     """
     if cells.since is not None:
-        days = _days(cells, column.date) - _days(cells.since, column.date)
-        return days * column.scale + column.offset
+        return days_between(cells, column) * column.scale + column.offset
     codes = _number_codes(cells, column)
-    values = np.full(len(cells.texts), np.nan)
-    bad = []
-    for index, text in enumerate(cells.texts):
-        if not text:
-            continue
-        if codes is None:
-            values[index] = as_number(text, cells.decimal) * column.scale + column.offset
-        else:
-            values[index] = codes.get(normal_code(text, cells.decimal), math.nan)
-        if not abs(values[index]) < LARGEST:  # nor is NaN
-            bad.append(index)
-    if bad and codes is not None:
-        raise _unknown_code(cells, bad, codes)
+    if codes is not None:
+        return _of_codes(cells, codes)
+    letters = set("".join(cells.texts))
+    if "%" in letters:
+        cells = without_percent_signs(cells, column)
+    if cells.decimal in letters:
+        check_thousands(cells)
+    values = plain_numbers(cells.texts, cells.decimal) * column.scale + column.offset
+    bad = [i for i in np.flatnonzero(~(np.abs(values) < LARGEST)).tolist() if cells.texts[i]]  # nor is NaN
     if bad:
-        raise _bad_cells(cells, bad, "a number cannot be read", _expected_number(cells), _number_fix(cells, bad))
+        raise bad_cells(cells, bad, "a number cannot be read", _expected_number(cells), number_fix(cells, bad))
     return values
 
 
-def as_day(text: str, form: str) -> float:
-    """A date as days since the year 1, or NaN: in the form given, or as a date cell or a day number of Excel."""
-    with suppress(ValueError):
-        return float(datetime.strptime(text, form).toordinal())
-    with suppress(ValueError):
-        return float(datetime.fromisoformat(text).toordinal())
-    # five digits: 1927 to 2173
-    return float(_EXCEL_DAY_0.toordinal() + int(text[:5])) if _EXCEL_DAY.fullmatch(text) else math.nan
+def plain_numbers(texts: Sequence[str], decimal: Decimal) -> NDArray[np.float64]:
+    """The numbers that texts are, `(N,)`, NaN where empty or none."""
+    if decimal == "." and set("".join(texts)) <= _DIGITS:  # float() takes no other texts of these letters than numbers
+        with suppress(ValueError):
+            return np.array([float(text) if text else math.nan for text in texts])
+    return np.array([as_number(text, decimal) for text in texts])
 
 
-def _days(cells: Cells, form: str) -> NDArray[np.float64]:
-    values = np.array([as_day(text, form) if text else math.nan for text in cells.texts])
-    bad = [index for index, text in enumerate(cells.texts) if text and math.isnan(values[index])]
-    if bad:
-        expected = f"dates {'as 2020-12-31' if form == 'iso' else f'as {form}'}, or date cells"
-        fix = "correct the cells, list a word for unknown under `missing`, or give the form as `date`, as %d.%m.%Y"
-        raise _bad_cells(cells, bad, "a date cannot be read", expected, fix)
+def _of_codes(cells: Cells, codes: Mapping[str, float]) -> NDArray[np.float64]:
+    meanings = {text: codes.get(normal_code(text, cells.decimal), math.nan) for text in set(cells.texts) if text}
+    values = np.array([meanings.get(text, math.nan) for text in cells.texts])
+    if bad := [index for index in np.flatnonzero(np.isnan(values)).tolist() if cells.texts[index]]:
+        raise _unknown_code(cells, bad, codes)
     return values
 
 
@@ -115,7 +100,7 @@ def categories(cells: Cells, column: Column, names: Sequence[str]) -> NDArray[np
         raise _unknown_code(cells, unknown, codes or {})
     if outside:
         fix = "map the codes to these categories with `codes`, or list them under `missing`"
-        raise _bad_cells(cells, outside, "a category is not the study's", f"one of {', '.join(names)}", fix)
+        raise bad_cells(cells, outside, "a category is not the study's", f"one of {', '.join(names)}", fix)
     return values
 
 
@@ -157,30 +142,8 @@ def _number_codes(cells: Cells, column: Column) -> dict[str, float] | None:
 def _unknown_code(cells: Cells, bad: Sequence[int], codes: Mapping[str, object]) -> SiteError:
     expected = f"one of the codes {', '.join(map(repr, codes))}"
     fix = "add the code under `codes`, or under `missing` if it means unknown"
-    return _bad_cells(cells, bad, "unmapped code", expected, fix)
+    return bad_cells(cells, bad, "unmapped code", expected, fix)
 
 
 def _expected_number(cells: Cells) -> str:
     return f"numbers with {cells.decimal!r} as the decimal sign"
-
-
-def _number_fix(cells: Cells, bad: Sequence[int]) -> str:
-    other: Decimal = "," if cells.decimal == "." else "."
-    if all(math.isfinite(as_number(cells.texts[index], other)) for index in bad):
-        return f"set the table's `decimal` to {other!r}"
-    if all(math.isfinite(as_day(cells.texts[index], "%d.%m.%Y")) for index in bad):
-        return "for days between two dates, name the column of the earlier one as `since`"
-    return "correct the cells, list a word for unknown under `missing`, or give the column `codes`"
-
-
-def _bad_cells(cells: Cells, bad: Sequence[int], what: str, expected: str, fix: str) -> SiteError:
-    texts = list(dict.fromkeys(cells.texts[index] for index in bad))
-    more = f" and {len(texts) - 5} others" if len(texts) > 5 else ""
-    return SiteError(
-        what,
-        where=cells.where,
-        found=f"{', '.join(repr(text[:40]) for text in texts[:5])}{more} in {named_rows([cells.rows[i] for i in bad])}",
-        expected=expected,
-        fix=fix,
-        public="a column of the site's tables holds a value that cannot be read",
-    )

@@ -24,6 +24,7 @@ MAX_RATIO = 500  # a sheet of equal cells reaches 100
 MAX_CELLS = 50_000_000
 _EXPECTED = "an XLSX file as Excel writes it"
 _PITFALL = re.compile(rb"[<:](?:f[\s/>]|mergeCell\b)")
+_HIDDEN_ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*\bhidden=[\"'](?:1|true)")
 _OLD_OFFICE = bytes.fromhex("D0CF11E0A1B11AE1")
 
 
@@ -45,6 +46,7 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
         try:
             sheet = _sheet(book, settings, where)
             rows = _all_rows(sheet, where)
+            hidden = _hidden_rows(book, sheet, where)
             header = tuple(
                 tuple(cell_text(cell, settings.decimal) for cell in cells)
                 for _, cells in islice(rows, settings.header_rows)
@@ -55,7 +57,8 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
                 _check_cells(book, sheet, settings, set(positions), where)
                 return _chosen(rows, positions, width, where)
 
-            yield Source(header, chosen)
+            said = f"{hidden} hidden rows of the sheet {sheet.title!r} are read like the others"
+            yield Source(header, chosen, (said,) if hidden else ())
         finally:
             book.close()
 
@@ -77,7 +80,10 @@ def _check_archive(path: Path, where: str) -> None:
 
 def _sheet(book: Any, settings: TableSource, where: str) -> Any:
     names = [sheet.title for sheet in book.worksheets]  # a chart's sheet has no cells
-    name = settings.sheet if isinstance(settings.sheet, str) else dict(enumerate(names)).get(settings.sheet)
+    if settings.sheet is None:
+        name: str | None = _only_sheet(book, where)
+    else:
+        name = settings.sheet if isinstance(settings.sheet, str) else dict(enumerate(names)).get(settings.sheet)
     if name not in names:
         raise SiteError(
             what="the workbook has no such sheet",
@@ -91,16 +97,61 @@ def _sheet(book: Any, settings: TableSource, where: str) -> Any:
     return book[name]
 
 
+def _only_sheet(book: Any, where: str) -> str:
+    """The name of the only sheet that a person sees and that holds something; hidden ones are often older versions."""
+    visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+    with library_errors(where, _EXPECTED):
+        filled = [sheet.title for sheet in visible if len(visible) == 1 or _holds_something(sheet)]
+    if len(filled) == 1:
+        return str(filled[0])
+    raise SiteError(
+        what="it is not clear which sheet of the workbook is the table",
+        where=where,
+        found=f"visible sheets {', '.join(map(repr, filled))}" if filled else "no visible sheet that holds something",
+        expected="one visible sheet, or the table's `sheet`",
+        fix=f"set the table's `sheet`, as {filled[0]!r}" if filled else "unhide the sheet, or set the table's `sheet`",
+        public="one of the site's tables is not where its settings say",
+    )
+
+
+def _holds_something(sheet: Any) -> bool:
+    sheet.reset_dimensions()
+    return any(cell not in (None, "") for row in sheet.iter_rows(values_only=True, max_row=20) for cell in row)
+
+
+def _hidden_rows(book: Any, sheet: Any, where: str) -> int:
+    with library_errors(where, _EXPECTED), book._archive.open(sheet._worksheet_path) as file:
+        return sum(len(_HIDDEN_ROW.findall(chunk)) for chunk in iter(lambda: file.read(2**20), b""))
+
+
 def _all_rows(sheet: Any, where: str) -> Iterator[Row]:
     seen = 0
     with library_errors(where, _EXPECTED):
-        for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+        percent = _percent_styles(sheet.parent)
+        for number, row in enumerate(sheet.iter_rows(values_only=not percent), start=1):
+            cells = [_as_shown(cell, percent) for cell in row] if percent else row
             seen += len(cells)
             if number > MAX_ROWS:  # a row's number may lie: openpyxl makes all those before it
                 raise unreadable(where, f"more than {MAX_ROWS:,} rows", "a sheet as Excel writes it")
             if seen > MAX_CELLS:
                 raise unreadable(where, f"more than {MAX_CELLS:,} cells", "a smaller sheet", "save it as CSV")
             yield number, cells
+
+
+def _percent_styles(book: Any) -> frozenset[int]:
+    """The styles by which a workbook shows numbers in percent."""
+    from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE
+
+    own = {BUILTIN_FORMATS_MAX_SIZE + index: text for index, text in enumerate(book._number_formats)}
+    formats = BUILTIN_FORMATS | own
+    return frozenset(i for i, style in enumerate(book._cell_styles) if "%" in formats.get(style.numFmtId, ""))
+
+
+def _as_shown(cell: Any, percent: frozenset[int]) -> Any:
+    """A cell's value; of a number in percent the text that a person sees, since 0.2 may stand beside 15."""
+    value = cell.value
+    shown = isinstance(value, int | float) and not isinstance(value, bool) and cell._style_id in percent
+    return f"{100 * value:.12g}%" if shown else value
 
 
 def _chosen(rows: Iterator[Row], positions: Sequence[int], width: int, where: str) -> Iterator[Row]:

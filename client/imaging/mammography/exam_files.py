@@ -85,7 +85,7 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Spacing | None]:
 
 
 def _is_nifti(path: Path) -> bool:
-    return path.name.endswith((".nii", ".nii.gz"))
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _decoded(path: Path) -> NDArray[np.float32]:

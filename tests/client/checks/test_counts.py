@@ -145,7 +145,7 @@ def test_a_feature_that_hardly_anybody_has_deserves_a_look(hospital, rows):
     header, *patients = rows(40)
     hospital.write([header, *([*row[:1], row[1] if i < 10 else "", *row[2:]] for i, row in enumerate(patients))])
     found = readiness(hospital.site(), None, None)
-    assert [problem.text for problem in found.problems] == ["clinical: age_years is missing for 75%"]
+    assert "clinical: age_years is missing for 75%" in [problem.text for problem in found.problems]
 
 
 def test_what_is_printed_holds_counts_and_no_patient(hospital, task, config, rows):
@@ -172,6 +172,6 @@ def test_a_size_in_another_unit_deserves_a_look(hospital, rows):
     features = hospital.settings["modalities"]["clinical"]["features"]
     features["size_mm"] = "Size"
     (problem,) = readiness(hospital.site(), None, None).problems
-    assert problem.text == "clinical: the median of size_mm is not between 8 and 60; check its unit, and `scale`"
+    assert problem.text == "clinical: size_mm has a median that is not between 8 and 60; check its unit, and `scale`"
     features["size_mm"] = {"column": "Size", "scale": 10}
     assert readiness(hospital.site(), None, None).problems == ()

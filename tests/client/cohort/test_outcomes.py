@@ -98,7 +98,7 @@ def test_days_between_dates_of_two_columns(hospital, truth):
     rows = [
         ["PatientID", "Event", "Diagnosis", "Relapse", "Seen"],
         ["a", "yes", "01.02.2015", "02.02.2016", "01.01.2020"],
-        ["b", "no", "28.02.2016", "", "42430"],
+        ["b", "no", "28.02.2016", "", "01.03.2016"],
         ["c", "no", "", "", "01.01.2020"],
     ]
     hospital.write(rows)
@@ -114,10 +114,14 @@ def test_days_between_dates_of_two_columns(hospital, truth):
     with pytest.raises(SiteError, match="a date cannot be read") as caught:
         truth(outcome, TimeToEvent())
     assert "'31.02.2016' in row 2" in str(caught.value)
+    rows[1][3], rows[2][4] = "02.02.2016", "42430"  # Excel may have read 03.01.2016
+    hospital.write(rows)
+    with pytest.raises(SiteError, match="dates are written in two ways"):
+        truth(outcome, TimeToEvent())
     rows[1][3] = "31.01.2015"
     rows[2][4] = ""
     hospital.write(rows)
-    with pytest.raises(SiteError, match="a time lies before day 0"):
+    with pytest.raises(SiteError, match="a date lies before the one from which days are counted"):
         truth(outcome, TimeToEvent())
 
 

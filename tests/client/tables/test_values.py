@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from client.contract.cells import Cells
 from client.contract.columns import Column
 from client.errors import SiteError
-from client.tables.values import as_day, as_number, categories, mask_out_of_range, normal_code, numbers, without_missing
+from client.tables.dates import as_day
+from client.tables.number_formats import as_number
+from client.tables.values import categories, mask_out_of_range, normal_code, numbers, without_missing
 
 
 def cells(*texts, decimal="."):

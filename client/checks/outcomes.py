@@ -1,0 +1,99 @@
+"""Suspicions of an outcome's times as a whole: months for days, days for months, columns in two units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.checks.columns import FEW
+from client.cohort.outcomes import read_days, read_truth
+from client.cohort.rows import CohortRows
+from client.contract.columns import Column
+from client.errors import named_rows
+from shared_models.targets import Binary, Regression, Target, TimeToEvent
+
+DAYS_A_MONTH, DAYS_A_YEAR = 30.44, 365.25
+SHORTEST_STUDY_DAYS = 400.0  # the longest follow-up of a cohort with outcomes is longer
+LONGEST_LIFE_DAYS = 80 * DAYS_A_YEAR
+UNITS_APART = 15.0  # between the medians of two columns of times
+
+
+def outcome_remarks(records: CohortRows, name: str, target: Target) -> list[str]:
+    """What looks wrong in the times of an outcome, each with what to do about it.
+
+    Args:
+        records: The cohort.
+        name: The target.
+        target: Its kind.
+
+    Raises:
+        SiteError: If the outcome cannot be read.
+    """
+    outcome = records.site.targets.get(name)
+    if outcome and outcome.label and isinstance(target, Regression):
+        return _two_numbers(name, records)
+    if outcome is None or outcome.label is not None or not isinstance(target, Binary | TimeToEvent):
+        return []
+    truth = read_truth(records, name, TimeToEvent())
+    days = truth[~np.isnan(truth[:, 0]), 0]
+    if len(days) < FEW:
+        return []
+    horizon = target.horizon_days if isinstance(target, Binary) else None
+    said = [*_unit(days, horizon), *_sentinels(records, (*outcome.event_days, *outcome.followup_days))]
+    said += _two_units(records, outcome.event_days, outcome.followup_days)
+    return [f"{name}: {text}" for text in said]
+
+
+def _two_numbers(name: str, records: CohortRows) -> list[str]:
+    found = np.unique(read_truth(records, name, Regression()))
+    found = found[~np.isnan(found)]
+    if len(found) != 2:
+        return []
+    shown = f"{found[0]:g} and {found[1]:g}"
+    return [f"{name} has two values, {shown}, and no `codes`: of a class, give it some, to 0 and 1"]
+
+
+def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
+    longest = float(days.max())
+    if longest > LONGEST_LIFE_DAYS:
+        return [f"the longest follow-up is {longest:,.0f} days, {longest / DAYS_A_YEAR:.0f} years; check `scale`"]
+    if longest >= max(SHORTEST_STUDY_DAYS, horizon_days or 0.0):
+        return []
+    until = f", below the horizon of {horizon_days:g} days" if horizon_days and longest < horizon_days else ""
+    unit, scale = ("years", DAYS_A_YEAR) if longest < 30 and np.any(days % 1) else ("months", DAYS_A_MONTH)
+    ask = f"is it in {unit}? Then set `scale: {scale}`" if longest < SHORTEST_STUDY_DAYS else "check its unit"
+    return [f"the longest follow-up is {longest:,.0f} days{until}; {ask}"]
+
+
+def _sentinels(records: CohortRows, columns: Sequence[Column]) -> list[str]:
+    said = []
+    for column in dict.fromkeys(columns) if len(columns) else ():
+        if column.since:
+            continue
+        values, cells = read_days(records, column), records.cells(column)
+        written = np.round(values / column.scale, 6)
+        highest = float(np.nanmax(written)) if not np.isnan(written).all() else 0.0
+        if highest >= 999 and set(f"{highest:g}") == {"9"}:
+            rows = named_rows([cells.rows[index] for index in np.flatnonzero(written == highest)])
+            said.append(
+                f"{cells.where} is {highest:g} in {rows}; if that means unknown, add `missing: [{highest:g}]` to it"
+            )
+    return said
+
+
+def _two_units(records: CohortRows, first: Sequence[Column], second: Sequence[Column]) -> list[str]:
+    """Columns of times whose medians are so far apart that one may be in months and the other in days."""
+    medians = {}
+    for column in (*first, *second):
+        values = read_days(records, column)
+        known = values[values > 0]
+        if len(known) >= FEW:
+            medians[records.cells(column).where] = float(np.median(known))
+    if len(medians) < 2:
+        return []
+    low, high = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+    if medians[high] < UNITS_APART * medians[low]:
+        return []
+    return [f"the median of {high} is {medians[high] / medians[low]:.0f} times that of {low}; check `scale` of both"]

@@ -1,0 +1,38 @@
+"""Patients' identifiers: one spelling of what looks the same, and a looser one that finds near misses."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
+
+
+def normal_identifier(text: str) -> str:
+    r"""An identifier without what nobody sees: NFC, no invisible characters, one kind of hyphen and of blank.
+
+    >>> normal_identifier("P\u20111\u200b")
+    'P-1'
+    """
+    if text.isascii():
+        return text.strip()
+    composed = unicodedata.normalize("NFC", text).translate(_DASHES)
+    kinds = {letter: unicodedata.category(letter) for letter in set(composed)}
+    seen = (" " if kinds[letter] == "Zs" else letter for letter in composed if kinds[letter] != "Cf")
+    return "".join(seen).strip()
+
+
+def loose_identifier(text: str) -> str:
+    """What is left of an identifier without capitals, blanks, leading zeros, and signs that separate no two numbers.
+
+    Two identifiers that differ and leave the same are most likely one patient's, spelled by two programs: `0007`, `7`
+    and `7.0`; `TCGA-AA-0001` and `tcga.aa.0001`.
+
+    >>> loose_identifier("TCGA-AA-0001") == loose_identifier("tcga.aa.1") != loose_identifier("TCGA-AA-0010")
+    True
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold().strip()
+    plain = re.sub(r"(?<=\d)\.0+$", "", plain)
+    plain = re.sub(r"(?<=\d)[\W_]+(?=\d)", "-", plain)
+    plain = re.sub(r"[\W_]+(?!\d)|(?<!\d)[\W_]+", "", plain)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", plain)

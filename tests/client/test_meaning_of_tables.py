@@ -1,0 +1,269 @@
+"""Changes of meaning in a clean site's tables: each must stop the site, be warned of, or leave its tensors alone."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import datetime
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from client.checks.counts import readiness
+from client.cohort.outcomes import read_truth
+from client.config.site import load_site
+
+PATIENTS = 60
+SETTINGS: dict[str, Any] = {
+    "site": "s",
+    "data_root": ".",
+    "state_dir": "state",
+    "workers": 1,
+    "tables": {
+        "clinical": {"file": "clinical.csv", "patient_id": "ID"},
+        "lab": {"file": "lab.csv", "patient_id": "ID"},
+    },
+    "patients": "clinical",
+    "modalities": {
+        "clinical": {
+            "reader": "table",
+            "features": {
+                "age_years": {"column": "Diagnosed", "since": "Born", "date": "%d/%m/%Y", "scale": 0.00273791},
+                "delay": {"column": "Surgery", "since": "Diagnosed", "date": "%d/%m/%Y"},
+                "size_mm": "Size",
+                "volume": "Volume",
+                "er": {"column": "ER", "codes": {"neg": "negative", "pos": "positive"}},
+                "grade": "Grade",
+            },
+        },
+        "genomic": {
+            "reader": "table",
+            "table": "lab",
+            "features": {"ki67_percent": "Ki67", "ESR1": "ESR1", "ERBB2": "ERBB2"},
+        },
+    },
+    "targets": {
+        "relapse": {"label": {"column": "Relapse", "codes": {"no": 0, "yes": 1}}},
+        "recurrence": {
+            "event": {"column": "Relapse", "codes": {"no": 0, "yes": 1}},
+            "event_days": ["RelapseDays"],
+            "followup_days": ["LastDays"],
+        },
+    },
+}
+
+Cell = Callable[[str], str]
+
+
+@dataclass
+class Tables:
+    """A site in memory: rows of texts by table, the first of them the header, and its settings."""
+
+    clinical: list[list[str]]
+    lab: list[list[str]]
+    settings: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(SETTINGS))
+
+    def change(self, name: str, change: Cell, every: int = 1, table: str = "") -> None:
+        """Changes the cells of a column, or those of every n-th row."""
+        rows = getattr(self, table) if table else self.clinical if name in self.clinical[0] else self.lab
+        at = rows[0].index(name)
+        for row in rows[1::every]:
+            row[at] = change(row[at])
+
+    def write(self, folder: Path) -> Path:
+        for name in ("clinical", "lab"):
+            with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(getattr(self, name))
+        path = folder / "s.yaml"
+        path.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+        return path
+
+
+def clean() -> Tables:
+    """Plausible patients, none of whose columns hangs together with another but for the days of follow-up."""
+    draw = random.Random(7)
+    clinical = [
+        ["ID", "Born", "Diagnosed", "Surgery", "Size", "Volume", "ER", "Grade", "Relapse", "RelapseDays", "LastDays"]
+    ]
+    lab = [["ID", "Ki67", "ESR1", "ERBB2"]]
+    for index in range(PATIENTS):
+        diagnosed = datetime.date(2012, 1, 1) + datetime.timedelta(draw.randrange(1500))
+        born = diagnosed - datetime.timedelta(round(365.25 * draw.triangular(32, 85, 60)))
+        dates = (born, diagnosed, diagnosed + datetime.timedelta(draw.randrange(10, 70)))
+        size, last, relapsed = round(draw.triangular(6, 60, 20), 1), draw.randrange(700, 3600), draw.random() < 0.35
+        row = [f"P-{index:04d}", *(f"{day:%d/%m/%Y}" for day in dates), str(size), str(round(0.5 * size**3))]
+        row += [draw.choice(("neg", "pos", "pos")), draw.choice("123"), "yes" if relapsed else "no"]
+        clinical.append([*row, str(draw.randrange(200, last)) if relapsed else "", str(last)])
+        ki67, esr1, erbb2 = draw.randrange(3, 70), draw.gauss(8, 1.5), draw.gauss(9, 1)
+        lab.append([f"P-{index:04d}", str(ki67), f"{esr1:.2f}", f"{erbb2:.2f}"])
+    return Tables(clinical, lab)
+
+
+def times(factor: float) -> Cell:
+    return lambda text: f"{float(text) * factor:.10g}" if text else text
+
+
+def as_date(before: str, after: str) -> Cell:
+    return lambda text: f"{datetime.datetime.strptime(text, before):{after}}"
+
+
+def later(days: float) -> Cell:
+    form = "%d/%m/%Y"
+    return lambda text: f"{datetime.datetime.strptime(text, form) + datetime.timedelta(days):{form}}"
+
+
+def swap_where_possible(text: str) -> str:
+    """What Excel with American settings makes of `04/03/2020`, and leaves of `23/03/2020`."""
+    day, month, year = text.split("/")
+    return f"{year}-{day}-{month}" if int(day) <= 12 else text
+
+
+def to_set(name: str, text: str, every: int) -> Callable[[Tables], None]:
+    return lambda site: site.change(name, lambda _: text, every)
+
+
+def to(name: str, change: Cell, every: int = 1, table: str = "") -> Callable[[Tables], None]:
+    return lambda site: site.change(name, change, every, table)
+
+
+def feature(modality: str, name: str, **keys: Any) -> Callable[[Tables], None]:
+    def change(site: Tables) -> None:
+        site.settings["modalities"][modality]["features"][name] = keys
+
+    return change
+
+
+def outcome_column(site: Tables) -> None:
+    site.settings["modalities"]["clinical"]["features"]["grade"] = {"column": "Relapse", "codes": {"no": 1, "yes": 3}}
+
+
+def two_columns_for_one(site: Tables) -> None:
+    site.settings["modalities"]["genomic"]["features"]["ESR1"] = "ERBB2"
+
+
+def total_line(text: str) -> Callable[[Tables], None]:
+    return lambda site: site.clinical.append([text, *site.clinical[1][1:]])
+
+
+def american_thousands(text: str) -> str:
+    return f"{int(text):,}"
+
+
+def german_thousands(text: str) -> str:
+    return american_thousands(text).replace(",", ".")
+
+
+CHANGES = {
+    "size in cm": to("Size", times(0.1)),
+    "size in cm in some rows": to("Size", times(0.01), 4),
+    "size in inches times ten": to("Size", times(10)),
+    "volume in cm3 in some rows": to("Volume", times(1e-3), 3),
+    "volume with German thousands": to("Volume", german_thousands),
+    "volume with American thousands": to("Volume", american_thousands),
+    "ki67 as a share": to("Ki67", times(0.01)),
+    "ki67 with percent signs": to("Ki67", lambda text: f"{text} %"),
+    "ki67 with percent signs in some rows": to("Ki67", lambda text: f"{text}%", 3),
+    "ki67 of 999 for unknown": to_set("Ki67", "999", 9),
+    "ki67 of -1 for unknown": to_set("Ki67", "-1", 9),
+    "a size of 9999 for unknown": to_set("Size", "9999", 7),
+    "a volume of 99999 for unknown": to_set("Volume", "99999", 7),
+    "a gene of -9 for unknown": to_set("ESR1", "-9", 7),
+    "a gene that is not logged": to("ESR1", lambda text: f"{2 ** float(text):.1f}"),
+    "genes of some rows that are not logged": to("ERBB2", lambda text: f"{2 ** float(text):.1f}", 3),
+    "gene counts": to("ERBB2", lambda text: str(int(2 ** float(text)))),
+    "a constant gene": to_set("ESR1", "8.1", 1),
+    "a constant grade": to_set("Grade", "2", 1),
+    "a constant receptor": to_set("ER", "pos", 1),
+    "an age of 430": to("Born", later(-390 * 365), 59),
+    "born with two digits of the year": lambda site: (
+        site.change("Born", as_date("%d/%m/%Y", "%d/%m/%y")),
+        site.change("Diagnosed", as_date("%d/%m/%Y", "%d/%m/%y")),
+        feature("clinical", "age_years", column="Diagnosed", since="Born", date="%d/%m/%y", scale=0.00273791)(site),
+        feature("clinical", "delay", column="Diagnosed", since="Diagnosed", date="%d/%m/%y")(site),
+    ),
+    "days and months swapped by Excel": to("Surgery", swap_where_possible),
+    "diagnosed as day numbers": to(
+        "Diagnosed",
+        lambda text: str((datetime.datetime.strptime(text, "%d/%m/%Y") - datetime.datetime(1899, 12, 30)).days),
+    ),
+    "surgery counted from 1904": to("Surgery", later(-1462)),
+    "surgery before the diagnosis in some rows": to("Surgery", later(-100), 9),
+    "surgery in the future": to("Surgery", later(36500), 20),
+    "born in 1900 for unknown": to_set("Born", "01/01/1900", 20),
+    "surgery in 2099 for unknown": to_set("Surgery", "31/12/2099", 20),
+    "days in months": lambda site: (
+        site.change("RelapseDays", times(1 / 30.44)),
+        site.change("LastDays", times(1 / 30.44)),
+    ),
+    "days in years": lambda site: (
+        site.change("RelapseDays", times(1 / 365.25)),
+        site.change("LastDays", times(1 / 365.25)),
+    ),
+    "days of relapse in months": to("RelapseDays", times(1 / 30.44)),
+    "days scaled as if they were months": lambda site: site.settings["targets"]["recurrence"].update(
+        event_days=[{"column": "RelapseDays", "scale": 30.44}], followup_days=[{"column": "LastDays", "scale": 30.44}]
+    ),
+    "follow-up of 9999 days for unknown": to_set("LastDays", "9999", 9),
+    "most outcomes missing": to_set("Relapse", "", 1),
+    "60 % of outcomes missing": lambda site: [row.__setitem__(8, "") for row in site.clinical[1:37]],
+    "a feature made of the outcome": outcome_column,
+    "a gene for another": two_columns_for_one,
+    "leading zeros gone in the lab": to("ID", lambda text: text.replace("-0", "-").replace("-0", "-"), 2, "lab"),
+    "all leading zeros gone in the lab": to("ID", lambda text: f"P-{int(text[2:])}", 1, "lab"),
+    "identifiers of small letters in the lab": to("ID", str.lower, 3, "lab"),
+    "identifiers with blanks in the lab": to("ID", lambda text: text.replace("-", " "), 3, "lab"),
+    "identifiers as R writes them in the lab": to("ID", lambda text: text.replace("-", "."), 3, "lab"),
+    "identifiers with no-break hyphens": to("ID", lambda text: text.replace("-", "\u2011"), 3, "lab"),
+    "identifiers with invisible characters": to("ID", lambda text: f"\ufeff{text}\u200b", 3, "lab"),
+    "identifiers with no-break spaces": to("ID", lambda text: f"{text}\u00a0", 3, "lab"),
+    "a line of totals": total_line("Gesamt"),
+    "a line of means": total_line("Mean:"),
+    "an error of German Excel for an identifier": total_line("#NV"),
+    "an error of Spanish Excel for an identifier": total_line("#¡REF!"),
+    "a patient twice in other letters": total_line("p-0"),
+    "a receptor's codes in another language": to("ER", lambda text: {"neg": "négatif", "pos": "positif"}[text], 2),
+    "an outcome as 1 and 2": lambda site: (
+        site.change("Relapse", lambda text: {"no": "1", "yes": "2"}[text]),
+        site.settings["targets"]["relapse"].update(label="Relapse"),
+        site.settings["targets"].pop("recurrence"),
+    ),
+}
+
+
+def said_and_read(site: Tables, folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Errors and warnings, and all values that a study would get; none where the site is stopped."""
+    found = readiness(load_site(site.write(folder)), None, None)
+    said = [f"{problem.severity}: {problem.text}" for problem in found.problems if problem.severity != "note"]
+    if found.exit_code or found.records is None:
+        return said, {}
+    records, values = found.records, {}
+    for name, kind in found.task.modalities.items():
+        values[name] = records.site.modalities[name].read(records, name, kind, None).values
+    return said, values | {name: read_truth(records, name, kind) for name, kind in found.task.targets.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, np.ndarray]]:
+    return said_and_read(clean(), tmp_path_factory.mktemp("clean"))
+
+
+def test_nothing_is_said_of_a_clean_site(expected):
+    said, values = expected
+    assert said == []
+    assert all(np.isfinite(array).mean() > 0.8 for array in values.values())
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_change_of_meaning_is_silent(change, expected, tmp_path):
+    site = clean()
+    CHANGES[change](site)
+    assert site != clean()
+    said, values = said_and_read(site, tmp_path)
+    same = {name: np.array_equal(values.get(name, ()), array, equal_nan=True) for name, array in expected[1].items()}
+    assert said or all(same.values()), same
