@@ -258,5 +258,11 @@ def _now(path: Path, last: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     before = datetime.fromisoformat(last["time"]).timestamp() if last["time"] else now
     if now < before - CLOCK_TOLERANCE_S and entry.get("event") != CLOCK_SET:
         where, found = f"{path}, line {last['line']}", f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
-        raise ClockBehindError(where, found, f"a time after {last['time']}")
+        raise ClockBehindError(
+            what="this computer's clock is behind a record",
+            where=where,
+            found=found,
+            expected=f"a time after {last['time']}",
+            fix="set the clock",
+        )
     return datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")

@@ -16,23 +16,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shared_models.atomic_files import sync_folder, write_atomically
+from shared_models.errors import UserError
 
 FIRST = "0" * 64
 LOCK_POLL_S = 0.02
 
 
-class RecordError(Exception):
-    """A record cannot be used.
+class RecordError(UserError):
+    """A record cannot be used; the party whose it is says what that means for it, and what to do."""
 
-    Attributes:
-        where: The file, and its line where there is one.
-        found: What is wrong with it.
-        expected: What would be right; empty where that is always the same.
-    """
-
-    def __init__(self, where: str, found: str, expected: str = "") -> None:
-        super().__init__(f"{where}: {found}")
-        self.where, self.found, self.expected = where, found, expected
+    default_public = "a record cannot be used: the party that keeps it takes no part until that is mended"
 
 
 class BrokenRecordError(RecordError):
@@ -165,7 +158,13 @@ def lock(path: Path, file: int, wait_s: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 held = f"another process has held it for {wait_s:.0f} s"
-                raise LockedRecordError(str(path), held, "no other process that writes it") from None
+                raise LockedRecordError(
+                    what="a record is held by another process",
+                    where=path,
+                    found=held,
+                    expected="no other process that writes it",
+                    fix="end the other process, or wait for it, then try again",
+                ) from None
             time.sleep(LOCK_POLL_S)
 
 
@@ -175,9 +174,19 @@ def unwritable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnwritableRecordError(str(path), error.strerror or str(error)) from None
+        raise UnwritableRecordError(
+            what="a record cannot be written",
+            where=path,
+            found=error.strerror or str(error),
+            fix="free some room, or correct the permissions",
+        ) from None
 
 
 def broken(path: Path, number: int, found: str) -> BrokenRecordError:
     """The error of a line that is not as it was written."""
-    return BrokenRecordError(f"{path}, line {number}", found)
+    return BrokenRecordError(
+        what="a record is not as it was written",
+        where=f"{path}, line {number}",
+        found=found,
+        fix="bring the file and its .head back from a backup",
+    )

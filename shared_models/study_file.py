@@ -18,12 +18,13 @@ class UnreadableStudyError(SettingsError):
     """The study's file cannot be read at all."""
 
 
-def read_study(file: Path | None, assignments: Sequence[str] = ()) -> StudySettings:
+def read_study(file: Path | None, assignments: Sequence[str] = (), strategies: Sequence[str] = ()) -> StudySettings:
     """The settings of a study.
 
     Args:
         file: A TOML file of `key = value` lines; None for the defaults.
         assignments: `key=value` words, which win over the file; of two with the same key, the last one wins.
+        strategies: The aggregation rules there are; empty where only the center knows them.
 
     Raises:
         SettingsError: With every key or value that cannot be used, and the nearest key for a misspelt one.
@@ -31,7 +32,7 @@ def read_study(file: Path | None, assignments: Sequence[str] = ()) -> StudySetti
     """
     values = _normalised(_read_toml(file) if file else {}) | _normalised(parse_assignments(assignments))
     try:
-        return parse_study_settings(values, source="")
+        return parse_study_settings(values, source="", strategies=strategies)
     except SettingsError as error:
         where = " and ".join([*([str(file)] if file else []), *(f"{SET} {word}" for word in assignments)])
         fix = "correct them; docs/study_settings.md explains every key"

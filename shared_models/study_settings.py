@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared_models.features import parse_features
 from shared_models.grids import parse_grids
-from shared_models.settings import Settings, parse_settings
+from shared_models.settings import Settings, nearest, parse_settings
 
 MAX_WEIGHTED_UPDATE = 2.0**29
 """So that the sum of a thousand sites' fits into the 64 bits of secure aggregation, 24 of them a fraction."""
@@ -165,6 +165,14 @@ class StudySettings(Settings):
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
 
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, strategy: str, info: ValidationInfo) -> str:
+        if (known := (info.context or {}).get("strategies")) and strategy not in known:
+            msg = f"there is no rule {strategy!r}; {nearest(strategy, known)}"
+            raise ValueError(msg)
+        return strategy
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         parse_features(self.features)
@@ -233,13 +241,20 @@ class StudySettings(Settings):
         return {name.replace("_", "-"): value for name, value in self.model_dump().items()}
 
 
-def parse_study_settings(values: Mapping[str, Any], source: str = "run config") -> StudySettings:
+def parse_study_settings(
+    values: Mapping[str, Any], source: str = "run config", strategies: Sequence[str] = ()
+) -> StudySettings:
     """Validates a run config.
+
+    Args:
+        values: Its keys and values.
+        source: Where they are from, for messages.
+        strategies: The aggregation rules there are; empty where only the center knows them.
 
     Raises:
         SettingsError: With every problem on a line of its own.
     """
-    return parse_settings(StudySettings, values, source)
+    return parse_settings(StudySettings, values, source, {"strategies": strategies})
 
 
 def _names(text: str) -> tuple[str, ...]:

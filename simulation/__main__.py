@@ -90,11 +90,12 @@ def _parser() -> CommandLine:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from server.study.aggregation.rules import rule_names
     from shared_models.study_file import read_study
 
     shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
     resume = ["resume=true"] if options.resume else []
-    config = read_study(options.study, [*shorthands, *options.assignments, *resume])
+    config = read_study(options.study, [*shorthands, *options.assignments, *resume], rule_names())
 
     # late, so that a mistake in the settings is said at once
     from rich.console import Console

@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from server.study import results
-from server.study.aggregation.rule import load_rule, rule_names
+from server.study.aggregation.rule import load_rule
+from server.study.aggregation.rules import rule_names
 from shared_models.metrics.summary import empty_summary
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent

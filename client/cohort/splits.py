@@ -15,6 +15,7 @@ from client.private_files import write_private
 from shared_models.study_settings import StudySettings
 
 PARTS = ("train", "validation", "test")
+COLUMNS = "patient, split, seed"
 
 
 def draw_parts(
@@ -122,9 +123,12 @@ def _read(path: Path, seed: int) -> dict[str, str]:
         return {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [(row["patient"], row["part"], int(row["seed"])) for row in csv.DictReader(file)]
+            table = csv.DictReader(file)
+            if "part" in (table.fieldnames or ()):
+                raise _of_another_release(path)
+            rows = [(row["patient"], row["split"], int(row["seed"])) for row in table]
     except (KeyError, TypeError, ValueError, csv.Error):
-        raise _stored(path, "the stored split cannot be read", "other columns", "patient, part, seed") from None
+        raise _stored(path, "the stored split cannot be read", "other columns", COLUMNS) from None
     parts: dict[str, str] = {}
     for number, (patient, part, drawn) in enumerate(rows, start=2):
         if part not in PARTS or parts.setdefault(patient, part) != part:
@@ -139,7 +143,7 @@ def _read(path: Path, seed: int) -> dict[str, str]:
 def _write(path: Path, parts: Mapping[str, str], seed: int) -> None:
     rows: Sequence[tuple[object, ...]] = [(patient, part, seed) for patient, part in sorted(parts.items())]
     text = io.StringIO()
-    csv.writer(text).writerows([("patient", "part", "seed"), *rows])
+    csv.writer(text).writerows([COLUMNS.split(", "), *rows])
     write_private(path, text.getvalue())
 
 
@@ -147,6 +151,11 @@ def _moved(path: Path, count: int, before: str, now: str) -> SiteError:
     found = f"{count} patients who would move, the first from {before} to {now}"
     fix = "give the study another name: what was learned from these patients stays in this one"
     return _stored(path, "patients would change their part of the split", found, "the stored split", fix)
+
+
+def _of_another_release(path: Path) -> SiteError:
+    fix = "continue with the release that wrote it, or give the study another name; nothing was changed"
+    return _stored(path, "an earlier release drew the stored split", "the columns patient, part, seed", COLUMNS, fix)
 
 
 def _stored(path: Path, what: str, found: str, expected: str, fix: str = "restore the file from a backup") -> SiteError:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from client.config.policy import Policy
+from client.config.state_folder import require_own_state
 from client.config.yaml_file import read_yaml
 from client.contract.columns import Code, Column, ColumnOrName, TableSource
 from client.errors import ExitCode, SiteError
@@ -152,7 +153,7 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
         data_root: Replaces the file's own `data_root`.
 
     Raises:
-        SiteError: If the file is missing, is no YAML, or breaks the schema.
+        SiteError: If the file is missing, is no YAML, or breaks the schema; or another release wrote the state folder.
     """
     try:
         values = read_yaml(path)
@@ -175,6 +176,7 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
         state = (folder / site.state_dir.expanduser()).resolve() / site.site
     except (ValueError, RuntimeError, OSError) as error:  # NUL, ~nobody, a link to itself, a very long name
         raise _config_error(path, f"data_root or state_dir: {error}", "the site's settings are not valid") from None
+    require_own_state(state)
     tables = {
         name: table.model_copy(update={"password_file": folder / table.password_file}) if table.password_file else table
         for name, table in site.tables.items()

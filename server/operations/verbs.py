@@ -86,10 +86,11 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     from server.operations.bundle import start_study
     from server.operations.superlink import find_run, follow_run
     from server.study.aggregation.rule import load_rule
+    from server.study.aggregation.rules import rule_names
     from shared_models.agreed import settings_hash
     from shared_models.study_file import read_study
 
-    config = read_study(study, assignments)
+    config = read_study(study, assignments, rule_names())
     load_rule(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if write:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, ValidationError
@@ -56,3 +56,41 @@ def test_settings_do_not_change() -> None:
 def test_the_nearest_name_is_offered_or_all_of_them() -> None:
     assert nearest("recurence", ["recurrence", "subtype"]) == "did you mean 'recurrence'?"
     assert nearest("zzz", ["b", "a"]) == "choose from: a, b"
+    assert nearest("measured", ["table", "extracted"]) == "'measured' is now called 'extracted'"
+
+
+class One(Settings):
+    reader: Literal["table"]
+
+
+class Other(Settings):
+    reader: Literal["extracted"]
+    images: str
+
+
+class Site(Settings):
+    modality: Annotated[One | Other, Field(discriminator="reader")]
+    rounds: int = Field(1, ge=1)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("measured", "'measured' is now called 'extracted'"), ("tabel", "did you mean 'table'?")]
+)
+def test_a_word_that_chooses_a_kind_of_settings_gets_the_nearest_or_what_it_is_called_now(word: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_settings(Site, {"modality": {"reader": word}}, "x.yaml")
+    assert str(error.value) == f"x.yaml: modality.reader: there is no {word!r}; {hint}"
+
+
+def test_a_misspelt_key_is_told_with_what_else_is_wrong() -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_settings(Site, {"modality": {"reader": "extracted", "image": "mri"}, "rounds": 0, "round": 3}, "x.yaml")
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    for said in (
+        "unknown key 'round': did you mean 'rounds'?",
+        "unknown key 'image'",
+        "images: Field req",
+        "rounds: In",
+    ):
+        assert sum(said in line for line in lines) == 1, said

@@ -92,3 +92,10 @@ def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
 def test_the_example_in_the_docstring_is_what_happens():
     ran = doctest.testmod(study_file)
     assert (ran.failed, ran.attempted > 0) == (0, True)
+
+
+def test_a_misspelt_strategy_is_told_with_the_other_mistakes() -> None:
+    with pytest.raises(SettingsError) as error:
+        read_study(None, ["strategy=fedmedain", "rounds=0"], ["fedavg", "fedmedian"])
+    assert "strategy: there is no rule 'fedmedain'; did you mean 'fedmedian'?" in error.value.found
+    assert "rounds: Input should be greater than or equal to 1" in error.value.found

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -34,6 +33,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 
 from server.study.aggregation.guard import Update
+from server.study.aggregation.rules import rule_names
 from server.study.enrolment import Enrolment
 from shared_models.messages import Arrays
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
@@ -81,12 +81,6 @@ class Rule(Protocol):
     def aggregate(self, this: Round, state: Any) -> tuple[Arrays, Any]:
         """The next global model, and the state after it."""
         ...
-
-
-def rule_names() -> list[str]:
-    """The strategies there are: the files of `rules/`."""
-    package = importlib.import_module("server.study.aggregation.rules")
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(package.__path__))
 
 
 def load_rule(config: StudySettings) -> Rule:

@@ -88,7 +88,7 @@ def stored(site):
 def test_a_split_is_kept_and_read_back(site, config):
     parts = split_patients(site, config, STRATA)
     text = stored(site).read_text()
-    assert text.startswith("patient,part,seed\np0,")
+    assert text.startswith("patient,split,seed\np0,")
     assert Counter(parts.values()) == {"train": 42, "validation": 8, "test": 10}
     later = config.model_copy(update={"test_fraction": 0.5})
     assert split_patients(site, later, dict(reversed(STRATA.items()))) == parts
@@ -164,10 +164,11 @@ def test_a_published_split_that_changes_is_refused(site, config):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("patient,part,seed\na,train,0\nb,test,0\na,test,0\n", ["in more than one split", "row 4"]),
-        ("patient,part,seed\na,dev,0\n", ["in more than one split", "row 2"]),
-        ("patient,fold\na,test\n", ["cannot be read", "patient, part, seed"]),
-        ("patient,part,seed\na,test\n", ["cannot be read"]),
+        ("patient,split,seed\na,train,0\nb,test,0\na,test,0\n", ["in more than one split", "row 4"]),
+        ("patient,split,seed\na,dev,0\n", ["in more than one split", "row 2"]),
+        ("patient,fold\na,test\n", ["cannot be read", "patient, split, seed"]),
+        ("patient,split,seed\na,test\n", ["cannot be read"]),
+        ("patient,part,seed\na,test,0\n", ["an earlier release", "another name"]),
     ],
 )
 def test_a_stored_split_that_was_tampered_with(site, config, text, said):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from client.training.rule import site_rule
 from server.study.aggregation.guard import Update
-from server.study.aggregation.rule import Round, at_sites, load_rule, rule_names, take_step
+from server.study.aggregation.rule import Round, at_sites, load_rule, take_step
+from server.study.aggregation.rules import rule_names
 from shared_models.messages import Arrays
 from shared_models.secure_aggregation.choice import NEEDS_SINGLE_UPDATES
 from shared_models.settings import SettingsError
