@@ -123,7 +123,7 @@ def _show_records(options: argparse.Namespace, site: SiteConfig) -> None:
         case "approvals":
             records.print_approvals(site, console)
         case "revoke":
-            records.withdraw_approval(site, options.study, console)
+            records.revoke_approval(site, options.study, console)
         case "ledger":
             records.print_ledger(site, console)
         case "audit":

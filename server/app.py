@@ -143,7 +143,7 @@ def resume(folder: Path, config: StudySettings) -> Checkpoint:
     if changed:
         msg = f"cannot resume {config.study!r}: {', '.join(changed)} differ from the checkpoint's. Use its values."
         raise StudyError(msg)
-    log.info("going on after round %d", state.round)
+    log.info("continuing after round %d", state.round)
     if notice := approval_notice(state.config, config):
         log.warning("%s", notice)
     return replace(state, config=config.to_flat())

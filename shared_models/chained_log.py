@@ -197,7 +197,7 @@ def _chained(path: Path, content: bytes, head: Head) -> Iterator[Line]:
     for number, text in enumerate(content.split(b"\n")[:-1], start=head.lines + 1):
         line = _parsed(path, number, text)
         if line.get("line") != number or line.get("previous") != previous:
-            raise broken(path, number, "a line is missing, or stands in another's place")
+            raise broken(path, number, "a line is missing, or is in another's place")
         if line.get("hash") != _hash(line):
             raise broken(path, number, "a line was changed")
         previous = str(line["hash"])
@@ -215,7 +215,7 @@ def _backwards(path: Path, head: Head) -> Iterator[Line]:
         for number in range(head.lines, 0, -1):
             line = _parsed(path, number, content[start : end - 1])
             if line.get("line") != number or not expected == line.get("hash") == _hash(line):
-                raise broken(path, number, "a line was changed, or stands in another's place")
+                raise broken(path, number, "a line was changed, or is in another's place")
             yield line
             start, end, expected = content.rfind(b"\n", 0, max(start - 1, 0)) + 1, start, str(line.get("previous"))
 

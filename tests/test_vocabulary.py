@@ -14,18 +14,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "site_configs" / "example.yaml"])
 PACKAGES = ("client", "server", "shared_models", "simulation")
-# Modules whose messages still use other words: take one out when its messages change.
-TO_BE_WORDED = (
-    "client/governance/ledger.py",
-    "client/governance/partners.py",
-    "client/governance/secure_aggregation/",
-    "server/app.py",
-    "server/study/exchange.py",
-    "server/study/privacy_section.py",
-    "server/study/secure_",
-    "shared_models/chained_log.py",
-    "shared_models/secure_",
-)
 CODE = re.compile(r"^```(python|diff)\n.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # What is not said any longer: and what is said instead.
 BANNED = {
@@ -84,11 +72,7 @@ def test_a_help_text_uses_the_terms_of_the_glossary(program: str) -> None:
 def test_a_message_of_the_programs_uses_the_terms_of_the_glossary() -> None:
     sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     found = {path.relative_to(ROOT).as_posix(): texts(path) for path in sources}
-    said = {
-        name: [line for text in found[name] for line in dialect(text)]
-        for name in found
-        if not name.startswith(TO_BE_WORDED)
-    }
+    said = {name: [line for text in found[name] for line in dialect(text)] for name in found}
     assert {name: lines for name, lines in said.items() if lines} == {}
 
 

@@ -1,7 +1,7 @@
 """Approvals of studies: a study with its exact settings, until the approval is revoked.
 
-A line for each approval and each withdrawal stands in `state_dir/SITE/approvals.jsonl`, chained by hashes. Of a study's
-lines the last one counts. Every message is held against it, so that a withdrawal stops a study that runs.
+A line for each approval and each revocation is in `state_dir/SITE/approvals.jsonl`, chained by hashes. Of a study's
+lines the last one counts. Every message is checked against it, so that a revocation stops a study that runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shared_models.study_settings import StudySettings
 
 FILE = "approvals.jsonl"
-APPROVED, WITHDRAWN = "approved", "withdrawn"
+APPROVED, REVOKED = "approved", "revoked"
 COMMAND = "python -m client approve STUDY.toml --site {site}"
 SHOWN = 8
 
@@ -54,7 +54,7 @@ def approve(site: SiteConfig, config: StudySettings) -> Line:
     return line
 
 
-def withdraw(site: SiteConfig, study: str) -> Line:
+def revoke(site: SiteConfig, study: str) -> Line:
     """Writes down that an approval holds no longer; the next message of the study is refused.
 
     Raises:
@@ -69,7 +69,7 @@ def withdraw(site: SiteConfig, study: str) -> Line:
             fix=f"list them: python -m client approvals --site {site.site}",
             exit_code=ExitCode.USAGE,
         )
-    return append(approvals_of(site), {"event": WITHDRAWN, "study": study, "by": _person()})
+    return append(approvals_of(site), {"event": REVOKED, "study": study, "by": _person()})
 
 
 def approvals(site: SiteConfig) -> dict[str, Line]:
@@ -82,7 +82,7 @@ def approvals(site: SiteConfig) -> dict[str, Line]:
 
 
 def _in_force(record: Path) -> dict[str, Line]:
-    last = {line["study"]: line for line in read(record) if line["event"] in (APPROVED, WITHDRAWN)}
+    last = {line["study"]: line for line in read(record) if line["event"] in (APPROVED, REVOKED)}
     return {study: line for study, line in last.items() if line["event"] == APPROVED}
 
 

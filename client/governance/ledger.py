@@ -79,7 +79,7 @@ def _require_below_ceiling(ledger: Path, asked: Charge, limit: Limit, before: fl
             where=f"{ledger}, study {asked.study}, round {asked.round}",
             found=f"epsilon {before:.2f} spent, {after:.2f} with this round, at delta {limit.delta:g}",
             expected=f"at most {limit.epsilon:g}",
-            fix="nothing: the study goes on without this site; only the hospital may raise policy.epsilon_ceiling",
+            fix="nothing: the study continues without this site; only the hospital may raise policy.epsilon_ceiling",
             public="the site's privacy budget is spent",
             exit_code=ExitCode.STUDY,
         )

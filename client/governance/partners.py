@@ -112,7 +112,7 @@ def _unusable(what: str, path: Path, found: object) -> NoReturn:
         found=found,
         expected=EXPECTED,
         fix="for a partner, get the .pub file that the hospital made for the center, from that hospital; "
-        "for this site, make a key as docs/hospital.md says and register it anew",
+        "for this site, make a key as docs/hospital.md says and register it again",
         public=f"{what.replace('this', 'the')} cannot be used at the site",
         exit_code=ExitCode.CREDENTIALS,
     )

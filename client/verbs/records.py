@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
-from client.governance.approval import approvals, approvals_of, approve, withdraw
+from client.governance.approval import approvals, approvals_of, approve, revoke
 from client.governance.audit import audit_of
 from client.governance.budget import budgets_of, sums_of
 from client.governance.chained_log import CLOCK_SET, Line, append, read
@@ -152,13 +152,13 @@ def _typed(question: str) -> str:
         return ""
 
 
-def withdraw_approval(site: SiteConfig, study: str, console: Console) -> None:
-    """Withdraws an approval.
+def revoke_approval(site: SiteConfig, study: str, console: Console) -> None:
+    """Revokes an approval.
 
     Raises:
         SiteError: If there is none, or the record cannot be written.
     """
-    withdraw(site, study)
+    revoke(site, study)
     console.print(f"{study} is not approved any longer; its next message is refused", highlight=False, markup=False)
 
 

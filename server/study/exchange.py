@@ -78,7 +78,7 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
         late = time.monotonic() >= deadline
         if enough and (late or not missing):
             if missing:
-                log.warning("going on without %s, after %.0f s", ", ".join(missing), config.join_timeout_s)
+                log.warning("continuing without %s, after %.0f s", ", ".join(missing), config.join_timeout_s)
             return names
         if late:
             break

@@ -211,7 +211,7 @@ class SecureAggregation:
 
 
 def _check_masked(name: str, one: Masked, view: View, layout: Layout, node_key: str) -> None:
-    require(one.layout == layout, "its numbers stand for something else than the others': versions differ")
+    require(one.layout == layout, "its numbers mean something else than the others': versions differ")
     require(verify(node_key, view, one.signature), "it saw something else than the others")
     groups = {group for group, sites in view.groups.items() if name in sites}
     require(set(one.blocks) == groups, "it did not answer for the groups that it adds to")

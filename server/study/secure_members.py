@@ -151,7 +151,7 @@ class Members:
             try:
                 check_member_keys(keys, sites[name], (self.terms.approval, self.run, number))
                 both = [one.statement for one in (*found.values(), keys)]
-                require(distinct(p for one in both for p in (one.mask_key, one.share_key)), "its keys stand twice")
+                require(distinct(p for one in both for p in (one.mask_key, one.share_key)), "its keys appear twice")
                 found[name] = keys
             except ProtocolError as error:
                 self.problems[name] = f"{ENROL}: {error}"

@@ -28,7 +28,7 @@ def groups_of(kind: str, facts: Facts) -> frozenset[str]:
         ProtocolError: If there is no such kind.
     """
     if kind not in KINDS:
-        msg = "a kind of message that has no secure sum"
+        msg = "a kind of message that has no sum in secure aggregation"
         raise ProtocolError(msg)
     if kind == EVALUATE_TEST:
         return frozenset({TEST} if facts.test else ())

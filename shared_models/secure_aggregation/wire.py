@@ -57,7 +57,7 @@ def parse(data: object) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        msg = "a name stands twice"
+        msg = "a name appears twice"
         raise ValueError(msg)
     return found
 
@@ -144,7 +144,7 @@ def names(value: object) -> tuple[str, ...]:
     """Different names, sorted."""
     found = tuple(sorted(map(name, listed(value))))
     if len(set(found)) != len(found):
-        msg = "a name stands twice in a list"
+        msg = "a name appears twice in a list"
         raise ProtocolError(msg)
     return found
 

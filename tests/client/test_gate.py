@@ -292,7 +292,7 @@ def test_approvals_are_verified_when_they_change_and_not_for_every_message(
     counted(monkeypatch, approval, "read", calls)
     assert [center.ask("train", train).has_error() for _ in range(3)] == [False] * 3
     assert calls["read"] == 1
-    approval.withdraw(load_site(file), small_study["study"])
+    approval.revoke(load_site(file), small_study["study"])
     calls.clear()
     assert [center.ask("train", train).has_error() for _ in range(2)] == [True] * 2
     assert calls["read"] == 1

@@ -183,7 +183,7 @@ def test_a_site_of_too_many_modalities_is_refused() -> None:
 def test_a_record_that_is_not_ours_stops_the_site_in_one_sentence(quick_disk: Path) -> None:
     world = federation(quick_disk, 3)
     world.sites["s0"].record.file.write_bytes(b"no database at all, but some other file" * 100)
-    with pytest.raises(ProtocolError, match="record of secure sums cannot be read"):
+    with pytest.raises(ProtocolError, match="record of secure aggregation cannot be read"):
         enrol(world.sites["s0"], world.sessions["s0"], wire.pack({"run": "1", "sum": 1}))
 
 
@@ -218,7 +218,7 @@ def test_facts_that_changed_need_a_new_approval(quick_disk: Path) -> None:
     enrol(world.sites["s0"], Session(), wire.pack({"run": "1", "sum": 1}))
     other = Federation(quick_disk, {"s0": Facts(True, True, False), "s1": ALL, "s2": ALL}, frozenset())
     object.__setattr__(other.sites["s0"], "record", world.sites["s0"].record)
-    with pytest.raises(ProtocolError, match="approved anew"):
+    with pytest.raises(ProtocolError, match="approved again"):
         enrol(other.sites["s0"], Session(), wire.pack({"run": "1", "sum": 2}))
 
 

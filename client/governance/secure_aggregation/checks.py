@@ -27,7 +27,7 @@ def check_roster(site: Site, roster: Sequence[Signed[Enrolment]]) -> None:
     """C1: the sites of this approval, each once, as they signed themselves and as this site knows them; for good."""
     sites = [signed.statement for signed in roster]
     names, keys = [one.name for one in sites], {one.name: one.node_key for one in sites}
-    require(len(set(names)) == len(names) and distinct(keys.values()), "a site stands twice in the roster")
+    require(len(set(names)) == len(names) and distinct(keys.values()), "a site appears twice in the roster")
     require(site.enrolment in sites, "this site is not in the roster as it enrolled")
     known = site.record.roster()
     if known is not None:
@@ -54,11 +54,13 @@ def check_keys(own: Keys, keys: Sequence[Signed[Keys]], roster: Sequence[Enrolme
     statements = [signed.statement for signed in keys]
     names = [one.name for one in statements]
     taking_part = participants(kind, roster)
-    require(len(set(names)) == len(names), "a site stands twice among the keys of a sum")
+    require(len(set(names)) == len(names), "a site appears twice among the keys of a sum")
     require(set(names) <= set(taking_part), "the keys of a sum are of a site that takes no part in it")
     require(len(names) >= quorum.threshold, f"{len(names)} sites have keys, at least {quorum.threshold} are needed")
     require(own in statements, "this site's keys are not among those of the sum as it sent them")
-    require(distinct(chain.from_iterable((k.mask_key, k.share_key) for k in statements)), "a key stands twice in a sum")
+    require(
+        distinct(chain.from_iterable((k.mask_key, k.share_key) for k in statements)), "a key appears twice in a sum"
+    )
     for signed in keys:
         check_member_keys(signed, sites[signed.statement.name], (own.approval, own.run, own.sum))
 

@@ -1,4 +1,4 @@
-"""A site's durable record of secure sums: what must not be done twice, over processes, runs and restarts.
+"""A site's durable record of secure aggregation: what must not be done twice, over processes, runs and restarts.
 
 SQLite: every decision is one transaction under its lock (`fcntl`), on the disk (`fsync`) before it is acted on, and
 whole or not there after a kill. Secrets are never in it.
@@ -61,7 +61,7 @@ class Record:
             finally:
                 connection.close()
         except (sqlite3.Error, OSError) as error:
-            msg = "the site's record of secure sums cannot be read or written: it takes no part until that is mended"
+            msg = "the site's record of secure aggregation cannot be read or written: it is out until that is mended"
             raise ProtocolError(msg) from error
 
     def enrol(self, own: Signed[Enrolment]) -> Signed[Enrolment]:
@@ -78,7 +78,7 @@ class Record:
                 return own
         known: Signed[Enrolment] = read_signed(json.loads(row[0]), Enrolment)
         if known.statement != own.statement:
-            msg = "this site has other patients or another key than when it enrolled: the study must be approved anew"
+            msg = "this site has other patients or another key than when it enrolled: the study must be approved again"
             raise ProtocolError(msg)
         return known
 

@@ -15,7 +15,7 @@ from client.__main__ import main
 from client.app import app
 from client.config.site import load_site
 from client.errors import ExitCode, SiteError
-from client.governance.approval import approvals, approvals_of, approve, check_approval, withdraw
+from client.governance.approval import approvals, approvals_of, approve, check_approval, revoke
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.ledger import Charge, charge, charges
@@ -95,13 +95,13 @@ def test_a_center_that_changes_one_setting_after_the_approval_is_refused(deploye
     assert caught.value.public == OTHER_SETTINGS
 
 
-def test_a_withdrawal_stops_a_study_that_runs_and_an_approval_lets_it_go_on(deployed, small_study):
+def test_a_revoked_approval_stops_a_study_that_runs_and_an_approval_lets_it_go_on(deployed, small_study):
     sites = deployed({"a": 80, "b": 90, "c": 80})
     config = parse_study_settings({**small_study, "rounds": 3})
     for file in sites.values():
         approve(load_site(file), config)
     site = load_site(sites["c"])
-    changes = {"2": lambda: withdraw(site, config.study), "3": lambda: approve(site, config)}
+    changes = {"2": lambda: revoke(site, config.study), "3": lambda: approve(site, config)}
 
     def on_message(name, kind, group):
         if name == "c" and kind == "train" and group in changes:
@@ -133,12 +133,12 @@ def removed(path):
 
 @pytest.mark.parametrize("spoil", [changed, cut, removed])
 def test_a_record_that_was_changed_or_cut_approves_nothing(deployed, spoil):
-    """Cut, it would forget a withdrawal."""
+    """Cut, it would forget that it was revoked."""
     site = load_site(deployed({"a": 40})["a"])
     config = StudySettings(rounds=5)
     approve(site, config)
     approve(site, StudySettings(study="other"))
-    withdraw(site, "other")
+    revoke(site, "other")
     check_approval(site, config)
     spoil(approvals_of(site))
     with pytest.raises(SiteError, match="not as it was written") as caught:
@@ -229,7 +229,7 @@ def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small
             assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in lines), (reply, name)
 
 
-def test_an_approval_says_what_when_by_whom_and_is_listed_and_withdrawn(deployed, study_file, capsys):
+def test_an_approval_says_what_when_by_whom_and_is_listed_and_revoked(deployed, study_file, capsys):
     file = deployed({"a": 80})["a"]
     command = ["--site", str(file)]
     assert main(["approve", *command, str(study_file()), "--yes"]) == ExitCode.OK
