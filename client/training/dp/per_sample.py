@@ -1,9 +1,10 @@
 """Each patient's own gradient from one backward pass, for private training, as one vector of all weights.
 
 Opacus has hooks for this, too (client/training/dp/opacus_grad_sample.py). These are the fastest
-(docs/privacy_cost.md), for three reasons: the weights lie in one vector, so that noise and the step are one operation
-each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs; and a
-convolution's gradients are one grouped convolution.
+(docs/privacy_cost.md), for four reasons: the weights lie in one vector, so that noise and the step are one operation
+each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs; a
+convolution's gradients are one grouped convolution, or, where it is large and used in few places, are not made at all
+(client/training/dp/outer_products.py).
 
 The formulas are those of Goodfellow 2015 (arXiv:1510.01799) for linear layers and Rochette 2019 (arXiv:1912.06015) for
 convolutions. `tests/client/training/dp/test_per_sample.py` compares every task's network with one patient at a time.
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 
-from client.training.dp.clipping import clip_and_sum
+from client.training.dp.clipping import Gradient, clip_and_sum
+from client.training.dp.outer_products import OuterProducts, pays
 
-LayerGradients = tuple[Tensor, ...]  # `(N, *shape)` of the layer's weight and, if it has one, bias
+LayerGradients = tuple[Gradient, ...]  # `(N, *shape)` of the layer's weight and, if it has one, bias
 
 
 def join_weights(model: nn.Module) -> nn.Parameter:
@@ -62,7 +64,7 @@ class PatientGradients:
             raise TypeError(msg)
         self.weights = join_weights(model)
         self._parameters = list(model.parameters())
-        self._found: dict[nn.Parameter, Tensor] = {}
+        self._found: dict[nn.Parameter, Gradient] = {}
         for parameter in self._parameters:
             parameter.requires_grad_(False)
         for layer in model.modules():
@@ -75,7 +77,8 @@ class PatientGradients:
         N may be 0.
         """
         found = self._shares_of_mean()
-        return [len(gradient) * gradient for gradient in found]
+        made = [gradient.made() if isinstance(gradient, OuterProducts) else gradient for gradient in found]
+        return [len(gradient) * gradient for gradient in made]
 
     def clipped_sum(self, clip_norm: float) -> Tensor:
         """The clipped sum `(P,)` of the last backward pass's gradients, in float64."""
@@ -83,15 +86,12 @@ class PatientGradients:
         patients = max(len(found[0]), 1)
         return clip_and_sum(found, clip_norm / patients).mul_(patients)
 
-    def _shares_of_mean(self) -> list[Tensor]:
+    def _shares_of_mean(self) -> list[Gradient]:
         """`(N, p)` by parameter: the gradients over N, since the loss is a mean."""
         patients = len(next(iter(self._found.values()), ()))
-        found = [
-            self._found[p].flatten(1).float() if p in self._found else p.new_zeros(patients, p.numel())
-            for p in self._parameters
-        ]
-        self._found.clear()
-        return found
+        zeros = (p.new_zeros(patients, p.numel()) if p not in self._found else None for p in self._parameters)
+        found = [self._found.pop(p, zero) for p, zero in zip(self._parameters, zeros, strict=True)]
+        return [one.flatten(1).float() if isinstance(one, Tensor) else one for one in found if one is not None]
 
     def _listen(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if not (layer.training and torch.is_grad_enabled()):
@@ -107,13 +107,23 @@ class PatientGradients:
     def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
         gradients = GRADIENTS[type(layer)](layer, inputs, gradient)
         for parameter, found in zip(own, gradients, strict=True):
-            self._found[parameter] = self._found[parameter] + found if parameter in self._found else found
+            self._found[parameter] = _added(self._found[parameter], found) if parameter in self._found else found
+
+
+def _added(one: Gradient, other: Gradient) -> Gradient:
+    """The gradients of a layer that is used twice."""
+    if isinstance(one, OuterProducts) and isinstance(other, OuterProducts):
+        return one.joined(other)
+    first, second = (part.made() if isinstance(part, OuterProducts) else part.flatten(1) for part in (one, other))
+    return first + second
 
 
 def _linear(layer: nn.Linear, inputs: Tensor, gradient: Tensor) -> LayerGradients:
     """Of inputs `(N, ..., I)` and outputs' gradients `(N, ..., O)`."""
     inputs, gradient = (part[:, None].flatten(1, -2) for part in (inputs.to(gradient.dtype), gradient))
-    weight = torch.einsum("nto,nti->noi", gradient, inputs)
+    weight: Gradient = OuterProducts(gradient, inputs)
+    if not pays(inputs.shape[1], layer.weight.numel()):
+        weight = torch.einsum("nto,nti->noi", gradient, inputs)
     return (weight,) if layer.bias is None else (weight, gradient.sum(dim=1))
 
 
@@ -130,15 +140,27 @@ def _convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, gradi
         return found
 
     inputs = inputs.to(gradient.dtype)
-    padding = layer.padding[0]
-    if isinstance(layer, nn.Conv1d) and layer.dilation == (1,) and layer.groups == 1 and isinstance(padding, int):
-        windows = functional.pad(inputs, (padding, padding)).unfold(2, layer.kernel_size[0], layer.stride[0])
-        weight = torch.einsum("nol,nilk->noik", gradient, windows)
+    plain = layer.groups == 1 and set(layer.dilation) == {1} and not isinstance(layer.padding, str)
+    weight: Gradient
+    if plain and pays(gradient[0, 0].numel(), layer.weight.numel()):
+        weight = OuterProducts(gradient.flatten(2).transpose(1, 2), _windows(layer, inputs).flatten(2))
+    elif plain and isinstance(layer, nn.Conv1d):
+        weight = torch.einsum("nol,nlik->noik", gradient, _windows(layer, inputs))
     elif len(inputs):
         weight = vmap(of_one)(inputs, gradient)
     else:
         weight = gradient.new_zeros(0, *layer.weight.shape)
     return (weight,) if layer.bias is None else (weight, gradient.flatten(2).sum(dim=2))
+
+
+def _windows(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor) -> Tensor:
+    """`(N, L, I, *kernel_size)`: what lies under the kernel in each of its L places."""
+    assert not isinstance(layer.padding, str)
+    padding = [side for side in reversed(layer.padding) for _ in range(2)]
+    windows, axes = functional.pad(inputs, padding), len(layer.kernel_size)
+    for axis, (size, stride) in enumerate(zip(layer.kernel_size, layer.stride, strict=True), start=2):
+        windows = windows.unfold(axis, size, stride)
+    return windows.movedim(1, 1 + axes).flatten(1, axes)
 
 
 def _group_norm(layer: nn.GroupNorm, inputs: Tensor, gradient: Tensor) -> LayerGradients:

@@ -38,7 +38,7 @@ def standard_normals(count: int, key: bytes) -> Tensor:
     more values than that, and a single one's digits would tell which bits it came from (Mironov 2012,
     10.1145/2382196.2382264; Holohan and Braghin 2021, arXiv:2107.10138).
     """
-    return torch.cat([chunk.clone() for chunk in _normals_in_chunks(count, key)])
+    return torch.cat(list(_normals_in_chunks(count, key)))
 
 
 def add_noise(total: Tensor, deviation: float, clip_norm: float, key: bytes) -> Tensor:
@@ -55,18 +55,17 @@ def add_noise(total: Tensor, deviation: float, clip_norm: float, key: bytes) -> 
 
 
 def _normals_in_chunks(count: int, key: bytes) -> Iterator[Tensor]:
-    """The Gaussians of `standard_normals`, `CHUNK` at a time, each chunk in the place of the one before."""
+    """The Gaussians of `standard_normals`, `CHUNK` at a time."""
     size = min(CHUNK, count)
     keystream = Cipher(algorithms.AES(key), modes.CTR(bytes(BLOCK_BYTES))).encryptor()
     zeros, buffer = bytes(8 * TERMS * size), bytearray(8 * TERMS * size + BLOCK_BYTES)
-    terms, found = torch.empty(TERMS, size, dtype=torch.float64), torch.empty(size, dtype=torch.float64)
     for start in range(0, count, CHUNK):
         keystream.update_into(zeros, buffer)
-        words = torch.frombuffer(buffer, dtype=torch.int64, count=TERMS * size).view_as(terms)
-        terms.copy_(words >> 12)  # -2^51 up to 2^51, which a half more makes symmetric
+        left = min(size, count - start)
+        words = torch.frombuffer(buffer, dtype=torch.int64, count=TERMS * size).view(TERMS, size)[:, :left]
+        terms = words.bitwise_right_shift_(12).double()  # -2^51 up to 2^51, which a half more makes symmetric
         terms.add_(0.5).mul_(2.0**-51).erfinv_()  # of at most 8.1 deviations
-        torch.sum(terms, dim=0, out=found).mul_(math.sqrt(2.0 / TERMS))
-        yield found[: count - start]
+        yield terms.sum(dim=0).mul_(math.sqrt(2.0 / TERMS))
 
 
 def fingerprints(identifiers: Iterable[str]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from client.training.dp.clipping import clip_and_sum
 from client.training.dp.grad_sample_modes import GRAD_SAMPLE_MODES, make_gradients, require_right_gradients
 from client.training.dp.mechanism import mechanism
 from client.training.dp.opacus_grad_sample import OpacusGradients
+from client.training.dp.outer_products import OuterProducts
 from client.training.dp.per_sample import PatientGradients
 from shared_models.features import Feature
 from shared_models.study_settings import StudySettings
@@ -35,6 +36,14 @@ LAYERS = {
     "convolution 1d, dilated and grouped": (lambda: nn.Conv1d(4, 4, 3, dilation=2, groups=2), (4, 9)),
     "convolution 2d": (lambda: nn.Conv2d(2, 3, 3, stride=2, padding=1), (2, 8, 7)),
     "convolution 3d": (lambda: nn.Conv3d(2, 3, 3, padding=1, bias=False), (2, 5, 6, 7)),
+    "large linear": (lambda: nn.Linear(80, 60), (80,)),
+    "large linear over few tokens": (lambda: nn.Linear(80, 60), (4, 80)),
+    "large convolution 1d in few places": (lambda: nn.Conv1d(40, 40, 3, stride=2), (40, 9)),
+    "large convolution 2d in few places": (
+        lambda: nn.Conv2d(20, 30, (3, 5), stride=(2, 1), padding=(1, 2)),
+        (20, 3, 2),
+    ),
+    "large convolution 3d in few places": (lambda: nn.Conv3d(16, 16, 3, padding=1), (16, 2, 2, 2)),
     "group norm": (lambda: nn.GroupNorm(2, 4), (4, 3, 3)),
     "layer norm": (lambda: nn.LayerNorm(5), (5,)),
     "layer norm over tokens": (lambda: nn.LayerNorm(5), (3, 5)),
@@ -78,18 +87,19 @@ def test_every_layer_by_itself(make, shape):
     compare(layer, lambda model, rows: ((model(inputs[rows]) * weights[rows]) ** 2).flatten(1).sum(dim=1))
 
 
-def test_a_layer_used_twice_and_an_embedding():
+@pytest.mark.parametrize("width", [4, 80])
+def test_a_layer_used_twice_and_an_embedding(width):
     class Twice(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layer, self.names, self.unused = nn.Linear(4, 4), nn.Embedding(3, 4), nn.Linear(2, 2)
+            self.layer, self.names, self.unused = nn.Linear(width, width), nn.Embedding(3, width), nn.Linear(2, 2)
 
         def forward(self, inputs):
             rows = torch.zeros(len(inputs), dtype=torch.long)
             return self.layer(torch.tanh(self.layer(inputs))) + self.names(rows)
 
     torch.manual_seed(0)
-    inputs = torch.randn(PATIENTS, 4)
+    inputs = torch.randn(PATIENTS, width)
     compare(Twice().train(), lambda model, rows: (model(inputs[rows]) ** 2).sum(dim=1))
 
 
@@ -131,6 +141,18 @@ def test_every_tasks_network(name, way, fusion):
 
     # ghost clipping has a norm as the root of sums of products, in 32-bit floats, and clips to a little less
     compare(model, loss_of, tolerance=2e-3 if way == "ghost" else 2e-5, way=way)
+
+
+def test_a_norm_of_products_that_cancel_is_never_too_small():
+    """Two places whose slopes are opposite, and whose inputs differ by less and less, of which one is 1e8 large."""
+    slopes = torch.randn(40, 1, 64, dtype=torch.float64).expand(-1, 2, -1) * torch.tensor([[1.0], [-1.0]]) * 1e4
+    inputs = torch.randn(40, 1, 64, dtype=torch.float64).expand(-1, 2, -1) * 1e4
+    inputs = inputs + torch.logspace(0, -9, 40)[:, None, None] * torch.tensor([[1.0], [0.0]])
+    products = OuterProducts(slopes, inputs)
+    made = (slopes[:, 0, :, None] * (inputs[:, 0] - inputs[:, 1])[:, None, :]).flatten(1)
+    norms = made.norm(dim=1)
+    assert (products.squared_norms().sqrt() >= norms * (1 - 1e-9)).all()
+    assert (clip_and_sum([products], 1.0).norm() <= made.div(norms[:, None]).sum(dim=0).norm() * (1 + 1e-6)).all()
 
 
 def test_the_network_and_the_vector_share_their_weights():
