@@ -1,11 +1,13 @@
-"""Image grids chosen by a study instead of the task's: `mri: 16x32x32 at 4x2x2 mm; ...`."""
+"""Image grids that a study chooses instead of the task's, `mri: 16x32x32 at 4x2x2 mm; ...`, and fields of view."""
 
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from shared_models.settings import SettingsError
 
+FieldOfView = Literal["tumour", "breast", "whole"]
 Grid = tuple[tuple[int, int, int], tuple[float, float, float]]
 
 _SIZE = r"(\d{1,5})x(\d{1,5})x(\d{1,5})"

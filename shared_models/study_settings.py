@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared_models.features import parse_features
-from shared_models.grids import parse_grids
+from shared_models.grids import FieldOfView, parse_grids
 from shared_models.settings import Settings, nearest, parse_settings
 
 MAX_WEIGHTED_UPDATE = 2.0**29
@@ -47,6 +47,11 @@ class StudySettings(Settings):
     targets: str = Field("", description="comma-separated targets to learn; empty: all of the task's")
     grids: str = Field(
         "", description="`modality: 16x32x32 at 4x2x2 mm`: shape and spacing of an image; empty: the task's own"
+    )
+    field_of_view: FieldOfView = Field(
+        "tumour",
+        description="what a volume shows of an exam: the grid about the tumour's mask or box, or the breast with the "
+        "finding, or the whole exam, these two resized to the grid; a site that knows no place or side gives the whole",
     )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
     horizon_days: Positive = Field(1826.25, description="horizon of a binary target derived from time to event")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared_models.features import Feature, parse_features
-from shared_models.grids import parse_grids
+from shared_models.grids import FieldOfView, parse_grids
 from shared_models.settings import SettingsError, nearest
 
 if TYPE_CHECKING:
@@ -29,14 +29,18 @@ class Volume:
 
     Attributes:
         shape: `(C, D, H, W)`.
-        spacing_mm: Voxel size along `(D, H, W)`.
-        tumour: Whether it is centred on the tumour and its last channel is the distance to the tumour's surface
-            in mm, positive inside; without a mask, the image's centre, and `FAR_INSIDE_MM` everywhere.
+        spacing_mm: Voxel size along `(D, H, W)`; about a tumour exactly, else that of an exam as large as the grid.
+        tumour: Whether its last channel is the distance to the tumour's surface in mm, positive inside; at a site
+            without masks `FAR_INSIDE_MM` everywhere.
+        field_of_view: What of an exam it shows: `tumour`, what lies within the grid about the tumour's mask; `breast`,
+            the breast with the finding, and `whole`, all of the exam, both resized to the grid. A site that has no
+            masks, or does not know the side, gives the whole exam instead.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     tumour: bool = False
+    field_of_view: FieldOfView = "tumour"
 
 
 @dataclass(frozen=True)
@@ -214,8 +218,11 @@ def _with_features(task: Task, config: StudySettings) -> dict[str, Modality]:
 
 
 def _on_grids(modalities: Mapping[str, Modality], config: StudySettings) -> dict[str, Modality]:
-    """The images on the grids that the study names."""
-    found = dict(modalities)
+    """The images on the grids and with the field of view that the study names."""
+    found = {
+        name: dataclasses.replace(kind, field_of_view=config.field_of_view) if isinstance(kind, Volume) else kind
+        for name, kind in modalities.items()
+    }
     for name, (size, spacing_mm) in parse_grids(config.grids).items():
         kind = found.get(name)
         if not isinstance(kind, Volume):

@@ -76,7 +76,8 @@ def _chosen(found: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats,
         yield from ((np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
         return
     depth = 1 if kind.shape[1] == 1 else SHOWN_SHAPE[0]
-    kind = dataclasses.replace(kind, shape=(kind.shape[0], depth, *SHOWN_SHAPE[1:]), spacing_mm=SHOWN_SPACING_MM)
+    shape = (kind.shape[0], depth, *SHOWN_SHAPE[1:])
+    kind = dataclasses.replace(kind, shape=shape, spacing_mm=SHOWN_SPACING_MM, field_of_view="tumour")
     with suppress(SiteError):  # what cannot be read is counted elsewhere
         chosen = _only(records, rows)
         read = read_modality(chosen, name, kind, ExamArtefacts(chosen, {name: kind}))

@@ -19,7 +19,7 @@ from client.tables.sql import query_stamp
 from shared_models.task import Task
 
 # Raise it when a reader or an extractor makes something else of the same files: each artefact has a version of its own.
-VERSION = 5
+VERSION = 6
 ATTEMPTS = 3
 
 

@@ -6,11 +6,14 @@ whatever files it came from.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from client.contract.identifiers import loose_identifier
@@ -43,6 +46,9 @@ class Exam:
         seconds: When each phase was taken, from the first on; None where the files do not say.
         mask: The tumour as 0 and 1 on the phases' grid, or None.
         lacks_mask: Whether the site has masks, but not of this exam.
+        mask_share: Share of the tumour's volume, as it was drawn, that lies within the images.
+        side: The breast with the finding, the patient's own left or right; empty where the site does not say.
+        lacks_side: Whether the site says it of others.
     """
 
     name: Path
@@ -50,6 +56,20 @@ class Exam:
     seconds: tuple[float, ...] | None = None
     mask: Any | None = None
     lacks_mask: bool = False
+    mask_share: float = 1.0
+    side: str = ""
+    lacks_side: bool = False
+
+    @functools.cached_property
+    def tumour_mm(self) -> NDArray[np.float64]:
+        """Where the centres of the mask's K voxels lie, `(K, 3)` in DICOM's coordinates (LPS); none without a mask."""
+        import SimpleITK as sitk
+
+        if self.mask is None:
+            return np.zeros((0, 3))
+        index = np.argwhere(sitk.GetArrayViewFromImage(self.mask))[:, ::-1]
+        turn = np.asarray(self.mask.GetDirection()).reshape(3, 3)
+        return np.asarray(index * self.mask.GetSpacing() @ turn.T + self.mask.GetOrigin())
 
 
 class ExamFiles(Protocol):

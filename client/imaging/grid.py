@@ -7,6 +7,7 @@ phases stay.
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from client.errors import ExitCode, SiteError
 from client.imaging.exams import Exam
+from client.imaging.field_of_view import Placement, check_shown, coverage, place
 from client.imaging.files import bad_file
 from shared_models.task import FAR_INSIDE_MM, Volume
 
@@ -28,11 +30,11 @@ def on_grid(exam: Exam, volume: Volume) -> NDArray[np.float16]:
 
     Args:
         exam: The images. Of several, a study of one image takes the second, scaled by the first.
-        volume: Shape and voxel size. One of a tumour is centred on the mask and ends with its distance channel;
-            any other is centred on the first image.
+        volume: Shape, voxel size and field of view. One of a tumour ends with its distance channel.
 
     Raises:
-        SiteError: If the exam has another number of phases, lacks its mask or holds no usable intensities.
+        SiteError: If the exam has another number of phases, lacks its mask or holds no usable intensities, or most of
+            the tumour lies outside.
     """
     import SimpleITK as sitk
 
@@ -43,12 +45,24 @@ def on_grid(exam: Exam, volume: Volume) -> NDArray[np.float16]:
         raise bad_file(exam.name, "the pre-contrast image is empty", f"95th percentile {level:g}", expected)
     if volume.tumour and exam.lacks_mask:
         raise bad_file(exam.name, "an exam has no mask", "images only", "a mask, as other exams of the site have")
-    tumour = exam.mask if volume.tumour else None
-    centre = _centroid(tumour) if tumour is not None else _centre(first)
-    arrays = [sitk.GetArrayFromImage(_resampled(_smoothed(image, volume), volume, centre)) / level for image in phases]
+    placed, size = place(exam, volume), volume.shape[1:]
+    check_shown(exam, volume, placed)
+    arrays = [sitk.GetArrayFromImage(_resampled(_smoothed(image, placed), size, placed)) / level for image in phases]
     if volume.tumour:
-        arrays.append(_distance_mm(tumour, volume, centre))
+        arrays.append(_distance_mm(exam.mask, size, placed))
     return np.clip(np.stack(arrays), -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
+
+
+def shown_on_grid(exam: Exam, volume: Volume) -> NDArray[np.float64]:
+    """What the volume of `on_grid` shows of the exam: the fields of `Coverage`, `(4,)`.
+
+    Raises:
+        SiteError: If there is no such volume.
+    """
+    _phases(exam, volume.shape[0] - volume.tumour)
+    placed = place(exam, volume)
+    check_shown(exam, volume, placed)
+    return np.asarray(astuple(coverage(exam, volume, placed)), dtype=np.float64)
 
 
 def _phases(exam: Exam, wanted: int) -> tuple[Any, ...]:
@@ -68,31 +82,20 @@ def _phases(exam: Exam, wanted: int) -> tuple[Any, ...]:
     )
 
 
-def _centre(image: Any) -> NDArray[np.float64]:
-    return np.asarray(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
-
-
-def _centroid(mask: Any) -> NDArray[np.float64]:
-    import SimpleITK as sitk
-
-    index = np.argwhere(sitk.GetArrayViewFromImage(mask)).mean(axis=0)[::-1]
-    return np.asarray(mask.TransformContinuousIndexToPhysicalPoint(index.tolist()))
-
-
-def _distance_mm(tumour: Any, volume: Volume, centre: NDArray[np.float64]) -> NDArray[np.float32]:
+def _distance_mm(tumour: Any, size: tuple[int, ...], placed: Placement) -> NDArray[np.float32]:
     """Distance `(D, H, W)` to the tumour's surface, positive inside; Maurer 2003 (10.1109/TPAMI.2003.1177156)."""
     import SimpleITK as sitk
 
     if tumour is None:
-        return np.full(volume.shape[1:], FAR_INSIDE_MM, dtype=np.float32)
+        return np.full(size, FAR_INSIDE_MM, dtype=np.float32)
     distance = sitk.SignedMaurerDistanceMap(tumour, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
     # ITK measures to the centres of the outermost voxels; the surface lies half a voxel further out
     distance += 0.5 * min(tumour.GetSpacing())
-    return np.asarray(sitk.GetArrayFromImage(_resampled(distance, volume, centre, outside=-FAR_INSIDE_MM)))
+    return np.asarray(sitk.GetArrayFromImage(_resampled(distance, size, placed, outside=-FAR_INSIDE_MM)))
 
 
-def _smoothed(image: Any, volume: Volume) -> Any:
-    """An image as voxels of the study's size would have seen it, along the axes where these are much coarser.
+def _smoothed(image: Any, placed: Placement) -> Any:
+    """An image as voxels of the grid's size would have seen it, along the axes where these are much coarser.
 
     Without it, thin structures would fall between the grid's points. The widths of both voxels are those of a
     Gaussian point spread, whose variances subtract; Cardoso 2015 (10.1007/978-3-319-24571-3_81).
@@ -100,20 +103,18 @@ def _smoothed(image: Any, volume: Volume) -> Any:
     import SimpleITK as sitk
 
     smooth = sitk.DICOMOrient(image, "LPS")
-    for axis, (old, new) in enumerate(zip(smooth.GetSpacing(), volume.spacing_mm[::-1], strict=True)):
+    for axis, (old, new) in enumerate(zip(smooth.GetSpacing(), placed.spacing_mm.tolist(), strict=True)):
         if new > COARSER * old and smooth.GetSize()[axis] >= SHORTEST:
             smooth = sitk.RecursiveGaussian(smooth, math.sqrt(new**2 - old**2) / FWHM, direction=axis)
     return smooth
 
 
-def _resampled(image: Any, volume: Volume, centre: NDArray[np.float64], outside: float = 0.0) -> Any:
-    """Linear interpolation on a grid of the study's shape and spacing about `centre`, with LPS axes."""
+def _resampled(image: Any, size: tuple[int, ...], placed: Placement, outside: float = 0.0) -> Any:
+    """Linear interpolation on the grid of `size` `(D, H, W)`, with LPS axes."""
     import SimpleITK as sitk
 
     oriented = sitk.DICOMOrient(image, "LPS")
-    size = np.asarray(volume.shape[:0:-1])
-    spacing = np.asarray(volume.spacing_mm[::-1], dtype=float)
-    axes = np.asarray(oriented.GetDirection()).reshape(3, 3)
-    origin = centre - axes @ (spacing * (size - 1) / 2)
-    grid = ([int(n) for n in size], sitk.Transform(), sitk.sitkLinear, origin.tolist(), spacing.tolist())
+    axes, voxels, spacing = np.asarray(oriented.GetDirection()).reshape(3, 3), size[::-1], placed.spacing_mm
+    origin = placed.centre_mm - axes @ (spacing * (np.asarray(voxels) - 1) / 2)
+    grid = (voxels, sitk.Transform(), sitk.sitkLinear, origin.tolist(), spacing.tolist())
     return sitk.Resample(oriented, *grid, oriented.GetDirection(), outside, sitk.sitkFloat32)

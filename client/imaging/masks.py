@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
-from client.imaging.files import bad_file, read_image
+from client.imaging.files import SAME_GEOMETRY, bad_file, read_image
 from shared_models.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from client.tables.read import Table
 
 FRAME_OF_REFERENCE = "0020|0052"  # as ITK names it; an image that was read from DICOM carries it
+
+MIN_WITHIN_IMAGE = 0.5  # of a mask's volume: one that is drawn on other images may pass their edge
 
 Ends = tuple[str, str]
 
@@ -164,8 +166,8 @@ def _bad_box(where: str, what: str, found: str, expected: str) -> SiteError:
     return SiteError(what, where=where, found=found, expected=expected, fix=fix, public="a tumour's box cannot be used")
 
 
-def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | None = None) -> Any:
-    """The tumour as 0 and 1, on the grid of `image`.
+def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | None = None) -> tuple[Any, float]:
+    """The tumour as 0 and 1, on the grid of `image`, and the share of its volume that lies within `image`.
 
     Args:
         source: Where it stands.
@@ -173,10 +175,10 @@ def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | N
         instances: Of a DICOM exam, where the slices stand in the order of their InstanceNumbers.
 
     Raises:
-        SiteError: If it cannot be read, is empty or lies outside the image.
+        SiteError: If it cannot be read, is empty or lies outside the image, a box in part, a mask for the most part.
     """
     if isinstance(source, MaskBox):
-        return _filled(source, image, instances)
+        return _filled(source, image, instances), 1.0
     return on_images_grid(source.path, _read(source, image), image)
 
 
@@ -191,11 +193,13 @@ def _read(source: MaskFile, image: Any) -> Any:
     return read_segment(source.path, source.segment, known)
 
 
-def on_images_grid(path: Path, mask: Any, image: Any) -> Any:
-    """A mask as 0 and 1 on the grid of `image`: the nearest voxel of one that was drawn on another grid.
+def on_images_grid(path: Path, mask: Any, image: Any) -> tuple[Any, float]:
+    """A mask as 0 and 1 on the grid of `image`, and its share there.
+
+    Of one that was drawn on another grid the nearest voxel is taken.
 
     Raises:
-        SiteError: If nothing of it lies there.
+        SiteError: If nothing of it lies there, or less than half.
     """
     import SimpleITK as sitk
 
@@ -212,7 +216,23 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> Any:
             f"a tumour about {tuple(round(value, 1) for value in middle)} mm",
             f"a place within the image, {corners(image)}",
         )
-    return found
+    share = _share_within(drawn, image)
+    if share < MIN_WITHIN_IMAGE:
+        expected = f"{MIN_WITHIN_IMAGE:.0%} or more within the image, {corners(image)}"
+        raise bad_file(path, "a mask lies mostly outside its image", f"{share:.0%} of it within", expected)
+    return found, share
+
+
+def _share_within(drawn: Any, image: Any) -> float:
+    """The share of a mask's voxels whose centres lie within an image, to its edges."""
+    import SimpleITK as sitk
+
+    turns = [np.asarray(one.GetDirection()).reshape(3, 3) for one in (drawn, image)]
+    index = np.argwhere(sitk.GetArrayViewFromImage(drawn))[:, ::-1]
+    points = index * drawn.GetSpacing() @ turns[0].T + drawn.GetOrigin() - np.asarray(image.GetOrigin())
+    place = points @ np.linalg.inv(turns[1]).T / image.GetSpacing()
+    edge = 0.5 + SAME_GEOMETRY
+    return float(((place >= -edge) & (place <= np.asarray(image.GetSize()) - 1 + edge)).all(axis=1).mean())
 
 
 def corners(image: Any) -> str:

@@ -19,12 +19,16 @@ class ImageFiles:
         seconds: When they were taken; empty if nobody says.
         mask: Where the tumour stands, or None.
         lacks_mask: Whether the site has masks, but not of this exam.
+        side: The breast with the finding, left or right; empty where the site does not say.
+        lacks_side: Whether the site says it of others.
     """
 
     phases: tuple[Path, ...]
     seconds: tuple[float, ...] = ()
     mask: MaskSource | None = None
     lacks_mask: bool = False
+    side: str = ""
+    lacks_side: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -33,8 +37,8 @@ class ImageFiles:
 
     @property
     def cache_key_extra(self) -> str:
-        """The tumour's box."""
-        return self.mask.cache_key_extra if self.mask else ""
+        """The tumour's box, and the side."""
+        return f"{self.mask.cache_key_extra if self.mask else ''} {self.side}".rstrip()
 
     def load(self) -> Exam:
         """Reads them.
@@ -45,5 +49,6 @@ class ImageFiles:
         images = [read_image(path) for path in self.phases]
         for path, image in zip(self.phases, images, strict=True):
             check_geometry(path, image, images[0])
-        mask = tumour_mask(self.mask, images[0]) if self.mask else None
-        return Exam(self.phases[0], tuple(images), self.seconds or None, mask, self.lacks_mask)
+        mask, share = tumour_mask(self.mask, images[0]) if self.mask else (None, 1.0)
+        seconds, side = self.seconds or None, self.side
+        return Exam(self.phases[0], tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)

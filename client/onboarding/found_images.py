@@ -83,14 +83,12 @@ def _phases(images: Mapping[str, set[str]]) -> Guesses:
         return {}
     most = max(map(len, phases.values()))
     chosen = sorted((p for p, who in phases.items() if len(who) >= most / 2), key=_in_time)
-    found: Guesses = {"mri": ({"reader": "image_files", "phases": chosen}, "that the phases are in the order of time")}
-    if masks:
-        mask = max(masks, key=lambda p: len(masks[p]))
-        found["dce_mri"] = (
-            {**found["mri"][0], "mask": mask},
-            "the order of the phases, and that the mask is the tumour's",
-        )
-    return found
+    entry: dict[str, Any] = {"reader": "image_files", "phases": chosen}
+    if not masks:
+        return {"mri": (entry, "that the phases are in the order of time")}
+    entry["mask"] = max(masks, key=lambda p: len(masks[p]))
+    why = "the order of the phases, and that the mask is the tumour's"
+    return {"mri": (entry, why), "dce_mri": (dict(entry), why)}
 
 
 def _in_time(pattern: str) -> tuple[bool, list[tuple[int, str]]]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from client.contract.columns import ColumnOrName
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
 from client.imaging.dicom.exam_folder import DicomFiles, files_under
 from client.imaging.exams import ExamFiles, Seconds
-from client.imaging.masks import MaskOrPattern, mask_files, masks
+from client.imaging.laterality import sides
+from client.imaging.masks import MaskOrPattern, MaskSource, mask_files, masks
 from client.imaging.preprocessing import Preprocessing
 from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes
 from client.readers.modality_data import ModalityData
@@ -38,6 +40,9 @@ class DicomReader(Settings):
     phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
     seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
+    laterality: ColumnOrName | None = Field(
+        None, description="the breast with the finding, if the headers do not say: a column of L and R, or with `codes`"
+    )
     preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("series")
@@ -63,7 +68,7 @@ class DicomReader(Settings):
 
     def preview_kind(self) -> Volume:
         """One phase, coarse: they are only read to see that they can be."""
-        return Volume((2, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True)
+        return Volume((2, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True, field_of_view="whole")
 
     def columns(self, kind: Volume) -> list[tuple[str, str]]:
         """None: a box's table is read apart."""
@@ -80,17 +85,20 @@ class DicomReader(Settings):
         Raises:
             SiteError: If a file lies outside data_root, or the table of boxes cannot be read.
         """
-        tumours = masks(site, self.mask)
+        tumours, side = masks(site, self.mask), sides(site, self.laterality)
         found: dict[Instance, ExamFiles | SiteError] = {}
         for key, images in self._images(site).items():
             mask = tumours.get(key)
             if isinstance(mask, SiteError):
                 found[key] = mask
             elif images:
-                lacks_mask = self.mask is not None and mask is None
-                exam = DicomFiles(tuple(sorted(images)), self.series, self.phases, self.seconds, mask, lacks_mask)
-                found[key] = exam
+                found[key] = self._exam(images, mask, side.get(key.patient, ""))
         return found
+
+    def _exam(self, images: set[Path], mask: MaskSource | None, side: str) -> DicomFiles:
+        lacks_mask, lacks_side = self.mask is not None and mask is None, self.laterality is not None and not side
+        files = tuple(sorted(images))
+        return DicomFiles(files, self.series, self.phases, self.seconds, mask, lacks_mask, side, lacks_side)
 
     def _images(self, site: Site) -> dict[Instance, set[Path]]:
         """All files in each patient's or lesion's folders."""

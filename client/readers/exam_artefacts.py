@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
 
 from client.cache.store import Array, Job, Stored, make_artefacts
 from client.errors import SiteError
 from client.imaging import preprocessing
 from client.imaging.exams import Exam, ExamFiles, Exams, exam_of_rows
-from client.imaging.grid import on_grid
+from client.imaging.field_of_view import Coverage, shown_warnings
+from client.imaging.grid import on_grid, shown_on_grid
 from client.readers.modality_data import ModalityData, rows_of
 from shared_models.task import Modality, Volume
 
 if TYPE_CHECKING:
     from client.contract.protocols import Rows, Site
 
-VERSION = 3  # raise it when the same exam becomes another volume
+VERSION = 4  # raise it when the same exam becomes another volume
 
 Recipes = Mapping[str, Callable[[Exam], Array]]
 """What makes each artefact of a preprocessed exam, by a text that says which, and its version."""
@@ -150,12 +153,20 @@ def _preprocessed(files: ExamFiles, settings: preprocessing.Preprocessing, recip
 
 
 def volume_recipes(kind: Volume) -> Recipes:
-    """A volume on the study's grid."""
-    return {f"volume {VERSION} {kind!r}": functools.partial(on_grid, volume=kind)}
+    """A volume on the study's grid, and what it shows of the exam."""
+    volume, shown = (f"{what} {VERSION} {kind!r}" for what in ("volume", "coverage"))
+    return {volume: functools.partial(on_grid, volume=kind), shown: functools.partial(shown_on_grid, volume=kind)}
 
 
 def read_volumes(rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> ModalityData:
     """Volumes `(R, C, D, H, W)` of the modality's own exams on the study's grid, 0 where a row has none."""
-    (recipe,) = volume_recipes(kind)
+    volume, shown = volume_recipes(kind)
     found = exams.of(name)
-    return rows_of(found.made[recipe], (len(rows), *kind.shape), found.warnings)
+    read = rows_of(found.made[volume], (len(rows), *kind.shape), found.warnings)
+    exams_shown = {  # lesions may share one
+        (rows.keys[row].patient, file): np.load(file, allow_pickle=False)
+        for row, file in found.made[shown].items()
+        if isinstance(file, Path) and read.present[row]
+    }
+    coverages = [Coverage(one[0], one[1], bool(one[2]), bool(one[3])) for one in exams_shown.values()]
+    return replace(read, warnings=[*found.warnings, *shown_warnings(name, kind, coverages)])

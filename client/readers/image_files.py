@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from client.contract.columns import ColumnOrName
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
 from client.imaging.exams import PUBLIC, ExamFiles, Seconds
+from client.imaging.laterality import sides
 from client.imaging.masks import MaskOrPattern, MaskSource, boxes, mask_file
 from client.imaging.phase_files import ImageFiles
 from client.imaging.preprocessing import Preprocessing
@@ -31,6 +33,9 @@ class ImageFilesReader(Settings):
     phases: tuple[Pattern, ...] = Field(min_length=1, description="file of each phase: `mri/{patient}/phase0.nii.gz`")
     seconds: Seconds = Field((), description="when each phase was taken, after the first: [0, 90, 180]")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
+    laterality: ColumnOrName | None = Field(
+        None, description="the breast with the finding: a column of L and R, or with `codes` to left and right"
+    )
     preprocessing: Preprocessing = Field(Preprocessing(), description="steps before the images are resampled")
 
     @field_validator("phases")
@@ -50,7 +55,7 @@ class ImageFilesReader(Settings):
 
     def preview_kind(self) -> Volume:
         """All phases, coarse: they are only read to see that they can be."""
-        return Volume((len(self.phases) + 1, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True)
+        return Volume((len(self.phases) + 1, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True, field_of_view="whole")
 
     def columns(self, kind: Volume) -> list[tuple[str, str]]:
         """None."""
@@ -66,8 +71,11 @@ class ImageFilesReader(Settings):
         Raises:
             SiteError: If a file lies outside data_root, or the table of boxes cannot be read.
         """
-        found = boxes(site, self.mask.box) if self.mask and self.mask.box else {}
-        return {key: self._exam(files, found.get(key)) for key, files in self._roles(site).items()}
+        found, side = boxes(site, self.mask.box) if self.mask and self.mask.box else {}, sides(site, self.laterality)
+        return {
+            key: self._exam(files, found.get(key), side.get(key.patient, ""))
+            for key, files in self._roles(site).items()
+        }
 
     def exam_recipes(self, name: str, kind: Volume) -> tuple[str, Recipes]:
         """A volume of each of its own exams."""
@@ -94,7 +102,9 @@ class ImageFilesReader(Settings):
             found.setdefault(key, {}).setdefault(role, []).append(path)
         return found
 
-    def _exam(self, files: dict[str, list[Path]], mask: MaskSource | SiteError | None) -> ExamFiles | SiteError:
+    def _exam(
+        self, files: dict[str, list[Path]], mask: MaskSource | SiteError | None, side: str
+    ) -> ExamFiles | SiteError:
         roles = [f"phase{index}" for index in range(len(self.phases))]
         missing = [role for role in roles if role not in files]
         several = [role for role in roles if len(files.get(role, [])) > 1]
@@ -113,5 +123,6 @@ class ImageFilesReader(Settings):
             mask = mask_file(files["mask"], self.mask.segment)
         if isinstance(mask, SiteError):
             return mask
-        lacks_mask = self.mask is not None and mask is None
-        return ImageFiles(tuple(files[role][0] for role in roles), self.seconds, mask, lacks_mask)
+        lacks_mask, lacks_side = self.mask is not None and mask is None, self.laterality is not None and not side
+        phases = tuple(files[role][0] for role in roles)
+        return ImageFiles(phases, self.seconds, mask, lacks_mask, side, lacks_side)

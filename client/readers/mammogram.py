@@ -53,7 +53,7 @@ class MammogramReader(Settings):
 
     def preview_kind(self) -> Volume:
         """The image and the finding, coarse: they are only read to see that they can be."""
-        return Volume((2, 1, 8, 8), (1.0, 20.0, 20.0), tumour=True)
+        return Volume((2, 1, 8, 8), (1.0, 20.0, 20.0), tumour=True, field_of_view="whole")
 
     def columns(self, kind: Volume) -> list[tuple[str, str]]:
         """None."""

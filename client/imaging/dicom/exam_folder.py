@@ -33,6 +33,8 @@ class DicomFiles:
         seconds: When the phases were taken; empty leaves it to the headers.
         mask: Where the tumour stands, or None.
         lacks_mask: Whether the site has masks, but not of this exam.
+        side: The breast with the finding, left or right; empty leaves it to the headers.
+        lacks_side: Whether the site says it of others.
     """
 
     images: tuple[Path, ...]
@@ -41,6 +43,8 @@ class DicomFiles:
     seconds: tuple[float, ...] = ()
     mask: MaskSource | None = None
     lacks_mask: bool = False
+    side: str = ""
+    lacks_side: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -49,8 +53,8 @@ class DicomFiles:
 
     @property
     def cache_key_extra(self) -> str:
-        """The tumour's box."""
-        return self.mask.cache_key_extra if self.mask else ""
+        """The tumour's box, and the side."""
+        return f"{self.mask.cache_key_extra if self.mask else ''} {self.side}".rstrip()
 
     def load(self) -> Exam:
         """Reads the headers of all files, then the slices of the phases.
@@ -65,8 +69,9 @@ class DicomFiles:
         for phase, image in zip(phases, images, strict=True):
             check_geometry(phase[0].path, image, images[0])
         instances = np.argsort([slice_.instance for slice_ in phases[0]], kind="stable")
-        mask = tumour_mask(self.mask, images[0], instances) if self.mask else None
-        return Exam(folder, tuple(images), seconds, mask, self.lacks_mask)
+        mask, share = tumour_mask(self.mask, images[0], instances) if self.mask else (None, 1.0)
+        side = self.side or phases[0][0].side
+        return Exam(folder, tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
 
     def _wanted(
         self, phases: tuple[Phase, ...], seconds: tuple[float, ...] | None, folder: Path

@@ -14,12 +14,13 @@ from client.imaging.files import bad_file
 BITS = (8, 16, 32)
 ELEMENT_HEADER = 8  # bytes of tag, VR and length before the pixels, at least
 PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # the tag 7FE0,0010 in both orders of bytes
+SIDES = {"L": "left", "R": "right"}
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
     *PLACE,
     *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "SeriesInstanceUID", "SeriesNumber"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
-    *("NumberOfFrames", "InstanceNumber"),
+    *("NumberOfFrames", "InstanceNumber", "Laterality", "ImageLaterality"),
     *("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
@@ -35,6 +36,7 @@ class Slice:
         series: The series' UID.
         series_number: Its number in the study.
         names: Its description, and the protocol's name.
+        side: The breast that is imaged, left or right; empty where the header says neither.
         original: Whether a scanner made it; a map that was computed is derived.
         frame_of_reference: The UID of the coordinate system.
         shape: Rows and columns.
@@ -56,6 +58,7 @@ class Slice:
     series: str
     series_number: int
     names: tuple[str, str]
+    side: str
     original: bool
     frame_of_reference: str
     shape: tuple[int, int]
@@ -144,6 +147,7 @@ def _of_file(path: Path, header: Any) -> Slice:
     return Slice(
         **_common(path, header),
         frame=None,
+        side=SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality")), ""),
         **_place(header, header, header),
         instance=int(header.get("InstanceNumber") or 0),
         temporal_position=_integer(header.get("TemporalPositionIdentifier")),
@@ -168,6 +172,7 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any) -> Slice:
     return Slice(
         **_common(path, header),
         frame=number,
+        side=SIDES.get(str(group("FrameAnatomySequence").get("FrameLaterality") or header.get("Laterality")), ""),
         **_place(position, axes, group("PixelMeasuresSequence")),
         instance=number + 1,
         temporal_position=_integer(content.get("TemporalPositionIndex")),

@@ -28,7 +28,7 @@ def test_a_patient_without_one_of_the_phases_is_excluded(hospital, imaging_task,
 def test_exams_of_strangers_are_counted_and_not_used(hospital, imaging_task, config):
     hospital.phases([0, 50])
     cohort = load_cohort(hospital.site(), imaging_task, config)
-    assert cohort.warnings == ("modalities.mri: 1 exams without a row in table 'clinical' (clinical.csv) are not used",)
+    assert cohort.warnings[0] == "modalities.mri: 1 exams without a row in table 'clinical' (clinical.csv) are not used"
     assert cohort.excluded == ()
 
 

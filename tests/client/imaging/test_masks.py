@@ -33,7 +33,7 @@ def read(exam, shape=(16, 16, 16), spacing=(1.0, 1.0, 1.0), tumour=True, mask=Tr
 
 def test_the_volume_is_centred_on_the_tumour(exam):
     image, _ = read(exam)
-    whole = read(exam, SHAPE, tumour=False)[0]
+    whole = read(exam, SHAPE, tumour=False, mask=False)[0]
     # an even number of voxels: the centre lies between two of them
     np.testing.assert_allclose(image[:, 8, 8], np.arange(2.5, 18.5) / 123 + 100 / 123, atol=2e-2)
     assert whole.shape == SHAPE
@@ -56,7 +56,7 @@ def test_millimetres_and_not_voxels(exam):
 def test_without_a_mask_all_of_the_image_counts_as_tumour(exam):
     image, distance = read(exam, mask=False)
     assert (distance == FAR_INSIDE_MM).all()
-    np.testing.assert_array_equal(image, read(exam, tumour=False)[0])
+    np.testing.assert_array_equal(image, read(exam, tumour=False, mask=False)[0])
 
 
 def empty(exam, volume_file):
@@ -106,7 +106,8 @@ def test_a_mask_on_another_grid_is_brought_to_the_images(exam, volume_file, shap
     z, y, x = (np.indices(shape).T * np.array(spacing) + np.array(origin)[::-1]).T
     volume_file(exam / "mask.nii.gz", (z - 10) ** 2 + (y - 12) ** 2 + (x - 20) ** 2 <= 36, spacing, origin=origin)
     image = sitk.ReadImage(str(exam / "phase.nii.gz"))
-    found = tumour_mask(MaskFile(exam / "mask.nii.gz"), image)
+    found, share = tumour_mask(MaskFile(exam / "mask.nii.gz"), image)
+    assert share == 1
     assert found.GetSize() == image.GetSize()
     voxels = np.argwhere(sitk.GetArrayFromImage(found))
     np.testing.assert_allclose(voxels.mean(axis=0), (10, 12, 20), atol=0.3)

@@ -117,16 +117,16 @@ def test_the_reader_does_what_the_yaml_says(hospital, volume_file, breast, confi
         }
         read[n4] = load_cohort(hospital.site(), imaging_task, config).inputs["mri"][0]
     assert np.abs(read[True] - read[False]).max() > 0.05
-    np.testing.assert_allclose(read[True][3] / read[True][0], 4, rtol=1e-2)
+    np.testing.assert_allclose(read[True][3] / read[True][0], 4, rtol=2e-2)
 
 
 def test_a_coarser_grid_averages_and_does_not_pick(tmp_path, volume_file):
     rng = np.random.default_rng(0)
     texture = rng.gamma(1.0, 100.0, (40, 80, 80))
     volume_file(tmp_path / "a.nii.gz", texture, spacing=(0.5, 0.5, 1.0))
-    found = on_grid(ImageFiles((tmp_path / "a.nii.gz",)).load(), Volume((1, 10, 10, 10), (2.0, 2.0, 2.0)))[0]
+    found = on_grid(ImageFiles((tmp_path / "a.nii.gz",)).load(), Volume((1, 20, 20, 20), (2.0, 2.0, 2.0)))[0]
     found = np.asarray(found, dtype=float) * np.percentile(texture, 95)
-    blocks = texture[10:30, 20:60, 20:60].reshape(10, 2, 10, 4, 10, 4).mean(axis=(1, 3, 5))
+    blocks = texture.reshape(20, 2, 20, 4, 20, 4).mean(axis=(1, 3, 5))
     # linear interpolation alone is off by 30, a third of the intensity
     assert np.sqrt(np.mean((found - blocks) ** 2)) < 12
     assert abs(found.mean() / blocks.mean() - 1) < 0.01

@@ -279,7 +279,7 @@ def task_of(**modalities):
     return Task(modalities, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)
 
 
-IMAGE = Volume((1, 1, 30, 40), (1.0, 0.2, 0.2))
+IMAGE = Volume((1, 1, 30, 40), (1.0, 0.2, 0.2), field_of_view="whole")
 
 
 def test_views_are_rows_and_a_bad_one_is_excluded(clinic, config):
