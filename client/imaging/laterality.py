@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from client.contract.protocols import Site
 
 SIDES = ("left", "right")
-USUAL_CODES: dict[str | int | float, str | int | float] = {"L": "left", "R": "right", "left": "left", "right": "right"}
+USUAL_CODES: dict[str | int | float, str | int | float] = {
+    spelling: side for side in SIDES for word in (side, side[0]) for spelling in (word, word.upper(), word.title())
+}
 
 
 def sides(site: Site, column: Column | None) -> dict[str, str]:
@@ -21,7 +23,7 @@ def sides(site: Site, column: Column | None) -> dict[str, str]:
 
     Args:
         site: The site.
-        column: Its codes are those of left and right; without, `L`, `R`, `left` and `right` are understood.
+        column: Its codes are those of left and right; without, `L`, `R`, `left`, `right` are understood in any case.
 
     Raises:
         SiteError: If the table cannot be read, a cell holds another code, or a patient has several rows.
