@@ -61,31 +61,31 @@ def judged(path: Path, state_dir: Path) -> tuple[str, list[str]]:
     severities = {problem.severity for problem in found.problems}
     excludes = bool(found.excluded)
     verdict = "errs" if "error" in severities else "excludes" if excludes else "warns" if severities else "silent"
-    return verdict, said + (list(_values(found)) if found.records else [])
+    return verdict, said + (list(_values(found)) if found.cohort_rows else [])
 
 
 def _values(found: Readiness) -> Iterator[str]:
-    records = found.records
-    assert records is not None
+    cohort_rows = found.cohort_rows
+    assert cohort_rows is not None
     for name, kind in found.task.modalities.items():
-        reader = records.site.modalities[name]
+        reader = cohort_rows.site.modalities[name]
         try:
             if isinstance(kind, Table) and isinstance(reader, TableReader):
                 names = ", ".join(feature.name for feature in kind.features)
-                yield f"{name}: {names} = {np.round(reader.values(records, kind.features).values.T, 3).tolist()}"
+                yield f"{name}: {names} = {np.round(reader.values(cohort_rows, kind.features).values.T, 3).tolist()}"
             elif hasattr(reader, "exams"):
-                yield from _exams(records, name)
+                yield from _exams(cohort_rows, name)
         except SiteError as error:
             yield f"{name}: {error.what}"
     for name, target in found.task.targets.items():
         try:
-            yield f"{name} = {read_truth(records, name, target).tolist()}"
+            yield f"{name} = {read_truth(cohort_rows, name, target).tolist()}"
         except SiteError as error:
             yield f"{name}: {error.what}"
 
 
-def _exams(records: CohortRows, name: str) -> Iterator[str]:
-    for key, files in sorted(records.site.modalities[name].exams(records.site).items()):  # type: ignore[union-attr]
+def _exams(cohort_rows: CohortRows, name: str) -> Iterator[str]:
+    for key, files in sorted(cohort_rows.site.modalities[name].exams(cohort_rows.site).items()):  # type: ignore[union-attr]
         try:
             if isinstance(files, SiteError):
                 raise files

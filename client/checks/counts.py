@@ -60,13 +60,13 @@ def readiness(site: SiteConfig, config: StudySettings | None, task: Task | None)
     """
     task = task or preview_task(site)
     errors = _Errors()
-    records = errors.attempt(partial(open_rows, site, task))
-    if records is None:
+    cohort_rows = errors.attempt(partial(open_rows, site, task))
+    if cohort_rows is None:
         for part in _parts_of(task):
             errors.attempt(partial(open_rows, site, part))
         return Readiness(site.site, task, problems=problems_of(site, None, errors), exit_code=errors[0].exit_code)
     cohort = errors.attempt(partial(load_cohort, site, task, config, store_split=False)) if config else None
-    return _count(Readiness(site.site, task, len(records.patients), records=records, cohort=cohort), errors)
+    return _count(Readiness(site.site, task, len(cohort_rows.patients), cohort_rows=cohort_rows, cohort=cohort), errors)
 
 
 def preview_task(site: SiteConfig) -> Task:
@@ -78,39 +78,39 @@ def preview_task(site: SiteConfig) -> Task:
 
 
 def _count(found: Readiness, errors: _Errors) -> Readiness:
-    records, cohort, task = found.records, found.cohort, found.task
-    assert records is not None
+    cohort_rows, cohort, task = found.cohort_rows, found.cohort, found.task
+    assert cohort_rows is not None
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
     excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
-    warnings += records.remarks
-    labels = _labels(records, task)
-    exams = ExamArtefacts(records, task.modalities)
+    warnings += cohort_rows.remarks
+    labels = _labels(cohort_rows, task)
+    exams = ExamArtefacts(cohort_rows, task.modalities)
     for index, (name, kind) in enumerate(task.modalities.items()):
-        reader = records.site.modalities.get(name)
+        reader = cohort_rows.site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
-            counts, columns = errors.attempt(partial(_features, records, name, kind, reader)) or ([], [])
+            counts, columns = errors.attempt(partial(_features, cohort_rows, name, kind, reader)) or ([], [])
             features += counts
             # without a study, a feature may have a target's name: no study has both
             tried = [one for one in columns if cohort or one.feature.name not in task.targets]
             warnings += [f"{name}: {text}" for text in table_warnings(columns) + outcome_warnings(tried, labels)]
         if cohort:
             present[name] = cohort.present[:, index].astype(bool)
-        elif read := errors.attempt(partial(read_modality, records, name, kind, exams)):
+        elif read := errors.attempt(partial(read_modality, cohort_rows, name, kind, exams)):
             present[name] = read.present
-            excluded += [Exclusion(*records.keys[row], name, str(why)) for row, why in read.excluded.items()]
+            excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
             warnings += read.warnings
     targets = {}
     for name, target in task.targets.items():
-        if classes := errors.attempt(partial(_classes, records, name, target)):
+        if classes := errors.attempt(partial(_classes, cohort_rows, name, target)):
             targets[name] = classes
     for name, target in task.targets.items():
-        warnings += errors.attempt(partial(outcome_remarks, records, name, target)) or []
-    errors.attempt(partial(write_exclusions, records.site.state_dir, excluded))
-    errors.attempt(partial(write_near_misses, records.site.state_dir, records.near_misses))
+        warnings += errors.attempt(partial(outcome_remarks, cohort_rows, name, target)) or []
+    errors.attempt(partial(write_exclusions, cohort_rows.site.state_dir, excluded))
+    errors.attempt(partial(write_near_misses, cohort_rows.site.state_dir, cohort_rows.near_misses))
     counted = dataclasses.replace(
         found,
-        modalities={name: len(np.unique(records.owner[rows])) for name, rows in present.items()},
+        modalities={name: len(np.unique(cohort_rows.owner[rows])) for name, rows in present.items()},
         features=tuple(features),
         targets=targets,
         parts={part: len(rows) for part, rows in cohort.parts.items()} if cohort else {},
@@ -118,7 +118,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
         excluded=tuple(excluded),
         present=present,
     )
-    return dataclasses.replace(counted, problems=problems_of(records.site, counted, errors, warnings))
+    return dataclasses.replace(counted, problems=problems_of(cohort_rows.site, counted, errors, warnings))
 
 
 def _parts_of(task: Task) -> list[Task]:
@@ -128,30 +128,30 @@ def _parts_of(task: Task) -> list[Task]:
 
 
 def _features(
-    records: CohortRows, name: str, kind: Table, reader: TableReader
+    cohort_rows: CohortRows, name: str, kind: Table, reader: TableReader
 ) -> tuple[list[FeatureCounts], list[FeatureColumn]]:
     """Counts of each feature, and the columns of those that the site has."""
-    read = reader.values(records, kind.features)
+    read = reader.values(cohort_rows, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
     counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
     found = [FeatureCounts(name, *count) for count in counts]
     columns = [
-        FeatureColumn(feature, column, records.cells(column, reader.table), values)
+        FeatureColumn(feature, column, cohort_rows.cells(column, reader.table), values)
         for feature, values in zip(kind.features, read.values.T, strict=True)
         if (column := reader.column(feature))
     ]
     return found, columns
 
 
-def _labels(records: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
+def _labels(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
     """`(R,)` of each outcome by a name for messages, also of each class; what cannot be read has none."""
     from shared_models.targets import Categorical, TimeToEvent
 
     found: dict[str, NDArray[np.float64]] = {}
     for name, kind in task.targets.items():
         try:
-            truth = read_truth(records, name, kind)[records.owner].astype(np.float64)
+            truth = read_truth(cohort_rows, name, kind)[cohort_rows.owner].astype(np.float64)
         except SiteError:  # it stands among the problems
             continue
         if isinstance(kind, Categorical):
@@ -164,21 +164,21 @@ def _labels(records: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _classes(records: CohortRows, name: str, kind: Target) -> dict[str, int]:
+def _classes(cohort_rows: CohortRows, name: str, kind: Target) -> dict[str, int]:
     from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
-    truth = read_truth(records, name, kind)
+    truth = read_truth(cohort_rows, name, kind)
     label = truth[:, 1] if isinstance(kind, TimeToEvent) else truth
     unknown = np.isnan(label)
     if isinstance(kind, Regression):
         return {"known": int((~unknown).sum()), UNKNOWN: int(unknown.sum())}
-    outcome = records.site.targets.get(name)
+    outcome = cohort_rows.site.targets.get(name)
     names: tuple[str, ...] = kind.classes if isinstance(kind, Categorical) else ("0", "1")
     names = ("censored", "event") if isinstance(kind, TimeToEvent) else names
     early: dict[str, int] = {}
     if isinstance(kind, Binary) and outcome and outcome.label is None:
         names = ("no event by the horizon", "event by the horizon")
-        followed: NDArray[np.bool_] = ~np.isnan(read_truth(records, name, TimeToEvent())[:, 0])
+        followed: NDArray[np.bool_] = ~np.isnan(read_truth(cohort_rows, name, TimeToEvent())[:, 0])
         early = {CENSORED: int((unknown & followed).sum())}
         unknown = unknown & ~followed
     return {n: int((label == index).sum()) for index, n in enumerate(names)} | early | {UNKNOWN: int(unknown.sum())}

@@ -20,34 +20,34 @@ LONGEST_LIFE_DAYS = 80 * DAYS_A_YEAR
 UNITS_APART = 15.0  # between the medians of two columns of times
 
 
-def outcome_remarks(records: CohortRows, name: str, target: Target) -> list[str]:
+def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
     """What looks wrong in the times of an outcome, each with what to do about it.
 
     Args:
-        records: The cohort.
+        cohort_rows: The cohort.
         name: The target.
         target: Its kind.
 
     Raises:
         SiteError: If the outcome cannot be read.
     """
-    outcome = records.site.targets.get(name)
+    outcome = cohort_rows.site.targets.get(name)
     if outcome and outcome.label and isinstance(target, Regression):
-        return _two_numbers(name, records)
+        return _two_numbers(name, cohort_rows)
     if outcome is None or outcome.label is not None or not isinstance(target, Binary | TimeToEvent):
         return []
-    truth = read_truth(records, name, TimeToEvent())
+    truth = read_truth(cohort_rows, name, TimeToEvent())
     days = truth[~np.isnan(truth[:, 0]), 0]
     if len(days) < FEW:
         return []
     horizon = target.horizon_days if isinstance(target, Binary) else None
-    said = [*_unit(days, horizon), *_sentinels(records, (*outcome.event_days, *outcome.followup_days))]
-    said += _two_units(records, outcome.event_days, outcome.followup_days)
+    said = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
+    said += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
     return [f"{name}: {text}" for text in said]
 
 
-def _two_numbers(name: str, records: CohortRows) -> list[str]:
-    found = np.unique(read_truth(records, name, Regression()))
+def _two_numbers(name: str, cohort_rows: CohortRows) -> list[str]:
+    found = np.unique(read_truth(cohort_rows, name, Regression()))
     found = found[~np.isnan(found)]
     if len(found) != 2:
         return []
@@ -67,12 +67,12 @@ def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
     return [f"the longest follow-up is {longest:,.0f} days{until}; {ask}"]
 
 
-def _sentinels(records: CohortRows, columns: Sequence[Column]) -> list[str]:
+def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
     said = []
     for column in dict.fromkeys(columns) if len(columns) else ():
         if column.since:
             continue
-        values, cells = read_days(records, column), records.cells(column)
+        values, cells = read_days(cohort_rows, column), cohort_rows.cells(column)
         written = np.round(values / column.scale, 6)
         highest = float(np.nanmax(written)) if not np.isnan(written).all() else 0.0
         if highest >= 999 and set(f"{highest:g}") == {"9"}:
@@ -83,14 +83,14 @@ def _sentinels(records: CohortRows, columns: Sequence[Column]) -> list[str]:
     return said
 
 
-def _two_units(records: CohortRows, first: Sequence[Column], second: Sequence[Column]) -> list[str]:
+def _two_units(cohort_rows: CohortRows, first: Sequence[Column], second: Sequence[Column]) -> list[str]:
     """Columns of times whose medians are so far apart that one may be in months and the other in days."""
     medians = {}
     for column in (*first, *second):
-        values = read_days(records, column)
+        values = read_days(cohort_rows, column)
         known = values[values > 0]
         if len(known) >= FEW:
-            medians[records.cells(column).where] = float(np.median(known))
+            medians[cohort_rows.cells(column).where] = float(np.median(known))
     if len(medians) < 2:
         return []
     low, high = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)

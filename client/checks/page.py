@@ -106,15 +106,15 @@ def _shown(found: Readiness, name: str) -> Iterator[Shown]:
     """The features of a table, each with its values before those out of range were taken out."""
     kind = found.task.modalities[name]
     counts = [count for count in found.features if count.modality == name][:SHOWN_FEATURES]
-    if found.records is None or not counts or not isinstance(kind, Table):
+    if found.cohort_rows is None or not counts or not isinstance(kind, Table):
         return
-    reader = found.records.site.modalities[name]
+    reader = found.cohort_rows.site.modalities[name]
     assert isinstance(reader, TableReader)
     columns = {key: column.model_copy(update={"range": None}) for key, column in reader.features.items()}
     unbounded = reader.model_copy(update={"features": columns})
     features = kind.features[:SHOWN_FEATURES]
     try:
-        values = unbounded.values(found.records, features).values
+        values = unbounded.values(found.cohort_rows, features).values
     except SiteError:  # it stands among the problems
         return
     for feature, count, column in zip(features, counts, values.T, strict=True):

@@ -60,18 +60,18 @@ def pictures(found: Readiness) -> dict[str, list[list[Picture]]]:
 
 
 def _planes(found: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
-    assert found.records is not None
-    if isinstance(found.records.site.modalities[name], TilesReader):
+    assert found.cohort_rows is not None
+    if isinstance(found.cohort_rows.site.modalities[name], TilesReader):
         return [_png(f"tile {index + 1}", tile) for index, tile in enumerate(np.moveaxis(array, 0, -1)[:3])]
     return list(planes(array, kind))
 
 
 def _chosen(found: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats, Volume]]:
     """Arrays `(C, D, H, W)` of a few patients who have the modality, on the study's grid or on one to look at."""
-    records, cohort = found.records, found.cohort
-    if records is None or name not in found.present:
+    cohort_rows, cohort = found.cohort_rows, found.cohort
+    if cohort_rows is None or name not in found.present:
         return
-    rows = _few(records.owner, np.flatnonzero(found.present[name]))
+    rows = _few(cohort_rows.owner, np.flatnonzero(found.present[name]))
     if cohort is not None:
         yield from ((np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
         return
@@ -79,7 +79,7 @@ def _chosen(found: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats,
     shape = (kind.shape[0], depth, *SHOWN_SHAPE[1:])
     kind = dataclasses.replace(kind, shape=shape, spacing_mm=SHOWN_SPACING_MM, field_of_view="tumour")
     with suppress(SiteError):  # what cannot be read is counted elsewhere
-        chosen = _only(records, rows)
+        chosen = _only(cohort_rows, rows)
         read = read_modality(chosen, name, kind, ExamArtefacts(chosen, {name: kind}))
         yield from ((np.array(array, dtype=np.float32), kind) for array in read.values[read.present])
 
@@ -91,10 +91,10 @@ def _few(owner: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
     return [int(row) for row in sorted(chosen)]
 
 
-def _only(records: CohortRows, rows: list[int]) -> CohortRows:
-    positions = {table: found[rows] for table, found in records.positions.items()}
-    keys = tuple(records.keys[row] for row in rows)
-    return dataclasses.replace(records, owner=records.owner[rows], keys=keys, positions=positions)
+def _only(cohort_rows: CohortRows, rows: list[int]) -> CohortRows:
+    positions = {table: found[rows] for table, found in cohort_rows.positions.items()}
+    keys = tuple(cohort_rows.keys[row] for row in rows)
+    return dataclasses.replace(cohort_rows, owner=cohort_rows.owner[rows], keys=keys, positions=positions)
 
 
 def planes(array: Floats, kind: Volume) -> Iterator[Picture]:

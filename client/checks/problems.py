@@ -66,8 +66,8 @@ def _features(found: Readiness) -> Iterator[Problem]:
             values = "1 value is" if feature.out_of_range == 1 else f"{feature.out_of_range} values are"
             text = f"{what}: {values} out of range and count{'s' if feature.out_of_range == 1 else ''} as missing"
             yield Problem("warning", text, "correct the values, or the column's `scale` and `range`")
-        elif feature.mapped and found.records and feature.missing > MANY * len(found.records):
-            text = f"{what} is missing for {feature.missing / len(found.records):.0%}"
+        elif feature.mapped and found.cohort_rows and feature.missing > MANY * len(found.cohort_rows):
+            text = f"{what} is missing for {feature.missing / len(found.cohort_rows):.0%}"
             yield Problem("warning", text, "check that it is the right column, and its `missing` codes")
 
 

@@ -44,7 +44,7 @@ class FeatureCounts:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a site has, in counts of patients; only `excluded`, `records` and `cohort` name somebody.
+    """What a site has, in counts of patients; only `excluded`, `cohort_rows` and `cohort` name somebody.
 
     Attributes:
         site: Its name.
@@ -58,7 +58,7 @@ class Readiness:
         exit_code: OK, or that of the first error.
         excluded: Whose files cannot be used.
         present: `(R,)` for each modality: which rows have it.
-        records: The cohort's rows, or None where the tables cannot be read.
+        cohort_rows: The cohort's rows, or None where the tables cannot be read.
         cohort: The study's tensors, or None without a study.
     """
 
@@ -73,5 +73,5 @@ class Readiness:
     exit_code: ExitCode = ExitCode.OK
     excluded: tuple[Exclusion, ...] = ()
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
-    records: CohortRows | None = field(default=None, repr=False)
+    cohort_rows: CohortRows | None = field(default=None, repr=False)
     cohort: Cohort | None = field(default=None, repr=False)

@@ -111,22 +111,22 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
 
 
 def _parse(site: SiteConfig, task: Task) -> Entry:
-    records = open_rows(site, task)
-    first = np.append(np.flatnonzero(np.diff(records.owner, prepend=-1)), len(records))
-    truths = {name: read_truth(records, name, kind) for name, kind in task.targets.items()}
+    cohort_rows = open_rows(site, task)
+    first = np.append(np.flatnonzero(np.diff(cohort_rows.owner, prepend=-1)), len(cohort_rows))
+    truths = {name: read_truth(cohort_rows, name, kind) for name, kind in task.targets.items()}
     if not _known(truths).any():
         raise _no_outcome(site, task)
     arrays: dict[str, NDArray[Any] | RowFiles] = {f"truth.{name}": truth for name, truth in truths.items()}
-    exams = ExamArtefacts(records, task.modalities)
-    read = {name: read_modality(records, name, kind, exams) for name, kind in task.modalities.items()}
+    exams = ExamArtefacts(cohort_rows, task.modalities)
+    read = {name: read_modality(cohort_rows, name, kind, exams) for name, kind in task.modalities.items()}
     arrays |= {f"input.{name}": data.values for name, data in read.items()}
     present = np.stack([data.present for data in read.values()], axis=1)
-    arrays |= {"present": present, "first": first, "sampling_weight": _sampling_weight(records)}
+    arrays |= {"present": present, "first": first, "sampling_weight": _sampling_weight(cohort_rows)}
     facts = {
-        "patients": records.patients,
-        "published": _published_parts(records, site.split) if site.split else None,
+        "patients": cohort_rows.patients,
+        "published": _published_parts(cohort_rows, site.split) if site.split else None,
         "excluded": [
-            Exclusion(*records.keys[row], name, str(why))
+            Exclusion(*cohort_rows.keys[row], name, str(why))
             for name, data in read.items()
             for row, why in data.excluded.items()
         ],
@@ -135,11 +135,11 @@ def _parse(site: SiteConfig, task: Task) -> Entry:
     return Entry(facts, arrays)
 
 
-def read_modality(records: CohortRows, name: str, kind: Modality, exams: ExamArtefacts) -> ModalityData:
+def read_modality(cohort_rows: CohortRows, name: str, kind: Modality, exams: ExamArtefacts) -> ModalityData:
     """One modality of the R rows.
 
     Args:
-        records: The rows.
+        cohort_rows: The rows.
         name: The modality's.
         kind: What the study wants.
         exams: What the study needs of the rows' exams.
@@ -147,32 +147,32 @@ def read_modality(records: CohortRows, name: str, kind: Modality, exams: ExamArt
     Raises:
         SiteError: If it cannot be read.
     """
-    reader = records.site.modalities.get(name)
+    reader = cohort_rows.site.modalities.get(name)
     if reader is not None:
         if not isinstance(kind, reader.supported_kinds):
             raise _wrong_reader(name, type(kind).__name__.lower(), reader.reader)
-        return reader.read(records, name, cast(Any, kind), exams)
-    shape, absent = (len(records), *kind.shape), np.zeros(len(records), dtype=bool)
+        return reader.read(cohort_rows, name, cast(Any, kind), exams)
+    shape, absent = (len(cohort_rows), *kind.shape), np.zeros(len(cohort_rows), dtype=bool)
     if isinstance(kind, Table):
         return ModalityData(np.full(shape, np.nan, dtype=np.float32), absent)
-    return ModalityData(RowFiles([None] * len(records), kind.shape), absent)
+    return ModalityData(RowFiles([None] * len(cohort_rows), kind.shape), absent)
 
 
-def _sampling_weight(records: CohortRows) -> NDArray[np.float64]:
+def _sampling_weight(cohort_rows: CohortRows) -> NDArray[np.float64]:
     """`(R,)`: by the square root of the volume, so that a large lesion does not hide the others; else alike."""
-    instances = records.site.instances
+    instances = cohort_rows.site.instances
     if instances is None or instances.volume is None:
-        return np.ones(len(records))
-    cells = records.cells(instances.volume, instances.table)
+        return np.ones(len(cohort_rows))
+    cells = cohort_rows.cells(instances.volume, instances.table)
     volume = mask_out_of_range(numbers(cells, instances.volume), instances.volume)[0]
     known = volume[volume > 0]
     return np.sqrt(np.where(volume > 0, volume, np.median(known) if len(known) else 1.0))
 
 
-def _published_parts(records: CohortRows, split: PublishedSplit) -> list[str]:
-    cells = records.cells(split)
+def _published_parts(cohort_rows: CohortRows, split: PublishedSplit) -> list[str]:
+    cells = cohort_rows.cells(split)
     parts = {normal_code(code): part for part in PARTS for code in getattr(split, part)}
-    first = np.flatnonzero(np.diff(records.owner, prepend=-1))
+    first = np.flatnonzero(np.diff(cohort_rows.owner, prepend=-1))
     found = [parts.get(normal_code(cells.texts[row], cells.decimal), "") for row in first]
     bad = [int(row) for row, part in zip(first, found, strict=True) if not part]
     if bad:

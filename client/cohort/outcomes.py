@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shared_models.targets import Target
 
 
-def read_truth(records: CohortRows, name: str, target: Target) -> NDArray[np.float32]:
+def read_truth(cohort_rows: CohortRows, name: str, target: Target) -> NDArray[np.float32]:
     """The truth of one target: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown or not mapped.
 
     Where it stands with the lesions or views, a patient is positive if one of them is.
@@ -27,18 +27,18 @@ def read_truth(records: CohortRows, name: str, target: Target) -> NDArray[np.flo
     """
     from shared_models.targets import Binary, TimeToEvent
 
-    outcome = records.site.targets.get(name)
+    outcome = cohort_rows.site.targets.get(name)
     if outcome is None:
-        shape = (len(records.patients), 2) if isinstance(target, TimeToEvent) else (len(records.patients),)
+        shape = (len(cohort_rows.patients), 2) if isinstance(target, TimeToEvent) else (len(cohort_rows.patients),)
         return np.full(shape, np.nan, dtype=np.float32)
-    rows = _of_rows(records, name, outcome, target)
-    starts = np.flatnonzero(np.diff(records.owner, prepend=-1))
+    rows = _of_rows(cohort_rows, name, outcome, target)
+    starts = np.flatnonzero(np.diff(cohort_rows.owner, prepend=-1))
     most, least = (reduce.reduceat(rows, starts, axis=0) for reduce in (np.fmax, np.fmin))
     differ = np.flatnonzero(
         (most != least).reshape(len(most), -1).any(axis=1) & ~np.isnan(most).reshape(len(most), -1)[:, 0]
     )
     if len(differ) and not isinstance(target, Binary):
-        row = records.row_numbers[starts[differ[0]]]
+        row = cohort_rows.row_numbers[starts[differ[0]]]
         raise SiteError(
             what="a patient has two outcomes",
             where=f"targets.{name}",
@@ -50,31 +50,31 @@ def read_truth(records: CohortRows, name: str, target: Target) -> NDArray[np.flo
     return np.asarray(most, dtype=np.float32)
 
 
-def _of_rows(records: CohortRows, name: str, outcome: Outcome, target: Target) -> NDArray[np.float64]:
+def _of_rows(cohort_rows: CohortRows, name: str, outcome: Outcome, target: Target) -> NDArray[np.float64]:
     """The truth of each row, `(R,)` or `(R, 2)`."""
     from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
     if isinstance(target, TimeToEvent):
-        return _days_and_event(records, name, outcome)
+        return _days_and_event(cohort_rows, name, outcome)
     if outcome.label is None:
         if not isinstance(target, Binary) or target.horizon_days is None:
             raise _wrong_kind(name, "an event with its time", "a `label` column")
-        return _by_horizon(_days_and_event(records, name, outcome), target.horizon_days)
-    cells = records.cells(outcome.label)
+        return _by_horizon(_days_and_event(cohort_rows, name, outcome), target.horizon_days)
+    cells = cohort_rows.cells(outcome.label)
     if isinstance(target, Categorical):
         return categories(cells, outcome.label, target.classes)
     if isinstance(target, Regression):
         return mask_out_of_range(numbers(cells, outcome.label), outcome.label)[0]
-    return _zero_or_one(records, outcome.label)
+    return _zero_or_one(cohort_rows, outcome.label)
 
 
-def _days_and_event(records: CohortRows, name: str, outcome: Outcome) -> NDArray[np.float64]:
+def _days_and_event(cohort_rows: CohortRows, name: str, outcome: Outcome) -> NDArray[np.float64]:
     """`(N, 2)`: the earliest day of the event or the latest day free of it, and which of the two it is."""
     if outcome.event is None:
         raise _wrong_kind(name, "a `label` column", "`event`, `event_days` and `followup_days`")
-    event = _zero_or_one(records, outcome.event)
-    event_days = np.fmin.reduce([read_days(records, column) for column in outcome.event_days])
-    followup_days = np.fmax.reduce([read_days(records, column) for column in outcome.followup_days])
+    event = _zero_or_one(cohort_rows, outcome.event)
+    event_days = np.fmin.reduce([read_days(cohort_rows, column) for column in outcome.event_days])
+    followup_days = np.fmax.reduce([read_days(cohort_rows, column) for column in outcome.followup_days])
     days = np.where(event == 1, event_days, followup_days)
     truth = np.stack([days, event], axis=1)
     truth[np.isnan(truth).any(axis=1)] = np.nan
@@ -88,8 +88,8 @@ def _by_horizon(truth: NDArray[np.float64], horizon_days: float) -> NDArray[np.f
     return np.where((event == 1) & (days <= horizon_days), 1.0, label)
 
 
-def _zero_or_one(records: CohortRows, column: Column) -> NDArray[np.float64]:
-    cells = records.cells(column)
+def _zero_or_one(cohort_rows: CohortRows, column: Column) -> NDArray[np.float64]:
+    cells = cohort_rows.cells(column)
     values = numbers(cells, column)
     bad = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
     if len(bad):
@@ -105,13 +105,13 @@ def _zero_or_one(records: CohortRows, column: Column) -> NDArray[np.float64]:
     return values
 
 
-def read_days(records: CohortRows, column: Column) -> NDArray[np.float64]:
+def read_days(cohort_rows: CohortRows, column: Column) -> NDArray[np.float64]:
     """`(R,)`: one column of times, in days from day 0; NaN where missing.
 
     Raises:
         SiteError: If a cell cannot be read, or lies before day 0.
     """
-    cells = records.cells(column)
+    cells = cohort_rows.cells(column)
     values = mask_out_of_range(numbers(cells, column), column)[0]
     bad = np.flatnonzero(values < 0)
     if len(bad):

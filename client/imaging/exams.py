@@ -97,13 +97,13 @@ class ExamFiles(Protocol):
 Exams = Mapping[Instance, ExamFiles | SiteError]
 
 
-def exam_of_rows(records: Rows, exams: Exams, place: str) -> tuple[dict[int, ExamFiles | SiteError], list[str]]:
+def exam_of_rows(cohort_rows: Rows, exams: Exams, place: str) -> tuple[dict[int, ExamFiles | SiteError], list[str]]:
     """The exam of each row that has one, and warnings.
 
     An exam without an instance belongs to all rows of its patient.
 
     Args:
-        records: The cohort's R rows.
+        cohort_rows: The cohort's R rows.
         exams: Of everybody.
         place: Where the reader stands in the site's YAML, for messages.
 
@@ -111,24 +111,24 @@ def exam_of_rows(records: Rows, exams: Exams, place: str) -> tuple[dict[int, Exa
         SiteError: If nobody has one.
     """
     by_instance = any(key.instance for key in exams)
-    keys = [key if by_instance else Instance(key.patient) for key in records.keys]
+    keys = [key if by_instance else Instance(key.patient) for key in cohort_rows.keys]
     found = {row: exams[key] for row, key in enumerate(keys) if key in exams}
     included, wanted = {key.patient for key in keys}, set(keys)
     strangers = {
-        key for key in exams if key.patient not in records.known or (key.patient in included and key not in wanted)
+        key for key in exams if key.patient not in cohort_rows.known or (key.patient in included and key not in wanted)
     }
     if not found:
         raise SiteError(
             what="no patient has images",
             where=place,
-            found=f"images of {len(strangers)} patients or lesions that are not in {records.row_table}",
-            expected=f"images of a patient in {records.row_table}",
+            found=f"images of {len(strangers)} patients or lesions that are not in {cohort_rows.row_table}",
+            expected=f"images of a patient in {cohort_rows.row_table}",
             fix="correct the pattern, or leave the modality out",
             public=PUBLIC,
         )
-    unused = f"{place}: {len(strangers)} exams without a row in {records.row_table} are not used"
-    having = {records.keys[row].patient for row in found}
-    loose = {loose_identifier(patient) for patient in records.known - having} if strangers else set()
+    unused = f"{place}: {len(strangers)} exams without a row in {cohort_rows.row_table} are not used"
+    having = {cohort_rows.keys[row].patient for row in found}
+    loose = {loose_identifier(patient) for patient in cohort_rows.known - having} if strangers else set()
     if near := sum(loose_identifier(key.patient) in loose for key in strangers):
         unused += f"; {near} of them would fit a patient's but for leading zeros, capitals, blanks or signs"
     return found, [unused] if strangers else []

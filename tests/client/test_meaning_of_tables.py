@@ -240,12 +240,12 @@ def said_and_read(site: Tables, folder: Path) -> tuple[list[str], dict[str, np.n
     """Errors and warnings, and all values that a study would get; none where the site is stopped."""
     found = readiness(load_site(site.write(folder)), None, None)
     said = [f"{problem.severity}: {problem.text}" for problem in found.problems if problem.severity != "note"]
-    if found.exit_code or found.records is None:
+    if found.exit_code or found.cohort_rows is None:
         return said, {}
-    records, values = found.records, {}
+    cohort_rows, values = found.cohort_rows, {}
     for name, kind in found.task.modalities.items():
-        values[name] = records.site.modalities[name].read(records, name, kind, None).values
-    return said, values | {name: read_truth(records, name, kind) for name, kind in found.task.targets.items()}
+        values[name] = cohort_rows.site.modalities[name].read(cohort_rows, name, kind, None).values
+    return said, values | {name: read_truth(cohort_rows, name, kind) for name, kind in found.task.targets.items()}
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_columns_that_are_missing_are_all_named(hospital, rows):
     assert found.exit_code == ExitCode.DATA
     assert "'Grade'" in text
     assert "'Event'" in text
-    assert found.records is None
+    assert found.cohort_rows is None
 
 
 def test_censored_before_the_horizon_is_counted_apart(hospital, config):

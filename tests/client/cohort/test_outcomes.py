@@ -64,9 +64,9 @@ def test_labels(truth):
 
 def test_a_target_that_is_not_mapped_is_unknown(hospital):
     task = Task({}, {"recurrence": TimeToEvent(), "er": Binary()}, build_model=None)
-    records = open_rows(hospital.site(), task)
-    assert np.isnan(read_truth(records, "er", Binary())).all()
-    assert read_truth(records, "gone", TimeToEvent()).shape == (40, 2)
+    cohort_rows = open_rows(hospital.site(), task)
+    assert np.isnan(read_truth(cohort_rows, "er", Binary())).all()
+    assert read_truth(cohort_rows, "gone", TimeToEvent()).shape == (40, 2)
 
 
 @pytest.mark.parametrize(
