@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 from zlib import crc32
@@ -13,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.cache.store import Job
+from client.cache.store import Job, make_artefacts
 from client.contract.paths import Instance, Pattern, inside_data_root, matching_files
 from client.errors import ExitCode, SiteError
 from client.imaging.exams import PUBLIC
-from client.imaging.histology.tile_features import Stain, load_resnet50, tile_features, tile_volume
-from client.readers.modality_data import ModalityData, make_rows
+from client.imaging.histology.tile_features import Stain, load_resnet50, tile_features, tile_sizes, tile_volume
+from client.readers.modality_data import ModalityData, rows_of
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
 
@@ -65,13 +67,16 @@ class TilesReader(Settings):
         found = matching_files(rows.site, self.tiles, "tiles")
         strangers = self._strangers(rows, found, name)
         make, digest = self._maker(rows.site, name, kind)
-        recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
+        recipe, sizes = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}", f"tile sizes {VERSION}"
         jobs = {}
         for row, key in enumerate(rows.keys):
             if tiles := found.get(self._key(key)):
                 chosen = _chosen(tiles, kind, key)
-                jobs[row] = Job(chosen, {recipe: make})
-        return make_rows(rows.site, jobs, (len(rows), *kind.shape), f"reading {name}", strangers)
+                jobs[row] = Job(chosen, {recipe: make, sizes: tile_sizes})
+        made = dict(make_artefacts(rows.site, jobs, f"reading {name}"))
+        read = rows_of({row: one[recipe] for row, one in made.items()}, (len(rows), *kind.shape), strangers)
+        measured = {rows.keys[row].patient: one[sizes] for row, one in made.items() if read.present[row]}
+        return replace(read, warnings=[*read.warnings, *_odd_sizes(name, measured)])
 
     def _key(self, key: Instance) -> Instance:
         return key if "{instance}" in self.tiles else Instance(key.patient)
@@ -110,6 +115,28 @@ class TilesReader(Settings):
             )
         unused = f"modalities.{name}: tiles of {len(strangers)} patients without a row in {rows.row_table} not used"
         return [unused] if strangers else []
+
+
+def _odd_sizes(name: str, measured: Mapping[str, Path | SiteError]) -> list[str]:
+    """A warning of tiles whose size is not that of most: a network sees another magnification in them.
+
+    Args:
+        name: The modality's.
+        measured: The file of each patient's tile sizes.
+    """
+    files = {patient: file for patient, file in measured.items() if isinstance(file, Path)}
+    sizes = {
+        patient: {tuple(size) for size in np.load(file, allow_pickle=False).tolist()} for patient, file in files.items()
+    }
+    (usual, _), *others = Counter(size for found in sizes.values() for size in found).most_common() or [((), 0)]
+    odd = sum(found != {usual} for found in sizes.values())
+    if not others:
+        return []
+    height, width = usual
+    text = (
+        f"{name}: {odd} of {len(sizes)} patients have tiles of another size than {height} x {width} pixels, the usual"
+    )
+    return [f"{text}; check that they were cut at the same magnification"]
 
 
 def _chosen(tiles: Sequence[Path], kind: Bag | Volume, key: Instance) -> tuple[Path, ...]:

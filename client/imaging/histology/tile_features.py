@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError  # raised by what refuses to unpickle
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,7 @@ from client.errors import SiteError
 from client.imaging.histology.stain import macenko
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
 
 Stain = Literal["none", "macenko"]
@@ -56,6 +58,19 @@ def tile_features(tiles: Sequence[Path], weights: Path, stain: Stain = "none") -
 def tile_volume(tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none") -> NDArray[np.float16]:
     """The tiles themselves, `(3, T, H, W)`, each brought to `size` `(H, W)`."""
     return np.stack([read_tile(tile, size, stain) for tile in tiles], axis=1).astype(np.float16)
+
+
+def tile_sizes(tiles: Sequence[Path]) -> NDArray[np.int64]:
+    """Rows and columns `(T, 2)` of each tile, from its header.
+
+    Raises:
+        SiteError: If a tile cannot be used.
+    """
+    found = []
+    for tile in tiles:
+        with _opened(tile) as image:
+            found.append((image.height, image.width))
+    return np.asarray(found, dtype=np.int64)
 
 
 @functools.cache
@@ -103,20 +118,8 @@ def _bad_weights(path: Path, found: str) -> SiteError:
 
 def read_tile(path: Path, size: Sequence[int] | None = None, stain: Stain = "none") -> NDArray[np.float32]:
     """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then brought to `size` `(H, W)` if given."""
-    from PIL import Image
-
-    try:
-        with (
-            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(path, formats=FORMATS) as image,
-        ):
-            if image.width * image.height > MAX_PIXELS:
-                raise _bad_tile(path, f"{image.height} rows of {image.width} pixels", f"at most {MAX_PIXELS:,} pixels")
-            if image.mode not in {"RGB", "RGBA"}:
-                raise _bad_tile(path, f"pixels of mode {image.mode}")
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _bad_tile(path, f"{type(error).__name__}: {error}") from None
+    with _opened(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
     tile: NDArray[np.float32] = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255)
     if stain == "macenko":
         tile = macenko(tile)
@@ -128,6 +131,25 @@ def read_tile(path: Path, size: Sequence[int] | None = None, stain: Stain = "non
         )
         tile = resized[0].numpy()
     return tile
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A tile whose header is sound; its pixels are not read yet."""
+    from PIL import Image
+
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path, formats=FORMATS) as image,
+        ):
+            if image.width * image.height > MAX_PIXELS:
+                raise _bad_tile(path, f"{image.height} rows of {image.width} pixels", f"at most {MAX_PIXELS:,} pixels")
+            if image.mode not in {"RGB", "RGBA"}:
+                raise _bad_tile(path, f"pixels of mode {image.mode}")
+            yield image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _bad_tile(path, f"{type(error).__name__}: {error}") from None
 
 
 def _bad_tile(path: Path, found: str, expected: str = "a colour image with 8 bits a colour") -> SiteError:

@@ -186,3 +186,11 @@ def test_what_is_no_tile_is_refused_by_its_header(tmp_path, size, said, monkeypa
     write_tile(tmp_path / "a.png", np.zeros(size, np.uint8))
     with pytest.raises(SiteError, match=said):
         read_tile(tmp_path / "a.png")
+
+
+def test_tiles_of_another_size_than_most_are_counted(slides, config):
+    assert load_cohort(slides.site(), task_of(TILES), config).warnings == ()
+    tile(slides.data / "histology/secret-002/2.png", 22, size=12)
+    (text,) = load_cohort(slides.site(), task_of(TILES), config).warnings
+    assert "histology: 1 of 3 patients have tiles of another size than 8 x 8 pixels" in text
+    assert "magnification" in text
