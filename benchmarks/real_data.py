@@ -82,7 +82,9 @@ DATA_SETS = {
     ),
     "breastdcedl": DataSet("breastdcedl", lambda folder: write_sites(DATA / "breastdcedl", folder), THIRD),
     "duke": DataSet("duke", _duke, THIRD),
-    "duke_5_years": DataSet("duke", _duke, THIRD | {"task": "recurrence_mri", "modalities": "clinical"}),
+    "duke_5_years": DataSet(
+        "duke", _duke, THIRD | {"task": "recurrence_mri", "modalities": "clinical", "outcome": "binary"}
+    ),
 }
 
 

@@ -54,7 +54,15 @@ class StudySettings(Settings):
         "finding, or the whole exam, these two resized to the grid; a site that knows no place or side gives the whole",
     )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
-    horizon_days: Positive = Field(1826.25, description="horizon of a binary target derived from time to event")
+    outcome: Literal["time-to-event", "binary"] = Field(
+        "time-to-event",
+        description="how a time to event is learned; binary: as an event by `horizon-days`, or a site's own label; "
+        "who was censored earlier has none",
+    )
+    horizon_days: Positive = Field(
+        1826.25,
+        description="horizon of a time-to-event target: of its risk and metrics; at most the last interval's end",
+    )
 
     # Who takes part
     sites: str = Field(

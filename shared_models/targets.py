@@ -143,6 +143,7 @@ class TimeToEvent:
 
     Attributes:
         edges_days: The end of each of the K intervals, ascending; the first starts at 0.
+        horizon_days: When the event is predicted to have happened, up to the last edge.
     """
 
     statistics: ClassVar[Mapping[str, Count]] = {
@@ -151,6 +152,7 @@ class TimeToEvent:
     }
 
     edges_days: tuple[float, ...] = tuple(YEAR_DAYS * year for year in (1, 2, 3, 4, 5, 7, 10))
+    horizon_days: float = 5 * YEAR_DAYS
 
     @property
     def outputs(self) -> int:
@@ -163,8 +165,10 @@ class TimeToEvent:
         return (survived * functional.softplus(output) + failed * functional.softplus(-output)).sum(dim=1)
 
     def predict(self, output: Tensor) -> Tensor:
-        """Probability of the event by the last edge `(N,)`."""
-        return 1.0 - (-functional.softplus(output).sum(dim=1)).exp()
+        """Probability of the event by the horizon `(N,)`; within an interval the hazard is constant."""
+        edges = np.asarray([0.0, *self.edges_days])
+        passed = np.clip((self.horizon_days - edges[:-1]) / np.diff(edges), 0.0, 1.0)
+        return -torch.expm1(-(functional.softplus(output) * output.new_tensor(passed)).sum(dim=1))
 
     def counts(self, truth: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Patients `(2, K)` who survived and who failed in each interval, additive over sites."""

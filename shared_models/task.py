@@ -151,7 +151,7 @@ def load_task(config: StudySettings) -> Task:
     modalities = _on_grids(_with_features(chosen, config), config)
     targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
     if config.oversampling != "none":
-        _check_oversampling(chosen, config)
+        _check_oversampling(dataclasses.replace(chosen, targets=targets), config)
     if config.harmonisation != "none":
         _check_harmonisation(modalities, config)
     return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets)
@@ -188,7 +188,8 @@ def _check_oversampling(task: Task, config: StudySettings) -> None:
     images = [name for name, kind in task.modalities.items() if not isinstance(kind, Table)]
     name, target = next(iter(task.targets.items()))
     if images or not isinstance(target, Binary):
-        what = f"{images[0]} is not a table" if images else f"{name} is not a binary target"
+        no_label = f'{name} is not a binary target (outcome = "binary" makes one of a time to event)'
+        what = f"{images[0]} is not a table" if images else no_label
         msg = f"oversampling: {what}; {config.oversampling} makes synthetic patients of two classes from tables"
         raise SettingsError(msg)
 
@@ -236,8 +237,9 @@ def _on_grids(modalities: Mapping[str, Modality], config: StudySettings) -> dict
 def _with_times(target: Target, config: StudySettings) -> Target:
     from shared_models.targets import Binary, TimeToEvent
 
-    if isinstance(target, TimeToEvent) and config.time_edges_days:
-        return TimeToEvent(config.edges)
-    if isinstance(target, Binary) and target.horizon_days is not None:
+    if not isinstance(target, TimeToEvent):
+        return target
+    if config.outcome == "binary":
         return Binary(horizon_days=config.horizon_days)
-    return target
+    edges = config.edges or target.edges_days
+    return TimeToEvent(edges, min(config.horizon_days, edges[-1]))

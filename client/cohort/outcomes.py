@@ -71,7 +71,13 @@ def _of_rows(cohort_rows: CohortRows, name: str, outcome: Outcome, target: Targe
 def _days_and_event(cohort_rows: CohortRows, name: str, outcome: Outcome) -> NDArray[np.float64]:
     """`(N, 2)`: the earliest day of the event or the latest day free of it, and which of the two it is."""
     if outcome.event is None:
-        raise _wrong_kind(name, "a `label` column", "`event`, `event_days` and `followup_days`")
+        raise _wrong_kind(
+            name,
+            "a `label` column, without times",
+            "`event`, `event_days` and `followup_days`, because the study learns time to event",
+            "map the columns with times; if there are none, leave the target out, or ask the center for a study of the "
+            'label: outcome = "binary"',
+        )
     event = _zero_or_one(cohort_rows, outcome.event)
     event_days = np.fmin.reduce([read_days(cohort_rows, column) for column in outcome.event_days])
     followup_days = np.fmax.reduce([read_days(cohort_rows, column) for column in outcome.followup_days])
@@ -126,13 +132,18 @@ def read_days(cohort_rows: CohortRows, column: Column) -> NDArray[np.float64]:
     return values
 
 
-def _wrong_kind(name: str, found: str, expected: str) -> SiteError:
+def _wrong_kind(
+    name: str,
+    found: str,
+    expected: str,
+    fix: str = "map the target to the columns that the study needs, or leave it out",
+) -> SiteError:
     return SiteError(
         "an outcome is of another kind than the study's target",
         where=f"targets.{name}",
         found=found,
         expected=expected,
-        fix="map the target to the columns that the study needs, or leave it out",
+        fix=fix,
         public="the site's settings do not fit the study",
         exit_code=ExitCode.STUDY,
     )

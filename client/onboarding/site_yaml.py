@@ -124,22 +124,20 @@ def _own_names(table: FoundTable) -> dict[str, Guess]:
 
 
 def _targets(tables: Sequence[FoundTable], tasks: Sequence[Task]) -> dict[str, tuple[FoundTable, Entry, str]]:
-    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
+    from shared_models.targets import Binary, TimeToEvent
 
     found: dict[str, tuple[FoundTable, Entry, str]] = {}
     for name, kind in [one for task in tasks for one in task.targets.items()]:
         for table in tables:
             if name in found:
                 break
-            if isinstance(kind, TimeToEvent) or (isinstance(kind, Binary) and kind.horizon_days is not None):
-                if made := outcome(table):
-                    found[name] = (table, *made)
+            if isinstance(kind, TimeToEvent) and (made := outcome(table)):
+                found[name] = (table, *made)
                 continue
-            if name == "relapse" and "recurrence" in found:
-                break  # the same event with its times says more
-            feature = Feature(name, {Binary: BINARY, Regression: ()}.get(type(kind), getattr(kind, "classes", ())))
-            if isinstance(kind, Binary | Regression | Categorical) and (one := guess(feature, table)):
-                found[name] = (table, {"label": _label(one.entry, binary=isinstance(kind, Binary))}, one.why)
+            binary = isinstance(kind, Binary | TimeToEvent)  # an event without times serves a study of its label
+            feature = Feature(name, BINARY if binary else getattr(kind, "classes", ()))
+            if one := guess(feature, table):
+                found[name] = (table, {"label": _label(one.entry, binary=binary)}, one.why)
     return found or _any_target(tables[0])
 
 

@@ -1,4 +1,4 @@
-"""System A: recurrence by the horizon from 4-phase MRI, radiomics, clinical and genomic tables.
+"""System A: time to recurrence from 4-phase MRI, radiomics, clinical and genomic tables.
 
 Every modality becomes a token; a patient or a site that lacks one brings a learned token in its place. The tokens are
 concatenated, or with `fusion = "late"` each is the modality's own logit.
@@ -17,7 +17,7 @@ from shared_models.networks.volume import VolumeEncoder
 from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.study_settings import StudySettings
-from shared_models.targets import Binary
+from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
 
 TOKEN_WIDTH = 16
@@ -29,7 +29,7 @@ genomic: HER2, BRCA1, ESR1, PGR
 
 
 class RecurrenceMriNet(nn.Module):
-    """Tokens of all modalities, end to end, into one logit, beside a linear path from each table."""
+    """Tokens of all modalities, end to end, into the outputs, beside a linear path from each table."""
 
     def __init__(self, task: Task, config: StudySettings) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class RecurrenceMriNet(nn.Module):
         self.wide = LinearPaths.of(task, config.hidden_units)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Logit `{"recurrence": (N, 1)}` of `mri` `(N, 4, D, H, W)`, tables `(N, width)` and presence `(N, M)`."""
+        """Hazard logits `{"recurrence": (N, K)}` of `mri` `(N, 4, D, H, W)`, tables `(N, width)`, presence `(N, M)`."""
         logit = self.head(self.tokens(inputs, present))
         return {"recurrence": logit if self.wide is None else logit + self.wide(inputs, present)["recurrence"]}
 
@@ -76,6 +76,6 @@ TASK = Task(
         "radiomics": Table(duke_kinetics_features()),
         **{name: Table(features) for name, features in parse_features(TABLES).items()},
     },
-    targets={"recurrence": Binary(horizon_days=1826.25)},
+    targets={"recurrence": TimeToEvent()},
     build_model=build_model,
 )

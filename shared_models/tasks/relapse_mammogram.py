@@ -1,4 +1,4 @@
-"""System D: relapse from size, shape, margin and density of a mammogram's finding, and its subtype.
+"""System D: time to relapse from size, shape, margin and density of a mammogram's finding, and its subtype.
 
 A convolution over a table, after 10.3389/fonc.2025.1593806. With `fusion = "late"` it is a logistic regression, or
 with `hidden-units` a multilayer perceptron: the baselines that a network of five features has to beat.
@@ -15,7 +15,7 @@ from shared_models.networks.fusion import LateFusion, Tokens
 from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
 from shared_models.networks.wide import LinearPaths
 from shared_models.study_settings import StudySettings
-from shared_models.targets import Binary
+from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task
 
 TOKEN_WIDTH = 32
@@ -57,7 +57,7 @@ class TableConvolution(nn.Module):
 
 
 class RelapseMammogramNet(nn.Module):
-    """The convolved tables, side by side, into one logit, beside a linear path from each table.
+    """The convolved tables, side by side, into the outputs, beside a linear path from each table.
 
     The paper's network has no linear path. Its normalisation forgets how large a table's values are, and alone it
     stays .03 of AUC below logistic regression on 780 patients; beside the path it adds what is not linear.
@@ -65,16 +65,19 @@ class RelapseMammogramNet(nn.Module):
 
     def __init__(self, task: Task) -> None:
         super().__init__()
+        outputs = task.targets["relapse"].outputs
         encoders = {name: TableConvolution(table.width, TOKEN_WIDTH) for name, table in task.tables.items()}
         self.tokens = Tokens(encoders, TOKEN_WIDTH)
-        paths = {name: start_linear_at_zero(TabularEncoder(table.width, 1)) for name, table in task.tables.items()}
-        self.wide = LinearPaths(paths, range(len(paths)), {"relapse": 1})
+        paths = {
+            name: start_linear_at_zero(TabularEncoder(table.width, outputs)) for name, table in task.tables.items()
+        }
+        self.wide = LinearPaths(paths, range(len(paths)), {"relapse": outputs})
         self.dropout = nn.Dropout(0.3)
-        self.relapse = nn.Linear(len(encoders) * TOKEN_WIDTH, 1)
+        self.relapse = nn.Linear(len(encoders) * TOKEN_WIDTH, outputs)
         nn.init.zeros_(self.relapse.weight)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Logit `{"relapse": (N, 1)}` of tables `{name: (N, width)}` and presence `(N, M)`."""
+        """Hazard logits `{"relapse": (N, K)}` of tables `{name: (N, width)}` and presence `(N, M)`."""
         joined = self.tokens(inputs, present).flatten(start_dim=1)
         return {"relapse": self.relapse(self.dropout(joined)) + self.wide(inputs, present)["relapse"]}
 
@@ -97,6 +100,6 @@ def build_model(task: Task, config: StudySettings) -> nn.Module:
 
 TASK = Task(
     modalities={name: Table(features) for name, features in parse_features(TABLES).items()},
-    targets={"relapse": Binary()},
+    targets={"relapse": TimeToEvent()},
     build_model=build_model,
 )

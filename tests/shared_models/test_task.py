@@ -69,9 +69,13 @@ def test_the_studys_times_reach_the_targets() -> None:
     hazards = loaded("recurrence_clinical", time_edges_days="100, 200").targets["recurrence"]
     assert isinstance(hazards, TimeToEvent)
     assert hazards.edges_days == (100.0, 200.0)
-    recurrence = loaded("recurrence_mri", horizon_days=1000.0).targets["recurrence"]
-    assert isinstance(recurrence, Binary)
-    assert recurrence.horizon_days == 1000.0
+    assert hazards.horizon_days == 200.0  # no later than the last interval's end
+    for task in ("recurrence_clinical", "recurrence_mri", "relapse_mammogram"):
+        (timed,) = loaded(task, horizon_days=1000.0).targets.values()
+        assert isinstance(timed, TimeToEvent)
+        assert timed.horizon_days == 1000.0
+        (label,) = loaded(task, horizon_days=1000.0, outcome="binary").targets.values()
+        assert label == Binary(horizon_days=1000.0)
     subtype = loaded(horizon_days=1000.0).targets["basal_or_her2"]
     assert isinstance(subtype, Binary)
     assert subtype.horizon_days is None

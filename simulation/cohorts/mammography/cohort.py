@@ -1,17 +1,19 @@
 """Synthetic mammography of five hospitals: findings in two views, and relapse.
 
     folder/A/A.yaml        what hospital A says of its data, and so on to E
-    folder/A/patients.csv  molecular subtype and relapse
+    folder/A/patients.csv  molecular subtype; relapse, its day and the last day of follow-up
     folder/A/views.csv     a row for each view: size, shape, margin, density
     folder/truth.csv       the true risk of each patient, which no hospital has
 
 Size, shape, margin, density and subtype stand for the columns of 10.3389/fonc.2025.1593806. Shape and margin are cut
-from two normals with correlation .5008; density, subtype and size stand alone. Relapse is Bernoulli with
+from two normals with correlation .5008; density, subtype and size stand alone. Relapse within five years is Bernoulli
+with
 
     logit = -3.966 + 1.109 z + 2.197 (0, .35, 1, 1)[subtype] + .5 [shape >= 1] + .4 [margin >= 2]
 
 and the size is 13 e^{.5 z} mm. This gives that paper's Kendall taus, of shape with margin and of size and of subtype
-with relapse, and its share of relapses.
+with relapse, and its share of relapses. Time to relapse is exponential with the patient's own five-year risk. Patients
+are followed for 2 to 10 years, whatever their risk.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ SHARES = {
     "density": (0.18, 0.58, 0.20, 0.04),
     "subtype": (0.42, 0.33, 0.12, 0.13),
 }
+HORIZON_DAYS = 1826.25
+FOLLOW_UP_DAYS = (730, 3652)
 CORRELATION = 0.5008  # of the normals behind shape and margin
 SIZE_MM, SIZE_ON_LOG, SIZE_RANGE_MM = 13.0, 0.5, (3.0, 80.0)
 
@@ -76,7 +80,7 @@ class Population:
 
     @property
     def risk(self) -> Array:
-        """`(N,)` the probability of relapse."""
+        """`(N,)` the probability of relapse within five years."""
         described = SHAPE_WEIGHT * (self.shape >= 1) + MARGIN_WEIGHT * (self.margin >= 2)
         return np.asarray(expit(INTERCEPT + SIZE_WEIGHT * self.z + SUBTYPE_WEIGHTS[self.subtype] + described))
 
@@ -109,11 +113,18 @@ def write_cohort(
 def _draw(patient: Patient) -> Drawn:
     person, record = patient.generators(2)
     drawn = draw(1, person)
-    relapse = int(record.random() < drawn.risk[0])
+    hazard = -np.log1p(-float(drawn.risk[0])) / HORIZON_DAYS
+    day, end = int(np.ceil(record.exponential() / hazard)), int(record.integers(*FOLLOW_UP_DAYS, endpoint=True))
     subtype = CATEGORIES["subtype"][drawn.subtype[0]]
-    row: Row = {"patient_id": patient.identifier, **partly_known({"subtype": subtype, "relapse": relapse}, record)}
+    row: Row = {
+        "patient_id": patient.identifier,
+        **partly_known({"subtype": subtype, "relapse": int(day <= end)}, record),
+        "relapse_days": day if day <= end else None,
+        "followup_days": end,
+    }
     views = [{"patient_id": patient.identifier, "view": view, **_read(drawn, view, record)} for view in VIEWS]
-    truth: Row = {"relapse": relapse, "risk": float(drawn.risk[0]), "z": float(drawn.z[0])}
+    relapse = int(day <= HORIZON_DAYS)
+    truth: Row = {"relapse": relapse, "relapse_days": day, "risk": float(drawn.risk[0]), "z": float(drawn.z[0])}
     return Drawn({"patients": [row], "views": views}, truth)
 
 
@@ -143,5 +154,11 @@ def _write(folder: Path, site: SyntheticSite, tables: Tables) -> Mapping[str, An
         },
         "instances": {"table": "views", "column": of_views["view"].column},
         "modalities": {"mammography": {"reader": "table", "table": "views", "features": features}},
-        "targets": {"relapse": {"label": of_patients["relapse"].entry()}},
+        "targets": {
+            "relapse": {
+                "event": of_patients["relapse"].entry("patients"),
+                "event_days": [of_patients["relapse_days"].entry("patients")],
+                "followup_days": [of_patients["followup_days"].entry("patients")],
+            }
+        },
     }

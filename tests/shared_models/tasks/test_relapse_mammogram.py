@@ -17,7 +17,7 @@ def test_the_categories_are_in_the_order_of_the_papers_codes() -> None:
 
 
 def test_late_fusion_learns_what_logistic_regression_does() -> None:
-    config = StudySettings(task="relapse_mammogram", fusion="late")
+    config = StudySettings(task="relapse_mammogram", fusion="late", outcome="binary")
     task = load_task(config)
     torch.manual_seed(0)
     model = task.build_model(task, config)
@@ -36,7 +36,7 @@ def test_late_fusion_learns_what_logistic_regression_does() -> None:
 
 
 def test_the_network_learns_from_the_table() -> None:
-    config = StudySettings(task="relapse_mammogram")
+    config = StudySettings(task="relapse_mammogram", outcome="binary")
     task = load_task(config)
     torch.manual_seed(0)
     model = task.build_model(task, config)

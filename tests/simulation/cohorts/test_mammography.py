@@ -25,14 +25,14 @@ def read(hospital):
     features = dict(values["modalities"]["mammography"]["features"])
     size = features.pop("size_mm")
     column, scale = (size, 1) if isinstance(size, str) else (size["column"], size["scale"])
-    label = values["targets"]["relapse"]["label"]
+    event = values["targets"]["relapse"]["event"]
     return pd.DataFrame(
         {
             "patient": frame[identifier],
             "view": frame[values["instances"]["column"]],
             "size_mm": frame[column] * scale,
             **{key: frame[entry["column"]].map(entry["codes"]) for key, entry in features.items()},
-            "relapse": frame[label["column"]].map(label["codes"]),
+            "relapse": frame[event["column"]].map(event["codes"]),
         }
     )
 

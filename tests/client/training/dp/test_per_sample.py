@@ -113,8 +113,9 @@ def batch_of(task):
     truths = {}
     for name, target in task.targets.items():
         draw = torch.rand(PATIENTS, 2, generator=generator).round()
-        classes = isinstance(target, Categorical)
-        truths[name] = draw * 400 if isinstance(target, TimeToEvent) else draw.sum(dim=1) if classes else draw[:, 0]
+        timed, classes = isinstance(target, TimeToEvent), isinstance(target, Categorical)
+        days_and_event = draw * torch.tensor([400.0, 1.0]) + torch.tensor([200.0, 0.0])
+        truths[name] = days_and_event if timed else draw.sum(dim=1) if classes else draw[:, 0]
     return inputs, present, truths
 
 

@@ -16,7 +16,7 @@ from client.training.dp.sampling import PoissonLoader
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 
-TASK = load_task(StudySettings(task="relapse_mammogram"))
+TASK = load_task(StudySettings(task="relapse_mammogram", outcome="binary"))
 
 
 def batches(patients, asked):

@@ -63,6 +63,7 @@ def test_every_task_at_its_defaults_with_batches_below_the_cohort(rounds, name):
 # Any setting that may stand beside privacy and that a round at a site depends on.
 DRAWN = {
     "task": st.sampled_from(task_names()),
+    "outcome": st.sampled_from(["time-to-event", "binary"]),
     "fusion": st.sampled_from(["task", "concatenation", "late"]),
     "hidden_units": st.sampled_from([0, 8]),
     "modality_dropout": st.sampled_from([0.0, 0.2, 0.9]),
