@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,9 +23,10 @@ from shared_models.metrics.arrays import TargetStatistic
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.categorical import ConfusionMatrix
+from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
-from shared_models.metrics.within_site import WithinSiteAuc, WithinSiteConcordance
+from shared_models.metrics.within_site import WithinSiteAuc, WithinSiteConcordance, WithinSiteHorizonAuc
 
 YEAR_DAYS = 365.25
 # Counts of scores, (N,) or (N, K), and truths, (N,) or (N, 2).
@@ -143,16 +145,24 @@ class TimeToEvent:
 
     Attributes:
         edges_days: The end of each of the K intervals, ascending; the first starts at 0.
-        horizon_days: When the event is predicted to have happened, up to the last edge.
+        horizon_days: By when the event is predicted to happen; no later than the last edge.
     """
-
-    statistics: ClassVar[Mapping[str, Count]] = {
-        "concordance": ConcordanceTable.of_truth,
-        "within_site": WithinSiteConcordance.of,
-    }
 
     edges_days: tuple[float, ...] = tuple(YEAR_DAYS * year for year in (1, 2, 3, 4, 5, 7, 10))
     horizon_days: float = 5 * YEAR_DAYS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "horizon_days", min(self.horizon_days, self.edges_days[-1]))
+
+    @property
+    def statistics(self) -> Mapping[str, Count]:
+        """What is counted of risks and truths; what concerns the horizon takes it along."""
+        return {
+            "concordance": ConcordanceTable.of_truth,
+            "within_site": WithinSiteConcordance.of,
+            "horizon": partial(HorizonTable.of, horizon_days=self.horizon_days),
+            "within_site_at_horizon": partial(WithinSiteHorizonAuc.of, horizon_days=self.horizon_days),
+        }
 
     @property
     def outputs(self) -> int:

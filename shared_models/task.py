@@ -241,5 +241,4 @@ def _with_times(target: Target, config: StudySettings) -> Target:
         return target
     if config.outcome == "binary":
         return Binary(horizon_days=config.horizon_days)
-    edges = config.edges or target.edges_days
-    return TimeToEvent(edges, min(config.horizon_days, edges[-1]))
+    return TimeToEvent(config.edges or target.edges_days, config.horizon_days)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 COUNTS = ("patients", "positives", "events")
+AT_THE_HORIZON = ("events_by_horizon", "free_at_horizon", "censored_before_horizon")
 AT_THE_CUT = ("tp", "fp", "tn", "fn")
+OF_ALL_TIMES = (*COUNTS, "c_index", "c_index_low", "c_index_high")
 DIGITS = 2
 STEP_PATIENTS = 5
 """A rate moves in steps of at least so many patients: one of them more or less seldom shows, and never for sure."""
@@ -22,14 +24,30 @@ def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, 
         metrics: `site_metrics` of one target.
         least: The site's `policy.minimum_count`.
     """
+    few = dict.fromkeys(metrics, _few(metrics, least)) | dict.fromkeys(_few_at_horizon(metrics, least), True)
+    kept = {name: value for name, value in metrics.items() if name not in AT_THE_CUT}
+    if not any(few[name] for name in metrics if name not in AT_THE_HORIZON):
+        kept |= _in_steps(metrics)
+    return {name: _coarse(name, value, few[name]) for name, value in kept.items()}
+
+
+def _few(metrics: Mapping[str, float], least: int) -> bool:
+    """Whether one of the classes is small."""
     patients = metrics["patients"]
     cases = next((metrics[name] for name in ("positives", "events") if name in metrics), None)
-    classes = (patients,) if cases is None else (cases, patients - cases)
-    few = min(classes) < least
-    kept = {name: value for name, value in metrics.items() if name not in AT_THE_CUT}
-    if not few:
-        kept |= _in_steps(metrics)
-    return {name: _coarse(name, value, few) for name, value in kept.items()}
+    return min((patients,) if cases is None else (cases, patients - cases)) < least
+
+
+def _few_at_horizon(metrics: Mapping[str, float], least: int) -> Iterator[str]:
+    """What is not told of a time to event because few patients have one of the outcomes at its horizon."""
+    if not set(AT_THE_HORIZON) <= set(metrics):
+        return
+    by_then, free, censored = (metrics[name] for name in AT_THE_HORIZON)
+    late = metrics["events"] - by_then
+    if any(0 < count < least for count in (by_then, late, free - late, censored)):
+        yield from AT_THE_HORIZON
+    if min(by_then, free) < least:
+        yield from (name for name in metrics if name not in OF_ALL_TIMES and name not in AT_THE_HORIZON)
 
 
 def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -38,10 +56,10 @@ def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
         return {"accuracy": _step(metrics["accuracy"], metrics["patients"])}
     if "sensitivity" not in metrics:
         return {}
-    positives, negatives = metrics["positives"], metrics["patients"] - metrics["positives"]
-    sensitivity, specificity = (
-        _step(metrics[name], size) for name, size in (("sensitivity", positives), ("specificity", negatives))
-    )
+    with_it = next(metrics[name] for name in ("positives", "events_by_horizon") if name in metrics)
+    without = metrics["free_at_horizon"] if "free_at_horizon" in metrics else metrics["patients"] - with_it
+    sensitivity, specificity = _step(metrics["sensitivity"], with_it), _step(metrics["specificity"], without)
+    positives, negatives = metrics["tp"] + metrics["fn"], metrics["fp"] + metrics["tn"]
     tp, fp = sensitivity * positives, (1 - specificity) * negatives
     rates = {"precision": tp / (tp + fp) if tp + fp else math.nan, "f1": 2 * tp / (tp + fp + positives)}
     return {"sensitivity": sensitivity, "specificity": specificity, **rates}
@@ -56,4 +74,4 @@ def _step(share: float, patients: float) -> float:
 def _coarse(name: str, value: float, few: bool) -> float:
     if few and name != "patients":
         return math.nan
-    return value if name in COUNTS else round(float(value), DIGITS)
+    return value if name in (*COUNTS, *AT_THE_HORIZON) else round(float(value), DIGITS)

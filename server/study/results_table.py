@@ -38,6 +38,14 @@ def print_table(results: Results, console: Console | None = None) -> None:
 # What is told of each kind of target, by the metric that only it has: heading, metric and digits.
 _INTERVAL = "(95 % interval)"
 _SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
+    "c_index": (
+        ("patients", "patients", 0),
+        ("events", "events", 0),
+        (f"C-index {_INTERVAL}", "c_index", 2),
+        (f"AUC at horizon {_INTERVAL}", "auc", 2),
+        ("sens.", "sensitivity", 2),
+        ("spec.", "specificity", 2),
+    ),
     "auc": (
         ("patients", "patients", 0),
         ("cases", "positives", 0),
@@ -46,7 +54,6 @@ _SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
         ("sens.", "sensitivity", 2),
         ("spec.", "specificity", 2),
     ),
-    "c_index": (("patients", "patients", 0), ("events", "events", 0), (f"C-index {_INTERVAL}", "c_index", 2)),
     "macro_f1": (("patients", "patients", 0), ("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
     "mae": (("patients", "patients", 0), ("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R2", "r2", 2)),
 }
@@ -60,7 +67,7 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
 
     title = f"{results.study}: {name}, test patients ({results.strategy})"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    main, shown = next((metric, columns) for metric, columns in _SHOWN.items() if metric in target.pooled)
+    shown = next(columns for metric, columns in _SHOWN.items() if metric in target.pooled)
     outside = any(site.role != "train" for site in results.sites)
     table.add_column("site", overflow="fold")
     if outside:
@@ -73,9 +80,10 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         numbers = [_cell(site.targets.get(name, {}), metric, digits) for _, metric, digits in shown]
         table.add_row(Text(site.site), *role, *numbers)
     table.add_section()
-    within = f"{main}_within_sites"
-    if len(results.sites) > 1 and within in target.pooled:
-        cells = (_cell(target.pooled, within, digits) if metric == main else "" for _, metric, digits in shown)
+    within = {metric: f"{metric}_within_sites" for _, metric, _ in shown}
+    if len(results.sites) > 1 and any(name in target.pooled for name in within.values()):
+        in_sites = [(within[metric], digits) for _, metric, digits in shown]
+        cells = (_cell(target.pooled, name, digits) if name in target.pooled else "" for name, digits in in_sites)
         table.add_row("within sites", *([""] if outside else []), *cells)
     table.add_row("pooled", *([""] if outside else []), *(_cell(target.pooled, m, digits) for _, m, digits in shown))
     return table

@@ -9,6 +9,7 @@ from typing import Literal
 
 from shared_models.messages import Arrays
 from shared_models.metrics.binary import ScoreHistogram
+from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.summary import Summary, empty_summary, pack_summary, total_summary, unpack_summary
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
@@ -55,15 +56,16 @@ def _zeros(task: Task, config: StudySettings) -> Summaries:
 
 
 def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:
-    """The decision threshold of each binary target and where it comes from: pooled validation, never test patients.
+    """The decision threshold of each binary target and time to event: from pooled validation, never test patients.
 
     Where the validation patients are all of one class there is no best threshold, and it is 0.5.
     """
     chosen: dict[str, tuple[float, str]] = {}
     for name, summary in validation.items():
         for scores in summary.values():
-            if isinstance(scores, ScoreHistogram):
-                value = scores.threshold(rule)
+            if isinstance(scores, ScoreHistogram | HorizonTable):
+                histogram = scores.histogram() if isinstance(scores, HorizonTable) else scores
+                value = histogram.threshold(rule)
                 chosen[name] = (value, f"{rule}, pooled validation")
                 if isnan(value):
                     chosen[name] = (0.5, "0.5: no validation patients of both classes")

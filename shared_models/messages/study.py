@@ -197,7 +197,7 @@ class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
     REPLY: ClassVar[type[Reply]] = EvaluateTestReply
 
     thresholds: Mapping[str, float] = carries(
-        Named(number(0, 1)), "the decision threshold of each binary target, from pooled validation patients"
+        Named(number(0, 1)), "the decision threshold of each binary target and time to event, from pooled validation patients"
     )
 
     @property

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from shared_models.metrics.arrays import CoarseStatistic, PooledMetrics, TargetStatistic, from_arrays, to_arrays, total
 from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, threshold_metrics
 from shared_models.metrics.categorical import ConfusionMatrix
+from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
-from shared_models.metrics.within_site import WithinSitePairs
+from shared_models.metrics.within_site import WithinSiteHorizonAuc, WithinSitePairs
 from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 
 Values = NDArray[np.floating[Any]]
@@ -171,11 +172,41 @@ def site_metrics(target: Target, scores: Values, truth: Values, threshold: float
         auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
         return {**counts, **auc, **threshold_metrics(ConfusionCounts.of(scores, truth, threshold))}
     if isinstance(target, TimeToEvent):
-        from shared_models.metrics.concordance import concordance_interval
-
-        known = ~np.isnan(truth).any(axis=1)
-        interval = concordance_interval(scores[known], truth[known, 0], truth[known, 1], seed=seed)
-        counts = {"patients": float(known.sum()), "events": float(truth[known, 1].sum())}
-        return {**counts, "c_index": interval.value, "c_index_low": interval.low, "c_index_high": interval.high}
+        return time_to_event_metrics(target, scores, truth, threshold, seed)
     pooled = pooled_metrics(summarise(target, scores, truth), threshold)
     return {name: value for name, value in pooled.items() if isinstance(value, float)}
+
+
+def time_to_event_metrics(target: TimeToEvent, risk: Values, truth: Values, threshold: float, seed: int) -> Metrics:
+    """A site's own C-index, and its own AUC and rates at the horizon, weighted by its own patients' censoring.
+
+    Args:
+        target: The target.
+        risk: `(N,)`.
+        truth: `(N, 2)` of days and event; NaN where unknown.
+        threshold: At and above which a risk counts as positive.
+        seed: Of the C-index's bootstrap.
+    """
+    from shared_models.metrics.concordance import concordance_interval
+
+    known = ~np.isnan(truth).any(axis=1)
+    risk, days, event = risk[known], truth[known, 0].astype(np.float64), truth[known, 1] == 1
+    c_index = concordance_interval(risk, days, event, seed=seed)
+    outcome = at_horizon(days, event, target.horizon_days)
+    auc = WithinSiteHorizonAuc.of(risk, truth[known], target.horizon_days).interval()
+    called, sums = risk >= threshold, outcome.weights
+    counts = {"patients": len(risk), "events": event.sum(), "events_by_horizon": outcome.event.sum()}
+    counts |= {"free_at_horizon": outcome.free.sum()}
+    counts |= {"censored_before_horizon": len(risk) - counts["events_by_horizon"] - counts["free_at_horizon"]}
+    tp, fp = sums[called & outcome.event].sum(), sums[called & outcome.free].sum()
+    tn, fn = sums[~called & outcome.free].sum(), sums[~called & outcome.event].sum()
+    return {
+        **{name: float(count) for name, count in counts.items()},
+        "c_index": c_index.value,
+        "c_index_low": c_index.low,
+        "c_index_high": c_index.high,
+        "auc": auc.value,
+        "auc_low": auc.low,
+        "auc_high": auc.high,
+        **threshold_metrics(ConfusionCounts(float(tp), float(fp), float(tn), float(fn))),
+    }

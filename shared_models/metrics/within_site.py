@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_models.metrics.arrays import Array, PooledMetrics, add
+from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.concordance import followed_patients, pairs_of_patients
 from shared_models.metrics.delong import auc_and_variance
 from shared_models.metrics.interval import Interval, logit_interval
@@ -180,6 +181,71 @@ class WithinSiteConcordance(WithinSitePairs):
         squares = float((influence**2).sum()) * patients / (patients - 1)
         variance = squares / pairs**2 if cases > 1 else math.nan
         return cls(cases, patients - cases, pairs, inside, pairs / (patients - 1), _known(variance) * pairs**2)
+
+
+@dataclass(frozen=True)
+class WithinSiteHorizonAuc(WithinSitePairs):
+    """Pairs of patients of the same site of whom one has the event by the horizon and the other is free of it then.
+
+    Who is censored before is part of no pair; each event weighs one over the probability of not having been censored
+    until then, by the site's own Kaplan-Meier estimate, relative to that of the horizon: at most 1.
+
+    Example:
+        >>> pairs = WithinSiteHorizonAuc.of([0.9, 0.5, 0.7], [[90, 1], [800, 0], [100, 0]], horizon_days=365.25)
+        >>> pairs.concordant, pairs.comparable
+        (0.5, 0.5)
+    """
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "auc_within_sites": "AUC at the horizon of pairs of patients of the same site, of the risks themselves, "
+        "weighted by each site's own censoring; outside secure aggregation in steps of the site's number of patients",
+        "auc_within_sites_low": "lower bound of its 95 % interval (DeLong by site, weighted, on the logit scale)",
+        "auc_within_sites_high": "upper bound",
+    }
+
+    @classmethod
+    def of(cls, risk: npt.ArrayLike, truth: npt.ArrayLike, horizon_days: float) -> Self:
+        """Count one site's pairs.
+
+        Args:
+            risk: (N,) in [0, 1].
+            truth: (N, 2) of days and event; nan for unknown: those are left out.
+            horizon_days: days to the horizon.
+
+        Raises:
+            ValueError: for risks outside [0, 1], times that are negative or infinite, or other events.
+        """
+        days, event = np.asarray(truth, dtype=np.float64).T
+        score, time, happened = followed_patients(probabilities(risk, "risk"), days, event)
+        known = at_horizon(time, happened, horizon_days)
+        cases, others = float(np.count_nonzero(known.event)), float(np.count_nonzero(known.free))
+        if not cases * others:
+            return cls(cases, others, 0.0, 0.0, 0.0, 0.0)
+        weights = known.weights[known.event] / known.weights[known.free][0]
+        pairs, inside, variance = weighted_pairs(score[known.event], score[known.free], weights)
+        return cls(cases, others, pairs, inside, min(cases, others), variance)
+
+
+def weighted_pairs(cases: Array, others: Array, weights: Array) -> tuple[float, float, float]:
+    """All pairs, the concordant ones (ties 1/2) and these' variance, where cases have weights.
+
+    Args:
+        cases: (M,) scores of those with the event.
+        others: (N,) scores of those without.
+        weights: (M,) of the cases.
+    """
+    order, ascending = np.sort(others), np.argsort(cases)
+    below = (np.searchsorted(order, cases, "left") + np.searchsorted(order, cases, "right")) / 2
+    until = np.concatenate([[0.0], np.cumsum(weights[ascending])])
+    ranks = (np.searchsorted(cases[ascending], others, side) for side in ("left", "right"))
+    above = until[-1] - sum(until[rank] for rank in ranks) / 2
+    pairs, inside = float(weights.sum() * len(others)), float(weights @ below)
+    share, variance = inside / pairs, 0.0
+    for concordant, comparable in ((weights * below, weights * len(others)), (above, np.full(len(others), until[-1]))):
+        if len(concordant) > 1:
+            squares = float(((concordant - share * comparable) ** 2).sum())
+            variance += squares * len(concordant) / (len(concordant) - 1)
+    return pairs, inside, variance if min(len(cases), len(others)) > 1 else 0.25 * pairs**2
 
 
 def _known(variance: float) -> float:

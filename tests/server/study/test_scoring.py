@@ -8,7 +8,7 @@ from server.app import keep_best
 from server.study.checkpoint import BEST, Checkpoint, load_checkpoint
 from server.study.scoring import Summaries, thresholds
 from shared_models.metrics.summary import empty_summary, summarise
-from shared_models.targets import Binary, TimeToEvent
+from shared_models.targets import Binary, Categorical, TimeToEvent
 
 
 def pooled(scores: list[float], labels: list[float]) -> Summaries:
@@ -24,8 +24,15 @@ def test_validation_patients_of_one_class_choose_no_threshold(labels: list[float
     assert thresholds(pooled([0.2, 0.3], labels), "f1") == {"er": (0.5, "0.5: no validation patients of both classes")}
 
 
-def test_validation_patients_of_both_classes_choose_it_for_binary_targets_alone() -> None:
-    validation = pooled([0.2, 0.3], [0.0, 1.0]) | {"recurrence": empty_summary(TimeToEvent())}
+def test_validation_patients_of_both_classes_choose_it_for_a_time_to_event_at_its_horizon() -> None:
+    target = TimeToEvent()
+    risk, truth = np.array([0.2, 0.3, 0.1]), np.array([[2000.0, 0.0], [1000.0, 1.0], [2000.0, 0.0]])
+    found = thresholds({"recurrence": summarise(target, risk, truth)}, "youden")
+    assert 0.2 < found["recurrence"][0] < 0.3
+
+
+def test_validation_patients_of_both_classes_choose_it() -> None:
+    validation = pooled([0.2, 0.3], [0.0, 1.0]) | {"pam50": empty_summary(Categorical(("a", "b")))}
     ((name, (value, source)),) = thresholds(validation, "youden").items()
     assert (name, source) == ("er", "youden, pooled validation")
     assert 0.2 < value <= 0.3

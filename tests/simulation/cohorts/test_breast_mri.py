@@ -169,7 +169,7 @@ def test_progress_counts_patients(tmp_path):
 def read(folder):
     """Inputs `(N, C)` as the hospitals' own clients read them, with missing flags, and outcome `(N,)` of A to E."""
     features = f"clinical: {CLINICAL}; genomic: HER2, BRCA1, ESR1, PGR; radiomics: {MEASURED}"
-    config = parse_study_settings({"task": "recurrence_mri", "features": features}, "test")
+    config = parse_study_settings({"task": "recurrence_mri", "features": features, "outcome": "binary"}, "test")
     cohorts = [load_cohort(site_of(folder, name), load_task(config), config, store_split=False) for name in "ABCDE"]
     names = ("clinical", "genomic", "radiomics")
     values = np.concatenate([np.hstack([np.asarray(one.inputs[name]) for name in names]) for one in cohorts])

@@ -38,7 +38,8 @@ MODALITIES = {
 def read(folder, task, modalities, names="ABCDE"):
     image, _, _ = GRIDS.get(task, "").partition(":")
     grids = GRIDS[task] if image and image in modalities.split(", ") else ""
-    config = parse_study_settings({"task": task, "modalities": modalities, "grids": grids}, "test")
+    settings = {"task": task, "modalities": modalities, "grids": grids, "outcome": "binary"}
+    config = parse_study_settings(settings, "test")
     kinds = load_task(config)
     return [load_cohort(load_site(folder / name / f"{name}.yaml"), kinds, config, store_split=False) for name in names]
 

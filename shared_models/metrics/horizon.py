@@ -1,0 +1,240 @@
+"""Discrimination and classification at the horizon of a time-to-event target, from additive counts.
+
+Nobody is left out for short follow-up: patients are weighted by the inverse probability of not being censored (see
+`shared_models.metrics.censoring`). Their censoring's Kaplan-Meier curve follows from the sites' summed counts of events
+and of censored patients by time. Events are counted by time and risk, since their weight depends on the time; those who
+are free of it at the horizon have one weight. What follows is a histogram of weighted scores, with all that it gives.
+
+The AUC is the cumulative/dynamic one at the horizon.
+
+References:
+    Uno et al. 2007, 10.1198/016214507000000149.
+    Blanche, Dartigues & Jacqmin-Gadda, Review and comparison of ROC curve estimators for a time-dependent outcome with
+        marker-dependent censoring. Biometrical Journal 55 (2013) 687-704, 10.1002/bimj.201200045.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_models.metrics.arrays import MATRIX, VECTOR, Array, PooledMetrics, add
+from shared_models.metrics.binary import ScoreHistogram, threshold_metrics
+from shared_models.metrics.concordance import followed_patients
+from shared_models.metrics.interval import Interval, logit_interval
+from shared_models.metrics.merged_cells import MergedHistogram, merged_cells
+from shared_models.metrics.scores import bin_of, left_edges, probabilities
+
+BINS = 1024
+"""Of risk, for the AUC of the bins to be that of the rows."""
+SLICES = 12
+"""Of time until the horizon, in each of which the events' weights are averaged."""
+STEPS = 120
+"""Of time until the horizon, in which events and censored patients are counted for the Kaplan-Meier curve."""
+
+
+@dataclass(frozen=True, eq=False)
+class HorizonTable:
+    """Patients by what is known of them at the horizon, time and predicted risk. Merges by addition.
+
+    Attributes:
+        events: (12, bins) patients with the event by the horizon, by slice of time and bin of risk.
+        free: (bins,) patients free of it at the horizon.
+        events_by_step: (120,) patients with the event by the horizon, by step of time.
+        censored_by_step: (120,) patients censored before the horizon.
+
+    Example:
+        >>> table = HorizonTable.of([0.9, 0.5, 0.1], [[90, 1], [100, 0], [800, 0]], horizon_days=365.25)
+        >>> table.metrics(0.5)["auc"], table.metrics(0.5)["censored_before_horizon"]
+        (1.0, 1.0)
+    """
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "events_by_horizon": "patients with the event by the horizon",
+        "free_at_horizon": "patients followed to the horizon without it",
+        "censored_before_horizon": "patients whose follow-up ended before; the others represent them, by weights",
+        "event_probability": "probability of the event by the horizon (Kaplan-Meier)",
+        "auc": "cumulative/dynamic AUC at the horizon by inverse probability of censoring weights (IPCW), of risks in "
+        "1,024 bins",
+        "auc_low": "lower bound of its 95 % interval (on the logit scale, widened by what the bins hide)",
+        "auc_high": "upper bound",
+        "auc_bound": "the AUC of the rows lies within this of `auc`",
+        "tp": "weighted true positives at the threshold",
+        "fp": "weighted false positives",
+        "tn": "weighted true negatives",
+        "fn": "weighted false negatives",
+        "f1": "F1 at the threshold and the horizon, weighted",
+        "sensitivity": "weighted share of those with the event by the horizon at or above the threshold",
+        "specificity": "weighted share of those free of it below the threshold",
+        "precision": "weighted share of those with the event among those at or above the threshold",
+    }
+
+    events: Array = field(metadata=MATRIX)
+    free: Array = field(metadata=VECTOR)
+    events_by_step: Array = field(metadata=VECTOR)
+    censored_by_step: Array = field(metadata=VECTOR)
+
+    def __post_init__(self) -> None:
+        left_edges(len(self.free))
+        shapes = (self.events.shape, self.events_by_step.shape, self.censored_by_step.shape)
+        if shapes != ((SLICES, len(self.free)), (STEPS,), (STEPS,)):
+            message = f"a horizon table has {SLICES} slices, {STEPS} steps and as many bins everywhere, not {shapes}"
+            raise ValueError(message)
+        if not math.isclose(self.events.sum(), self.events_by_step.sum(), rel_tol=1e-9, abs_tol=1e-6):
+            message = f"{self.events.sum()} events by risk are not {self.events_by_step.sum()} by time"
+            raise ValueError(message)
+
+    @classmethod
+    def of(cls, risk: npt.ArrayLike, truth: npt.ArrayLike, horizon_days: float, bins: int = BINS) -> "HorizonTable":
+        """Count the patients whose time and event are known.
+
+        Args:
+            risk: (N,) predicted probability of the event by the horizon, in [0, 1].
+            truth: (N, 2) of days and event; nan for unknown.
+            horizon_days: the same at every site.
+            bins: of risk, the same at every site.
+
+        Raises:
+            ValueError: for risks outside [0, 1], times that are negative or infinite, or other events.
+        """
+        days, event = np.asarray(truth, dtype=np.float64).T
+        score, time, happened = followed_patients(probabilities(risk, "risk"), days, event)
+        by_then = happened & (time <= horizon_days)
+        censored = ~happened & (time < horizon_days)
+        free = ~by_then & ~censored
+        step = np.minimum(time / horizon_days * STEPS, STEPS - 1).astype(np.intp)
+        cell = step * SLICES // STEPS * bins + bin_of(score, bins)
+        counts = (
+            np.bincount(cell[by_then], minlength=SLICES * bins).reshape(SLICES, bins),
+            np.bincount(bin_of(score[free], bins), minlength=bins),
+            *(np.bincount(step[group], minlength=STEPS) for group in (by_then, censored)),
+        )
+        return HorizonTable(*(count.astype(np.float64) for count in counts))
+
+    def __add__(self, other: Self) -> Self:
+        return add(self, other)
+
+    @property
+    def n(self) -> float:
+        """Number of patients."""
+        return float(self.events.sum() + self.free.sum() + self.censored_by_step.sum())
+
+    def uncensored(self) -> Array:
+        """P(not censored before), (121,): at the start of each step and at the horizon; events come first in a step."""
+        gone = np.cumsum(self.events_by_step + self.censored_by_step)
+        at_risk = self.n - np.concatenate([[0.0], gone[:-1]]) - self.events_by_step
+        left = np.divide(self.censored_by_step, at_risk, out=np.zeros(STEPS), where=at_risk > 0)
+        return np.concatenate([[1.0], np.cumprod(1.0 - np.minimum(left, 1.0))])
+
+    def weights(self) -> tuple[Array, float]:
+        """Of the events in each slice, (12,), and of those free at the horizon; 0 where nobody is left uncensored."""
+        inverse = np.divide(1.0, curve := self.uncensored(), out=np.zeros(STEPS + 1), where=curve > 0)
+        steps = self.events_by_step.reshape(SLICES, -1)
+        total = (steps * inverse[:-1].reshape(SLICES, -1)).sum(axis=1)
+        middle = inverse[:-1].reshape(SLICES, -1).mean(axis=1)
+        return np.divide(total, steps.sum(axis=1), out=middle, where=steps.sum(axis=1) > 0), float(inverse[-1])
+
+    def histogram(self) -> ScoreHistogram:
+        """Weighted scores of those with the event and of those free of it at the horizon."""
+        of_events, of_free = self.weights()
+        return ScoreHistogram(of_events @ self.events, of_free * self.free)
+
+    def event_probability(self) -> float:
+        """Kaplan-Meier estimate of the event by the horizon, from the steps; nan without patients."""
+        gone = np.cumsum(self.events_by_step + self.censored_by_step)
+        at_risk = self.n - np.concatenate([[0.0], gone[:-1]])
+        share = np.divide(self.events_by_step, at_risk, out=np.zeros(STEPS), where=at_risk > 0)
+        return float(1.0 - np.prod(1.0 - share)) if self.n > 0 else math.nan
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The AUC with an interval on the logit scale, widened on both sides by the bound of its bins.
+
+        The variance is that of DeLong's structural components, weighted; the weights are taken as given, which is on
+        the safe side (Blanche 2013). Bounds are nan with fewer than two events or two free of it.
+        """
+        histogram = self.histogram()
+        value, cases, controls = histogram.auc(), histogram.n_positive, histogram.n_negative
+        n_events, n_free = float(self.events.sum()), float(self.free.sum())
+        if math.isnan(value) or min(n_events, n_free) < 2:
+            return logit_interval(value, math.nan, 0, level)
+        below = (np.cumsum(histogram.negatives) - histogram.negatives / 2) / controls
+        above = (cases - np.cumsum(histogram.positives) + histogram.positives / 2) / cases
+        of_events, _ = self.weights()
+        of_cases = float(of_events**2 @ self.events @ (below - value) ** 2) / cases**2
+        of_controls = float(self.free @ (above - value) ** 2) / n_free**2
+        variance = of_cases * n_events / (n_events - 1) + of_controls * n_free / (n_free - 1)
+        return logit_interval(value, variance, min(n_events, n_free), level).widened(histogram.auc_bound())
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """Counts, the AUC with its interval, and the rates at the threshold, which must be an edge of a bin."""
+        histogram, interval = self.histogram(), self.interval()
+        return {
+            "events_by_horizon": float(self.events.sum()),
+            "free_at_horizon": float(self.free.sum()),
+            "censored_before_horizon": float(self.censored_by_step.sum()),
+            "event_probability": self.event_probability(),
+            "auc": interval.value,
+            "auc_low": interval.low,
+            "auc_high": interval.high,
+            "auc_bound": histogram.auc_bound(),
+            **threshold_metrics(histogram.confusion(threshold)),
+        }
+
+    def without_small_cells(self, least: float) -> "MergedHorizon":
+        """A site's table without a cell of fewer than ``least`` patients of one outcome.
+
+        Times are told of merged slices only. Empty where one of the outcomes has patients, and fewer than ``least``.
+        """
+        bins = len(self.free)
+        events, corners = np.zeros((SLICES, bins)), np.zeros((2, SLICES, bins))
+        free, times = np.zeros((3, bins)), np.zeros((2, STEPS))
+        outcomes = (self.events, self.free, self.censored_by_step)
+        if not any(0 < counts.sum() < least for counts in outcomes):
+            middle_of_slice = np.arange(SLICES) * STEPS // SLICES + STEPS // SLICES // 2
+            for time in merged_cells(self.events.sum(axis=1), least):
+                times[0, middle_of_slice[time.middle]] += time.patients
+                for cell in merged_cells(self.events[time.low : time.high + 1].sum(axis=0), least):
+                    events[time.middle, cell.middle] += cell.patients
+                    corners[0, time.middle, cell.low] += cell.patients
+                    corners[1, time.middle, cell.high] += cell.patients
+            for cell in merged_cells(self.free, least):
+                for row, place in enumerate((cell.middle, cell.low, cell.high)):
+                    free[row, place] += cell.patients
+            for time in merged_cells(self.censored_by_step.reshape(SLICES, -1).sum(axis=1), least):
+                times[1, middle_of_slice[time.middle]] += time.patients
+        return MergedHorizon(events, free[0], *times, *corners, *free[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class MergedHorizon(HorizonTable):
+    """A `HorizonTable` of merged cells, whose patients are also counted at the ends of their cells.
+
+    Its bound is of the AUC with the weights that the merged times give.
+
+    Attributes:
+        events_low: (12, bins) events at the lowest risk of their cells.
+        events_high: (12, bins) events at the highest.
+        free_low: (bins,) patients free of the event at the lowest risk of their cells.
+        free_high: (bins,) at the highest.
+    """
+
+    events_low: Array = field(metadata=MATRIX)
+    events_high: Array = field(metadata=MATRIX)
+    free_low: Array = field(metadata=VECTOR)
+    free_high: Array = field(metadata=VECTOR)
+
+    def histogram(self) -> MergedHistogram:
+        """As of the exact table, with the ends of its cells."""
+        of_events, of_free = self.weights()
+        events = (of_events @ counts for counts in (self.events, self.events_low, self.events_high))
+        free = (of_free * counts for counts in (self.free, self.free_low, self.free_high))
+        (positives, *ends), (negatives, *others) = events, free
+        return MergedHistogram(positives, negatives, *ends, *others)
+
+    def without_small_cells(self, least: float) -> "MergedHorizon":
+        """Itself: it has none."""
+        del least
+        return self
