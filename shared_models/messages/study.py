@@ -197,7 +197,8 @@ class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
     REPLY: ClassVar[type[Reply]] = EvaluateTestReply
 
     thresholds: Mapping[str, float] = carries(
-        Named(number(0, 1)), "the decision threshold of each binary target and time to event, from pooled validation patients"
+        Named(number(0, 1)),
+        "the decision threshold of each target that has one, from pooled validation patients",
     )
 
     @property
