@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   # slides and genes (subtype_histology), mammography (relapse_mammogram), brain metastases
   # (receptors_brain_metastasis), or else breast MRI with clinical, genomic and radiomics tables. Use one folder each
   python -m simulation --synthetic runs/cohort --task recurrence_mri
+
+  # a phantom: hospitals whose outcome shows in one way alone, here the tumour's texture; docs/phantoms.md lists them
+  python -m simulation --synthetic runs/texture --task receptors_dce_mri --phantom texture patients=80 ceiling=0.9
 
   # real sites, each with its own settings file
   python -m simulation --study studies/rotterdam_gbsg.toml --sites site_configs/rotterdam.yaml site_configs/gbsg.yaml
@@ -40,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = _parser()
     options = parser.parse_args(separate_assignments(sys.argv[1:] if arguments is None else arguments))
+    if options.phantom and options.synthetic is None:
+        parser.error("--phantom goes with --synthetic")
     if options.split is None and (options.by is not None or options.into is not None):
         parser.error("--by and --into go with --split")
     from rich.console import Console
@@ -61,6 +66,12 @@ def _parser() -> CommandLine:
     cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
     cohort.add_argument("--split", type=Path, metavar="YAML", help="one site's settings, to be divided")
+    parser.add_argument(
+        "--phantom",
+        nargs="+",
+        metavar=("KIND", "KEY=VALUE"),
+        help="with --synthetic: write this phantom there, with `ceiling`, `sites`, `patients`, `seed` or `field`",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
     how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
@@ -110,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     work = Path(config.results_dir) / config.study
     console = Console()
     if options.synthetic:
-        sites = find_sites(synthetic_cohort(options.synthetic, config.task, console))
+        sites = find_sites(synthetic_cohort(options.synthetic, config.task, console, options.phantom))
     elif options.split:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
@@ -127,14 +138,17 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def synthetic_cohort(folder: Path, task: str, console: Any) -> list[Path]:
-    """The site files of the cohort that `task` learns from, written first if the folder has none."""
+def synthetic_cohort(folder: Path, task: str, console: Any, phantom: Sequence[str] | None = None) -> list[Path]:
+    """The site files of the cohort that `task` learns from, or of a phantom; written first if the folder has none."""
     from rich.progress import Progress
 
+    from simulation.phantoms.cohort import phantom_writer
+
+    write = phantom_writer(task, phantom) if phantom else cohort_writer(task)
     if not (written := sorted(folder.glob("*/*.yaml"))):
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task("writing the synthetic cohort", total=None)
-            written = cohort_writer(task)(
+            written = write(
                 folder,
                 workers=os.cpu_count() or 1,
                 progress=lambda done, total: progress.update(bar, completed=done, total=total),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, Protocol, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -20,15 +20,37 @@ import SimpleITK as sitk
 import yaml
 from numpy.typing import NDArray
 
-from simulation.cohorts.sites import SyntheticSite
 from simulation.cohorts.tables import Row, Value
 
 MISSING = 0.03  # share of a hospital's cells that it does not know
 Progress = Callable[[int, int], None]
 
 
+class Hospital(Protocol):
+    """What is written of a hospital whatever its patients have; a frozen dataclass."""
+
+    @property
+    def name(self) -> str:
+        """Its name, folder and YAML."""
+
+    @property
+    def patients(self) -> int:
+        """How many it has."""
+
+    @property
+    def identifier(self) -> str:
+        """A format for a patient's identifier, of a number with up to six digits."""
+
+    @property
+    def role(self) -> Literal["train", "evaluate"]:
+        """`evaluate` for one that never trains."""
+
+
+S = TypeVar("S", bound=Hospital)
+
+
 @dataclass(frozen=True)
-class Patient:
+class Patient(Generic[S]):
     """A patient yet to be drawn.
 
     Attributes:
@@ -38,7 +60,7 @@ class Patient:
         folder: The hospital's.
     """
 
-    site: SyntheticSite
+    site: S
     number: int
     seed: int
     folder: Path
@@ -73,9 +95,9 @@ Tables = Mapping[str, Sequence[Row]]
 
 def write_hospitals(
     folder: Path,
-    sites: Sequence[SyntheticSite],
-    draw: Callable[[Patient], Drawn],
-    write: Callable[[Path, SyntheticSite, Tables], Mapping[str, Any]],
+    sites: Sequence[S],
+    draw: Callable[[Patient[S]], Drawn],
+    write: Callable[[Path, S, Tables], Mapping[str, Any]],
     seed: int = 0,
     scale: float = 1.0,
     workers: int = 1,
@@ -93,7 +115,7 @@ def write_hospitals(
         workers: Processes to draw patients in.
         progress: Called with the number of patients done and of all.
     """
-    sites = [replace(site, patients=max(round(site.patients * scale), 1)) for site in sites]
+    sites = [_scaled(site, scale) for site in sites]
     for site in sites:
         if _settings_path(folder, site).exists():
             message = f"{folder}: there is a cohort already; choose another folder"
@@ -126,7 +148,12 @@ def write_volume(path: Path, volume: NDArray[Any], spacing_mm: Sequence[float]) 
     sitk.WriteImage(image, path, useCompression=True)
 
 
-def _draw_all(draw: Callable[[Patient], Drawn], patients: Sequence[Patient], workers: int) -> Iterator[Drawn]:
+def _scaled(site: S, scale: float) -> S:
+    scaled: S = replace(site, patients=max(round(site.patients * scale), 1))  # type: ignore[type-var]
+    return scaled
+
+
+def _draw_all(draw: Callable[[Patient[S]], Drawn], patients: Sequence[Patient[S]], workers: int) -> Iterator[Drawn]:
     if workers <= 1:
         yield from map(draw, patients)
         return
@@ -138,18 +165,18 @@ def _tables(drawn: Sequence[Drawn]) -> Tables:
     return {name: [row for one in drawn for row in one.rows[name]] for name in drawn[0].rows}
 
 
-def _settings_path(folder: Path, site: SyntheticSite) -> Path:
+def _settings_path(folder: Path, site: Hospital) -> Path:
     return folder / site.name / f"{site.name}.yaml"
 
 
-def _write_settings(folder: Path, site: SyntheticSite, values: Mapping[str, Any]) -> Path:
+def _write_settings(folder: Path, site: Hospital, values: Mapping[str, Any]) -> Path:
     path = _settings_path(folder, site)
     whole = {"site": site.name, "role": site.role, "data_root": ".", "state_dir": "state", **values}
     path.write_text(yaml.safe_dump(whole, sort_keys=False, width=120), encoding="utf-8")
     return path
 
 
-def _write_truth(path: Path, patients: Sequence[Patient], drawn: Sequence[Drawn]) -> None:
+def _write_truth(path: Path, patients: Sequence[Patient[S]], drawn: Sequence[Drawn]) -> None:
     rows = [
         {"site": patient.site.name, "patient_id": patient.identifier, **one.truth}
         for patient, one in zip(patients, drawn, strict=True)

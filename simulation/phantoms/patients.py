@@ -73,11 +73,19 @@ def table_inputs(table: Table, rows: Sequence[Mapping[str, float | str]]) -> Flo
 
 
 def with_distance(image: Array, distance_mm: Array) -> Array:
-    """Channels `(2, D, H, W)`: the image over the 95th percentile of what is outside the lesion, and the distance.
+    """Channels `(C + 1, D, H, W)`: images over the 95th percentile outside the lesion, and the distance to it.
 
+    The percentile is that of the first of the images `(C, D, H, W)`, or of the only one `(D, H, W)`.
     A site divides by the whole exam's percentile, on which a lesion has no influence: it is a small part of an exam.
     """
-    return np.stack([image / np.percentile(image[distance_mm < 0], 95), distance_mm])
+    images = image if image.ndim == 4 else image[None]
+    level = np.percentile(images[0][distance_mm < 0], 95)
+    return np.concatenate([images / level, distance_mm[None]])
+
+
+def stacked_tables(task: str, rows: Mapping[str, Sequence[Mapping[str, float | str]]]) -> dict[str, Floats]:
+    """Network inputs of each of a task's tables."""
+    return {name: table_inputs(task_table(task, name), table) for name, table in rows.items()}
 
 
 def task_table(task: str, name: str) -> Table:

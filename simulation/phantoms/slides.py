@@ -1,8 +1,8 @@
 """Phantom of `subtype_histology`: tiles of a slide and fifty genes, each with a coin; Basal or Her2 depends on them.
 
 Kinds: `image`, `genes`, `additive` (the more of the two, the likelier), `interaction` (their exclusive or), and `few`
-(the image's coin shows in two of sixteen tiles only). In the image, nuclei are long instead of round, of equal area,
-number and colour. PAM50 is one of two in either group, by a coin that nothing shows.
+(the image's coin shows in two of sixteen tiles only). In the image, nuclei are few and large instead of many and small:
+they cover equal areas, and colours are the same. PAM50 is one of two in either group, by a coin that nothing shows.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ CLASSES = (*PAM50[False], *PAM50[True])
 TILES, SIDE = 16, 64
 GRID = Grid((TILES, SIDE, SIDE), (1.0, 1.0, 1.0))
 FEW = 2  # tiles that show the coin
-_CELLS, _KEPT = 6, 0.7  # nuclei lie about a lattice of 6 x 6 places, seven tenths of which are taken
-_AREA_PX, _LONG = 46.0, 2.4
-_SIGNAL, _PROGRAMMES = 0.7, 3  # of a gene, in standard deviations of its noise; other things that move genes together
+_LATTICES, _KEPT = {False: 7, True: 4}, 0.7  # nuclei lie about a lattice of so many squared places, most of them taken
+_COVERED = 0.28  # of a tile, by nuclei if they did not overlap
+_SIGNAL, _PROGRAMMES = 1.6, 3  # of a gene, in standard deviations of its noise; other things that move genes together
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,16 @@ def draw_patient(rng: np.random.Generator, kind: str, ceiling: float = 1.0) -> P
     return Patient(tiles, _draw_genes(rng, coins.genes), group, str(rng.choice(PAM50[group])))
 
 
-def _draw_tile(rng: np.random.Generator, long: bool, stain: Array) -> Array:
+def _draw_tile(rng: np.random.Generator, large: bool, stain: Array) -> Array:
     """A tile `(side, side, 3)`: violet nuclei in rose tissue, both a little off for this slide."""
-    places = np.argwhere(rng.random((_CELLS, _CELLS)) < _KEPT) + rng.uniform(0.3, 0.7, 2)
-    centres = places * SIDE / _CELLS + rng.normal(0, 1.2, places.shape)
+    cells = _LATTICES[large]
+    taken = rng.permutation(cells**2)[: round(_KEPT * cells**2)]
+    places = np.column_stack(np.divmod(taken, cells)) + rng.uniform(0.3, 0.7, 2)
+    centres = (places + rng.normal(0, 0.1, places.shape)) * SIDE / cells
     angles = rng.uniform(0, np.pi, len(centres))
-    ratio = _LONG * np.exp(0.1 * rng.normal(size=len(centres))) if long else np.exp(0.1 * rng.normal(size=len(centres)))
-    areas = _AREA_PX * np.exp(0.25 * rng.normal(size=len(centres)))
+    ratio = np.exp(rng.normal(0.3, 0.2, len(centres)))
+    areas = np.exp(0.25 * rng.normal(size=len(centres)))
+    areas *= _COVERED * SIDE**2 / areas.sum()
     half_length, half_width = np.sqrt(areas * ratio / np.pi), np.sqrt(areas / ratio / np.pi)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     down, right = (axis[..., None] + 0.5 - centre for axis, centre in zip((rows, columns), centres.T, strict=True))

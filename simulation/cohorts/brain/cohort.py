@@ -56,7 +56,7 @@ def write_cohort(
     return write_hospitals(folder, sites, _draw, _write, seed, scale, workers, progress)
 
 
-def _draw(patient: Patient) -> Drawn:
+def _draw(patient: Patient[SyntheticSite]) -> Drawn:
     person, image, record = patient.generators(3)
     drawn = who.draw(1, person, patient.site.her2_factor)
     words, identifier = WORDS[patient.site.name], patient.identifier

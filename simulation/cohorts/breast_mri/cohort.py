@@ -62,7 +62,7 @@ def _write(folder: Path, site: SyntheticSite, tables: Tables, images: bool) -> M
     return settings(site.dialect, images)
 
 
-def _draw(patient: Patient, prevalence: float, censored: float, images: bool) -> Drawn:
+def _draw(patient: Patient[SyntheticSite], prevalence: float, censored: float, images: bool) -> Drawn:
     site, identifier = patient.site, patient.identifier
     person, image, record = patient.generators(3)
     drawn = who.draw(1, person, site.her2_factor)

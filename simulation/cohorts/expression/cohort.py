@@ -108,7 +108,7 @@ def write_cohort(
     return write_hospitals(folder, sites, partial(_draw, images=images), write, seed, scale, workers, progress)
 
 
-def _draw(patient: Patient, images: bool) -> Drawn:
+def _draw(patient: Patient[SyntheticSite], images: bool) -> Drawn:
     site, identifier = patient.site, patient.identifier
     person, image, record = patient.generators(3)
     drawn = draw(1, person, site.her2_factor)

@@ -110,7 +110,7 @@ def write_cohort(
     return write_hospitals(folder, sites, _draw, _write, seed, scale, workers, progress)
 
 
-def _draw(patient: Patient) -> Drawn:
+def _draw(patient: Patient[SyntheticSite]) -> Drawn:
     person, record = patient.generators(2)
     drawn = draw(1, person)
     hazard = -np.log1p(-float(drawn.risk[0])) / HORIZON_DAYS
