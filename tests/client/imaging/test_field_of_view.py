@@ -96,6 +96,17 @@ def test_the_whole_exam_is_resized_to_the_grid_from_edge_to_edge(tmp_path, axes)
     assert (found > 0).all(), "nothing is padding"
 
 
+@pytest.mark.parametrize("name", ["tumour", "breast", "whole"])
+def test_a_sagittal_acquisition_gives_the_same_volume(tmp_path, name):
+    import SimpleITK as sitk
+
+    axial = exam(tmp_path, [box(4, 6, 22, size=3)])
+    turned = [sitk.Flip(sitk.PermuteAxes(one, (1, 2, 0)), (True, False, True)) for one in (axial.phases[0], axial.mask)]
+    sagittal = dataclasses.replace(axial, phases=(turned[0],), mask=turned[1])
+    assert sagittal.phases[0].GetSize() != axial.phases[0].GetSize()
+    np.testing.assert_allclose(on_grid(sagittal, view(name)), on_grid(axial, view(name)), atol=2e-3)
+
+
 def test_about_a_tumour_that_fits_all_of_it_is_shown_and_of_two_far_apart_the_larger(tmp_path):
     together = exam(tmp_path, [box(7, 8, 20), box(7, 11, 20)])
     assert coverage(together, CUBE, place(together, CUBE)).tumour == 1

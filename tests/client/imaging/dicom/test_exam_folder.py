@@ -174,3 +174,14 @@ def test_a_real_study_is_what_simpleitk_reads(shared_data, tmp_path):
         np.testing.assert_array_equal(sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(expected))
         np.testing.assert_allclose(image.GetOrigin(), expected.GetOrigin())
         np.testing.assert_allclose(image.GetDirection(), expected.GetDirection())
+
+
+@pytest.mark.parametrize(
+    ("tags", "side"), [({"Laterality": "L"}, "left"), ({"ImageLaterality": "R"}, "right"), ({}, "")]
+)
+def test_the_side_is_read_from_the_headers_unless_the_site_says_it(tmp_path, slice_file, tags, side):
+    for place in range(3):
+        slice_file(tmp_path / f"{place}", np.ones((4, 6)), (0, 0, 3 * place), **tags)
+    files = tuple(sorted(tmp_path.iterdir()))
+    assert DicomFiles(files).load().side == side
+    assert DicomFiles(files, side="left").load().side == "left"
