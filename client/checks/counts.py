@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.checks.columns import FeatureColumn, outcome_warnings, table_warnings
+from client.checks.exams import write_exams
 from client.checks.outcomes import outcome_remarks
 from client.checks.problems import CENSORED, UNKNOWN, problems_of
 from client.checks.readiness import FeatureCounts, Readiness
@@ -84,6 +85,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     features: list[FeatureCounts] = []
     excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
     warnings += cohort_rows.remarks
+    facts = dict(cohort.exams) if cohort else {}
     labels = _labels(cohort_rows, task)
     exams = ExamArtefacts(cohort_rows, task.modalities)
     for index, (name, kind) in enumerate(task.modalities.items()):
@@ -100,6 +102,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
             present[name] = read.present
             excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
             warnings += read.warnings
+            facts |= {name: read.facts} if read.facts else {}
     targets = {}
     for name, target in task.targets.items():
         if classes := errors.attempt(partial(_classes, cohort_rows, name, target)):
@@ -107,6 +110,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     for name, target in task.targets.items():
         warnings += errors.attempt(partial(outcome_remarks, cohort_rows, name, target)) or []
     errors.attempt(partial(write_exclusions, cohort_rows.site.state_dir, excluded))
+    errors.attempt(partial(write_exams, cohort_rows.site.state_dir, cohort_rows, facts))
     errors.attempt(partial(write_near_misses, cohort_rows.site.state_dir, cohort_rows.near_misses))
     counted = dataclasses.replace(
         found,
@@ -117,8 +121,10 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
         exit_code=errors[0].exit_code if errors else ExitCode.OK,
         excluded=tuple(excluded),
         present=present,
+        exams=facts,
     )
-    return dataclasses.replace(counted, problems=problems_of(cohort_rows.site, counted, errors, warnings))
+    problems = problems_of(cohort_rows.site, counted, errors, list(dict.fromkeys(warnings)))
+    return dataclasses.replace(counted, problems=problems)
 
 
 def _parts_of(task: Task) -> list[Task]:

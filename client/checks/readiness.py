@@ -13,6 +13,7 @@ from client.cohort.exclusions import Exclusion
 from client.cohort.load import Cohort
 from client.cohort.rows import CohortRows
 from client.errors import ExitCode
+from client.imaging.exam_facts import ExamFacts
 from shared_models.task import Task
 
 
@@ -58,6 +59,7 @@ class Readiness:
         exit_code: OK, or that of the first error.
         excluded: Whose files cannot be used.
         present: `(R,)` for each modality: which rows have it.
+        exams: Of each modality of images, by row: the exams as they are used.
         cohort_rows: The cohort's rows, or None where the tables cannot be read.
         cohort: The study's tensors, or None without a study.
     """
@@ -73,5 +75,6 @@ class Readiness:
     exit_code: ExitCode = ExitCode.OK
     excluded: tuple[Exclusion, ...] = ()
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    exams: Mapping[str, Mapping[int, ExamFacts]] = field(default_factory=dict, repr=False)
     cohort_rows: CohortRows | None = field(default=None, repr=False)
     cohort: Cohort | None = field(default=None, repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from client.checks.exams import exam_counts
 from client.checks.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def print_readiness(found: Readiness, console: Console) -> None:
         if count.missing
     ]
     _print_table(console, "missing values", ("feature", "missing", "out of range"), gaps)
+    _print_table(console, "exams, as they are used", ("modality", "what", "value", "exams"), exam_counts(found.exams))
     _print_table(console, "split", ("part", "patients"), list(found.parts.items()))
     for problem in found.problems:
         style = STYLES[problem.severity]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from client.cohort.rows import CohortRows, open_rows
 from client.cohort.splits import PARTS, split_patients
 from client.config.site import PublishedSplit, SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
+from client.imaging.exam_facts import ExamFacts, facts_of_values
 from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.modality_data import ModalityData
 from client.tables.values import mask_out_of_range, normal_code, numbers
@@ -43,6 +45,7 @@ class Cohort:
             none, nor who has none of the study's modalities.
         excluded: Whose files cannot be used.
         warnings: What need not stop the site, but should be known.
+        exams: Of each modality of images, the facts of its rows' exams.
     """
 
     site: str
@@ -55,6 +58,7 @@ class Cohort:
     parts: Mapping[str, NDArray[np.int64]]
     excluded: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
+    exams: Mapping[str, Mapping[int, ExamFacts]] = field(default_factory=dict)
 
     def rows(self, patients: NDArray[np.int64]) -> NDArray[np.int64]:
         """All rows of some patients."""
@@ -107,6 +111,10 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
         parts={part: np.flatnonzero(labels == part) for part in PARTS},
         excluded=excluded,
         warnings=tuple(entry.facts["warnings"]),
+        exams={
+            name: {int(row): facts_of_values(dict(values)) for row, values in exams.items()}
+            for name, exams in entry.facts["exams"].items()
+        },
     )
 
 
@@ -130,6 +138,11 @@ def _parse(site: SiteConfig, task: Task) -> Entry:
             for name, data in read.items()
             for row, why in data.excluded.items()
         ],
+        "exams": {
+            name: {str(row): dataclasses.asdict(facts) for row, facts in data.facts.items()}
+            for name, data in read.items()
+            if data.facts
+        },
         "warnings": list(dict.fromkeys(warning for data in read.values() for warning in data.warnings)),
     }
     return Entry(facts, arrays)

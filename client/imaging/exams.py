@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -49,6 +49,8 @@ class Exam:
         mask_share: Share of the tumour's volume, as it was drawn, that lies within the images.
         side: The breast with the finding, the patient's own left or right; empty where the site does not say.
         lacks_side: Whether the site says it of others.
+        choice: What was chosen among the patient's files, such as the series, for the site's list of exams.
+        remarks: What looks wrong but can be used, each with what to do; no patient is named.
     """
 
     name: Path
@@ -59,6 +61,8 @@ class Exam:
     mask_share: float = 1.0
     side: str = ""
     lacks_side: bool = False
+    choice: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @functools.cached_property
     def tumour_mm(self) -> NDArray[np.float64]:

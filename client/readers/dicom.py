@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from client.contract.columns import ColumnOrName
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
+from client.imaging.dicom.exam_choice import Study, Wanted
 from client.imaging.dicom.exam_folder import DicomFiles, files_under
 from client.imaging.exams import ExamFiles, Seconds
 from client.imaging.laterality import sides
@@ -37,6 +38,11 @@ class DicomReader(Settings):
     series: str | None = Field(
         None, description="a regular expression for the dynamic series' description or its protocol's name"
     )
+    image_type: str | None = Field(
+        None,
+        description="a value of ImageType that its images have: W for the water of a Dixon series, M for magnitude",
+    )
+    study: Study | None = Field(None, description="first or last, by date, where a patient has several exams")
     phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
     seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
@@ -98,7 +104,8 @@ class DicomReader(Settings):
     def _exam(self, images: set[Path], mask: MaskSource | None, side: str) -> DicomFiles:
         lacks_mask, lacks_side = self.mask is not None and mask is None, self.laterality is not None and not side
         files = tuple(sorted(images))
-        return DicomFiles(files, self.series, self.phases, self.seconds, mask, lacks_mask, side, lacks_side)
+        wanted = Wanted(self.series, self.image_type, self.study)
+        return DicomFiles(files, wanted, self.phases, self.seconds, mask, lacks_mask, side, lacks_side)
 
     def _images(self, site: Site) -> dict[Instance, set[Path]]:
         """All files in each patient's or lesion's folders."""

@@ -13,6 +13,7 @@ import numpy as np
 from client.cache.store import Array, Job, Stored, make_artefacts
 from client.errors import SiteError
 from client.imaging import preprocessing
+from client.imaging.exam_facts import RECIPE, ExamFacts, facts_array, facts_of, remark_warnings
 from client.imaging.exams import Exam, ExamFiles, Exams, exam_of_rows
 from client.imaging.field_of_view import Coverage, shown_warnings
 from client.imaging.grid import on_grid, shown_on_grid
@@ -68,10 +69,12 @@ class ExamRows:
 
     Attributes:
         made: By recipe, then by row that has an exam: the artefact, or why there is none.
+        facts: Of each row whose exam can be used.
         warnings: What need not stop the site, but should be known.
     """
 
     made: Mapping[str, Mapping[int, Path | SiteError]]
+    facts: Mapping[int, ExamFacts] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -106,7 +109,7 @@ class ExamArtefacts:
         site = self._rows.site
         reader = cast(ImageReader, site.modalities[images])
         exams, warnings = exam_of_rows(self._rows, reader.exams(site), f"modalities.{images}")
-        recipes = self._recipes(images)
+        recipes = {**self._recipes(images), RECIPE: facts_array}
         distinct = list(dict.fromkeys(exams.values()))  # several lesions may share an exam
         jobs = {
             number: _job(exam, recipes, reader)
@@ -114,6 +117,8 @@ class ExamArtefacts:
             if not isinstance(exam, SiteError)
         }
         by_exam = {distinct[number]: made for number, made in make_artefacts(site, jobs, f"reading {images}")}
+        written = {exam: made[_whole(RECIPE, reader)] for exam, made in by_exam.items()}
+        known = {exam: facts_of(np.load(path)) for exam, path in written.items() if isinstance(path, Path)}
         return ExamRows(
             {
                 recipe: {
@@ -122,7 +127,8 @@ class ExamArtefacts:
                 }
                 for recipe in recipes
             },
-            warnings,
+            {row: known[exam] for row, exam in exams.items() if exam in known},
+            warnings + remark_warnings(f"modalities.{images}", known.values()),
         )
 
     def _recipes(self, images: str) -> Recipes:
@@ -169,4 +175,4 @@ def read_volumes(rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> M
         if isinstance(file, Path) and read.present[row]
     }
     coverages = [Coverage(one[0], one[1], bool(one[2]), bool(one[3])) for one in exams_shown.values()]
-    return replace(read, warnings=[*found.warnings, *shown_warnings(name, kind, coverages)])
+    return replace(read, warnings=[*found.warnings, *shown_warnings(name, kind, coverages)], facts=found.facts)

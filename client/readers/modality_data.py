@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from client.cache.row_files import RowFiles
 from client.cache.store import Job, make_artefacts
 from client.errors import SiteError
+from client.imaging.exam_facts import ExamFacts
 
 if TYPE_CHECKING:
     from client.contract.protocols import Site
@@ -27,12 +28,14 @@ class ModalityData:
         present: `(R,)` which rows have it.
         excluded: Rows whose files cannot be used, and why. They count as rows without the modality.
         warnings: What need not stop the site, but should be known; no patient is named.
+        facts: Of rows' exams, as they are used.
     """
 
     values: NDArray[Any] | RowFiles
     present: NDArray[np.bool_]
     excluded: Mapping[int, SiteError] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    facts: Mapping[int, ExamFacts] = field(default_factory=dict)
 
 
 def make_rows(

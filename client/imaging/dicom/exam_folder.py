@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 
 from client.contract.paths import inside_data_root
 from client.errors import SiteError
+from client.imaging.dicom.exam_choice import Wanted
 from client.imaging.dicom.headers import Slice, read_slices
-from client.imaging.dicom.series import Phase, dynamic_phases, normal
+from client.imaging.dicom.phase_times import Phase
+from client.imaging.dicom.series import dynamic_phases, normal
 from client.imaging.exams import Exam
 from client.imaging.files import bad_file, check_geometry, check_room
 from client.imaging.masks import FRAME_OF_REFERENCE, MaskSource, tumour_mask
@@ -28,7 +32,7 @@ class DicomFiles:
 
     Attributes:
         images: All of the patient's files, sorted; also those that are no DICOM files.
-        series: A regular expression for the dynamic series; None takes the only one.
+        wanted: Which of the patient's images are the exam.
         positions: Which of its phases are taken, in the order of time from 0; empty takes all.
         seconds: When the phases were taken; empty leaves it to the headers.
         mask: Where the tumour stands, or None.
@@ -38,7 +42,7 @@ class DicomFiles:
     """
 
     images: tuple[Path, ...]
-    series: str | None = None
+    wanted: Wanted = field(default_factory=Wanted)
     positions: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
     mask: MaskSource | None = None
@@ -63,17 +67,21 @@ class DicomFiles:
             SiteError: If there is no dynamic series, or it is not clear which, or it is not whole.
         """
         folder = self.images[0].parent
-        phases, seconds = self._wanted(*dynamic_phases(read_slices(self.images), self.series, folder), folder)
+        found = dynamic_phases(read_slices(self.images), self.wanted, folder)
+        phases, seconds = self._in_use(found.phases, found.seconds, folder)
+        _check_scales(phases, folder)
         check_room(folder, (len(phases), max(map(len, phases)), *phases[0][0].shape))
-        images = [_volume(phase) for phase in phases]
+        images = [_volume(phase, phases[0][0]) for phase in phases]
         for phase, image in zip(phases, images, strict=True):
             check_geometry(phase[0].path, image, images[0])
         instances = np.argsort([slice_.instance for slice_ in phases[0]], kind="stable")
         mask, share = tumour_mask(self.mask, images[0], instances) if self.mask else (None, 1.0)
         side = self.side or phases[0][0].side
-        return Exam(folder, tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
+        remarks = tuple(said for said in found.remarks if not (self.seconds and "`seconds`" in said))
+        exam = Exam(folder, tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
+        return dataclasses.replace(exam, choice=_choice(phases), remarks=remarks)
 
-    def _wanted(
+    def _in_use(
         self, phases: tuple[Phase, ...], seconds: tuple[float, ...] | None, folder: Path
     ) -> tuple[tuple[Phase, ...], tuple[float, ...] | None]:
         if self.positions:
@@ -121,12 +129,27 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise bad_file(folder, "a folder cannot be read", str(error.strerror), "a folder that may be listed") from None
 
 
-def _volume(phase: Phase) -> Any:
+def _choice(phases: Sequence[Phase]) -> dict[str, str]:
+    """What was chosen among the patient's images, by a name for the site's list."""
+    series = dict.fromkeys(" / ".join(filter(None, phase[0].names)) for phase in phases)
+    return {"study_date": phases[0][0].study_date, "series": "; ".join(series), "image_type": phases[0][0].kind}
+
+
+def _check_scales(phases: Sequence[Phase], folder: Path) -> None:
+    """Refuses an exam of which only some slices have a private scale: nobody knows that of the others."""
+    slices = [slice_ for phase in phases for slice_ in phase]
+    without = sum(slice_.true_slope is None for slice_ in slices)
+    if 0 < without < len(slices):
+        found = f"no private scale slope in {without} of {len(slices)} images"
+        raise bad_file(folder, "the phases of an exam have no common scale", found, "one in each image, or in none")
+
+
+def _volume(phase: Phase, reference: Slice) -> Any:
     """One phase as a SimpleITK image; rows, columns and normal become its axes."""
     import SimpleITK as sitk
 
     first = phase[0]
-    voxels = np.stack([_pixels(slice_) for slice_ in phase])
+    voxels = np.stack([_pixels(slice_) * _to_scale(slice_, reference) for slice_ in phase])
     if not np.isfinite(voxels).all():
         raise bad_file(first.path, "a phase has voxels that are not numbers", "NaN or infinite voxels", "numbers")
     image = sitk.GetImageFromArray(voxels)
@@ -138,6 +161,13 @@ def _volume(phase: Phase) -> Any:
     image.SetDirection(np.column_stack([first.axes[:3], first.axes[3:], along]).ravel().tolist())
     image.SetMetaData(FRAME_OF_REFERENCE, first.frame_of_reference)
     return image
+
+
+def _to_scale(slice_: Slice, reference: Slice) -> np.float32:
+    """What brings a slice to the scale of another: Philips scales each series so that it fills 12 bits."""
+    if slice_.true_slope is None or reference.true_slope is None:
+        return np.float32(1)
+    return np.float32(reference.true_slope / slice_.true_slope)
 
 
 def _pixels(slice_: Slice) -> NDArray[np.float32]:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client.imaging.dicom.dicom_files import ELEMENT_HEADER, PIXELS, check_room, is_dicom, refuse_deflated
 from client.imaging.files import bad_file
 
 BITS = (8, 16, 32)
-ELEMENT_HEADER = 8  # bytes of tag, VR and length before the pixels, at least
-PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # the tag 7FE0,0010 in both orders of bytes
 SIDES = {"L": "left", "R": "right"}
+# Philips' private dictionary: what the stored values are to be divided by, and where an enhanced file has it
+_PHILIPS, _SCALE_SLOPE, _FRAME = (0x2005, 0x0010), (0x2005, 0x100E), (0x2005, 0x140F)
+# In ImageType: computed from other images, whatever its first value says
+_COMPUTED = {
+    "SUB",
+    "SUBTRACT",
+    "SUBTRACTION",
+    "MIP",
+    "MPR",
+    "MINIP",
+    "PROJECTION IMAGE",
+    "MAX_IP",
+    "MIN_IP",
+    "DIFFERENCE",
+}
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
     *PLACE,
     *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "SeriesInstanceUID", "SeriesNumber"),
+    *("StudyInstanceUID", "StudyDate", "AcquisitionDate", "ComplexImageComponent", "EchoTime", "EchoNumbers"),
+    *("RepetitionTime", "FlipAngle", "ScanningSequence", "RescaleSlope"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
     *("NumberOfFrames", "InstanceNumber", "Laterality", "ImageLaterality"),
     *("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
@@ -33,11 +51,15 @@ class Slice:
     Attributes:
         path: The file.
         frame: Which of an enhanced file's frames; None where the file is one slice.
+        study: The study's UID.
+        study_date: The day of the study, as `20200131`; empty where it is not said.
         series: The series' UID.
         series_number: Its number in the study.
         names: Its description, and the protocol's name.
         side: The breast that is imaged, left or right; empty where the header says neither.
         original: Whether a scanner made it; a map that was computed is derived.
+        kind: What tells images of one place and time apart: water or fat, magnitude or phase, the echo.
+        sequence: Scanning sequence, echo and repetition time in ms, and flip angle, as far as they are known.
         frame_of_reference: The UID of the coordinate system.
         shape: Rows and columns.
         position_mm: Centre of the first voxel.
@@ -51,15 +73,21 @@ class Slice:
         created_s: Time of day when the image was made.
         slope: What a frame's values are multiplied by; a file that is one slice is scaled where it is read.
         intercept: What is then added.
+        true_slope: What the values after slope and intercept are to be divided by; None where nobody says.
+        pixel_bytes: Bytes of the file from the pixels on.
     """
 
     path: Path
     frame: int | None
+    study: str
+    study_date: str
     series: str
     series_number: int
     names: tuple[str, str]
     side: str
     original: bool
+    kind: str
+    sequence: tuple[str, ...]
     frame_of_reference: str
     shape: tuple[int, int]
     position_mm: tuple[float, ...]
@@ -73,6 +101,8 @@ class Slice:
     created_s: float | None
     slope: float = 1.0
     intercept: float = 0.0
+    true_slope: float | None = None
+    pixel_bytes: int = 0
 
 
 def read_slices(paths: Iterable[Path]) -> list[Slice]:
@@ -91,13 +121,13 @@ def read_slices(paths: Iterable[Path]) -> list[Slice]:
 def _slices(path: Path) -> list[Slice]:
     import pydicom
 
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return []
+    if not is_dicom(path):
+        return []
     try:
         refuse_deflated(path)
         with path.open("rb") as file:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            tags = [*TAGS, _PHILIPS, _SCALE_SLOPE]
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             room = path.stat().st_size - file.tell() - ELEMENT_HEADER
             next_tag = file.read(4)
         if (
@@ -112,42 +142,25 @@ def _slices(path: Path) -> list[Slice]:
             return []
         if next_tag not in PIXELS:  # GDCM would look for them, and make room for whatever length it finds
             raise bad_file(path, "a DICOM file has no pixels", "their tag is not where the header ends", "an image")
-        _check_room(path, header, room)
+        check_room(path, header, room)
         if frames:
-            return [_of_frame(path, header, number, frame) for number, frame in enumerate(frames)]
-        return [_of_file(path, header)]
+            return [_of_frame(path, header, number, frame, room) for number, frame in enumerate(frames)]
+        return [_of_file(path, header, room)]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise bad_file(path, "a DICOM header cannot be read", found, "the header of an MR slice") from None
 
 
-def _check_room(path: Path, header: Any, room: int) -> None:
-    """Refuses pixels that are not all there: GDCM would take what lies in memory behind them."""
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    frames = int(header.get("NumberOfFrames") or 1)
-    needed = int(header.Rows) * int(header.Columns) * frames * header.BitsAllocated // 8
-    if room < needed and not (syntax and syntax.is_compressed):
-        raise bad_file(path, "a DICOM file is cut short", f"{room} bytes of pixels", f"{needed}, as its header says")
-
-
-def refuse_deflated(path: Path) -> None:
-    """Refuses a DICOM file that is packed as a whole, of which a small one could fill all memory.
-
-    Raises:
-        SiteError: If so.
-    """
-    from pydicom.filereader import read_file_meta_info
-
-    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    if syntax is not None and syntax.is_deflated:
-        raise bad_file(path, "a DICOM file is deflated as a whole", "Deflated Explicit VR", "another transfer syntax")
-
-
-def _of_file(path: Path, header: Any) -> Slice:
+def _of_file(path: Path, header: Any, room: int) -> Slice:
     return Slice(
         **_common(path, header),
         frame=None,
         side=SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality")), ""),
+        kind=_kind(header.get("ImageType"), header.get("ComplexImageComponent"), header.get("EchoNumbers")),
+        sequence=_sequence(header, header, header),
+        original=_original(header.get("ImageType")),
+        true_slope=_true_slope(header, float(header.get("RescaleSlope") or 1.0)),
+        pixel_bytes=room,
         **_place(header, header, header),
         instance=int(header.get("InstanceNumber") or 0),
         temporal_position=_integer(header.get("TemporalPositionIdentifier")),
@@ -158,7 +171,7 @@ def _of_file(path: Path, header: Any) -> Slice:
     )
 
 
-def _of_frame(path: Path, header: Any, number: int, frame: Any) -> Slice:
+def _of_frame(path: Path, header: Any, number: int, frame: Any, room: int) -> Slice:
     """DICOM PS3.3 C.7.6.16: what all frames share stands once, the rest with each."""
     shared = header.SharedFunctionalGroupsSequence[0]
 
@@ -167,12 +180,20 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any) -> Slice:
 
     content, scale = group("FrameContentSequence"), group("PixelValueTransformationSequence")
     position, axes = group("PlanePositionSequence"), group("PlaneOrientationSequence")
+    frame_type, echo = group("MRImageFrameTypeSequence"), group("MREchoSequence")
+    types = frame_type.get("FrameType") or header.get("ImageType")
+    private: Any = next((groups[_FRAME][0] for groups in (frame, shared) if _FRAME in groups), {})
     # of a date and time, the eight digits of the date go
     acquired = str(content.get("FrameAcquisitionDateTime") or "")[8:]
     return Slice(
         **_common(path, header),
         frame=number,
         side=SIDES.get(str(group("FrameAnatomySequence").get("FrameLaterality") or header.get("Laterality")), ""),
+        kind=_kind(types, frame_type.get("ComplexImageComponent"), echo.get("EffectiveEchoTime")),
+        sequence=_sequence(header, group("MRTimingAndRelatedParametersSequence"), echo),
+        original=_original(types),
+        true_slope=_true_slope(private, float(scale.get("RescaleSlope", 1.0))),
+        pixel_bytes=room,
         **_place(position, axes, group("PixelMeasuresSequence")),
         instance=number + 1,
         temporal_position=_integer(content.get("TemporalPositionIndex")),
@@ -188,13 +209,50 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any) -> Slice:
 def _common(path: Path, header: Any) -> dict[str, Any]:
     return {
         "path": path,
+        "study": str(header.get("StudyInstanceUID", "")),
+        "study_date": str(header.get("StudyDate") or header.get("AcquisitionDate") or ""),
         "series": str(header.SeriesInstanceUID),
         "series_number": int(header.get("SeriesNumber") or 0),
         "names": (str(header.get("SeriesDescription", "")), str(header.get("ProtocolName", ""))),
-        "original": "DERIVED" not in (header.get("ImageType") or ()),
         "frame_of_reference": str(header.get("FrameOfReferenceUID", "")),
         "shape": (int(header.Rows), int(header.Columns)),
     }
+
+
+def _original(types: Any) -> bool:
+    values = {str(value).upper() for value in types or ()}
+    return "DERIVED" not in values and not values & _COMPUTED
+
+
+def _kind(types: Any, component: Any, echo: Any) -> str:
+    """ImageType or FrameType from its third value on, which part of a complex image it is, and the echo."""
+    values = [str(value).upper() for value in (types or ())[2:]]
+    if component and str(component).upper()[:1] not in {value[:1] for value in values}:
+        values.append(str(component).upper())
+    return "\\".join([*dict.fromkeys(values), *([f"echo {echo}"] if echo not in (None, "") else [])])
+
+
+def _sequence(kind: Any, timing: Any, echo: Any) -> tuple[str, ...]:
+    found = (
+        kind.get("ScanningSequence"),
+        echo.get("EchoTime") or echo.get("EffectiveEchoTime"),
+        timing.get("RepetitionTime"),
+        timing.get("FlipAngle"),
+    )
+    return tuple("" if value in (None, "") else str(value) for value in found)
+
+
+def _true_slope(header: Any, slope: float) -> float | None:
+    """Philips divides by a scale of its own before it writes: Chenevert 2014, 10.1593/tlo.13811."""
+    element = header.get(_SCALE_SLOPE)
+    if element is None or "PHILIPS" not in str(getattr(header.get(_PHILIPS), "value", "")).upper():
+        return None
+    value = element.value
+    value = struct.unpack("<f", value)[0] if isinstance(value, bytes) and len(value) == 4 else float(value)
+    if not math.isfinite(value) or value <= 0:
+        msg = f"the private scale slope is {value}"
+        raise ValueError(msg)
+    return float(slope * value)
 
 
 def _place(position: Any, axes: Any, spacing: Any) -> dict[str, Any]:

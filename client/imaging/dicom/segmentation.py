@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from client.imaging.dicom.headers import refuse_deflated
+from client.imaging.dicom.dicom_files import refuse_deflated
 from client.imaging.files import bad_file, check_room
 
 

@@ -6,49 +6,54 @@ each phase has every position exactly once, so the slices are put in order at ea
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import SiteError
+from client.imaging.dicom.exam_choice import Wanted, choose, without_copies
 from client.imaging.dicom.headers import Slice
+from client.imaging.dicom.phase_times import Phase, in_time, past_midnight
 from client.imaging.files import SAME_GEOMETRY, bad_file
 
-Phase = tuple[Slice, ...]
 SAME_POSITION_MM = 0.02
 UNEVEN = 0.1  # of the distance between slices; headers round positions
-HALF_A_DAY_S = 43_200.0
 
-# What tells the slices at one position apart, the most reliable first; and what says when a phase was taken.
+# What tells the slices at one position apart, the most reliable first.
 _ORDERS = ("temporal_position", "acquisition", "triggered_s", "acquired_s", "created_s", "instance")
-_CLOCKS = ("acquired_s", "triggered_s", "created_s")
-_TIMES_OF_DAY = ("acquired_s", "created_s")
 
 
-def dynamic_phases(
-    slices: Sequence[Slice], series: str | None, folder: Path
-) -> tuple[tuple[Phase, ...], tuple[float, ...] | None]:
-    """The phases in the order of time, and when each began in seconds after the first.
+class DynamicSeries(NamedTuple):
+    """The phases of an exam.
+
+    Attributes:
+        phases: In the order of time; each of slices sorted by position along their normal.
+        seconds: When each began, after the first; None where the headers do not say.
+        remarks: What a person should know of the choice.
+    """
+
+    phases: tuple[Phase, ...]
+    seconds: tuple[float, ...] | None
+    remarks: tuple[str, ...]
+
+
+def dynamic_phases(slices: Sequence[Slice], wanted: Wanted, folder: Path) -> DynamicSeries:
+    """The phases of a patient's dynamic exam.
 
     Args:
         slices: All MR slices of the patient.
-        series: A regular expression for the series' description or its protocol's name; several series are phases of
-            one exam. None takes the only dynamic one.
-        folder: Where the files stand, for messages.
-
-    Returns:
-        Phases of slices sorted by position along their normal; the times are None where the headers do not say.
+        wanted: What the site says of the exam.
+        folder: Where the files are, for messages.
 
     Raises:
         SiteError: If there is no such series, or it is not clear which, or its slices do not make whole phases.
     """
-    chosen = _past_midnight(_chosen(slices, series, folder))
+    single, copies = without_copies(slices)
+    chosen = past_midnight(choose(single, wanted, folder))
     parts = [[slice_ for slice_ in chosen if slice_.series == name] for name in {slice_.series for slice_ in chosen}]
     phases = [
         phase
@@ -57,44 +62,43 @@ def dynamic_phases(
     ]
     for phase in phases:
         _check_stack(phase)
-    return _in_time(phases)
+    ordered, seconds, remarks = in_time(phases)
+    if copies:
+        remarks += ("images that were exported twice are used once",)
+    return DynamicSeries(ordered, seconds, remarks + _earlier_series(single, chosen, ordered[0]))
 
 
-def _chosen(slices: Sequence[Slice], series: str | None, folder: Path) -> list[Slice]:
-    """The slices of the series that are wanted; what a scanner made goes before what was computed from it."""
-    found: dict[str, list[Slice]] = defaultdict(list)
-    for slice_ in slices:
-        found[slice_.series].append(slice_)
-    if series is not None:
-        fitting = [part for part in found.values() if any(re.search(series, name) for name in part[0].names)]
-        chosen = [part for part in fitting if part[0].original] or fitting
-        if chosen:
-            return [slice_ for part in chosen for slice_ in part]
-        raise _unclear(folder, "no series fits `series`", found, f"a description or protocol that fits {series!r}")
-    original = [part for part in found.values() if part[0].original]
-    dynamic = [part for part in original if len(part) > len({_rounded(slice_.position_mm) for slice_ in part})]
-    chosen = dynamic or original
-    if len(chosen) == 1:
-        return chosen[0]
-    what = "it is not clear which series is the dynamic one" if chosen else "there is no MR series"
-    raise _unclear(folder, what, found, "one series with several images at each position")
+def _earlier_series(slices: Sequence[Slice], chosen: Sequence[Slice], first: Phase) -> tuple[str, ...]:
+    """A remark where a series of its own may be the pre-contrast phase: the same sequence and grid, and earlier."""
+    used, study = {slice_.series for slice_ in chosen}, chosen[0].study
+    others = {slice_.series for slice_ in slices if slice_.original and slice_.study == study} - used
+    for name in others:
+        part = [slice_ for slice_ in slices if slice_.series == name]
+        if len(part) == len(first) and _same_grid(part, first) and _is_before(part, first):
+            names = " / ".join(filter(None, part[0].names))
+            return (
+                f"the series {names!r} is earlier and on the same grid: if it is the pre-contrast phase, set `series` "
+                "to fit it, too",
+            )
+    return ()
 
 
-def _rounded(position_mm: Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(value, 1) for value in position_mm)
+def _same_grid(part: Sequence[Slice], phase: Phase) -> bool:
+    one, other = part[0], phase[0]
+    alike = one.shape == other.shape and one.kind == other.kind
+    unlike = any(a and b and a != b for a, b in zip(one.sequence, other.sequence, strict=True))
+    if unlike or not (
+        alike and np.allclose(one.axes + one.spacing_mm, other.axes + other.spacing_mm, atol=SAME_GEOMETRY)
+    ):
+        return False
+    return bool(np.allclose(np.sort(_distances(part)), np.sort(_distances(phase)), atol=SAME_POSITION_MM))
 
 
-def _unclear(folder: Path, what: str, found: Mapping[str, Sequence[Slice]], expected: str) -> SiteError:
-    shown = [f"{' / '.join(filter(None, part[0].names))!r} ({len(part)} images)" for part in found.values()]
-    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
-    return SiteError(
-        what,
-        where=str(folder),
-        found=("; ".join(sorted(shown)[:12]) + more) or "no MR images with a position",
-        expected=expected,
-        fix="set `series` to a regular expression that fits the dynamic series and no other",
-        public="an image of the site cannot be used",
-    )
+def _is_before(part: Sequence[Slice], phase: Phase) -> bool:
+    earlier, later = ([s.acquired_s for s in group if s.acquired_s is not None] for group in (part, phase))
+    if not earlier or not later:
+        return part[0].series_number < phase[0].series_number
+    return min(earlier) < min(later)
 
 
 def _split(slices: Sequence[Slice]) -> list[Phase]:
@@ -106,6 +110,7 @@ def _split(slices: Sequence[Slice]) -> list[Phase]:
         raise _uneven_phases(odd, len(places), count)
     if count == 1:
         return [tuple(place[0] for place in places)]
+    _check_temporal_positions(places, count)
     for order in map(attrgetter, _ORDERS):
         values = [{order(slice_) for slice_ in place} for place in places]
         if all(None not in found and len(found) == count for found in values):
@@ -117,6 +122,19 @@ def _split(slices: Sequence[Slice]) -> list[Phase]:
         f"{count} images at each of {len(places)} positions that no header tells apart",
         "images of one position that differ in temporal position, acquisition, time or instance number",
     )
+
+
+def _check_temporal_positions(places: Sequence[Sequence[Slice]], count: int) -> None:
+    """Refuses two images of one place in one temporal position: whatever tells them apart, they are no two phases."""
+    for place in places:
+        positions = {slice_.temporal_position for slice_ in place}
+        if None not in positions and 1 < len(positions) < count:
+            raise bad_file(
+                place[0].path,
+                "two images are in one temporal position",
+                f"{count} images in {len(positions)} temporal positions at {_distances(place)[0]:.1f} mm",
+                "one image of each position in each phase",
+            )
 
 
 def _by_position(slices: Sequence[Slice]) -> list[list[Slice]]:
@@ -174,6 +192,8 @@ def _check_stack(phase: Phase) -> None:
     steps = np.diff(distance)
     step = float(np.median(steps))
     if len(wrong := np.flatnonzero(np.abs(steps - step) > UNEVEN * step)):
+        if len(wrong) == 1 and min(wrong[0] + 1, len(phase) - wrong[0] - 1) > 2 and steps[wrong[0]] > 3 * step:
+            raise _two_stacks(phase, distance, int(wrong[0]))
         at, times = wrong[0], steps[wrong[0]] / step
         gap = times > 1.5 and abs(times - round(times)) < UNEVEN * times
         raise bad_file(
@@ -190,27 +210,13 @@ def _check_stack(phase: Phase) -> None:
         )
 
 
-def _past_midnight(slices: Sequence[Slice]) -> list[Slice]:
-    """The slices with times that go on after midnight; an exam takes less than half a day."""
-    for name in _TIMES_OF_DAY:
-        known = [time for slice_ in slices if (time := getattr(slice_, name)) is not None]
-        if known and max(known) - min(known) > HALF_A_DAY_S:
-            times = [getattr(slice_, name) for slice_ in slices]
-            later = [time + 2 * HALF_A_DAY_S if time is not None and time < HALF_A_DAY_S else time for time in times]
-            slices = [replace(slice_, **{name: time}) for slice_, time in zip(slices, later, strict=True)]
-    return list(slices)
-
-
-def _in_time(phases: Sequence[Phase]) -> tuple[tuple[Phase, ...], tuple[float, ...] | None]:
-    """Sorts phases by the first clock that tells all of them apart and contradicts no series' own order."""
-    for clock in map(attrgetter, _CLOCKS):
-        times = [[clock(slice_) for slice_ in phase] for phase in phases]
-        if any(None in row for row in times):
-            continue
-        starts = [min(row) for row in times]
-        order = sorted(range(len(phases)), key=starts.__getitem__)
-        names = {phase[0].series for phase in phases}
-        own = [[index for index in order if phases[index][0].series == name] for name in names]
-        if len(set(starts)) == len(starts) and all(part == sorted(part) for part in own):
-            return tuple(phases[index] for index in order), tuple(starts[index] - min(starts) for index in order)
-    return tuple(phases), None
+def _two_stacks(phase: Phase, distance: NDArray[np.float64], at: int) -> SiteError:
+    """The error of both breasts in one series, as of sagittal exams."""
+    return SiteError(
+        "a phase has two stacks of slices, as of both breasts",
+        where=str(phase[0].path.parent),
+        found=f"{distance[0]:.1f} to {distance[at]:.1f} mm, and {distance[at + 1]:.1f} to {distance[-1]:.1f} mm",
+        expected="one stack",
+        fix="export each breast as a series of its own, and set `series` to fit that of the tumour's side",
+        public="an image of the site cannot be used",
+    )

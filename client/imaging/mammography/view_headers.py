@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from client.errors import SiteError
-from client.imaging.dicom.headers import refuse_deflated
+from client.imaging.dicom.dicom_files import refuse_deflated
 from client.imaging.files import bad_file
 
 MAX_PIXELS = 64_000_000  # the largest films of CBIS-DDSM have 40 million; as 32-bit floats, 256 MB

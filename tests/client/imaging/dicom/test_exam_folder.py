@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from client.errors import SiteError
+from client.imaging.dicom.exam_choice import Wanted
 from client.imaging.dicom.exam_folder import DicomFiles
 
 SHAPE = (5, 4, 6)
@@ -127,7 +128,7 @@ def test_phases_of_different_series_must_be_on_one_grid(exam, tmp_path):
     first = exam(tmp_path / "all/a", 1, SeriesInstanceUID="1.1")
     second = exam(tmp_path / "all/b", 1, SeriesInstanceUID="1.2", AcquisitionTime="110000", PixelSpacing=[2, 1.5])
     with pytest.raises(SiteError, match="phases differ in spacing"):
-        DicomFiles(first.images + second.images, series="dyn").load()
+        DicomFiles(first.images + second.images, Wanted("dyn")).load()
 
 
 def test_some_of_the_phases_and_the_sites_own_times(exam):

@@ -1,9 +1,11 @@
 """Which of a patient's DICOM files are the phases of the dynamic exam, in which order, and when."""
 
 import numpy as np
+import pydicom
 import pytest
 
 from client.errors import ExitCode, SiteError
+from client.imaging.dicom.exam_choice import Wanted
 from client.imaging.dicom.headers import read_slices, time_of_day_s
 from client.imaging.dicom.series import dynamic_phases
 
@@ -35,7 +37,7 @@ def phases_in(folder, expression=None):
     """What stands where, as `(phase of the file, place of the file)`, and the seconds."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [files[index] for index in np.random.default_rng(0).permutation(len(files))]
-    phases, seconds = dynamic_phases(read_slices(files), expression, folder)
+    phases, seconds, _ = dynamic_phases(read_slices(files), Wanted(expression), folder)
     return [[tuple(map(int, slice_.path.stem.split("-"))) for slice_ in phase] for phase in phases], seconds
 
 
@@ -76,7 +78,7 @@ def test_a_time_of_its_own_for_each_slice_is_no_obstacle(series, tmp_path, slice
     [
         (["AcquisitionTime", "ContentTime", "TriggerTime"], (0.0, 90.0, 180.5)),
         (["ContentTime", "TriggerTime"], (0.0, 80.0, 160.0)),
-        (["ContentTime"], (0.0, 120.0, 240.0)),
+        (["ContentTime"], None),  # an export may have set it
         ([], None),
     ],
 )
@@ -110,7 +112,8 @@ def test_series_without_times_stand_by_their_numbers(series, tmp_path):
     for number, name in enumerate(("pre", "post")):
         series(1, name, SeriesInstanceUID=f"1.2.{number}", SeriesNumber=number, SeriesDescription=f"dyn {name}")
     files = [
-        phase[0].path.parent.name for phase in dynamic_phases(read_slices(tmp_path.rglob("*.dcm")), "dyn", tmp_path)[0]
+        phase[0].path.parent.name
+        for phase in dynamic_phases(read_slices(tmp_path.rglob("*.dcm")), Wanted("dyn"), tmp_path)[0]
     ]
     assert files == ["pre", "post"]
 
@@ -150,13 +153,77 @@ def test_a_folder_without_images(tmp_path):
         phases_in(tmp_path)
 
 
+def test_an_exam_that_was_exported_twice_is_used_once(series, tmp_path):
+    folder = series()
+    for path in list(folder.rglob("*.dcm")):
+        header = pydicom.dcmread(path)
+        header.SOPInstanceUID, header.SeriesInstanceUID = f"{header.SOPInstanceUID}.1", "1.2.99"
+        header.save_as(path.with_name(f"9-{path.name}"))
+    found = dynamic_phases(read_slices(sorted(folder.rglob("*.dcm"))), Wanted(), folder)
+    assert [len(phase) for phase in found.phases] == [SLICES] * 3
+    assert found.remarks == ("images that were exported twice are used once",)
+
+
+def two_visits(series):
+    series(name="b", SeriesInstanceUID="1.2.6", StudyInstanceUID="1.2.9", StudyDate="20200610", marks=CLOCK)
+    return series(marks={**CLOCK, "AcquisitionTime": ("151500", "151630", "151800")})
+
+
+def test_of_two_exams_the_site_says_which(series):
+    folder = two_visits(series)
+    for study, name in (("first", "a"), ("last", "b")):
+        found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(study=study), folder)
+        assert {slice_.path.parent.name for phase in found.phases for slice_ in phase} == {name}
+    with pytest.raises(SiteError, match="2020-01-01 and 2020-06-10"):
+        phases_in(folder)
+
+
+@pytest.mark.parametrize("series_names", [None, "dyn"])
+def test_images_of_several_kinds_are_no_phases(series, series_names):
+    for name, kind in (("a", "W"), ("b", "F")):
+        marks = {"TemporalPositionIdentifier": (1, 2, 3)}
+        series(name=name, marks=marks, ImageType=["ORIGINAL", "PRIMARY", kind], ComplexImageComponent="MAGNITUDE")
+    folder = series(name="c", SeriesInstanceUID="1.2.7", ImageType=["ORIGINAL", "PRIMARY", "M", "SUB"])
+    with pytest.raises(SiteError, match=r"F\\MAGNITUDE \(15 images\); W\\MAGNITUDE \(15 images\)"):
+        dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(series_names), folder)
+    found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(series_names, "w"), folder)
+    assert {slice_.path.parent.name for phase in found.phases for slice_ in phase} == {"a"}
+
+
+def test_two_images_in_one_temporal_position_are_refused(series):
+    folder = series(marks={"TemporalPositionIdentifier": (1, 1, 2), "AcquisitionTime": TIMES})
+    with pytest.raises(SiteError, match="two images are in one temporal position"):
+        phases_in(folder)
+
+
+def test_both_breasts_in_one_series_are_named(series):
+    with pytest.raises(SiteError, match="two stacks of slices"):
+        phases_in(series(slices=40, omit=[(phase, place) for phase in range(3) for place in range(15, 25)]))
+
+
+@pytest.mark.parametrize("times", [("100000", "100001", "100002"), ("100000", "100100", "113000")])
+def test_times_that_no_exam_has_are_unknown(series, times):
+    folder = series(marks={"TemporalPositionIdentifier": (1, 2, 3), "AcquisitionTime": times})
+    found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(), folder)
+    assert found.seconds is None
+    assert "`seconds`" in found.remarks[0]
+
+
+def test_an_earlier_series_of_its_own_on_the_same_grid_is_named(series):
+    series(1, "pre", SeriesInstanceUID="1.2.8", SeriesDescription="t1 pre", AcquisitionTime="095500", SeriesNumber=4)
+    folder = series(marks={"TemporalPositionIdentifier": (1, 2, 3), "AcquisitionTime": TIMES})
+    (remark,) = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(), folder).remarks
+    assert "'t1 pre'" in remark
+    assert not dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted("t1"), folder).remarks
+
+
 def twice(folder, slice_file):
-    slice_file(folder / "0-9.dcm", np.ones((4, 6)), (-10, -20, 3), InstanceNumber=2)
+    slice_file(folder / "0-9.dcm", np.full((4, 6), 7), (-10, -20, 3), InstanceNumber=2)
 
 
 def all_twice(folder, slice_file):
     for path in list(folder.rglob("*.dcm")):
-        path.with_name(f"copy of {path.name}").write_bytes(path.read_bytes())
+        path.with_name(f"9-{path.name}").write_bytes(path.read_bytes()[:-1] + b"x")
 
 
 def another(**tags):

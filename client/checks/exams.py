@@ -1,0 +1,77 @@
+"""Exams of a site as they are used: counts for the terminal, and a list by patient in a file that stays at the site."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from client.cohort.rows import CohortRows
+from client.imaging.exam_facts import ExamFacts
+from client.private_files import write_private, writing
+
+FILE = "exams.csv"
+MOST_SHOWN = 6  # different values of a fact on the terminal
+
+Facts = Mapping[str, Mapping[int, ExamFacts]]
+
+_SHOWN: Mapping[str, Callable[[ExamFacts], str]] = {
+    "series": lambda one: one.choice.get("series", ""),
+    "image type": lambda one: one.choice.get("image_type", ""),
+    "phases": lambda one: str(one.phases),
+    "seconds": lambda one: ", ".join(f"{second:.0f}" for second in one.seconds) or ("unknown" * (one.phases > 1)),
+    "voxels": lambda one: " x ".join(map(str, one.size)),
+    "voxel size, mm": lambda one: " x ".join(f"{size:g}" for size in one.spacing_mm),
+    "orientation": lambda one: one.orientation,
+}
+
+
+def exam_counts(facts: Facts) -> list[tuple[str, str, str, int]]:
+    """`(modality, what, value, exams)` of what was chosen, the most frequent values first; no patient is named."""
+    rows = []
+    for name, exams in facts.items():
+        for what, show in _SHOWN.items():
+            counts = Counter(show(one) for one in exams.values())
+            if set(counts) == {""}:
+                continue
+            rows += [(name, what, value or "none", count) for value, count in counts.most_common(MOST_SHOWN)]
+            others = sum(count for _, count in counts.most_common()[MOST_SHOWN:])
+            rows += [(name, what, "others", others)] if others else []
+    return rows
+
+
+def write_exams(state_dir: Path, rows: CohortRows, facts: Facts) -> None:
+    """Writes the list, a line an exam, or removes it where there are none.
+
+    Args:
+        state_dir: The site's own folder.
+        rows: The cohort's rows.
+        facts: Of each modality's rows.
+
+    Raises:
+        SiteError: If the folder cannot be written.
+    """
+    path = state_dir / FILE
+    if not any(facts.values()):
+        with writing(path):
+            path.unlink(missing_ok=True)
+        return
+    head = ("patient", "instance", "modality", "study_date", *_SHOWN, "mask_mm3", "mask_share", "remarks")
+    lines = [
+        (
+            *rows.keys[row],
+            name,
+            one.choice.get("study_date", ""),
+            *(show(one) for show in _SHOWN.values()),
+            one.mask_mm3,
+            one.mask_share,
+            "; ".join(one.remarks),
+        )
+        for name, exams in facts.items()
+        for row, one in exams.items()
+    ]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([head, *lines])
+    write_private(path, text.getvalue())
