@@ -23,7 +23,7 @@ LEAST_RISE = 0.05  # of the signal before contrast, which a tumour or a vessel e
 PLAUSIBLE_CHANGE = (0.6, 4.0)
 TISSUE = 0.2  # of the 99th percentile of the signal before contrast
 SAMPLE = 100_000  # voxels that are looked at
-TINY_MM3, LARGE_SHARE = 20.0, 0.2
+TINY_MM3, LARGE_SHARE = 20.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _falls(exam: Exam) -> bool:
 
 def _mask(exam: Exam, mm3: float, share: float) -> list[str]:
     if exam.mask is None:
-        return ["no mask of the tumour beside this exam"] if exam.lacks_mask else []
+        return []
     if share > LARGE_SHARE:
         return [f"the mask covers more than {LARGE_SHARE:.0%} of the image; check that it is the tumour"]
     if len(exam.phases) > 1 and mm3 < TINY_MM3:

@@ -13,7 +13,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
+from client.imaging.dicom.dicom_files import is_dicom
 from client.imaging.files import SAME_GEOMETRY, bad_file, read_image
+from client.imaging.mask_values import check_share, tumour_voxels
 from shared_models.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,12 +48,13 @@ class Mask(Settings):
 
     file: Pattern | None = Field(None, description="NIfTI, NRRD, MHA or DICOM SEG: `seg/{patient}/*.dcm`")
     segment: str | int | None = Field(None, description="of a DICOM SEG with several: its label or number")
+    label: int | None = Field(None, description="of another file with several: the tumour's value")
     box: Box | None = Field(None, description="instead of a file: a box of voxels from a table")
 
     @model_validator(mode="after")
     def _file_or_box(self) -> Self:
-        if (self.file is None) == (self.box is None) or (self.segment is not None and self.box):
-            msg = "expected either `file`, perhaps with `segment`, or `box`"
+        if (self.file is None) == (self.box is None) or (self.box and not self.segment is self.label is None):
+            msg = "expected either `file`, perhaps with `segment` or `label`, or `box`"
             raise ValueError(msg)
         return self
 
@@ -61,10 +64,11 @@ MaskOrPattern = Annotated[Mask, BeforeValidator(lambda value: {"file": value} if
 
 @dataclass(frozen=True)
 class MaskFile:
-    """An image that is not 0 where the tumour is, or a DICOM SEG and which of its segments."""
+    """An image of labels or fractions, or a DICOM SEG; and which of its labels or segments."""
 
     path: Path
     segment: str | int | None = None
+    label: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -115,7 +119,7 @@ def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteErro
         return boxes(site, mask.box)
     assert mask.file is not None
     found = matching_files(site, mask.file, "mask")
-    return {key: mask_file(paths, mask.segment) for key, paths in found.items()}
+    return {key: mask_file(paths, mask) for key, paths in found.items()}
 
 
 def mask_files(site: Site, mask: Mask) -> list[Path]:
@@ -127,10 +131,10 @@ def mask_files(site: Site, mask: Mask) -> list[Path]:
     return [path for paths in matching_files(site, mask.file, "mask").values() for path in paths] if mask.file else []
 
 
-def mask_file(paths: Sequence[Path], segment: str | int | None) -> MaskFile | SiteError:
+def mask_file(paths: Sequence[Path], mask: Mask) -> MaskFile | SiteError:
     """The only one of the files that fit."""
     if len(paths) == 1:
-        return MaskFile(paths[0], segment)
+        return MaskFile(paths[0], mask.segment, mask.label)
     names = ", ".join(path.name for path in paths[:5])
     return bad_file(paths[0].parent, "an exam has several masks", names, "one file that fits the pattern")
 
@@ -183,10 +187,13 @@ def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | N
 
 
 def _read(source: MaskFile, image: Any) -> Any:
-    with source.path.open("rb") as file:
-        dicom = file.read(132)[128:] == b"DICM"
-    if not dicom:
-        return read_image(source.path)
+    if not is_dicom(source.path):
+        import SimpleITK as sitk
+
+        mask = read_image(source.path)
+        found = sitk.GetImageFromArray(tumour_voxels(source.path, sitk.GetArrayViewFromImage(mask), source.label))
+        found.CopyInformation(mask)
+        return found
     from client.imaging.dicom.segmentation import read_segment
 
     known = image.GetMetaData(FRAME_OF_REFERENCE) if image.HasMetaDataKey(FRAME_OF_REFERENCE) else ""
@@ -216,6 +223,7 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> tuple[Any, float]:
             f"a tumour about {tuple(round(value, 1) for value in middle)} mm",
             f"a place within the image, {corners(image)}",
         )
+    check_share(path, sitk.GetArrayViewFromImage(found))
     share = _share_within(drawn, image)
     if share < MIN_WITHIN_IMAGE:
         expected = f"{MIN_WITHIN_IMAGE:.0%} or more within the image, {corners(image)}"

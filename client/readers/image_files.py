@@ -120,7 +120,7 @@ class ImageFilesReader(Settings):
                 public=PUBLIC,
             )
         if self.mask and "mask" in files:
-            mask = mask_file(files["mask"], self.mask.segment)
+            mask = mask_file(files["mask"], self.mask)
         if isinstance(mask, SiteError):
             return mask
         lacks_mask, lacks_side = self.mask is not None and mask is None, self.laterality is not None and not side

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from client.imaging.exams import Exam
 from client.imaging.files import bad_file
 from client.imaging.mammography.view_headers import Spacing, check_size, is_dicom, read_header, stated_spacing
+from client.imaging.mask_values import check_share, tumour_voxels
 
 PLAUSIBLE_SPACING_MM = (0.01, 2.0)
 SAME_PROPORTIONS = 0.01
@@ -144,7 +145,7 @@ def _mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     Some masks of CBIS-DDSM are a scaled copy of their image's frame: those of the same proportions are brought to its
     size, by the nearest pixel.
     """
-    mask = ((_decoded(path) if _is_nifti(path) else _read(path)[0]) != 0).astype(np.uint8)
+    mask = tumour_voxels(path, _decoded(path) if _is_nifti(path) else _read(path)[0], None)
     if mask.shape != shape:
         scales = np.divide(mask.shape, shape)
         if abs(scales[0] / scales[1] - 1) > SAME_PROPORTIONS:
@@ -154,8 +155,7 @@ def _mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             for size, scale, limit in zip(shape, scales, mask.shape, strict=True)
         )
         mask = mask[np.ix_(rows, columns)]
-    if not mask.any():
-        raise bad_file(path, "a mask is empty", "0 everywhere", "other values where the finding is")
+    check_share(path, mask)
     return mask
 
 

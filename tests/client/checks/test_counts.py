@@ -48,7 +48,7 @@ def test_without_a_study_everything_mapped_is_checked(hospital):
     assert found.modalities == {"clinical": 40, "mri": 2}
     assert [count.feature for count in found.features] == ["age_years", "grade", "er"]
     assert found.parts == {}
-    assert {path.name for path in hospital.site().state_dir.iterdir()} == {"cache", "state_version"}
+    assert {path.name for path in hospital.site().state_dir.iterdir()} == {"cache", "state_version", "exams.csv"}
 
 
 def test_without_a_study_kinds_come_from_the_codes(hospital):

@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from client.errors import ExitCode, SiteError
 from client.imaging.dicom.exam_choice import Wanted
@@ -157,7 +158,7 @@ def test_an_exam_that_was_exported_twice_is_used_once(series, tmp_path):
     folder = series()
     for path in list(folder.rglob("*.dcm")):
         header = pydicom.dcmread(path)
-        header.SOPInstanceUID, header.SeriesInstanceUID = f"{header.SOPInstanceUID}.1", "1.2.99"
+        header.SOPInstanceUID, header.SeriesInstanceUID = generate_uid(), "1.2.99"
         header.save_as(path.with_name(f"9-{path.name}"))
     found = dynamic_phases(read_slices(sorted(folder.rglob("*.dcm"))), Wanted(), folder)
     assert [len(phase) for phase in found.phases] == [SLICES] * 3
