@@ -49,14 +49,16 @@ def in_time(phases: Sequence[Phase]) -> tuple[tuple[Phase, ...], tuple[float, ..
             contradicts = contradicts or name == "acquired_s"
         elif len(set(starts)) == len(starts):
             seconds = tuple(starts[index] - min(starts) for index in order)
-            return tuple(phases[index] for index in order), *_believed(seconds, name)
+            exported = name == "created_s" and any(len(set(row)) > 1 for row in times)
+            return tuple(phases[index] for index in order), *_believed(seconds, exported)
     said = f"acquisition times contradict the order of the phases, whose times are unknown: {_CURE}"
     return tuple(phases), None, (said,) if contradicts else ()
 
 
-def _believed(seconds: tuple[float, ...], clock: str) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
-    if clock == "created_s" and len(seconds) > 1:
-        return None, (f"times are those of ContentTime alone, which an export may have set: {_CURE}",)
+def _believed(seconds: tuple[float, ...], exported: bool) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
+    """A scanner writes one ContentTime for all slices of a phase; an export writes one for each that it makes."""
+    if exported and len(seconds) > 1:
+        return None, (f"times are those of an export, a ContentTime for each slice: {_CURE}",)
     low, high = PLAUSIBLE_STEP_S
     if all(low <= after - before <= high for before, after in pairwise(seconds)):
         return seconds, ()

@@ -79,7 +79,7 @@ def test_a_time_of_its_own_for_each_slice_is_no_obstacle(series, tmp_path, slice
     [
         (["AcquisitionTime", "ContentTime", "TriggerTime"], (0.0, 90.0, 180.5)),
         (["ContentTime", "TriggerTime"], (0.0, 80.0, 160.0)),
-        (["ContentTime"], None),  # an export may have set it
+        (["ContentTime"], (0.0, 120.0, 240.0)),
         ([], None),
     ],
 )
@@ -208,6 +208,16 @@ def test_times_that_no_exam_has_are_unknown(series, times):
     found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(), folder)
     assert found.seconds is None
     assert "`seconds`" in found.remarks[0]
+
+
+def test_a_content_time_for_each_slice_is_an_exports(tmp_path, slice_file):
+    for phase in range(3):
+        for place in range(SLICES):
+            tags = {"TemporalPositionIdentifier": phase + 1, "ContentTime": f"10{phase:02}{place:02}"}
+            slice_file(tmp_path / f"{phase}-{place}.dcm", np.ones((4, 6)), (0, 0, place), **tags)
+    found = dynamic_phases(read_slices(tmp_path.iterdir()), Wanted(), tmp_path)
+    assert found.seconds is None
+    assert "ContentTime" in found.remarks[0]
 
 
 def test_an_earlier_series_of_its_own_on_the_same_grid_is_named(series):
