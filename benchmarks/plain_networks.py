@@ -23,12 +23,15 @@ LEARNING_RATE = 1e-3
 BATCH = 8
 
 
-def _image_encoder(channels: int, shape: tuple[int, ...]) -> nn.Sequential:
+def _image_encoder(channels: int, shape: tuple[int, ...], tiles: bool) -> nn.Sequential:
+    """Three convolutions; over tiles `(T, H, W)` they stay within each, for tiles in a row are no neighbours."""
     layers: list[nn.Module] = []
+    kernel, padding = ((1, 3, 3), (0, 1, 1)) if tiles else ((3, 3, 3), (1, 1, 1))
     for width in WIDTHS:
         # a side that is used up is halved no further
-        halved = tuple(2 if side > 2 else 1 for side in shape)
-        layers += [nn.Conv3d(channels, width, 3, padding=1), nn.GroupNorm(8, width), nn.ReLU(), nn.MaxPool3d(halved)]
+        halved = tuple(2 if side > 2 and size > 1 else 1 for side, size in zip(shape, kernel, strict=True))
+        layers += [nn.Conv3d(channels, width, kernel, padding=padding), nn.GroupNorm(8, width), nn.ReLU()]
+        layers += [nn.MaxPool3d(halved)]
         channels, shape = width, tuple(side // half for side, half in zip(shape, halved, strict=True))
     return nn.Sequential(*layers)
 
@@ -45,7 +48,7 @@ class PlainNetwork(nn.Module):
         super().__init__()
         self.encoders = nn.ModuleDict(
             {
-                name: _image_encoder(shape[0], shape[1:])
+                name: _image_encoder(shape[0], shape[1:], name == "tiles")
                 if len(shape) == 4
                 else nn.Sequential(nn.Linear(shape[0], 64), nn.ReLU())
                 for name, shape in shapes.items()

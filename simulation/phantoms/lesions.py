@@ -80,11 +80,13 @@ class Look:
         texture: Share of the texture in the pattern inside.
         layout: Share of the layout.
         grain_mm: Wavelength of middling grains.
+        shares: Of the texture's variance: grains, stripes, layers.
     """
 
     texture: float
     layout: float
     grain_mm: float
+    shares: tuple[float, float, float] = (0.35, 0.3, 0.35)
 
 
 @dataclass(frozen=True)
@@ -132,21 +134,22 @@ def draw_lesion(rng: np.random.Generator, aspects: Aspects, look: Look, radius_m
     spicules = (Bumps(10, 0.75, 70.0),) if aspects.spicules else ()
     stretch = (2.0 ** (-0.35 * aspects.flat), 2.0 if aspects.long else 1.0, 1.0)
     surface = draw_surface(rng, radius_mm, (lobes, *spicules), stretch)
-    return Lesion(surface, aspects, look, _texture_waves(rng, aspects, look.grain_mm))
+    return Lesion(surface, aspects, look, _texture_waves(rng, aspects, look))
 
 
-def _texture_waves(rng: np.random.Generator, aspects: Aspects, grain_mm: float) -> Waves:
+def _texture_waves(rng: np.random.Generator, aspects: Aspects, look: Look) -> Waves:
     """Grains, stripes and layers."""
+    grain_mm, (grains, stripes, layers) = look.grain_mm, look.shares
     grain = grain_mm * (1.7 if aspects.coarse else 1 / 1.4)
-    stripes = about(rng, (0, 0, 1) if aspects.upright else (0, 1, 0), _WAVES, 0.2)
+    along = about(rng, (0, 0, 1) if aspects.upright else (0, 1, 0), _WAVES, 0.2)
     layered = float(ndtr(aspects.layers))
     across, within = about(rng, (1, 0, 0), _WAVES, 0.2), isotropic(rng, _WAVES) * (0.1, 1, 1)
     within /= np.linalg.norm(within, axis=1, keepdims=True)
     return (
-        draw_waves(rng, isotropic(rng, _WAVES), grain, 0.4, 0.35)
-        + draw_waves(rng, stripes, grain_mm, 0.6, 0.3)
-        + draw_waves(rng, across, 1.3 * grain_mm, 0.6, 0.35 * layered)
-        + draw_waves(rng, within, 1.3 * grain_mm, 0.6, 0.35 * (1 - layered))
+        draw_waves(rng, isotropic(rng, _WAVES), grain, 0.4, grains)
+        + draw_waves(rng, along, grain_mm, 0.6, stripes)
+        + draw_waves(rng, across, 1.3 * grain_mm, 0.6, layers * layered)
+        + draw_waves(rng, within, 1.3 * grain_mm, 0.6, layers * (1 - layered))
     )
 
 

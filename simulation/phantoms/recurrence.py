@@ -23,7 +23,7 @@ GRID = Grid((16, 32, 32), (4.0, 2.0, 2.0))
 FIELDS = {"one_breast": ONE_BREAST, "bilateral": BILATERAL}
 # Uptake in the three phases after the contrast agent, over the mean of the three.
 _CURVES = {False: np.array([0.75, 1.0, 1.25]), True: np.array([1.25, 1.0, 0.75])}
-_LOOK = Look(texture=1.0, layout=0.0, grain_mm=12.0)
+_LOOK = Look(texture=1.0, layout=0.0, grain_mm=12.0, shares=(0.8, 0.1, 0.1))
 _OFF_CENTRE_MM = 2.0
 _HORIZON_DAYS = 1826
 

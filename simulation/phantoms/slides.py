@@ -24,7 +24,7 @@ CLASSES = (*PAM50[False], *PAM50[True])
 TILES, SIDE = 16, 64
 GRID = Grid((TILES, SIDE, SIDE), (1.0, 1.0, 1.0))
 FEW = 2  # tiles that show the coin
-_LATTICES, _KEPT = {False: 7, True: 4}, 0.7  # nuclei lie about a lattice of so many squared places, most of them taken
+_LATTICES, _KEPT = {False: 7, True: 3}, 0.7  # nuclei lie about a lattice of so many squared places, most of them taken
 _COVERED = 0.28  # of a tile, by nuclei if they did not overlap
 _SIGNAL, _PROGRAMMES = 1.6, 3  # of a gene, in standard deviations of its noise; other things that move genes together
 
@@ -69,7 +69,7 @@ def draw_patient(rng: np.random.Generator, kind: str, ceiling: float = 1.0) -> P
     coins = Coins(*(bool(coin) for coin in rng.integers(0, 2, 2)))
     group = bool(rng.random() < KINDS[kind](coins, ceiling))
     showing = rng.permutation(TILES) < (FEW if kind == "few" else TILES)
-    stain = rng.normal(size=3) * 0.04
+    stain = rng.normal(size=3) * 0.025
     tiles = np.stack([_draw_tile(rng, coins.image and bool(shows), stain) for shows in showing])
     return Patient(tiles, _draw_genes(rng, coins.genes), group, str(rng.choice(PAM50[group])))
 
