@@ -130,7 +130,9 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         )
         for name, found in scores.items()
     }
-    return EvaluateTestReply(test=_summaries(study, patients, scores), metrics=metrics)
+    own, none = _summaries(study, patients, scores), _summaries(study, patients, {})
+    internal, external = (own, none) if study.trains else (none, own)
+    return EvaluateTestReply(test=internal, external=external, metrics=metrics)
 
 
 @app.query("enrol")
@@ -177,9 +179,9 @@ def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDa
 
 
 def _summaries(study: StudySession, patients: PatientDataset, scores: Scores) -> Arrays:
-    """Each target's additive statistics of some patients, also where the site has none of them."""
+    """Each target's additive statistics of some patients; of nobody where they have no scores."""
     results: Arrays = {}
     for name, target in study.task.targets.items():
-        summary = summarise(target, scores[name], patients.known(name)) if len(patients) else empty_summary(target)
+        summary = summarise(target, scores[name], patients.known(name)) if name in scores else empty_summary(target)
         results |= pack_summary(summary, name)
     return results

@@ -228,8 +228,10 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     values = {name: value for name, (value, _) in thresholds.items()}
     request = EvaluateTestRequest(round=best.round, model=best.model, statistics=best.statistics, thresholds=values)
     answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
-    pooled = scoring.pool({part.site: part.reply.test for part in parts if part.reply}, task, config)
+    replies = {part.site: part.reply for part in parts if part.reply}
+    internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
+    external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
-    results = make_results(task, config, best, last, thresholds, answers, pooled, problems, unverified)
+    results = make_results(task, config, best, last, thresholds, answers, (internal, external), problems, unverified)
     write_results(results, folder)
     return results.model_dump(mode="json")

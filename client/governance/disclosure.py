@@ -43,6 +43,7 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
         changed = {"metrics": {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}}
     if not summed and isinstance(reply, EvaluateTestReply):
         changed["test"] = scores_without_small_cells(reply.test, task, least)
+        changed["external"] = scores_without_small_cells(reply.external, task, least)
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):

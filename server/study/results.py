@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +23,15 @@ from server.study.privacy_section import PrivacySection, privacy_section
 from server.study.scoring import Summaries, unpack
 from shared_models.atomic_files import write_atomically
 from shared_models.messages import EvaluateTestReply
-from shared_models.metrics.summary import pooled_metrics, score_within_sites, target_score
+from shared_models.metrics.heterogeneity import MIN_SITES, random_effects_of_shares
+from shared_models.metrics.interval import Interval
+from shared_models.metrics.summary import pooled_metrics, score_within_sites, target_score, total_summary
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 RESULTS = "results.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Thresholds = Mapping[str, tuple[float, str]]
 Number = float | None
 Metric = Number | list[Number]
@@ -38,13 +41,40 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class BetweenSites(_Section):
+    """Random-effects summary of the sites' own values of a metric (REML, Hartung-Knapp), on the logit scale."""
+
+    sites: int = Field(description="sites that tell their value and its interval")
+    trained: int = Field(description="how many of them trained the network")
+    mean: Number = Field(description="mean over sites")
+    mean_low: Number = Field(description="lower bound of its 95 % interval")
+    mean_high: Number = Field(description="upper bound")
+    tau2: Number = Field(description="variance between sites, on the logit scale")
+    i2: Number = Field(description="share of the sites' variance that is not chance")
+    prediction_low: Number = Field(
+        description="lower bound of the 95 % prediction interval of a new hospital's value; null below five sites"
+    )
+    prediction_high: Number = Field(description="upper bound")
+
+
 class TargetResults(_Section):
     """One target's results over all sites."""
 
     threshold: Number = Field(description="decision threshold of a binary target; null for other targets")
     threshold_source: str = Field(description="where it comes from")
+    horizon_days: Number = Field(description="horizon of a time-to-event target; null for other targets")
+    internal: dict[str, Metric] = Field(
+        description="metrics of the test patients of all sites that train, from summed statistics: see below; null "
+        "where undefined"
+    )
+    external: dict[str, Metric] = Field(
+        description="the same of the sites that do not train; with secure aggregation null where too few do not"
+    )
     pooled: dict[str, Metric] = Field(
-        description="metrics of all sites' test patients, from summed statistics: see below; null where undefined"
+        description="the same of all of them together, which mixes patients of known and of new sites"
+    )
+    between_sites: dict[str, BetweenSites] = Field(
+        description="how a metric differs between sites, by its name; empty where fewer than three sites tell theirs"
     )
 
 
@@ -91,7 +121,7 @@ class RoundAttempt(_Section):
 class Results(_Section):
     """What `results.json` holds."""
 
-    schema_version: Literal[1] = Field(description="of this file; another one is refused")
+    schema_version: Literal[2] = Field(description="of this file; another one is refused")
     package_version: str = Field(description="of the program that wrote it")
     study: str = Field(description="the study's name")
     task: str = Field(description="the task's name")
@@ -121,16 +151,38 @@ def make_results(
     last: Checkpoint,
     thresholds: Thresholds,
     answers: Sequence[Answer[EvaluateTestReply]],
-    pooled: Summaries,
+    tested: tuple[Summaries, Summaries],
     problems: Mapping[str, str],
     unverified: Sequence[str] = (),
 ) -> Results:
-    """The study's results: per site, pooled, and how they came about."""
+    """The study's results: per site, pooled by role, and how they came about.
+
+    Args:
+        task: The study's task.
+        config: Its settings.
+        best: The weights that were tested.
+        last: Those of the last round.
+        thresholds: Each target's, and where it comes from.
+        answers: Each site's own answer.
+        tested: Summed statistics of the sites that train, and of those that do not.
+        problems: Why sites gave no test scores.
+        unverified: Sites that took others' public keys from the center.
+    """
     targets = {}
-    for name in task.targets:
+    for name, target in task.targets.items():
         threshold, source = thresholds.get(name, (None, ""))
-        metrics = pooled_metrics(pooled[name], 0.5 if threshold is None else threshold)
-        targets[name] = TargetResults(threshold=threshold, threshold_source=source, pooled=_rounded(metrics))
+        internal, external = (summaries[name] for summaries in tested)
+        together = total_summary([internal, external])
+        by_role = (
+            pooled_metrics(one, 0.5 if threshold is None else threshold) for one in (internal, external, together)
+        )
+        targets[name] = TargetResults(
+            threshold=threshold,
+            threshold_source=source,
+            horizon_days=getattr(target, "horizon_days", None),
+            **dict(zip(("internal", "external", "pooled"), map(_rounded, by_role), strict=True)),
+            between_sites=between_sites(name, answers, best),
+        )
     return Results(
         schema_version=SCHEMA_VERSION,
         package_version=version("breast-federation"),
@@ -151,6 +203,23 @@ def make_results(
         config=config.to_flat(),
         checkpoints={"best": BEST, "last": LAST},
     )
+
+
+def between_sites(
+    target: str, answers: Sequence[Answer[EvaluateTestReply]], best: Checkpoint
+) -> dict[str, BetweenSites]:
+    """How the AUC or C-index that sites tell of themselves differs between them, by metric."""
+    found = {}
+    for metric in ("auc", "c_index"):
+        own = {a.site: a.reply.metrics.get(target, {}) for a in answers if a.reply}
+        told = {site: [m.get(f"{metric}{end}", math.nan) for end in ("", "_low", "_high")] for site, m in own.items()}
+        told = {site: values for site, values in told.items() if not any(map(math.isnan, values))}
+        if len(told) >= MIN_SITES:
+            trained = sum(best.enrolled[site].trains for site in told)
+            summary = random_effects_of_shares([Interval(*values) for values in told.values()])
+            numbers = {name: _finite(value) for name, value in asdict(summary).items()}
+            found[metric] = BetweenSites(sites=len(told), trained=trained, **numbers)
+    return found
 
 
 def _selected_by(best: Checkpoint, task: Task, config: StudySettings) -> str:

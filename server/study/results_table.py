@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.study.results import Metric, Results, TargetResults
+from server.study.results import BetweenSites, Metric, Results, TargetResults
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(_table(results, name, target))
         if target.threshold is not None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
+        for metric, found in target.between_sites.items():
+            console.print(_between(metric, found), highlight=False, markup=False)
         if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     chosen = f"round {results.best_round} of {results.rounds_completed}"
@@ -33,6 +35,16 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(said, style="yellow", markup=False)
     for name, problem in {**results.not_enrolled, **results.problems}.items():
         console.print(f"{name}: {problem}", style="yellow", markup=False)
+
+
+def _between(metric: str, found: BetweenSites) -> str:
+    """How a metric differs between sites, in a sentence."""
+    heading = {"auc": "AUC", "c_index": "C-index"}[metric]
+    mean = f"{found.mean:.2f} ({found.mean_low:.2f}-{found.mean_high:.2f})"
+    new = "fewer than five sites say nothing of a new hospital"
+    if found.prediction_low is not None and found.prediction_high is not None:
+        new = f"expected of a new hospital {found.prediction_low:.2f}-{found.prediction_high:.2f}"
+    return f"{heading} over {found.sites} sites, {found.trained} of which trained: {mean}, I2 {found.i2:.0%}; {new}."
 
 
 # What is told of each kind of target, by the metric that only it has: heading, metric and digits.
@@ -81,11 +93,14 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         table.add_row(Text(site.site), *role, *numbers)
     table.add_section()
     within = {metric: f"{metric}_within_sites" for _, metric, _ in shown}
-    if len(results.sites) > 1 and any(name in target.pooled for name in within.values()):
+    if len(results.sites) > 1 and any(name in target.internal for name in within.values()):
         in_sites = [(within[metric], digits) for _, metric, digits in shown]
-        cells = (_cell(target.pooled, name, digits) if name in target.pooled else "" for name, digits in in_sites)
+        cells = (_cell(target.internal, name, digits) if name in target.internal else "" for name, digits in in_sites)
         table.add_row("within sites", *([""] if outside else []), *cells)
-    table.add_row("pooled", *([""] if outside else []), *(_cell(target.pooled, m, digits) for _, m, digits in shown))
+    for row, metrics in {"internal": target.internal, "external": target.external}.items() if outside else ():
+        table.add_row(row, "", *(_cell(metrics, metric, digits) for _, metric, digits in shown))
+    if not outside:
+        table.add_row("pooled", *(_cell(target.pooled, metric, digits) for _, metric, digits in shown))
     return table
 
 

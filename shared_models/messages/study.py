@@ -120,9 +120,16 @@ class EvaluateTestReply(Reply):
 
     test: Arrays = leaves(
         Tensors(MAX_SUM),
-        "scores of test patients, counted in bins and pairs",
-        "the metrics of all hospitals together",
+        "scores of test patients, counted in bins and pairs, where the hospital trains",
+        "the metrics of all hospitals that train together (internal)",
         "summed",
+    )
+    external: Arrays = leaves(
+        Tensors(MAX_SUM),
+        "the same where the hospital does not train",
+        "the metrics of all others together (external)",
+        "summed",
+        default_factory=dict,
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),

@@ -15,7 +15,7 @@ PREPARE, TRAINING = "query.prepare", "train"
 EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
 KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST)
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+TRAIN, VALIDATION, TEST, EXTERNAL = "train", "validation", "test", "external"
 RULE_CHANGE = "rule_change"
 """The field of a reply whose arrays are named as the network's are."""
 _ENCODER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
@@ -31,7 +31,8 @@ def groups_of(kind: str, facts: Facts) -> frozenset[str]:
         msg = "a kind of message that has no sum in secure aggregation"
         raise ProtocolError(msg)
     if kind == EVALUATE_TEST:
-        return frozenset({TEST} if facts.test else ())
+        own = TEST if facts.trains else EXTERNAL
+        return frozenset({own} if facts.test else ())
     validation = frozenset({VALIDATION} if facts.validation else ())
     if kind == EVALUATE_VALIDATION:
         return validation
@@ -83,4 +84,4 @@ def group_of_array(array: str) -> str:
         return group_of_parameter(rest)
     if kind in ("features", "patients"):
         return rest.partition(".")[0]
-    return kind if kind in (VALIDATION, TEST) else TRAIN
+    return kind if kind in (VALIDATION, TEST, EXTERNAL) else TRAIN

@@ -184,7 +184,8 @@ def test_groups_follow_from_facts_and_kind() -> None:
     assert groups_of("query.prepare", full) == {"train", "genomic"}
     assert groups_of("evaluate.test", full) == groups_of("train", bare) == set()
     assert groups_of("evaluate.validation", bare) == {"validation"}
-    assert all_groups(bare) == {"validation", "test"}
+    assert all_groups(bare) == {"validation", "external"}
+    assert groups_of("evaluate.test", Facts(True, True, True, ())) == {"test"}
     roster = [Enrolment("ab" * 32, name, "02" * 49, facts) for name, facts in (("b", full), ("a", bare))]
     assert {kind: participants(kind, roster) for kind in KINDS} == {
         "query.prepare": ("b",),

@@ -27,7 +27,8 @@ def results_of_nobody() -> Results:
     config = StudySettings(targets="recurrence")
     last = Checkpoint(config.to_flat(), 1, {}, {}, {})
     task = load_task(config)
-    return make_results(task, config, last, last, {}, [], scoring.unpack({}, task, config), {})
+    nobody = scoring.unpack({}, task, config)
+    return make_results(task, config, last, last, {}, [], (nobody, nobody), {})
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_results_of_an_earlier_release_are_refused_and_stay_as_they_are(
     file.parent.mkdir()
     file.write_text('{"study": "old"}')
     assert main([*words, "--directory", folder]) == ExitCode.FILE
-    assert "schema version none, and this release reads version 1 only" in capsys.readouterr().err
+    assert "schema version none, and this release reads version 2 only" in capsys.readouterr().err
     assert main(["run", "--set", "study=old", "--directory", folder]) == ExitCode.FILE
     assert "run the study under another `study` name" in capsys.readouterr().err
     assert file.read_text() == '{"study": "old"}'

@@ -52,7 +52,8 @@ def answer(site: str, targets: dict[str, Target], count: int) -> Answer[Evaluate
         scores, truth = observed(target, count, seed=len(site))
         test |= pack_summary(merge_small_cells(target, summarise(target, scores, truth), 10), name)
         metrics[name] = site_metrics(target, scores, truth, 0.5)
-    return Answer(site, EvaluateTestReply(test=test, metrics=metrics))
+    internal, external = ({}, test) if site == "outside" else (test, {})
+    return Answer(site, EvaluateTestReply(test=internal, external=external, metrics=metrics))
 
 
 def results_of(
@@ -67,7 +68,7 @@ def results_of(
     answers = [answer(site, targets, count) for site in SITES] + list(extra)
     patients = {"train": 9, "validation": 2, "test": 3}
     enrolled = {a.site: Enrolment(a.site != "outside", patients, {"clinical": 9}, excluded=4) for a in answers}
-    scores = {a.site: a.reply.test for a in answers if a.reply}
+    replies = {a.site: a.reply for a in answers if a.reply}
     values = ((0, float("nan")), (1, 0.75))
     influences = {"oak": {"norm": 2.0, "cosine": 0.5, "clipped": True}, "outside": ZERO}
     attempt = {"round": 1, "attempt": 1, "asked": ["oak"], "counted": ["oak"], "problems": {}, "seconds": 0.5}
@@ -78,8 +79,9 @@ def results_of(
         best = replace(best, validation=pack(sums))
     thresholds = {name: (0.5, "f1, pooled validation") for name, kind in targets.items() if isinstance(kind, Binary)}
     config = StudySettings(study="elms", **settings)
-    pooled = pool(scores, task, config)
-    made = make_results(task, config, best, best, thresholds, answers, pooled, problems or {})
+    roles = ({s: r.test for s, r in replies.items()}, {s: r.external for s, r in replies.items()})
+    tested = (pool(roles[0], task, config), pool(roles[1], task, config))
+    made = make_results(task, config, best, best, thresholds, answers, tested, problems or {})
     return made.model_dump(mode="json")
 
 
@@ -111,8 +113,12 @@ def test_the_table_fits_80_columns_and_no_number_is_cut(kind: str) -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert "elms: recurrence, test patients (fedavg)" in text
-    pooled = results["targets"]["recurrence"]["pooled"]
-    for metrics in (pooled, *(site["targets"]["recurrence"] for site in results["sites"])):
+    found = results["targets"]["recurrence"]
+    for metrics in (
+        found["internal"],
+        found["external"],
+        *(site["targets"]["recurrence"] for site in results["sites"]),
+    ):
         for name, value in metrics.items():
             if name in {"auc", "c_index"}:
                 assert f"{value:.2f} ({metrics[f'{name}_low']:.2f}-{metrics[f'{name}_high']:.2f})" in text
@@ -142,12 +148,18 @@ def test_a_target_has_the_columns_of_its_kind(kind: str, there: list[str], absen
 @pytest.mark.parametrize(("kind", "metric"), [("yes or no", "auc"), ("time", "c_index")])
 def test_the_value_within_sites_has_a_line_of_its_own_above_the_pooled_one(kind: str, metric: str) -> None:
     results = results_of({"recurrence": TARGETS[kind]})
-    pooled = results["targets"]["recurrence"]["pooled"]
+    found = results["targets"]["recurrence"]
+    pooled = found["internal"]
     value, low, high = (pooled[f"{metric}_within_sites{end}"] for end in ("", "_low", "_high"))
     rows = [line.split() for line in printed(results, 120).splitlines()]
-    within, last = (row for row in rows if row[:2] == ["within", "sites"] or row[:1] == ["pooled"])
+    names = (["within"], ["internal"], ["external"])
+    within, *by_role = (row for row in rows if row[:1] in names)
     assert within[:4] == ["within", "sites", f"{value:.2f}", f"({low:.2f}-{high:.2f})"]
-    assert last[:2] == ["pooled", str(3 * 4321)]
+    assert [row[:2] for row in by_role] == [["internal", str(2 * 4321)], ["external", str(4321)]]
+    assert found["pooled"]["patients"] == 3 * 4321
+    between = found["between_sites"][metric]
+    assert (between["sites"], between["trained"]) == (3, 2)
+    assert f"over 3 sites, 2 of which trained: {between['mean']:.2f}" in " ".join(printed(results, 300).split())
     results["sites"] = results["sites"][:1]
     assert "within sites" not in printed(results, 120)
 
@@ -182,7 +194,7 @@ def test_a_site_that_did_not_answer_or_answered_nonsense_is_a_row_of_dashes() ->
     rows = {line.split()[0]: line.split()[1:] for line in printed(results, 120).splitlines() if line.strip()}
     for site in ("away", "empty"):
         assert set(rows[site]) == {"trains", "-"}
-    assert rows["pooled"][0] == str(3 * 4321)
+    assert rows["internal"][0] == str(2 * 4321)
 
 
 def test_a_problem_is_printed_as_it_is_whatever_brackets_it_holds() -> None:
@@ -238,7 +250,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 2}, "results of schema version 2, and this release reads version 1 only"),
+        ({"schema_version": 3}, "results of schema version 3, and this release reads version 2 only"),
         ({"schema_version": None}, "results of schema version None"),
         ({"rounds": 3}, "the results are damaged"),
     ],
