@@ -167,8 +167,11 @@ class StudySettings(Settings):
         0.15, description="fraction of patients for validation: they select round and threshold"
     )
     test_fraction: Fraction = Field(0.15, description="fraction of patients for testing: scored once, at the end")
-    threshold: Literal["f1", "youden"] = Field(
-        "f1", description="rule for the decision threshold, on pooled validation scores"
+    threshold: str = Field(
+        "f1",
+        pattern=r"^(f1|youden|(sensitivity|specificity)=0\.[0-9]{1,4})$",
+        description="rule for the decision threshold, on pooled validation scores: `f1` or `youden` maximise, "
+        "`sensitivity=0.9` or `specificity=0.9` reach at least that",
     )
 
     # When things go wrong

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from math import isnan
-from typing import Literal
 
 from shared_models.messages import Arrays
 from shared_models.metrics.binary import ScoreHistogram
@@ -55,7 +54,7 @@ def _zeros(task: Task, config: StudySettings) -> Summaries:
     return {name: empty_summary(target, merged) for name, target in task.targets.items()}
 
 
-def thresholds(validation: Summaries, rule: Literal["f1", "youden"]) -> dict[str, tuple[float, str]]:
+def thresholds(validation: Summaries, rule: str) -> dict[str, tuple[float, str]]:
     """The decision threshold of each binary target and time to event: from pooled validation, never test patients.
 
     Where the validation patients are all of one class there is no best threshold, and it is 0.5.

@@ -10,11 +10,12 @@ What concerns the patients of one place, whose rows are at hand, is exact: `auc`
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from shared_models.metrics import decision_curve, recalibration
 from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test
 from shared_models.metrics.interval import Interval, logit_interval
@@ -104,6 +105,11 @@ class ConfusionCounts:
         return _share(self.tp + self.tn, self.n)
 
     @property
+    def balanced_accuracy(self) -> float:
+        """Mean of sensitivity and specificity; nan without both classes."""
+        return (self.sensitivity + self.specificity) / 2
+
+    @property
     def mcc(self) -> float:
         """Matthews's correlation of calls and labels; nan if all calls, or all labels, are alike."""
         margins = (self.tp + self.fp) * (self.tp + self.fn) * (self.tn + self.fp) * (self.tn + self.fn)
@@ -127,7 +133,7 @@ class ScoreHistogram:
     METRICS: ClassVar[Mapping[str, str]] = {
         "patients": "patients whose outcome is known",
         "positives": "those of them who have it",
-        "auc": "area under the ROC curve, of scores in 256 bins",
+        "auc": "area under the ROC curve, of scores in 1,024 bins",
         "auc_low": "lower bound of its 95 % interval (DeLong on the logit scale, widened by what the bins hide)",
         "auc_high": "upper bound",
         "auc_bound": "the AUC of the rows lies within this of `auc`",
@@ -139,6 +145,12 @@ class ScoreHistogram:
         "sensitivity": "share of positives at or above the threshold",
         "specificity": "share of negatives below it",
         "precision": "share of positives among those at or above it",
+        "accuracy": "share of patients called rightly at the threshold",
+        "balanced_accuracy": "mean of sensitivity and specificity",
+        "mcc": "Matthews's correlation of calls and outcomes",
+        "average_precision": "area under the precision-recall curve, as the mean precision over the steps of recall",
+        **recalibration.METRICS,
+        **decision_curve.METRICS,
     }
 
     positives: Array = field(metadata=VECTOR)
@@ -149,7 +161,7 @@ class ScoreHistogram:
         left_edges(len(self.positives))
 
     @classmethod
-    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 256) -> "ScoreHistogram":
+    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 1024) -> "ScoreHistogram":
         """Count the patients whose label is known.
 
         Args:
@@ -205,14 +217,15 @@ class ScoreHistogram:
         tp, fp = float(self.positives[cut:].sum()), float(self.negatives[cut:].sum())
         return ConfusionCounts(tp, fp, self.n_negative - fp, self.n_positive - tp)
 
-    def threshold(self, rule: Literal["f1", "youden"]) -> float:
+    def threshold(self, rule: str) -> float:
         """The best probability at and above which to call a patient positive.
 
         The candidates are the left edges of the bins. Of those that tie, the lowest run is taken (it misses fewer
         patients), and of the run the middle, which keeps clear of the scores on either side.
 
         Args:
-            rule: maximise F1, or Youden's sensitivity + specificity - 1.
+            rule: `f1` or `youden` maximise F1, or sensitivity + specificity - 1; `sensitivity=0.9` is the highest
+                threshold of that sensitivity or more, `specificity=0.9` the lowest of that specificity or more.
 
         Returns:
             An edge of a bin; nan if a class is empty.
@@ -220,6 +233,13 @@ class ScoreHistogram:
         if not (self.n_positive > 0 and self.n_negative > 0):
             return math.nan
         tp, fp = np.cumsum(self.positives[::-1])[::-1], np.cumsum(self.negatives[::-1])[::-1]
+        name, _, share = rule.partition("=")
+        if name == "sensitivity":
+            enough = np.flatnonzero(tp >= float(share) * self.n_positive - 1e-9)
+            return float(left_edges(len(tp))[enough[-1]])
+        if name == "specificity":
+            enough = np.flatnonzero(self.n_negative - fp >= float(share) * self.n_negative - 1e-9)
+            return float(left_edges(len(tp))[enough[0]]) if len(enough) else 1.0
         f1 = 2 * tp / (tp + fp + self.n_positive)
         youden = tp * self.n_negative - fp * self.n_positive  # times both class sizes: whole, so that ties are exact
         gain = {"f1": f1, "youden": youden}[rule]
@@ -233,7 +253,7 @@ class ScoreHistogram:
         counts: PooledMetrics = {"patients": self.n, "positives": self.n_positive}
         auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
         bound: PooledMetrics = {"auc_bound": self.auc_bound()}
-        return {**counts, **auc, **bound, **threshold_metrics(self.confusion(threshold))}
+        return {**counts, **auc, **bound, **histogram_metrics(self, threshold)}
 
     def roc(self) -> tuple[Array, Array]:
         """False and true positive rates from threshold 1 down to 0, (bins + 1,) each; nan where a class is empty."""
@@ -255,6 +275,15 @@ def threshold_metrics(counts: ConfusionCounts) -> dict[str, float]:
     """Counts and rates at a threshold, by name."""
     names = ("tp", "fp", "tn", "fn", "f1", "sensitivity", "specificity", "precision")
     return {name: float(getattr(counts, name)) for name in names}
+
+
+def histogram_metrics(histogram: ScoreHistogram, threshold: float) -> PooledMetrics:
+    """What a histogram gives beside its AUC, by name: rates at the threshold, recalibration, the decision curve."""
+    counts, classes = histogram.confusion(threshold), (histogram.positives, histogram.negatives)
+    further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
+    found: PooledMetrics = {**threshold_metrics(counts), **further}
+    found["average_precision"] = histogram.average_precision()
+    return {**found, **recalibration.recalibration(*classes), **decision_curve.decision_curve(*classes)}
 
 
 def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Interval:

@@ -67,6 +67,24 @@ class Calibration:
         sums = (np.ones_like(values), values, positive.astype(np.float64), (values - positive) ** 2)
         return cls(*(np.bincount(where, part, BINS).astype(np.float64) for part in sums))
 
+    @classmethod
+    def of_bins(cls, scores: Array, positives: Array, negatives: Array) -> "Calibration":
+        """Of counts or weights in bins, of each of which all patients have one score.
+
+        Args:
+            scores: (bins,) probabilities.
+            positives: (bins,) of those with the outcome.
+            negatives: (bins,) of those without.
+        """
+        where, counts = np.searchsorted(np.array(INNER_EDGES), scores, side="right"), positives + negatives
+        squared = positives * (1 - scores) ** 2 + negatives * scores**2
+        return cls(
+            *(
+                np.bincount(where, part, BINS).astype(np.float64)
+                for part in (counts, counts * scores, positives, squared)
+            )
+        )
+
     def __add__(self, other: "Calibration") -> "Calibration":
         return add(self, other)
 

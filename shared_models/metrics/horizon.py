@@ -21,8 +21,10 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from shared_models.metrics import decision_curve, recalibration
 from shared_models.metrics.arrays import MATRIX, VECTOR, Array, PooledMetrics, add
-from shared_models.metrics.binary import ScoreHistogram, threshold_metrics
+from shared_models.metrics.binary import ScoreHistogram, histogram_metrics
+from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.concordance import followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.merged_cells import MergedHistogram, merged_cells
@@ -66,10 +68,17 @@ class HorizonTable:
         "fp": "weighted false positives",
         "tn": "weighted true negatives",
         "fn": "weighted false negatives",
-        "f1": "F1 at the threshold and the horizon, weighted",
-        "sensitivity": "weighted share of those with the event by the horizon at or above the threshold",
-        "specificity": "weighted share of those free of it below the threshold",
-        "precision": "weighted share of those with the event among those at or above the threshold",
+        "f1": "F1 at the threshold and the horizon, weighted, as are all that follow",
+        "sensitivity": "share of those with the event by the horizon at or above the threshold",
+        "specificity": "share of those free of it below the threshold",
+        "precision": "share of those with the event among those at or above the threshold",
+        "accuracy": "share of patients called rightly at the threshold",
+        "balanced_accuracy": "mean of sensitivity and specificity",
+        "mcc": "Matthews's correlation of calls and outcomes",
+        "average_precision": "area under the precision-recall curve, as the mean precision over the steps of recall",
+        **recalibration.METRICS,
+        **decision_curve.METRICS,
+        **Calibration.METRICS,
     }
 
     events: Array = field(metadata=MATRIX)
@@ -142,6 +151,12 @@ class HorizonTable:
         of_events, of_free = self.weights()
         return ScoreHistogram(of_events @ self.events, of_free * self.free)
 
+    def calibration(self) -> Calibration:
+        """Weighted sums by bin of risk, where a patient's risk is the middle of its bin."""
+        histogram = self.histogram()
+        risks = 1 / (1 + np.exp(-recalibration.bin_logits(len(self.free))))
+        return Calibration.of_bins(risks, histogram.positives, histogram.negatives)
+
     def event_probability(self) -> float:
         """Kaplan-Meier estimate of the event by the horizon, from the steps; nan without patients."""
         gone = np.cumsum(self.events_by_step + self.censored_by_step)
@@ -180,7 +195,8 @@ class HorizonTable:
             "auc_low": interval.low,
             "auc_high": interval.high,
             "auc_bound": histogram.auc_bound(),
-            **threshold_metrics(histogram.confusion(threshold)),
+            **histogram_metrics(histogram, threshold),
+            **self.calibration().metrics(threshold),
         }
 
     def without_small_cells(self, least: float) -> "MergedHorizon":

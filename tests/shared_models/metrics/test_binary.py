@@ -33,7 +33,7 @@ def test_the_auc_of_the_scores_lies_within_the_certificate(data):
 @given(scored())
 def test_curves_equal_those_of_scikit_learn_on_binned_scores(data):
     scores, labels = data
-    edges = left_edges(256)
+    edges = left_edges(1024)
     binned = edges[np.searchsorted(edges, scores, side="right") - 1]
     histogram = ScoreHistogram.of(scores, labels)
     assert histogram.auc() == pytest.approx(metrics.roc_auc_score(labels, binned))
@@ -124,7 +124,7 @@ def test_scores_and_labels_that_are_none_are_refused(scores, labels, reason):
 def test_a_threshold_between_edges_is_refused():
     histogram = ScoreHistogram.of([0.2, 0.7], [0, 1])
     assert histogram.confusion(0.5).accuracy == 1
-    with pytest.raises(ValueError, match="not an edge of the 256 bins"):
+    with pytest.raises(ValueError, match="not an edge of the 1024 bins"):
         histogram.confusion(0.51)
 
 
@@ -139,7 +139,7 @@ def test_edges_are_sorted_exact_in_float32_and_fine_where_outcomes_are_rare():
 
 @given(scored())
 def test_the_pooled_interval_contains_that_of_the_binned_scores(data):
-    edges = left_edges(256)
+    edges = left_edges(1024)
     binned = edges[np.searchsorted(edges, data[0], side="right") - 1]
     exact, histogram = auc_interval(binned, data[1]), ScoreHistogram.of(*data)
     pooled = pooled_auc_interval(histogram)

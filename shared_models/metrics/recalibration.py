@@ -1,0 +1,79 @@
+"""Calibration in the large, slope and intercept, from counts of scores in bins.
+
+A logistic regression of the outcome on the logit of the score: its slope is 1 and its intercept 0 where probabilities
+are right; a slope below 1 says that they are too extreme. A score counts as the middle of its bin on the logit scale,
+so that the counts of all sites are all it needs.
+
+References:
+    Cox, Two further applications of a model for binary regression. Biometrika 45 (1958) 562-565.
+    Van Calster, McLernon, van Smeden, Wynants & Steyerberg, Calibration: the Achilles heel of predictive analytics. BMC
+        Medicine 17 (2019) 230.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from shared_models.metrics.arrays import Array
+from shared_models.metrics.scores import LOGIT_LIMIT, left_edges
+
+METRICS: Final[Mapping[str, str]] = {
+    "calibration_in_the_large": "what to add to the logit of each probability for as many outcomes as there are",
+    "calibration_slope": "slope of a logistic regression of the outcome on the logit; below 1: too extreme",
+    "calibration_intercept": "its intercept",
+}
+_ITERATIONS = 50
+_LARGEST_STEP = 5.0
+
+
+def recalibration(positives: Array, negatives: Array) -> dict[str, float]:
+    """The three numbers, by name; nan without both classes, and the slope where one threshold parts the classes.
+
+    Args:
+        positives: (bins,) counts or weights of those with the outcome.
+        negatives: (bins,) of those without.
+    """
+    if not (positives.sum() > 0 and negatives.sum() > 0):
+        return dict.fromkeys(METRICS, math.nan)
+    logit = bin_logits(len(positives))
+    ones = np.ones((len(logit), 1))
+    (large,) = _logistic(ones, positives, negatives, logit)
+    (of_positives, of_negatives) = (np.flatnonzero(counts) for counts in (positives, negatives))
+    overlap = of_positives[0] < of_negatives[-1] and of_negatives[0] < of_positives[-1]
+    intercept = slope = math.nan
+    if overlap:
+        intercept, slope = _logistic(np.column_stack([ones, logit]), positives, negatives, np.zeros_like(logit))
+    return dict(zip(METRICS, (float(large), float(slope), float(intercept)), strict=True))
+
+
+def bin_logits(bins: int) -> Array:
+    """The middle of each bin on the logit scale, (bins,); of the two open ones their edge."""
+    inner = np.log((edges := left_edges(bins)[1:]) / (1 - edges))
+    middle = np.concatenate([[-LOGIT_LIMIT], (inner[:-1] + inner[1:]) / 2, [LOGIT_LIMIT]])
+    return np.asarray(middle)
+
+
+def _logistic(design: Array, positives: Array, negatives: Array, offset: Array) -> Array:
+    """Coefficients by Newton's method with step halving; nan where they grow without bound."""
+    beta, total = np.zeros(design.shape[1]), positives + negatives
+
+    def likelihood(beta: Array) -> float:
+        linear = offset + design @ beta
+        return -float(positives @ np.logaddexp(0, -linear) + negatives @ np.logaddexp(0, linear))
+
+    for _ in range(_ITERATIONS):
+        probability = 1 / (1 + np.exp(-np.clip(offset + design @ beta, -700, 700)))
+        score = design.T @ (positives - total * probability)
+        information = (design * (total * probability * (1 - probability))[:, None]).T @ design
+        try:
+            step = np.clip(np.linalg.solve(information, score), -_LARGEST_STEP, _LARGEST_STEP)
+        except np.linalg.LinAlgError:
+            break
+        while np.abs(step).max() > 1e-9 and likelihood(beta + step) < likelihood(beta):
+            step = step / 2
+        beta = beta + step
+        if np.abs(step).max() < 1e-8:
+            return beta
+    return np.full(design.shape[1], math.nan)
