@@ -20,7 +20,7 @@ THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 METRICS: Final[Mapping[str, str]] = {
     "net_benefit_threshold": "decision curve: thresholds, the edges of bins nearest to 5, 10, 15, 20, 25, 30, 40, 50 %",
     "net_benefit": "net benefit of calling those at or above the threshold positive, per patient",
-    "net_benefit_of_all": "net benefit of calling all positive; of calling nobody it is 0",
+    "net_benefit_of_all": "net benefit of calling all positive; of calling none it is 0",
 }
 
 
