@@ -55,8 +55,6 @@ _SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
         ("events", "events", 0),
         (f"C-index {_INTERVAL}", "c_index", 2),
         (f"AUC at horizon {_INTERVAL}", "auc", 2),
-        ("sens.", "sensitivity", 2),
-        ("spec.", "specificity", 2),
     ),
     "auc": (
         ("patients", "patients", 0),
