@@ -185,6 +185,10 @@ def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator
     yield f"differential privacy for each patient: clipping to {asked.clip_norm:g}, noise {asked.noise_multiplier:.3g}"
     yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"
     yield f"(this study alone about {epsilon([study], limit):.2f}; with some {training} training patients)"
+    if config.round_attempts > 1:
+        again = (*study[:2], study[2] * config.round_attempts)
+        most = min(epsilon([*history, again], limit), limit.epsilon)
+        yield f"(at most {most:.2f}, if the center asks for every round {config.round_attempts} times)"
     if after > limit.epsilon:
         yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study continues without"
 

@@ -293,12 +293,19 @@ def test_the_page_foretells_the_epsilon_that_the_study_spends(deployed, small_st
     site = load_site(file)
     before = charge(ledger_of(site), Charge("earlier", "recurrence_clinical", 1, 2.0, 0.1, 20), site.policy.limit)
     assert main(["approve", "--site", str(file), str(study_file(**private)), "--yes"]) == ExitCode.OK
-    said = re.search(r"epsilon ([\d.]+) spent, about ([\d.]+) with it, of 8,", capsys.readouterr().out)
+    page = capsys.readouterr().out
+    said = re.search(r"epsilon ([\d.]+) spent, about ([\d.]+) with it, of 8,", page)
     run({"a": file}, {**small_study, **private})
     after = charges(ledger_of(site))[-1]["epsilon"]
     assert len(charges(ledger_of(site))) == 3
     assert [float(text) for text in said.groups()] == [pytest.approx(before, abs=0.006), pytest.approx(after, rel=0.05)]
     assert after > before + 0.2
+    line = charges(ledger_of(site))[-1]
+    again = Charge("small", line["task"], 1, line["noise_multiplier"], line["sample_rate"], line["steps"])
+    most = [charge(ledger_of(site), again, site.policy.limit) for _ in range(2 * 2)][-1]  # each round three times
+    assert float(re.search(r"at most ([\d.]+), if the center asks for every round 3 times", page)[1]) == pytest.approx(
+        most, rel=0.05
+    )
 
 
 def test_where_nothing_can_be_written_nothing_is_approved(deployed, study_file, capsys):
