@@ -71,9 +71,13 @@ def facts_of_values(values: dict[str, Any]) -> ExamFacts:
 
 
 def remark_warnings(place: str, facts: Iterable[ExamFacts]) -> list[str]:
-    """A sentence on each kind of remark, with how many exams have it."""
+    """A sentence on each kind of remark, with how many exams have it, and on mammograms of two intents."""
+    facts = list(facts)
+    intents = Counter(intent for one in facts if (intent := one.choice.get("intent")))
+    mixed = ", ".join(f"{count} {intent}" for intent, count in intents.most_common())
+    said = f"{place}: mammograms are mixed: {mixed}; give those of one intent, whose grey values are alike"
     counts = Counter(remark for one in facts for remark in one.remarks)
-    return [
+    return [said] * (len(intents) > 1) + [
         f"{place}: {'1 exam' if count == 1 else f'{count} exams'}: {remark}" for remark, count in counts.most_common()
     ]
 

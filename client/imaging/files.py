@@ -48,6 +48,7 @@ def read_image(path: Path) -> Any:
     """
     import SimpleITK as sitk
 
+    sitk.ProcessObject.GlobalWarningDisplayOff()  # they name the patient's file on the terminal
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(_format(path))

@@ -8,6 +8,7 @@ from pathlib import Path
 from client.imaging.exams import Exam
 from client.imaging.files import check_geometry, read_image
 from client.imaging.masks import MaskSource, tumour_mask
+from client.imaging.nifti_header import check_nifti_header
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class ImageFiles:
         Raises:
             SiteError: If they cannot be read or disagree in geometry.
         """
+        for path in self.files:
+            if path.name.lower().endswith((".nii", ".nii.gz")):
+                check_nifti_header(path)
         images = [read_image(path) for path in self.phases]
         for path, image in zip(self.phases, images, strict=True):
             check_geometry(path, image, images[0])

@@ -12,7 +12,7 @@ from client.errors import SiteError
 from client.imaging.exams import ExamFiles
 from client.imaging.files import bad_file
 from client.imaging.mammography.exam_files import PLAUSIBLE_SPACING_MM, MammogramFiles
-from client.imaging.mammography.view_headers import Spacing, View, view_of
+from client.imaging.mammography.view_headers import Spacing, View, view_header
 from client.imaging.preprocessing import Preprocessing
 from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes
 from client.readers.modality_data import ModalityData
@@ -36,6 +36,8 @@ class MammogramReader(Settings):
         None, description="distance between rows and between columns, for files that do not say it: PNG and TIFF"
     )
     view: View | None = Field(None, description="takes the DICOM files of this view, and leaves the others")
+
+    side: Literal["left", "right"] | None = Field(None, description="takes the DICOM files of this breast, likewise")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -93,9 +95,9 @@ class MammogramReader(Settings):
         return {key: paths for key, paths in images.items() if paths}, masks
 
     def _exam(self, images: list[Path], masks: list[Path]) -> ExamFiles | SiteError | None:
-        """None where no image is of the view."""
+        """None where no image is of the view and side."""
         try:
-            wanted = [path for path in images if self.view is None or view_of(path) == self.view]
+            wanted = self._wanted(images)
         except SiteError as error:
             return error
         if not wanted:
@@ -106,6 +108,22 @@ class MammogramReader(Settings):
                     paths[0].parent,
                     "several files where one is expected",
                     f"{len(paths)} that fit `{role}`",
-                    "one; {instance} in the pattern tells views apart, `view: CC` takes the images of one",
+                    "one; {instance} in the pattern tells views apart, and so do `view: CC` and `side: left`",
                 )
         return MammogramFiles(wanted[0], next(iter(masks), None), bool(self.mask and not masks), self.spacing_mm)
+
+    def _wanted(self, images: list[Path]) -> list[Path]:
+        """The images of the view and side; of several, those that are plain, and that a radiologist looked at."""
+        if self.view is None and self.side is None:
+            return images
+        found = {path: view_header(path) for path in images}
+        for key in ("view", "side"):
+            if getattr(self, key) is None:
+                continue
+            if unsaid := [path for path, header in found.items() if not getattr(header, key)]:
+                expected = f"the {key} in a DICOM file's header, or no `{key}` in the site's YAML"
+                raise bad_file(unsaid[0], f"a mammogram does not say its {key}", f"no {key}", expected)
+            found = {path: header for path, header in found.items() if getattr(header, key) == getattr(self, key)}
+        found = {path: one for path, one in found.items() if not one.special} or found
+        shown = [path for path, one in found.items() if one.intent != "FOR PROCESSING"]
+        return shown or list(found)

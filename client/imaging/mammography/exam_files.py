@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from client.imaging.exams import Exam
 from client.imaging.files import bad_file
-from client.imaging.mammography.view_headers import Spacing, check_size, is_dicom, read_header, stated_spacing
+from client.imaging.mammography.view_headers import (
+    Spacing,
+    check_size,
+    is_dicom,
+    read_header,
+    stated_spacing,
+    view_header,
+)
 from client.imaging.mask_values import check_share, tumour_voxels
 
 PLAUSIBLE_SPACING_MM = (0.01, 2.0)
@@ -72,7 +79,8 @@ class MammogramFiles:
         if _looks_right(pixels):
             pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
         slices = tuple(None if found is None else _slice(found, spacing) for found in (pixels, mask))
-        return Exam(self.image, slices[:1], mask=slices[1], lacks_mask=self.lacks_mask)
+        choice = {"intent": view_header(self.image).intent}
+        return Exam(self.image, slices[:1], mask=slices[1], lacks_mask=self.lacks_mask, choice=choice)
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], Spacing | None]:
@@ -82,7 +90,24 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Spacing | None]:
     if not is_dicom(path):
         return _picture(path), None
     header = read_header(path)
-    return _decoded(path), stated_spacing(path, header)
+    return _bright_where_dense(header, _decoded(path)), stated_spacing(path, header)
+
+
+def _bright_where_dense(header: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels without padding and below-zero offsets, inverted where a detector's own values rise with the exposure."""
+    scale, shift = float(header.get("RescaleSlope") or 1.0), float(header.get("RescaleIntercept") or 0.0)
+    pad = header.get("PixelPaddingValue")
+    padding = np.zeros(pixels.shape, dtype=bool)
+    if pad is not None and str(header.get("PhotometricInterpretation")) == "MONOCHROME2":
+        limit = header.get("PixelPaddingRangeLimit")
+        low, high = sorted((float(pad), float(pad if limit is None else limit)))
+        padding = (pixels >= scale * low + shift) & (pixels <= scale * high + shift)
+        padding = padding if not padding.all() else np.zeros_like(padding)
+    raw = str(header.get("PresentationIntentType") or "").upper() == "FOR PROCESSING"
+    if raw and header.get("PixelIntensityRelationshipSign") == 1:
+        pixels = pixels[~padding].max() - pixels
+    pixels = pixels - min(float(pixels[~padding].min()), 0.0)
+    return np.where(padding, np.float32(0), pixels).astype(np.float32)
 
 
 def _is_nifti(path: Path) -> bool:

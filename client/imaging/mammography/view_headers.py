@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -19,11 +20,16 @@ PIECE, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # tags, DICOM PS3.5 A.4
 TAGS = (
     *("Modality", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "ViewPosition"),
     *("PixelSpacing", "PixelSpacingCalibrationType", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
-    *("EstimatedRadiographicMagnificationFactor", "ModalityLUTSequence"),
+    *("EstimatedRadiographicMagnificationFactor", "ModalityLUTSequence", "ViewCodeSequence", "ImageType"),
+    *("ImageLaterality", "Laterality", "PresentationIntentType", "PhotometricInterpretation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationshipSign"),
+    *("RescaleSlope", "RescaleIntercept"),
 )
 
 Spacing = tuple[float, float]  # mm between rows, and between columns
 View = Literal["CC", "MLO"]
+# SNOMED CT and its older identifiers: DICOM PS3.16, CID 4014
+VIEW_CODES = {"399162004": "CC", "R-10242": "CC", "399368009": "MLO", "R-10226": "MLO"}
 
 
 def is_dicom(path: Path) -> bool:
@@ -41,17 +47,43 @@ def is_dicom(path: Path) -> bool:
         raise bad_file(path, "a mammogram cannot be read", str(error.strerror), "a file that may be read") from None
 
 
-def view_of(path: Path) -> str:
-    """A DICOM file's ViewPosition, as `CC`.
+@dataclass(frozen=True)
+class ViewHeader:
+    """What a DICOM mammogram says of itself.
+
+    Attributes:
+        view: As `CC`; empty where it does not say.
+        side: left or right; empty where it does not say.
+        special: Whether it is a spot, magnified or otherwise modified view, or was computed from tomosynthesis.
+        intent: `FOR PRESENTATION` or `FOR PROCESSING`; empty where it does not say.
+    """
+
+    view: str
+    side: str
+    special: bool
+    intent: str
+
+
+def view_header(path: Path) -> ViewHeader:
+    """What a DICOM file says; nothing of another one.
 
     Raises:
-        SiteError: If it is no mammogram, or does not say its view.
+        SiteError: If it is no mammogram.
     """
-    view = str(read_header(path).get("ViewPosition") or "") if is_dicom(path) else ""
-    if not view:
-        expected = "ViewPosition in a DICOM file, or no `view` in the site's YAML"
-        raise bad_file(path, "a mammogram does not say its view", "no ViewPosition", expected)
-    return view
+    if not is_dicom(path):
+        return ViewHeader("", "", False, "")
+    header = read_header(path)
+    codes = list(header.get("ViewCodeSequence") or ())
+    coded = next((VIEW_CODES[code] for item in codes if (code := str(item.get("CodeValue"))) in VIEW_CODES), "")
+    side = str(header.get("ImageLaterality") or header.get("Laterality") or "").upper()[:1]
+    computed = {str(value).upper() for value in header.get("ImageType") or ()} & {"TOMOSYNTHESIS", "GENERATED_2D"}
+    modified = any(item.get("ViewModifierCodeSequence") for item in codes)
+    return ViewHeader(
+        view=str(header.get("ViewPosition") or "").strip().upper() or coded,
+        side={"L": "left", "R": "right"}.get(side, ""),
+        special=bool(computed or modified),
+        intent=str(header.get("PresentationIntentType") or "").upper(),
+    )
 
 
 def read_header(path: Path) -> Any:
