@@ -68,10 +68,14 @@ def matching_files(site: HasDataRoot, pattern: Pattern, place: str) -> dict[Inst
     seen: set[str] = set()
     *folders, name = pattern.split("/")
     expression = "/".join([*(_expression(part, seen) for part in folders), f"(?i:{_expression(name, seen)})"])
-    wild = "/".join([*map(_wild, folders), re.sub("[a-z]", _either_case, _wild(name), flags=re.I)])
+    wild = re.sub("[a-z]", _either_case, _wild(name), flags=re.I)
+    inside = site.data_root.glob("/".join(map(_wild, folders))) if folders else [site.data_root]
     found: dict[Instance, list[Path]] = {}
-    for path in sorted(site.data_root.glob(wild)):
-        if match := re.fullmatch(expression, path.relative_to(site.data_root).as_posix()):
+    # a folder is not even listed before it is known to lie in data_root
+    listed = (inside_data_root(site, folder, f"{place}: {pattern}") and folder for folder in inside if folder.is_dir())
+    for path in sorted(path for folder in listed for path in folder.glob(wild or "_")):
+        match = re.fullmatch(expression, path.relative_to(site.data_root).as_posix())
+        if match and path.exists():  # a link may lead nowhere
             key = Instance(**{name: normal_identifier(text) for name, text in match.groupdict().items()})
             found.setdefault(key, []).append(inside_data_root(site, path, f"{place}: {pattern}"))
     return found
