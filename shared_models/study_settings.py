@@ -89,12 +89,20 @@ class StudySettings(Settings):
     server_tau: Positive = Field(0.001, description="tau (degree of adaptivity) of FedAdam and FedYogi")
     local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a site's training patients per round")
     batch_size: int = Field(16, ge=1, description="patients per optimizer step")
-    optimizer: Literal["adamw", "sgd"] = Field(
-        "adamw", description="optimizer at the sites; its state is reset every round"
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer at the sites")
+    optimizer_state: Literal["kept", "fresh"] = Field(
+        "kept", description="kept: each site goes on with its optimizer's moments from round to round; fresh: from zero"
     )
     learning_rate: Positive = Field(0.001, description="learning rate at the sites")
     learning_rate_schedule: Literal["constant", "cosine", "step"] = Field(
         "constant", description="cosine: to 0 over the rounds; step: a tenth after half, a hundredth after 3/4 of them"
+    )
+    wide: bool = Field(True, description="a linear path from each table to the outcomes, beside the network")
+    wide_learning_rate: float = Field(
+        0.0, ge=0.0, description="learning rate of the linear paths; 0: that of the network"
+    )
+    clip_gradients: float = Field(
+        0.0, ge=0.0, description="maximum norm of a step's gradient in training without privacy; 0: none"
     )
     warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the learning rate rises to its value")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")

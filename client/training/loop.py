@@ -41,7 +41,7 @@ def make_optimizer(
     config: StudySettings,
     correct: Callable[[Sequence[nn.Parameter]], None] | None = None,
 ) -> torch.optim.Optimizer:
-    """A fresh optimizer: its state never travels, so every round starts it anew at every site.
+    """A fresh optimizer; its state never travels (`client/training/optimizer_state.py` keeps it at the site).
 
     The proximal term of FedProx (Li 2020, arXiv:1812.06127) pulls the weights to where they are now: its gradient
     mu (w - w_global) is added in each step. It depends on no patient, so private training needs no noise for it.

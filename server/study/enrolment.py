@@ -161,9 +161,12 @@ def initial_model(task: Task, config: StudySettings, counts: Mapping[str, np.nda
     """Seeded weights whose outputs start at the pooled base rates: training does not start from saturated outputs."""
     import torch
 
+    from shared_models.networks.standardisation import standardise_on_made_up_patients
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = task.build_model(task, config)
+    standardise_on_made_up_patients(model, task)
     with torch.no_grad():
         for name, layer in model.output_layers().items():  # type: ignore[operator]
             layer.bias.copy_(task.targets[name].base_logits(counts[name]))

@@ -73,7 +73,7 @@ def _zero_unless(here: Tensor, values: Tensor) -> Tensor:
 
 
 class FusionHead(nn.Module):
-    """Joins tokens by concatenation: a linear map beside a hidden layer whose last layer starts at zero."""
+    """Joins tokens by concatenation: a linear map beside a hidden layer; both start at zero."""
 
     def __init__(self, tokens: int, width: int, outputs: int, hidden_units: int = 32) -> None:
         super().__init__()
@@ -81,8 +81,9 @@ class FusionHead(nn.Module):
         self.hidden = nn.Linear(tokens * width, hidden_units)
         self.dropout = nn.Dropout(0.2)
         self.last = nn.Linear(hidden_units, outputs)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for layer in (self.linear, self.last):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Maps `(N, M, width)` to `(N, outputs)`."""

@@ -1,53 +1,74 @@
-"""A 3D residual network of one block a stage (ResNet-10), for training with and without privacy.
+"""A small 3D residual network that learns from some hundred patients, with and without privacy.
 
-He 2016 (arXiv:1512.03385), in 3D as in MedicalNet (Chen 2019, arXiv:1904.00625), with GroupNorm (Wu 2018,
-arXiv:1803.08494) in place of BatchNorm. `x + y`, no in-place sum: Opacus needs the values of before.
+He 2016 (arXiv:1512.03385) in 3D, with GroupNorm (Wu 2018, arXiv:1803.08494) in place of BatchNorm, whose statistics mix
+patients (which breaks per-patient clipping) and sites (which breaks averaging; Hsieh 2020, arXiv:1910.00189). One
+convolution a block: with two, as ResNet-10 has, it fits the patients at hand before it finds what they share.
+`x + y`, no in-place sum: Opacus needs the values of before.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-RESNET_10 = (32, 64, 128, 256)
+WIDTHS = (32, 64, 128)
+IMAGE_CHANNELS, DISTANCE_CHANNELS = 16, 8
+# What an image that was divided by its own 95th percentile is about, and what its tissues differ by.
+CENTRE, DEVIATION = 0.5, 0.25
+_DISTANCE_MM, _FURTHEST = 10.0, 3.0
 
 
 def halvings(spacing_mm: Sequence[float], grid_mm: float) -> int:
-    """How often the stem halves an image of this voxel size, so that the first stage works on about `grid_mm`.
+    """How often an image of this voxel size is halved after the stem, so that the first stage works on about `grid_mm`.
+
+    At least once: a stage costs eight times as much on a grid twice as fine.
 
     Example:
-        >>> halvings((1.0, 1.0, 1.0), grid_mm=4.0), halvings((2.0, 2.0, 2.0), grid_mm=4.0)
+        >>> halvings((1.0, 1.0, 1.0), grid_mm=4.0), halvings((3.0, 3.0, 3.0), grid_mm=4.0)
         (2, 1)
     """
     spacing = math.prod(spacing_mm) ** (1 / len(spacing_mm))
-    return max(0, round(math.log2(grid_mm / spacing)))
+    return max(1, round(math.log2(grid_mm / spacing)))
+
+
+class Stem(nn.Module):
+    """A convolution of the image at full resolution and, where there is one, another of the distance to the tumour.
+
+    Two, because in one the distance would drown a tumour's texture, or the image its shape. At full resolution, because
+    the grain of a tissue is gone on a coarser one. No normalisation layer, which would forget how bright an image is;
+    instead the biases are spread, so that the ReLUs' means over space tell how brightness and depth are distributed.
+
+    Args:
+        channels: C of the volume.
+        distance: Whether its last channel is the distance to the tumour's surface in mm.
+    """
+
+    def __init__(self, channels: int, distance: bool) -> None:
+        super().__init__()
+        self.image = spread_biases(nn.Conv3d(channels - distance, IMAGE_CHANNELS, 3, padding=1), 1.0)
+        self.distance = spread_biases(nn.Conv3d(1, DISTANCE_CHANNELS, 3, padding=1), 2.0) if distance else None
+
+    def forward(self, volume: Tensor) -> list[Tensor]:
+        """Maps `(N, C, D, H, W)` to maps of the image `(N, 16, D, H, W)` and of the distance `(N, 8, D, H, W)`."""
+        if self.distance is None:
+            return [self.image((volume - CENTRE) / DEVIATION).relu()]
+        image, distance = volume[:, :-1], volume[:, -1:]
+        near = (distance / _DISTANCE_MM).clamp(-_FURTHEST, _FURTHEST)
+        return [self.image((image - CENTRE) / DEVIATION).relu(), self.distance(near).relu()]
 
 
 class ResidualBlock(nn.Module):
-    """`relu(shortcut(x) + norm(conv(relu(norm(conv(x))))))`; the shortcut is a 1x1x1 convolution if widths differ.
-
-    The last norm's scale starts at 0, so that each block starts as its shortcut (Goyal 2017, arXiv:1706.02677).
-    """
+    """`relu(norm(conv3(x)) + norm(conv1(x)))`."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        last = _group_norm(after)
-        nn.init.zeros_(last.weight)
-        self.residual = nn.Sequential(
-            nn.Conv3d(before, after, 3, padding=1, bias=False),
-            _group_norm(after),
-            nn.ReLU(),
-            nn.Conv3d(after, after, 3, padding=1, bias=False),
-            last,
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if before != after:
-            self.shortcut = nn.Sequential(nn.Conv3d(before, after, 1, bias=False), _group_norm(after))
+        self.residual = nn.Sequential(nn.Conv3d(before, after, 3, padding=1, bias=False), _group_norm(after))
+        self.shortcut = nn.Sequential(nn.Conv3d(before, after, 1, bias=False), _group_norm(after))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps `(N, before, D, H, W)` to `(N, after, D, H, W)`."""
@@ -55,94 +76,59 @@ class ResidualBlock(nn.Module):
         return output
 
 
-class SpaceToDepth(nn.Module):
-    """Moves each 2x2x2 block of voxels into channels: half the resolution, nothing lost (Shi 2016, arXiv:1609.05158).
-
-    A convolution after it is one of stride 2, whose own gradient takes a CPU up to ten times as long.
-
-    Example:
-        >>> SpaceToDepth()(torch.zeros(2, 1, 48, 96, 96)).shape
-        torch.Size([2, 8, 24, 48, 48])
-    """
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Maps `(N, C, D, H, W)` to `(N, 8C, ceil(D / 2), ceil(H / 2), ceil(W / 2))`; an odd edge is repeated."""
-        odd = [size % 2 for size in reversed(volume.shape[2:])]
-        even = functional.pad(volume, [pad for size in odd for pad in (0, size)], mode="replicate")
-        rows, channels, depth, height, width = even.shape
-        blocks = even.view(rows, channels, depth // 2, 2, height // 2, 2, width // 2, 2)
-        return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(rows, 8 * channels, depth // 2, height // 2, width // 2)
-
-
-class HalvingMaximum(nn.Module):
-    """The maximum of each 2x2x2 block, of what there is of it at an odd edge."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps `(N, C, D, H, W)` to `(N, C, ceil(D / 2), ceil(H / 2), ceil(W / 2))`."""
-        return functional.max_pool3d(maps, _pairs(maps), ceil_mode=True)
-
-
 class ResNet(nn.Module):
     """A stem and one residual block a stage, each stage at half the resolution of the one before.
 
     Args:
         channels: C of the volume.
+        distance: Whether its last channel is the distance to the tumour's surface in mm.
         widths: Channels of each stage, at least 16 so that GroupNorm has two a group even for a single voxel.
-        stem_halvings: 0, 1 or 2 halvings of the resolution before the first stage; see `halvings`.
+        stem_halvings: Of the resolution before the first stage; see `halvings`.
+
+    Attributes:
+        stem_widths: Channels of each of the stem's maps.
 
     Example:
-        >>> [tuple(maps.shape) for maps in ResNet(1)(torch.zeros(2, 1, 48, 96, 96))]
-        [(2, 32, 12, 24, 24), (2, 64, 6, 12, 12), (2, 128, 3, 6, 6), (2, 256, 2, 3, 3)]
+        >>> [tuple(maps.shape) for maps in ResNet(2, distance=True)(torch.zeros(2, 2, 24, 32, 32))]
+        [(2, 16, 24, 32, 32), (2, 8, 24, 32, 32), (2, 32, 12, 16, 16), (2, 64, 6, 8, 8), (2, 128, 3, 4, 4)]
     """
 
-    def __init__(self, channels: int, widths: Sequence[int] = RESNET_10, stem_halvings: int = 2) -> None:
+    def __init__(
+        self, channels: int, distance: bool = False, widths: Sequence[int] = WIDTHS, stem_halvings: int = 1
+    ) -> None:
         super().__init__()
-        stem: list[nn.Module] = [SpaceToDepth()] if stem_halvings else []
-        inputs = 8 * channels if stem_halvings else channels
-        stem += [nn.Conv3d(inputs, widths[0], 3, padding=1, bias=False), _group_norm(widths[0])]
-        # The maximum before ReLU is that after it, of an eighth of the voxels.
-        stem += [HalvingMaximum() for _ in range(stem_halvings - 1)]
-        self.stem = nn.Sequential(*stem, nn.ReLU())
-        stages = [ResidualBlock(widths[0], widths[0])]
-        stages += [ResidualBlock(before, after) for before, after in itertools.pairwise(widths)]
-        self.stages = nn.ModuleList(stages)
+        self.stem = Stem(channels, distance)
+        self.stem_halvings = stem_halvings
+        self.stem_widths = (IMAGE_CHANNELS, DISTANCE_CHANNELS)[: 1 + distance]
+        sizes = (sum(self.stem_widths), *widths)
+        self.stages = nn.ModuleList(ResidualBlock(before, after) for before, after in pairwise(sizes))
 
     def forward(self, volume: Tensor) -> list[Tensor]:
-        """Maps `(N, C, D, H, W)` to every stage's maps `(N, widths[i], ...)`, the finest first."""
-        maps = self.stem(volume)
-        scales: list[Tensor] = []
+        """Maps `(N, C, D, H, W)` to the stem's maps and every stage's `(N, widths[i], ...)`, the finest first."""
+        scales = self.stem(volume)
+        maps = torch.cat(scales, dim=1)
+        for _ in range(self.stem_halvings - 1):
+            maps = _halve(maps)
         for stage in self.stages:
-            maps = stage(functional.avg_pool3d(maps, _pairs(maps), ceil_mode=True) if scales else maps)
+            maps = stage(_halve(maps))
             scales.append(maps)
         return scales
 
 
-class ResNetEncoder(nn.Module):
-    """A `ResNet`, the mean of every stage's maps over space, LayerNorm and a linear map.
+def _halve(maps: Tensor) -> Tensor:
+    """The maximum of each 2x2x2 block, of what there is of it at an odd edge; an axis of one voxel stays.
 
-    After GroupNorm the means differ little between patients; LayerNorm brings them to the order of 1, without which
-    the first hundred steps go by before anything is learned.
-
-    Example:
-        >>> ResNetEncoder(ResNet(2, stem_halvings=1), 128, RESNET_10)(torch.zeros(3, 2, 32, 32, 32)).shape
-        torch.Size([3, 128])
+    Pooling, not strides: on a CPU the gradient of a strided 3D convolution takes up to ten times as long.
     """
-
-    def __init__(self, backbone: ResNet, outputs: int, widths: Sequence[int] = RESNET_10) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.project = nn.Sequential(nn.LayerNorm(sum(widths)), nn.Linear(sum(widths), outputs))
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Maps `(N, C, D, H, W)` to `(N, outputs)`."""
-        means = [maps.flatten(start_dim=2).mean(dim=2) for maps in self.backbone(volume)]
-        encoded: Tensor = self.project(torch.cat(means, dim=1))
-        return encoded
+    return functional.max_pool3d(maps, [min(2, size) for size in maps.shape[2:]], ceil_mode=True)
 
 
-def _pairs(maps: Tensor) -> list[int]:
-    """Two voxels along each axis that has them: torch refuses to pool an axis of one."""
-    return [min(2, size) for size in maps.shape[2:]]
+def spread_biases(layer: nn.Conv3d, reach: float) -> nn.Conv3d:
+    """Starts a convolution that no normalisation follows: biases from `-reach` to `reach`."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.uniform_(layer.bias, -reach, reach)
+    return layer
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from shared_models.networks.fusion import Tokens
+from shared_models.networks.fusion import LateFusion, Tokens
+from shared_models.networks.tabular import start_at_zero
 from shared_models.networks.wide import LinearPaths
+
+if TYPE_CHECKING:
+    from shared_models.study_settings import StudySettings
+    from shared_models.task import Modality, Task
+
+TOKEN_WIDTH = 64
 
 
 class SharedTrunk(nn.Module):
     """Hard parameter sharing: the tokens side by side, one hidden layer for all targets, a linear head for each.
 
-    Beside it, if given, the linear paths of the tables.
+    Beside the hidden layer a linear map of the tokens, and beside both, if given, the linear paths of the tables. All
+    start at zero, so that at first the base rate is the whole prediction at every site and seed.
 
     Caruana 1997 (10.1023/A:1007379606734). Receptors are correlated, and a patient whose one receptor is unknown
     still teaches the trunk by the others.
@@ -31,26 +40,51 @@ class SharedTrunk(nn.Module):
         width: int,
         targets: Mapping[str, int],
         wide: LinearPaths | None = None,
-        hidden_units: int = 128,
+        hidden_units: int = 64,
     ) -> None:
         super().__init__()
         self.tokens = Tokens(encoders, width)
         joined = len(encoders) * width
-        self.trunk = nn.Sequential(nn.ReLU(), nn.Linear(joined, hidden_units), nn.ReLU(), nn.Dropout(0.2))
+        self.trunk = nn.Sequential(nn.Linear(joined, hidden_units), nn.ReLU(), nn.Dropout(0.2))
+        self.linear = nn.ModuleDict({name: nn.Linear(joined, outputs, bias=False) for name, outputs in targets.items()})
         self.heads = nn.ModuleDict({name: nn.Linear(hidden_units, outputs) for name, outputs in targets.items()})
         self.wide = wide
-        if wide is not None:  # then the linear paths are the whole network at first
-            for head in self.output_layers().values():
-                nn.init.zeros_(head.weight)
+        for layer in (*self.linear.values(), *self.heads.values()):
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logits `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
-        shared = self.trunk(self.tokens(inputs, present).flatten(start_dim=1))
-        deep = {name: head(shared) for name, head in self.heads.items()}
+        joined = self.tokens(inputs, present).flatten(start_dim=1)
+        hidden = self.trunk(joined)
+        logits = {name: self.linear[name](joined) + head(hidden) for name, head in self.heads.items()}
         if self.wide is None:
-            return deep
-        return {name: deep[name] + score for name, score in self.wide(inputs, present).items()}
+            return logits
+        return {name: logits[name] + score for name, score in self.wide(inputs, present).items()}
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""
         return {name: head for name, head in self.heads.items() if isinstance(head, nn.Linear)}
+
+
+def fuse(
+    task: Task,
+    config: StudySettings,
+    encoder: Callable[[str, Modality, int], nn.Module],
+    path: Callable[[str, Modality, int], nn.Module] | None = None,
+) -> nn.Module:
+    """The network of a task with the study's fusion: a shared trunk, or under late fusion logits of each modality.
+
+    Args:
+        task: What is learned.
+        config: The study.
+        encoder: Makes a modality's encoder from its name, its kind and the width of its token or of its logits.
+        path: Makes a table's linear path likewise; by default a linear map of its standardised columns.
+    """
+    targets = {name: target.outputs for name, target in task.targets.items()}
+    outputs = sum(targets.values())
+    if config.fusion == "late":
+        logits = {name: start_at_zero(encoder(name, kind, outputs)) for name, kind in task.modalities.items()}
+        return LateFusion(logits, targets)
+    encoders = {name: encoder(name, kind, TOKEN_WIDTH) for name, kind in task.modalities.items()}
+    paths = {name: path(name, table, outputs) for name, table in task.tables.items()} if path else None
+    return SharedTrunk(encoders, TOKEN_WIDTH, targets, LinearPaths.of(task, config, paths))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -49,9 +48,10 @@ class Shrunk(nn.Module):
         return table / self.divisor
 
 
-def start_linear_at_zero(encoder: TabularEncoder) -> TabularEncoder:
-    """Sets the linear path to zero, so that a score starts as the base rate at every site and seed."""
-    with torch.no_grad():
-        nn.init.zeros_(encoder.linear.weight)
-        nn.init.zeros_(encoder.linear.bias)
+def start_at_zero(encoder: nn.Module) -> nn.Module:
+    """Sets the linear map that an encoder ends with to zero, so that a score starts as the base rate everywhere."""
+    last = [layer for layer in encoder.modules() if isinstance(layer, TabularEncoder)]
+    linear = last[-1].linear if last else [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
     return encoder

@@ -39,45 +39,28 @@ def tumour_regions(distance_mm: Tensor, spacing_mm: Sequence[float], above_mm: S
     return torch.cat([inside[0], *(outer - inner for inner, outer in pairwise(inside))], dim=1)
 
 
-class RegionAverages(nn.Module):
-    """The mean of the maps of several scales in each region, times the region's learned share.
+class RegionGate(nn.Module):
+    """How much each region of this patient counts, from the patient's own means; all alike at first.
 
-    The shares are a softmax, times the number of regions so that each starts at 1. They are an Embedding because
-    a bare Parameter in a module of several inputs has no per-sample gradient under Opacus.
+    Args:
+        regions: R.
+        width: C of the means it reads.
 
     Example:
-        >>> maps = [torch.ones(2, 32, 12, 24, 24), torch.ones(2, 64, 6, 12, 12)]
-        >>> regions, attention = torch.ones(2, 3, 48, 96, 96) / 3, torch.ones(2, 1, 12, 24, 24)
-        >>> RegionAverages()(maps, regions, attention).shape
-        torch.Size([2, 288])
+        >>> RegionGate(4, 128)(torch.zeros(2, 4, 128)).shape
+        torch.Size([2, 4, 1])
     """
 
-    def __init__(self, regions: int = len(REGIONS)) -> None:
+    def __init__(self, regions: int, width: int) -> None:
         super().__init__()
-        self.importance = nn.Embedding(1, regions)
-        nn.init.zeros_(self.importance.weight)
+        self.score = nn.Linear(regions * width, regions)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
 
-    def shares(self, rows: int) -> Tensor:
-        """`(rows, R)`, the same for every row."""
-        row = torch.zeros(rows, dtype=torch.long, device=self.importance.weight.device)
-        share: Tensor = self.importance(row).softmax(dim=1) * self.importance.embedding_dim
-        return share
-
-    def forward(self, scales: Sequence[Tensor], regions: Tensor, attention: Tensor) -> Tensor:
-        """The regions' means side by side.
-
-        Args:
-            scales: Maps `(N, C_i, D_i, H_i, W_i)`, the finest first.
-            regions: `(N, R, D, H, W)` fractions, on any grid at least as fine.
-            attention: `(N, 1, D_0, H_0, W_0)` weights on the grid of the finest maps.
-
-        Returns:
-            `(N, R * sum of C_i)`.
-        """
-        fractions = functional.adaptive_avg_pool3d(regions, _grid(scales[0]))
-        means = [masked_means(maps, fractions, attention) for maps in scales]
-        shares = self.shares(regions.shape[0])
-        return (shares[:, :, None] * torch.cat(means, dim=2)).flatten(start_dim=1)
+    def forward(self, means: Tensor) -> Tensor:
+        """Maps `(N, R, C)` to `(N, R, 1)`, a softmax times R, so that each starts at 1."""
+        shares: Tensor = self.score(means.flatten(start_dim=1)).softmax(dim=1) * means.shape[1]
+        return shares[:, :, None]
 
 
 def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
@@ -101,11 +84,3 @@ def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
 def _grid(maps: Tensor) -> tuple[int, int, int]:
     depth, height, width = maps.shape[2:]
     return depth, height, width
-
-
-class ScaledDistance(nn.Module):
-    """Brings the last channel, a distance in mm, to the order of 1: divided by 10 and kept within -3 to 3."""
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Maps `(N, C, D, H, W)` to the same shape."""
-        return torch.cat([volume[:, :-1], (volume[:, -1:] / 10.0).clamp(-3.0, 3.0)], dim=1)

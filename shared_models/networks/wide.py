@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from shared_models.networks.fusion import Tokens
-from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.networks.tabular import TabularEncoder, start_at_zero
 
 if TYPE_CHECKING:
+    from shared_models.study_settings import StudySettings
     from shared_models.task import Task
 
 
@@ -32,22 +33,24 @@ class LinearPaths(nn.Module):
         self.tokens = Tokens(encoders, sum(targets.values()))
 
     @classmethod
-    def of(cls, task: Task, hidden_units: int = 0, scores: Mapping[str, nn.Module] | None = None) -> LinearPaths | None:
-        """The paths of a task's tables, and of modalities that have scores of their own; None if there are none.
+    def of(cls, task: Task, config: StudySettings, paths: Mapping[str, nn.Module] | None = None) -> LinearPaths | None:
+        """The paths of a task's tables; None if it has none, or the study wants none.
 
         Args:
             task: The task.
-            hidden_units: Of a hidden layer beside each table's path; 0 keeps it linear.
-            scores: What scores an image, or a table other than by its standardised columns.
+            config: The study; its `hidden_units` are those of a hidden layer beside each path.
+            paths: Of tables that are scored other than by their standardised columns.
         """
+        if not config.wide or not task.tables:
+            return None
         targets = {name: target.outputs for name, target in task.targets.items()}
         outputs = sum(targets.values())
-        encoders: dict[str, nn.Module] = dict(scores or {})
-        for name, table in task.tables.items():
-            if name not in encoders:
-                encoders[name] = start_linear_at_zero(TabularEncoder(table.width, outputs, hidden_units))
+        encoders = {
+            name: start_at_zero((paths or {}).get(name) or TabularEncoder(table.width, outputs, config.hidden_units))
+            for name, table in task.tables.items()
+        }
         columns = {name: index for index, name in enumerate(task.modalities)}
-        return cls(encoders, [columns[name] for name in encoders], targets) if encoders else None
+        return cls(encoders, [columns[name] for name in encoders], targets)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Scores `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""

@@ -8,74 +8,28 @@ rim and the tissue around it are averaged apart and weighed. The published basel
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from shared_models.networks.fusion import LateFusion
-from shared_models.networks.resnet import RESNET_10, ResNet, ResNetEncoder, halvings
-from shared_models.networks.shared_trunk import SharedTrunk
-from shared_models.networks.spatial_attention import SpatialAttention
+from shared_models.networks.image_encoder import ImageEncoder, TumourEncoder
+from shared_models.networks.shared_trunk import fuse
 from shared_models.networks.tabular import TabularEncoder
-from shared_models.networks.tumour_descriptors import DescriptorScores
-from shared_models.networks.tumour_regions import REGIONS, RegionAverages, ScaledDistance, tumour_regions
-from shared_models.networks.wide import LinearPaths
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Regression
-from shared_models.task import Table, Task, Volume
+from shared_models.task import Modality, Table, Task, Volume
 
-TOKEN_WIDTH = 128
 FINEST_GRID_MM = 4.0  # of the first stage, whatever the study's voxels: finer than the rim's 5 mm
 
 
-class TumourRegionEncoder(nn.Module):
-    """ResNet-10, spatial attention, and the means over core, rim and peritumoural tissue side by side.
-
-    The distance to the tumour's surface is also an input: means over regions alone would drop the tumour's size.
-
-    Attributes:
-        spacing_mm: Voxel size along `(D, H, W)`.
-    """
-
-    def __init__(self, kind: Volume, outputs: int) -> None:
-        super().__init__()
-        self.spacing_mm = kind.spacing_mm
-        self.scaled = ScaledDistance()
-        self.backbone = _backbone(kind)
-        self.attention = SpatialAttention(len(RESNET_10))
-        self.averages = RegionAverages()
-        width = len(REGIONS) * sum(RESNET_10)
-        self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Maps `(N, 2, D, H, W)`, image and distance in mm, to `(N, outputs)`."""
-        scales = self.backbone(self.scaled(volume))
-        regions = tumour_regions(volume[:, -1:], self.spacing_mm)
-        encoded: Tensor = self.project(self.averages(scales, regions, self.attention(scales)))
-        return encoded
-
-
 def build(task: Task, config: StudySettings) -> nn.Module:
-    """A token a modality, a trunk that the targets share and a head for each; under late fusion logits a modality."""
-    targets = {name: target.outputs for name, target in task.targets.items()}
-    late = config.fusion == "late"
-    width = sum(targets.values()) if late else TOKEN_WIDTH
-    encoders: dict[str, nn.Module] = {}
-    descriptors: dict[str, nn.Module] = {}
-    for name, kind in task.modalities.items():
-        if isinstance(kind, Table):
-            encoders[name] = TabularEncoder(kind.width, width, config.hidden_units)
-        elif isinstance(kind, Volume) and config.fusion == "concatenation":
-            encoders[name] = nn.Sequential(ScaledDistance(), ResNetEncoder(_backbone(kind), width))
-        elif isinstance(kind, Volume):
-            encoders[name] = TumourRegionEncoder(kind, width)
-            descriptors[name] = DescriptorScores(kind.spacing_mm, sum(targets.values()))
-    if late:
-        return LateFusion(encoders, targets)
-    return SharedTrunk(encoders, width, targets, LinearPaths.of(task, scores=descriptors))
+    """The network with the study's fusion."""
 
+    def encoder(name: str, kind: Modality, width: int) -> nn.Module:
+        if not isinstance(kind, Volume):
+            return TabularEncoder(task.tables[name].width, width, config.hidden_units)
+        return (ImageEncoder if config.fusion == "concatenation" else TumourEncoder)(kind, width, FINEST_GRID_MM)
 
-def _backbone(kind: Volume) -> ResNet:
-    return ResNet(kind.shape[0], RESNET_10, halvings(kind.spacing_mm, FINEST_GRID_MM))
+    return fuse(task, config, encoder)
 
 
 TASK = Task(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from shared_models.features import parse_features
 from shared_models.networks.fusion import Tokens
-from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.networks.tabular import TabularEncoder, start_at_zero
 from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task
@@ -31,7 +31,7 @@ class RecurrenceClinicalNet(nn.Module):
     def __init__(self, task: Task, config: StudySettings) -> None:
         super().__init__()
         encoders = {
-            name: start_linear_at_zero(TabularEncoder(table.width, 1, config.hidden_units))
+            name: start_at_zero(TabularEncoder(table.width, 1, config.hidden_units))
             for name, table in task.tables.items()
         }
         self.tokens = Tokens(encoders, width=1)

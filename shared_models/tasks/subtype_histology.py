@@ -16,7 +16,7 @@ from shared_models.features import parse_features
 from shared_models.networks.cross_attention import MutualAttention
 from shared_models.networks.fusion import FusionHead, LateFusion, TokenSets
 from shared_models.networks.pathways import Pathways
-from shared_models.networks.tabular import TabularEncoder, start_linear_at_zero
+from shared_models.networks.tabular import TabularEncoder, start_at_zero
 from shared_models.networks.tiles import MeanOfTokens, RawTiles, TileFeatures
 from shared_models.networks.wide import LinearPaths
 from shared_models.study_settings import StudySettings
@@ -48,9 +48,9 @@ class SubtypeHistologyNet(nn.Module):
         attends = config.fusion == "task" and len(self.sides) == 2
         self.attention = MutualAttention(TOKEN_WIDTH) if attends else None
         self.heads = nn.ModuleDict(
-            {name: FusionHead(len(self.sides), TOKEN_WIDTH, count, 64) for name, count in self.outputs.items()}
+            {name: FusionHead(2 * len(self.sides), TOKEN_WIDTH, count, 64) for name, count in self.outputs.items()}
         )
-        self.wide = LinearPaths.of(task, config.hidden_units)
+        self.wide = LinearPaths.of(task, config)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Logits of each target from images and tables.
@@ -69,7 +69,8 @@ class SubtypeHistologyNet(nn.Module):
         ]
         if self.attention is not None:
             sides = list(self.attention(*sides))
-        pooled = torch.stack([side.mean(dim=1) for side in sides], dim=1)
+        # the maximum, too: a few tiles may tell what the mean of all hides
+        pooled = torch.stack([part for side in sides for part in (side.mean(dim=1), side.amax(dim=1))], dim=1)
         logits = {name: head(pooled) for name, head in self.heads.items()}
         if self.wide is None:
             return logits
@@ -85,10 +86,13 @@ def build_model(task: Task, config: StudySettings) -> nn.Module:
     if config.fusion != "late":
         return SubtypeHistologyNet(task, config)
     outputs = {name: target.outputs for name, target in task.targets.items()}
+    total = sum(outputs.values())
     encoders = {
-        name: _linear(kind, task, config)
-        if isinstance(kind, Table)
-        else nn.Sequential(_token_encoder(kind), MeanOfTokens(), nn.Linear(TOKEN_WIDTH, sum(outputs.values())))
+        name: start_at_zero(
+            TabularEncoder(kind.width, total, config.hidden_units)
+            if isinstance(kind, Table)
+            else nn.Sequential(_token_encoder(kind), MeanOfTokens(), nn.Linear(TOKEN_WIDTH, total))
+        )
         for name, kind in task.modalities.items()
     }
     return LateFusion(encoders, outputs)
@@ -106,11 +110,6 @@ def _token_count(kind: Modality) -> int:
     if isinstance(kind, Table):
         return PATHWAYS
     return kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
-
-
-def _linear(table: Table, task: Task, config: StudySettings) -> nn.Module:
-    outputs = sum(target.outputs for target in task.targets.values())
-    return start_linear_at_zero(TabularEncoder(table.width, outputs, config.hidden_units))
 
 
 TASK = Task(
