@@ -19,7 +19,8 @@ from client.training.dp.mechanism import mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
 from client.training.fedbn import keep, own_names
-from client.training.loop import Optimizer, fit, make_optimizer, predict
+from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_weights
+from client.training.optimizer_state import Moments, kept_moments
 from client.training.oversampling import oversample
 from client.training.rule import Half, OwnState, site_rule
 from shared_models.messages import (
@@ -84,17 +85,10 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         cohort = oversample(cohort, study.task, features, seed)
     patients = select_patients(cohort, "train", study.task, features, seed)
     half = begin_rule(study, model, request)
-    correct = half.correct if half else None
-    optimizer: Optimizer
-    loader: Iterable[tuple[Any, ...]]
-    if config.privacy == "patient":
-        asked = mechanism(config, len(patients), study.site.policy)
-        charge(ledger_of(study.site), asked.charge(config, request.round), study.site.policy.limit)
-        optimizer, loader = PrivateOptimizer(model, config, asked, correct), PoissonLoader(patients, asked)
-    else:
-        optimizer = make_optimizer(model.parameters(), config, correct)
-        loader = make_loader(patients, config, seed)
-    loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
+    optimizer, loader, moments = _optimizer(study, model, patients, request.round, half)
+    folder = study.optimizer_folder if config.optimizer_state == "kept" else None
+    with kept_moments(moments, folder, request.round):
+        loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)
@@ -161,6 +155,20 @@ def confirm(study: StudySession, request: ConfirmRequest) -> ConfirmReply:
 def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
     """Then: gives the shares that open the sum, and nothing but the sum."""
     return secure_aggregation.open_sum(study, request)
+
+
+def _optimizer(
+    study: StudySession, model: nn.Module, patients: PatientDataset, server_round: int, half: Half | None
+) -> tuple[Optimizer, Iterable[tuple[Any, ...]], Moments]:
+    """The optimizer of a round, the batches of its patients, and what has the moments; a private round is charged."""
+    config, correct = at_round(study.config, server_round), half.correct if half else None
+    if config.privacy == "patient":
+        asked = mechanism(config, len(patients), study.site.policy)
+        charge(ledger_of(study.site), asked.charge(config, server_round), study.site.policy.limit)
+        private = PrivateOptimizer(model, config, asked, correct)
+        return private, PoissonLoader(patients, asked), private.moments
+    plain = make_optimizer(model.parameters(), config, correct, wide_weights(model))
+    return plain, make_loader(patients, config, study.seed(server_round)), plain
 
 
 def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> Half | None:

@@ -58,6 +58,11 @@ class AdmittedStudy:
         return self.site.state_dir / "normalisation" / self.config.study
 
     @property
+    def optimizer_folder(self) -> Path:
+        """Where this site keeps its optimizer's moments."""
+        return self.site.state_dir / "optimizer" / self.config.study
+
+    @property
     def harmonisation_file(self) -> Path:
         """Where this site keeps the sums that its scanner's effect is estimated from."""
         return self.site.state_dir / "harmonisation" / f"{self.config.study}.safetensors"

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
@@ -98,8 +100,8 @@ class StudySettings(Settings):
         "constant", description="cosine: to 0 over the rounds; step: a tenth after half, a hundredth after 3/4 of them"
     )
     wide: bool = Field(True, description="a linear path from each table to the outcomes, beside the network")
-    wide_learning_rate: float = Field(
-        0.0, ge=0.0, description="learning rate of the linear paths; 0: that of the network"
+    wide_learning_rate_factor: Positive = Field(
+        1.0, description="learning rate of the linear paths over that of the network, in training without privacy"
     )
     clip_gradients: float = Field(
         0.0, ge=0.0, description="maximum norm of a step's gradient in training without privacy; 0: none"
@@ -268,7 +270,7 @@ class StudySettings(Settings):
 def parse_study_settings(
     values: Mapping[str, Any], source: str = "run config", strategies: Sequence[str] = ()
 ) -> StudySettings:
-    """Validates a run config.
+    """Validates a run config; what it does not set is as the task is trained by default.
 
     Args:
         values: Its keys and values.
@@ -278,7 +280,21 @@ def parse_study_settings(
     Raises:
         SettingsError: With every problem on a line of its own.
     """
-    return parse_settings(StudySettings, values, source, {"strategies": strategies})
+    config = parse_settings(StudySettings, values, source, {"strategies": strategies})
+    given = {key.replace("-", "_") for key in values}
+    if config.privacy == "patient" or given >= set(StudySettings.model_fields):
+        return config
+    defaults = {key: value for key, value in _training_of(config.task).items() if key not in given}
+    return config.model_copy(update=defaults)
+
+
+def _training_of(task: str) -> Mapping[str, Any]:
+    """The settings that a task is trained with by default; none where there is no such task, which is said later."""
+    module = f"shared_models.tasks.{task}"
+    if not task.isidentifier() or importlib.util.find_spec(module) is None:
+        return {}
+    training: Mapping[str, Any] = importlib.import_module(module).TASK.training
+    return training
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -78,6 +78,16 @@ class Table:
 
 Modality = Volume | Table | Bag
 
+TRAINING_ON_IMAGES: Mapping[str, str | int | float] = {
+    "optimizer": "adamw",
+    "learning_rate": 0.002,
+    "learning_rate_schedule": "cosine",
+    "local_epochs": 3,  # a hospital of 80 patients makes some ten steps a pass
+    "batch_size": 8,
+    "wide_learning_rate_factor": 5.0,
+}
+"""What images of some hundred patients are learned with, where a task has no reason for another."""
+
 # The tumour's distance channel where a site has no mask: all of the image counts as tumour, far from its surface.
 FAR_INSIDE_MM = 100.0
 
@@ -94,6 +104,7 @@ class Task:
             and returns `{target: (N, outputs)}`.
         weights: Weight of a target's loss where it is not 1.
         on_request: Modalities that take part only where a study's `modalities` names them.
+        training: Study settings that the task is trained with, without privacy, where a study does not set them.
         name: The file's name, set by `load_task`.
     """
 
@@ -102,6 +113,7 @@ class Task:
     build_model: Callable[[Task, StudySettings], nn.Module]
     weights: Mapping[str, float] = field(default_factory=dict)
     on_request: tuple[str, ...] = ()
+    training: Mapping[str, str | int | float] = field(default_factory=dict)
     name: str = ""
 
     @property

@@ -40,6 +40,7 @@ def make_optimizer(
     weights: Iterable[nn.Parameter],
     config: StudySettings,
     correct: Callable[[Sequence[nn.Parameter]], None] | None = None,
+    wide: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """A fresh optimizer; its state never travels (`client/training/optimizer_state.py` keeps it at the site).
 
@@ -50,16 +51,25 @@ def make_optimizer(
         weights: To be trained.
         config: The study's settings.
         correct: Changes the gradients of each step first (`client/training/rule.py`).
+        wide: Those of `weights` that take steps `wide_learning_rate_factor` times as large.
     """
     _leave_compiler_out()
-    held = list(weights)
+    held, apart = list(weights), {id(weight) for weight in wide}
     kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
-    optimizer = kind(held, lr=config.learning_rate, weight_decay=config.weight_decay)
+    groups = [{"params": [weight for weight in held if id(weight) not in apart], "factor": 1.0}]
+    if apart:
+        factor = config.wide_learning_rate_factor
+        groups.append({"params": [weight for weight in held if id(weight) in apart], "factor": factor})
+    optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    set_learning_rate(optimizer, config.learning_rate)
     # `step` itself also imports the compiler, in a wrapper that otherwise only switches gradients off
     plain_step = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
     start = [weight.detach().clone() for weight in held] if config.mu else []
+    clips = config.clip_gradients if config.privacy == "none" else 0.0  # private training has clipped each patient's
 
     def step() -> None:
+        if clips:
+            nn.utils.clip_grad_norm_(held, clips)
         if correct is not None:
             correct(held)
         for weight, origin in zip(held, start, strict=False):
@@ -69,6 +79,18 @@ def make_optimizer(
 
     optimizer.step = torch.no_grad()(step)  # type: ignore[method-assign,assignment]
     return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate; the linear paths keep their multiple of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def wide_weights(model: nn.Module) -> Iterable[nn.Parameter]:
+    """The weights of a network's linear paths from tables; none where it has none."""
+    paths = getattr(model, "wide", None)
+    return paths.parameters() if isinstance(paths, nn.Module) else ()
 
 
 def _leave_compiler_out() -> None:

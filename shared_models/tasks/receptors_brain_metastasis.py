@@ -15,7 +15,7 @@ from shared_models.networks.tabular import Shrunk, TabularEncoder
 from shared_models.radiomics import pyradiomics_features
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
-from shared_models.task import Modality, Table, Task, Volume
+from shared_models.task import TRAINING_ON_IMAGES, Modality, Table, Task, Volume
 
 FINEST_GRID_MM = 2.0  # of the first stage, whatever the study's voxels: half of TCIA's lesions measure below 7 mm
 # Half of the variance of the 107 radiomic features lies along one line.
@@ -52,4 +52,5 @@ TASK = Task(
     },
     targets={"er": Binary(), "pr": Binary(), "her2": Binary()},
     build_model=build,
+    training=TRAINING_ON_IMAGES,
 )

@@ -16,7 +16,7 @@ from shared_models.networks.tabular import TabularEncoder
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Regression
-from shared_models.task import Modality, Table, Task, Volume
+from shared_models.task import TRAINING_ON_IMAGES, Modality, Table, Task, Volume
 
 FINEST_GRID_MM = 4.0  # of the first stage, whatever the study's voxels: finer than the rim's 5 mm
 
@@ -41,4 +41,5 @@ TASK = Task(
     build_model=build,
     weights={"ki67_percent": 2.0},
     on_request=("radiomics",),
+    training=TRAINING_ON_IMAGES,
 )

@@ -74,4 +74,12 @@ TASK = Task(
     modalities={name: Table(features) for name, features in parse_features(TABLES).items()},
     targets={"relapse": TimeToEvent()},
     build_model=build_model,
+    training={
+        "optimizer": "adamw",
+        "learning_rate": 0.001,
+        "learning_rate_schedule": "cosine",
+        "local_epochs": 2,
+        "batch_size": 16,
+        "wide_learning_rate_factor": 5.0,
+    },
 )

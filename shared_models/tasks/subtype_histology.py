@@ -21,7 +21,7 @@ from shared_models.networks.tiles import MeanOfTokens, RawTiles, TileFeatures
 from shared_models.networks.wide import LinearPaths
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical
-from shared_models.task import Bag, Modality, Table, Task, Volume
+from shared_models.task import TRAINING_ON_IMAGES, Bag, Modality, Table, Task, Volume
 
 TOKEN_WIDTH = 128
 PATHWAYS = 16
@@ -121,4 +121,5 @@ TASK = Task(
     targets={"basal_or_her2": Binary(), "pam50": Categorical(("LumA", "LumB", "Her2", "Basal"))},
     build_model=build_model,
     on_request=("tiles", "mirna"),
+    training=TRAINING_ON_IMAGES,
 )

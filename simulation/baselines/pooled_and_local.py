@@ -16,7 +16,7 @@ from torch import nn
 from client.cohort.load import Cohort
 from client.training.combat import harmonise, own_statistics
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
-from client.training.loop import choose_device, fit, make_optimizer, predict
+from client.training.loop import choose_device, fit, make_optimizer, predict, set_learning_rate, wide_weights
 from client.training.oversampling import oversample
 from server.study.checkpoint import Checkpoint
 from server.study.enrolment import class_weights, initial_model
@@ -89,11 +89,11 @@ def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Traine
     validation = select_patients(cohort, "validation", task, statistics)
     best_value, best = -np.inf, model.state_dict()
     # pooled training is one long optimisation: its optimizer keeps its state
-    optimizer = make_optimizer(model.parameters(), config.model_copy(update={"strategy": "fedavg"}))
+    plain = config.model_copy(update={"strategy": "fedavg"})
+    optimizer = make_optimizer(model.parameters(), plain, wide=wide_weights(model))
     for server_round in range(1, config.rounds + 1):
         seed = config.seed * 100_003 + server_round
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, server_round)
+        set_learning_rate(optimizer, learning_rate(config, server_round))
         fit(model, optimizer, make_loader(patients, config, seed), task, config, seed, weights)
         value = _validation_value(model, validation, task)
         if value > best_value or not len(validation):

@@ -25,6 +25,9 @@ class PrivateOptimizer:
         config: The study: the optimizer under the noise, and the pull of FedProx, which no patient's data enter.
         asked: Clipping and noise.
         correct: Changes the noised gradients before each step.
+
+    Attributes:
+        moments: The optimizer under the noise, whose state has seen no gradient without it.
     """
 
     def __init__(
@@ -36,11 +39,11 @@ class PrivateOptimizer:
     ) -> None:
         self._asked = asked
         self._gradients = make_gradients(model, config.patient_gradients)
-        self._optimizer = make_optimizer([self._gradients.weights], config, correct)
+        self.moments = make_optimizer([self._gradients.weights], config, correct)
 
     def zero_grad(self) -> None:
         """Forgets the last step's gradients."""
-        self._optimizer.zero_grad()
+        self.moments.zero_grad()
 
     def step(self) -> None:
         """Clips the patients' gradients, adds the noise to their sum and steps; also for a batch of nobody.
@@ -52,4 +55,4 @@ class PrivateOptimizer:
         noised = add_noise(total, asked.noise_multiplier * asked.clip_norm, asked.clip_norm, secret_key())
         weights = self._gradients.weights
         weights.grad = noised.to(weights.dtype).div_(asked.sample_rate * asked.patients)
-        self._optimizer.step()
+        self.moments.step()
