@@ -94,8 +94,9 @@ def _made_up(kind: Modality, rng: torch.Generator) -> Tensor:
 def _noise(shape: tuple[int, ...], smoothings: int, rng: torch.Generator) -> Tensor:
     """White noise `(1, *shape)`, smoothed as often and brought back to a deviation of 1."""
     noise = torch.randn((1, *shape), generator=rng)
+    window = [3 if size > 2 else 1 for size in shape[1:]]
     for _ in range(smoothings):
-        noise = functional.avg_pool3d(noise, 3, stride=1, padding=1)
+        noise = functional.avg_pool3d(noise, window, stride=1, padding=[size // 2 for size in window])
     return noise / noise.std()
 
 

@@ -12,6 +12,7 @@ class TabularEncoder(nn.Module):
     the deep path, whose last layer starts at zero, adds what the data support.
 
     Example:
+        >>> import torch
         >>> TabularEncoder(12, 32, hidden_units=16)(torch.zeros(5, 12)).shape
         torch.Size([5, 32])
     """

@@ -14,13 +14,8 @@ from shared_models.networks.shared_trunk import fuse
 from shared_models.networks.tabular import TabularEncoder
 from shared_models.radiomics import duke_kinetics_features
 from shared_models.study_settings import StudySettings
-<<<<<<< HEAD
 from shared_models.targets import TimeToEvent
-from shared_models.task import Modality, Table, Task, Volume
-=======
-from shared_models.targets import Binary
 from shared_models.task import TRAINING_ON_IMAGES, Modality, Table, Task, Volume
->>>>>>> 9410fb8 (A task is trained by its own defaults; a site goes on with its optimizer's moments, linear paths take larger steps)
 
 FINEST_GRID_MM = 4.0  # of the first stage, whatever the study's voxels
 WIDTHS = (32, 64)  # with the stem, the paper's three convolutions

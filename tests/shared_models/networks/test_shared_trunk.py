@@ -16,18 +16,31 @@ def test_each_target_has_its_outputs(rows: int, modalities: int, targets: dict[s
     assert {name: layer.out_features for name, layer in network.output_layers().items()} == targets
 
 
+def away_from_zero(network: SharedTrunk) -> SharedTrunk:
+    for layer in (*network.heads.values(), *network.linear.values()):
+        nn.init.normal_(layer.weight)
+    return network
+
+
+def test_it_starts_as_the_base_rate() -> None:
+    network = SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"er": 1})
+    nn.init.constant_(network.heads["er"].bias, 0.7)
+    torch.testing.assert_close(network({"m": torch.randn(5, 3)}, torch.ones(5, 1))["er"], torch.full((5, 1), 0.7))
+
+
 def test_a_logit_is_a_plain_computation() -> None:
-    network = SharedTrunk({"m": nn.Identity()}, 3, {"er": 1, "pr": 1}, hidden_units=6).eval()
+    network = away_from_zero(SharedTrunk({"m": nn.Identity()}, 3, {"er": 1, "pr": 1}, hidden_units=6).eval())
     inputs = torch.randn(4, 3)
-    layer, head = network.trunk[1], network.heads["pr"]
-    hidden = (inputs.relu() @ layer.weight.T + layer.bias).relu()
+    layer, head = network.trunk[0], network.heads["pr"]
+    hidden = (inputs @ layer.weight.T + layer.bias).relu()
     found = network({"m": inputs}, torch.ones(4, 1))
-    torch.testing.assert_close(found["pr"], hidden @ head.weight.T + head.bias)
+    expected = hidden @ head.weight.T + head.bias + inputs @ network.linear["pr"].weight.T
+    torch.testing.assert_close(found["pr"], expected)
 
 
 def test_one_target_teaches_the_trunk_and_not_the_other_head() -> None:
-    network = SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"er": 1, "pr": 1})
+    network = away_from_zero(SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"er": 1, "pr": 1}))
     network({"m": torch.randn(8, 3)}, torch.ones(8, 1))["er"].sum().backward()
-    assert network.trunk[1].weight.grad.abs().sum() > 0
+    assert network.trunk[0].weight.grad.abs().sum() > 0
     assert network.heads["er"].weight.grad.abs().sum() > 0
     assert network.heads["pr"].weight.grad is None

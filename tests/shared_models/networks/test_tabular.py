@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared_models.networks.tabular import Shrunk, TabularEncoder, start_linear_at_zero
+from shared_models.networks.tabular import Shrunk, TabularEncoder, start_at_zero
 
 sizes = st.integers(1, 12)
 
@@ -37,7 +37,7 @@ def test_without_hidden_units_it_is_linear() -> None:
 @settings(max_examples=30, deadline=None)
 @given(sizes, sizes, st.integers(0, 8))
 def test_a_score_that_starts_at_zero_is_zero_for_everyone(width: int, outputs: int, hidden: int) -> None:
-    encoder = start_linear_at_zero(TabularEncoder(width, outputs, hidden)).eval()
+    encoder = start_at_zero(TabularEncoder(width, outputs, hidden)).eval()
     assert (encoder(torch.randn(3, width)) == 0).all()
     assert all(parameter.requires_grad for parameter in encoder.parameters())
 
@@ -46,7 +46,7 @@ def test_of_equal_columns_a_shrunk_tables_score_steps_as_far_as_that_of_one_colu
     column = torch.randn(6, 1)
     moved = []
     for columns, divisor in ((1, 1.0), (9, 3.0)):
-        linear = start_linear_at_zero(TabularEncoder(columns, 1)).linear
+        linear = start_at_zero(TabularEncoder(columns, 1)).linear
         table = Shrunk(divisor)(column.expand(6, columns))
         linear(table)[:3].sum().backward()
         assert linear.weight.grad is not None

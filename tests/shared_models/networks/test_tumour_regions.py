@@ -8,8 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared_models.networks.tumour_regions import (
-    RegionAverages,
-    ScaledDistance,
     masked_means,
     tumour_regions,
 )
@@ -95,41 +93,23 @@ def test_an_empty_region_is_0_and_does_not_touch_the_others() -> None:
 
 def test_a_uniform_map_keeps_its_value_in_every_region_of_a_ball() -> None:
     regions = tumour_regions(ball(8.0, 1.0), (1.0, 1.0, 1.0))
-    scales = [torch.full((1, 2, side, side, side), 7.0) for side in (10, 5, 3)]
-    found = RegionAverages()(scales, regions, torch.ones(1, 1, 10, 10, 10))
-    torch.testing.assert_close(found, torch.full((1, 3 * 6), 7.0), rtol=1e-4, atol=0.0)
+    for side in (10, 5, 3):
+        found = masked_means(torch.full((1, 2, side, side, side), 7.0), regions, torch.ones(1, 1, 1, 1, 1))
+        torch.testing.assert_close(found, torch.full((1, 3, 2), 7.0), rtol=1e-4, atol=0.0)
 
 
 def test_what_lies_in_a_region_moves_its_mean_alone() -> None:
     distance = ball(8.0, 1.0)
     regions, attention = tumour_regions(distance, (1.0, 1.0, 1.0)), torch.ones(1, 1, 40, 40, 40)
-    rim_only = (distance.abs() < 1.5).float()
-    core, rim, around = RegionAverages()([rim_only], regions, attention)[0].tolist()
+    core, rim, around = masked_means((distance.abs() < 1.5).float(), regions, attention)[0, :, 0].tolist()
     assert rim > 0.4
     assert core == around == 0.0
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 3), st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 12))
-def test_any_sizes_go_through(rows: int, sides: list[int], fine: int) -> None:
-    scales = [torch.randn(rows, 2, side, side, side) for side in sorted(sides, reverse=True)]
-    grid = (max(sides),) * 3
-    regions = torch.rand(rows, 3, max(sides) + fine, max(sides), max(sides))
-    found = RegionAverages()(scales, regions, torch.rand(rows, 1, *grid))
-    assert found.shape == (rows, 3 * 2 * len(sides))
+@given(st.integers(0, 3), st.integers(1, 9), st.integers(1, 12))
+def test_any_sizes_go_through(rows: int, side: int, fine: int) -> None:
+    regions = torch.rand(rows, 3, side + fine, side, side)
+    found = masked_means(torch.randn(rows, 2, side, side, side), regions, torch.rand(rows, 1, 1, 1, 1))
+    assert found.shape == (rows, 3, 2)
     assert found.isfinite().all()
-
-
-def test_regions_start_with_equal_shares_and_learn_them() -> None:
-    averages = RegionAverages()
-    torch.testing.assert_close(averages.shares(2), torch.ones(2, 3))
-    regions = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1, 1).expand(1, 3, 4, 4, 4)
-    averages([torch.ones(1, 1, 4, 4, 4)], regions, torch.ones(1, 1, 4, 4, 4)).sum().backward()
-    core, rim, around = averages.importance.weight.grad[0].tolist()
-    assert core > 0 > rim == around
-
-
-def test_the_distance_is_brought_to_the_order_of_1_and_the_image_is_left_alone() -> None:
-    volume = torch.tensor([[5.0, 4.0], [2e6, FAR_INSIDE_MM], [-3.0, -15.0]]).view(3, 2, 1, 1, 1)
-    expected = torch.tensor([[5.0, 0.4], [2e6, 3.0], [-3.0, -1.5]]).view(3, 2, 1, 1, 1)
-    torch.testing.assert_close(ScaledDistance()(volume), expected)
