@@ -37,7 +37,7 @@ TASK = Task(
         "dce_mri": Volume(shape=(2, 48, 96, 96), spacing_mm=(1.0, 1.0, 1.0), tumour=True),
         "radiomics": Table(duke_kinetics_features()),
     },
-    targets={"er": Binary(), "pr": Binary(), "her2": Binary(), "ki67_percent": Regression(scale=100.0)},
+    targets={"er": Binary(), "pr": Binary(), "her2": Binary(), "ki67_percent": Regression(scale=20.0)},
     build_model=build,
     weights={"ki67_percent": 2.0},
     on_request=("radiomics",),

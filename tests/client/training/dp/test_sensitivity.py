@@ -66,6 +66,7 @@ DRAWN = {
     "outcome": st.sampled_from(["time-to-event", "binary"]),
     "fusion": st.sampled_from(["task", "concatenation", "late"]),
     "hidden_units": st.sampled_from([0, 8]),
+    "wide": st.booleans(),
     "modality_dropout": st.sampled_from([0.0, 0.2, 0.9]),
     "class_weights": st.sampled_from(["none", "balanced"]),
     "strategy": st.sampled_from(["fedavg", "fedprox"]),
@@ -84,6 +85,7 @@ ELSEWHERE = {
     *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
     *("sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate", "server_tau"),
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
+    *("optimizer_state", "wide_learning_rate_factor", "clip_gradients"),  # after the noise, or without it alone
     *("clip_updates", "hostile_sites", "learning_rate_schedule", "warmup_rounds"),
     *("colluders", "survivor_sets", "update_bound", "patients_bound"),
     *("oversampling", "normalisation", "harmonisation", "harmonised"),  # refused, or done to the cohort before
