@@ -56,10 +56,10 @@ class StudySettings(Settings):
         "finding, or the whole exam, these two resized to the grid; a site that knows no place or side gives the whole",
     )
     time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
-    outcome: Literal["time-to-event", "binary"] = Field(
-        "time-to-event",
+    outcome: Literal["auto", "time-to-event", "binary"] = Field(
+        "auto",
         description="how a time to event is learned; binary: as an event by `horizon-days`, or a site's own label; "
-        "who was censored earlier has none",
+        "who was censored earlier has none. auto: time-to-event, but binary in a simulation of sites with labels alone",
     )
     horizon_days: Positive = Field(
         1826.25,

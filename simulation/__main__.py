@@ -116,7 +116,7 @@ def _run(options: argparse.Namespace) -> int:
     from simulation.engines.in_process import run_in_process
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
-    from simulation.splits import divide, find_sites, with_sites_named
+    from simulation.splits import divide, find_sites, fitted_to
 
     work = Path(config.results_dir) / config.study
     console = Console()
@@ -126,7 +126,9 @@ def _run(options: argparse.Namespace) -> int:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
         sites = find_sites(options.sites, options.data_root, work / "sites")
-    config = with_sites_named(config, sites)
+    config = fitted_to(config, sites)
+    if config.outcome == "binary":
+        console.print('outcome = "binary": an event by the horizon, or the sites\' own label; times are not used')
     run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[options.engine]
     results = run(sites, config, console)
     print_table(Results.model_validate(results), console)

@@ -17,6 +17,8 @@ from client.tables.read import read_table
 from client.tables.values import normal_code
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings
+from shared_models.targets import TimeToEvent
+from shared_models.task import load_task
 
 Sites = dict[str, Path]
 
@@ -43,16 +45,29 @@ def find_sites(files: Sequence[Path], data_root: Path | None = None, folder: Pat
     return sites
 
 
-def with_sites_named(config: StudySettings, sites: Sites) -> StudySettings:
-    """The study with the sites of this simulation by name, and those that only evaluate, unless it names its own.
+def fitted_to(config: StudySettings, sites: Sites) -> StudySettings:
+    """The study as a center that knows these sites would write it, where it leaves that open.
 
-    So `secure-aggregation = "auto"` comes to the same as in a deployment that names its sites.
+    It names the sites and those that only evaluate, so that `secure-aggregation = "auto"` comes to the same as in a
+    deployment; and it says what `outcome = "auto"` is.
     """
+    config = with_outcome(config, sites)
     if config.sites:
         return config
     outside = [name for name, file in sites.items() if load_site(file).role == "evaluate"]
     never = dict.fromkeys([*config.never_train, *outside])
     return config.model_copy(update={"sites": ", ".join(sites), "evaluation_only_sites": ", ".join(never)})
+
+
+def with_outcome(config: StudySettings, sites: Sites) -> StudySettings:
+    """The study with what `outcome = "auto"` is: `binary` where sites have labels and none has times."""
+    if config.outcome != "auto":
+        return config
+    timed = {name for name, target in load_task(config).targets.items() if isinstance(target, TimeToEvent)}
+    known = [load_site(file).targets for file in sites.values()]
+    outcomes = [targets[name] for targets in known for name in timed if name in targets]
+    binary = bool(outcomes) and all(outcome.event is None for outcome in outcomes)
+    return config.model_copy(update={"outcome": "binary" if binary else "time-to-event"})
 
 
 def divide(

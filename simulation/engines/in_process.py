@@ -12,6 +12,7 @@ from server.app import app as server_app
 from shared_models.study_settings import StudySettings
 from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
+from simulation.splits import with_outcome
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,7 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    config = with_outcome(config, sites)
     begin_budgets(sites, config)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:

@@ -17,7 +17,7 @@ from client.config.site import load_site
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process import run_in_process
-from simulation.splits import divide, find_sites, with_sites_named
+from simulation.splits import divide, find_sites, fitted_to
 
 PROJECT = Path(__file__).parents[2]
 Run = Callable[..., dict[str, Any]]
@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Run:
         settings = tomllib.loads((PROJECT / f"studies/{name}.toml").read_text(encoding="utf-8"))
         logging.getLogger("server").setLevel(logging.ERROR)
         config = parse_study_settings({**settings, "results-dir": str(tmp_path / "runs"), **changes})
-        return run_in_process(sites, with_sites_named(config, sites))
+        return run_in_process(sites, fitted_to(config, sites))
 
     return study
 
