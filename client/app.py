@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from client import secure_aggregation
+from client.errors import ExitCode, SiteError
 from client.gate import answers
 from client.governance.ledger import charge
 from client.governance.policy import ledger_of
@@ -44,6 +45,7 @@ from shared_models.messages import (
 )
 from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
 from shared_models.schedules import at_round
+from shared_models.study_settings import StudySettings
 
 app = ClientApp()
 Scores = Mapping[str, Any]
@@ -89,6 +91,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     folder = study.optimizer_folder if config.optimizer_state == "kept" else None
     with kept_moments(moments, folder, request.round):
         loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
+        require_finite(model, config, request.round)
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)
@@ -155,6 +158,25 @@ def confirm(study: StudySession, request: ConfirmRequest) -> ConfirmReply:
 def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
     """Then: gives the shares that open the sum, and nothing but the sum."""
     return secure_aggregation.open_sum(study, request)
+
+
+def require_finite(model: nn.Module, config: StudySettings, server_round: int) -> None:
+    """Keeps weights that no longer are numbers at the site.
+
+    Raises:
+        SiteError: If there are any.
+    """
+    if all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        return
+    diverged = f"training diverged in round {server_round} at learning-rate {config.learning_rate:g}"
+    raise SiteError(
+        what="training diverged",
+        where=f"study {config.study}, round {server_round}",
+        found=f"weights that are no finite numbers, at a learning rate of {config.learning_rate:g}",
+        fix="ask the center for a study with a lower learning-rate, or with clip-gradients",
+        public=f"{diverged}: a study with a lower one, or with clip-gradients, may not",
+        exit_code=ExitCode.STUDY,
+    )
 
 
 def _optimizer(

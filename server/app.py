@@ -83,12 +83,20 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         deadline = time.monotonic() + config.join_timeout_s
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline)
-        while state.round < config.rounds:
+        while state.round < config.rounds and not out_of_patience(state, config):
             state = train_round(grid, task, rule, config, state, folder)
             save_checkpoint(state, folder / LAST)
         state = score_last(grid, task, config, state, folder)
         save_checkpoint(state, folder / LAST)
         return evaluate(grid, task, config, state, folder)
+
+
+def out_of_patience(state: Checkpoint, config: StudySettings) -> bool:
+    """Whether `patience` scored rounds have gone by since the best; round r is scored in round r + 1."""
+    stops = config.patience > 0 and state.best_round > 0 and state.round - 1 - state.best_round >= config.patience
+    if stops:
+        log.info("no better round than %d in %d: the study ends early", state.best_round, config.patience)
+    return stops
 
 
 def prepare(grid: Grid, task: Task, config: StudySettings, deadline: float = 0.0) -> Checkpoint:
@@ -167,7 +175,8 @@ def train_round(
         updates, influences = clip_updates(updates, state.model, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
         record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
-        record |= {"problems": log_problems(answers, config, rejected), "updates": log_influences(influences)}
+        problems = log_problems(answers, config, rejected)
+        record |= {"problems": problems, "updates": log_influences(influences)}
         record |= {"seconds": round(time.monotonic() - started, 3)}
         state = replace(state, history=(*state.history, record))
         if len(counted) >= config.min_sites:
@@ -176,7 +185,11 @@ def train_round(
         wait_for_sites(grid, config)
     else:
         save_checkpoint(state, folder / LAST)
-        msg = f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}"
+        reasons = "; ".join(sorted(set(problems.values())))
+        msg = (
+            f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}, "
+            f"whose weights are kept. {reasons}"
+        )
         raise StudyError(msg)
     state = keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))

@@ -106,6 +106,9 @@ class StudySettings(Settings):
     clip_gradients: float = Field(
         0.0, ge=0.0, description="maximum norm of a step's gradient in training without privacy; 0: none"
     )
+    patience: int = Field(
+        0, ge=0, description="scored rounds without a better one after which the study ends early; 0: never"
+    )
     warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the learning rate rises to its value")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")
     fusion: Literal["task", "concatenation", "late"] = Field(

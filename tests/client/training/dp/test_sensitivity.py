@@ -85,7 +85,12 @@ ELSEWHERE = {
     *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
     *("sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate", "server_tau"),
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
-    *("optimizer_state", "wide_learning_rate_factor", "clip_gradients"),  # after the noise, or without it alone
+    *(
+        "optimizer_state",
+        "wide_learning_rate_factor",
+        "clip_gradients",
+        "patience",
+    ),  # after the noise, or without it alone
     *("clip_updates", "hostile_sites", "learning_rate_schedule", "warmup_rounds"),
     *("colluders", "survivor_sets", "update_bound", "patients_bound"),
     *("oversampling", "normalisation", "harmonisation", "harmonised"),  # refused, or done to the cohort before
