@@ -6,7 +6,8 @@ joined in a trunk, or with `fusion = "late"` each is the modality's own logits.
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from shared_models.features import parse_features
 from shared_models.networks.image_encoder import ImageEncoder
@@ -26,12 +27,21 @@ genomic: HER2, BRCA1, ESR1, PGR
 """  # noqa: E501 - one modality a line
 
 
+class Enhancement(nn.Module):
+    """The image before contrast, and what each later phase adds to it, as a radiologist subtracts them."""
+
+    def forward(self, phases: Tensor) -> Tensor:
+        """Maps `(N, P, D, H, W)`, the image before contrast first, to the same shape."""
+        before = phases[:, :1]
+        return torch.cat([before, phases[:, 1:] - before], dim=1)
+
+
 def build_model(task: Task, config: StudySettings) -> nn.Module:
     """The network with the study's fusion."""
 
     def encoder(name: str, kind: Modality, width: int) -> nn.Module:
         if isinstance(kind, Volume):
-            return ImageEncoder(kind, width, FINEST_GRID_MM, WIDTHS)
+            return nn.Sequential(Enhancement(), ImageEncoder(kind, width, FINEST_GRID_MM, WIDTHS))
         return TabularEncoder(task.tables[name].width, width, config.hidden_units)
 
     return fuse(task, config, encoder)
