@@ -57,9 +57,7 @@ def make_optimizer(
     held, apart = list(weights), {id(weight) for weight in wide}
     kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
     groups = [{"params": [weight for weight in held if id(weight) not in apart], "factor": 1.0}]
-    if apart:
-        factor = config.wide_learning_rate_factor
-        groups.append({"params": [weight for weight in held if id(weight) in apart], "factor": factor})
+    groups += [{"params": [weight], "factor": _wide_factor(weight, config)} for weight in held if id(weight) in apart]
     optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
     set_learning_rate(optimizer, config.learning_rate)
     # `step` itself also imports the compiler, in a wrapper that otherwise only switches gradients off
@@ -79,6 +77,12 @@ def make_optimizer(
 
     optimizer.step = torch.no_grad()(step)  # type: ignore[method-assign,assignment]
     return optimizer
+
+
+def _wide_factor(weight: nn.Parameter, config: StudySettings) -> float:
+    """Of a linear path: AdamW moves each of C columns as far as it would move one, and their sum C times as far."""
+    columns = weight.shape[-1] if weight.dim() > 1 and config.optimizer == "adamw" else 1
+    return config.wide_learning_rate_factor / columns**0.5
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -77,6 +77,6 @@ TASK = Task(
     training={
         "learning_rate_schedule": "cosine",
         "weight_decay": 0.1,
-        "wide_learning_rate_factor": 20.0,  # the linear path alone would take 0.1 of plain gradient descent
+        "wide_learning_rate_factor": 100.0,
     },
 )

@@ -25,7 +25,14 @@ pytestmark = pytest.mark.slow
 # Task, phantom, grid, modality with the signal, targets that it shows, least AUC at a hospital that never trained.
 LEARNED = [
     ("receptors_dce_mri", "texture", "dce_mri: 16x32x32 at 3x3x3 mm", "dce_mri", ("er", "pr", "her2"), 0.9),
-    ("receptors_brain_metastasis", "texture", "brain_mri: 16x16x16 at 2x2x2 mm", "brain_mri", ("er", "pr", "her2"), 0.9),
+    (
+        "receptors_brain_metastasis",
+        "texture",
+        "brain_mri: 16x16x16 at 2x2x2 mm",
+        "brain_mri",
+        ("er", "pr", "her2"),
+        0.9,
+    ),
     ("recurrence_mri", "texture", "mri: 16x32x32 at 4x2x2 mm", "mri", ("recurrence",), 0.75),
     ("subtype_histology", "image", "tiles: 8x32x32 at 1x2x2 mm", "tiles", ("basal_or_her2",), 0.9),
     ("relapse_mammogram", "interaction", "", "mammography", ("relapse",), 0.9),
@@ -43,7 +50,9 @@ def test_a_network_learns_from_what_it_is_given_and_from_nothing_else(
         settings |= {"modalities": "tiles, expression", "targets": "basal_or_her2"}
     config = fitted_to(parse_study_settings(settings), sites)
     run_in_process(sites, config)
-    trained = from_checkpoint(load_checkpoint(tmp_path / "runs" / "study" / "best.safetensors"), load_task(config), config)
+    trained = from_checkpoint(
+        load_checkpoint(tmp_path / "runs" / "study" / "best.safetensors"), load_task(config), config
+    )
     outside = pool_cohorts([load_cohort(load_site(sites["external"]), load_task(config), config)])
     for target in targets:
         assert auc(trained, outside, config, target) > least
