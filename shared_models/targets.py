@@ -50,6 +50,7 @@ class Binary:
 
     horizon_days: float | None = None
     outputs: int = field(default=1, init=False)
+    scores: int = field(default=1, init=False)
 
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
         """Binary cross-entropy `(N,)` of logits `(N, 1)`."""
@@ -85,6 +86,11 @@ class Categorical:
         """One logit a class."""
         return len(self.classes)
 
+    @property
+    def scores(self) -> int:
+        """One a class."""
+        return len(self.classes)
+
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy `(N,)` of logits `(N, K)`."""
         known = ~truth.isnan()
@@ -114,6 +120,7 @@ class Regression:
 
     scale: float = 1.0
     outputs: int = field(default=1, init=False)
+    scores: int = field(default=1, init=False)
 
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
         """Smooth L1 `(N,)` of `output * scale` against the truth, in units of `scale`."""
@@ -168,6 +175,11 @@ class TimeToEvent:
     def outputs(self) -> int:
         """One logit an interval."""
         return len(self.edges_days)
+
+    @property
+    def scores(self) -> int:
+        """One risk, from which a line for each interval makes its hazard: proportional odds."""
+        return 1
 
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
         """Negative log-likelihood `(N,)` of hazard logits `(N, K)`."""

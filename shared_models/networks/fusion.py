@@ -92,6 +92,32 @@ class FusionHead(nn.Module):
         return output
 
 
+class OutputLines(nn.ModuleDict):
+    """From a target's scores to its outputs by a line, whose bias is the base rate.
+
+    The identity at first. One score for several outputs is the risk in each interval of a time to event: proportional
+    odds (Tutz & Schmid 2016, 10.1007/978-3-319-28158-2), with one score to learn instead of one an interval.
+
+    Args:
+        targets: Outputs of each target.
+        scores: Scores of each target.
+    """
+
+    def __init__(self, targets: Mapping[str, int], scores: Mapping[str, int]) -> None:
+        super().__init__({name: nn.Linear(scores[name], count) for name, count in targets.items()})
+        for name, layer in self.lines().items():
+            (nn.init.eye_ if scores[name] == targets[name] else nn.init.ones_)(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs `{target: (N, outputs)}` of scores `{target: (N, scores)}`."""
+        return {name: line(scores[name]) for name, line in self.lines().items()}
+
+    def lines(self) -> dict[str, nn.Linear]:
+        """By target."""
+        return {name: layer for name, layer in self.items() if isinstance(layer, nn.Linear)}
+
+
 class LateFusion(nn.Module):
     """Late (decision-level) fusion: every modality gives log-odds of its own, and they add up.
 
@@ -99,9 +125,14 @@ class LateFusion(nn.Module):
     Modalities never interact, so that what each contributes can be read off. Of tables without hidden units it is
     a logistic regression. A modality that a patient lacks contributes a learned constant.
 
+    Args:
+        encoders: Each maps its modality to `(N, sum of the targets' scores)`.
+        targets: Outputs of each target.
+        scores: Scores of each target; as many as outputs where there are none.
+
     Attributes:
-        tokens: Each modality's logits; its encoders map their input to `(N, sum of the targets' outputs)`.
-        outputs: By target a line from its summed logits, the identity at first, whose bias is the base rate.
+        tokens: Each modality's scores.
+        outputs: The line of each target.
 
     Example:
         >>> fusion = LateFusion({"clinical": nn.Linear(12, 2), "genomic": nn.Linear(8, 2)}, {"er": 1, "pr": 1})
@@ -110,20 +141,20 @@ class LateFusion(nn.Module):
         torch.Size([5, 1])
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], targets: Mapping[str, int]) -> None:
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], targets: Mapping[str, int], scores: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__()
-        self.tokens = Tokens(encoders, width=sum(targets.values()))
-        self.outputs = nn.ModuleDict({name: nn.Linear(count, count) for name, count in targets.items()})
-        for layer in self.output_layers().values():
-            nn.init.eye_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.scores = dict(scores or targets)
+        self.tokens = Tokens(encoders, width=sum(self.scores.values()))
+        self.outputs = OutputLines(targets, self.scores)
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Logits `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
-        layers = self.output_layers()
-        summed = self.tokens(inputs, present).sum(dim=1).split([layer.in_features for layer in layers.values()], dim=1)
-        return {name: layer(logits) for (name, layer), logits in zip(layers.items(), summed, strict=True)}
+        """Outputs `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
+        summed = self.tokens(inputs, present).sum(dim=1).split(list(self.scores.values()), dim=1)
+        outputs: dict[str, Tensor] = self.outputs(dict(zip(self.scores, summed, strict=True)))
+        return outputs
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""
-        return {name: layer for name, layer in self.outputs.items() if isinstance(layer, nn.Linear)}
+        return self.outputs.lines()

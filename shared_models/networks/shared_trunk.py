@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from shared_models.networks.fusion import LateFusion, Tokens
+from shared_models.networks.fusion import LateFusion, OutputLines, Tokens
 from shared_models.networks.tabular import start_at_zero
 from shared_models.networks.wide import LinearPaths
 
@@ -41,29 +41,33 @@ class SharedTrunk(nn.Module):
         targets: Mapping[str, int],
         wide: LinearPaths | None = None,
         hidden_units: int = 64,
+        scores: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        scores = scores or targets
         self.tokens = Tokens(encoders, width)
         joined = len(encoders) * width
         self.trunk = nn.Sequential(nn.Linear(joined, hidden_units), nn.ReLU(), nn.Dropout(0.2))
-        self.linear = nn.ModuleDict({name: nn.Linear(joined, outputs, bias=False) for name, outputs in targets.items()})
-        self.heads = nn.ModuleDict({name: nn.Linear(hidden_units, outputs) for name, outputs in targets.items()})
+        self.linear = nn.ModuleDict({name: nn.Linear(joined, count, bias=False) for name, count in scores.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(hidden_units, count, bias=False) for name, count in scores.items()})
         self.wide = wide
+        self.outputs = OutputLines(targets, scores)
         for layer in (*self.linear.values(), *self.heads.values()):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Logits `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
+        """Outputs `{target: (N, outputs)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
         joined = self.tokens(inputs, present).flatten(start_dim=1)
         hidden = self.trunk(joined)
-        logits = {name: self.linear[name](joined) + head(hidden) for name, head in self.heads.items()}
-        if self.wide is None:
-            return logits
-        return {name: logits[name] + score for name, score in self.wide(inputs, present).items()}
+        scores = {name: self.linear[name](joined) + head(hidden) for name, head in self.heads.items()}
+        if self.wide is not None:
+            scores = {name: scores[name] + score for name, score in self.wide(inputs, present).items()}
+        outputs: dict[str, Tensor] = self.outputs(scores)
+        return outputs
 
     def output_layers(self) -> dict[str, nn.Linear]:
         """The layer of each target whose bias starts at the base rate."""
-        return {name: head for name, head in self.heads.items() if isinstance(head, nn.Linear)}
+        return self.outputs.lines()
 
 
 def fuse(
@@ -81,10 +85,11 @@ def fuse(
         path: Makes a table's linear path likewise; by default a linear map of its standardised columns.
     """
     targets = {name: target.outputs for name, target in task.targets.items()}
-    outputs = sum(targets.values())
+    scores = {name: target.scores for name, target in task.targets.items()}
+    total = sum(scores.values())
     if config.fusion == "late":
-        logits = {name: start_at_zero(encoder(name, kind, outputs)) for name, kind in task.modalities.items()}
-        return LateFusion(logits, targets)
+        own = {name: start_at_zero(encoder(name, kind, total)) for name, kind in task.modalities.items()}
+        return LateFusion(own, targets, scores)
     encoders = {name: encoder(name, kind, TOKEN_WIDTH) for name, kind in task.modalities.items()}
-    paths = {name: path(name, table, outputs) for name, table in task.tables.items()} if path else None
-    return SharedTrunk(encoders, TOKEN_WIDTH, targets, LinearPaths.of(task, config, paths))
+    paths = {name: path(name, table, total) for name, table in task.tables.items()} if path else None
+    return SharedTrunk(encoders, TOKEN_WIDTH, targets, LinearPaths.of(task, config, paths), scores=scores)

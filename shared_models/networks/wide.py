@@ -43,7 +43,7 @@ class LinearPaths(nn.Module):
         """
         if not config.wide or not task.tables:
             return None
-        targets = {name: target.outputs for name, target in task.targets.items()}
+        targets = {name: target.scores for name, target in task.targets.items()}
         outputs = sum(targets.values())
         encoders = {
             name: start_at_zero((paths or {}).get(name) or TabularEncoder(table.width, outputs, config.hidden_units))

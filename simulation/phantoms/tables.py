@@ -42,5 +42,5 @@ def write_tables(
     for name, columns in fields.items():
         file = f"{name}.{site.style.suffix}"
         write_table(folder / file, in_words(columns, tables[name], site.style), site.style)
-        entries[name] = site.style.table(file)
+        entries[name] = {**site.style.table(file), "missing": [site.style.missing]}
     return entries

@@ -24,7 +24,7 @@ def away_from_zero(network: SharedTrunk) -> SharedTrunk:
 
 def test_it_starts_as_the_base_rate() -> None:
     network = SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"er": 1})
-    nn.init.constant_(network.heads["er"].bias, 0.7)
+    nn.init.constant_(network.outputs["er"].bias, 0.7)
     torch.testing.assert_close(network({"m": torch.randn(5, 3)}, torch.ones(5, 1))["er"], torch.full((5, 1), 0.7))
 
 
@@ -34,7 +34,7 @@ def test_a_logit_is_a_plain_computation() -> None:
     layer, head = network.trunk[0], network.heads["pr"]
     hidden = (inputs @ layer.weight.T + layer.bias).relu()
     found = network({"m": inputs}, torch.ones(4, 1))
-    expected = hidden @ head.weight.T + head.bias + inputs @ network.linear["pr"].weight.T
+    expected = hidden @ head.weight.T + inputs @ network.linear["pr"].weight.T
     torch.testing.assert_close(found["pr"], expected)
 
 
@@ -44,3 +44,12 @@ def test_one_target_teaches_the_trunk_and_not_the_other_head() -> None:
     assert network.trunk[0].weight.grad.abs().sum() > 0
     assert network.heads["er"].weight.grad.abs().sum() > 0
     assert network.heads["pr"].weight.grad is None
+
+
+def test_a_time_to_event_has_one_risk_and_a_line_an_interval() -> None:
+    network = SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"recurrence": 5}, scores={"recurrence": 1})
+    nn.init.normal_(network.heads["recurrence"].weight)
+    found = network.eval()({"m": torch.randn(6, 3)}, torch.ones(6, 1))["recurrence"]
+    assert found.shape == (6, 5)
+    torch.testing.assert_close(found, found[:, :1].expand(6, 5))
+    assert network.output_layers()["recurrence"].bias.shape == (5,)

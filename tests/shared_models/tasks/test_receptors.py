@@ -115,8 +115,8 @@ def test_ki67_weighs_as_much_as_two_receptors() -> None:
     task, _ = study_of(task=DCE)
     outputs = {name: torch.zeros(1, 1) for name in task.targets}
     truths = {name: torch.tensor([float("nan")]) for name in task.targets}
-    loss = task.loss(outputs, {**truths, "ki67_percent": torch.tensor([40.0])})
-    torch.testing.assert_close(loss, torch.tensor([2 * 0.5 * 0.4**2 / 5]))
+    loss = task.loss(outputs, {**truths, "ki67_percent": torch.tensor([10.0])})
+    torch.testing.assert_close(loss, torch.tensor([2 * 0.5 * 0.5**2 / 5]))  # 20 points count as 1
 
 
 @pytest.mark.parametrize("study", ["dce", "dce, concatenation", "dce, late", "brain", "brain, late"])
