@@ -102,8 +102,8 @@ class StudySettings(Settings):
     wide: bool = Field(True, description="a linear path from each table to the outcomes, beside the network")
     wide_learning_rate_factor: Positive = Field(
         1.0,
-        description="learning rate of the linear paths over that of the network, in training without privacy; with "
-        "adamw also over the root of a table's columns",
+        description="with adamw and without privacy: learning rate of the linear paths over that of the network, "
+        "times the root of a table's columns",
     )
     clip_gradients: float = Field(
         0.0, ge=0.0, description="maximum norm of a step's gradient in training without privacy; 0: none"

@@ -81,8 +81,10 @@ def make_optimizer(
 
 def _wide_factor(weight: nn.Parameter, config: StudySettings) -> float:
     """Of a linear path: AdamW moves each of C columns as far as it would move one, and their sum C times as far."""
-    columns = weight.shape[-1] if weight.dim() > 1 and config.optimizer == "adamw" else 1
-    return config.wide_learning_rate_factor / columns**0.5
+    if config.optimizer != "adamw":
+        return 1.0
+    columns = weight.shape[-1] if weight.dim() > 1 else 1
+    return float(config.wide_learning_rate_factor / columns**0.5)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
