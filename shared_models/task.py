@@ -85,6 +85,7 @@ TRAINING_ON_IMAGES: Mapping[str, str | int | float] = {
     "local_epochs": 3,  # a hospital of 80 patients makes some ten steps a pass
     "batch_size": 8,
     "wide_learning_rate_factor": 20.0,
+    "clip_gradients": 1.0,
 }
 """What images of some hundred patients are learned with, where a task has no reason for another."""
 

@@ -78,5 +78,6 @@ TASK = Task(
         "learning_rate_schedule": "cosine",
         "weight_decay": 0.1,
         "wide_learning_rate_factor": 100.0,
+        "clip_gradients": 1.0,
     },
 )
