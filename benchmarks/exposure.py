@@ -1,4 +1,4 @@
-"""What a hostile center that keeps to its budget reads of training patients: whole rows of a table.
+"""Exposure of training patients to a hostile center that keeps to its budget: whole rows of a table.
 
     python benchmarks/exposure.py --seeds 3
 

@@ -45,6 +45,7 @@ from shared_models.messages import (
 )
 from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
 from shared_models.schedules import at_round
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 
 app = ClientApp()
@@ -88,10 +89,11 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     patients = select_patients(cohort, "train", study.task, features, seed)
     half = begin_rule(study, model, request)
     optimizer, loader, moments = _optimizer(study, model, patients, request.round, half)
-    folder = study.optimizer_folder if config.optimizer_state == "kept" else None
+    folder = study.optimizer_folder if config.optimizer_state == "local" else None
     with kept_moments(moments, folder, request.round):
         loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
-        require_finite(model, config, request.round)
+        if not uses_secure_aggregation(config):  # there, a refusal would tell the center of one site what sums hide
+            require_finite(model, config, request.round)
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)

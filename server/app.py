@@ -58,6 +58,7 @@ from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
 log = logging.getLogger("server")
+LARGEST_LOSS = 1e4  # of a patient; what learns stays below 100
 app = ServerApp()
 
 
@@ -188,7 +189,7 @@ def train_round(
         reasons = "; ".join(sorted(set(problems.values())))
         msg = (
             f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}, "
-            f"whose weights are kept. {reasons}"
+            f"whose weights stay. {reasons}"
         )
         raise StudyError(msg)
     state = keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
@@ -197,7 +198,25 @@ def train_round(
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
     this = Round(server_round, state.model, updates, config, state.enrolled)
     model, rule_state = take_step(rule, this, state.rule_state)
+    require_learning(state.model, model, loss, config, server_round)
     return replace(state, round=server_round, model=model, rule_state=rule_state)
+
+
+def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySettings, server_round: int) -> None:
+    """Stops a study whose training has diverged, and leaves the weights of the last round as they were.
+
+    Raises:
+        StudyError: If no weight changed, as where all sites' are no finite numbers, or the loss is beyond all bounds.
+    """
+    changed = any(not np.array_equal(after[name], before[name]) for name in before)
+    if changed and not loss > LARGEST_LOSS:
+        return
+    found = f"the mean training loss is {loss:.3g}" if changed else "no site has weights that are finite numbers"
+    msg = (
+        f"training diverged in round {server_round}: {found}, at learning-rate {config.learning_rate:g}. "
+        f"The weights of round {server_round - 1} stay; a lower learning-rate, or clip-gradients, may help"
+    )
+    raise StudyError(msg)
 
 
 def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Checkpoint:

@@ -92,8 +92,9 @@ class StudySettings(Settings):
     local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a site's training patients per round")
     batch_size: int = Field(16, ge=1, description="patients per optimizer step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer at the sites")
-    optimizer_state: Literal["kept", "fresh"] = Field(
-        "kept", description="kept: each site goes on with its optimizer's moments from round to round; fresh: from zero"
+    optimizer_state: Literal["local", "fresh"] = Field(
+        "local",
+        description="local: each site continues with its own optimizer's moments; fresh: none are left of a round",
     )
     learning_rate: Positive = Field(0.001, description="learning rate at the sites")
     learning_rate_schedule: Literal["constant", "cosine", "step"] = Field(

@@ -49,7 +49,7 @@ def test_clinical_features_and_targets_of_a_hospital_are_found(hospitals, first,
         assert [column.column for column in made.targets[target].columns] == [one.column for one in outcome.columns]
     checked = readiness(made, None, None)
     assert [problem for problem in checked.problems if problem.severity == "error"] == []
-    assert checked.patients == len(readiness(true, None, None).records.patients)
+    assert checked.patients == len(readiness(true, None, None).cohort_rows.patients)
 
 
 def test_everything_guessed_is_marked_and_no_patient_is_named(hospitals, first):

@@ -26,7 +26,7 @@ PATIENTS = {"a": 160, "b": 140, "outside": 120}
 
 @pytest.fixture
 def study(small_study: Study) -> Study:
-    return {**small_study, "harmonisation": "combat", "harmonised": "clinical", "rounds": 5}
+    return {**small_study, "harmonisation": "combat", "harmonised": "clinical", "rounds": 5, "optimizer-state": "fresh"}
 
 
 def run(sites: dict[str, Path], study: Study) -> dict[str, Any]:
