@@ -59,18 +59,23 @@ class FixedStandardisation(nn.Module):
 
 @torch.no_grad()
 def standardise_on_made_up_patients(model: nn.Module, task: Task) -> None:
-    """Fits every `FixedStandardisation` of a fresh network of this task to made-up patients."""
-    layers = [layer for layer in model.modules() if isinstance(layer, FixedStandardisation)]
-    if not layers:
+    """Fits every `FixedStandardisation` of a fresh network of this task to made-up patients, one after the other."""
+    seen: dict[FixedStandardisation, list[Tensor]] = {
+        layer: [] for layer in model.modules() if isinstance(layer, FixedStandardisation)
+    }
+    if not seen:
         return
-    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.fit(inputs[0])) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: seen[layer].append(inputs[0])) for layer in seen]
     training = model.training
     model.eval()
     rng = torch.Generator().manual_seed(0)
     inputs = {name: _made_up(kind, rng) for name, kind in task.modalities.items()}
-    model(inputs, torch.ones(EXAMPLES, len(inputs)))
+    for row in range(EXAMPLES):
+        model({name: values[row : row + 1] for name, values in inputs.items()}, torch.ones(1, len(inputs)))
     for hook in hooks:
         hook.remove()
+    for layer, features in seen.items():
+        layer.fit(torch.cat(features))
     model.train(training)
 
 
