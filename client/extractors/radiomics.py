@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, Any] = {
     "additionalInfo": False,
 }
 MAX_LEVELS = 500  # the time for their co-occurrence grows with the cube: half a minute
+IMAGINARY = 1e-6  # of an eigenvalue: of rounding
 
 
 def measure(exam: Exam) -> dict[str, float | str]:
@@ -80,4 +81,12 @@ def extract(image: Any, mask: Any, settings: Mapping[str, Any]) -> dict[str, flo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the mean of nothing is nan, which is what is wanted
         found = RadiomicsFeatureExtractor(**settings).execute(image, mask)
-    return {name: float(value) for name, value in found.items() if name in FEATURES}
+    return {name: _real(value) for name, value in found.items() if name in FEATURES}
+
+
+def _real(value: Any) -> float:
+    """A feature without the imaginary part that rounding gives to a real eigenvalue (GLCM's MCC); nan if it is more."""
+    import numpy as np
+
+    number = np.asarray(value).reshape(())
+    return float(number.real) if abs(number.imag) <= IMAGINARY * max(1.0, abs(number.real)) else float("nan")
