@@ -88,5 +88,5 @@ def _real(value: Any) -> float:
     """A feature without the imaginary part that rounding gives to a real eigenvalue (GLCM's MCC); nan if it is more."""
     import numpy as np
 
-    number = np.asarray(value).reshape(())
-    return float(number.real) if abs(number.imag) <= IMAGINARY * max(1.0, abs(number.real)) else float("nan")
+    number = complex(np.asarray(value).item())
+    return number.real if abs(number.imag) <= IMAGINARY * max(1.0, abs(number.real)) else float("nan")
