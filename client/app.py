@@ -43,6 +43,7 @@ from shared_models.messages import (
     TrainReply,
     TrainRequest,
 )
+from shared_models.messages.fields import MAX_WEIGHT
 from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
 from shared_models.schedules import at_round
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
@@ -93,7 +94,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     with kept_moments(moments, folder, request.round):
         loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
         if not uses_secure_aggregation(config):  # there, a refusal would tell the center of one site what sums hide
-            require_finite(model, config, request.round)
+            require_bounded(model, config, request.round)
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)
@@ -162,19 +163,19 @@ def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
     return secure_aggregation.open_sum(study, request)
 
 
-def require_finite(model: nn.Module, config: StudySettings, server_round: int) -> None:
-    """Keeps weights that no longer are numbers at the site.
+def require_bounded(model: nn.Module, config: StudySettings, server_round: int) -> None:
+    """Keeps weights that no message may hold at the site: they have diverged.
 
     Raises:
         SiteError: If there are any.
     """
-    if all(bool(weight.isfinite().all()) for weight in model.parameters()):
+    if all(bool((weight.abs() <= MAX_WEIGHT).all()) for weight in model.parameters()):
         return
     diverged = f"training diverged in round {server_round} at learning-rate {config.learning_rate:g}"
     raise SiteError(
         what="training diverged",
         where=f"study {config.study}, round {server_round}",
-        found=f"weights that are no finite numbers, at a learning rate of {config.learning_rate:g}",
+        found=f"weights that are no numbers or beyond {MAX_WEIGHT:g}, at a learning rate of {config.learning_rate:g}",
         fix="ask the center for a study with a lower learning-rate, or with clip-gradients",
         public=f"{diverged}: a study with a lower one, or with clip-gradients, may not",
         exit_code=ExitCode.STUDY,
