@@ -206,12 +206,13 @@ def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySe
     """Stops a study whose training has diverged, and leaves the weights of the last round as they were.
 
     Raises:
-        StudyError: If no weight changed, as where all sites' are no finite numbers, or the loss is beyond all bounds.
+        StudyError: If no weight changed, as where no site's are finite numbers, or the loss is beyond all bounds.
     """
     changed = any(not np.array_equal(after[name], before[name]) for name in before)
     if changed and not loss > LARGEST_LOSS:
         return
-    found = f"the mean training loss is {loss:.3g}" if changed else "no site has weights that are finite numbers"
+    unchanged = "no site has weights that are finite numbers and differ from before"
+    found = f"the mean training loss is {loss:.3g}" if changed else unchanged
     msg = (
         f"training diverged in round {server_round}: {found}, at learning-rate {config.learning_rate:g}. "
         f"The weights of round {server_round - 1} stay; a lower learning-rate, or clip-gradients, may help"

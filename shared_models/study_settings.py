@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -185,7 +186,6 @@ class StudySettings(Settings):
     test_fraction: Fraction = Field(0.15, description="fraction of patients for testing: scored once, at the end")
     threshold: str = Field(
         "f1",
-        pattern=r"^(f1|youden|(sensitivity|specificity)=0\.[0-9]{1,4})$",
         description="rule for the decision threshold, on pooled validation scores: `f1` or `youden` maximise, "
         "`sensitivity=0.9` or `specificity=0.9` reach at least that",
     )
@@ -196,6 +196,14 @@ class StudySettings(Settings):
     round_attempts: int = Field(3, ge=1, description="attempts at a round with too few usable updates")
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
+
+    @field_validator("threshold")
+    @classmethod
+    def _known_threshold(cls, threshold: str) -> str:
+        if not re.fullmatch(r"f1|youden|(sensitivity|specificity)=0\.[0-9]{1,4}", threshold, re.ASCII):
+            msg = "expected f1, youden, sensitivity=0.9 or specificity=0.9, or another value below 1"
+            raise ValueError(msg)
+        return threshold
 
     @field_validator("strategy")
     @classmethod

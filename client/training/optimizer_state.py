@@ -41,7 +41,8 @@ def kept_moments(optimizer: Moments, folder: Path | None, server_round: int) -> 
 def _keep(optimizer: Moments, folder: Path, server_round: int) -> None:
     state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
     values = {f"{index}/{name}": value for index, moments in state.items() for name, value in moments.items()}
-    if not values:  # plain SGD has none
+    # plain SGD has none; those of a round that diverged would spoil all later ones
+    if not values or not all(bool(value.isfinite().all()) for value in values.values()):
         return
     content = save({name: value.detach().cpu().contiguous() for name, value in values.items()})
     write_private(folder / f"{server_round:05d}.safetensors", content)

@@ -38,11 +38,11 @@ class ScalesToToken(nn.Module):
 
     def forward(self, means: Sequence[Tensor]) -> Tensor:
         """Maps `(N, R, C_i)` of each scale to `(N, outputs)`."""
-        found = [layer(mean.flatten(1)).view_as(mean) for layer, mean in zip(self.standardised, means, strict=True)]
+        scales = [layer(mean.flatten(1)).view_as(mean) for layer, mean in zip(self.standardised, means, strict=True)]
         if self.gate is not None:
-            shares = self.gate(found[-1])
-            found = [mean * shares for mean in found]
-        token: Tensor = self.project(torch.cat([mean.flatten(1) for mean in found], dim=1))
+            shares = self.gate(scales[-1])
+            scales = [scale * shares for scale in scales]
+        token: Tensor = self.project(torch.cat([scale.flatten(1) for scale in scales], dim=1))
         return token
 
 
@@ -76,7 +76,7 @@ class TumourEncoder(nn.Module):
     """The means of every scale's maps over the tumour's core, its rim, the tissue around and the image.
 
     Zeng 2026 (arXiv:2601.07001): a spatial attention says where in the maps of the stages to look, and a gate, from the
-    patient's own means, how much each region counts. Both leave everything as it is at first.
+    patient's own means, how much each region counts; all alike at first.
 
     Args:
         kind: The image, whose last channel is the distance to the tumour's surface in mm.

@@ -38,7 +38,7 @@ class OpacusGradients:
         weights: All weights, `(P,)`.
 
     Raises:
-        NotImplementedError: If a layer has buffers, which would hold what no noise covers.
+        NotImplementedError: If a layer with weights has buffers, too, which would hold what no noise covers.
     """
 
     def __init__(self, model: nn.Module, way: Literal["hooks", "functorch", "ghost"]) -> None:

@@ -57,3 +57,13 @@ def test_the_first_round_forgets_an_earlier_run_and_other_weights_are_left_alone
     optimizer = make_optimizer(other.parameters(), StudySettings())
     with kept_moments(optimizer, tmp_path, 2):
         assert not optimizer.state_dict()["state"]
+
+
+def test_moments_of_a_round_that_diverged_do_not_spoil_the_next(tmp_path: Path) -> None:
+    before = trained(tmp_path, 1).state_dict()
+    optimizer = make_optimizer((model := nn.Linear(3, 1)).parameters(), StudySettings())
+    with kept_moments(optimizer, tmp_path, 2):
+        (model(torch.full((1, 3), torch.inf)) ** 2).sum().backward()
+        optimizer.step()
+    assert [path.stem for path in tmp_path.iterdir()] == ["00001"]
+    assert all(value.isfinite().all() for value in trained(tmp_path, 1, start=3, state=before).state_dict().values())
