@@ -31,7 +31,7 @@ LEARNED = [
         "brain_mri: 16x16x16 at 2x2x2 mm",
         "brain_mri",
         ("er", "pr", "her2"),
-        0.9,
+        0.75,
     ),
     ("recurrence_mri", "texture", "mri: 16x32x32 at 4x2x2 mm", "mri", ("recurrence",), 0.75),
     ("subtype_histology", "image", "tiles: 8x32x32 at 1x2x2 mm", "tiles", ("basal_or_her2",), 0.9),
