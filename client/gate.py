@@ -23,7 +23,7 @@ from client.secure_aggregation import show
 from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
 from shared_models.errors import UserError
 from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
-from shared_models.messages.fields import Parts
+from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
 log = logging.getLogger("client")

@@ -37,7 +37,7 @@ from shared_models.messages import (
     Request,
     TrainReply,
 )
-from shared_models.messages.fields import VALUES
+from shared_models.messages.parts import VALUES
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.groups import RULE_CHANGE, TRAIN, group_of_parameter, groups_of
 from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution

@@ -39,7 +39,8 @@ from server.study.enrolment import (
     pooled_statistics,
 )
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
-from server.study.results import make_results, require_own_results, write_results
+from server.study.results import require_own_results, write_results
+from server.study.results_contents import make_results
 from server.study.secure_exchange import exchange, first_exchange, unverified_sites
 from shared_models.combat import references
 from shared_models.messages import (

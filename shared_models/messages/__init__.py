@@ -6,7 +6,7 @@ each round, `evaluate.validation`, `evaluate.test`; with secure aggregation, `en
 """
 
 from shared_models.messages.arrays import Arrays
-from shared_models.messages.fields import claimed_round
+from shared_models.messages.parts import claimed_round
 from shared_models.messages.payload import Payload, Reply, Request
 from shared_models.messages.secure import (
     ConfirmReply,

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 from flwr.app import RecordDict
 
 from shared_models.messages.arrays import Arrays
-from shared_models.messages.fields import Kind, Parts, TableSums, Tensors
+from shared_models.messages.fields import Kind, TableSums, Tensors
+from shared_models.messages.parts import Parts
 
 InSums = Literal["shown", "yes or no", "summed"]
 """What the center sees of each site in a study with secure aggregation: all, only whether there are any, or nothing."""

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 from flwr.app import RecordDict
 
-from shared_models.messages.fields import Parts, data, flag, refuse, whole
+from shared_models.messages.fields import data, flag, whole
+from shared_models.messages.parts import Parts, refuse
 from shared_models.messages.payload import Payload, Reply, Request, carries
 from shared_models.secure_aggregation.wire import BLOCK, CONTROL, MAX_CONTROL_BYTES, Message
 

@@ -17,103 +17,19 @@ import numpy.typing as npt
 
 from shared_models.metrics import decision_curve, recalibration
 from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
+from shared_models.metrics.confusion_counts import ConfusionCounts, share, threshold_metrics
 from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.scores import bin_of, labelled, left_edges, probabilities
 
 __all__ = [
-    "ConfusionCounts",
     "PairedTest",
     "ScoreHistogram",
     "auc",
     "auc_interval",
     "delong_test",
     "pooled_auc_interval",
-    "threshold_metrics",
 ]
-
-
-def _share(part: float, whole: float) -> float:
-    """Part of the whole; nan of nothing."""
-    return part / whole if whole > 0 else math.nan
-
-
-@dataclass(frozen=True)
-class ConfusionCounts:
-    """How many were rightly and wrongly called positive and negative at a threshold. Merges by addition.
-
-    Each rate is nan where its denominator is empty; so is F1 where nobody is positive or called so (0/0), which other
-    software reports as 0.
-    """
-
-    tp: float
-    fp: float
-    tn: float
-    fn: float
-
-    @classmethod
-    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, threshold: float) -> "ConfusionCounts":
-        """Count patients whose score is at least ``threshold`` as called positive.
-
-        Args:
-            scores: (N,) in [0, 1].
-            labels: (N,) of 0, 1, or nan for unknown: those are left out.
-            threshold: probability.
-
-        Raises:
-            ValueError: for a nan threshold, scores outside [0, 1] or other labels.
-        """
-        if math.isnan(threshold):
-            message = "a nan threshold calls no patient positive: both classes are needed to choose one"
-            raise ValueError(message)
-        values, positive = labelled(probabilities(scores, "scores"), labels)
-        called = values >= threshold
-        cells = (called & positive, called & ~positive, ~called & ~positive, ~called & positive)
-        return cls(*(float(np.count_nonzero(cell)) for cell in cells))
-
-    def __add__(self, other: "ConfusionCounts") -> "ConfusionCounts":
-        return add(self, other)
-
-    @property
-    def n(self) -> float:
-        """Number of patients."""
-        return self.tp + self.fp + self.tn + self.fn
-
-    @property
-    def sensitivity(self) -> float:
-        """Share of positives called positive; nan without positives."""
-        return _share(self.tp, self.tp + self.fn)
-
-    @property
-    def specificity(self) -> float:
-        """Share of negatives called negative; nan without negatives."""
-        return _share(self.tn, self.tn + self.fp)
-
-    @property
-    def precision(self) -> float:
-        """Share of positives among those called so; nan if nobody is."""
-        return _share(self.tp, self.tp + self.fp)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of sensitivity and precision; nan if nobody is positive or called so."""
-        return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of patients called rightly; nan without patients."""
-        return _share(self.tp + self.tn, self.n)
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean of sensitivity and specificity; nan without both classes."""
-        return (self.sensitivity + self.specificity) / 2
-
-    @property
-    def mcc(self) -> float:
-        """Matthews's correlation of calls and labels; nan if all calls, or all labels, are alike."""
-        margins = (self.tp + self.fp) * (self.tp + self.fn) * (self.tn + self.fp) * (self.tn + self.fn)
-        return _share(self.tp * self.tn - self.fp * self.fn, math.sqrt(margins))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,11 +114,11 @@ class ScoreHistogram:
     def auc(self) -> float:
         """AUC of the bins, pairs that share one counting one half; nan if a class is empty."""
         below = np.cumsum(self.negatives) - self.negatives / 2
-        return _share(float(self.positives @ below), self.n_positive * self.n_negative)
+        return share(float(self.positives @ below), self.n_positive * self.n_negative)
 
     def auc_bound(self) -> float:
         """The AUC of the scores lies within this of `auc`: half the share of pairs that share a bin."""
-        return _share(float(self.positives @ self.negatives) / 2, self.n_positive * self.n_negative)
+        return share(float(self.positives @ self.negatives) / 2, self.n_positive * self.n_negative)
 
     def confusion(self, threshold: float) -> ConfusionCounts:
         """Exactly what `ConfusionCounts.of` counts on the scores.
@@ -268,22 +184,16 @@ class ScoreHistogram:
         gained = self.positives[::-1]
         tp, called = np.cumsum(gained), np.cumsum((self.positives + self.negatives)[::-1])
         precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
-        return _share(float(gained @ precision), self.n_positive)
-
-
-def threshold_metrics(counts: ConfusionCounts) -> dict[str, float]:
-    """Counts and rates at a threshold, by name."""
-    names = ("tp", "fp", "tn", "fn", "f1", "sensitivity", "specificity", "precision")
-    return {name: float(getattr(counts, name)) for name in names}
+        return share(float(gained @ precision), self.n_positive)
 
 
 def histogram_metrics(histogram: ScoreHistogram, threshold: float) -> PooledMetrics:
     """What a histogram gives beside its AUC, by name: rates at the threshold, recalibration, the decision curve."""
     counts, classes = histogram.confusion(threshold), (histogram.positives, histogram.negatives)
     further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
-    found: PooledMetrics = {**threshold_metrics(counts), **further}
-    found["average_precision"] = histogram.average_precision()
-    return {**found, **recalibration.recalibration(*classes), **decision_curve.decision_curve(*classes)}
+    metrics: PooledMetrics = {**threshold_metrics(counts), **further}
+    metrics["average_precision"] = histogram.average_precision()
+    return {**metrics, **recalibration.recalibration(*classes), **decision_curve.decision_curve(*classes)}
 
 
 def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Interval:

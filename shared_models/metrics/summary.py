@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_models.metrics.arrays import CoarseStatistic, PooledMetrics, TargetStatistic, from_arrays, to_arrays, total
-from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, threshold_metrics
+from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.censoring import at_horizon
+from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared_models.agreed import settings_hash
 from shared_models.messages import EvaluateValidationRequest, Request
-from shared_models.messages.fields import Parts
+from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import named_training_sites
 from shared_models.secure_aggregation.parameters import Terms, default_colluders
 from shared_models.secure_aggregation.question import Question, hash_arrays

@@ -40,7 +40,7 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.messages.arrays import pack_arrays, unpack_arrays
-from shared_models.messages.fields import VALUES, Parts
+from shared_models.messages.parts import VALUES, Parts
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid

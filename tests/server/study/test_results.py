@@ -13,7 +13,8 @@ from rich.console import Console
 from server.study.checkpoint import Checkpoint
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
-from server.study.results import RESULTS, Results, make_results, read_results, write_results
+from server.study.results import RESULTS, Results, read_results, write_results
+from server.study.results_contents import make_results
 from server.study.results_table import print_table
 from server.study.scoring import pack, pool
 from shared_models.messages import EvaluateTestReply

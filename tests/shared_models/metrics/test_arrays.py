@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_models.metrics.arrays import LARGEST, from_arrays, to_arrays, total
-from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, pooled_auc_interval
+from shared_models.metrics.binary import ScoreHistogram, pooled_auc_interval
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.categorical import ConfusionMatrix
+from shared_models.metrics.confusion_counts import ConfusionCounts
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
 

@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from shared_models.metrics.binary import ConfusionCounts, ScoreHistogram, auc, auc_interval, pooled_auc_interval
+from shared_models.metrics.binary import ScoreHistogram, auc, auc_interval, pooled_auc_interval
+from shared_models.metrics.confusion_counts import ConfusionCounts
 from shared_models.metrics.scores import left_edges
 
 
