@@ -213,9 +213,9 @@ def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySe
     if changed and not loss > LARGEST_LOSS:
         return
     unchanged = "no site has weights that are finite numbers and differ from before"
-    found = f"the mean training loss is {loss:.3g}" if changed else unchanged
+    reason = f"the mean training loss is {loss:.3g}" if changed else unchanged
     msg = (
-        f"training diverged in round {server_round}: {found}, at learning-rate {config.learning_rate:g}. "
+        f"training diverged in round {server_round}: {reason}, at learning-rate {config.learning_rate:g}. "
         f"The weights of round {server_round - 1} stay; a lower learning-rate, or clip-gradients, may help"
     )
     raise StudyError(msg)

@@ -43,14 +43,14 @@ class CommandLine(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Parses the command line; exits with 2 and one sentence if it cannot be used."""
-        found, extra = self.parse_known_args(args, namespace)
+        options, extra = self.parse_known_args(args, namespace)
         for word in extra[:1]:
             if word in self._verbs():
-                self.error(f"two verbs, {found.verb} and {word}: give one at a time")
+                self.error(f"two verbs, {options.verb} and {word}: give one at a time")
             owners = [name for name, parser in self._verbs().items() if word in parser._option_string_actions]
             belongs = f" ({word} goes after {' or '.join(owners)})" if owners else ""
             self.error(f"unexpected argument {word!r}{belongs}")
-        return found
+        return options
 
     def parse_known_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None
@@ -67,5 +67,5 @@ class CommandLine(argparse.ArgumentParser):
             self.error(f"unknown {kind} {value!r}: {nearest(str(value), map(str, action.choices))}")
 
     def _verbs(self) -> dict[str, CommandLine]:
-        found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
-        return dict(found[0]) if found else {}
+        choices = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return dict(choices[0]) if choices else {}

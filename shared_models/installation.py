@@ -51,11 +51,11 @@ def describe() -> str:
 
 def _refuse_strangers() -> None:
     for package in PACKAGES:
-        found = _package_folder(package)
-        if found is not None and found != FOLDER / package:
+        folder = _package_folder(package)
+        if folder is not None and folder != FOLDER / package:
             raise UserError(
                 what="another package has the name of one of ours",
-                where=found,
+                where=folder,
                 expected=str(FOLDER / package),
                 fix="take its folder out of PYTHONPATH, or run the command elsewhere",
                 exit_code=USAGE,

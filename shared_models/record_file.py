@@ -68,10 +68,10 @@ def read_head(path: Path) -> Head | None:
         BrokenRecordError: If it cannot be read.
     """
     try:
-        found = json.loads(_head_path(path).read_bytes())
-        if "end" not in found:  # of a version that noted no place
-            return _placed(path, int(found["lines"]), str(found["hash"]))
-        head = Head(int(found["lines"]), str(found["hash"]), int(found["start"]), int(found["end"]))
+        content = json.loads(_head_path(path).read_bytes())
+        if "end" not in content:  # of a version that noted no place
+            return _placed(path, int(content["lines"]), str(content["hash"]))
+        head = Head(int(content["lines"]), str(content["hash"]), int(content["start"]), int(content["end"]))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -95,10 +95,10 @@ def _again(problem: Any) -> InitErrorDetails:
 
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-    found = problem.get("input")
+    given = problem.get("input")
     if problem["type"] == "union_tag_invalid":  # of what a key of the mapping chooses, as `reader` does
         key, tag, tags = (problem["ctx"][name] for name in ("discriminator", "tag", "expected_tags"))
         known = [name.strip("' ") for name in tags.split(",")]
         return f"{place}.{key.strip(chr(39))}: there is no {tag!r}; {nearest(tag, known)}"
-    shown = "" if isinstance(found, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(found)})"
+    shown = "" if isinstance(given, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(given)})"
     return f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}"

@@ -233,18 +233,18 @@ def _with_features(task: Task, config: StudySettings) -> dict[str, Modality]:
 
 def _on_grids(modalities: Mapping[str, Modality], config: StudySettings) -> dict[str, Modality]:
     """The images on the grids and with the field of view that the study names."""
-    found = {
+    on_grids = {
         name: dataclasses.replace(kind, field_of_view=config.field_of_view) if isinstance(kind, Volume) else kind
         for name, kind in modalities.items()
     }
     for name, (size, spacing_mm) in parse_grids(config.grids).items():
-        kind = found.get(name)
+        kind = on_grids.get(name)
         if not isinstance(kind, Volume):
-            images = [other for other, kind in modalities.items() if isinstance(kind, Volume)]
+            images = [other for other, kind in on_grids.items() if isinstance(kind, Volume)]
             msg = f"grids: {config.task} has no image {name!r} in this study; it has {', '.join(images) or 'none'}"
             raise SettingsError(msg)
-        found[name] = dataclasses.replace(kind, shape=(kind.shape[0], *size), spacing_mm=spacing_mm)
-    return found
+        on_grids[name] = dataclasses.replace(kind, shape=(kind.shape[0], *size), spacing_mm=spacing_mm)
+    return on_grids
 
 
 def _with_times(target: Target, config: StudySettings) -> Target:

@@ -124,11 +124,11 @@ def status(directory: Path, as_json: bool) -> None:
     """Shows sites, runs and the study's progress."""
     from server.operations.status import print_status, read_status
 
-    found = read_status(open_center(directory))
+    report = read_status(open_center(directory))
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
-        print_status(found, Console(highlight=False))
+        print_status(report, Console(highlight=False))
 
 
 def results(directory: Path, study: str, as_json: bool) -> None:

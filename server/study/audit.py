@@ -110,8 +110,8 @@ def _row(line: Line) -> list[str]:
 
 
 def _weight(content: RecordDict) -> dict[str, Any]:
-    found = fingerprint(content)
-    return {"bytes": found["bytes"], "sha256": found["sha256"]}
+    printed = fingerprint(content)
+    return {"bytes": printed["bytes"], "sha256": printed["sha256"]}
 
 
 @contextmanager

@@ -111,9 +111,9 @@ def read_facts(path: Path) -> dict[str, Any]:
     except (OSError, SafetensorError) as error:
         msg = f"{path}: the checkpoint is damaged ({error}). Restore it, or move it away and start without `resume`."
         raise StudyError(msg, exit_code=ExitCode.FILE) from None
-    found = (metadata.get("format"), metadata.get("format_version"))
-    if found != (FORMAT, FORMAT_VERSION):
-        written = f"in format {found[1]}" if found[0] == FORMAT else "by an earlier release, or by another program"
+    stamp = (metadata.get("format"), metadata.get("format_version"))
+    if stamp != (FORMAT, FORMAT_VERSION):
+        written = f"in format {stamp[1]}" if stamp[0] == FORMAT else "by an earlier release, or by another program"
         msg = (
             f"{path}: the checkpoint was written {written}, and this release reads format {FORMAT_VERSION} only. "
             "Continue with the release that wrote it, or run the study under another `study` name; nothing was changed."

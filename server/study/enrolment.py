@@ -97,16 +97,16 @@ def _sums(reply: PrepareReply, task: Task) -> Sums:
     _require_names("counts", reply.counts, task.targets)
     for name, table in task.tables.items():
         for part in ("known", "total", "squares"):
-            if (found := getattr(reply.features[name], part).shape) != table.shape:
-                msg = f"{name}.{part} has shape {found}, expected {table.shape}"
+            if (shape := getattr(reply.features[name], part).shape) != table.shape:
+                msg = f"{name}.{part} has shape {shape}, expected {table.shape}"
                 raise ValueError(msg)
     for name in task.targets:
         _check_counts(reply.counts[name], name, task)
     return Sums(reply.features, reply.counts)
 
 
-def _require_names(what: str, found: Iterable[str], expected: Iterable[str]) -> None:
-    if wrong := sorted(set(found) ^ set(expected)):
+def _require_names(what: str, names: Iterable[str], expected: Iterable[str]) -> None:
+    if wrong := sorted(set(names) ^ set(expected)):
         msg = f"{what} of {', '.join(wrong[:3])} {'are' if len(wrong) > 1 else 'is'} missing or unknown"
         raise ValueError(msg)
 
@@ -153,8 +153,8 @@ def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.nda
 
     if config.class_weights == "none":
         return {}
-    found = {name: balanced_weights(target, counts[name]) for name, target in task.targets.items()}
-    return {name: weights for name, weights in found.items() if weights is not None}
+    balanced = {name: balanced_weights(target, counts[name]) for name, target in task.targets.items()}
+    return {name: weights for name, weights in balanced.items() if weights is not None}
 
 
 def initial_model(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:

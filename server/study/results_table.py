@@ -21,8 +21,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(_table(results, name, target))
         if target.threshold is not None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
-        for metric, found in target.between_sites.items():
-            console.print(_between(metric, found), highlight=False, markup=False)
+        for metric, spread in target.between_sites.items():
+            console.print(_between(metric, spread), highlight=False, markup=False)
         if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     chosen = f"round {results.best_round} of {results.rounds_completed}"
@@ -37,14 +37,14 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(f"{name}: {problem}", style="yellow", markup=False)
 
 
-def _between(metric: str, found: BetweenSites) -> str:
+def _between(metric: str, spread: BetweenSites) -> str:
     """How a metric differs between sites, in a sentence."""
     heading = {"auc": "AUC", "c_index": "C-index"}[metric]
-    mean = f"{found.mean:.2f} ({found.mean_low:.2f}-{found.mean_high:.2f})"
+    mean = f"{spread.mean:.2f} ({spread.mean_low:.2f}-{spread.mean_high:.2f})"
     new = "fewer than five sites say nothing of a new hospital"
-    if found.prediction_low is not None and found.prediction_high is not None:
-        new = f"expected of a new hospital {found.prediction_low:.2f}-{found.prediction_high:.2f}"
-    return f"{heading} over {found.sites} sites, {found.trained} of which trained: {mean}, I2 {found.i2:.0%}; {new}."
+    if spread.prediction_low is not None and spread.prediction_high is not None:
+        new = f"expected of a new hospital {spread.prediction_low:.2f}-{spread.prediction_high:.2f}"
+    return f"{heading} over {spread.sites} sites, {spread.trained} of which trained: {mean}, I2 {spread.i2:.0%}; {new}."
 
 
 # What is told of each kind of target, by the metric that only it has: heading, metric and digits.

@@ -125,41 +125,41 @@ class SecureAggregation:
         """Exchange 3."""
         quorum = self.members.quorum(question.kind)
         requests = {name: dealt.request_to(name) for name in dealt.deals}
-        found = self.members.ask(ask, ANSWER, requests, lambda _, reply: Masked.read(reply))
-        require_quorum(found, quorum)
-        usual = Counter(one.layout.hash(self.terms) for one in found.values()).most_common(1)[0][0]
-        layout = next(one.layout for one in found.values() if one.layout.hash(self.terms) == usual)
+        masked = self.members.ask(ask, ANSWER, requests, lambda _, reply: Masked.read(reply))
+        require_quorum(masked, quorum)
+        usual = Counter(one.layout.hash(self.terms) for one in masked.values()).most_common(1)[0][0]
+        layout = next(one.layout for one in masked.values() if one.layout.hash(self.terms) == usual)
         view = make_view(dealt.statements, self.members.roster, quorum, question, dealt.present, usual)
-        for name, one in list(found.items()):
+        for name, one in list(masked.items()):
             try:
                 _check_masked(name, one, view, layout, self.members.node_keys[name])
             except ProtocolError as error:
                 self.members.problems[name] = f"{ANSWER}: {error}"
-                del found[name]
-        require_quorum(found, quorum)
-        self._hear_complaints(dealt, found, quorum)
-        return view, layout, self._as_before(question, found)
+                del masked[name]
+        require_quorum(masked, quorum)
+        self._hear_complaints(dealt, masked, quorum)
+        return view, layout, self._as_before(question, masked)
 
-    def _hear_complaints(self, dealt: Dealt, found: Mapping[str, Masked], quorum: Quorum) -> None:
+    def _hear_complaints(self, dealt: Dealt, masked: Mapping[str, Masked], quorum: Quorum) -> None:
         """Asks again without a dealer of whose shares too many sites complain."""
         for dealer in dealt.deals:
-            complaints = sum(dealer in one.complaints for one in found.values())
+            complaints = sum(dealer in one.complaints for one in masked.values())
             if complaints > quorum.may_be_lost:
                 raise self.members.exclude(dealer, "the shares that it dealt do not reach the others")
-            if len(found) - complaints < quorum.threshold:
+            if len(masked) - complaints < quorum.threshold:
                 msg = f"too few sites are left that hold shares of {dealer}"
                 raise NoSumError(msg)
 
-    def _as_before(self, question: Question, found: dict[str, Masked]) -> dict[str, Masked]:
+    def _as_before(self, question: Question, masked: dict[str, Masked]) -> dict[str, Masked]:
         """The answers of the sites over which this question was opened before, if it was."""
         before = self._opened.get((question.kind, question.round))
         if before is None:
-            return found
+            return masked
         wanted = before - set(self.members.excluded)
-        if missing := wanted - set(found):
+        if missing := wanted - set(masked):
             msg = f"this question was opened over {', '.join(sorted(missing))} too, of which there is no answer now"
             raise NoSumError(msg)
-        return {name: one for name, one in found.items() if name in wanted}
+        return {name: one for name, one in masked.items() if name in wanted}
 
     def _confirm(
         self, dealt: Dealt, view: View, masked: Mapping[str, Masked], ask: Ask, then: str
@@ -182,18 +182,18 @@ class SecureAggregation:
         }
         self._opened[view.message, view.round] = frozenset(masked)
         node_keys = self.members.node_keys
-        found = self.members.ask(
+        confirmed = self.members.ask(
             ask, CONFIRM, requests, lambda name, reply: read_confirmed(reply, node_keys[name], survivors)
         )
-        require_quorum(found, self.members.quorum(dealt.kind))
-        self._look_ahead(ahead, {name: deal for name, (_, deal) in found.items() if deal is not None}, number)
-        return survivors, {name: signature for name, (signature, _) in found.items()}
+        require_quorum(confirmed, self.members.quorum(dealt.kind))
+        self._look_ahead(ahead, {name: deal for name, (_, deal) in confirmed.items() if deal is not None}, number)
+        return survivors, {name: signature for name, (signature, _) in confirmed.items()}
 
     def _look_ahead(self, ahead: Dealt, deals: Mapping[str, tuple[Signed[Deal], Envelopes]], number: int) -> None:
         """Keeps what was dealt for the next sum, if it is enough for one."""
-        for name, found in deals.items():
+        for name, parts in deals.items():
             try:
-                ahead.deals[name], ahead.envelopes[name] = self.members.checked_deal(name, ahead, *found)
+                ahead.deals[name], ahead.envelopes[name] = self.members.checked_deal(name, ahead, *parts)
             except ProtocolError as error:
                 self.members.problems[name] = f"{CONFIRM}: {error}"
         if ahead.deals and len(ahead.deals) >= self.members.quorum(ahead.kind).threshold:

@@ -114,39 +114,39 @@ class StudySums:
         self, sites: Sequence[str], request: Request[R], group: str
     ) -> tuple[list[Answer[R]], list[Answer[R]]]:
         """See `exchange`; the study itself asks again in a round, and this for the others."""
-        found: dict[str, Answer[R]] = {}
+        own: dict[str, Answer[R]] = {}
         for _ in range(1 if isinstance(request, TrainRequest) else self.config.round_attempts):
             try:
-                total = self._sum(sites, request, group, found)
+                total = self._sum(sites, request, group, own)
             except NoSumError as error:
                 log.warning("%s: no sum: %s", request.KIND, error)
                 why = f"there is no sum: {error}"
             else:
-                return self._answers(sites, found, total.members), [total]
-        return self._answers(sites, found, (), why), []
+                return self._answers(sites, own, total.members), [total]
+        return self._answers(sites, own, (), why), []
 
     def _answers(
-        self, sites: Sequence[str], found: Mapping[str, Answer[R]], members: Collection[str], why: str = "not asked"
+        self, sites: Sequence[str], own: Mapping[str, Answer[R]], members: Collection[str], why: str = "not asked"
     ) -> list[Answer[R]]:
         """Each site's own answer; none of one whose numbers should be in the sum and are not."""
         problems = self.sums.problems
         for site in sorted(set(members) & set(problems)):
             log.warning("%s, whose numbers are in the sum all the same: %s", site, problems[site])
         return [
-            found[site]
-            if site in found and (site in members or site not in problems)
+            own[site]
+            if site in own and (site in members or site not in problems)
             else Answer(site, None, problems.get(site, why))
             for site in sites
         ]
 
-    def _sum(self, sites: Sequence[str], request: Request[R], group: str, found: dict[str, Answer[R]]) -> Answer[R]:
-        """The sum as one answer; what each site shows of itself goes to `found`."""
+    def _sum(self, sites: Sequence[str], request: Request[R], group: str, own: dict[str, Answer[R]]) -> Answer[R]:
+        """The sum as one answer; what each site shows of itself goes to `own`."""
         self._attempts[request.KIND, request.round] += 1
         question = question_of(request, self._attempts[request.KIND, request.round])
 
         def ask_sites(step: str, messages: dict[str, Message]) -> dict[str, Message | str]:
             if step == ANSWER:
-                return self._ask_question(messages, sites, request, question.attempt, group, found)
+                return self._ask_question(messages, sites, request, question.attempt, group, own)
             return self._ask(step, messages, patient=step == ENROL and isinstance(request, PrepareRequest))
 
         least = self.config.min_sites if isinstance(request, PrepareRequest | TrainRequest) else 0
@@ -163,16 +163,16 @@ class StudySums:
             contents = {site: kind(content=messages[site][CONTROL]).pack() for site in sites}
             return ask(self.grid, contents, kind.KIND, kind.REPLY.unpack, self.config)
 
-        found: dict[str, Message | str] = {}
+        replies: dict[str, Message | str] = {}
         for answer in (
             ask_until_answered(ask_some, self.grid, messages, self.config, self.deadline)
             if patient
             else ask_some(messages)
         ):
-            found[answer.site] = answer.problem if answer.reply is None else {CONTROL: answer.reply.content}
+            replies[answer.site] = answer.problem if answer.reply is None else {CONTROL: answer.reply.content}
             if not getattr(answer.reply, "verified", True):
                 self.unverified.add(answer.site)
-        return found
+        return replies
 
     def _ask_question(
         self,
@@ -181,7 +181,7 @@ class StudySums:
         request: Request[R],
         attempt: int,
         group: str,
-        found: dict[str, Answer[R]],
+        own: dict[str, Answer[R]],
     ) -> dict[str, Message | str]:
         """Asks those who are added up, and plainly those who have nothing to add, for what they show of themselves."""
         contents = {
@@ -196,11 +196,11 @@ class StudySums:
             if isinstance(reply, MaskedReply) != (site in messages):
                 reply, problem = None, answer.problem or "its answer is not of the form that was asked for"
             if isinstance(reply, MaskedReply):
-                found[site], masked[site] = Answer(site, reply.shown), dict(reply.message)
+                own[site], masked[site] = Answer(site, reply.shown), dict(reply.message)
             elif site in messages:
                 masked[site] = problem
             else:
-                found[site] = Answer(site, reply, "" if reply else problem)
+                own[site] = Answer(site, reply, "" if reply else problem)
         return masked
 
     def _bystanders(self, sites: Sequence[str], request: Request[R]) -> list[str]:
@@ -221,16 +221,16 @@ _RUNS: WeakKeyDictionary[Grid, StudySums] = WeakKeyDictionary()
 
 
 def _sums_of(grid: Grid, config: StudySettings) -> StudySums:
-    found = _RUNS.get(grid)
-    if found is None or found.config != config:
-        found = _RUNS[grid] = StudySums(grid, config)
-    return found
+    sums = _RUNS.get(grid)
+    if sums is None or sums.config != config:
+        sums = _RUNS[grid] = StudySums(grid, config)
+    return sums
 
 
 def unverified_sites(grid: Grid) -> list[str]:
     """Sites that took part in secure aggregation without all others' public keys from themselves."""
-    found = _RUNS.get(grid)
-    return sorted(found.unverified) if found else []
+    sums = _RUNS.get(grid)
+    return sorted(sums.unverified) if sums else []
 
 
 def _unpack(request: Request[R]) -> Callable[[RecordDict], MaskedReply[R] | R]:

@@ -64,17 +64,17 @@ class Members:
         self, ask: Ask, exchange: str, requests: dict[str, Message], read: Callable[[str, Message], T]
     ) -> dict[str, T]:
         """What can be read of the replies; why the others cannot goes to `problems`."""
-        found: dict[str, T] = {}
+        contents: dict[str, T] = {}
         replies = ask(exchange, requests)
         for name in sorted(requests):
             reply = replies.get(name, "it did not answer")
             try:
                 if isinstance(reply, str):
                     raise ProtocolError(reply)
-                found[name] = read(name, reply)
+                contents[name] = read(name, reply)
             except ProtocolError as error:
                 self.problems[name] = f"{exchange}: {error}"[:MAX_REASON]
-        return found
+        return contents
 
     def quorum(self, kind: str) -> Quorum:
         """What holds for a kind of message.
@@ -110,11 +110,11 @@ class Members:
         request = wire.pack({"sum": self.number, "kind": kind, "roster": roster, "keys": keys})
 
         def read(name: str, reply: Message) -> tuple[Signed[Deal], Envelopes]:
-            found = wire.unpack(reply, "deal", "envelopes")
-            return self.checked_deal(name, dealt, *read_deal(found["deal"], found["envelopes"]))
+            parts = wire.unpack(reply, "deal", "envelopes")
+            return self.checked_deal(name, dealt, *read_deal(parts["deal"], parts["envelopes"]))
 
-        for name, found in self.ask(ask, DEAL, dict.fromkeys(dealt.keys, request), read).items():
-            dealt.deals[name], dealt.envelopes[name] = found
+        for name, deal_and_envelopes in self.ask(ask, DEAL, dict.fromkeys(dealt.keys, request), read).items():
+            dealt.deals[name], dealt.envelopes[name] = deal_and_envelopes
         require_quorum(dealt.deals, self.quorum(kind))
         return dealt
 
@@ -125,23 +125,23 @@ class Members:
         for one in enrolled.values() if count > self.terms.colluders else ():
             if one.roster and digest_all(site.statement for site in one.roster) == usual:
                 return list(one.roster)
-        found: list[Signed[Enrolment]] = []
+        enrolments: list[Signed[Enrolment]] = []
         for name, one in sorted(enrolled.items()):
             try:
                 check_enrolment(one.enrolment, self.terms.approval)
                 require(one.enrolment.statement.name == name, "it enrolled under another name")
-                points = [other.statement.node_key for other in [*found, one.enrolment]]
+                points = [other.statement.node_key for other in [*enrolments, one.enrolment]]
                 require(distinct(points), "its key is another site's")
-                found.append(one.enrolment)
+                enrolments.append(one.enrolment)
             except ProtocolError as error:
                 self.problems[name] = f"{ENROL}: {error}"
-        return found
+        return enrolments
 
     def keys(self, offered: Mapping[str, Signed[Keys] | None], kind: str, number: int) -> dict[str, Signed[Keys]]:
         """The keys that hold, of sites that take part in a kind."""
         sites = {site.name: site for site in self.roster}
         taking_part = participants(kind, self.roster)
-        found: dict[str, Signed[Keys]] = {}
+        valid: dict[str, Signed[Keys]] = {}
         for name, keys in sorted(offered.items()):
             if name not in sites:
                 late = "it is not in the roster of this study: it came after the others had enrolled"
@@ -150,12 +150,12 @@ class Members:
                 continue
             try:
                 check_member_keys(keys, sites[name], (self.terms.approval, self.run, number))
-                both = [one.statement for one in (*found.values(), keys)]
+                both = [one.statement for one in (*valid.values(), keys)]
                 require(distinct(p for one in both for p in (one.mask_key, one.share_key)), "its keys appear twice")
-                found[name] = keys
+                valid[name] = keys
             except ProtocolError as error:
                 self.problems[name] = f"{ENROL}: {error}"
-        return found
+        return valid
 
     def checked_deal(
         self, name: str, dealt: Dealt, deal: Signed[Deal], envelopes: Envelopes

@@ -39,15 +39,15 @@ class SharesError(Exception):
 def needed(view: View, survivors: Survivors) -> dict[str, list[str]]:
     """By present site, the secrets that open a sum."""
     groups = surviving(view, survivors.sites)
-    found = {
+    secrets = {
         name: [f"{SEED}{group}" for group, sites in groups.items() if name in sites] if name in survivors.sites else []
         for name in view.present
     }
     for group in groups:  # of one that dropped out, where a survivor has masked for it
         for name in view.groups[group]:
             if name not in survivors.sites:
-                found[name] = [MASK]
-    return found
+                secrets[name] = [MASK]
+    return secrets
 
 
 def recover(
@@ -63,7 +63,7 @@ def recover(
         CheatError: If shares are as a dealer signed them, and do not open what it promised.
         SharesError: If there are too few shares of a secret.
     """
-    found: dict[str, dict[str, bytes]] = {}
+    recovered: dict[str, dict[str, bytes]] = {}
     for name, secrets in needed(view, survivors).items():
         deal = deals[name].statement
         for secret in secrets:
@@ -75,8 +75,8 @@ def recover(
             value = opened(deal, shares)
             if value is None or not is_secret_of(keys[name].statement, secret, value):
                 raise CheatError(Proof(keys[name], deals[name], secret, shares))
-            found.setdefault(name, {})[secret] = value
-    return found
+            recovered.setdefault(name, {})[secret] = value
+    return recovered
 
 
 def open_blocks(

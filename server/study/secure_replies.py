@@ -32,9 +32,9 @@ class Enrolled:
         Raises:
             ProtocolError: If it is none.
         """
-        found = wire.unpack(message, "enrolment", "keys", "roster")
-        roster = tuple(read_signed(entry, Enrolment) for entry in wire.listed(found["roster"]))
-        return cls(read_signed(found["enrolment"], Enrolment), read_signed(found["keys"], Keys), roster)
+        parts = wire.unpack(message, "enrolment", "keys", "roster")
+        roster = tuple(read_signed(entry, Enrolment) for entry in wire.listed(parts["roster"]))
+        return cls(read_signed(parts["enrolment"], Enrolment), read_signed(parts["keys"], Keys), roster)
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Masked:
     @classmethod
     def read(cls, message: Message) -> Masked:
         """From a reply; what it signed is checked once the layout is known."""
-        found = wire.unpack(message, "signature", "complaints", "layout", "keys", blocks=True)
+        parts = wire.unpack(message, "signature", "complaints", "layout", "keys", blocks=True)
         return cls(
-            wire.hexadecimal(found["signature"], *SIGNATURE_BYTES),
-            wire.names(found["complaints"]),
-            Layout.read(found["layout"]),
-            None if found["keys"] is None else read_signed(found["keys"], Keys),
+            wire.hexadecimal(parts["signature"], *SIGNATURE_BYTES),
+            wire.names(parts["complaints"]),
+            Layout.read(parts["layout"]),
+            None if parts["keys"] is None else read_signed(parts["keys"], Keys),
             wire.unpack_blocks(message),
         )
 
@@ -63,30 +63,30 @@ class Masked:
 def read_deal(value: object, envelopes: object) -> tuple[Signed[Deal], Envelopes]:
     """A deal, with the envelopes that it names."""
     signed: Signed[Deal] = read_signed(value, Deal)
-    found = {
+    sealed = {
         name: wire.hexadecimal(envelope, 0, MAX_ENVELOPE_BYTES) for name, envelope in wire.mapped(envelopes).items()
     }
-    hashes = {name: wire.hashed(bytes.fromhex(envelope)) for name, envelope in found.items()}
+    hashes = {name: wire.hashed(bytes.fromhex(envelope)) for name, envelope in sealed.items()}
     require(hashes == signed.statement.envelopes, "its envelopes are not those that it signed")
-    return signed, found
+    return signed, sealed
 
 
 def read_confirmed(
     message: Message, node_key: str, statement: Statement
 ) -> tuple[str, tuple[Signed[Deal], Envelopes] | None]:
     """A signature of S, and the next deal if there is one."""
-    found = wire.unpack(message, "signature", "deal", "envelopes")
-    signature = wire.hexadecimal(found["signature"], *SIGNATURE_BYTES)
+    parts = wire.unpack(message, "signature", "deal", "envelopes")
+    signature = wire.hexadecimal(parts["signature"], *SIGNATURE_BYTES)
     require(verify(node_key, statement, signature), "it did not sign over which sites the sum is")
-    return signature, None if found["deal"] is None else read_deal(found["deal"], found["envelopes"])
+    return signature, None if parts["deal"] is None else read_deal(parts["deal"], parts["envelopes"])
 
 
 def read_shares(message: Message) -> dict[str, dict[str, Share]]:
     """Shares by dealer and secret."""
-    found = wire.mapped(wire.unpack(message, "shares")["shares"])
+    by_dealer = wire.mapped(wire.unpack(message, "shares")["shares"])
     return {
         name: {secret: read_share(share) for secret, share in wire.mapped(shares).items()}
-        for name, shares in found.items()
+        for name, shares in by_dealer.items()
     }
 
 

@@ -25,7 +25,7 @@ def reply_of(opened: Opened, request: Request[R]) -> Answer[R]:
     """
     layout = opened.layout
     sent = request.model if isinstance(request, ModelRequest) and layout.updates else {}
-    shapes = {name: shape for found in layout.updates.values() for name, shape in found.items()}
+    shapes = {name: shape for group_shapes in layout.updates.values() for name, shape in group_shapes.items()}
     if shapes != {name: array.shape for name, array in sent.items()}:
         msg = "its arrays are not those of the network"
         raise ValueError(msg)

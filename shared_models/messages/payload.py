@@ -145,7 +145,7 @@ class Reply(Payload):
         Raises:
             ValueError: If the arrays are not those of such a reply.
         """
-        parts = Parts(arrays={name: dict(found) for name, found in arrays.items()})
+        parts = Parts(arrays={name: dict(named) for name, named in arrays.items()})
         kinds = {name: facts["kind"] for name, facts in fields_of(cls).items()}
         read = {name: kinds[name].read(name, parts) for name in cls.summed_arrays()}
         return cls(**{**{name: kind.empty for name, kind in kinds.items()}, **read, **values})
@@ -153,7 +153,7 @@ class Reply(Payload):
 
 def fields_of(payload: type[Payload]) -> dict[str, Mapping[str, Any]]:
     """The fields of a payload by name: their `kind`, `what`, and for a reply `why` and `in_sums`."""
-    return {found.name: found.metadata for found in dataclasses.fields(payload)}  # type: ignore[arg-type]
+    return {field.name: field.metadata for field in dataclasses.fields(payload)}  # type: ignore[arg-type]
 
 
 def _parts_of(reply: Reply, name: str) -> Parts:

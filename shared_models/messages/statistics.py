@@ -95,15 +95,15 @@ def _reference(arrays: Mapping[str, np.ndarray[Any, Any]], table: str, task: Tas
 def _class_weights(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task) -> Arrays:
     from shared_models.targets import Binary, Categorical
 
-    found: Arrays = {}
+    weights: Arrays = {}
     for target, kind in task.targets.items():
         if isinstance(kind, Binary | Categorical):
             name = f"{CLASS_WEIGHTS}.{target}"
-            found[target] = _of_shape(arrays, name, kind.counts(np.zeros(0)).shape)
-            if (found[target] < 0).any() or (found[target] > MAX_CLASS_WEIGHT).any():
+            weights[target] = _of_shape(arrays, name, kind.counts(np.zeros(0)).shape)
+            if (weights[target] < 0).any() or (weights[target] > MAX_CLASS_WEIGHT).any():
                 msg = f"{name} is not between 0 and {MAX_CLASS_WEIGHT:g}"
                 raise ValueError(msg)
-    return found
+    return weights
 
 
 def _of_shape(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

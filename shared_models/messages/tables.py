@@ -83,7 +83,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 def generated(text: str) -> str:
     """A document's text with its marked blocks as they should be."""
-    return MARK.sub(lambda found: found["start"] + BLOCKS[found["name"]](), text)
+    return MARK.sub(lambda mark: mark["start"] + BLOCKS[mark["name"]](), text)
 
 
 def documents(root: Path) -> Iterator[Path]:
@@ -94,8 +94,8 @@ def documents(root: Path) -> Iterator[Path]:
 
 
 def _listed(payload: type[Payload]) -> str:
-    found = [f"`{name}`: {facts['what']}" for name, facts in fields_of(payload).items()]
-    return "; ".join(found) or "nothing"
+    lines = [f"`{name}`: {facts['what']}" for name, facts in fields_of(payload).items()]
+    return "; ".join(lines) or "nothing"
 
 
 if __name__ == "__main__":

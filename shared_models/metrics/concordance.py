@@ -140,7 +140,7 @@ def pairs_of_patients(risk: Array, time: Array, event: npt.NDArray[np.bool_]) ->
 
 def _ordered(rank: npt.NDArray[np.intp], asks: npt.NDArray[np.bool_]) -> Array:
     """For each that asks, later ones of lower rank; for each other, earlier asking ones of higher; ties 1/2; (L,)."""
-    found = np.zeros(len(rank))
+    credit = np.zeros(len(rank))
     place, ranks = np.arange(len(rank)), int(rank.max(initial=0)) + 1
     half = 1
     while half < len(rank):
@@ -148,11 +148,11 @@ def _ordered(rank: npt.NDArray[np.intp], asks: npt.NDArray[np.bool_]) -> Array:
         key, first = block * ranks + rank, block * ranks
         asking, asked = asks & ~second, ~asks & second
         lower = _midrank(key[asked], key[asking]) - np.searchsorted(np.sort(key[asked]), first[asking])
-        found[asking] += lower
+        credit[asking] += lower
         higher = np.searchsorted(np.sort(key[asking]), first[asked] + ranks) - _midrank(key[asking], key[asked])
-        found[asked] += higher
+        credit[asked] += higher
         half *= 2
-    return found
+    return credit
 
 
 def _midrank(among: npt.NDArray[np.intp], of: npt.NDArray[np.intp]) -> Array:

@@ -89,10 +89,10 @@ def random_effects_of_shares(intervals: Sequence[Interval], level: float = 0.95)
     bounds = np.array([[one.value, one.low, one.high] for one in intervals])
     value, low, high = np.log((shares := np.clip(bounds, _NEAREST_TO_1, 1 - _NEAREST_TO_1)) / (1 - shares)).T
     errors = np.maximum((high - low) / (2 * normal_quantile(level)), 0.01)
-    found = random_effects(value, errors, level)
-    logits = (found.mean, found.mean_low, found.mean_high, found.prediction_low, found.prediction_high)
+    summary = random_effects(value, errors, level)
+    logits = (summary.mean, summary.mean_low, summary.mean_high, summary.prediction_low, summary.prediction_high)
     names = ("mean", "mean_low", "mean_high", "prediction_low", "prediction_high")
-    return replace(found, **{name: 1 / (1 + math.exp(-logit)) for name, logit in zip(names, logits, strict=True)})
+    return replace(summary, **{name: 1 / (1 + math.exp(-logit)) for name, logit in zip(names, logits, strict=True)})
 
 
 def _restricted_likelihood(values: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]) -> float:

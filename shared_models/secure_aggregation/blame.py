@@ -80,10 +80,10 @@ class Proof:
         Raises:
             ProtocolError: If it is none.
         """
-        found = wire.fields(value, "keys", "deal", "secret", "shares")
-        shares = {receiver: read_share(share) for receiver, share in wire.mapped(found["shares"]).items()}
-        keys, deal = read_signed(found["keys"], Keys), read_signed(found["deal"], Deal)
-        return cls(keys, deal, wire.name(found["secret"]), shares)
+        fields = wire.fields(value, "keys", "deal", "secret", "shares")
+        shares = {receiver: read_share(share) for receiver, share in wire.mapped(fields["shares"]).items()}
+        keys, deal = read_signed(fields["keys"], Keys), read_signed(fields["deal"], Deal)
+        return cls(keys, deal, wire.name(fields["secret"]), shares)
 
     def holds(self, approval: str, node_keys: Mapping[str, str]) -> bool:
         """Whether it proves that `keys.statement.name` cheated; never one that kept to the protocol."""

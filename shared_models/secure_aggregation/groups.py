@@ -54,11 +54,11 @@ def participants(kind: str, roster: Iterable[Enrolment]) -> tuple[str, ...]:
 
 def members(kind: str, roster: Iterable[Enrolment], among: Collection[str]) -> dict[str, tuple[str, ...]]:
     """By group, the sites among `among` that add to it, sorted."""
-    found: dict[str, list[str]] = {}
+    sites_by_group: dict[str, list[str]] = {}
     for site in sorted(roster, key=lambda site: site.name):
         for group in groups_of(kind, site.facts) if site.name in among else ():
-            found.setdefault(group, []).append(site.name)
-    return {group: tuple(names) for group, names in sorted(found.items())}
+            sites_by_group.setdefault(group, []).append(site.name)
+    return {group: tuple(names) for group, names in sorted(sites_by_group.items())}
 
 
 def large_enough(groups: Mapping[str, tuple[str, ...]], least: int) -> dict[str, tuple[str, ...]]:

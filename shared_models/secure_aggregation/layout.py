@@ -62,8 +62,8 @@ class Layout:
         Raises:
             ProtocolError: If it is none.
         """
-        found = wire.fields(value, "updates", "statistics")
-        return cls(_read_shapes(found["updates"]), _read_shapes(found["statistics"]))
+        fields = wire.fields(value, "updates", "statistics")
+        return cls(_read_shapes(fields["updates"]), _read_shapes(fields["statistics"]))
 
     def sizes(self, group: str) -> tuple[int, int]:
         """How many numbers of updates and of statistics a group's block has."""
@@ -77,23 +77,23 @@ class Layout:
 
 
 def _grouped(arrays: Arrays, group_of: Callable[[str], str]) -> dict[str, Shapes]:
-    found: dict[str, Shapes] = {}
+    shapes: dict[str, Shapes] = {}
     for name, array in arrays.items():
-        found.setdefault(group_of(name), {})[name] = tuple(int(size) for size in np.shape(array))
-    return found
+        shapes.setdefault(group_of(name), {})[name] = tuple(int(size) for size in np.shape(array))
+    return shapes
 
 
 def _read_shapes(value: object) -> dict[str, Shapes]:
-    found: dict[str, Shapes] = {}
+    by_group: dict[str, Shapes] = {}
     for group, shapes in wire.mapped(value).items():
         if not isinstance(shapes, dict) or not all(_ARRAY.fullmatch(name) for name in shapes):
             msg = "a layout names arrays by something else than short printable text"
             raise ProtocolError(msg)
-        found[group] = {name: _read_shape(shape) for name, shape in shapes.items()}
-        if sum(map(prod, found[group].values())) > MAX_NUMBERS:
+        by_group[group] = {name: _read_shape(shape) for name, shape in shapes.items()}
+        if sum(map(prod, by_group[group].values())) > MAX_NUMBERS:
             msg = f"a layout has more than {MAX_NUMBERS} numbers"
             raise ProtocolError(msg)
-    return found
+    return by_group
 
 
 def _read_shape(value: object) -> tuple[int, ...]:

@@ -26,8 +26,8 @@ def require(held: bool, otherwise: str) -> None:
 
 def distinct(points: Iterable[str]) -> bool:
     """Whether public keys are all different, and none is another's negative, which agrees on the same secrets."""
-    found = [point[2:] for point in points]
-    return len(set(found)) == len(found)
+    abscissae = [point[2:] for point in points]
+    return len(set(abscissae)) == len(abscissae)
 
 
 def check_enrolment(signed: Signed[Enrolment], approval: str) -> None:
@@ -84,8 +84,8 @@ class Dealing:
         if own is None:
             msg = "a deal is of no member of the sum"
             raise ProtocolError(msg)
-        found = (deal.roster, deal.keys, deal.threshold)
-        require(found == (self.roster, self.all_keys, self.threshold), "a deal is of another sum")
+        signed_over = (deal.roster, deal.keys, deal.threshold)
+        require(signed_over == (self.roster, self.all_keys, self.threshold), "a deal is of another sum")
         require(deal.own_keys == digest(own), "a deal is of other keys of its site")
         everyone = set(deal.shares) == set(self.keys) and set(deal.envelopes) == set(self.keys) - {deal.name}
         require(everyone, "a deal leaves out a member")

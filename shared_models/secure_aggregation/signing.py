@@ -47,8 +47,8 @@ def read_signed(value: object, of: type[Any]) -> Signed[Any]:
     Raises:
         ProtocolError: If it is none.
     """
-    found = wire.fields(value, "statement", "signature")
-    return Signed(of.read(found["statement"]), wire.hexadecimal(found["signature"], *SIGNATURE_BYTES))
+    fields = wire.fields(value, "statement", "signature")
+    return Signed(of.read(fields["statement"]), wire.hexadecimal(fields["signature"], *SIGNATURE_BYTES))
 
 
 def to_json(statement: Statement) -> dict[str, Any]:

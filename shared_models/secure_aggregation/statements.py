@@ -41,9 +41,9 @@ class Facts:
     @classmethod
     def read(cls, value: object) -> Facts:
         """From JSON."""
-        found = wire.fields(value, "trains", "validation", "test", "modalities")
-        trains, validation, test = (wire.truth(found[part]) for part in ("trains", "validation", "test"))
-        modalities = wire.names(found["modalities"])
+        fields = wire.fields(value, "trains", "validation", "test", "modalities")
+        trains, validation, test = (wire.truth(fields[part]) for part in ("trains", "validation", "test"))
+        modalities = wire.names(fields["modalities"])
         if len(modalities) > MAX_MODALITIES:
             msg = f"a site has more than {MAX_MODALITIES} modalities"
             raise wire.ProtocolError(msg)
@@ -70,9 +70,9 @@ class Enrolment:
     @classmethod
     def read(cls, value: object) -> Enrolment:
         """From JSON."""
-        found = wire.fields(value, "approval", "name", "node_key", "facts")
-        key = wire.hexadecimal(found["node_key"], POINT_BYTES)
-        return cls(wire.hash_of(found["approval"]), wire.name(found["name"]), key, Facts.read(found["facts"]))
+        fields = wire.fields(value, "approval", "name", "node_key", "facts")
+        key = wire.hexadecimal(fields["node_key"], POINT_BYTES)
+        return cls(wire.hash_of(fields["approval"]), wire.name(fields["name"]), key, Facts.read(fields["facts"]))
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ class Keys:
     @classmethod
     def read(cls, value: object) -> Keys:
         """From JSON."""
-        found = wire.fields(value, "approval", "run", "sum", "name", "mask_key", "share_key", "seeds")
+        fields = wire.fields(value, "approval", "run", "sum", "name", "mask_key", "share_key", "seeds")
         return cls(
-            wire.hash_of(found["approval"]),
-            wire.name(found["run"]),
-            wire.whole(found["sum"], 1, MAX_SUM),
-            wire.name(found["name"]),
-            wire.hexadecimal(found["mask_key"], POINT_BYTES),
-            wire.hexadecimal(found["share_key"], POINT_BYTES),
-            {group: wire.hash_of(seed) for group, seed in wire.mapped(found["seeds"]).items()},
+            wire.hash_of(fields["approval"]),
+            wire.name(fields["run"]),
+            wire.whole(fields["sum"], 1, MAX_SUM),
+            wire.name(fields["name"]),
+            wire.hexadecimal(fields["mask_key"], POINT_BYTES),
+            wire.hexadecimal(fields["share_key"], POINT_BYTES),
+            {group: wire.hash_of(seed) for group, seed in wire.mapped(fields["seeds"]).items()},
         )
 
 
@@ -139,17 +139,17 @@ class Deal:
     @classmethod
     def read(cls, value: object) -> Deal:
         """From JSON."""
-        found = wire.fields(value, "roster", "keys", "own_keys", "name", "threshold", "envelopes", "shares")
+        fields = wire.fields(value, "roster", "keys", "own_keys", "name", "threshold", "envelopes", "shares")
         return cls(
-            wire.hash_of(found["roster"]),
-            wire.hash_of(found["keys"]),
-            wire.hash_of(found["own_keys"]),
-            wire.name(found["name"]),
-            wire.whole(found["threshold"], 1, MAX_SITES),
-            {name: wire.hash_of(envelope) for name, envelope in wire.mapped(found["envelopes"]).items()},
+            wire.hash_of(fields["roster"]),
+            wire.hash_of(fields["keys"]),
+            wire.hash_of(fields["own_keys"]),
+            wire.name(fields["name"]),
+            wire.whole(fields["threshold"], 1, MAX_SITES),
+            {name: wire.hash_of(envelope) for name, envelope in wire.mapped(fields["envelopes"]).items()},
             {
                 name: {secret: wire.hash_of(share) for secret, share in wire.mapped(shares).items()}
-                for name, shares in wire.mapped(found["shares"]).items()
+                for name, shares in wire.mapped(fields["shares"]).items()
             },
         )
 

@@ -55,11 +55,11 @@ def parse(data: object) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         msg = "a name appears twice"
         raise ValueError(msg)
-    return found
+    return entries
 
 
 def _refuse(text: str) -> None:
@@ -142,11 +142,11 @@ def name(value: object) -> str:
 
 def names(value: object) -> tuple[str, ...]:
     """Different names, sorted."""
-    found = tuple(sorted(map(name, listed(value))))
-    if len(set(found)) != len(found):
+    ordered = tuple(sorted(map(name, listed(value))))
+    if len(set(ordered)) != len(ordered):
         msg = "a name appears twice in a list"
         raise ProtocolError(msg)
-    return found
+    return ordered
 
 
 def whole(value: object, least: int, most: int) -> int:

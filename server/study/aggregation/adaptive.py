@@ -24,6 +24,6 @@ def adaptive_step(kind: type[FedAdam | FedYogi], this: Round, state: Moments) ->
     mean = aggregate_by_owners(this.updates, this.model, lambda _: FedAvg())
     strategy = kind(eta=this.config.server_learning_rate, tau=this.config.server_tau)
     strategy.current_arrays, strategy.m_t, strategy.v_t = this.model, state.m_t or None, state.v_t or None
-    found, _ = strategy.aggregate_train(this.number, [as_reply(mean)])
-    model = {name: like(found[name].numpy(), array) for name, array in this.model.items()}
+    stepped, _ = strategy.aggregate_train(this.number, [as_reply(mean)])
+    model = {name: like(stepped[name].numpy(), array) for name, array in this.model.items()}
     return model, Moments(strategy.m_t, strategy.v_t)
