@@ -55,19 +55,19 @@ def judged(path: Path, state_dir: Path) -> tuple[str, list[str]]:
         site = load_site(path).model_copy(update={"state_dir": state_dir, "workers": 1})
     except SiteError as error:
         return "errs", [f"error: {error}"]
-    found = readiness(site, None, None)
-    said = [f"{problem.severity}: {problem.text}" for problem in found.problems]
-    said += [f"excluded: {one.patient} {one.modality}: {one.in_short}" for one in found.excluded]
-    severities = {problem.severity for problem in found.problems}
-    excludes = bool(found.excluded)
+    result = readiness(site, None, None)
+    said = [f"{problem.severity}: {problem.text}" for problem in result.problems]
+    said += [f"excluded: {one.patient} {one.modality}: {one.in_short}" for one in result.excluded]
+    severities = {problem.severity for problem in result.problems}
+    excludes = bool(result.excluded)
     verdict = "errs" if "error" in severities else "excludes" if excludes else "warns" if severities else "silent"
-    return verdict, said + (list(_values(found)) if found.cohort_rows else [])
+    return verdict, said + (list(_values(result)) if result.cohort_rows else [])
 
 
-def _values(found: Readiness) -> Iterator[str]:
-    cohort_rows = found.cohort_rows
+def _values(result: Readiness) -> Iterator[str]:
+    cohort_rows = result.cohort_rows
     assert cohort_rows is not None
-    for name, kind in found.task.modalities.items():
+    for name, kind in result.task.modalities.items():
         reader = cohort_rows.site.modalities[name]
         try:
             if isinstance(kind, Table) and isinstance(reader, TableReader):
@@ -77,7 +77,7 @@ def _values(found: Readiness) -> Iterator[str]:
                 yield from _exams(cohort_rows, name)
         except SiteError as error:
             yield f"{name}: {error.what}"
-    for name, target in found.task.targets.items():
+    for name, target in result.task.targets.items():
         try:
             yield f"{name} = {read_truth(cohort_rows, name, target).tolist()}"
         except SiteError as error:

@@ -92,12 +92,12 @@ def cohort(experiment: Experiment, seed: int, folder: Path, workers: int) -> Sit
 
 def without_modality(sites: Sites, experiment: Experiment, folder: Path) -> Sites:
     """The same sites, two of them without the modality."""
-    found = dict(sites)
+    with_gaps = dict(sites)
     for name in experiment.gap_at:
         site = load_site(sites[name])
         kept = site.model_dump(mode="json", exclude_defaults=True)["modalities"]
-        found[name] = write_site(site, folder, modalities={k: v for k, v in kept.items() if k != experiment.gap})
-    return found
+        with_gaps[name] = write_site(site, folder, modalities={k: v for k, v in kept.items() if k != experiment.gap})
+    return with_gaps
 
 
 def config_of(experiment: Experiment, seed: int, **changes: Any) -> StudySettings:
@@ -125,9 +125,9 @@ def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> 
     """The same study where each site's outcomes belong to other patients: nothing is left to learn."""
 
     def shuffled(*arguments: Any, **keywords: Any) -> Cohort:
-        found = load_cohort(*arguments, **keywords)
-        order = np.random.default_rng(seed).permutation(len(found.patients))
-        return dataclasses.replace(found, truths={name: truth[order] for name, truth in found.truths.items()})
+        cohort = load_cohort(*arguments, **keywords)
+        order = np.random.default_rng(seed).permutation(len(cohort.patients))
+        return dataclasses.replace(cohort, truths={name: truth[order] for name, truth in cohort.truths.items()})
 
     config = config_of(experiment, seed, **{"results-dir": str(results)})
     with mock.patch.object(client_study, "load_cohort", shuffled):

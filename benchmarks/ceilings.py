@@ -90,9 +90,9 @@ def main() -> int:
         done = json.loads(file.read_text())
         cohorts = len({name.partition("/")[0] for name in done})
         for target, best in experiment.ceilings().items():
-            found = summary(done, target)
-            rows.append((f"{experiment.task} ({cohorts})", target, best, found))
-            failures += list(judged(experiment, target, best, found))
+            values = summary(done, target)
+            rows.append((f"{experiment.task} ({cohorts})", target, best, values))
+            failures += list(judged(experiment, target, best, values))
     show(rows, console)
     if options.write:
         options.write.write_text(markdown(rows, failures), encoding="utf-8")
@@ -113,7 +113,7 @@ def run_all(experiment: Experiment, seed: int, work: Path, console: Console) -> 
             started = time.monotonic()
             done[key] = run()
             file.write_text(json.dumps(done, indent=1))
-            figures = ", ".join(f"{target} {value(found)[0]:.3f}" for target, found in done[key].items())
+            figures = ", ".join(f"{target} {value(values)[0]:.3f}" for target, values in done[key].items())
             console.print(
                 f"{experiment.task} {key}: {figures} ({time.monotonic() - started:.0f} s)", style="dim", highlight=False
             )
@@ -128,7 +128,7 @@ def value(metrics: dict[str, float]) -> tuple[float, float]:
 
 def summary(done: dict[str, Found], target: str) -> dict[str, tuple[float, float]]:
     """For each column the mean over the cohorts that were run and its standard error; local is the mean over sites."""
-    found = {}
+    by_column = {}
     for column in COLUMNS:
         by_seed = []
         for seed in sorted({name.partition("/")[0] for name in done}):
@@ -138,46 +138,46 @@ def summary(done: dict[str, Found], target: str) -> dict[str, tuple[float, float
                 by_seed.append(values.mean(axis=0))
         if by_seed:
             means, errors = np.array(by_seed).T
-            found[column] = (float(means.mean()), float(np.sqrt((errors**2).sum()) / len(errors)))
-    return found
+            by_column[column] = (float(means.mean()), float(np.sqrt((errors**2).sum()) / len(errors)))
+    return by_column
 
 
-def judged(experiment: Experiment, target: str, best: Ceiling, found: dict[str, tuple[float, float]]) -> Iterator[str]:
+def judged(experiment: Experiment, target: str, best: Ceiling, values: dict[str, tuple[float, float]]) -> Iterator[str]:
     """What is not as it should be."""
     name = f"{experiment.task} {target}"
-    if missing := [column for column in COLUMNS[:5] if column not in found]:
+    if missing := [column for column in COLUMNS[:5] if column not in values]:
         yield f"{name}: not run: {', '.join(missing)}"
         return
     if target == "ki67_percent":
-        if (error := found["fedavg"][0]) > best.value + 1.5:
+        if (error := values["fedavg"][0]) > best.value + 1.5:
             yield f"{name}: mean absolute error {error:.1f}, best {best.value:.1f} + 1.5"
         return
     for strategy in ("fedavg", "fedprox"):
-        auc, error = found[strategy]
+        auc, error = values[strategy]
         if auc < best.value - experiment.slack:
             yield f"{name}: {strategy} {auc:.3f}, ceiling {best.value:.3f} - {experiment.slack}"
-        if auc <= found["local"][0]:
-            yield f"{name}: {strategy} {auc:.3f} is no better than local training, {found['local'][0]:.3f}"
-        if auc < found["pooled"][0] - 0.02:
-            yield f"{name}: {strategy} {auc:.3f} is more than .02 below pooled, {found['pooled'][0]:.3f}"
+        if auc <= values["local"][0]:
+            yield f"{name}: {strategy} {auc:.3f} is no better than local training, {values['local'][0]:.3f}"
+        if auc < values["pooled"][0] - 0.02:
+            yield f"{name}: {strategy} {auc:.3f} is more than .02 below pooled, {values['pooled'][0]:.3f}"
     for column in ("fedavg", "fedprox", "pooled", "local"):
-        if found[column][0] > best.value + 3 * np.hypot(found[column][1], best.standard_error):
-            yield f"{name}: {column} {found[column][0]:.3f} is above its ceiling {best.value:.3f}: a leak?"
-    if abs(found["permuted"][0] - 0.5) > 3 * found["permuted"][1]:
-        yield f"{name}: permuted outcomes give {found['permuted'][0]:.3f}: a leak?"
-    if "left out" in found:
-        gaps, out = found["with gaps"][0], found["left out"][0]
-        if gaps < found["fedavg"][0] - 0.03:
-            yield f"{name}: with gaps at two sites {gaps:.3f}, without {found['fedavg'][0]:.3f}"
+        if values[column][0] > best.value + 3 * np.hypot(values[column][1], best.standard_error):
+            yield f"{name}: {column} {values[column][0]:.3f} is above its ceiling {best.value:.3f}: a leak?"
+    if abs(values["permuted"][0] - 0.5) > 3 * values["permuted"][1]:
+        yield f"{name}: permuted outcomes give {values['permuted'][0]:.3f}: a leak?"
+    if "left out" in values:
+        gaps, out = values["with gaps"][0], values["left out"][0]
+        if gaps < values["fedavg"][0] - 0.03:
+            yield f"{name}: with gaps at two sites {gaps:.3f}, without {values['fedavg'][0]:.3f}"
         if gaps <= out:
             yield f"{name}: with gaps {gaps:.3f}, no better than without those sites, {out:.3f}"
 
 
-def cells(best: Ceiling, found: dict[str, tuple[float, float]]) -> list[str]:
+def cells(best: Ceiling, values: dict[str, tuple[float, float]]) -> list[str]:
     """A row's figures with 95 % intervals."""
     shown = [f"{best.value:.3f}"]
     for column in COLUMNS:
-        mean, error = found.get(column, (float("nan"), 0.0))
+        mean, error = values.get(column, (float("nan"), 0.0))
         digits = 2 if mean < 2 else 1
         low, high = mean - Z95 * error, mean + Z95 * error
         shown.append("-" if np.isnan(mean) else f"{mean:.{digits + 1}f} ({low:.{digits}f}-{high:.{digits}f})")
@@ -189,8 +189,8 @@ def show(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]], c
     table = Table(title="AUC (Ki-67: mean absolute error) on pooled test patients, 95 % interval", title_justify="left")
     for head in ("task (cohorts)", "target", "ceiling", *COLUMNS):
         table.add_column(head)
-    for task, target, best, found in rows:
-        table.add_row(task, target, *cells(best, found))
+    for task, target, best, values in rows:
+        table.add_row(task, target, *cells(best, values))
     console.print(table)
 
 
@@ -201,7 +201,7 @@ def markdown(rows: list[tuple[str, str, Ceiling, dict[str, tuple[float, float]]]
         PAGE,
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
-        *(f"| {task} | {target} | {' | '.join(cells(best, found))} |" for task, target, best, found in rows),
+        *(f"| {task} | {target} | {' | '.join(cells(best, values))} |" for task, target, best, values in rows),
         "",
         "Below target:" if failures else "Every target is reached.",
         *(f"- {failure}" for failure in failures),

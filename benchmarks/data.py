@@ -72,7 +72,7 @@ def main() -> int:
         return child(*options.child)
     chosen = [part for name, part in parts.items() if getattr(options, name)] or list(parts.values())
     with tempfile.TemporaryDirectory() as folder:
-        results = [found for part in chosen for found in part(Path(folder), options.patients)]
+        results = [result for part in chosen for result in part(Path(folder), options.patients)]
     grid = Grid(title=f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", title_justify="left")
     for head in ("", "measured", "", "target"):
         grid.add_column(head)

@@ -36,8 +36,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for sites, patients in COHORTS:
         for name, one in (("AUC", binary), ("C-index", time_to_event)):
-            found = np.array([one(np.random.default_rng(seed), sites, patients) for seed in range(REPEATS)])
-            exact, off, bound, sent, merged_off, merged_bound, *pairs = np.nanmean(found, axis=0)
+            draws = np.array([one(np.random.default_rng(seed), sites, patients) for seed in range(REPEATS)])
+            exact, off, bound, sent, merged_off, merged_bound, *pairs = np.nanmean(draws, axis=0)
             fine = f"{off:.4f}, ±{bound:.4f}"
             merged = f"{sent:.0%}, {merged_off:.3f}, ±{min(merged_bound, 1):.2f}"
             within = f"{pairs[0]:.3f}, {pairs[1]:.3f}, ±{pairs[2]:.2f}"

@@ -58,14 +58,14 @@ def main() -> None:
     options = parser.parse_args()
     kind = load_task(StudySettings(task="recurrence_mri")).modalities["mri"]
     assert isinstance(kind, Volume)
-    found: dict[str, list[Shown]] = {}
+    by_view: dict[str, list[Shown]] = {}
     for exam in exams(options.data, options.patients):
         for name, shown in measured(exam, kind).items():
-            found.setdefault(name, []).append(shown)
-    grid = Grid(title=f"{len(found['before'])} tumours, grid of {kind.shape[1:]} voxels of {kind.spacing_mm} mm")
+            by_view.setdefault(name, []).append(shown)
+    grid = Grid(title=f"{len(by_view['before'])} tumours, grid of {kind.shape[1:]} voxels of {kind.spacing_mm} mm")
     for head in ("field of view", "centres", "mean share", "whole tumours", "refused", "side as in the sheet"):
         grid.add_column(head)
-    for name, all_shown in found.items():
+    for name, all_shown in by_view.items():
         grid.add_row(name, *summary(all_shown))
     Console().print(grid)
 
@@ -87,15 +87,15 @@ def measured(exam: Exam, kind: Volume) -> dict[str, Shown]:
     tumour, image = exam.tumour_mm.mean(axis=0), exam.phases[0]
     middle = np.asarray(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
     half_mm = np.multiply(kind.shape[:0:-1], kind.spacing_mm[::-1]) / 2
-    found = {"before": Shown(bool((np.abs(tumour - middle) <= half_mm)[:2].all()), np.nan)}
+    by_view = {"before": Shown(bool((np.abs(tumour - middle) <= half_mm)[:2].all()), np.nan)}
     for view in ("tumour", "breast", "whole"):
         volume = replace(kind, field_of_view=view)
         placed = place(exam, volume)
         shown = coverage(exam, volume, placed)
         inside = np.abs(tumour - placed.centre_mm) <= placed.spacing_mm * kind.shape[:0:-1] / 2
         agrees = not shown.other_side if view == "breast" and exam.side else None
-        found[view] = Shown(bool(inside.all()), shown.tumour, agrees)
-    return found
+        by_view[view] = Shown(bool(inside.all()), shown.tumour, agrees)
+    return by_view
 
 
 def exams(data: Path, sample: int = 0) -> Iterator[Exam]:
@@ -103,12 +103,12 @@ def exams(data: Path, sample: int = 0) -> Iterator[Exam]:
     site = duke(data)
     table = read_table(site, "clinical", [*CODED, POSITION, SIDE])
     codes = {name: legend(data / str(site.tables["clinical"].file), name) for name in CODED}
-    found = sorted(boxes(site, BOX).items())
+    drawn = sorted(boxes(site, BOX).items())
     if sample:
-        chosen = np.random.default_rng(0).permutation(len(found))[:sample]
-        found = [found[index] for index in sorted(chosen)]
+        chosen = np.random.default_rng(0).permutation(len(drawn))[:sample]
+        drawn = [drawn[index] for index in sorted(chosen)]
     positions = table.positions()
-    for key, box in found:
+    for key, box in drawn:
         assert isinstance(box, MaskBox)
         yield exam_of(key, box, table, positions[key.patient], codes)
 

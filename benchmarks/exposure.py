@@ -79,9 +79,9 @@ def main() -> None:
     grid = Grid("what the center sees", "training patients", "rows read, by seed", "epsilon")
     for way, changes in WAYS.items():
         with tempfile.TemporaryDirectory() as folder:
-            found = [attack(Path(folder) / str(seed), seed, changes) for seed in range(options.seeds)]
-        epsilon = max(spent for _, _, spent in found)
-        grid.add_row(way, str(found[0][1]), ", ".join(str(read) for read, _, _ in found), f"{epsilon:.1f}")
+            attacks = [attack(Path(folder) / str(seed), seed, changes) for seed in range(options.seeds)]
+        epsilon = max(spent for _, _, spent in attacks)
+        grid.add_row(way, str(attacks[0][1]), ", ".join(str(read) for read, _, _ in attacks), f"{epsilon:.1f}")
     Console().print(grid)
 
 

@@ -124,7 +124,7 @@ def main() -> int:
     both, console = options.labels == options.trigger, Console(width=160)
     if options.labels or both:
         study = {"task": "relapse_mammogram", "rounds": 12}
-        show("AUC", study, LABELS, lambda found: [f"{found.auc:.3f}"], options, console)
+        show("AUC", study, LABELS, lambda outcome: [f"{outcome.auc:.3f}"], options, console)
     if options.trigger or both:
         tiles = {"modalities": "tiles", "grids": "tiles: 8x16x16 at 1x4x4 mm", "rounds": 10}
         study = {"task": "subtype_histology", **tiles}
@@ -133,7 +133,7 @@ def main() -> int:
             heads,
             study,
             TRIGGERS,
-            lambda found: [f"{found.auc:.3f}; {found.fooled:.0%}, {found.missed:.0%}"],
+            lambda outcome: [f"{outcome.auc:.3f}; {outcome.fooled:.0%}, {outcome.missed:.0%}"],
             options,
             console,
         )
@@ -172,8 +172,8 @@ def show(
         for rule in options.only:
             cells = []
             for attack in attacks.values():
-                found = [run(study | RULES[rule], sites[seed], attack, seed) for seed in range(options.seeds)]
-                mean = Found(*(statistics.mean(values) for values in zip(*map(_values, found), strict=True)))
+                outcomes = [run(study | RULES[rule], sites[seed], attack, seed) for seed in range(options.seeds)]
+                mean = Found(*(statistics.mean(values) for values in zip(*map(_values, outcomes), strict=True)))
                 cells += shown(mean)
             grid.add_row(rule, *cells)
             console.print(rule, *cells, sep=" | ")
@@ -193,8 +193,8 @@ def five_that_train(task: str, folder: Path, seed: int) -> Sites:
     return {name: write_site(load_site(path), folder, site=name, role="train") for name, path in files.items()}
 
 
-def _values(found: Found) -> tuple[float, float, float]:
-    return found.auc, found.fooled, found.missed
+def _values(outcome: Found) -> tuple[float, float, float]:
+    return outcome.auc, outcome.fooled, outcome.missed
 
 
 def run(study: dict[str, Any], sites: Sites, attack: Attack, seed: int) -> Found:

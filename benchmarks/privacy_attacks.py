@@ -70,12 +70,12 @@ def empirical_epsilon(scores: Scores, members: Members, delta: float, level: flo
         level: How sure the bound is.
     """
     inside = members.ravel()[np.argsort(scores, axis=None, kind="stable")]
-    found = []
+    bounds = []
     for share in SHARES:
         each = int(share * len(inside)) // 2
         correct = np.count_nonzero(inside[len(inside) - each :]) + np.count_nonzero(~inside[:each])
-        found.append(epsilon_lower_bound(len(inside), 2 * each, correct, delta, 1 - (1 - level) / len(SHARES)))
-    return max(found)
+        bounds.append(epsilon_lower_bound(len(inside), 2 * each, correct, delta, 1 - (1 - level) / len(SHARES)))
+    return max(bounds)
 
 
 def true_positive_rate(scores: Scores, members: Members, false_positive_rate: float) -> float:
@@ -89,8 +89,8 @@ def over_targets(statistic: Callable[[Scores, Members], float], scores: Scores, 
     """A statistic of T attacked models' `(T, P)` scores, all together, with a 95 % bootstrap interval over models."""
     chance = np.random.default_rng(0)
     draws = chance.integers(len(scores), size=(300, len(scores)))
-    found = [statistic(scores[draw].ravel(), members[draw].ravel()) for draw in draws]
-    low, high = np.quantile(found, [0.025, 0.975])
+    statistics = [statistic(scores[draw].ravel(), members[draw].ravel()) for draw in draws]
+    low, high = np.quantile(statistics, [0.025, 0.975])
     return Interval(statistic(scores.ravel(), members.ravel()), float(low), float(high))
 
 

@@ -96,11 +96,11 @@ def membership(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
     for name, changes in MEMBERSHIP.items():
         config = STUDY.model_copy(update=changes)
         patients, task = clinic(POOL, config, seed=0)
-        found, members, spent = attacked(patients, task, config, SHADOWS + TARGETS, seed=1, done=done)
-        shadow, inside, target = confidence(found[TARGETS:]), members[TARGETS:], members[:TARGETS]
+        losses, members, spent = attacked(patients, task, config, SHADOWS + TARGETS, seed=1, done=done)
+        shadow, inside, target = confidence(losses[TARGETS:]), members[TARGETS:], members[:TARGETS]
         attacks = {
-            "loss": -found[:TARGETS],
-            "LiRA": likelihood_ratios(confidence(found[:TARGETS]), shadow, inside),
+            "loss": -losses[:TARGETS],
+            "LiRA": likelihood_ratios(confidence(losses[:TARGETS]), shadow, inside),
         }
         for attack, scores in attacks.items():
             bound = empirical_epsilon(scores, target, POLICY.delta)
@@ -189,26 +189,26 @@ def images(seeds: int, done: Callable[[], object]) -> Iterator[Row]:
     patients, task = imaging.imaging(40, seed=0)
     torch.manual_seed(0)
     model = task.build_model(task, imaging.STUDY)
-    found: dict[str, list[imaging.Likeness]] = {}
+    likenesses: dict[str, list[imaging.Likeness]] = {}
     for number in range(IMAGES):
         rest = replace(patients, indices=np.delete(patients.indices, number))
         alone = replace(patients, indices=patients.indices[[number]])
         several = replace(patients, indices=np.roll(patients.indices, -number)[:ROUND_OF])
         true, others = imaging.image_of(alone), imaging.image_of(rest)
         mean = others.mean(dim=0, keepdim=True)
-        nearest = max((imaging.likeness(other[None], true) for other in others), key=lambda found: found.correlation)
+        nearest = max((imaging.likeness(other[None], true) for other in others), key=lambda one: one.correlation)
         updates = {
             "one patient, one step": imaging.update(alone, task, model),
             f"a pass over {ROUND_OF} patients": imaging.update(several, task, model),
             "one patient, one private step, noise 1": imaging.update(alone, task, model, noise_multiplier=1.0),
         }
-        found.setdefault("none: the mean of other patients", []).append(imaging.likeness(mean, true))
-        found.setdefault("none: the nearest of other patients", []).append(nearest)
+        likenesses.setdefault("none: the mean of other patients", []).append(imaging.likeness(mean, true))
+        likenesses.setdefault("none: the nearest of other patients", []).append(nearest)
         for name, sent in updates.items():
             image = imaging.reconstruct(sent, alone, mean, task, model, STEPS, done)
-            found.setdefault(name, []).append(imaging.likeness(image, true))
-    for name, likenesses in found.items():
-        by_measure = {key: [asdict(like)[key] for like in likenesses] for key in asdict(likenesses[0])}
+            likenesses.setdefault(name, []).append(imaging.likeness(image, true))
+    for name, own in likenesses.items():
+        by_measure = {key: [asdict(like)[key] for like in own] for key in asdict(own[0])}
         shown = {"correlation": "correlation", "psnr_db": "PSNR, dB", "ssim": "SSIM"}
         yield Row({"update": name, **{shown[key]: _span(values) for key, values in by_measure.items()}})
 

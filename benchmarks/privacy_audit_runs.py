@@ -142,8 +142,8 @@ def losses(model: nn.Module, patients: PatientDataset, task: Task) -> Scores:
     rows, owner = patients.all_rows()
     inputs, present = patients.read(rows)
     known = torch.from_numpy(patients.known(TARGET))[owner]
-    found = task.loss(model.eval()(inputs, present), {TARGET: known}).numpy()
-    return np.bincount(owner, found) / np.bincount(owner)
+    losses = task.loss(model.eval()(inputs, present), {TARGET: known}).numpy()
+    return np.bincount(owner, losses) / np.bincount(owner)
 
 
 def alignments(models: list[nn.Module], patients: PatientDataset, task: Task) -> Scores:
@@ -151,14 +151,14 @@ def alignments(models: list[nn.Module], patients: PatientDataset, task: Task) ->
 
     Where patients have weights that only their own gradient moves, these alone: on the others all patients pull.
     """
-    found = np.zeros(len(patients))
+    moved_by = np.zeros(len(patients))
     for before, after in itertools.pairwise(models):
         moved = weights(after) - weights(before)
         gradients = own_gradients(before, patients, task)
         alone = gradients.count_nonzero(dim=0) == 1
         gradients = gradients * alone if alone.any() else gradients
-        found -= (gradients @ moved / gradients.norm(dim=1).clamp(min=1e-12)).double().numpy()
-    return found
+        moved_by -= (gradients @ moved / gradients.norm(dim=1).clamp(min=1e-12)).double().numpy()
+    return moved_by
 
 
 def own_gradients(model: nn.Module, patients: PatientDataset, task: Task) -> Tensor:
@@ -184,13 +184,13 @@ def attacked(
     Epsilon is the largest of all models.
     """
     config = at_half(config, len(patients) // 2)
-    found, members, spent = [], [], 0.0
+    final, members, spent = [], [], 0.0
     for number in range(models):
         chosen, inside = half(patients, len(patients), seed * 10_000 + number)
         asked = asked_for(config, len(chosen))
         last = trained(chosen, task, config, asked, seed * 10_000 + number)[-1]
-        found.append(losses(last, patients, task))
+        final.append(losses(last, patients, task))
         members.append(inside)
         spent = max(spent, accounted(asked, config.rounds))
         done()
-    return np.stack(found), np.stack(members), spent
+    return np.stack(final), np.stack(members), spent

@@ -112,12 +112,12 @@ def step_ms(name: str, options: argparse.Namespace) -> list[float]:
     steps = [plain(task, config, batch), *ways]
     times: list[list[float]] = [[] for _ in steps]
     for repeat in range(options.repeats + 1):
-        for step, found in zip(steps, times, strict=True):
+        for step, taken in zip(steps, times, strict=True):
             started = time.process_time()
             step()
             if repeat:
-                found.append(1000 * (time.process_time() - started))
-    return [statistics.median(found) for found in times]
+                taken.append(1000 * (time.process_time() - started))
+    return [statistics.median(taken) for taken in times]
 
 
 def plain(task: Task, config: StudySettings, batch: Any) -> Step:
@@ -157,8 +157,8 @@ def compare_utility(seeds: int, console: Console) -> None:
         grid.add_column(head)
     with tempfile.TemporaryDirectory() as folder:
         for name, study in COHORTS.items():
-            found = [curve(study, Path(folder) / study / str(seed), seed, console) for seed in range(seeds)]
-            grid.add_row(name, *(f"{statistics.mean(values):.3f}" for values in zip(*found, strict=True)))
+            curves = [curve(study, Path(folder) / study / str(seed), seed, console) for seed in range(seeds)]
+            grid.add_row(name, *(f"{statistics.mean(values):.3f}" for values in zip(*curves, strict=True)))
     console.print(grid)
 
 
@@ -167,11 +167,11 @@ def curve(
 ) -> list[float]:
     """A study's AUC at each epsilon; 0 is without noise."""
     sites = mammography(work, seed) if study == "synthetic_relapse_mammogram" else regions(work, seed)
-    found = []
+    aucs = []
     for epsilon in epsilons:
-        found.append(auc_at(epsilon, study, sites, work / f"{epsilon:g}", seed))
-        console.print(f"{study}, seed {seed}, epsilon {epsilon:g}: AUC {found[-1]:.3f}")
-    return found
+        aucs.append(auc_at(epsilon, study, sites, work / f"{epsilon:g}", seed))
+        console.print(f"{study}, seed {seed}, epsilon {epsilon:g}: AUC {aucs[-1]:.3f}")
+    return aucs
 
 
 def mammography(work: Path, seed: int) -> Sites:
@@ -200,8 +200,8 @@ def auc_at(epsilon: float, study: str, sites: Sites, work: Path, seed: int) -> f
     task = load_task(config)
     trained, _ = federated(own, config, task)
     cohorts = [load_cohort(load_site(file), task, config) for file in own.values()]
-    found = metrics(outcomes(trained, cohorts, task), task)
-    return next(iter(found.values()))["auc"]
+    by_target = metrics(outcomes(trained, cohorts, task), task)
+    return next(iter(by_target.values()))["auc"]
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def run(name: str, work: Path, seeds: int, console: Console) -> bool:
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(name, total=None)
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-            for way, found in train(data_set, sites, work, seed):
-                rows[way].append(found)
+            for way, metrics in train(data_set, sites, work, seed):
+                rows[way].append(metrics)
                 progress.update(bar, description=f"{name}: seed {seed}, {way}")
         if data_set.leave_out:
             progress.update(bar, description=f"{name}: a site left out")
@@ -139,19 +139,19 @@ def table(title: str, rows: dict[str, list[Found]]) -> Table:
     first = next(iter(rows.values()))[0]
     for target in first:
         shown.add_column(target, justify="right")
-    for way, found in rows.items():
-        shown.add_row(way, *(_cell([one[target] for one in found]) for target in first))
+    for way, results in rows.items():
+        shown.add_row(way, *(_cell([one[target] for one in results]) for target in first))
     return shown
 
 
-def _cell(found: list[Metrics]) -> str:
-    rank = rank_of(found[0])
+def _cell(results: list[Metrics]) -> str:
+    rank = rank_of(results[0])
     value, low, high = (
-        np.mean([metrics.get(key, np.nan) for metrics in found]) for key in (rank, f"{rank}_low", f"{rank}_high")
+        np.mean([metrics.get(key, np.nan) for metrics in results]) for key in (rank, f"{rank}_low", f"{rank}_high")
     )
     interval = "" if np.isnan(low) else f" ({low:.2f}-{high:.2f})"
-    cases = found[0].get("positives", found[0].get("events"))
-    counts = f"{found[0]['patients']:.0f} patients" + ("" if cases is None else f", {cases:.0f} cases")
+    cases = results[0].get("positives", results[0].get("events"))
+    counts = f"{results[0]['patients']:.0f} patients" + ("" if cases is None else f", {cases:.0f} cases")
     return f"{rank} {value:.3f}{interval}\n{counts}"
 
 
@@ -165,7 +165,7 @@ def verdict(name: str, rows: dict[str, list[Found]], console: Console) -> bool:
     data_set, good = DATA_SETS[name], True
     for target, (low, high) in data_set.bar.items():
         rank = rank_of(rows["pooled"][0][target])
-        ours, pooled = (np.mean([found[target][rank] for found in rows[way]]) for way in ("federated", "pooled"))
+        ours, pooled = (np.mean([result[target][rank] for result in rows[way]]) for way in ("federated", "pooled"))
         passes = low <= ours <= high and ours >= pooled - data_set.gap
         bar = f"bar {low}-{high}" + ("" if np.isinf(data_set.gap) else f", at most {data_set.gap} below pooled")
         chance = ": at chance" if (low, high) == CHANCE else ""

@@ -103,9 +103,9 @@ def outcomes(trained: Trained, cohorts: Sequence[Cohort], task: Task) -> Outcome
     return _joined([score(trained, cohort, task) for cohort in cohorts if len(cohort.parts["test"])])
 
 
-def metrics(found: Outcomes, task: Task) -> Found:
+def metrics(scores: Outcomes, task: Task) -> Found:
     """Metrics of each target."""
-    return {name: site_metrics(task.targets[name], *pair, threshold=0.5) for name, pair in found.items()}
+    return {name: site_metrics(task.targets[name], *pair, threshold=0.5) for name, pair in scores.items()}
 
 
 def _joined(parts: Sequence[Outcomes]) -> Outcomes:

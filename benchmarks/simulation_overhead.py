@@ -139,7 +139,7 @@ def plain_loop(sites: dict[str, Path], task: Task, config: StudySettings) -> flo
     cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
     tables = list(task.tables)
     sums = {name: [FeatureStatistics.of(c.inputs[name][c.parts["train"]]) for c in cohorts] for name in tables}
-    scale = {name: sum(found[1:], start=found[0]) for name, found in sums.items()}
+    scale = {name: sum(parts[1:], start=parts[0]) for name, parts in sums.items()}
     data = [
         {key: scale[key].standardise(array) if key in tables else array for key, array in cohort.inputs.items()}
         for cohort in cohorts

@@ -120,7 +120,7 @@ def federated(
     """FedAvg and FedProx for each seed, in this process or through a real center: metrics by region and pooled."""
     rows: dict[str, list[dict[str, Metrics]]] = {"fedavg": [], "fedprox": []}
     with rehearse(sites, work) if real else contextlib.nullcontext() as federation:
-        for strategy, found in rows.items():
+        for strategy, repeats in rows.items():
             for seed in SEEDS:
                 values = settings | {"strategy": strategy, "seed": seed, "study": f"{strategy}-{seed}"}
                 config = parse_study_settings(values | {"validation-fraction": 0.0, "sites": ",".join(sites)})
@@ -134,7 +134,7 @@ def federated(
                 results = federation.center.results if federation else Path(config.results_dir)
                 task = load_task(config)
                 trained = from_checkpoint(load_checkpoint(results / config.study / "last.safetensors"), task, config)
-                found.append(measure(trained, cohorts_of(sites, config), task))
+                repeats.append(measure(trained, cohorts_of(sites, config), task))
     return rows
 
 

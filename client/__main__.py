@@ -102,9 +102,9 @@ def _init(folder: Path, name: str) -> int:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     console = Console()
     with console.status("reading the folder"):
-        found = write_first_config(folder, path)
+        findings = write_first_config(folder, path)
     load_site(path)
-    lines = [f"wrote {path}", *(f"  {one}" for one in found), "review each `# check:` in it, then run"]
+    lines = [f"wrote {path}", *(f"  {one}" for one in findings), "review each `# check:` in it, then run"]
     for line in [*lines, f"  python -m client check --site {name}"]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0

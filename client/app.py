@@ -123,12 +123,12 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     metrics = {
         name: site_metrics(
             study.task.targets[name],
-            found,
+            summed,
             patients.known(name),
             request.thresholds.get(name, DEFAULT_THRESHOLD),
             study.config.seed,
         )
-        for name, found in scores.items()
+        for name, summed in scores.items()
     }
     own, none = _summaries(study, patients, scores), _summaries(study, patients, {})
     internal, external = (own, none) if study.trains else (none, own)

@@ -175,12 +175,12 @@ def load_weights(network: nn.Module, weights: Arrays, task: Task) -> nn.Module:
         SiteError: If their names, shapes or types are not the network's.
     """
     expected = {name: (tuple(value.shape), value.numpy().dtype) for name, value in network.state_dict().items()}
-    found = {name: (array.shape, array.dtype) for name, array in weights.items()}
-    if wrong := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
+    sent = {name: (array.shape, array.dtype) for name, array in weights.items()}
+    if wrong := sorted(name for name in {*expected, *sent} if expected.get(name) != sent.get(name)):
         raise SiteError(
             what="the global model does not fit the network installed here",
             where=f"task {task.name}, {wrong[0]}",
-            found=f"{found.get(wrong[0], 'nothing')}; {len(wrong)} arrays differ",
+            found=f"{sent.get(wrong[0], 'nothing')}; {len(wrong)} arrays differ",
             expected=f"{expected.get(wrong[0], 'nothing')}",
             fix="install the same version as the coordinating center",
             public="the global model does not fit the network installed at the site: versions differ",

@@ -21,9 +21,9 @@ def trim(state_dir: Path, room_bytes: float) -> None:
     cache = state_dir / CACHE
     with locked(cache, fcntl.LOCK_EX):
         in_use = {file for entry in _entries(cache) if _is_in_use(entry) for file in (entry, *files_of(entry))}
-        found = [(file, *_use(file)) for file in _files(state_dir)]
-        room_bytes -= sum(size for file, _, size in found if file in in_use)
-        for file, _, size in sorted(found, key=lambda one: one[1], reverse=True):
+        entries = [(file, *_use(file)) for file in _files(state_dir)]
+        room_bytes -= sum(size for file, _, size in entries if file in in_use)
+        for file, _, size in sorted(entries, key=lambda one: one[1], reverse=True):
             if file not in in_use:
                 room_bytes -= size
                 if room_bytes < 0:

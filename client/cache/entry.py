@@ -91,7 +91,7 @@ def read_entry(path: Path) -> Entry | None:
             with safe_open(path, framework="numpy") as file:
                 facts = json.loads(file.metadata()["facts"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            rows = {name: RowFiles(*found, lock) for name, found in _rows(path).items()}
+            rows = {name: RowFiles(*files_and_shape, lock) for name, files_and_shape in _rows(path).items()}
             os.utime(path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):  # dropped in part, or cut short
         return None
@@ -117,8 +117,8 @@ def _rows(path: Path) -> dict[str, tuple[list[Path | None], tuple[int, ...]]]:
     with safe_open(path, framework="numpy") as file:
         rows = json.loads(file.metadata()["rows"])
     return {
-        name: ([file and artefacts / file for file in found["files"]], tuple(found["row_shape"]))
-        for name, found in rows.items()
+        name: ([file and artefacts / file for file in row["files"]], tuple(row["row_shape"]))
+        for name, row in rows.items()
     }
 
 

@@ -49,10 +49,10 @@ class RowFiles:
             self.dtype, self._offset, self._row_bytes = first.dtype, first.offset, first.nbytes
             self._check(there, first.shape)
 
-    def _check(self, files: Sequence[Path], found: tuple[int, ...]) -> None:
+    def _check(self, files: Sequence[Path], shape: tuple[int, ...]) -> None:
         expected = self._offset + self._row_bytes
-        if found != self.shape[1:] or any(file.stat().st_size != expected for file in files):
-            msg = f"artefacts of shape {found}, or cut short; expected {self.shape[1:]}"
+        if shape != self.shape[1:] or any(file.stat().st_size != expected for file in files):
+            msg = f"artefacts of shape {shape}, or cut short; expected {self.shape[1:]}"
             raise ValueError(msg)
         for file in files:
             os.utime(file)
@@ -74,8 +74,8 @@ class RowFiles:
         rows = np.arange(len(self))[first]
         if rows.ndim == 0:
             return np.asarray(self._read([int(rows)])[0][tuple(rest)])
-        found = self._read(rows.ravel().tolist()).reshape(rows.shape + self.shape[1:])
-        return np.asarray(found[(slice(None),) * rows.ndim + tuple(rest)]) if rest else found
+        values = self._read(rows.ravel().tolist()).reshape(rows.shape + self.shape[1:])
+        return np.asarray(values[(slice(None),) * rows.ndim + tuple(rest)]) if rest else values
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return self[:] if dtype is None else self[:].astype(dtype)

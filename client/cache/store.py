@@ -84,8 +84,8 @@ def _after_crash(folder: Path, job: Job) -> Artefacts:
         return dict.fromkeys(job.recipes, _crashed(job))
     made: dict[str, Path | SiteError] = {}
     for recipe, make in job.recipes.items():
-        found = run_alone(partial(_artefacts, folder, dataclasses.replace(job, recipes={recipe: make})))
-        made |= found if found is not None else {recipe: _crashed(job)}
+        alone = run_alone(partial(_artefacts, folder, dataclasses.replace(job, recipes={recipe: make})))
+        made |= alone if alone is not None else {recipe: _crashed(job)}
     return made
 
 

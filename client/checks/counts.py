@@ -72,14 +72,14 @@ def readiness(site: SiteConfig, config: StudySettings | None, task: Task | None)
 
 def preview_task(site: SiteConfig) -> Task:
     """All that the site's YAML maps, as if a study asked for it; a column with codes to texts is a category."""
-    found: dict[str, Modality | None] = {name: reader.preview_kind() for name, reader in site.modalities.items()}
-    modalities = {name: kind for name, kind in found.items() if kind is not None}
+    kinds: dict[str, Modality | None] = {name: reader.preview_kind() for name, reader in site.modalities.items()}
+    modalities = {name: kind for name, kind in kinds.items() if kind is not None}
     targets = {name: _target(outcome) for name, outcome in site.targets.items()}
     return Task(modalities, targets, build_model=_no_model)
 
 
-def _count(found: Readiness, errors: _Errors) -> Readiness:
-    cohort_rows, cohort, task = found.cohort_rows, found.cohort, found.task
+def _count(readiness: Readiness, errors: _Errors) -> Readiness:
+    cohort_rows, cohort, task = readiness.cohort_rows, readiness.cohort, readiness.task
     assert cohort_rows is not None
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
@@ -113,7 +113,7 @@ def _count(found: Readiness, errors: _Errors) -> Readiness:
     errors.attempt(partial(write_exams, cohort_rows.site.state_dir, cohort_rows, facts))
     errors.attempt(partial(write_near_misses, cohort_rows.site.state_dir, cohort_rows.near_misses))
     counted = dataclasses.replace(
-        found,
+        readiness,
         modalities={name: len(np.unique(cohort_rows.owner[rows])) for name, rows in present.items()},
         features=tuple(features),
         targets=targets,
@@ -141,20 +141,20 @@ def _features(
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
     counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
-    found = [FeatureCounts(name, *count) for count in counts]
+    features = [FeatureCounts(name, *count) for count in counts]
     columns = [
         FeatureColumn(feature, column, cohort_rows.cells(column, reader.table), values)
         for feature, values in zip(kind.features, read.values.T, strict=True)
         if (column := reader.column(feature))
     ]
-    return found, columns
+    return features, columns
 
 
 def _labels(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
     """`(R,)` of each outcome by a name for messages, also of each class; what cannot be read has none."""
     from shared_models.targets import Categorical, TimeToEvent
 
-    found: dict[str, NDArray[np.float64]] = {}
+    labels: dict[str, NDArray[np.float64]] = {}
     for name, kind in task.targets.items():
         try:
             truth = read_truth(cohort_rows, name, kind)[cohort_rows.owner].astype(np.float64)
@@ -162,12 +162,12 @@ def _labels(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64
             continue
         if isinstance(kind, Categorical):
             known = np.isnan(truth)
-            found |= {f"{name} {c}": np.where(known, np.nan, truth == i) for i, c in enumerate(kind.classes)}
+            labels |= {f"{name} {c}": np.where(known, np.nan, truth == i) for i, c in enumerate(kind.classes)}
         elif isinstance(kind, TimeToEvent):
-            found |= {f"the days of {name}": truth[:, 0], f"the event of {name}": truth[:, 1]}
+            labels |= {f"the days of {name}": truth[:, 0], f"the event of {name}": truth[:, 1]}
         else:
-            found[name] = truth
-    return found
+            labels[name] = truth
+    return labels
 
 
 def _classes(cohort_rows: CohortRows, name: str, kind: Target) -> dict[str, int]:

@@ -47,11 +47,11 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
 
 
 def _two_numbers(name: str, cohort_rows: CohortRows) -> list[str]:
-    found = np.unique(read_truth(cohort_rows, name, Regression()))
-    found = found[~np.isnan(found)]
-    if len(found) != 2:
+    values = np.unique(read_truth(cohort_rows, name, Regression()))
+    values = values[~np.isnan(values)]
+    if len(values) != 2:
         return []
-    shown = f"{found[0]:g} and {found[1]:g}"
+    shown = f"{values[0]:g} and {values[1]:g}"
     return [f"{name} has two values, {shown}, and no `codes`: of a class, give it some, to 0 and 1"]
 
 

@@ -63,11 +63,11 @@ class Shown:
     categories: tuple[tuple[str, int, float], ...] = ()
 
 
-def write_page(found: Readiness, state_dir: Path, study: str = "") -> Path:
+def write_page(readiness: Readiness, state_dir: Path, study: str = "") -> Path:
     """Writes `readiness.html` into the site's own folder, readable for its owner only.
 
     Args:
-        found: What was found.
+        readiness: What was found.
         state_dir: The site's own folder.
         study: The study's name, if it was checked for one.
 
@@ -75,46 +75,51 @@ def write_page(found: Readiness, state_dir: Path, study: str = "") -> Path:
         SiteError: If the folder cannot be written.
     """
     path = state_dir / FILE
-    write_private(path, render(found, study))
+    write_private(path, render(readiness, study))
     return path
 
 
-def render(found: Readiness, study: str = "") -> str:
+def render(readiness: Readiness, study: str = "") -> str:
     """The page; all that comes from the site's files is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     # autoescape: a column may be called <script>
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     features = {
-        name: list(_shown(found, name)) for name, kind in found.task.modalities.items() if isinstance(kind, Table)
+        name: list(_shown(readiness, name))
+        for name, kind in readiness.task.modalities.items()
+        if isinstance(kind, Table)
     }
     return template.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        found=found,
+        readiness=readiness,
         study=study,
         checked=time.strftime("%Y-%m-%d %H:%M"),
-        severities={key: [p for p in found.problems if p.severity == key] for key in ("error", "warning", "note")},
-        aside={name: len({one.patient for one in found.excluded if one.modality == name}) for name in found.modalities},
+        severities={key: [p for p in readiness.problems if p.severity == key] for key in ("error", "warning", "note")},
+        aside={
+            name: len({one.patient for one in readiness.excluded if one.modality == name})
+            for name in readiness.modalities
+        },
         features={name: shown for name, shown in features.items() if shown},
         hidden={
-            name: sum(count.modality == name for count in found.features) - len(features[name]) for name in features
+            name: sum(count.modality == name for count in readiness.features) - len(features[name]) for name in features
         },
-        pictures=pictures(found),
+        pictures=pictures(readiness),
     )
 
 
-def _shown(found: Readiness, name: str) -> Iterator[Shown]:
+def _shown(readiness: Readiness, name: str) -> Iterator[Shown]:
     """The features of a table, each with its values before those out of range were taken out."""
-    kind = found.task.modalities[name]
-    counts = [count for count in found.features if count.modality == name][:SHOWN_FEATURES]
-    if found.cohort_rows is None or not counts or not isinstance(kind, Table):
+    kind = readiness.task.modalities[name]
+    counts = [count for count in readiness.features if count.modality == name][:SHOWN_FEATURES]
+    if readiness.cohort_rows is None or not counts or not isinstance(kind, Table):
         return
-    reader = found.cohort_rows.site.modalities[name]
+    reader = readiness.cohort_rows.site.modalities[name]
     assert isinstance(reader, TableReader)
     columns = {key: column.model_copy(update={"range": None}) for key, column in reader.features.items()}
     unbounded = reader.model_copy(update={"features": columns})
     features = kind.features[:SHOWN_FEATURES]
     try:
-        values = unbounded.values(found.cohort_rows, features).values
+        values = unbounded.values(readiness.cohort_rows, features).values
     except SiteError:  # it stands among the problems
         return
     for feature, count, column in zip(features, counts, values.T, strict=True):

@@ -50,28 +50,29 @@ class Picture:
     outlined: bool = False
 
 
-def pictures(found: Readiness) -> dict[str, list[list[Picture]]]:
+def pictures(readiness: Readiness) -> dict[str, list[list[Picture]]]:
     """For each image modality the planes of up to 6 patients, chosen by a seed."""
     return {
         name: shown
-        for name, kind in found.task.modalities.items()
-        if isinstance(kind, Volume) and (shown := [_planes(found, name, *one) for one in _chosen(found, name, kind)])
+        for name, kind in readiness.task.modalities.items()
+        if isinstance(kind, Volume)
+        and (shown := [_planes(readiness, name, *one) for one in _chosen(readiness, name, kind)])
     }
 
 
-def _planes(found: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
-    assert found.cohort_rows is not None
-    if isinstance(found.cohort_rows.site.modalities[name], TilesReader):
+def _planes(readiness: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
+    assert readiness.cohort_rows is not None
+    if isinstance(readiness.cohort_rows.site.modalities[name], TilesReader):
         return [_png(f"tile {index + 1}", tile) for index, tile in enumerate(np.moveaxis(array, 0, -1)[:3])]
     return list(planes(array, kind))
 
 
-def _chosen(found: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats, Volume]]:
+def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats, Volume]]:
     """Arrays `(C, D, H, W)` of a few patients who have the modality, on the study's grid or on one to look at."""
-    cohort_rows, cohort = found.cohort_rows, found.cohort
-    if cohort_rows is None or name not in found.present:
+    cohort_rows, cohort = readiness.cohort_rows, readiness.cohort
+    if cohort_rows is None or name not in readiness.present:
         return
-    rows = _few(cohort_rows.owner, np.flatnonzero(found.present[name]))
+    rows = _few(cohort_rows.owner, np.flatnonzero(readiness.present[name]))
     if cohort is not None:
         yield from ((np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
         return
@@ -92,7 +93,7 @@ def _few(owner: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
 
 
 def _only(cohort_rows: CohortRows, rows: list[int]) -> CohortRows:
-    positions = {table: found[rows] for table, found in cohort_rows.positions.items()}
+    positions = {table: table_rows[rows] for table, table_rows in cohort_rows.positions.items()}
     keys = tuple(cohort_rows.keys[row] for row in rows)
     return dataclasses.replace(cohort_rows, owner=cohort_rows.owner[rows], keys=keys, positions=positions)
 

@@ -19,21 +19,21 @@ MANY = 0.5  # the share of missing values from which a feature deserves a look
 
 
 def problems_of(
-    site: SiteConfig, found: Readiness | None, errors: Sequence[SiteError], warnings: Sequence[str] = ()
+    site: SiteConfig, readiness: Readiness | None, errors: Sequence[SiteError], warnings: Sequence[str] = ()
 ) -> tuple[Problem, ...]:
     """All problems, the errors first.
 
     Args:
         site: The site's settings.
-        found: What was counted, or None if nothing could be.
+        readiness: What was counted, or None if nothing could be.
         errors: What stops the site.
         warnings: What its readers noticed.
     """
     problems = [_of_error(error) for error in errors]
     problems += [Problem("warning", warning) for warning in warnings]
-    if found:
-        problems += [*_modalities(site, found), *_features(found), *_targets(found), *_parts(site, found)]
-        problems += _notes(found.task, found)
+    if readiness:
+        problems += [*_modalities(site, readiness), *_features(readiness), *_targets(readiness)]
+        problems += [*_parts(site, readiness), *_notes(readiness.task, readiness)]
     order = ("error", "warning", "note")
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
 
@@ -42,37 +42,37 @@ def _of_error(error: SiteError) -> Problem:
     return Problem("error", error.summary, error.fix)
 
 
-def _modalities(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
-    for name in found.task.modalities:
+def _modalities(site: SiteConfig, readiness: Readiness) -> Iterator[Problem]:
+    for name in readiness.task.modalities:
         if name not in site.modalities:
             text = f"the study's modality {name} is not in the site's YAML: it is missing for every patient"
             yield Problem("warning", text, "if the hospital has it, describe it under `modalities`")
-        aside = {one.patient for one in found.excluded if one.modality == name}
+        aside = {one.patient for one in readiness.excluded if one.modality == name}
         if aside:
             who = "1 patient is" if len(aside) == 1 else f"{len(aside)} patients are"
             text = f"{name}: {who} excluded: their files cannot be used"
             yield Problem("warning", text, f"{site.state_dir / FILE} lists them with the reasons; the others are used")
 
 
-def _features(found: Readiness) -> Iterator[Problem]:
-    for name in found.task.modalities:
-        unmapped = [count.feature for count in found.features if count.modality == name and not count.mapped]
+def _features(readiness: Readiness) -> Iterator[Problem]:
+    for name in readiness.task.modalities:
+        unmapped = [count.feature for count in readiness.features if count.modality == name and not count.mapped]
         if unmapped:
             text = f"{name}: {', '.join(unmapped)} not mapped: missing for every patient"
             yield Problem("warning", text, f"if the hospital records them, name their columns in modalities.{name}")
-    for feature in found.features:
+    for feature in readiness.features:
         what = f"{feature.modality}: {feature.feature}"
         if feature.out_of_range:
             values = "1 value is" if feature.out_of_range == 1 else f"{feature.out_of_range} values are"
             text = f"{what}: {values} out of range and count{'s' if feature.out_of_range == 1 else ''} as missing"
             yield Problem("warning", text, "correct the values, or the column's `scale` and `range`")
-        elif feature.mapped and found.cohort_rows and feature.missing > MANY * len(found.cohort_rows):
-            text = f"{what} is missing for {feature.missing / len(found.cohort_rows):.0%}"
+        elif feature.mapped and readiness.cohort_rows and feature.missing > MANY * len(readiness.cohort_rows):
+            text = f"{what} is missing for {feature.missing / len(readiness.cohort_rows):.0%}"
             yield Problem("warning", text, "check that it is the right column, and its `missing` codes")
 
 
-def _targets(found: Readiness) -> Iterator[Problem]:
-    for name, classes in found.targets.items():
+def _targets(readiness: Readiness) -> Iterator[Problem]:
+    for name, classes in readiness.targets.items():
         known = {label: count for label, count in classes.items() if label not in (UNKNOWN, CENSORED) and count}
         if not known:
             text = f"the study's target {name} is unknown for every patient"
@@ -85,26 +85,26 @@ def _targets(found: Readiness) -> Iterator[Problem]:
             yield Problem("warning", text, "check the column's `codes`")
 
 
-def _parts(site: SiteConfig, found: Readiness) -> Iterator[Problem]:
-    for part, size in found.parts.items():
+def _parts(site: SiteConfig, readiness: Readiness) -> Iterator[Problem]:
+    for part, size in readiness.parts.items():
         if not size and site.role == "train":
             yield Problem(
                 "warning", f"no patient is in the {part} split", "few patients have a known outcome: see the counts"
             )
 
 
-def _notes(task: Task, found: Readiness) -> Iterator[Problem]:
+def _notes(task: Task, readiness: Readiness) -> Iterator[Problem]:
     from shared_models.targets import Binary
 
     for name, kind in task.targets.items():
-        if isinstance(kind, Binary) and kind.horizon_days is not None and CENSORED in found.targets.get(name, {}):
+        if isinstance(kind, Binary) and kind.horizon_days is not None and CENSORED in readiness.targets.get(name, {}):
             days = f"{kind.horizon_days:g} days"
             rule = (
                 f"an event within {days} counts as 1, {days} without one as 0, and who was censored earlier is unknown"
             )
             yield Problem("note", f"{name}: {rule}")
-    left = found.patients - sum(found.parts.values())
-    if found.parts and left:
+    left = readiness.patients - sum(readiness.parts.values())
+    if readiness.parts and left:
         who = "1 patient is" if left == 1 else f"{left} patients are"
         text = f"{who} in no part of the split, without a known outcome or without any modality"
         yield Problem("note", text)

@@ -114,15 +114,15 @@ def _attempt(name: str, check: Callable[[], tuple[str, str]]) -> Check:
 def _certificate(center: Center) -> tuple[str, str]:
     from client.connection.credentials import check_certificate
 
-    found = check_certificate(center.ca_certificate)
-    return f"{found.name}, valid until {found.expires:%Y-%m-%d}", found.warning
+    certificate = check_certificate(center.ca_certificate)
+    return f"{certificate.name}, valid until {certificate.expires:%Y-%m-%d}", certificate.warning
 
 
 def _key(center: Center) -> tuple[str, str]:
     from client.connection.credentials import check_key
 
-    found = check_key(center.private_key)
-    return f"read this to the center when you send {found.public_file.name}:\n{found.fingerprint}", found.warning
+    key = check_key(center.private_key)
+    return f"read this to the center when you send {key.public_file.name}:\n{key.fingerprint}", key.warning
 
 
 def _server(center: Center) -> tuple[str, str]:
@@ -168,9 +168,10 @@ def _approvals(site: SiteConfig) -> tuple[str, str]:
 
     if not needs_approval(site):
         return "none needed: " + ("the policy waives them" if site.center else "no center reaches this site"), ""
-    found = approvals(site)
-    said = f"{len(found)} stud{'y' if len(found) == 1 else 'ies'} approved{': ' if found else ''}{', '.join(found)}"
-    return said, "" if found else f"every study is refused until: {COMMAND.format(site=site.site)}"
+    approved = approvals(site)
+    names = f": {', '.join(approved)}" if approved else ""
+    said = f"{len(approved)} stud{'y' if len(approved) == 1 else 'ies'} approved{names}"
+    return said, "" if approved else f"every study is refused until: {COMMAND.format(site=site.site)}"
 
 
 def _policy(site: SiteConfig, config: StudySettings, task: Task) -> tuple[str, str]:
@@ -197,20 +198,20 @@ def check_data(
 
     config, task = study or (None, None)
     with console.status("reading the data"):
-        found = readiness(site, config, task)
-    print_readiness(found, console)
-    errors = sum(problem.severity == "error" for problem in found.problems)
+        result = readiness(site, config, task)
+    print_readiness(result, console)
+    errors = sum(problem.severity == "error" for problem in result.problems)
     said = f"{errors} error{'s' if errors > 1 else ''}, each with what to do above" if errors else str(site.data_root)
-    yield Check("data", said, exit_code=found.exit_code)
+    yield Check("data", said, exit_code=result.exit_code)
     if page:
         with console.status("writing the report"):
-            yield _attempt("report", lambda: _page(found, site, config.study if config else ""))
+            yield _attempt("report", lambda: _page(result, site, config.study if config else ""))
 
 
-def _page(found: Readiness, site: SiteConfig, study: str) -> tuple[str, str]:
+def _page(result: Readiness, site: SiteConfig, study: str) -> tuple[str, str]:
     from client.checks.page import write_page
 
-    path = write_page(found, site.state_dir, study)
+    path = write_page(result, site.state_dir, study)
     return f"{path}\nopen it in a browser; it shows images and names patients, so it stays here", ""
 
 

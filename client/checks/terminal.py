@@ -14,25 +14,28 @@ if TYPE_CHECKING:
 STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
-def print_readiness(found: Readiness, console: Console) -> None:
+def print_readiness(readiness: Readiness, console: Console) -> None:
     """Prints the counts as tables, and the problems below them, each with what to do."""
-    title = f"{found.site}: {found.patients} patients"
-    aside = {name: len({one.patient for one in found.excluded if one.modality == name}) for name in found.modalities}
+    title = f"{readiness.site}: {readiness.patients} patients"
+    modalities, patients = readiness.modalities, readiness.patients
+    aside = {name: len({one.patient for one in readiness.excluded if one.modality == name}) for name in modalities}
     rows: list[tuple[object, ...]] = [
-        (name, count, f"{count / found.patients:.0%}", aside[name] or "") for name, count in found.modalities.items()
+        (name, count, f"{count / patients:.0%}", aside[name] or "") for name, count in modalities.items()
     ]
     _print_table(console, title, ("modality", "patients", "share", "excluded"), rows)
-    classes = [(target, name, count) for target, counts in found.targets.items() for name, count in counts.items()]
+    classes = [(target, name, count) for target, counts in readiness.targets.items() for name, count in counts.items()]
     _print_table(console, "outcomes", ("target", "class", "patients"), classes)
     gaps = [
         (f"{count.modality}: {count.feature}", count.missing if count.mapped else "not mapped", count.out_of_range)
-        for count in found.features
+        for count in readiness.features
         if count.missing
     ]
     _print_table(console, "missing values", ("feature", "missing", "out of range"), gaps)
-    _print_table(console, "exams, as they are used", ("modality", "what", "value", "exams"), exam_counts(found.exams))
-    _print_table(console, "split", ("part", "patients"), list(found.parts.items()))
-    for problem in found.problems:
+    _print_table(
+        console, "exams, as they are used", ("modality", "what", "value", "exams"), exam_counts(readiness.exams)
+    )
+    _print_table(console, "split", ("part", "patients"), list(readiness.parts.items()))
+    for problem in readiness.problems:
         style = STYLES[problem.severity]
         console.print(f"{problem.severity}: {problem.text}", style=style, markup=False, highlight=False, soft_wrap=True)
         if problem.fix:

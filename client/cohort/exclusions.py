@@ -30,12 +30,12 @@ class Exclusion(NamedTuple):
         return "; ".join(" ".join(part.split()) for part in (what, *shown))
 
 
-def write_exclusions(state_dir: Path, found: Sequence[Exclusion]) -> Path | None:
+def write_exclusions(state_dir: Path, exclusions: Sequence[Exclusion]) -> Path | None:
     """Writes the file, or removes it where nobody is excluded.
 
     Args:
         state_dir: The site's own folder.
-        found: Who was excluded when the cohort was read last.
+        exclusions: Who was excluded when the cohort was read last.
 
     Returns:
         The file, or None.
@@ -44,12 +44,12 @@ def write_exclusions(state_dir: Path, found: Sequence[Exclusion]) -> Path | None
         SiteError: If the folder cannot be written.
     """
     path = state_dir / FILE
-    if not found:
+    if not exclusions:
         with writing(path):
             path.unlink(missing_ok=True)
         return None
     text = io.StringIO(newline="")
-    rows = [(one.patient, one.instance, one.modality, one.in_short) for one in found]
+    rows = [(one.patient, one.instance, one.modality, one.in_short) for one in exclusions]
     csv.writer(text).writerows([_HEAD, *rows])
     write_private(path, text.getvalue())
     return path

@@ -98,7 +98,7 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     if site.role == "train" and site.site not in config.never_train and "train" not in assigned_parts.values():
         raise _nobody_to_train_on(site, len(assigned_parts))
     labels = np.asarray([assigned_parts.get(patient, "") for patient in patients])
-    excluded = tuple(Exclusion(*found) for found in entry.facts["excluded"])
+    excluded = tuple(Exclusion(*values) for values in entry.facts["excluded"])
     write_exclusions(site.state_dir, excluded)
     return Cohort(
         site=site.site,
@@ -186,8 +186,8 @@ def _published_parts(cohort_rows: CohortRows, split: PublishedSplit) -> list[str
     cells = cohort_rows.cells(split)
     parts = {normal_code(code): part for part in PARTS for code in getattr(split, part)}
     first = np.flatnonzero(np.diff(cohort_rows.owner, prepend=-1))
-    found = [parts.get(normal_code(cells.texts[row], cells.decimal), "") for row in first]
-    bad = [int(row) for row, part in zip(first, found, strict=True) if not part]
+    assigned = [parts.get(normal_code(cells.texts[row], cells.decimal), "") for row in first]
+    bad = [int(row) for row, part in zip(first, assigned, strict=True) if not part]
     if bad:
         texts = sorted({repr(cells.texts[index]) for index in bad})[:5]
         rows = [cells.rows[index] for index in bad if cells.rows[index]]
@@ -199,7 +199,7 @@ def _published_parts(cohort_rows: CohortRows, split: PublishedSplit) -> list[str
             fix="list the code under `split`, or leave the patients out with `include`",
             public="the site's published split does not cover its patients",
         )
-    return found
+    return assigned
 
 
 def _known(truths: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:

@@ -30,26 +30,26 @@ def near_misses(tables: Mapping[str, Table], patients_table: str) -> list[NearMi
     """Rows of other tables that nearly fit a patient without a row there, and patients who nearly are another one."""
     patients = tables[patients_table]
     nearest: dict[str, str] = {}
-    found = []
+    pairs = []
     for patient, row in zip(patients.patients, patients.rows, strict=True):
         other = nearest.setdefault(loose_identifier(patient), patient)
         if other != patient:
-            found.append(NearMiss(patients_table, row, patient, other))
+            pairs.append(NearMiss(patients_table, row, patient, other))
     known = set(patients.patients)
     for name, table in tables.items():
         there = set(table.patients)
         for patient, row in zip(table.patients, table.rows, strict=True) if there - known else ():
             near = None if patient in known else nearest.get(loose_identifier(patient))
             if near and near not in there:
-                found.append(NearMiss(name, row, patient, near))
-    return found
+                pairs.append(NearMiss(name, row, patient, near))
+    return pairs
 
 
-def near_miss_warnings(found: Sequence[NearMiss], tables: Mapping[str, Table], patients_table: str) -> list[str]:
+def near_miss_warnings(misses: Sequence[NearMiss], tables: Mapping[str, Table], patients_table: str) -> list[str]:
     """A sentence on each table that has some; it names rows, and no patient."""
     said = []
-    for name in dict.fromkeys(one.table for one in found):
-        rows = [one.row for one in found if one.table == name]
+    for name in dict.fromkeys(one.table for one in misses):
+        rows = [one.row for one in misses if one.table == name]
         differ = "only in leading zeros, capitals, blanks or signs"
         what = (
             f"differ from another one's {differ}: they may be one patient"
@@ -62,21 +62,21 @@ def near_miss_warnings(found: Sequence[NearMiss], tables: Mapping[str, Table], p
     return said
 
 
-def write_near_misses(state_dir: Path, found: Sequence[NearMiss]) -> None:
+def write_near_misses(state_dir: Path, misses: Sequence[NearMiss]) -> None:
     """Writes the file, or removes it where there are none.
 
     Args:
         state_dir: The site's own folder.
-        found: The near misses.
+        misses: The near misses.
 
     Raises:
         SiteError: If the folder cannot be written.
     """
     path = state_dir / FILE
-    if not found:
+    if not misses:
         with writing(path):
             path.unlink(missing_ok=True)
         return
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([_HEAD, *found])
+    csv.writer(text).writerows([_HEAD, *misses])
     write_private(path, text.getvalue())

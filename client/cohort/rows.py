@@ -54,12 +54,12 @@ class CohortRows:
 
     def cells(self, column: Column | Selection | PublishedSplit, table: str = "") -> Cells:
         """The R rows' cells of a column; `table` is the default where the column names none."""
-        found = self.tables[column.table or table or self.site.patients_table]
+        source = self.tables[column.table or table or self.site.patients_table]
         if not isinstance(column, Column):
-            return self._cells(found, column.column, found.settings.missing)
-        missing = (*found.settings.missing, *column.missing)
-        since = self._cells(found, column.since, missing) if column.since else None
-        return replace(self._cells(found, column.column, missing, column.extract), since=since)
+            return self._cells(source, column.column, source.settings.missing)
+        missing = (*source.settings.missing, *column.missing)
+        since = self._cells(source, column.since, missing) if column.since else None
+        return replace(self._cells(source, column.column, missing, column.extract), since=since)
 
     def _cells(self, table: Table, name: str, missing: Sequence[Code], extract: str = "") -> Cells:
         decimal, column, (positions, rows) = table.settings.decimal, table.cells[name], self._places[table.name]
@@ -76,7 +76,7 @@ class CohortRows:
     @cached_property
     def _places(self) -> dict[str, tuple[list[int], tuple[int, ...]]]:
         """Of each table, where the R rows stand, and their numbers in the file."""
-        lists = {name: found.tolist() for name, found in self.positions.items()}
+        lists = {name: table_rows.tolist() for name, table_rows in self.positions.items()}
         return {n: (at, tuple([self.tables[n].rows[i] if i >= 0 else 0 for i in at])) for n, at in lists.items()}
 
     @property
@@ -115,14 +115,14 @@ def open_rows(site: SiteConfig, task: Task) -> CohortRows:
     rows = _rows(tables[several], site, patients) if several else [(n, "", -1) for n in range(len(patients))]
     owner = np.asarray([patient for patient, _, _ in rows], dtype=np.int64)
     positions = {
-        name: np.asarray([found.get(patient, -1) for patient in patients], dtype=np.int64)[owner]
-        for name, found in first.items()
+        name: np.asarray([rows_of.get(patient, -1) for patient in patients], dtype=np.int64)[owner]
+        for name, rows_of in first.items()
     }
     if several:
         positions[several] = np.asarray([position for _, _, position in rows], dtype=np.int64)
     near = near_misses(tables, site.patients_table)
-    for name, found in positions.items():
-        if (found < 0).all():
+    for name, position in positions.items():
+        if (position < 0).all():
             raise _strangers(tables[name], tables[site.patients_table], len([one for one in near if one.table == name]))
     keys = tuple(Instance(patients[patient], instance) for patient, instance, _ in rows)
     return CohortRows(site, patients, frozenset(everybody), tables, owner, keys, positions, near)
@@ -132,22 +132,22 @@ def _rows(table: Table, site: SiteConfig, patients: Sequence[str]) -> list[tuple
     """`(patient, instance, position in the table)` of each instance; one without a position where there is none."""
     assert site.instances is not None
     names = table.cells[site.instances.column] if site.instances.column else [""] * len(table.patients)
-    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    by_patient: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for position, (patient, name) in enumerate(zip(table.patients, names, strict=True)):
-        found[patient].append((name, position))
+        by_patient[patient].append((name, position))
     if site.instances.column:
-        _check_distinct(table, site.instances.column, found)
+        _check_distinct(table, site.instances.column, by_patient)
     nothing = [("", -1)]
     return [
         (number, instance, position)
         for number, patient in enumerate(patients)
-        for instance, position in found.get(patient, nothing)
+        for instance, position in by_patient.get(patient, nothing)
     ]
 
 
-def _check_distinct(table: Table, column: str, found: Mapping[str, list[tuple[str, int]]]) -> None:
+def _check_distinct(table: Table, column: str, by_patient: Mapping[str, list[tuple[str, int]]]) -> None:
     twice = []
-    for instances in found.values():
+    for instances in by_patient.values():
         names = [name for name, _ in instances]
         twice += [table.rows[position] for index, (name, position) in enumerate(instances) if name in names[:index]]
     if twice:

@@ -21,9 +21,9 @@ def require_own_state(folder: Path) -> None:
     path = folder / FILE
     with contextlib.suppress(OSError):  # what cannot be read or written here is told by whoever needs a file of it
         if path.exists():
-            found = path.read_text(encoding="utf-8", errors="replace").strip()
-            if found != VERSION:
-                raise _of_another_release(folder, f"version {found[:20]!r} in {FILE}")
+            version = path.read_text(encoding="utf-8", errors="replace").strip()
+            if version != VERSION:
+                raise _of_another_release(folder, f"version {version[:20]!r} in {FILE}")
         elif any(not file.name.startswith(DRAFT_PREFIX) for file in _entries(folder)):
             raise _of_another_release(folder, f"files, and no {FILE}")
         else:

@@ -155,11 +155,11 @@ def guarded_environment(state_dir: Path) -> dict[str, str]:
     ours, folder = environment(state_dir), install_launcher(state_dir)
     ours["PATH"] = os.pathsep.join([str(folder.resolve()), ours["PATH"]])
     for program in PROGRAMS:
-        if (found := shutil.which(program, path=ours["PATH"])) != str(folder.resolve() / program):
+        if (other := shutil.which(program, path=ours["PATH"])) != str(folder.resolve() / program):
             raise SiteError(
                 what=f"the site's own {program} cannot be run",
                 where=str(folder),
-                found=f"{found} would run instead, which takes code from the center",
+                found=f"{other} would run instead, which takes code from the center",
                 fix="choose a state_dir on a disk that is not mounted noexec, in a path without ':'",
                 exit_code=ExitCode.SITE_CONFIG,
             )

@@ -70,15 +70,15 @@ def matching_files(site: HasDataRoot, pattern: Pattern, place: str) -> dict[Inst
     expression = "/".join([*(_expression(part, seen) for part in folders), f"(?i:{_expression(name, seen)})"])
     wild = re.sub("[a-z]", _either_case, _wild(name), flags=re.I)
     inside = site.data_root.glob("/".join(map(_wild, folders))) if folders else [site.data_root]
-    found: dict[Instance, list[Path]] = {}
+    files: dict[Instance, list[Path]] = {}
     # a folder is not even listed before it is known to lie in data_root
     listed = (inside_data_root(site, folder, f"{place}: {pattern}") and folder for folder in inside if folder.is_dir())
     for path in sorted(path for folder in listed for path in folder.glob(wild or "_")):
         match = re.fullmatch(expression, path.relative_to(site.data_root).as_posix())
         if match and path.exists():  # a link may lead nowhere
             key = Instance(**{name: normal_identifier(text) for name, text in match.groupdict().items()})
-            found.setdefault(key, []).append(inside_data_root(site, path, f"{place}: {pattern}"))
-    return found
+            files.setdefault(key, []).append(inside_data_root(site, path, f"{place}: {pattern}"))
+    return files
 
 
 def _expression(name: str, seen: set[str]) -> str:

@@ -80,8 +80,8 @@ def extract(image: Any, mask: Any, settings: Mapping[str, Any]) -> dict[str, flo
     mask.CopyInformation(image)  # headers may round, and PyRadiomics allows 1e-6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the mean of nothing is nan, which is what is wanted
-        found = RadiomicsFeatureExtractor(**settings).execute(image, mask)
-    return {name: _real(value) for name, value in found.items() if name in FEATURES}
+        values = RadiomicsFeatureExtractor(**settings).execute(image, mask)
+    return {name: _real(value) for name, value in values.items() if name in FEATURES}
 
 
 def _real(value: Any) -> float:

@@ -60,12 +60,12 @@ def revoke(site: SiteConfig, study: str) -> Line:
     Raises:
         SiteError: If the study is not approved, or the record is damaged or cannot be written.
     """
-    if study not in (found := approvals(site)):
+    if study not in (approved := approvals(site)):
         raise SiteError(
             what="there is no such approval to revoke",
             where=str(approvals_of(site)),
             found=f"study {study}",
-            expected=" or ".join(found) or "an approved study; there is none",
+            expected=" or ".join(approved) or "an approved study; there is none",
             fix=f"list them: python -m client approvals --site {site.site}",
             exit_code=ExitCode.USAGE,
         )

@@ -49,7 +49,7 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
     if not summed and isinstance(reply, PrepareReply):
         targets, tables = task.targets, task.tables
         counts, features = reply.counts.items(), reply.features.items()
-        changed["counts"] = {name: counts_without_small_cells(targets[name], found, least) for name, found in counts}
+        changed["counts"] = {name: counts_without_small_cells(targets[name], count, least) for name, count in counts}
         changed["features"] = {n: features_without_small_cells(tables[n].features, f, least) for n, f in features}
     return replace(reply, **changed) if changed else reply  # type: ignore[type-var]
 

@@ -116,12 +116,12 @@ def exam_of_rows(cohort_rows: Rows, exams: Exams, place: str) -> tuple[dict[int,
     """
     by_instance = any(key.instance for key in exams)
     keys = [key if by_instance else Instance(key.patient) for key in cohort_rows.keys]
-    found = {row: exams[key] for row, key in enumerate(keys) if key in exams}
+    by_row = {row: exams[key] for row, key in enumerate(keys) if key in exams}
     included, wanted = {key.patient for key in keys}, set(keys)
     strangers = {
         key for key in exams if key.patient not in cohort_rows.known or (key.patient in included and key not in wanted)
     }
-    if not found:
+    if not by_row:
         raise SiteError(
             what="no patient has images",
             where=place,
@@ -131,8 +131,8 @@ def exam_of_rows(cohort_rows: Rows, exams: Exams, place: str) -> tuple[dict[int,
             public=PUBLIC,
         )
     unused = f"{place}: {len(strangers)} exams without a row in {cohort_rows.row_table} are not used"
-    having = {cohort_rows.keys[row].patient for row in found}
+    having = {cohort_rows.keys[row].patient for row in by_row}
     loose = {loose_identifier(patient) for patient in cohort_rows.known - having} if strangers else set()
     if near := sum(loose_identifier(key.patient) in loose for key in strangers):
         unused += f"; {near} of them would fit a patient's but for leading zeros, capitals, blanks or signs"
-    return found, [unused] if strangers else []
+    return by_row, [unused] if strangers else []

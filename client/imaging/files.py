@@ -137,15 +137,15 @@ def check_geometry(path: Path, image: Any, first: Any) -> None:
         raise bad_file(
             path, "an image's voxel size is not plausible", f"{image.GetSpacing()} mm", f"{low} to {high} mm"
         )
-    for what, found, expected, tolerance in (
+    for what, value, expected, tolerance in (
         ("size", image.GetSize(), first.GetSize(), SAME_GEOMETRY),
         ("spacing", image.GetSpacing(), first.GetSpacing(), SAME_GEOMETRY),
         ("orientation", image.GetDirection(), first.GetDirection(), SAME_GEOMETRY),
         ("origin", image.GetOrigin(), first.GetOrigin(), SAME_ORIGIN_MM),
     ):
-        if not np.allclose(found, expected, atol=tolerance):
+        if not np.allclose(value, expected, atol=tolerance):
             expectation = f"{_rounded(expected)}, as in the patient's first phase"
-            raise bad_file(path, f"a patient's phases differ in {what}", _rounded(found), expectation)
+            raise bad_file(path, f"a patient's phases differ in {what}", _rounded(value), expectation)
 
 
 def _rounded(values: Iterable[float]) -> str:

@@ -46,5 +46,5 @@ def sides(site: Site, column: Column | None) -> dict[str, str]:
         decimal=decimal,
     )
     coded = column if column.codes else column.model_copy(update={"codes": USUAL_CODES})
-    found = categories(cells, coded, SIDES)
-    return {patient: SIDES[int(side)] for patient, side in zip(positions, found, strict=True) if not np.isnan(side)}
+    codes = categories(cells, coded, SIDES)
+    return {patient: SIDES[int(side)] for patient, side in zip(positions, codes, strict=True) if not np.isnan(side)}

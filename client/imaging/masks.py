@@ -118,8 +118,8 @@ def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteErro
     if mask.box is not None:
         return boxes(site, mask.box)
     assert mask.file is not None
-    found = matching_files(site, mask.file, "mask")
-    return {key: mask_file(paths, mask) for key, paths in found.items()}
+    files = matching_files(site, mask.file, "mask")
+    return {key: mask_file(paths, mask) for key, paths in files.items()}
 
 
 def mask_files(site: Site, mask: Mask) -> list[Path]:
@@ -145,12 +145,12 @@ def boxes(site: Site, box: Box) -> dict[Instance, MaskSource | SiteError]:
 
     name = box.table or site.patients_table
     table = read_table(site, name, [*box.columns, *box.rows, *box.slices])
-    found: dict[Instance, MaskSource | SiteError] = {}
+    sources: dict[Instance, MaskSource | SiteError] = {}
     for patient, row in table.positions().items():
         texts = [[table.cells[column][row] for column in ends] for ends in (box.columns, box.rows, box.slices)]
         if any(text for ends in texts for text in ends):
-            found[Instance(patient)] = _box(texts, table, row)
-    return found
+            sources[Instance(patient)] = _box(texts, table, row)
+    return sources
 
 
 def _box(texts: Sequence[Sequence[str]], table: Table, row: int) -> MaskBox | SiteError:
@@ -191,9 +191,9 @@ def _read(source: MaskFile, image: Any) -> Any:
         import SimpleITK as sitk
 
         mask = read_image(source.path)
-        found = sitk.GetImageFromArray(tumour_voxels(source.path, sitk.GetArrayViewFromImage(mask), source.label))
-        found.CopyInformation(mask)
-        return found
+        tumour = sitk.GetImageFromArray(tumour_voxels(source.path, sitk.GetArrayViewFromImage(mask), source.label))
+        tumour.CopyInformation(mask)
+        return tumour
     from client.imaging.dicom.segmentation import read_segment
 
     known = image.GetMetaData(FRAME_OF_REFERENCE) if image.HasMetaDataKey(FRAME_OF_REFERENCE) else ""
@@ -213,8 +213,8 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> tuple[Any, float]:
     drawn = sitk.Cast(mask != 0, sitk.sitkUInt8)
     if not sitk.GetArrayViewFromImage(drawn).any():
         raise bad_file(path, "a mask is empty", "0 everywhere", "other values where the tumour is")
-    found = sitk.Resample(drawn, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    if not sitk.GetArrayViewFromImage(found).any():
+    resampled = sitk.Resample(drawn, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(resampled).any():
         voxels = np.argwhere(sitk.GetArrayViewFromImage(drawn))
         middle = drawn.TransformContinuousIndexToPhysicalPoint(voxels.mean(axis=0)[::-1].tolist())
         raise bad_file(
@@ -223,12 +223,12 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> tuple[Any, float]:
             f"a tumour about {tuple(round(value, 1) for value in middle)} mm",
             f"a place within the image, {corners(image)}",
         )
-    check_share(path, sitk.GetArrayViewFromImage(found))
+    check_share(path, sitk.GetArrayViewFromImage(resampled))
     share = _share_within(drawn, image)
     if share < MIN_WITHIN_IMAGE:
         expected = f"{MIN_WITHIN_IMAGE:.0%} or more within the image, {corners(image)}"
         raise bad_file(path, "a mask lies mostly outside its image", f"{share:.0%} of it within", expected)
-    return found, share
+    return resampled, share
 
 
 def _share_within(drawn: Any, image: Any) -> float:

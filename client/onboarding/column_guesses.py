@@ -57,14 +57,14 @@ class Guess:
 @functools.cache
 def missing_codes(table: FoundTable) -> tuple[str, ...]:
     """Texts of a table that mean that nothing is known; beside a `+`, a `-` does not."""
-    found = set()
+    codes = set()
     for texts in table.columns.values():
-        found |= {text for text in set(texts) if is_missing_word(text)} - ({"-"} if "+" in texts else set())
+        codes |= {text for text in set(texts) if is_missing_word(text)} - ({"-"} if "+" in texts else set())
         values = [as_number(text, table.decimal) for text in set(texts) - SENTINELS]  # type: ignore[arg-type]
         if SENTINELS & set(texts) and all(not value < 0 for value in values):
-            found |= SENTINELS & set(texts)
+            codes |= SENTINELS & set(texts)
     signs = {"-"} if any("+" in texts for texts in table.columns.values()) else set()
-    return tuple(sorted(found - signs))
+    return tuple(sorted(codes - signs))
 
 
 def guess(feature: Feature, table: FoundTable, taken: frozenset[str] = frozenset()) -> Guess | None:
@@ -76,7 +76,7 @@ def guess(feature: Feature, table: FoundTable, taken: frozenset[str] = frozenset
 def _guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
     """The columns that a feature may be, the most likely first."""
     missing = set(missing_codes(table))
-    found = []
+    guesses = []
     many = len(table.columns) > MANY_COLUMNS
     for name in _exactly(table).get(words(feature.name), ()) if many else table.columns:
         score, texts = likeness(feature.name, name), table.columns[name]
@@ -86,17 +86,17 @@ def _guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
         made = _category(feature, known) if feature.categories else _number(feature.name, known, table.decimal)
         if made is not None:
             entry, why = made
-            found.append(Guess({"column": name, **entry}, score, why))
-    return tuple(sorted(found, key=lambda one: -one.score))
+            guesses.append(Guess({"column": name, **entry}, score, why))
+    return tuple(sorted(guesses, key=lambda one: -one.score))
 
 
 @functools.cache
 def _exactly(table: FoundTable) -> dict[tuple[str, ...], list[str]]:
     """The columns by the words of their names."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    names: dict[tuple[str, ...], list[str]] = {}
     for name in table.columns:
-        found.setdefault(words(name), []).append(name)
-    return found
+        names.setdefault(words(name), []).append(name)
+    return names
 
 
 def likeness(wanted: str, column: str) -> int:
@@ -218,5 +218,5 @@ def outcome(table: FoundTable) -> tuple[Entry, str] | None:
     name, codes_of = min(events, key=lambda event: len(words(event[0])))
     either = times["event_days"] or times["followup_days"]
     entry = {"event": {"column": name, "codes": codes_of}}
-    days: Mapping[str, list[Any]] = {key: found or either for key, found in times.items()}
+    days: Mapping[str, list[Any]] = {key: columns or either for key, columns in times.items()}
     return entry | dict(days), "which code is the event, and that days are counted from the diagnosis"

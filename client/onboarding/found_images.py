@@ -29,8 +29,8 @@ def find_images(folder: Path, patients: frozenset[str]) -> tuple[Guesses, list[s
     """
     patterns: dict[str, set[str]] = defaultdict(set)
     for path in _files(folder):
-        if (found := _pattern(path, patients)) is not None:
-            pattern, patient = found
+        if (matched := _pattern(path, patients)) is not None:
+            pattern, patient = matched
             patterns[pattern].add(patient)
     images = {p: who for p, who in patterns.items() if p.lower().endswith(IMAGES)}
     guesses: Guesses = {}
@@ -99,7 +99,7 @@ def _in_time(pattern: str) -> tuple[bool, list[tuple[int, str]]]:
 
 def _dicom(folder: Path, patterns: Mapping[str, set[str]]) -> Guesses:
     """Folders of DICOM files below a patient's own."""
-    found: dict[str, set[str]] = defaultdict(set)
+    folders: dict[str, set[str]] = defaultdict(set)
     segmented: dict[str, set[str]] = defaultdict(set)
     for pattern, who in patterns.items():
         patient = min(who)
@@ -108,12 +108,12 @@ def _dicom(folder: Path, patterns: Mapping[str, set[str]]) -> Guesses:
         above, _, below = pattern.partition("{patient}")
         if not below.startswith("/"):
             continue
-        found[f"{above}{{patient}}"] |= who
+        folders[f"{above}{{patient}}"] |= who
         if MASK.search(str(PurePosixPath(below).parent)):
             segmented[f"{PurePosixPath(pattern).parent}/*.dcm"] |= who
-    if not found:
+    if not folders:
         return {}
-    best = max(found, key=lambda one: len(found[one]))
+    best = max(folders, key=lambda one: len(folders[one]))
     entry: dict[str, Any] = {"reader": "dicom", "folder": best}
     why = "which series is the dynamic one: see `series` in example.yaml"
     if segmented:
@@ -131,14 +131,14 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _tiles(patterns: Mapping[str, set[str]]) -> Guesses:
-    found: dict[str, int] = defaultdict(int)
+    patients: dict[str, int] = defaultdict(int)
     for pattern, who in patterns.items():
         path = PurePosixPath(pattern)
         if path.suffix.lower() in TILES and "{patient}" in path.parent.parts and not MASK.search(path.name):
-            found[f"{path.parent}/*{path.suffix}"] += len(who)
-    if not found:
+            patients[f"{path.parent}/*{path.suffix}"] += len(who)
+    if not patients:
         return {}
-    entry = {"reader": "tiles", "tiles": max(found, key=lambda one: found[one])}
+    entry = {"reader": "tiles", "tiles": max(patients, key=lambda one: patients[one])}
     return {"tiles": (entry, "for features of tiles name it tile_features, and add `weights`: see example.yaml")}
 
 

@@ -67,7 +67,7 @@ def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
     Returns:
         The tables, and a sentence on each file that is none.
     """
-    found: list[FoundTable] = []
+    unidentified: list[FoundTable] = []
     refused: list[str] = []
     paths = [path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth))]
     for path in [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file() and not _is_ours(p)][:MAX_TABLES]:
@@ -76,10 +76,10 @@ def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
             refused.append(f"{place} is outside the folder")
             continue
         try:
-            found += _tables(path, place)
+            unidentified += _tables(path, place)
         except SiteError as error:
             refused.append(f"{place}: {error.what}")
-    identified = _identified(found)
+    identified = _identified(unidentified)
     refused += [f"{one.form['file']}: no column says who a row is" for one in identified if not one.patient_id]
     tables = sorted((one for one in identified if one.patient_id), key=lambda one: (one.several, -_hints(one)))
     strangers = [one for one in tables if not one.patients & tables[0].patients]
@@ -233,19 +233,19 @@ def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
         hint = 2.0 * bool(IDENTIFIER & set(words(name)))
         return hint + 2.0 * shared + 1.0 * (name == next(iter(tables[index].columns)))
 
-    found = []
+    identified = []
     for index, (table, columns) in enumerate(zip(tables, looked_at, strict=True)):
         unique = {name: score(index, name, texts) for name, texts in columns.items() if _distinct(texts)}
         full = {n: score(index, n, t) for n, t in columns.items() if all(t) and IDENTIFIER & set(words(n))}
         best = max(unique, key=lambda name: unique[name], default="")
         often = max(full, key=lambda name: full[name], default="")
         if best and unique[best] >= 1:
-            found.append(replace(table, patient_id=best))
+            identified.append(replace(table, patient_id=best))
         elif often:
-            found.append(replace(table, patient_id=often, several=True))
+            identified.append(replace(table, patient_id=often, several=True))
         else:
-            found.append(table)
-    return found
+            identified.append(table)
+    return identified
 
 
 def _possible_identifiers(table: FoundTable) -> Iterator[tuple[str, Texts]]:

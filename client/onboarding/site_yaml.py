@@ -84,18 +84,18 @@ def _tasks() -> list[Task]:
 
 def _modalities(tables: Sequence[FoundTable], tasks: Sequence[Task]) -> dict[str, tuple[FoundTable, dict[str, Guess]]]:
     """Each table that a task asks for, where at least half of its features were found, in the table that has most."""
-    found: dict[str, tuple[FoundTable, dict[str, Guess]]] = {}
+    chosen: dict[str, tuple[FoundTable, dict[str, Guess]]] = {}
     wanted = [(name, kind) for task in tasks for name, kind in task.tables.items()]
     for name, kind in wanted:
         best = max(((table, _features(kind.features, table)) for table in tables), key=lambda one: len(one[1]))
         enough = 2 * len(best[1]) >= len(kind.features)
-        if enough and len(best[1]) > len(found[name][1] if name in found else ()):
-            found[name] = best
-    if not found:
+        if enough and len(best[1]) > len(chosen[name][1] if name in chosen else ()):
+            chosen[name] = best
+    if not chosen:
         clinical = max(wanted, key=lambda one: len(_features(one[1].features, tables[0])))
         guesses = _features(clinical[1].features, tables[0]) or _own_names(tables[0])
-        found = {clinical[0] if guesses and clinical[1] else "clinical": (tables[0], guesses)} if guesses else {}
-    return found
+        chosen = {clinical[0] if guesses and clinical[1] else "clinical": (tables[0], guesses)} if guesses else {}
+    return chosen
 
 
 def _features(features: Sequence[Feature], table: FoundTable) -> dict[str, Guess]:
@@ -126,19 +126,19 @@ def _own_names(table: FoundTable) -> dict[str, Guess]:
 def _targets(tables: Sequence[FoundTable], tasks: Sequence[Task]) -> dict[str, tuple[FoundTable, Entry, str]]:
     from shared_models.targets import Binary, TimeToEvent
 
-    found: dict[str, tuple[FoundTable, Entry, str]] = {}
+    chosen: dict[str, tuple[FoundTable, Entry, str]] = {}
     for name, kind in [one for task in tasks for one in task.targets.items()]:
         for table in tables:
-            if name in found:
+            if name in chosen:
                 break
             if isinstance(kind, TimeToEvent) and (made := outcome(table)):
-                found[name] = (table, *made)
+                chosen[name] = (table, *made)
                 continue
             binary = isinstance(kind, Binary | TimeToEvent)  # an event without times serves a study of its label
             feature = Feature(name, BINARY if binary else getattr(kind, "classes", ()))
             if one := guess(feature, table):
-                found[name] = (table, {"label": _label(one.entry, binary=binary)}, one.why)
-    return found or _any_target(tables[0])
+                chosen[name] = (table, {"label": _label(one.entry, binary=binary)}, one.why)
+    return chosen or _any_target(tables[0])
 
 
 def _label(entry: Entry, *, binary: bool) -> Entry:
@@ -232,9 +232,12 @@ def _leftovers(
 ) -> Iterator[str]:
     for table in tables:
         used = [
-            one.entry["column"] for found, guesses in modalities.values() if found is table for one in guesses.values()
+            one.entry["column"]
+            for source, guesses in modalities.values()
+            if source is table
+            for one in guesses.values()
         ]
-        text = "".join(str(entry) for found, entry, _ in targets.values() if found is table)
+        text = "".join(str(entry) for source, entry, _ in targets.values() if source is table)
         left = [n for n in table.columns if n not in {*used, table.patient_id} and repr(n) not in text]
         more = f", and {len(left) - UNUSED_SHOWN} more" if len(left) > UNUSED_SHOWN else ""
         if left:

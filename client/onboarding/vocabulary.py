@@ -103,8 +103,8 @@ def words(name: str) -> tuple[str, ...]:
 
 def plain(name: str) -> str:
     """A column's name without the words that say nothing, as it is compared."""
-    found = words(name)
-    return " ".join(word for word in found if word not in FILLERS) or " ".join(found)
+    known = words(name)
+    return " ".join(word for word in known if word not in FILLERS) or " ".join(known)
 
 
 def known_feature(name: str) -> Known | None:

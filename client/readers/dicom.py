@@ -92,14 +92,14 @@ class DicomReader(Settings):
             SiteError: If a file lies outside data_root, or the table of boxes cannot be read.
         """
         tumours, side = masks(site, self.mask), sides(site, self.laterality)
-        found: dict[Instance, ExamFiles | SiteError] = {}
+        exams: dict[Instance, ExamFiles | SiteError] = {}
         for key, images in self._images(site).items():
             mask = tumours.get(key)
             if isinstance(mask, SiteError):
-                found[key] = mask
+                exams[key] = mask
             elif images:
-                found[key] = self._exam(images, mask, side.get(key.patient, ""))
-        return found
+                exams[key] = self._exam(images, mask, side.get(key.patient, ""))
+        return exams
 
     def _exam(self, images: set[Path], mask: MaskSource | None, side: str) -> DicomFiles:
         lacks_mask, lacks_side = self.mask is not None and mask is None, self.laterality is not None and not side

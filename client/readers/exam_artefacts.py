@@ -132,7 +132,7 @@ class ExamArtefacts:
         )
 
     def _recipes(self, images: str) -> Recipes:
-        found: dict[str, Callable[[Exam], Array]] = {}
+        wanted: dict[str, Callable[[Exam], Array]] = {}
         for name, kind in self._modalities.items():
             reader = self._rows.site.modalities.get(name)
             if hasattr(reader, "exam_recipes") and isinstance(kind, cast(UsesExams, reader).supported_kinds):
@@ -140,8 +140,8 @@ class ExamArtefacts:
                     source, recipes = cast(UsesExams, reader).exam_recipes(name, kind)
                 except SiteError:  # the modality's own, and raised where it is read
                     continue
-                found |= recipes if source == images else {}
-        return found
+                wanted |= recipes if source == images else {}
+        return wanted
 
 
 def _job(exam: ExamFiles, recipes: Recipes, reader: ImageReader) -> Job:
@@ -167,12 +167,12 @@ def volume_recipes(kind: Volume) -> Recipes:
 def read_volumes(rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> ModalityData:
     """Volumes `(R, C, D, H, W)` of the modality's own exams on the study's grid, 0 where a row has none."""
     volume, shown = volume_recipes(kind)
-    found = exams.of(name)
-    read = rows_of(found.made[volume], (len(rows), *kind.shape), found.warnings)
+    artefacts = exams.of(name)
+    read = rows_of(artefacts.made[volume], (len(rows), *kind.shape), artefacts.warnings)
     exams_shown = {  # lesions may share one
         (rows.keys[row].patient, file): np.load(file, allow_pickle=False)
-        for row, file in found.made[shown].items()
+        for row, file in artefacts.made[shown].items()
         if isinstance(file, Path) and read.present[row]
     }
     coverages = [Coverage(one[0], one[1], bool(one[2]), bool(one[3])) for one in exams_shown.values()]
-    return replace(read, warnings=[*found.warnings, *shown_warnings(name, kind, coverages)], facts=found.facts)
+    return replace(read, warnings=[*artefacts.warnings, *shown_warnings(name, kind, coverages)], facts=artefacts.facts)

@@ -65,11 +65,11 @@ class ExtractedReader(Settings):
         place = f"modalities.{name}"
         extractors = load_extractors()
         sources = [_source(feature, extractors, place) for feature in kind.features]
-        found = exams.of(self.images)
+        artefacts = exams.of(self.images)
         values = np.full((len(rows), len(kind.features)), np.nan)
         excluded: dict[int, SiteError] = {}
         for source in sorted(set(sources)):
-            files, bad = split_errors(found.made[_recipe(source)])
+            files, bad = split_errors(artefacts.made[_recipe(source)])
             excluded |= bad
             measured = {row: np.load(file, allow_pickle=False) for row, file in files.items()}
             for index, feature in enumerate(kind.features):
@@ -77,11 +77,11 @@ class ExtractedReader(Settings):
                     values[list(measured), index] = _column(list(measured.values()), feature, extractors[source])
         values[list(excluded)] = np.nan
         present = ~np.isnan(values).all(axis=1)
-        having = next(iter(found.made.values()))
+        having = next(iter(artefacts.made.values()))
         if not present.any():
             raise _nothing(place, self.images, len(having))
         without = sum(not present[row] and row not in excluded for row in having)
-        warnings = [*found.warnings, *_gaps(place, kind.features, values, without)]
+        warnings = [*artefacts.warnings, *_gaps(place, kind.features, values, without)]
         return ModalityData(expand(kind.features, values), present, excluded, warnings)
 
 
@@ -114,8 +114,8 @@ def _recipe(source: str) -> str:
 def _features(name: str, exam: Exam) -> NDArray[np.float64]:
     """All features `(F,)` of an extractor; a category stands as its index, what is not defined as NaN."""
     extractor = load_extractors()[name]
-    found = extractor.measure(exam)
-    return np.asarray([_number(found[key], categories) for key, categories in extractor.FEATURES.items()])
+    measured = extractor.measure(exam)
+    return np.asarray([_number(measured[key], categories) for key, categories in extractor.FEATURES.items()])
 
 
 def _number(value: float | str, categories: Sequence[str]) -> float:

@@ -71,9 +71,9 @@ class ImageFilesReader(Settings):
         Raises:
             SiteError: If a file lies outside data_root, or the table of boxes cannot be read.
         """
-        found, side = boxes(site, self.mask.box) if self.mask and self.mask.box else {}, sides(site, self.laterality)
+        drawn, side = boxes(site, self.mask.box) if self.mask and self.mask.box else {}, sides(site, self.laterality)
         return {
-            key: self._exam(files, found.get(key), side.get(key.patient, ""))
+            key: self._exam(files, drawn.get(key), side.get(key.patient, ""))
             for key, files in self._roles(site).items()
         }
 
@@ -97,10 +97,10 @@ class ImageFilesReader(Settings):
             belongs |= {
                 path: (role, key) for key, paths in matching_files(site, pattern, role).items() for path in paths
             }
-        found: dict[Instance, dict[str, list[Path]]] = {}
+        roles: dict[Instance, dict[str, list[Path]]] = {}
         for path, (role, key) in belongs.items():
-            found.setdefault(key, {}).setdefault(role, []).append(path)
-        return found
+            roles.setdefault(key, {}).setdefault(role, []).append(path)
+        return roles
 
     def _exam(
         self, files: dict[str, list[Path]], mask: MaskSource | SiteError | None, side: str

@@ -63,7 +63,7 @@ class MammogramReader(Settings):
 
     def files(self, site: Site) -> list[Path]:
         """The images and masks."""
-        images, masks = self._found(site)
+        images, masks = self._images_and_masks(site)
         return [path for paths in (*images.values(), *masks.values()) for path in paths]
 
     def exams(self, site: Site) -> dict[Instance, ExamFiles | SiteError]:
@@ -72,7 +72,7 @@ class MammogramReader(Settings):
         Raises:
             SiteError: If a file lies outside data_root.
         """
-        images, masks = self._found(site)
+        images, masks = self._images_and_masks(site)
         exams = {key: self._exam(paths, masks.get(key, [])) for key, paths in images.items()}
         return {key: exam for key, exam in exams.items() if exam}
 
@@ -84,7 +84,7 @@ class MammogramReader(Settings):
         """Volumes `(R, C, 1, H, W)`, 0 where a row has none."""
         return read_volumes(rows, name, kind, exams)
 
-    def _found(self, site: Site) -> tuple[dict[Instance, list[Path]], dict[Instance, list[Path]]]:
+    def _images_and_masks(self, site: Site) -> tuple[dict[Instance, list[Path]], dict[Instance, list[Path]]]:
         """The images and the masks; what fits both, as `CC_mask.png` fits `{instance}.png`, is a mask."""
         masks = matching_files(site, self.mask, "mask") if self.mask else {}
         taken = {path for paths in masks.values() for path in paths}
@@ -116,14 +116,14 @@ class MammogramReader(Settings):
         """The images of the view and side; of several, those that are plain, and that a radiologist looked at."""
         if self.view is None and self.side is None:
             return images
-        found = {path: view_header(path) for path in images}
+        headers = {path: view_header(path) for path in images}
         for key in ("view", "side"):
             if getattr(self, key) is None:
                 continue
-            if unsaid := [path for path, header in found.items() if not getattr(header, key)]:
+            if unsaid := [path for path, header in headers.items() if not getattr(header, key)]:
                 expected = f"the {key} in a DICOM file's header, or no `{key}` in the site's YAML"
                 raise bad_file(unsaid[0], f"a mammogram does not say its {key}", f"no {key}", expected)
-            found = {path: header for path, header in found.items() if getattr(header, key) == getattr(self, key)}
-        found = {path: one for path, one in found.items() if not one.special} or found
-        shown = [path for path, one in found.items() if one.intent != "FOR PROCESSING"]
-        return shown or list(found)
+            headers = {path: header for path, header in headers.items() if getattr(header, key) == getattr(self, key)}
+        headers = {path: one for path, one in headers.items() if not one.special} or headers
+        shown = [path for path, one in headers.items() if one.intent != "FOR PROCESSING"]
+        return shown or list(headers)

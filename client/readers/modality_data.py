@@ -80,8 +80,8 @@ def split_errors(made: Mapping[int, Path | SiteError]) -> tuple[dict[int, Path],
     Raises:
         SiteError: If nobody's files can be used: the first one's error.
     """
-    files = {row: found for row, found in made.items() if isinstance(found, Path)}
-    excluded = {row: found for row, found in made.items() if isinstance(found, SiteError)}
+    files = {row: result for row, result in made.items() if isinstance(result, Path)}
+    excluded = {row: result for row, result in made.items() if isinstance(result, SiteError)}
     if excluded and not files:
         raise excluded[min(excluded)]
     return files, excluded

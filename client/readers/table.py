@@ -86,17 +86,17 @@ class TableReader(Settings):
 
     def read(self, rows: Rows, name: str, kind: Table, exams: object) -> ModalityData:
         """`(R, C)` input columns, NaN where missing."""
-        found = self.values(rows, kind.features)
-        warnings = self._warnings(rows, name, kind.features, found.values)
-        return ModalityData(expand(kind.features, found.values), found.present, warnings=warnings)
+        read = self.values(rows, kind.features)
+        warnings = self._warnings(rows, name, kind.features, read.values)
+        return ModalityData(expand(kind.features, read.values), read.present, warnings=warnings)
 
     def _warnings(self, rows: Rows, name: str, features: Sequence[Feature], values: Values) -> list[str]:
         """Expression that looks like counts where the study may mean logarithms."""
         suspects = [
             feature.name
-            for feature, column, found in zip(features, map(self.column, features), values.T, strict=True)
+            for feature, column, column_values in zip(features, map(self.column, features), values.T, strict=True)
             if column and not feature.log and (genes := self._genes(rows, column)) and genes.transform == "none"
-            if (found > MAX_LOGARITHM).any()
+            if (column_values > MAX_LOGARITHM).any()
         ]
         text = f"{name}: {len(suspects)} genes have values above {MAX_LOGARITHM:g}, as counts and TPM have"
         return [f"{text}; if the study means logarithms, set the table's `genes.transform`"] if suspects else []

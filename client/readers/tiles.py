@@ -55,8 +55,8 @@ class TilesReader(Settings):
 
     def files(self, site: Site) -> list[Path]:
         """The tiles and the weights."""
-        found = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
-        return found + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
+        tiles = [path for paths in matching_files(site, self.tiles, "tiles").values() for path in paths]
+        return tiles + ([inside_data_root(site, self.weights, "weights")] if self.weights else [])
 
     def read(self, rows: Rows, name: str, kind: Bag | Volume, exams: object) -> ModalityData:
         """Bags `(R, T, 2048)` of features, or volumes `(R, 3, T, H, W)` of tiles, 0 where a patient has none.
@@ -64,13 +64,13 @@ class TilesReader(Settings):
         Raises:
             SiteError: If the weights cannot be used, or nobody has tiles.
         """
-        found = matching_files(rows.site, self.tiles, "tiles")
-        strangers = self._strangers(rows, found, name)
+        tiles_of = matching_files(rows.site, self.tiles, "tiles")
+        strangers = self._strangers(rows, tiles_of, name)
         make, digest = self._maker(rows.site, name, kind)
         recipe, sizes = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}", f"tile sizes {VERSION}"
         jobs = {}
         for row, key in enumerate(rows.keys):
-            if tiles := found.get(self._key(key)):
+            if tiles := tiles_of.get(self._key(key)):
                 chosen = _chosen(tiles, kind, key)
                 jobs[row] = Job(chosen, {recipe: make, sizes: tile_sizes})
         made = dict(make_artefacts(rows.site, jobs, f"reading {name}"))
@@ -102,9 +102,9 @@ class TilesReader(Settings):
         make = functools.partial(tile_features, weights=path, stain=self.stain)
         return make, hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def _strangers(self, rows: Rows, found: dict[Instance, list[Path]], name: str) -> list[str]:
-        strangers = [key for key in found if key.patient not in rows.known]
-        if not any(self._key(key) in found for key in rows.keys):
+    def _strangers(self, rows: Rows, tiles_of: dict[Instance, list[Path]], name: str) -> list[str]:
+        strangers = [key for key in tiles_of if key.patient not in rows.known]
+        if not any(self._key(key) in tiles_of for key in rows.keys):
             raise SiteError(
                 what="no patient has tiles",
                 where=f"modalities.{name}.tiles",
@@ -128,8 +128,8 @@ def _odd_sizes(name: str, measured: Mapping[str, Path | SiteError]) -> list[str]
     sizes = {
         patient: {tuple(size) for size in np.load(file, allow_pickle=False).tolist()} for patient, file in files.items()
     }
-    (usual, _), *others = Counter(size for found in sizes.values() for size in found).most_common() or [((), 0)]
-    odd = sum(found != {usual} for found in sizes.values())
+    (usual, _), *others = Counter(size for own in sizes.values() for size in own).most_common() or [((), 0)]
+    odd = sum(own != {usual} for own in sizes.values())
     if not others:
         return []
     height, width = usual

@@ -61,14 +61,14 @@ def read_genes(
     symbol = _symbols(site, genes, where)
     sets = _sets(site, genes, where)
     members = {name: [symbol(gene) for gene in sets.get(name, [name])] for name in references}
-    wanted = {gene for found in members.values() for gene in found}
+    wanted = {gene for symbols in members.values() for gene in symbols}
     matrix = (_from_rows if settings.genes_in_rows else _from_columns)(settings, genes, source, symbol, wanted, where)
     _check_present(members, sets, matrix, where)
     _check_single(genes, matrix, where)
     values = {gene: _values(lines, settings, genes, where) for gene, lines in matrix.lines.items()}
     columns = []
-    for found in members.values():
-        mean = _mean([values[gene] for gene in dict.fromkeys(found) if gene in values])
+    for symbols in members.values():
+        mean = _mean([values[gene] for gene in dict.fromkeys(symbols) if gene in values])
         columns.append(tuple(cell_text(float(value), settings.decimal) for value in mean))
     return PatientRows(matrix.patients, matrix.numbers, tuple(columns))
 
@@ -89,7 +89,7 @@ def _symbols(site: Site, genes: Genes, where: str) -> Symbol:
             for _, (alias, present) in source.rows((0, 1)):
                 listed[_plain(alias)].add(_plain(present))
     taken = set().union(*listed.values())
-    aliases = {alias: next(iter(found)) for alias, found in listed.items() if len(found) == 1 and alias not in taken}
+    aliases = {alias: next(iter(own)) for alias, own in listed.items() if len(own) == 1 and alias not in taken}
     aliases |= {_plain(alias): _plain(present) for alias, present in genes.aliases.items()}
     return lambda name: aliases.get(_plain(name), _plain(name))
 
@@ -119,10 +119,10 @@ def _sets(site: Site, genes: Genes, where: str) -> dict[str, list[str]]:
 
 
 def _file(site: Site, path: Path, place: str) -> Path:
-    found = inside_data_root(site, path, place)
-    if not found.is_file():
-        raise unreadable(place, f"no file {found}", "a file under data_root", "correct the name, or put the file there")
-    return found
+    file = inside_data_root(site, path, place)
+    if not file.is_file():
+        raise unreadable(place, f"no file {file}", "a file under data_root", "correct the name, or put the file there")
+    return file
 
 
 def _from_columns(
@@ -154,9 +154,9 @@ def _from_rows(
     names, lines = [], defaultdict(list)
     for number, (name, *cells) in bounded(source.rows([gene, *patients]), where):
         names.append(cell_text(name, settings.decimal))
-        if (found := symbol(names[-1])) in wanted:
+        if (known := symbol(names[-1])) in wanted:
             texts = [cell_text(cell, settings.decimal) for cell in cells]
-            lines[found].append(Line(f"row {number} ({names[-1]})", texts))
+            lines[known].append(Line(f"row {number} ({names[-1]})", texts))
     return Matrix(tuple(patients.values()), tuple(at + 1 for at in patients), lines, names)
 
 

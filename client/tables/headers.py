@@ -45,11 +45,11 @@ def names_of(column: Column) -> set[str]:
 
 def by_name(columns: Sequence[Column]) -> dict[str, list[int]]:
     """The positions of the columns that answer to each name."""
-    found: dict[str, list[int]] = defaultdict(list)
+    positions: dict[str, list[int]] = defaultdict(list)
     for index, column in enumerate(columns):
         for name in names_of(column):
-            found[name].append(index)
-    return found
+            positions[name].append(index)
+    return positions
 
 
 def column_position(reference: str, columns: Sequence[Column], named: Mapping[str, list[int]], where: str) -> int:

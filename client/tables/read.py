@@ -61,11 +61,11 @@ class Table:
         Raises:
             SiteError: If a patient stands twice.
         """
-        found = self.first_rows()
+        position = self.first_rows()
         twice = [
-            (self.rows[found[patient]], self.rows[index])
+            (self.rows[position[patient]], self.rows[index])
             for index, patient in enumerate(self.patients)
-            if found[patient] != index
+            if position[patient] != index
         ]
         if twice:
             unit = "column" if self.settings.genes_in_rows else "row"
@@ -82,7 +82,7 @@ class Table:
                 else "choose one sample a patient by `patient_extract`, as ^(TCGA-..-....)-01 for primary tumours",
                 public="a patient appears twice in one of the site's tables",
             )
-        return found
+        return position
 
 
 def read_table(site: Site, name: str, references: Iterable[str]) -> Table:

@@ -165,8 +165,8 @@ def _rows(result: Any, header: Sequence[str], positions: Sequence[int], where: s
 
 def _refused(settings: TableSource, where: str, error: Exception, password: str) -> SiteError:
     said = str(getattr(error, "orig", None) or error)
-    found = said.replace(password, "***") if password else said
-    return unreadable(where, found, _EXPECTED, _cure(said, settings))
+    message = said.replace(password, "***") if password else said
+    return unreadable(where, message, _EXPECTED, _cure(said, settings))
 
 
 def _cure(said: str, settings: TableSource) -> str:

@@ -157,13 +157,13 @@ def predict(
     device = next(model.parameters()).device
     model.eval()
     rows, owner = patients.all_rows()
-    found: dict[str, list[Tensor]] = {name: [] for name in task.targets}
+    scores: dict[str, list[Tensor]] = {name: [] for name in task.targets}
     for start in range(0, len(rows), batch_size):
         inputs, present = patients.read(rows[start : start + batch_size])
         outputs = model(*_to(device, (inputs, present)))
         for name in task.targets:
-            found[name].append(outputs[name].float().cpu())
-    mean = {name: _mean_by_owner(torch.cat(parts), owner, len(patients)) for name, parts in found.items()}
+            scores[name].append(outputs[name].float().cpu())
+    mean = {name: _mean_by_owner(torch.cat(parts), owner, len(patients)) for name, parts in scores.items()}
     return {name: target.predict(mean[name]).numpy() for name, target in task.targets.items()}
 
 

@@ -36,8 +36,8 @@ def print_ledger(site: SiteConfig, console: Console) -> None:
         SiteError: If the ledger is damaged.
     """
     path, limit = ledger_of(site), site.policy.limit
-    found, total = charges(path), spent(path, limit)
-    runs = [list(lines) for _, lines in groupby(found, key=lambda line: (line["study"], line["task"], line["delta"]))]
+    charged, total = charges(path), spent(path, limit)
+    runs = [list(lines) for _, lines in groupby(charged, key=lambda line: (line["study"], line["task"], line["delta"]))]
     _table(
         console,
         f"{site.site}: epsilon {total:.2f} of {limit.epsilon:g} spent at delta {limit.delta:g}",
@@ -52,7 +52,7 @@ def print_ledger(site: SiteConfig, console: Console) -> None:
         },
         runs,
     )
-    console.print(f"{len(found)} charges, unbroken, in {path}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{len(charged)} charges, unbroken, in {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def print_audit(site: SiteConfig, console: Console) -> None:
@@ -67,13 +67,13 @@ def print_audit(site: SiteConfig, console: Console) -> None:
         console,
         f"{site.site}: the last {min(SHOWN, len(lines))} of {len(lines)} messages",
         {
-            "time": lambda found: found[0]["time"][2:16].replace("T", " "),
-            "study": lambda found: found[0].get("study", ""),
-            "message": lambda found: _message(found[0]),
-            "bytes": lambda found: str(found[0].get("bytes", "")),
-            "sha256": lambda found: found[0].get("sha256", "")[:8],
-            "epsilon": lambda found: f"{found[0].get('epsilon') or 0.0:.2f}",
-            "refused": lambda found: found[0].get("why", ""),
+            "time": lambda row: row[0]["time"][2:16].replace("T", " "),
+            "study": lambda row: row[0].get("study", ""),
+            "message": lambda row: _message(row[0]),
+            "bytes": lambda row: str(row[0].get("bytes", "")),
+            "sha256": lambda row: row[0].get("sha256", "")[:8],
+            "epsilon": lambda row: f"{row[0].get('epsilon') or 0.0:.2f}",
+            "refused": lambda row: row[0].get("why", ""),
         },
         [[line] for line in lines[-SHOWN:]],
     )
@@ -92,10 +92,10 @@ def print_approvals(site: SiteConfig, console: Console) -> None:
     Raises:
         SiteError: If the record is damaged.
     """
-    found = approvals(site)
+    approved = approvals(site)
     _table(
         console,
-        f"{site.site}: {len(found)} approved",
+        f"{site.site}: {len(approved)} approved",
         {
             "study": lambda lines: lines[0]["study"],
             "task": lambda lines: lines[0]["settings"]["task"],
@@ -105,7 +105,7 @@ def print_approvals(site: SiteConfig, console: Console) -> None:
             "approved": lambda lines: lines[0]["time"][:16],
             "by": lambda lines: lines[0]["by"],
         },
-        [[line] for line in found.values()],
+        [[line] for line in approved.values()],
     )
     console.print(f"unbroken, in {approvals_of(site)}", soft_wrap=True, highlight=False, markup=False)
 

@@ -64,8 +64,8 @@ def ways(cohort: Cohort, task: Task, config: StudySettings) -> Iterator[tuple[st
 def _print_target(target: str, kind: Target, rows: Mapping[str, Mapping[str, Scores]], console: Console) -> None:
     from rich.table import Table
 
-    found = {name: metrics(scores, kind) for name, scores in rows.items()}
-    first = next(iter(found.values()))
+    by_model = {name: metrics(scores, kind) for name, scores in rows.items()}
+    first = next(iter(by_model.values()))
     places = ["pooled", *(place for place in first if place != "pooled")]
     key, title = next(pair for pair in SHOWN if pair[0] in first["pooled"])
     table = Table(title=f"{target}: {title} on test patients (95 % interval)", title_justify="left")
@@ -75,7 +75,7 @@ def _print_target(target: str, kind: Target, rows: Mapping[str, Mapping[str, Sco
     if isinstance(kind, Binary):
         table.add_column("pooled, against\nfederated: p", justify="right")
     federated = next(iter(rows.values()))
-    for name, metric in found.items():
+    for name, metric in by_model.items():
         cells = [_cell(metric[place], key) for place in places]
         if isinstance(kind, Binary):
             cells.append("" if rows[name] is federated else _p_value(federated, rows[name]))

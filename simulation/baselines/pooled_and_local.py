@@ -127,8 +127,8 @@ def score(trained: Trained | Trees, cohort: Cohort, task: Task, part: str = "tes
     """Scores and truths of each target for the patients of `part`."""
     patients = select_patients(cohort, part, task, trained.statistics)
     if isinstance(trained, Trees):
-        return {name: (found, patients.known(name)) for name, found in trained.predict(patients).items()}
-    return {name: (found, patients.known(name)) for name, found in predict(trained.model, patients, task).items()}
+        return {name: (scores, patients.known(name)) for name, scores in trained.predict(patients).items()}
+    return {name: (scores, patients.known(name)) for name, scores in predict(trained.model, patients, task).items()}
 
 
 def measure(
@@ -150,5 +150,5 @@ def score_everywhere(
 def metrics(scores: Mapping[str, Scores], target: Target) -> dict[str, Metrics]:
     """Metrics by site, and of all their patients together under `pooled`."""
     everybody = tuple(np.concatenate(values) for values in zip(*scores.values(), strict=True))
-    found = {**scores, "pooled": everybody}
-    return {site: site_metrics(target, one, truth, threshold=0.5) for site, (one, truth) in found.items()}
+    by_site = {**scores, "pooled": everybody}
+    return {site: site_metrics(target, one, truth, threshold=0.5) for site, (one, truth) in by_site.items()}

@@ -92,8 +92,8 @@ class Record:
 
     def roster(self) -> tuple[Enrolment, ...] | None:
         """The sites of this approval, once they are fixed."""
-        found = self.signed_roster()
-        return None if found is None else tuple(site.statement for site in found)
+        signed = self.signed_roster()
+        return None if signed is None else tuple(site.statement for site in signed)
 
     def pins(self) -> dict[str, str]:
         """Node keys of other sites as they were first seen."""

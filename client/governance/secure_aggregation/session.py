@@ -99,32 +99,32 @@ class Sum:
         }
 
     @classmethod
-    def read(cls, found: dict[str, Any]) -> Sum:
+    def read(cls, content: dict[str, Any]) -> Sum:
         """The inverse of `to_json`."""
-        view, survivors, question = found["view"], found["survivors"], found["question"]
+        view, survivors, question = content["view"], content["survivors"], content["question"]
         groups = {group: tuple(sites) for group, sites in view["groups"].items()} if view else {}
-        mask_key, share_key = map(bytes.fromhex, found["private"])
+        mask_key, share_key = map(bytes.fromhex, content["private"])
         return cls(
-            own=read_signed(found["own"], Keys),
+            own=read_signed(content["own"], Keys),
             mask_key=mask_key,
             share_key=share_key,
-            seeds={group: bytes.fromhex(seed) for group, seed in found["seeds"].items()},
-            keys=[Keys.read(keys) for keys in found["keys"]],
-            deal=found["dealt"][0],
-            threshold=found["dealt"][1],
-            shares={n: {s: read_share(share) for s, share in held.items()} for n, held in found["shares"].items()},
+            seeds={group: bytes.fromhex(seed) for group, seed in content["seeds"].items()},
+            keys=[Keys.read(keys) for keys in content["keys"]],
+            deal=content["dealt"][0],
+            threshold=content["dealt"][1],
+            shares={n: {s: read_share(share) for s, share in held.items()} for n, held in content["shares"].items()},
             view=View(**{**view, "groups": groups}) if view else None,
             question=Question(**question) if question else None,
             survivors=_read_survivors(survivors) if survivors else None,
             replies={
                 exchange: (asked, {key: b64decode(value) for key, value in reply.items()})
-                for exchange, (asked, reply) in found["replies"].items()
+                for exchange, (asked, reply) in content["replies"].items()
             },
         )
 
 
-def _read_survivors(found: dict[str, Any]) -> Survivors:
-    return Survivors(found["view"], tuple(found["sites"]), tuple(found["groups"]))
+def _read_survivors(content: dict[str, Any]) -> Survivors:
+    return Survivors(content["view"], tuple(content["sites"]), tuple(content["groups"]))
 
 
 @dataclass
@@ -162,4 +162,4 @@ class Session:
     def unpack(cls, data: bytes) -> Session:
         """The inverse of `pack`; it reads only what this site wrote."""
         run, sums = json.loads(data)
-        return cls(run, {int(number): Sum.read(found) for number, found in sums.items()})
+        return cls(run, {int(number): Sum.read(content) for number, content in sums.items()})

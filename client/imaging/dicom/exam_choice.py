@@ -44,18 +44,18 @@ def choose(slices: Sequence[Slice], wanted: Wanted, folder: Path) -> list[Slice]
         SiteError: If there is no such series, or it is not clear which, or its images are of several kinds.
     """
     studies = _grouped(slices, lambda slice_: slice_.study_date or slice_.study)
-    found: dict[Hashable, list[Slice]] = {}
+    chosen: dict[Hashable, list[Slice]] = {}
     errors = []
     for study, part in studies.items():
         try:
-            found[study] = _series(part, wanted.series, folder)
+            chosen[study] = _series(part, wanted.series, folder)
         except SiteError as error:
             errors.append(error)
-    if not found:
+    if not chosen:
         raise errors[0] if len(errors) == 1 else _unclear(folder, "there is no MR series", slices)
-    if len(found) > 1:
-        return _of_one_kind(_of_study(found, wanted.study, folder), wanted.image_type, folder)
-    return _of_one_kind(next(iter(found.values())), wanted.image_type, folder)
+    if len(chosen) > 1:
+        return _of_one_kind(_of_study(chosen, wanted.study, folder), wanted.image_type, folder)
+    return _of_one_kind(next(iter(chosen.values())), wanted.image_type, folder)
 
 
 def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
@@ -92,14 +92,14 @@ def _but_for_names(slice_: Slice) -> Hashable:
 
 
 def _grouped(slices: Iterable[Slice], key: Callable[[Slice], Hashable]) -> dict[Hashable, list[Slice]]:
-    found: dict[Hashable, list[Slice]] = defaultdict(list)
+    groups: dict[Hashable, list[Slice]] = defaultdict(list)
     for slice_ in slices:
-        found[key(slice_)].append(slice_)
-    return found
+        groups[key(slice_)].append(slice_)
+    return groups
 
 
-def _of_study(found: Mapping[Hashable, list[Slice]], study: Study | None, folder: Path) -> list[Slice]:
-    dates = sorted({part[0].study_date for part in found.values()})
+def _of_study(studies: Mapping[Hashable, list[Slice]], study: Study | None, folder: Path) -> list[Slice]:
+    dates = sorted({part[0].study_date for part in studies.values()})
     if study is None or "" in dates:
         said = " and ".join(f"{date[:4]}-{date[4:6]}-{date[6:]}" for date in dates if date) or "unknown dates"
         raise SiteError(
@@ -110,19 +110,19 @@ def _of_study(found: Mapping[Hashable, list[Slice]], study: Study | None, folder
             fix="set `study: first` or `study: last`, or move the other study out of data_root",
             public="an image of the site cannot be used",
         )
-    return next(part for part in found.values() if part[0].study_date == dates[0 if study == "first" else -1])
+    return next(part for part in studies.values() if part[0].study_date == dates[0 if study == "first" else -1])
 
 
 def _series(slices: Sequence[Slice], series: str | None, folder: Path) -> list[Slice]:
     """The slices of the series that are wanted; what a scanner made goes before what was computed from it."""
-    found = _grouped(slices, lambda slice_: slice_.series)
+    by_series = _grouped(slices, lambda slice_: slice_.series)
     if series is not None:
-        fitting = [part for part in found.values() if any(re.search(series, name) for name in part[0].names)]
+        fitting = [part for part in by_series.values() if any(re.search(series, name) for name in part[0].names)]
         chosen = [part for part in fitting if part[0].original] or fitting
         if chosen:
             return [slice_ for part in chosen for slice_ in part]
         raise _unclear(folder, "no series fits `series`", slices, f"a description or protocol that fits {series!r}")
-    original = [part for part in found.values() if part[0].original]
+    original = [part for part in by_series.values() if part[0].original]
     dynamic = [part for part in original if len(part) > len({_rounded(slice_.position_mm) for slice_ in part})]
     chosen = dynamic or original
     if len(chosen) == 1:
@@ -158,8 +158,8 @@ def _of_one_kind(slices: list[Slice], image_type: str | None, folder: Path) -> l
 def _unclear(
     folder: Path, what: str, slices: Sequence[Slice], expected: str = "one series with several images at each position"
 ) -> SiteError:
-    found = _grouped(slices, lambda slice_: slice_.series)
-    shown = [f"{' / '.join(filter(None, part[0].names))!r} ({len(part)} images)" for part in found.values()]
+    groups = _grouped(slices, lambda slice_: slice_.series)
+    shown = [f"{' / '.join(filter(None, part[0].names))!r} ({len(part)} images)" for part in groups.values()]
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     return SiteError(
         what,

@@ -67,8 +67,8 @@ class DicomFiles:
             SiteError: If there is no dynamic series, or it is not clear which, or it is not whole.
         """
         folder = self.images[0].parent
-        found = dynamic_phases(read_slices(self.images), self.wanted, folder)
-        phases, seconds = self._in_use(found.phases, found.seconds, folder)
+        dynamic = dynamic_phases(read_slices(self.images), self.wanted, folder)
+        phases, seconds = self._in_use(dynamic.phases, dynamic.seconds, folder)
         _check_scales(phases, folder)
         check_room(folder, (len(phases), max(map(len, phases)), *phases[0][0].shape))
         images = [_volume(phase, phases[0][0]) for phase in phases]
@@ -77,7 +77,7 @@ class DicomFiles:
         instances = np.argsort([slice_.instance for slice_ in phases[0]], kind="stable")
         mask, share = tumour_mask(self.mask, images[0], instances) if self.mask else (None, 1.0)
         side = self.side or phases[0][0].side
-        remarks = tuple(said for said in found.remarks if not (self.seconds and "`seconds`" in said))
+        remarks = tuple(said for said in dynamic.remarks if not (self.seconds and "`seconds`" in said))
         exam = Exam(folder, tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
         return dataclasses.replace(exam, choice=_choice(phases), remarks=remarks)
 
@@ -95,8 +95,8 @@ class DicomFiles:
         return phases, self.seconds or seconds
 
 
-def _count(folder: Path, found: int, expected: str) -> SiteError:
-    return bad_file(folder, "an exam has the wrong number of phases", f"{found} phases", f"{expected}")
+def _count(folder: Path, count: int, expected: str) -> SiteError:
+    return bad_file(folder, "an exam has the wrong number of phases", f"{count} phases", f"{expected}")
 
 
 def files_under(site: Site, folder: Path, place: str) -> set[Path]:
@@ -105,7 +105,7 @@ def files_under(site: Site, folder: Path, place: str) -> set[Path]:
     Raises:
         SiteError: If a link escapes data_root, or a folder cannot be read.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     seen, left = {folder}, [folder]
     while left:
         for entry in _entries(left.pop()):
@@ -113,11 +113,11 @@ def files_under(site: Site, folder: Path, place: str) -> set[Path]:
             if entry.is_symlink():
                 path = inside_data_root(site, path, place)
             if entry.is_file():
-                found.add(path)
+                files.add(path)
             elif entry.is_dir() and path not in seen:  # links can make a circle
                 seen.add(path)
                 left.append(path)
-    return found
+    return files
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

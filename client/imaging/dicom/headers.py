@@ -115,7 +115,7 @@ def read_slices(paths: Iterable[Path]) -> list[Slice]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's about values that break the standard: those in use are checked
-        return [found for path in paths for found in _slices(path)]
+        return [slice_ for path in paths for slice_ in _slices(path)]
 
 
 def _slices(path: Path) -> list[Slice]:
@@ -233,13 +233,13 @@ def _kind(types: Any, component: Any, echo: Any) -> str:
 
 
 def _sequence(kind: Any, timing: Any, echo: Any) -> tuple[str, ...]:
-    found = (
+    items = (
         kind.get("ScanningSequence"),
         echo.get("EchoTime") or echo.get("EffectiveEchoTime"),
         timing.get("RepetitionTime"),
         timing.get("FlipAngle"),
     )
-    return tuple("" if value in (None, "") else str(value) for value in found)
+    return tuple("" if value in (None, "") else str(value) for value in items)
 
 
 def _true_slope(header: Any, slope: float) -> float | None:
@@ -256,15 +256,15 @@ def _true_slope(header: Any, slope: float) -> float | None:
 
 
 def _place(position: Any, axes: Any, spacing: Any) -> dict[str, Any]:
-    found = {
+    place = {
         "position_mm": tuple(map(float, position["ImagePositionPatient"].value)),
         "axes": tuple(map(float, axes["ImageOrientationPatient"].value)),
         "spacing_mm": tuple(map(float, spacing["PixelSpacing"].value)),
     }
-    if [len(values) for values in found.values()] != [3, 6, 2]:
-        msg = f"position, orientation and spacing are {found}"
+    if [len(values) for values in place.values()] != [3, 6, 2]:
+        msg = f"position, orientation and spacing are {place}"
         raise ValueError(msg)
-    return found
+    return place
 
 
 def _integer(value: Any) -> int | None:

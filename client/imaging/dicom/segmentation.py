@@ -34,10 +34,10 @@ def read_segment(path: Path, segment: str | int | None, frame_of_reference: str)
             file = pydicom.dcmread(path)
             if file.get("Modality") != "SEG":
                 raise bad_file(path, "a mask cannot be read", f"Modality {file.get('Modality')}", "a DICOM SEG")
-            found = file.get("FrameOfReferenceUID", "")
-            if found and frame_of_reference and found != frame_of_reference:
+            frame = file.get("FrameOfReferenceUID", "")
+            if frame and frame_of_reference and frame != frame_of_reference:
                 expected = f"that of the images, {frame_of_reference}"
-                raise bad_file(path, "a mask was drawn in another frame of reference", found, expected)
+                raise bad_file(path, "a mask was drawn in another frame of reference", frame, expected)
             return _image(path, file, _number(path, file, segment))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, RuntimeError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

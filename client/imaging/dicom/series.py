@@ -113,7 +113,7 @@ def _split(slices: Sequence[Slice]) -> list[Phase]:
     _check_temporal_positions(places, count)
     for order in map(attrgetter, _ORDERS):
         values = [{order(slice_) for slice_ in place} for place in places]
-        if all(None not in found and len(found) == count for found in values):
+        if all(None not in keys and len(keys) == count for keys in values):
             ranked = [sorted(place, key=order) for place in places]
             return [tuple(place[phase] for place in ranked) for phase in range(count)]
     raise bad_file(

@@ -47,12 +47,12 @@ def tile_features(tiles: Sequence[Path], weights: Path, stain: Stain = "none") -
 
     network = load_resnet50(weights)
     mean, deviation = (np.asarray(by_colour, np.float32)[:, None, None] for by_colour in (_MEAN, _DEVIATION))
-    found = {}
+    features = {}
     with torch.inference_mode():
         for tile in dict.fromkeys(tiles):
             pixels = (read_tile(tile, stain=stain) - mean) / deviation
-            found[tile] = network(torch.from_numpy(pixels)[None])[0].numpy()
-    return np.stack([found[tile] for tile in tiles]).astype(np.float16)
+            features[tile] = network(torch.from_numpy(pixels)[None])[0].numpy()
+    return np.stack([features[tile] for tile in tiles]).astype(np.float16)
 
 
 def tile_volume(tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none") -> NDArray[np.float16]:
@@ -66,11 +66,11 @@ def tile_sizes(tiles: Sequence[Path]) -> NDArray[np.int64]:
     Raises:
         SiteError: If a tile cannot be used.
     """
-    found = []
+    sizes = []
     for tile in tiles:
         with _opened(tile) as image:
-            found.append((image.height, image.width))
-    return np.asarray(found, dtype=np.int64)
+            sizes.append((image.height, image.width))
+    return np.asarray(sizes, dtype=np.int64)
 
 
 @functools.cache

@@ -78,7 +78,7 @@ class MammogramFiles:
         mask = _mask(self.mask, pixels.shape) if self.mask else None
         if _looks_right(pixels):
             pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
-        slices = tuple(None if found is None else _slice(found, spacing) for found in (pixels, mask))
+        slices = tuple(None if picture is None else _slice(picture, spacing) for picture in (pixels, mask))
         choice = {"intent": view_header(self.image).intent}
         return Exam(self.image, slices[:1], mask=slices[1], lacks_mask=self.lacks_mask, choice=choice)
 

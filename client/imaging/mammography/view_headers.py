@@ -173,7 +173,7 @@ def stated_spacing(path: Path, header: Any) -> Spacing | None:
     except (TypeError, ValueError) as error:
         raise bad_file(path, "a mammogram's pixel size cannot be read", str(error), "numbers of mm") from None
     calibrated = bool(header.get("PixelSpacingCalibrationType")) or not np.array_equal(pixel, imager)
-    found = pixel if pixel and calibrated else tuple(size / factor for size in imager) or film
+    spacing = pixel if pixel and calibrated else tuple(size / factor for size in imager) or film
     if not 1.0 <= factor <= 3.0:
         raise bad_file(path, "a mammogram's magnification is not plausible", f"{factor:g}", "1 to 3")
-    return (found[0], found[1]) if len(found) == 2 else None
+    return (spacing[0], spacing[1]) if len(spacing) == 2 else None

@@ -101,9 +101,9 @@ def _wrong(model: nn.Module, batch: Batch, way: GradSampleMode) -> str:
     for clip_norm in CLIP_NORMS:
         use_draws(model, patient_draws(0, 0, fingerprints(map(str, range(PATIENTS)))))
         _loss(model, batch).mean().backward()  # type: ignore[no-untyped-call]
-        found = gradients.clipped_sum(clip_norm)
+        clipped = gradients.clipped_sum(clip_norm)
         expected = clip_and_sum([torch.stack(parts) for parts in zip(*alone, strict=True)], clip_norm)
-        off = (found - expected).norm() / expected.norm()
+        off = (clipped - expected).norm() / expected.norm()
         if not off <= TOLERANCE:
             return f"gradients that are {off:.2g} of their size off those of each patient by herself"
     return ""
@@ -113,8 +113,8 @@ def _alone(model: nn.Module, batch: Batch, patient: int) -> list[Tensor]:
     """The gradient of one patient in a batch of her own, `(p,)` by parameter."""
     use_draws(model, patient_draws(0, 0, fingerprints([str(patient)])))
     parameters = list(model.parameters())
-    found = torch.autograd.grad(_loss(model, batch).sum(), parameters, allow_unused=True, materialize_grads=True)
-    return [gradient.flatten() for gradient in found]
+    gradients = torch.autograd.grad(_loss(model, batch).sum(), parameters, allow_unused=True, materialize_grads=True)
+    return [gradient.flatten() for gradient in gradients]
 
 
 def _loss(model: nn.Module, batch: Batch) -> Tensor:

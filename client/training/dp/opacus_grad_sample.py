@@ -70,17 +70,17 @@ class OpacusGradients:
             warnings.simplefilter("ignore", UserWarning)
             torch.autograd.backward(self._outputs, slopes, retain_graph=self._ghost is not None)
             if self._ghost:
-                found = self._sum_by_norms(self._ghost, slopes, (1.0 - GHOST_MARGIN) * clip_norm)
+                clipped = self._sum_by_norms(self._ghost, slopes, (1.0 - GHOST_MARGIN) * clip_norm)
             else:
-                found = clip_and_sum(self._of_each(len(slopes[0])), clip_norm)
+                clipped = clip_and_sum(self._of_each(len(slopes[0])), clip_norm)
         self._outputs, self._ends = [], []
         for parameter in self._parameters:
             parameter.grad = parameter.grad_sample = parameter._norm_sample = None  # type: ignore[attr-defined]
-        return found.double()
+        return clipped.double()
 
     def _of_each(self, patients: int) -> list[Tensor]:
-        found = (p.grad_sample for p in self._parameters)  # type: ignore[attr-defined]
-        parts = zip(found, self._parameters, strict=True)
+        gradients = (p.grad_sample for p in self._parameters)  # type: ignore[attr-defined]
+        parts = zip(gradients, self._parameters, strict=True)
         return [p.new_zeros(patients, p.numel()) if g is None else g.flatten(1).float() for g, p in parts]
 
     def _sum_by_norms(

@@ -64,7 +64,7 @@ class PatientGradients:
             raise TypeError(msg)
         self.weights = join_weights(model)
         self._parameters = list(model.parameters())
-        self._found: dict[nn.Parameter, Gradient] = {}
+        self._gradients: dict[nn.Parameter, Gradient] = {}
         for parameter in self._parameters:
             parameter.requires_grad_(False)
         for layer in model.modules():
@@ -76,22 +76,22 @@ class PatientGradients:
 
         N may be 0.
         """
-        found = self._shares_of_mean()
-        made = [gradient.made() if isinstance(gradient, OuterProducts) else gradient for gradient in found]
+        gradients = self._shares_of_mean()
+        made = [gradient.made() if isinstance(gradient, OuterProducts) else gradient for gradient in gradients]
         return [len(gradient) * gradient for gradient in made]
 
     def clipped_sum(self, clip_norm: float) -> Tensor:
         """The clipped sum `(P,)` of the last backward pass's gradients, in float64."""
-        found = self._shares_of_mean()
-        patients = max(len(found[0]), 1)
-        return clip_and_sum(found, clip_norm / patients).mul_(patients)
+        gradients = self._shares_of_mean()
+        patients = max(len(gradients[0]), 1)
+        return clip_and_sum(gradients, clip_norm / patients).mul_(patients)
 
     def _shares_of_mean(self) -> list[Gradient]:
         """`(N, p)` by parameter: the gradients over N, since the loss is a mean."""
-        patients = len(next(iter(self._found.values()), ()))
-        zeros = (p.new_zeros(patients, p.numel()) if p not in self._found else None for p in self._parameters)
-        found = [self._found.pop(p, zero) for p, zero in zip(self._parameters, zeros, strict=True)]
-        return [one.flatten(1).float() if isinstance(one, Tensor) else one for one in found if one is not None]
+        patients = len(next(iter(self._gradients.values()), ()))
+        zeros = (p.new_zeros(patients, p.numel()) if p not in self._gradients else None for p in self._parameters)
+        gradients = [self._gradients.pop(p, zero) for p, zero in zip(self._parameters, zeros, strict=True)]
+        return [one.flatten(1).float() if isinstance(one, Tensor) else one for one in gradients if one is not None]
 
     def _listen(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if not (layer.training and torch.is_grad_enabled()):
@@ -106,8 +106,9 @@ class PatientGradients:
 
     def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
         gradients = GRADIENTS[type(layer)](layer, inputs, gradient)
-        for parameter, found in zip(own, gradients, strict=True):
-            self._found[parameter] = _added(self._found[parameter], found) if parameter in self._found else found
+        for parameter, one in zip(own, gradients, strict=True):
+            before = self._gradients.get(parameter)
+            self._gradients[parameter] = one if before is None else _added(before, one)
 
 
 def _added(one: Gradient, other: Gradient) -> Gradient:
@@ -134,10 +135,10 @@ def _convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, gradi
         no_padding = [0] * (image.ndim - 1)
         form = (layer.stride, layer.padding, layer.dilation, False, no_padding, layer.groups)
         only_weight = (False, True, False)
-        found: Tensor = torch.ops.aten.convolution_backward(
+        own: Tensor = torch.ops.aten.convolution_backward(
             slope[None], image[None], layer.weight.to(slope.dtype), None, *form, only_weight
         )[1]
-        return found
+        return own
 
     inputs = inputs.to(gradient.dtype)
     plain = layer.groups == 1 and set(layer.dilation) == {1} and not isinstance(layer.padding, str)
@@ -176,8 +177,8 @@ def _layer_norm(layer: nn.LayerNorm, inputs: Tensor, gradient: Tensor) -> LayerG
 
 def _embedding(layer: nn.Embedding, inputs: Tensor, gradient: Tensor) -> LayerGradients:
     rows = inputs.reshape(len(inputs), -1, 1).expand(-1, -1, layer.embedding_dim)
-    found = gradient.new_zeros(len(inputs), *layer.weight.shape)
-    return (found.scatter_add(1, rows, gradient.reshape(rows.shape)),)
+    sums = gradient.new_zeros(len(inputs), *layer.weight.shape)
+    return (sums.scatter_add(1, rows, gradient.reshape(rows.shape)),)
 
 
 GRADIENTS: Mapping[type[nn.Module], Callable[[Any, Tensor, Tensor], LayerGradients]] = {

@@ -82,8 +82,8 @@ def radiomics(exam: Exam) -> dict[str, float]:
     images = [sitk.GetImageFromArray(volume) for volume in (exam.phases[0], exam.mask.astype(np.uint8))]
     for image in images:
         image.SetSpacing(BRAIN.spacing_mm[::-1])
-    found = _extractor().execute(*images)
-    return {name: float(found[name]) for name in _FEATURES}
+    features = _extractor().execute(*images)
+    return {name: float(features[name]) for name in _FEATURES}
 
 
 @cache

@@ -24,5 +24,5 @@ FEATURES = (
 
 def measure(exam: Exam) -> dict[str, float]:
     """The features `FEATURES` of an exam; nan where the tumour leaves one undefined."""
-    found = kinetics(exam.phases, exam.mask, SPACING_MM, exam.seconds)
-    return {name: found[name] for name in FEATURES}
+    values = kinetics(exam.phases, exam.mask, SPACING_MM, exam.seconds)
+    return {name: values[name] for name in FEATURES}
