@@ -101,4 +101,4 @@ def _sentence(problem: Any) -> str:
         known = [name.strip("' ") for name in tags.split(",")]
         return f"{place}.{key.strip(chr(39))}: there is no {tag!r}; {nearest(tag, known)}"
     shown = "" if isinstance(given, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(given)})"
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ').removeprefix(f'{place}: ')}{shown}"

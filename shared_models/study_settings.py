@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field
 
-from shared_models.features import parse_features
-from shared_models.grids import FieldOfView, parse_grids
-from shared_models.settings import Settings, nearest, parse_settings
-
-MAX_WEIGHTED_UPDATE = 2.0**29
-"""So that the sum of a thousand sites' fits into the 64 bits of secure aggregation, 24 of them a fraction."""
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
-
-def _switch(value: object) -> object:
-    """`true` and `false` in a TOML file as on and off."""
-    return ("on" if value else "off") if isinstance(value, bool) else value
-
-
-Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
+from shared_models.grids import FieldOfView
+from shared_models.setting_types import (
+    Colluders,
+    Edges,
+    Features,
+    Fraction,
+    Grids,
+    Name,
+    PatientsBound,
+    Positive,
+    Privacy,
+    SecureAggregation,
+    Strategy,
+    TestFraction,
+    Threshold,
+    WarmupRounds,
+    parse_edges,
+)
+from shared_models.settings import Settings, parse_settings
 
 
 class StudySettings(Settings):
@@ -43,12 +43,12 @@ class StudySettings(Settings):
         "study", description="name of the study: of its split at each site, and of its folder of results"
     )
     task: str = Field("recurrence_clinical", description="the task: a file of shared_models/tasks")
-    features: str = Field(
+    features: Features = Field(
         "", description="the tables and their features: `modality: name, name:log, name{a|b}`; empty: the task's own"
     )
     modalities: str = Field("", description="comma-separated modalities to use; empty: the task's default")
     targets: str = Field("", description="comma-separated targets to learn; empty: all of the task's")
-    grids: str = Field(
+    grids: Grids = Field(
         "", description="`modality: 16x32x32 at 4x2x2 mm`: shape and spacing of an image; empty: the task's own"
     )
     field_of_view: FieldOfView = Field(
@@ -56,7 +56,7 @@ class StudySettings(Settings):
         description="what a volume shows of an exam: the grid about the tumour's mask or box, or the breast with the "
         "finding, or the whole exam, these two resized to the grid; a site that knows no place or side gives the whole",
     )
-    time_edges_days: str = Field("", description="interval ends of a time-to-event target, comma-separated")
+    time_edges_days: Edges = Field("", description="interval ends of a time-to-event target, comma-separated")
     outcome: Literal["auto", "time-to-event", "binary"] = Field(
         "auto",
         description="how a time to event is learned; binary: as an event by `horizon-days`, or a site's own label; "
@@ -76,7 +76,7 @@ class StudySettings(Settings):
 
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
-    strategy: Name = Field(
+    strategy: Strategy = Field(
         "fedavg", description="aggregation rule, by which the center makes one network of the sites' updates"
     )
     clip_updates: float = Field(
@@ -113,7 +113,7 @@ class StudySettings(Settings):
     patience: int = Field(
         0, ge=0, description="scored rounds without a better one after which the study ends early; 0: never"
     )
-    warmup_rounds: int = Field(0, ge=0, description="first rounds, in which the learning rate rises to its value")
+    warmup_rounds: WarmupRounds = Field(0, ge=0, description="first rounds, while the learning rate rises to its value")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")
     fusion: Literal["task", "concatenation", "late"] = Field(
         "task",
@@ -139,9 +139,7 @@ class StudySettings(Settings):
     )
 
     # Privacy
-    privacy: Literal["none", "patient"] = Field(
-        "none", description="patient: patient-level differential privacy (DP-SGD)"
-    )
+    privacy: Privacy = Field("none", description="patient: patient-level differential privacy (DP-SGD)")
     clip_norm: Positive = Field(1.0, description="clipping norm of the per-patient gradients in private training")
     noise_multiplier: Positive = Field(1.0, description="noise standard deviation divided by the clipping norm")
     target_epsilon: float = Field(
@@ -153,12 +151,12 @@ class StudySettings(Settings):
     patient_gradients: Literal["auto", "hooks", "functorch", "ghost"] = Field(
         "auto", description="method for per-sample gradients: auto is the fastest, the others are Opacus's"
     )
-    secure_aggregation: Switch = Field(
+    secure_aggregation: SecureAggregation = Field(
         "auto",
         description="on: the center sees weights and statistics only as sums over three sites or more; "
         "auto: on where three sites or more train and nothing needs a single site's numbers",
     )
-    colluders: int = Field(
+    colluders: Colluders = Field(
         0,
         ge=0,
         description="with secure aggregation: sites that may tell the center all that they know; 0: a third of "
@@ -173,7 +171,7 @@ class StudySettings(Settings):
     update_bound: Positive = Field(
         8.0, description="with secure aggregation: largest change of a weight in a round; what is larger is cut to it"
     )
-    patients_bound: int = Field(
+    patients_bound: PatientsBound = Field(
         1_000_000, ge=1, description="with secure aggregation: most training patients of one site that count"
     )
 
@@ -183,8 +181,8 @@ class StudySettings(Settings):
     validation_fraction: Fraction = Field(
         0.15, description="fraction of patients for validation: they select round and threshold"
     )
-    test_fraction: Fraction = Field(0.15, description="fraction of patients for testing: scored once, at the end")
-    threshold: str = Field(
+    test_fraction: TestFraction = Field(0.15, description="fraction of patients for testing: scored once, at the end")
+    threshold: Threshold = Field(
         "f1",
         description="rule for the decision threshold, on pooled validation scores: `f1` or `youden` maximise, "
         "`sensitivity=0.9` or `specificity=0.9` reach at least that",
@@ -197,54 +195,10 @@ class StudySettings(Settings):
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
 
-    @field_validator("threshold")
-    @classmethod
-    def _known_threshold(cls, threshold: str) -> str:
-        if not re.fullmatch(r"f1|youden|(sensitivity|specificity)=0\.[0-9]{1,4}", threshold, re.ASCII):
-            msg = "expected f1, youden, sensitivity=0.9 or specificity=0.9, or another value below 1"
-            raise ValueError(msg)
-        return threshold
-
-    @field_validator("strategy")
-    @classmethod
-    def _known_strategy(cls, strategy: str, info: ValidationInfo) -> str:
-        if (known := (info.context or {}).get("strategies")) and strategy not in known:
-            msg = f"there is no rule {strategy!r}; {nearest(strategy, known)}"
-            raise ValueError(msg)
-        return strategy
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        parse_features(self.features)
-        parse_grids(self.grids)
-        edges = self.edges
-        if list(edges) != sorted(set(edges)) or not all(0 < edge < math.inf for edge in edges):
-            msg = f"time_edges_days: expected ascending positive days (found {self.time_edges_days!r})"
-            raise ValueError(msg)
-        if self.privacy == "patient" and (self.oversampling, self.normalisation) != ("none", "shared"):
-            msg = "privacy: oversampling mixes patients, local normalisation keeps their sums: neither can be private"
-            raise ValueError(msg)
-        if self.secure_aggregation == "on" and (self.min_sites < 3 or self.harmonisation != "none"):
-            msg = "secure_aggregation: needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
-            raise ValueError(msg)
-        if self.secure_aggregation == "on" and self.min_sites < self.colluders + 2:
-            msg = f"colluders: of min_sites = {self.min_sites} at least two must not be among them ({self.colluders})"
-            raise ValueError(msg)
-        if self.update_bound * self.patients_bound >= MAX_WEIGHTED_UPDATE:
-            msg = f"update_bound times patients_bound must be less than {MAX_WEIGHTED_UPDATE:g}"
-            raise ValueError(msg)
-        if self.warmup_rounds >= self.rounds:
-            msg = f"warmup_rounds: fewer than rounds = {self.rounds} (found {self.warmup_rounds})"
-            raise ValueError(msg)
-        if self.validation_fraction + self.test_fraction >= 1.0:
-            msg = "validation_fraction + test_fraction must leave patients to train on"
-            raise ValueError(msg)
-        return self
-
     @property
     def edges(self) -> tuple[float, ...]:
         """`time_edges_days` as numbers."""
-        return tuple(float(day) for day in self.time_edges_days.split(",") if day.strip())
+        return parse_edges(self.time_edges_days)
 
     @property
     def expected_sites(self) -> tuple[str, ...]:

@@ -53,5 +53,5 @@ def test_all_other_settings_stay_as_they_are_in_every_round() -> None:
 
 def test_a_warm_up_that_never_ends_is_refused() -> None:
     assert parse_study_settings({"rounds": 3, "warmup-rounds": 2}).warmup_rounds == 2
-    with pytest.raises(SettingsError, match="warmup_rounds: fewer than rounds = 3"):
+    with pytest.raises(SettingsError, match="warmup_rounds: expected fewer than rounds = 3"):
         parse_study_settings({"rounds": 3, "warmup-rounds": 3})

@@ -49,6 +49,23 @@ def test_a_wrong_value_is_named_with_its_source(values: dict[str, object], compl
     assert complaint in str(error.value)
 
 
+def test_every_problem_of_a_file_is_told_at_once() -> None:
+    wrong = {"grids": "mri 3", "features": "clinical age", "time-edges-days": "3, a", "local-epochs": "x"}
+    wrong |= {"rounds": 3, "warmup-rounds": 3, "privacy": "patient", "oversampling": "smotenc", "test-fraction": 0.9}
+    wrong |= {"secure-aggregation": "on", "min-sites": 2, "patients-bound": 2**40, "threshold": "best", "roundz": 3}
+    with pytest.raises(SettingsError) as error:
+        parse_study_settings(wrong)
+    told = {line.split(": ")[1] for line in str(error.value).splitlines()}
+    blamed = {key.replace("-", "_") for key in wrong} - {"rounds", "oversampling", "min_sites", "roundz"}
+    assert told == blamed | {"(top level)"}
+
+
+def test_a_setting_is_not_compared_with_one_that_is_wrong_itself() -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_study_settings({"rounds": "many", "warmup-rounds": 30})
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_the_tables_a_study_lists_are_all_its_tables() -> None:
     listed = load_task(parse_study_settings({"task": "recurrence_mri", "features": "clinical: age_years"}))
     assert list(listed.modalities) == ["mri", "clinical"]

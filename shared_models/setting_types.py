@@ -1,0 +1,131 @@
+"""Types of the study settings, each with its check.
+
+A check compares a setting with those above it in `StudySettings`, of which `info.data` has the valid ones: so all
+problems of a file are told at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from shared_models.features import parse_features
+from shared_models.grids import parse_grids
+from shared_models.settings import nearest
+
+MAX_WEIGHTED_UPDATE = 2.0**29
+"""So that the sum of a thousand sites' fits into the 64 bits of secure aggregation, 24 of them a fraction."""
+
+
+def parse_edges(text: str) -> tuple[float, ...]:
+    """Comma-separated ends of intervals, in days.
+
+    Raises:
+        ValueError: If they are not ascending positive numbers.
+    """
+    try:
+        edges = tuple(float(day) for day in text.split(",") if day.strip())
+    except ValueError:
+        edges = (math.nan,)
+    if list(edges) != sorted(set(edges)) or not all(0 < edge < math.inf for edge in edges):
+        msg = "expected ascending positive days, separated by commas"
+        raise ValueError(msg)
+    return edges
+
+
+def _features(text: str) -> str:
+    parse_features(text)
+    return text
+
+
+def _grids(text: str) -> str:
+    parse_grids(text)
+    return text
+
+
+def _edges(text: str) -> str:
+    parse_edges(text)
+    return text
+
+
+def _switch(value: object) -> object:
+    """`true` and `false` in a TOML file as on and off."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+def _strategy(name: str, info: ValidationInfo) -> str:
+    if (known := (info.context or {}).get("strategies")) and name not in known:
+        msg = f"there is no rule {name!r}; {nearest(name, known)}"
+        raise ValueError(msg)
+    return name
+
+
+def _threshold(rule: str) -> str:
+    if not re.fullmatch(r"f1|youden|(sensitivity|specificity)=0\.[0-9]{1,4}", rule, re.ASCII):
+        msg = "expected f1, youden, sensitivity=0.9 or specificity=0.9, or another value below 1"
+        raise ValueError(msg)
+    return rule
+
+
+def _warmup_rounds(count: int, info: ValidationInfo) -> int:
+    if count >= info.data.get("rounds", math.inf):
+        msg = f"expected fewer than rounds = {info.data['rounds']}"
+        raise ValueError(msg)
+    return count
+
+
+def _privacy(privacy: str, info: ValidationInfo) -> str:
+    plain = {"oversampling": "none", "normalisation": "shared"}
+    if privacy == "patient" and any(info.data.get(name, value) != value for name, value in plain.items()):
+        msg = "oversampling mixes patients, local normalisation keeps their sums: neither can be private"
+        raise ValueError(msg)
+    return privacy
+
+
+def _secure_aggregation(switch: str, info: ValidationInfo) -> str:
+    few, combat = info.data.get("min_sites", 3) < 3, info.data.get("harmonisation", "none") != "none"
+    if switch == "on" and (few or combat):
+        msg = "needs min_sites of 3 or more, and no ComBat, which takes each site's sums"
+        raise ValueError(msg)
+    return switch
+
+
+def _colluders(count: int, info: ValidationInfo) -> int:
+    if info.data.get("secure_aggregation") == "on" and info.data.get("min_sites", math.inf) < count + 2:
+        msg = f"of min_sites = {info.data['min_sites']} at least two must not be among them"
+        raise ValueError(msg)
+    return count
+
+
+def _patients_bound(count: int, info: ValidationInfo) -> int:
+    if count * info.data.get("update_bound", 0.0) >= MAX_WEIGHTED_UPDATE:
+        msg = f"times update_bound = {info.data['update_bound']:g} it must be less than {MAX_WEIGHTED_UPDATE:g}"
+        raise ValueError(msg)
+    return count
+
+
+def _test_fraction(share: float, info: ValidationInfo) -> float:
+    if share + info.data.get("validation_fraction", 0.0) >= 1.0:
+        msg = f"with validation_fraction = {info.data['validation_fraction']:g} it must leave patients to train on"
+        raise ValueError(msg)
+    return share
+
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Features = Annotated[str, AfterValidator(_features)]
+Grids = Annotated[str, AfterValidator(_grids)]
+Edges = Annotated[str, AfterValidator(_edges)]
+Strategy = Annotated[Name, AfterValidator(_strategy)]
+Threshold = Annotated[str, AfterValidator(_threshold)]
+WarmupRounds = Annotated[int, AfterValidator(_warmup_rounds)]
+Privacy = Annotated[Literal["none", "patient"], AfterValidator(_privacy)]
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
+SecureAggregation = Annotated[Switch, AfterValidator(_secure_aggregation)]
+Colluders = Annotated[int, AfterValidator(_colluders)]
+PatientsBound = Annotated[int, AfterValidator(_patients_bound)]
+TestFraction = Annotated[Fraction, AfterValidator(_test_fraction)]
