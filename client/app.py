@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from client import secure_aggregation
+from client.cohort.description import data_fingerprint, describe
 from client.errors import ExitCode, SiteError
 from client.gate import answers
 from client.governance.ledger import charge
@@ -24,6 +25,8 @@ from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_w
 from client.training.optimizer_state import Moments, kept_moments
 from client.training.oversampling import oversample
 from client.training.rule import Half, OwnState, site_rule
+from shared_models.description import Description
+from shared_models.installation import hardware, software
 from shared_models.messages import (
     Arrays,
     ConfirmReply,
@@ -130,9 +133,19 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         )
         for name, summed in scores.items()
     }
-    own, none = _summaries(study, patients, scores), _summaries(study, patients, {})
+    own = _summaries(study, patients, scores) | describe(study.cohort, study.task).pack()
+    none = _summaries(study, patients, {}) | Description.of_nobody(study.task).pack()
     internal, external = (own, none) if study.trains else (none, own)
-    return EvaluateTestReply(test=internal, external=external, metrics=metrics)
+    return EvaluateTestReply(
+        test=internal,
+        external=external,
+        metrics=metrics,
+        provenance={
+            "fingerprint": data_fingerprint(study.cohort, study.task, study.site.state_dir),
+            "software": software(),
+            "hardware": hardware(),
+        },
+    )
 
 
 @app.query("enrol")

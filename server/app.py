@@ -39,6 +39,7 @@ from server.study.enrolment import (
     pooled_statistics,
 )
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.patients_section import descriptions
 from server.study.results import require_own_results, write_results
 from server.study.results_contents import make_results
 from server.study.secure_exchange import exchange, first_exchange, unverified_sites
@@ -266,6 +267,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
     external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
-    results = make_results(task, config, best, last, thresholds, answers, (internal, external), problems, unverified)
+    tested, described = (internal, external), descriptions(parts, task)
+    results = make_results(task, config, best, last, thresholds, answers, tested, problems, unverified, described)
     write_results(results, folder)
     return results.model_dump(mode="json")

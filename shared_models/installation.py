@@ -49,6 +49,26 @@ def describe() -> str:
     return f"{DISTRIBUTION} {distribution(DISTRIBUTION).version if _is_installed() else '(not installed)'} in {FOLDER}"
 
 
+def software() -> str:
+    """Versions of what a study's numbers depend on, in a line for its results."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "flwr"))
+    own = distribution(DISTRIBUTION).version if _is_installed() else _checkout_version(FOLDER)
+    return f"{DISTRIBUTION} {own}, Python {platform.python_version()}, {packages}, {platform.system()}"
+
+
+def hardware() -> str:
+    """What a study is computed on, in a line for its results: processor and accelerator, no name of a machine."""
+    import platform
+
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{platform.machine()}, {os.cpu_count()} cores, {gpu}"
+
+
 def _refuse_strangers() -> None:
     for package in PACKAGES:
         folder = _package_folder(package)

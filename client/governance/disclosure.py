@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from client.governance.small_cells import suppress_small_cells
+from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Payload, PrepareReply, TrainReply
 from shared_models.metrics.arrays import Array
@@ -42,8 +43,8 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
     if isinstance(reply, EvaluateTestReply):
         changed = {"metrics": {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}}
     if not summed and isinstance(reply, EvaluateTestReply):
-        changed["test"] = scores_without_small_cells(reply.test, task, least)
-        changed["external"] = scores_without_small_cells(reply.external, task, least)
+        changed["test"] = tested_without_small_cells(reply.test, task, least)
+        changed["external"] = tested_without_small_cells(reply.external, task, least)
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):
@@ -52,6 +53,31 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
         changed["counts"] = {name: counts_without_small_cells(targets[name], count, least) for name, count in counts}
         changed["features"] = {n: features_without_small_cells(tables[n].features, f, least) for n, f in features}
     return replace(reply, **changed) if changed else reply  # type: ignore[type-var]
+
+
+def tested_without_small_cells(tested: Arrays, task: Task, least: int) -> Arrays:
+    """What is told of test patients: their scores, and who they are."""
+    described = description_without_small_cells(Description.unpack(tested, task), task, least) if tested else None
+    return scores_without_small_cells(tested, task, least) | (described.pack() if described else {})
+
+
+def description_without_small_cells(description: Description, task: Task, least: int) -> Description:
+    """Counts of patients without a small cell; of a part's outcomes all are told or none, since others are exact."""
+    return Description(
+        outcomes={
+            target: {part: withheld_if_small(counts, least) for part, counts in parts.items()}
+            for target, parts in description.outcomes.items()
+        },
+        left_out={why: withheld_if_small(counts, least) for why, counts in description.left_out.items()},
+        excluded={name: withheld_if_small(counts, least) for name, counts in description.excluded.items()},
+        tables={
+            part: {
+                name: features_without_small_cells(task.tables[name].features, sums, least)
+                for name, sums in tables.items()
+            }
+            for part, tables in description.tables.items()
+        },
+    )
 
 
 def scores_without_small_cells(scores: Arrays, task: Task, least: int) -> Arrays:

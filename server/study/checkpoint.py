@@ -12,6 +12,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Checkpoint:
         best_value: That value, or None before any.
         values: Pooled validation value of each round's weights; NaN where undefined.
         package_version: Of the program that wrote it.
+        started: When the first weights were made, UTC.
     """
 
     config: dict[str, Any]
@@ -64,6 +66,12 @@ class Checkpoint:
     best_value: float | None = None
     values: tuple[tuple[int, float], ...] = ()
     package_version: str = field(default_factory=lambda: version("breast-federation"))
+    started: str = field(default_factory=lambda: now())
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 _ARRAYS = ("model", "rule_state", "statistics", "validation")

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.errors import ExitCode
 from server.study.aggregation_section import AggregationSection
 from server.study.exchange import StudyError
+from server.study.patients_section import PatientFlow
 from server.study.privacy_section import PrivacySection
 from shared_models.atomic_files import write_atomically
 
 RESULTS = "results.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 Number = float | None
 Metric = Number | list[Number]
 
@@ -74,6 +75,15 @@ class SiteResults(_Section):
         description="training patients by modality; with secure aggregation only whether there are any"
     )
     excluded: int = Field(description="patients with files that cannot be used")
+    flow: PatientFlow | None = Field(
+        description="its patients by outcome, who was left out, and characteristics; null with secure aggregation, "
+        "where only sums over sites are told, and where it gave no test scores"
+    )
+    fingerprint: str = Field(
+        description="the same where the site read the same data, split alike: a hash keyed by a secret of the site"
+    )
+    software: str = Field(description="versions that it ran")
+    hardware: str = Field(description="what it ran on")
     targets: dict[str, dict[str, Number]] = Field(
         description="metrics of its test patients by target, computed and rounded there; null where undefined, or of "
         "fewer patients than the site lets out"
@@ -107,8 +117,12 @@ class RoundAttempt(_Section):
 class Results(_Section):
     """What `results.json` holds."""
 
-    schema_version: Literal[2] = Field(description="of this file; another one is refused")
+    schema_version: Literal[3] = Field(description="of this file; another one is refused")
     package_version: str = Field(description="of the program that wrote it")
+    started: str = Field(description="when the first weights were made, UTC")
+    finished: str = Field(description="when the results were")
+    software: str = Field(description="versions that the center ran")
+    hardware: str = Field(description="what it ran on")
     study: str = Field(description="the study's name")
     task: str = Field(description="the task's name")
     strategy: str = Field(description="the aggregation rule's name")
@@ -117,6 +131,9 @@ class Results(_Section):
     selected_by: str = Field(description="how that round was chosen")
     targets: dict[str, TargetResults] = Field(description="results over all sites, by target")
     sites: list[SiteResults] = Field(description="results of each site that was enrolled")
+    flow: dict[Literal["internal", "external"], PatientFlow | None] = Field(
+        description="patients of all sites that train, and of all others, as each site's; null where none tell"
+    )
     not_enrolled: dict[str, str] = Field(description="why sites that were named or there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
     validation: list[tuple[int, Number]] = Field(

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 from server.study.aggregation_section import aggregation_section
-from server.study.checkpoint import BEST, LAST, Checkpoint
+from server.study.checkpoint import BEST, LAST, Checkpoint, now
 from server.study.exchange import Answer
+from server.study.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
 from server.study.privacy_section import privacy_section
 from server.study.results import (
     SCHEMA_VERSION,
@@ -23,6 +24,8 @@ from server.study.results import (
     TargetResults,
 )
 from server.study.scoring import Summaries, unpack
+from shared_models.description import Description
+from shared_models.installation import hardware, software
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.heterogeneity import MIN_SITES, random_effects_of_shares
 from shared_models.metrics.interval import Interval
@@ -44,6 +47,7 @@ def make_results(
     tested: tuple[Summaries, Summaries],
     problems: Mapping[str, str],
     unverified: Sequence[str] = (),
+    described: tuple[Descriptions, Descriptions] = ({}, {}),
 ) -> Results:
     """The study's results: per site, pooled by role, and how they came about.
 
@@ -57,6 +61,7 @@ def make_results(
         tested: Summed statistics of the sites that train, and of those that do not.
         problems: Why sites gave no test scores.
         unverified: Sites that took others' public keys from the center.
+        described: Counts of the patients of sites that train, and of those that do not, by site or of sums over sites.
     """
     targets = {}
     for name, target in task.targets.items():
@@ -76,6 +81,10 @@ def make_results(
     return Results(
         schema_version=SCHEMA_VERSION,
         package_version=version("breast-federation"),
+        started=best.started,
+        finished=now(),
+        software=software(),
+        hardware=hardware(),
         study=config.study,
         task=task.name,
         strategy=config.strategy,
@@ -83,7 +92,11 @@ def make_results(
         best_round=best.round,
         selected_by=_selected_by(best, task, config),
         targets=targets,
-        sites=[_site(answer, best, task, config) for answer in answers],
+        sites=[_site(answer, best, task, config, {**described[0], **described[1]}) for answer in answers],
+        flow={
+            role: _flow(list(parts.values()), task)
+            for role, parts in zip(("internal", "external"), described, strict=True)
+        },
         not_enrolled=best.not_enrolled,
         problems=dict(problems),
         validation=[(server_round, _finite(value)) for server_round, value in last.values],
@@ -124,12 +137,19 @@ def _selected_by(best: Checkpoint, task: Task, config: StudySettings) -> str:
     return "validation patients, within sites" + ("" if all(within) else " where there are pairs, else pooled")
 
 
-def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings) -> SiteResults:
+def _flow(parts: Sequence[Description], task: Task) -> PatientFlow | None:
+    return patient_flow(total_description(parts, task), task, sum(map(sites_of, parts))) if parts else None
+
+
+def _site(
+    answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings, described: Descriptions
+) -> SiteResults:
     enrolled = best.enrolled[answer.site]
     said = (
         bool if uses_secure_aggregation(config) else int
     )  # in a secure study a site says only whether it has a modality
     targets: dict[str, dict[str, Number]] = {}
+    provenance = answer.reply.provenance if answer.reply else {}
     if answer.reply is not None:
         metrics = {name: answer.reply.metrics.get(name, {}) for name in task.targets}
         targets = {name: {key: _finite(value) for key, value in own.items()} for name, own in metrics.items()}
@@ -139,6 +159,8 @@ def _site(answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, confi
         patients=dict(enrolled.patients),
         modalities={name: said(enrolled.modalities[name]) for name in task.modalities},
         excluded=enrolled.excluded,
+        flow=_flow([described[answer.site]], task) if answer.site in described else None,
+        **{name: provenance.get(name, "") for name in ("fingerprint", "software", "hardware")},
         targets=targets,
     )
 

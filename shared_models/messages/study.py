@@ -20,8 +20,10 @@ from shared_models.messages.fields import (
     Tensors,
     flag,
     number,
+    text,
     whole,
 )
+from shared_models.messages.parts import MAX_NAME
 from shared_models.messages.payload import Reply, Request, carries, leaves
 
 PREPARE, TRAIN = "query.prepare", "train"
@@ -120,8 +122,10 @@ class EvaluateTestReply(Reply):
 
     test: Arrays = leaves(
         Tensors(MAX_SUM),
-        "scores of test patients, counted in bins and pairs, where the hospital trains",
-        "the metrics of all hospitals that train together (internal)",
+        "where the hospital trains: scores of test patients, counted in bins and pairs; how many patients of each part "
+        "have which outcome, and how many are in none and why; sums of the columns of tables, as before round 1, of "
+        "training and of test patients",
+        "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics",
         "summed",
     )
     external: Arrays = leaves(
@@ -136,6 +140,13 @@ class EvaluateTestReply(Reply):
         "its own metrics on its test patients, rates in steps of five patients and all else to two decimals, where "
         "each class has `minimum_count` patients or more",
         "the results list them by hospital",
+    )
+    provenance: Mapping[str, str] = leaves(
+        Named(text(MAX_NAME)),
+        "a keyed hash of the data that were read, with a secret of the hospital that never leaves; versions of this "
+        "package, of Python and of PyTorch; the kind of processor and of GPU",
+        "the results list them, and studies on the same data can be told",
+        default_factory=dict,
     )
 
 

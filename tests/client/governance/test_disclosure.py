@@ -13,6 +13,7 @@ from client.governance.disclosure import (
     disclose,
     features_without_small_cells,
 )
+from shared_models.description import Description, told
 from shared_models.features import Feature, FeatureStatistics, expand
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, PrepareReply, TrainReply
 from shared_models.metrics.summary import pack_summary, summarise
@@ -79,6 +80,16 @@ def replies(task):
     scores = pack_summary(summarise(target, rng.uniform(size=80), truth), name)
     table = np.stack([rng.uniform(30, 80, 80), np.minimum(np.arange(80), 2)], axis=1)
     features = {"clinical": FeatureStatistics.of(expand(task.tables["clinical"].features, table))}
+    few = FeatureStatistics.of(expand(task.tables["clinical"].features, table[:9]))
+    described = Description(
+        outcomes={
+            name: {"train": told([30, 41, 9, 0]), "validation": told([0, 12, 11, 0]), "test": told([3, 60, 17, 0])}
+        },
+        left_out={"no_known_outcome": told([9]), "no_modality": told([10])},
+        excluded={"clinical": told([0])},
+        tables={"train": {"clinical": features["clinical"]}, "test": {"clinical": few}},
+    )
+    tested = scores | described.pack()
     facts = {"trains": True, "patients": {"train": 80}, "modalities": {"clinical": 80}, "excluded": 0}
     prepare = PrepareReply(**facts, features=features, counts={name: target.counts(truth)})
     train = TrainReply(model={}, patients=80, loss=0.5, validation=scores)
@@ -86,7 +97,7 @@ def replies(task):
         prepare,
         train,
         EvaluateValidationReply(validation=scores),
-        EvaluateTestReply(test=scores, external=scores, metrics={}),
+        EvaluateTestReply(test=tested, external=tested, metrics={}),
     )
 
 
@@ -101,10 +112,22 @@ def test_no_statistic_of_a_reply_has_a_small_cell(task):
         pairs = "recurrence.within_site."
         assert scores[f"{pairs}concordant"] % 40 == scores[f"{pairs}comparable"] % 80 == 0
         cells = np.concatenate(
-            [array.ravel() for name, array in scores.items() if not name.startswith("recurrence.within_site")]
+            [array.ravel() for name, array in scores.items() if name.startswith("recurrence.") and pairs not in name]
         )
         assert cells[cells > 0].min() >= LEAST
         assert scores["recurrence.concordance.events"].sum() + scores["recurrence.concordance.censored"].sum() == 80
+
+
+def test_of_the_patients_described_no_small_cell_is_told_nor_one_that_gives_it_away(task):
+    sent = Description.unpack(disclose(replies(task)[-1], task, Policy(), summed=False).test, task)
+    assert {part: counts.tolist() for part, counts in sent.outcomes["recurrence"].items()} == {
+        "train": [0, 0, 0, 0, 0],
+        "validation": [1, 0, 12, 11, 0],
+        "test": [0, 0, 0, 0, 0],
+    }
+    assert [counts.tolist() for counts in sent.left_out.values()] == [[0, 0], [1, 10]]
+    assert sent.tables["train"]["clinical"].total[1:].tolist() == [0, 0, 80]
+    assert sent.tables["test"]["clinical"].known.tolist() == [0, 0, 0, 0]
 
 
 def test_inside_a_secure_sum_nothing_is_merged(task):

@@ -251,7 +251,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 3}, "results of schema version 3, and this release reads version 2 only"),
+        ({"schema_version": 2}, "results of schema version 2, and this release reads version 3 only"),
         ({"schema_version": None}, "results of schema version None"),
         ({"rounds": 3}, "the results are damaged"),
     ],

@@ -1,0 +1,89 @@
+"""Counts of a site's patients for a study's results, and a fingerprint of the data that they were read from."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from client.cache.row_files import RowFiles
+from client.cohort.load import Cohort
+from client.private_files import write_private
+from shared_models.description import DESCRIBED_PARTS, LEFT_OUT, PARTS, Description, count_outcomes, is_unknown, told
+from shared_models.features import FeatureStatistics
+from shared_models.metrics.arrays import Array
+from shared_models.task import Task
+
+KEY_FILE = "fingerprint_key"
+KEY_BYTES, SHOWN_DIGITS = 32, 16
+
+
+def describe(cohort: Cohort, task: Task) -> Description:
+    """The cohort's patients by part of the split and outcome, who is in none and why, and their characteristics."""
+    return Description(
+        outcomes={
+            name: {part: told(count_outcomes(target, cohort.truths[name][cohort.parts[part]])) for part in PARTS}
+            for name, target in task.targets.items()
+        },
+        left_out={why: told(count) for why, count in zip(LEFT_OUT, _left_out(cohort), strict=True)},
+        excluded={
+            name: told(np.array([len({each.patient for each in cohort.excluded if each.modality == name})]))
+            for name in task.modalities
+        },
+        tables={part: _tables(cohort, task, part) for part in DESCRIBED_PARTS},
+    )
+
+
+def _left_out(cohort: Cohort) -> tuple[Array, Array]:
+    """Patients in no part of the split: without a known outcome, and of the others those without a modality."""
+    inside = np.concatenate([cohort.parts[part] for part in PARTS])
+    outside = np.setdiff1d(np.arange(len(cohort.patients)), inside)
+    known = np.any([~is_unknown(truth[outside]) for truth in cohort.truths.values()], axis=0)
+    return np.array([float((~known).sum())]), np.array([float(known.sum())])
+
+
+def _tables(cohort: Cohort, task: Task, part: str) -> dict[str, FeatureStatistics]:
+    rows = cohort.rows(cohort.parts[part])
+    return {
+        name: FeatureStatistics.of(cohort.inputs[name][rows[cohort.present[rows, index].astype(bool)]])
+        for index, name in enumerate(task.modalities)
+        if name in task.tables
+    }
+
+
+def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path) -> str:
+    """Sixteen digits that are the same where the site reads the same values, outcomes and files, split alike.
+
+    They are a keyed hash (HMAC-SHA256) with a secret of the site, which never leaves: two studies on the same data have
+    the same fingerprint, and nobody else can tell by trying whether a patient is among them.
+    """
+    digest = hmac.new(_key(state_dir / KEY_FILE), digestmod=hashlib.sha256)
+    for part in _contents(cohort, task):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:SHOWN_DIGITS]
+
+
+def _contents(cohort: Cohort, task: Task) -> Iterator[bytes]:
+    """Everything that a study is given of the site's patients; of images the hash of the files they were made of."""
+    yield "\n".join(cohort.patients).encode()
+    yield cohort.present.tobytes()
+    for name in sorted(task.modalities):
+        values = cohort.inputs[name]
+        if isinstance(values, RowFiles):  # a file's name is a hash of what it was made of
+            yield "\n".join(file.stem if file else "" for file in values.files).encode()
+        else:
+            yield np.ascontiguousarray(values).tobytes()
+    for name in sorted(task.targets):
+        yield np.ascontiguousarray(cohort.truths[name]).tobytes()
+    for part in PARTS:
+        yield cohort.parts[part].tobytes()
+
+
+def _key(file: Path) -> bytes:
+    if not file.exists():
+        write_private(file, secrets.token_bytes(KEY_BYTES))
+    return file.read_bytes()
