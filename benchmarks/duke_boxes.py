@@ -24,9 +24,10 @@ from rich.table import Table as Grid
 from client.config.site import SiteConfig, load_site
 from client.contract.columns import TableSource
 from client.contract.paths import Instance
+from client.imaging.boxes import Box, MaskBox, boxes
 from client.imaging.exams import Exam
 from client.imaging.field_of_view import MAX_CUT_OFF, coverage, place
-from client.imaging.masks import Box, MaskBox, boxes, tumour_mask
+from client.imaging.masks import tumour_mask
 from client.tables.read import Table, read_table
 from shared_models.study_settings import StudySettings
 from shared_models.task import Volume, load_task

@@ -17,9 +17,7 @@ in its own words.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import mmap
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shared_models import hash_chain
+from shared_models.hash_chain import Line, adopted, backwards, chained, newest_of
 from shared_models.record_file import (
     FIRST,
     BrokenRecordError,
@@ -59,7 +59,6 @@ __all__ = [
     "read",
 ]
 
-Line = dict[str, Any]
 CLOCK_TOLERANCE_S = 86_400.0
 CLOCK_SET = "the clock was set right"
 LOCK_WAIT_S = 30.0
@@ -72,8 +71,8 @@ class Log:
         self._path = path
         with unwritable(path):
             head = read_head(path)
-            self._head = _adopted(path, first_head(path) if head is None else head)
-            self._last = next(_backwards(path, self._head), None)
+            self._head = adopted(path, first_head(path) if head is None else head)
+            self._last = next(backwards(path, self._head), None)
 
     def lines(self) -> list[Line]:
         """All lines, the oldest first, each checked.
@@ -92,7 +91,7 @@ class Log:
         if self._last and self._last.get("event") == event:
             return self._last
         with unwritable(self._path):
-            return _newest(self._path, self._head, event)
+            return newest_of(self._path, self._head, event)
 
     def append(self, *entries: Mapping[str, Any]) -> list[Line]:
         """Writes a line for each entry and returns them with their `line`, `time`, `previous` and `hash`.
@@ -108,7 +107,7 @@ class Log:
         head, added, texts = self._head, [], []
         for entry in entries:
             line = {"line": last["line"] + 1, "time": _now(self._path, last, entry), "previous": last["hash"], **entry}
-            last = {**line, "hash": _hash(line)}
+            last = {**line, "hash": hash_chain.hash_of(line)}
             text = json.dumps(last, sort_keys=True).encode() + b"\n"
             head = Head(last["line"], last["hash"], head.end, head.end + len(text))
             added.append(last)
@@ -165,7 +164,7 @@ def newest(path: Path, event: str) -> Line | None:
     """
     with unwritable(path):
         head = read_head(path)
-        return _newest(path, first_head(path) if head is None else head, event)
+        return newest_of(path, first_head(path) if head is None else head, event)
 
 
 def read(path: Path) -> list[Line]:
@@ -176,7 +175,7 @@ def read(path: Path) -> list[Line]:
     """
     with unwritable(path):
         head, content = _read_whole(path)
-    lines = list(_chained(path, content, Head()))
+    lines = list(chained(path, content, Head()))
     if head and (len(lines) < head.lines or (head.lines and lines[head.lines - 1]["hash"] != head.hash)):
         raise broken(path, len(lines) + 1, f"{head.lines} lines were written, and {len(lines)} are left")
     return lines
@@ -189,67 +188,6 @@ def _read_whole(path: Path) -> tuple[Head, bytes]:
         content = path.read_bytes() if path.exists() else b""
         if before == (after := read_head(path)):
             return (first_head(path) if after is None else after), content
-
-
-def _chained(path: Path, content: bytes, head: Head) -> Iterator[Line]:
-    """The whole lines of `content`, which lies behind `head`; half a line at its end was never acknowledged."""
-    previous = head.hash
-    for number, text in enumerate(content.split(b"\n")[:-1], start=head.lines + 1):
-        line = _parsed(path, number, text)
-        if line.get("line") != number or line.get("previous") != previous:
-            raise broken(path, number, "a line is missing, or is in another's place")
-        if line.get("hash") != _hash(line):
-            raise broken(path, number, "a line was changed")
-        previous = str(line["hash"])
-        yield line
-
-
-def _backwards(path: Path, head: Head) -> Iterator[Line]:
-    """The acknowledged lines, the newest first, each checked against the hash that the one after it holds."""
-    if not head.lines:
-        return
-    if not path.exists() or path.stat().st_size < head.end:
-        raise broken(path, head.lines, f"{head.lines} lines were written, and the last is not there")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start, end, expected = head.start, head.end, head.hash
-        for number in range(head.lines, 0, -1):
-            line = _parsed(path, number, content[start : end - 1])
-            if line.get("line") != number or not expected == line.get("hash") == _hash(line):
-                raise broken(path, number, "a line was changed, or is in another's place")
-            yield line
-            start, end, expected = content.rfind(b"\n", 0, max(start - 1, 0)) + 1, start, str(line.get("previous"))
-
-
-def _newest(path: Path, head: Head, event: str) -> Line | None:
-    return next((line for line in _backwards(path, head) if line.get("event") == event), None)
-
-
-def _adopted(path: Path, head: Head) -> Head:
-    """The head with the whole lines behind it, which a crash left before it could say so."""
-    if not path.exists():
-        return head
-    with path.open("rb") as file:
-        file.seek(head.end)
-        content = file.read()
-    lines = list(_chained(path, content, head))
-    for line, text in zip(lines, content.split(b"\n"), strict=False):
-        head = Head(line["line"], line["hash"], head.end, head.end + len(text) + 1)
-    return head
-
-
-def _parsed(path: Path, number: int, text: bytes) -> Line:
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        line = None
-    if not isinstance(line, dict):
-        raise broken(path, number, "a line was changed")
-    return line
-
-
-def _hash(line: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in line.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _now(path: Path, last: Mapping[str, Any], entry: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Tumour masks: a file beside the images, or a box of rows, columns and slices in a table."""
+"""Tumour masks: a file beside the images, or a box."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
+from client.imaging.boxes import Box, MaskBox, boxes, filled
 from client.imaging.dicom.dicom_files import is_dicom
 from client.imaging.files import SAME_GEOMETRY, bad_file, read_image
 from client.imaging.mask_values import check_share, tumour_voxels
@@ -20,27 +21,10 @@ from shared_models.settings import Settings
 
 if TYPE_CHECKING:
     from client.contract.protocols import Site
-    from client.tables.read import Table
 
 FRAME_OF_REFERENCE = "0020|0052"  # as ITK names it; an image that was read from DICOM carries it
 
 MIN_WITHIN_IMAGE = 0.5  # of a mask's volume: one that is drawn on other images may pass their edge
-
-Ends = tuple[str, str]
-
-
-class Box(Settings):
-    """A box about the tumour, in a table with a row a patient; counted from 1, both ends within.
-
-    Rows, columns and slices are those of the files: a slice's number is its place by InstanceNumber in the first phase
-    of a DICOM exam, and along the third axis of any other file, whose rows run along the second axis and columns along
-    the first.
-    """
-
-    table: str = Field("", description="a name under `tables`; empty takes the patients table")
-    rows: Ends = Field(description="the columns that hold the first and the last row: [Start Row, End Row]")
-    columns: Ends = Field(description="the same for columns")
-    slices: Ends = Field(description="the same for slices")
 
 
 class Mask(Settings):
@@ -81,29 +65,6 @@ class MaskFile:
         return ""
 
 
-@dataclass(frozen=True)
-class MaskBox:
-    """A box: first and last column, row and slice, from 1 and both within.
-
-    Attributes:
-        where: Its row, for messages.
-        ends: `((column, column), (row, row), (slice, slice))`.
-    """
-
-    where: str
-    ends: tuple[tuple[int, int], ...]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """None: a table belongs to all patients."""
-        return ()
-
-    @property
-    def cache_key_extra(self) -> str:
-        """The box."""
-        return str(self.ends)
-
-
 MaskSource = MaskFile | MaskBox
 
 
@@ -116,7 +77,7 @@ def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteErro
     if mask is None:
         return {}
     if mask.box is not None:
-        return boxes(site, mask.box)
+        return dict(boxes(site, mask.box))
     assert mask.file is not None
     files = matching_files(site, mask.file, "mask")
     return {key: mask_file(paths, mask) for key, paths in files.items()}
@@ -139,37 +100,6 @@ def mask_file(paths: Sequence[Path], mask: Mask) -> MaskFile | SiteError:
     return bad_file(paths[0].parent, "an exam has several masks", names, "one file that fits the pattern")
 
 
-def boxes(site: Site, box: Box) -> dict[Instance, MaskSource | SiteError]:
-    """Each patient's box; a patient whose cells are empty has none."""
-    from client.tables.read import read_table
-
-    name = box.table or site.patients_table
-    table = read_table(site, name, [*box.columns, *box.rows, *box.slices])
-    sources: dict[Instance, MaskSource | SiteError] = {}
-    for patient, row in table.positions().items():
-        texts = [[table.cells[column][row] for column in ends] for ends in (box.columns, box.rows, box.slices)]
-        if any(text for ends in texts for text in ends):
-            sources[Instance(patient)] = _box(texts, table, row)
-    return sources
-
-
-def _box(texts: Sequence[Sequence[str]], table: Table, row: int) -> MaskBox | SiteError:
-    where = f"{table.where}, row {table.rows[row]}"
-    try:
-        ends = tuple((int(first), int(last)) for first, last in texts)
-    except ValueError:
-        ends = ()
-    if ends and all(1 <= first <= last for first, last in ends):
-        return MaskBox(where, ends)
-    found, expected = f"columns, rows and slices {texts}", "whole numbers from 1, the first not above the last"
-    return _bad_box(where, "a tumour's box cannot be read", found, expected)
-
-
-def _bad_box(where: str, what: str, found: str, expected: str) -> SiteError:
-    fix = "correct the row, or empty its cells"
-    return SiteError(what, where=where, found=found, expected=expected, fix=fix, public="a tumour's box cannot be used")
-
-
 def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | None = None) -> tuple[Any, float]:
     """The tumour as 0 and 1, on the grid of `image`, and the share of its volume that lies within `image`.
 
@@ -182,7 +112,7 @@ def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | N
         SiteError: If it cannot be read, is empty or lies outside the image, a box in part, a mask for the most part.
     """
     if isinstance(source, MaskBox):
-        return _filled(source, image, instances), 1.0
+        return filled(source, image, instances), 1.0
     return on_images_grid(source.path, _read(source, image), image)
 
 
@@ -248,19 +178,3 @@ def corners(image: Any) -> str:
     ends = [image.TransformIndexToPhysicalPoint(end) for end in ((0, 0, 0), [size - 1 for size in image.GetSize()])]
     first, last = (tuple(round(value, 1) for value in end) for end in ends)
     return f"{first} to {last} mm"
-
-
-def _filled(box: MaskBox, image: Any, instances: NDArray[np.int64] | None) -> Any:
-    import SimpleITK as sitk
-
-    size = image.GetSize()
-    if any(last > length for (_, last), length in zip(box.ends, size, strict=True)):
-        found = f"columns, rows and slices up to {tuple(last for _, last in box.ends)}"
-        raise _bad_box(box.where, "a tumour's box lies outside its image", found, f"within {size}")
-    order = np.arange(size[2]) if instances is None else instances
-    (left, right), (top, bottom), (first, last) = box.ends
-    voxels = np.zeros(size[::-1], dtype=np.uint8)
-    voxels[order[first - 1 : last], top - 1 : bottom, left - 1 : right] = 1
-    mask = sitk.GetImageFromArray(voxels)
-    mask.CopyInformation(image)
-    return mask

@@ -10,9 +10,10 @@ from pydantic import Field, field_validator, model_validator
 from client.contract.columns import ColumnOrName
 from client.contract.paths import Instance, Pattern, matching_files
 from client.errors import SiteError
+from client.imaging.boxes import boxes
 from client.imaging.exams import PUBLIC, ExamFiles, Seconds
 from client.imaging.laterality import sides
-from client.imaging.masks import MaskOrPattern, MaskSource, boxes, mask_file
+from client.imaging.masks import MaskOrPattern, MaskSource, mask_file
 from client.imaging.phase_files import ImageFiles
 from client.imaging.preprocessing import Preprocessing
 from client.readers.exam_artefacts import ExamArtefacts, Recipes, read_volumes, volume_recipes

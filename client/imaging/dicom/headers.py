@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
-import struct
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,25 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from client.imaging.dicom.dicom_files import ELEMENT_HEADER, PIXELS, check_room, is_dicom, refuse_deflated
+from client.imaging.dicom.header_values import (
+    PHILIPS,
+    PHILIPS_FRAME,
+    SCALE_SLOPE,
+    image_kind,
+    integer,
+    is_original,
+    placement,
+    pulse_sequence,
+    seconds_of_ms,
+    time_of_day_s,
+    true_slope,
+)
 from client.imaging.files import bad_file
 
 BITS = (8, 16, 32)
 SIDES = {"L": "left", "R": "right"}
-# Philips' private dictionary: what the stored values are to be divided by, and where an enhanced file has it
-_PHILIPS, _SCALE_SLOPE, _FRAME = (0x2005, 0x0010), (0x2005, 0x100E), (0x2005, 0x140F)
-# In ImageType: computed from other images, whatever its first value says
-_COMPUTED = {
-    "SUB",
-    "SUBTRACT",
-    "SUBTRACTION",
-    "MIP",
-    "MPR",
-    "MINIP",
-    "PROJECTION IMAGE",
-    "MAX_IP",
-    "MIN_IP",
-    "DIFFERENCE",
-}
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
     *PLACE,
@@ -126,7 +121,7 @@ def _slices(path: Path) -> list[Slice]:
     try:
         refuse_deflated(path)
         with path.open("rb") as file:
-            tags = [*TAGS, _PHILIPS, _SCALE_SLOPE]
+            tags = [*TAGS, PHILIPS, SCALE_SLOPE]
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             room = path.stat().st_size - file.tell() - ELEMENT_HEADER
             next_tag = file.read(4)
@@ -156,16 +151,16 @@ def _of_file(path: Path, header: Any, room: int) -> Slice:
         **_common(path, header),
         frame=None,
         side=SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality")), ""),
-        kind=_kind(header.get("ImageType"), header.get("ComplexImageComponent"), header.get("EchoNumbers")),
-        sequence=_sequence(header, header, header),
-        original=_original(header.get("ImageType")),
-        true_slope=_true_slope(header, float(header.get("RescaleSlope") or 1.0)),
+        kind=image_kind(header.get("ImageType"), header.get("ComplexImageComponent"), header.get("EchoNumbers")),
+        sequence=pulse_sequence(header, header, header),
+        original=is_original(header.get("ImageType")),
+        true_slope=true_slope(header, float(header.get("RescaleSlope") or 1.0)),
         pixel_bytes=room,
-        **_place(header, header, header),
+        **placement(header, header, header),
         instance=int(header.get("InstanceNumber") or 0),
-        temporal_position=_integer(header.get("TemporalPositionIdentifier")),
-        acquisition=_integer(header.get("AcquisitionNumber")),
-        triggered_s=_from_ms(header.get("TriggerTime")),
+        temporal_position=integer(header.get("TemporalPositionIdentifier")),
+        acquisition=integer(header.get("AcquisitionNumber")),
+        triggered_s=seconds_of_ms(header.get("TriggerTime")),
         acquired_s=time_of_day_s(header.get("AcquisitionTime")),
         created_s=time_of_day_s(header.get("ContentTime")),
     )
@@ -182,23 +177,23 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any, room: int) -> Sl
     position, axes = group("PlanePositionSequence"), group("PlaneOrientationSequence")
     frame_type, echo = group("MRImageFrameTypeSequence"), group("MREchoSequence")
     types = frame_type.get("FrameType") or header.get("ImageType")
-    private: Any = next((groups[_FRAME][0] for groups in (frame, shared) if _FRAME in groups), {})
+    private: Any = next((groups[PHILIPS_FRAME][0] for groups in (frame, shared) if PHILIPS_FRAME in groups), {})
     # of a date and time, the eight digits of the date go
     acquired = str(content.get("FrameAcquisitionDateTime") or "")[8:]
     return Slice(
         **_common(path, header),
         frame=number,
         side=SIDES.get(str(group("FrameAnatomySequence").get("FrameLaterality") or header.get("Laterality")), ""),
-        kind=_kind(types, frame_type.get("ComplexImageComponent"), echo.get("EffectiveEchoTime")),
-        sequence=_sequence(header, group("MRTimingAndRelatedParametersSequence"), echo),
-        original=_original(types),
-        true_slope=_true_slope(private, float(scale.get("RescaleSlope", 1.0))),
+        kind=image_kind(types, frame_type.get("ComplexImageComponent"), echo.get("EffectiveEchoTime")),
+        sequence=pulse_sequence(header, group("MRTimingAndRelatedParametersSequence"), echo),
+        original=is_original(types),
+        true_slope=true_slope(private, float(scale.get("RescaleSlope", 1.0))),
         pixel_bytes=room,
-        **_place(position, axes, group("PixelMeasuresSequence")),
+        **placement(position, axes, group("PixelMeasuresSequence")),
         instance=number + 1,
-        temporal_position=_integer(content.get("TemporalPositionIndex")),
-        acquisition=_integer(content.get("FrameAcquisitionNumber")),
-        triggered_s=_from_ms(group("CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime")),
+        temporal_position=integer(content.get("TemporalPositionIndex")),
+        acquisition=integer(content.get("FrameAcquisitionNumber")),
+        triggered_s=seconds_of_ms(group("CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime")),
         acquired_s=time_of_day_s(acquired),
         created_s=None,
         slope=float(scale.get("RescaleSlope", 1.0)),
@@ -217,65 +212,3 @@ def _common(path: Path, header: Any) -> dict[str, Any]:
         "frame_of_reference": str(header.get("FrameOfReferenceUID", "")),
         "shape": (int(header.Rows), int(header.Columns)),
     }
-
-
-def _original(types: Any) -> bool:
-    values = {str(value).upper() for value in types or ()}
-    return "DERIVED" not in values and not values & _COMPUTED
-
-
-def _kind(types: Any, component: Any, echo: Any) -> str:
-    """ImageType or FrameType from its third value on, which part of a complex image it is, and the echo."""
-    values = [str(value).upper() for value in (types or ())[2:]]
-    if component and str(component).upper()[:1] not in {value[:1] for value in values}:
-        values.append(str(component).upper())
-    return "\\".join([*dict.fromkeys(values), *([f"echo {echo}"] if echo not in (None, "") else [])])
-
-
-def _sequence(kind: Any, timing: Any, echo: Any) -> tuple[str, ...]:
-    items = (
-        kind.get("ScanningSequence"),
-        echo.get("EchoTime") or echo.get("EffectiveEchoTime"),
-        timing.get("RepetitionTime"),
-        timing.get("FlipAngle"),
-    )
-    return tuple("" if value in (None, "") else str(value) for value in items)
-
-
-def _true_slope(header: Any, slope: float) -> float | None:
-    """Philips divides by a scale of its own before it writes: Chenevert 2014, 10.1593/tlo.13811."""
-    element = header.get(_SCALE_SLOPE)
-    if element is None or "PHILIPS" not in str(getattr(header.get(_PHILIPS), "value", "")).upper():
-        return None
-    value = element.value
-    value = struct.unpack("<f", value)[0] if isinstance(value, bytes) and len(value) == 4 else float(value)
-    if not math.isfinite(value) or value <= 0:
-        msg = f"the private scale slope is {value}"
-        raise ValueError(msg)
-    return float(slope * value)
-
-
-def _place(position: Any, axes: Any, spacing: Any) -> dict[str, Any]:
-    place = {
-        "position_mm": tuple(map(float, position["ImagePositionPatient"].value)),
-        "axes": tuple(map(float, axes["ImageOrientationPatient"].value)),
-        "spacing_mm": tuple(map(float, spacing["PixelSpacing"].value)),
-    }
-    if [len(values) for values in place.values()] != [3, 6, 2]:
-        msg = f"position, orientation and spacing are {place}"
-        raise ValueError(msg)
-    return place
-
-
-def _integer(value: Any) -> int | None:
-    return None if value in (None, "") else int(value)
-
-
-def _from_ms(value: Any) -> float | None:
-    return None if value in (None, "") else float(value) / 1000
-
-
-def time_of_day_s(text: Any) -> float | None:
-    """Seconds since midnight of a DICOM time `HHMMSS.FFFFFF`; None where there is none."""
-    match = re.match(r"(\d\d):?(\d\d):?(\d\d(?:\.\d+)?)", str(text or ""))
-    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else None

@@ -22,7 +22,7 @@ from client.governance.budget import budget_of, renew, spend
 from client.governance.chained_log import read
 from server.app import run_study
 from server.study.exchange import StudyError
-from shared_models import chained_log
+from shared_models import hash_chain
 from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN, EnrolRequest
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
@@ -219,8 +219,8 @@ def test_a_question_hashes_two_lines_however_many_were_asked(site, monkeypatch):
     for _ in range(30):
         ask(site, config, TRAIN, 1, "w1", "s")
     hashed = []
-    plain = chained_log._hash
-    monkeypatch.setattr(chained_log, "_hash", lambda line: hashed.append(line["line"]) or plain(line))
+    plain = hash_chain.hash_of
+    monkeypatch.setattr(hash_chain, "hash_of", lambda line: hashed.append(line["line"]) or plain(line))
     ask(site, config, TRAIN, 1, "w1", "s")
     assert hashed == [30, 31]
 

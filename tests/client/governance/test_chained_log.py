@@ -15,6 +15,7 @@ from client.errors import SiteError
 from client.governance import chained_log
 from client.governance.chained_log import append, read
 from shared_models import chained_log as shared_log
+from shared_models import hash_chain
 
 
 @pytest.fixture
@@ -314,8 +315,8 @@ def test_the_newest_line_of_an_event_is_found_behind_others_and_its_hash_is_chec
 def test_an_append_hashes_two_lines_however_many_there_are(tmp_path, monkeypatch, before):
     path, hashed = tmp_path / "log.jsonl", []
     shared_log.append(path, *({"event": "sent", "number": number} for number in range(before)))
-    plain = shared_log._hash
-    monkeypatch.setattr(shared_log, "_hash", lambda line: hashed.append(line["line"]) or plain(line))
+    plain = hash_chain.hash_of
+    monkeypatch.setattr(hash_chain, "hash_of", lambda line: hashed.append(line["line"]) or plain(line))
     append(path, {"event": "sent"})
     assert hashed == [before, before + 1]
 

@@ -17,7 +17,7 @@ from client.config.policy import Limit
 from client.errors import SiteError
 from client.governance.chained_log import CLOCK_SET, append
 from client.governance.ledger import Charge, charge, charges, epsilon, last_epsilon, spent
-from shared_models import chained_log
+from shared_models import hash_chain
 
 LIMIT = Limit(epsilon=8.0, delta=1e-3)
 ROUND = Charge("study", "recurrence_mri", 1, noise_multiplier=2.0, sample_rate=0.1, steps=10)
@@ -139,8 +139,8 @@ def test_a_charge_after_many_checks_two_lines_and_costs_what_all_of_them_cost(le
     for number in range(30):
         charge(ledger, replace(ROUND, round=number, steps=1), LIMIT)
     hashed = []
-    plain = chained_log._hash
-    monkeypatch.setattr(chained_log, "_hash", lambda line: hashed.append(line["line"]) or plain(line))
+    plain = hash_chain.hash_of
+    monkeypatch.setattr(hash_chain, "hash_of", lambda line: hashed.append(line["line"]) or plain(line))
     after = charge(ledger, replace(ROUND, round=30, sample_rate=0.2), LIMIT)
     assert set(hashed) == {30, 31}
     assert after == epsilon([(2.0, 0.1, 30), (2.0, 0.2, 10)], LIMIT) == spent(ledger, LIMIT) == last_epsilon(ledger)

@@ -7,8 +7,9 @@ import pytest
 
 from client.contract.paths import Instance
 from client.errors import SiteError
+from client.imaging.boxes import MaskBox
 from client.imaging.grid import on_grid
-from client.imaging.masks import Mask, MaskBox, MaskFile, tumour_mask
+from client.imaging.masks import Mask, MaskFile, tumour_mask
 from client.imaging.phase_files import ImageFiles
 from shared_models.task import FAR_INSIDE_MM, Volume
 
@@ -198,7 +199,7 @@ def test_a_box_that_cannot_be_used(boxed, cells, said):
 
 
 def test_dukes_boxes(shared_data, boxed, hospital):
-    from client.imaging.masks import boxes
+    from client.imaging.boxes import boxes
 
     hospital.settings["data_root"] = str(shared_data / "duke")
     source = {"file": "Annotation_Boxes.xlsx", "patient_id": "Patient ID"}
