@@ -66,6 +66,13 @@ receive these settings and no code.""",
 One line for each message sent and received, each key registered or revoked, each study started; never a value. Exits
 4 if a line was changed, removed or moved.""",
     "results": "  python -m server results\n  python -m server results recurrence --json",
+    "report": """\
+  python -m server report recurrence                      # writes report.html and figures/ into the study's folder
+  python -m server report recurrence --answers study.toml --open
+
+A study writes its report when it ends, also when it fails. One HTML file, which loads and runs nothing; figures as
+SVG, PDF and CSV beside it. All of it is made of results.json. What no data can tell, as the population and the
+outcome's definition, is in the [report] table of a study's file: docs/report.md lists its keys.""",
 }
 
 
@@ -149,6 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     results = add("results", "Show a study's results, one line a site.")
     results.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
     results.add_argument("--json", action="store_true", dest="as_json", help="print the file itself")
+    report = add("report", "Write a study's report again: one HTML file, and its figures for a paper.")
+    report.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
+    report.add_argument("--answers", type=Path, metavar="TOML", help="a file whose [report] table replaces the study's")
+    report.add_argument("--open", action="store_true", dest="opens", help="show it in a browser")
     return parser
 
 

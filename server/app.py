@@ -14,6 +14,7 @@ import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from server.report.page import try_to_report
 from server.study import scoring
 from server.study.aggregation.clipping import clip_updates, log_influences
 from server.study.aggregation.guard import sort_updates
@@ -40,9 +41,10 @@ from server.study.enrolment import (
 )
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.patients_section import descriptions
-from server.study.results import require_own_results, write_results
-from server.study.results_contents import make_results
+from server.study.results import Results, require_own_results, write_results
+from server.study.results_contents import make_results, unfinished_results
 from server.study.secure_exchange import exchange, first_exchange, unverified_sites
+from shared_models.agreed import CENTERS_OWN
 from shared_models.combat import references
 from shared_models.messages import (
     Arrays,
@@ -72,7 +74,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
-    """Runs a study to its end and returns its results, which also stand in `results.json`.
+    """Runs a study to its end and returns its results, which also stand in `results.json`, beside a report of them.
 
     Raises:
         StudyError: If too few sites take part. The last round that counted stays on disk; `resume` goes on from it.
@@ -84,14 +86,35 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         require_own_results(folder)
         check(folder)
         deadline = time.monotonic() + config.join_timeout_s
-        wait_for_sites(grid, config)
-        state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline)
-        while state.round < config.rounds and not out_of_patience(state, config):
-            state = train_round(grid, task, rule, config, state, folder)
+        state = Checkpoint(config.to_flat(), 0, {}, {}, {})
+        try:
+            wait_for_sites(grid, config)
+            state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline)
+            while state.round < config.rounds and not out_of_patience(state, config):
+                state = train_round(grid, task, rule, config, state, folder)
+                save_checkpoint(state, folder / LAST)
+            state = score_last(grid, task, config, state, folder)
             save_checkpoint(state, folder / LAST)
-        state = score_last(grid, task, config, state, folder)
-        save_checkpoint(state, folder / LAST)
-        return evaluate(grid, task, config, state, folder)
+            results = evaluate(grid, task, config, state, folder)
+        except StudyError as error:
+            finish(unfinished_results(task, config, with_failed_attempts(state, folder), str(error)), folder)
+            raise
+        finish(results, folder)
+        return results.model_dump(mode="json")
+
+
+def finish(results: Results, folder: Path) -> None:
+    """Writes the results, and the report of them: of a study that failed, too."""
+    write_results(results, folder)
+    page = try_to_report(results, folder)
+    if page and results.failure:
+        log.warning("how far the study came: %s", page)
+
+
+def with_failed_attempts(state: Checkpoint, folder: Path) -> Checkpoint:
+    """The study as far as it came, with the attempts of a round that failed, which are only on disk."""
+    saved = load_checkpoint(folder / LAST) if (folder / LAST).exists() else state
+    return saved if (saved.round, saved.config) == (state.round, state.config) else state
 
 
 def out_of_patience(state: Checkpoint, config: StudySettings) -> bool:
@@ -149,7 +172,7 @@ def resume(folder: Path, config: StudySettings) -> Checkpoint:
     if state.package_version != own:
         msg = f"cannot resume {config.study!r}: version {state.package_version} trained it, this is {own}; use that"
         raise StudyError(msg)
-    may_differ = {"resume", "rounds", "results-dir", "join-timeout-s", "round-timeout-s", "round-attempts"}
+    may_differ = {"rounds", "round-attempts", *CENTERS_OWN}
     changed = sorted(k for k, v in config.to_flat().items() if k not in may_differ and state.config.get(k) != v)
     if changed:
         msg = f"cannot resume {config.study!r}: {', '.join(changed)} differ from the checkpoint's. Use its values."
@@ -250,7 +273,7 @@ def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValida
     return {part.site: part.reply.validation for part in parts if part.reply}
 
 
-def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, folder: Path) -> dict[str, Any]:
+def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, folder: Path) -> Results:
     """Scores the best round's weights on every site's test patients, at thresholds from pooled validation patients.
 
     Without validation patients the last round counts as the best.
@@ -268,6 +291,4 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
     tested, described = (internal, external), descriptions(parts, task)
-    results = make_results(task, config, best, last, thresholds, answers, tested, problems, unverified, described)
-    write_results(results, folder)
-    return results.model_dump(mode="json")
+    return make_results(task, config, best, last, thresholds, answers, tested, problems, unverified, described)

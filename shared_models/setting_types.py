@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from shared_models.features import parse_features
 from shared_models.grids import parse_grids
+from shared_models.report_answers import answers_text, parse_answers
 from shared_models.settings import nearest
 
 MAX_WEIGHTED_UPDATE = 2.0**29
@@ -54,6 +56,11 @@ def _edges(text: str) -> str:
 def _switch(value: object) -> object:
     """`true` and `false` in a TOML file as on and off."""
     return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+def _report(value: object) -> object:
+    """A `[report]` table, or the text that was made of one, as that text."""
+    return answers_text(parse_answers(value)) if isinstance(value, Mapping | str) else value
 
 
 def _strategy(name: str, info: ValidationInfo) -> str:
@@ -129,3 +136,4 @@ SecureAggregation = Annotated[Switch, AfterValidator(_secure_aggregation)]
 Colluders = Annotated[int, AfterValidator(_colluders)]
 PatientsBound = Annotated[int, AfterValidator(_patients_bound)]
 TestFraction = Annotated[Fraction, AfterValidator(_test_fraction)]
+Report = Annotated[str, BeforeValidator(_report)]

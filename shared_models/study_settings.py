@@ -23,6 +23,7 @@ from shared_models.setting_types import (
     PatientsBound,
     Positive,
     Privacy,
+    Report,
     SecureAggregation,
     Strategy,
     TestFraction,
@@ -194,6 +195,10 @@ class StudySettings(Settings):
     round_attempts: int = Field(3, ge=1, description="attempts at a round with too few usable updates")
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
+    report: Report = Field(
+        "",
+        description="a `[report]` table: the authors' answers for the report, docs/report.md; no part of an approval",
+    )
 
     @property
     def edges(self) -> tuple[float, ...]:

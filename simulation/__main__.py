@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         begin()
-        return _run(options)
+        return _report(options) if options.report else _run(options)
     except UserError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
@@ -66,6 +66,9 @@ def _parser() -> CommandLine:
     cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
     cohort.add_argument("--split", type=Path, metavar="YAML", help="one site's settings, to be divided")
+    cohort.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="only write the report of a study's results again, with --study's"
+    )
     parser.add_argument(
         "--phantom",
         nargs="+",
@@ -96,6 +99,7 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
     )
+    parser.add_argument("--open", action="store_true", dest="opens", help="show the study's report in a browser")
     parser.add_argument("--seed", type=int, help="shorthand for --set seed=N")
     return parser
 
@@ -111,6 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
 
+    from server.report.page import REPORT, open_report
     from server.study.results import Results
     from server.study.results_table import print_table
     from simulation.engines.in_process import run_in_process
@@ -133,10 +138,29 @@ def _run(options: argparse.Namespace) -> int:
     results = run(sites, config, console)
     print_table(Results.model_validate(results), console)
     console.print(f"Checkpoints and results.json: {work}")
+    if (page := work / REPORT).exists():
+        console.print(f"Report: {page.resolve()}", soft_wrap=True, highlight=False)
     if options.compare:
         from simulation.baselines.comparison import print_comparison
 
         print_comparison(sites, config, console)
+    if options.opens:
+        open_report(page)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Writes the report of a study that has ended."""
+    from rich.console import Console
+
+    from server.report.page import open_report, report_again
+    from server.study.results import RESULTS, UNFINISHED
+
+    files = [options.report / RESULTS, options.report / UNFINISHED]
+    page = report_again(next((file for file in files if file.exists()), files[0]), options.study)
+    Console().print(f"Report: {page.resolve()}", soft_wrap=True, highlight=False)
+    if options.opens:
+        open_report(page)
     return 0
 
 

@@ -50,6 +50,14 @@ def _own_process_settings() -> Iterator[None]:
     os.umask(umask)
 
 
+@pytest.fixture(autouse=True)
+def _only_reports_that_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that runs in this process draws its report, which costs a second, only in a test marked `report`."""
+    app = sys.modules.get("server.app")
+    if app is not None and not request.node.get_closest_marker("report"):
+        monkeypatch.setattr(app, "try_to_report", lambda results, folder: None)
+
+
 @dataclass
 class RunningCenter:
     """A SuperLink, a SuperExec and nginx under `python -m server start`."""

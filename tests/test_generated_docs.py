@@ -19,6 +19,7 @@ import pytest
 from client.config.site import SiteConfig
 from client.errors import ExitCode as SiteExitCode
 from server.errors import ExitCode as CenterExitCode
+from shared_models.report_answers import Answers
 from shared_models.study_settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,11 @@ HEADINGS = {model: heading for heading, model in SECTIONS.items()}
 def study_settings() -> str:
     """A table of every key of a study's settings."""
     return table_of(StudySettings.model_json_schema(), name_of=lambda name: name.replace("_", "-"))
+
+
+def report() -> str:
+    """A table of every key of a study's `[report]` table."""
+    return table_of(Answers.model_json_schema(), name_of=lambda name: name.replace("_", "-"))
 
 
 def site_yaml() -> str:
@@ -101,7 +107,7 @@ def linked(reference: str) -> str:
     return f"[{heading}](#{re.sub(r'[^a-z_ -]', '', heading.lower()).replace(' ', '-')})"
 
 
-@pytest.mark.parametrize("table", [study_settings, site_yaml], ids=lambda table: table.__name__)
+@pytest.mark.parametrize("table", [study_settings, report, site_yaml], ids=lambda table: table.__name__)
 def test_a_generated_table_is_in_step_with_the_code(table: Callable[[], str]) -> None:
     path = ROOT / "docs" / f"{table.__name__}.md"
     text = path.read_text(encoding="utf-8")
@@ -115,7 +121,8 @@ def test_a_generated_table_is_in_step_with_the_code(table: Callable[[], str]) ->
 
 def test_every_key_has_a_meaning() -> None:
     schema = SiteConfig.model_json_schema()
-    models = {"StudySettings": StudySettings.model_json_schema(), "SiteConfig": schema, **schema["$defs"]}
+    whole = {"StudySettings": StudySettings.model_json_schema(), "Answers": Answers.model_json_schema()}
+    models = {**whole, "SiteConfig": schema, **schema["$defs"]}
     assert [
         f"{model}.{key}"
         for model, found in models.items()

@@ -58,13 +58,22 @@ def print_status(status: dict[str, Any], console: Console) -> None:
             console.print(f"Best so far: round {done['best_round']}, validation {done['best_value']:.3f}")
 
 
-def find_results(center: Center, study: str) -> Path:
+def find_results(center: Center, study: str, unfinished: bool = False) -> Path:
     """The results of a study, or those written last.
+
+    Args:
+        center: The center.
+        study: Its name; empty for the one written last.
+        unfinished: Whether what there is of a study that failed before its test will do, too.
 
     Raises:
         CenterError: If there are none.
     """
-    written = sorted(center.results.glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    from server.study.results import RESULTS, UNFINISHED
+
+    endings = (RESULTS, UNFINISHED) if unfinished else (RESULTS,)
+    files = [path for ending in endings for path in center.results.glob(f"*/{ending}")]
+    written = sorted(files, key=lambda path: path.stat().st_mtime)
     if not study and written:
         return written[-1]
     if not study:
@@ -75,8 +84,9 @@ def find_results(center: Center, study: str) -> Path:
             exit_code=ExitCode.FILE,
         )
     others = ", ".join(path.parent.name for path in written) or "none yet"
+    own = [path for path in written if path.parent.name == study]
     return require_file(
-        center.results / study / "results.json", "the study's results", f"studies with results: {others}"
+        own[-1] if own else center.results / study / RESULTS, "the study's results", f"studies with results: {others}"
     )
 
 

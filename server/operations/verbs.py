@@ -138,6 +138,17 @@ def results(directory: Path, study: str, as_json: bool) -> None:
     print_results(find_results(open_center(directory), study), as_json)
 
 
+def report(directory: Path, study: str, answers: Path | None, opens: bool) -> None:
+    """Writes a study's report again, and says where."""
+    from server.operations.status import find_results
+    from server.report.page import open_report, report_again
+
+    path = report_again(find_results(open_center(directory), study, unfinished=True), answers)
+    console.print(f"Wrote {path}", markup=False)
+    if opens:
+        open_report(path)
+
+
 def audit(directory: Path, study: str) -> None:
     """Verifies and shows a study's audit log, or without one the center's."""
     from server.study.audit import audit_of, print_audit

@@ -18,7 +18,7 @@ from server.study.patients_section import PatientFlow
 from server.study.privacy_section import PrivacySection
 from shared_models.atomic_files import write_atomically
 
-RESULTS = "results.json"
+RESULTS, UNFINISHED = "results.json", "unfinished.json"
 SCHEMA_VERSION = 3
 Number = float | None
 Metric = Number | list[Number]
@@ -145,12 +145,17 @@ class Results(_Section):
     privacy: PrivacySection = Field(description="what was protected, how, and what was not")
     config: dict[str, bool | int | float | str] = Field(description="all settings of the study")
     checkpoints: dict[str, str] = Field(description="files beside this one: the best and the last weights")
+    failure: str | None = Field(
+        None, description="why the study ended before its test; such a file is `unfinished.json`, of the same schema"
+    )
 
 
 def write_results(results: Results, folder: Path) -> Path:
-    """Writes `results.json` into the study's folder."""
-    path = folder / RESULTS
+    """Writes `results.json` into the study's folder, or `unfinished.json` of a study that failed before its test."""
+    path = folder / (UNFINISHED if results.failure else RESULTS)
     write_atomically(path, results.model_dump_json(indent=1) + "\n")
+    if not results.failure:
+        (folder / UNFINISHED).unlink(missing_ok=True)
     return path
 
 

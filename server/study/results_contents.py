@@ -108,6 +108,44 @@ def make_results(
     )
 
 
+def unfinished_results(task: Task, config: StudySettings, last: Checkpoint, failure: str) -> Results:
+    """What there is of a study that failed before its test: who took part, in which rounds, and why it ended.
+
+    Args:
+        task: The study's task.
+        config: Its settings.
+        last: How far it came.
+        failure: Why it ended.
+    """
+    untested: list[Answer[EvaluateTestReply]] = [Answer(site, None, "") for site in sorted(last.enrolled)]
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        package_version=version("breast-federation"),
+        started=last.started,
+        finished=now(),
+        software=software(),
+        hardware=hardware(),
+        study=config.study,
+        task=task.name,
+        strategy=config.strategy,
+        rounds_completed=last.round,
+        best_round=last.best_round,
+        selected_by="none: the study ended before its test",
+        targets={},
+        sites=[_site(answer, last, task, config, {}) for answer in untested],
+        flow={"internal": None, "external": None},
+        not_enrolled=last.not_enrolled,
+        problems={},
+        validation=[(server_round, _finite(value)) for server_round, value in last.values],
+        rounds=[RoundAttempt(**record) for record in last.history],
+        aggregation=aggregation_section(config, last.history),
+        privacy=privacy_section(config),
+        config=config.to_flat(),
+        checkpoints={},
+        failure=failure,
+    )
+
+
 def between_sites(
     target: str, answers: Sequence[Answer[EvaluateTestReply]], best: Checkpoint
 ) -> dict[str, BetweenSites]:

@@ -111,6 +111,7 @@ def test_one_bad_site_is_named_and_the_study_goes_on_with_the_rest(
     assert all(np.isfinite(array).all() for array in best.model.values())
 
 
+@pytest.mark.report
 def test_a_round_below_min_sites_does_not_count_and_the_study_fails_loudly(
     hospitals: Hospitals, small_study: Study
 ) -> None:
@@ -124,6 +125,9 @@ def test_a_round_below_min_sites_does_not_count_and_the_study_fails_loudly(
     assert stopped.round == 0
     assert [record["attempt"] for record in stopped.history] == [1, 2]
     assert stopped.history[0]["problems"] == {"a": "the site's process died"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "round 1 failed 2 times; the study stops after round 0" in page
+    assert "a did not count in 1 of 1 rounds" in page
 
 
 def test_a_blip_in_a_round_is_tried_again(hospitals: Hospitals, small_study: Study) -> None:

@@ -92,6 +92,10 @@ def test_two_sites_train_and_the_table_and_the_files_stand(
     assert results["rounds_completed"] == 2
     folder = Path(small_study["results-dir"]) / "small"
     assert all((folder / file).exists() for file in ("last.safetensors", "best.safetensors"))
+    assert f"Report: {folder.resolve() / 'report.html'}" in done.stdout.replace("\n", "")
+    again = simulate("--report", folder)
+    assert again.returncode == 0, again.stderr
+    assert simulate("--report", folder / "none").returncode == 4
 
 
 def test_one_table_as_three_sites(

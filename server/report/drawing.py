@@ -1,0 +1,154 @@
+"""Drawing of the report's figures with matplotlib: their style, and as inline SVG, SVG, PDF and CSV files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared_models.atomic_files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from server.report.elements import Figure
+    from server.report.study import Role
+
+INK, SOFT, LINE, BACK, NAVY = "#1b2733", "#55636f", "#d9e0e6", "#e9eef2", "#14324d"
+BLUE, ORANGE, HOLLOW, PALE = "#1f5f9e", "#b5440b", "#8a97a3", "#c5ced6"
+COLOUR = {"internal": BLUE, "external": ORANGE}
+MARKER = {"internal": "s", "external": "o"}
+DASH = {"internal": "-", "external": (0, (5, 2))}
+WIDTH_INCHES = 9.4
+
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a site may be called $x$
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,
+    "font.size": 9.5,
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "axes.edgecolor": HOLLOW,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": BACK,
+    "grid.linewidth": 0.8,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@contextmanager
+def styled(name: str = "figure") -> Iterator[None]:
+    """The report's style, and identifiers in the SVG that no other figure of the page has."""
+    from matplotlib import rc_context
+
+    with rc_context({**_STYLE, "svg.hashsalt": name, "svg.id": name}):
+        yield
+
+
+def canvas(
+    height_inches: float, columns: int = 1, share: float = 1.0, same_y: bool = False
+) -> tuple[Drawing, list[Axes]]:
+    """A drawing of the page's width, or a share of it, with so many axes side by side."""
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(share * WIDTH_INCHES, height_inches), layout="constrained")
+    axes = drawing.subplots(1, columns, squeeze=False, sharey=same_y)
+    return drawing, list(axes[0])
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks at whole numbers, as of rounds."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def inline_svg(figure: Figure) -> tuple[str, Drawing]:
+    """The figure as an SVG element for the page, and as drawn."""
+    with styled(figure.name):
+        drawing = figure.draw()
+        text = io.StringIO()
+        drawing.savefig(text, format="svg", metadata=_NO_METADATA, transparent=True)
+    return _tidy(text.getvalue(), figure), drawing
+
+
+def save_files(figure: Figure, drawing: Drawing, folder: Path) -> list[Path]:
+    """Writes `NAME.svg`, `NAME.pdf` and `NAME.csv` for a paper."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{figure.name}.{ending}" for ending in ("svg", "pdf", "csv")]
+    with styled(figure.name):
+        for path in paths[:2]:
+            whole = io.BytesIO()
+            empty = _NO_METADATA if path.suffix == ".svg" else {"CreationDate": None}
+            drawing.savefig(whole, format=path.suffix[1:], metadata=empty)
+            write_atomically(path, whole.getvalue())
+    write_atomically(paths[2], table_text(figure.columns, figure.values))
+    return paths
+
+
+def table_text(columns: Sequence[str], values: Sequence[Sequence[object]]) -> str:
+    """A CSV; an empty cell where there is no value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in values)
+    return text.getvalue()
+
+
+_NUMBER = re.compile(r"(?<!opacity: )(?<![\w#.-])-?\d+\.\d{2,}")
+_REFERENCE = re.compile(r'url\(#([^)]+)\)|href="#([^"]+)"')
+_TAG = re.compile(r"<[^>]*>")  # what is between tags is text, whose numbers keep their digits
+
+
+def _tidy(svg: str, figure: Figure) -> str:
+    """Only the `svg` element, one decimal, no rule for the whole page, a width that the page gives, and a label."""
+    from xml.sax.saxutils import quoteattr
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = _TAG.sub(lambda tag: _NUMBER.sub(_one_decimal, re.sub(r"\s+", " ", tag.group())), svg)
+    svg = re.sub(r"font: (?:(bold|700) )?([\d.]+)px 'DejaVu Sans'(?:, sans-serif)?", _font, svg)
+    svg = re.sub(r">\s+<", "><", svg)
+    used = {"".join(pair) for pair in _REFERENCE.findall(svg)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: found.group() if found.group(1) in used else "", svg)
+    size = re.search(r'viewBox="0 0 ([\d.]+) [^"]*"', svg)
+    assert size, "matplotlib writes a viewBox"
+    share = 100 * float(size.group(1)) / (72 * WIDTH_INCHES)
+    narrow = f' style="max-width:{share:.0f}%"' if share < 99 else ""
+    head = f'<svg class="plot" role="img"{narrow} {size.group()} aria-label={quoteattr(figure.alt)}>'
+    return re.sub(r"^<svg[^>]*>", lambda _: head, svg)
+
+
+def _one_decimal(found: re.Match[str]) -> str:
+    return f"{float(found.group()):.1f}".removesuffix(".0")
+
+
+def _font(found: re.Match[str]) -> str:
+    weight = "font-weight: 700; " if found.group(1) else ""
+    return f"{weight}font-size: {found.group(2)}px"
+
+
+def look(role: Role) -> dict[str, object]:
+    """Colour and dash of a role's line."""
+    return {"color": COLOUR[role], "linestyle": DASH[role]}

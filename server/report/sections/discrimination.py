@@ -1,0 +1,242 @@
+"""Section on discrimination: each site, within sites, between sites, and where a new hospital may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from server.report.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
+from server.report.forest import Line, draw_forest
+from server.report.numbers import NBSP, bounds, count, names, number, percent, span, with_interval
+from server.report.study import ROLES, Outcome, Role, Study
+from server.report.verdict import horizon_note
+from server.study.results import Metric, SiteResults
+
+TITLE = "Discrimination"
+MOST_SITES = 60  # in the figure; the CSV has all
+HEADS: Mapping[Role, str] = {
+    "internal": "Internal: trained here, test patients",
+    "external": "External: took no part in training",
+}
+FEW = "too few patients to tell"
+
+
+def section(study: Study) -> Section:
+    """A forest plot for each target, the value of all pairs apart, and further measures."""
+    if not study.outcomes:
+        return not_recorded(TITLE, "nothing was tested.")
+    elements: list[Element] = []
+    for outcome in study.outcomes:
+        elements.append(_forest(study, outcome))
+        elements += _apart(outcome)
+    elements += _further(study)
+    return Section(TITLE, " ".join(_lead(outcome) for outcome in study.outcomes), elements)
+
+
+def _lead(outcome: Outcome) -> str:
+    told = []
+    for role in reversed(ROLES):
+        metrics = outcome.metrics(role)
+        name, value = outcome.primary(metrics)
+        if value is not None:
+            place = "external hospitals" if role == "external" else "hospitals that trained"
+            told.append(f"{with_interval(metrics, name)} within {place}")
+    between = outcome.results.between_sites.get(outcome.measure)
+    prediction = (between.prediction_low, between.prediction_high) if between else (None, None)
+    new = ""
+    if prediction[0] is not None and prediction[1] is not None:
+        new = f" The 95{NBSP}% prediction interval for a further hospital is {span((prediction[0], prediction[1]))}."
+    head = f"{outcome.measure_name} of {outcome.called}"
+    return f"{head}: {', '.join(told)}.{new}" if told else f"{head}: too few patients to tell."
+
+
+def _forest(study: Study, outcome: Outcome) -> Figure:
+    lines = list(_lines(study, outcome))
+    timed = outcome.kind == "time-to-event"
+    headings = ["site", "patients", *(["events", "censored"] if timed else ["cases"] if outcome.ranks else [])]
+    axis = f"{outcome.measure_name} {outcome.within}" + (" (0.5: chance)" if outcome.ranks else "")
+    chance = 0.5 if outcome.ranks else None
+    interval = f"{outcome.measure_name} (95{NBSP}% interval)"
+    return Figure(
+        name=f"performance_{outcome.name}",
+        draw=lambda: draw_forest(lines, headings, axis, chance, interval),
+        alt=f"{outcome.measure_name} of {outcome.called} by site, within sites and between sites",
+        caption=_caption(study, outcome),
+        columns=("role", "row", *headings[1:], outcome.measure, "low", "high"),
+        values=list(_values(study, outcome)),
+    )
+
+
+def _caption(study: Study, outcome: Outcome) -> str:
+    between = outcome.results.between_sites.get(outcome.measure)
+    told = [f"{outcome.measure_name} of {outcome.called}, test patients.", horizon_note(outcome)]
+    if outcome.ranks:
+        told.append("Diamonds of a role: pairs of patients of the same site, over its sites.")
+    if between:
+        told.append(
+            f"Random-effects mean over {between.sites} sites (REML, Hartung–Knapp), {between.trained} of which "
+            f"trained: τ² = {number(between.tau2, 3)} on the logit scale, I² = {percent(between.i2)}."
+        )
+        few = "below five sites no prediction interval is given."
+        told.append(
+            f"Pale bar: 95{NBSP}% prediction interval of a new hospital."
+            if between.prediction_low is not None
+            else few.capitalize()
+        )
+    elif len(study.results.sites) > 1:
+        told.append("Fewer than three sites tell an interval, so no mean between sites is given.")
+    hidden = [site.site for site in study.results.sites if _own(site, outcome, outcome.measure) is None]
+    if hidden:
+        told.append(f"{names(hidden)}: {FEW}; {'its' if len(hidden) == 1 else 'their'} pairs count within sites.")
+    if len(study.results.sites) > MOST_SITES:
+        told.append(f"The {MOST_SITES} sites with most test patients are drawn; the CSV has all.")
+    return " ".join(filter(None, told))
+
+
+def _own(site: SiteResults, outcome: Outcome, metric: str) -> float | None:
+    return site.targets.get(outcome.name, {}).get(metric)
+
+
+def _counts(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[Metric]:
+    counts = [metrics.get("patients")]
+    if outcome.kind == "time-to-event":
+        return [*counts, outcome.events(metrics), metrics.get("censored_before_horizon")]
+    return [*counts, outcome.events(metrics)] if outcome.ranks else counts
+
+
+def _drawn(study: Study) -> set[str]:
+    largest = sorted(study.results.sites, key=lambda site: -site.patients.get("test", 0))[:MOST_SITES]
+    return {site.site for site in largest}
+
+
+def _lines(study: Study, outcome: Outcome) -> Iterator[Line]:
+    drawn, digits = _drawn(study), 2
+    for role in ROLES:
+        sites = [s for s in (study.training if role == "internal" else study.external) if s.site in drawn]
+        if not sites:
+            continue
+        yield Line(HEADS[role], kind="heading")
+        for site in sites:
+            own: Mapping[str, Metric] = site.targets.get(outcome.name, {})
+            value, told = _own(site, outcome, outcome.measure), with_interval(own, outcome.measure, digits)
+            cells = [count(c) if c is not None else "few" for c in _counts(outcome, own)]
+            cells[0] = count(own.get("patients")) if own.get("patients") is not None else "few"
+            yield Line(
+                site.site, cells, value, bounds(own, outcome.measure), told if value is not None else FEW, role=role
+            )
+        metrics = outcome.metrics(role)
+        name, of_all = outcome.primary(metrics)
+        if isinstance(of_all, float) and metrics is not outcome.alone:
+            label = f"Within {role} sites" if name.endswith("_within_sites") else f"All {role} patients"
+            cells = [count(c) for c in _counts(outcome, metrics)]
+            yield Line(label, cells, of_all, bounds(metrics, name), with_interval(metrics, name), "sum", role)
+    yield from _between(outcome)
+
+
+def _between(outcome: Outcome) -> Iterator[Line]:
+    between = outcome.results.between_sites.get(outcome.measure)
+    if between is None or between.mean is None:
+        return
+    yield Line(f"Between sites ({between.sites} shown)", kind="heading")
+    ends = (between.mean_low, between.mean_high)
+    known = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
+    told = f"{number(between.mean)} ({span(known)})" if known else number(between.mean)
+    yield Line("Random-effects mean", value=between.mean, ends=known, told=told, kind="sum")
+    if between.prediction_low is not None and between.prediction_high is not None:
+        new = (between.prediction_low, between.prediction_high)
+        yield Line(f"A new hospital (95{NBSP}% prediction)", ends=new, told=span(new), kind="spread")
+
+
+def _values(study: Study, outcome: Outcome) -> Iterator[list[object]]:
+    for site in study.results.sites:
+        own: Mapping[str, Metric] = site.targets.get(outcome.name, {})
+        role = "internal" if site.role == "train" else "external"
+        yield [
+            role,
+            site.site,
+            *_counts(outcome, own),
+            own.get(outcome.measure),
+            *(bounds(own, outcome.measure) or (None, None)),
+        ]
+    for role in ROLES:
+        metrics = outcome.metrics(role)
+        name, value = outcome.primary(metrics)
+        if value is not None:
+            yield [role, name, *_counts(outcome, metrics), value, *(bounds(metrics, name) or (None, None))]
+    if between := outcome.results.between_sites.get(outcome.measure):
+        blank: list[object] = [None] * len(_counts(outcome, {}))
+        yield ["between", "random-effects mean", *blank, between.mean, between.mean_low, between.mean_high]
+        yield ["between", "prediction interval", *blank, None, between.prediction_low, between.prediction_high]
+
+
+def _apart(outcome: Outcome) -> Iterator[Notice]:
+    """The value of all pairs, and why it is not the headline."""
+    pooled = outcome.results.pooled
+    within = pooled.get(f"{outcome.measure}_within_sites")
+    value = pooled.get(outcome.measure)
+    if within is None or value is None:
+        return
+    detail = (
+        f"{span(bounds(pooled, outcome.measure))}; {count(pooled.get('patients'))} test patients of all sites in one"
+    )
+    yield Notice(
+        "Why this is not the headline.",
+        f"The pooled {outcome.measure_name} also counts pairs of patients of two different hospitals, so a network "
+        "that only recognises the hospital gains from it. The same predictions within hospitals give "
+        f"{with_interval(pooled, f'{outcome.measure}_within_sites')}.{_hidden(pooled)}",
+        "apart",
+        big=number(value),
+        small=f"{outcome.label}: {detail}",
+    )
+
+
+def _hidden(pooled: Mapping[str, Metric]) -> str:
+    bound = pooled.get("auc_bound")
+    if not isinstance(bound, float) or bound <= 0.01:
+        return ""
+    return (
+        f" Its interval is wide because cells of few patients were merged before they left the hospitals: that hides "
+        f"up to {number(bound)} of it."
+    )
+
+
+_MEASURES: Mapping[str, tuple[tuple[str, str, int], ...]] = {
+    "time-to-event": (
+        ("C-index within sites", "c_index_within_sites", 2),
+        ("PR-AUC", "average_precision", 2),
+        ("Brier score", "brier", 3),
+        ("event probability", "event_probability", 2),
+    ),
+    "binary": (("PR-AUC", "average_precision", 2), ("Brier score", "brier", 3), ("MCC", "mcc", 2)),
+    "classes": (("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
+    "number": (("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R²", "r2", 2)),
+}
+
+
+def _further(study: Study) -> Iterator[Table]:
+    """Further measures: a table for each kind of target, a row for each target and role."""
+    for kind, measures in _MEASURES.items():
+        outcomes = [outcome for outcome in study.outcomes if outcome.kind == kind]
+        rows = [
+            Row(
+                f"{outcome.label}, {role}",
+                [
+                    count(outcome.metrics(role).get("patients")),
+                    *(with_interval(outcome.metrics(role), name, d) for _, name, d in measures),
+                ],
+            )
+            for outcome in outcomes
+            for role in ROLES
+            if outcome.metrics(role).get("patients")
+        ]
+        if rows:
+            headings = ["Further measures", "patients", *(head for head, _, _ in measures)]
+            yield Table(headings, rows, _measured(kind))
+
+
+def _measured(kind: str) -> str:
+    if kind == "time-to-event":
+        return (
+            "C-index: pairs within sites, over the whole follow-up. The others at the horizon, weighted for censoring; "
+            f"95{NBSP}% intervals in brackets where the results hold them."
+        )
+    return f"Of all test patients of a role; 95{NBSP}% intervals in brackets where the results hold them."

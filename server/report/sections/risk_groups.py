@@ -1,0 +1,13 @@
+"""Section: Risk groups over time."""
+
+from __future__ import annotations
+
+from server.report.elements import Section, not_recorded
+from server.report.study import Study
+
+TITLE = "Risk groups over time"
+
+
+def section(study: Study) -> Section:
+    """What the results hold of it."""
+    return not_recorded(TITLE, "the results of this study hold no Kaplan–Meier estimate by predicted risk.")

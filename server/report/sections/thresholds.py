@@ -1,0 +1,97 @@
+"""Section on the decision threshold: shares and counts at it, internal and external."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.report.elements import Element, Panels, Row, Section, Table, not_recorded
+from server.report.numbers import NBSP, bounds, count, number, percent
+from server.report.study import ROLES, Outcome, Role, Study
+from server.report.verdict import judged_role
+from server.study.results import Metric
+
+TITLE = "Thresholds"
+SHARES = (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("PPV", "precision"))
+
+
+def section(study: Study) -> Section:
+    """What the frozen threshold does, target by target."""
+    outcomes = [outcome for outcome in study.outcomes if outcome.ranks and outcome.results.threshold is not None]
+    if not outcomes:
+        return not_recorded(TITLE, "no target of this study has a decision threshold.")
+    elements: list[Element] = [
+        _table(outcomes),
+        Panels([_counts(o, role) for o in outcomes for role in _roles(o)], _note(outcomes)),
+    ]
+    return Section(TITLE, " ".join(map(_lead, outcomes)), elements)
+
+
+def _roles(outcome: Outcome) -> list[Role]:
+    return [role for role in ROLES if outcome.metrics(role).get("patients")]
+
+
+def _lead(outcome: Outcome) -> str:
+    role = judged_role(outcome)
+    metrics = outcome.metrics(role)
+    found, flagged = metrics.get("sensitivity"), _flagged(metrics)
+    if found is None:
+        return f"{outcome.called}: too few patients to say what the threshold does.".capitalize()
+    return (
+        f"At the frozen threshold of {number(outcome.results.threshold)}, {percent(found)} of {role} patients with "
+        f"{outcome.called} were found, and {percent(flagged)} of patients flagged."
+    )
+
+
+def _flagged(metrics: Mapping[str, Metric]) -> float | None:
+    counts = [metrics.get(name) for name in ("tp", "fp", "tn", "fn")]
+    if any(not isinstance(value, float) for value in counts) or not sum(counts):  # type: ignore[arg-type]
+        return None
+    return (counts[0] + counts[1]) / sum(counts)  # type: ignore[operator,arg-type]
+
+
+def _npv(metrics: Mapping[str, Metric]) -> float | None:
+    tn, fn = metrics.get("tn"), metrics.get("fn")
+    return tn / (tn + fn) if isinstance(tn, float) and isinstance(fn, float) and tn + fn > 0 else None
+
+
+def _share(metrics: Mapping[str, Metric], name: str) -> str:
+    ends = bounds(metrics, name)
+    return percent(metrics.get(name)) + (f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})" if ends else "")
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    rows = []
+    for outcome in outcomes:
+        rows.append(Row(f"{outcome.called}, risk at or above {number(outcome.results.threshold)}", kind="group"))
+        for role in _roles(outcome):
+            metrics = outcome.metrics(role)
+            shares = [_share(metrics, name) for _, name in SHARES]
+            rows.append(Row(role, [percent(_flagged(metrics)), *shares, percent(_npv(metrics))], "sub"))
+    sources = "; ".join(dict.fromkeys(outcome.results.threshold_source for outcome in outcomes))
+    weighted = " Weighted for censoring at the horizon." if any(o.kind == "time-to-event" for o in outcomes) else ""
+    return Table(
+        ["Threshold", "flagged", *(head for head, _ in SHARES), "NPV"],
+        rows,
+        f"The threshold is frozen before any test patient is scored; it comes from: {sources}.{weighted}",
+    )
+
+
+def _counts(outcome: Outcome, role: Role) -> Table:
+    metrics, threshold = outcome.metrics(role), number(outcome.results.threshold)
+    head = f"{outcome.label}, {role}, threshold {threshold}"
+    rows = [
+        Row(f"risk ≥ {threshold}", [count(metrics.get("tp")), count(metrics.get("fp"))]),
+        Row(f"risk < {threshold}", [count(metrics.get("fn")), count(metrics.get("tn"))]),
+    ]
+    with_it = f"event {outcome.within}" if outcome.within else "with the outcome"
+    without = "free of it" if outcome.within else "without it"
+    return Table(["", with_it, without], rows, title=head)
+
+
+def _note(outcomes: list[Outcome]) -> str:
+    if any(outcome.kind == "time-to-event" for outcome in outcomes):
+        return (
+            "Numbers of test patients, those followed to the horizon in place of the ones who were censored before "
+            f"it (weighted, rounded).{NBSP}Censored patients are not counted as free of the event."
+        )
+    return "Numbers of test patients."

@@ -1,0 +1,118 @@
+"""Section on training: validation by round, and the norm of each site's update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.report.drawing import BLUE, ORANGE, canvas, whole_numbers
+from server.report.elements import Element, Facts, Figure, Section
+from server.report.numbers import elapsed, number
+from server.report.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+MOST_LINES = 40  # of single sites' updates
+
+
+def section(study: Study) -> Section:
+    """Validation and norms by round, and how the network was trained."""
+    results = study.results
+    elements: list[Element] = []
+    if _validation(study) or _norms(study):
+        elements.append(_figure(study))
+    elements.append(Facts(_facts(study)))
+    if not _validation(study):
+        lead = f"No validation patients: {results.selected_by}." if results.rounds else "No round was completed."
+        return Section("Training", lead, elements)
+    values = dict(_validation(study))
+    best = values.get(results.best_round)
+    last = f"Round {results.best_round} of {results.rounds_completed} is taken"
+    lead = f"{last}, with a validation value of {number(best)}, which is optimistic by choice and is no result."
+    return Section("Training", lead, elements)
+
+
+def _validation(study: Study) -> list[tuple[int, float]]:
+    return [(round_, value) for round_, value in study.results.validation if value is not None]
+
+
+def _norms(study: Study) -> list[tuple[str, int, float, bool]]:
+    """Site, round, norm and whether it was clipped, of each update that was seen."""
+    return [
+        (site, attempt.round, update.norm, update.clipped)
+        for attempt in study.results.rounds
+        for site, update in attempt.updates.items()
+    ]
+
+
+def _figure(study: Study) -> Figure:
+    norms = _norms(study)
+    seen = (
+        "b: a line for each site, as its update came; crosses were clipped."
+        if norms
+        else "With secure aggregation no single update is seen, so that no norm is recorded."
+    )
+    return Figure(
+        name="training",
+        draw=lambda: _draw(study),
+        alt="Validation value and update norms by round",
+        caption=f"a: {study.results.selected_by}; mean over targets. {seen}",
+        columns=("series", "round", "value"),
+        values=[
+            *(("validation", *pair) for pair in _validation(study)),
+            *((f"norm {site}", round_, norm) for site, round_, norm, _ in norms),
+        ],
+    )
+
+
+def _draw(study: Study) -> Drawing:
+    drawing, (left, right) = canvas(2.9, 2)
+    values, best = _validation(study), study.results.best_round
+    if values:
+        left.plot(*zip(*values, strict=True), color=BLUE, marker="." if len(values) < 40 else None)
+    if taken := dict(values).get(best):
+        left.plot([best], [taken], "o", color=ORANGE)
+        left.annotate(
+            f"round {best}: {number(taken)}",
+            (best, taken),
+            (0, -14),
+            textcoords="offset points",
+            color=ORANGE,
+            ha="center",
+            fontweight="bold",
+        )
+        left.margins(y=0.15)
+    left.set(xlabel="round", ylabel="validation value", title="a  Validation")
+    whole_numbers(left)
+    if not (norms := _norms(study)):
+        right.axis("off")
+        return drawing
+    for site in sorted({site for site, *_ in norms})[:MOST_LINES]:
+        line = [(round_, norm) for name, round_, norm, _ in norms if name == site]
+        right.plot(*zip(*line, strict=True), color=BLUE, alpha=0.7, linewidth=1)
+        right.annotate(site, line[-1], (4, 0), textcoords="offset points", va="center", fontsize=8, color=BLUE)
+    if clipped := [(round_, norm) for _, round_, norm, was in norms if was]:
+        right.plot(*zip(*clipped, strict=True), "x", color=ORANGE)
+    right.set(xlabel="round", ylabel="L2 norm of the update", title="b  Norm of each site's update")
+    right.set_ylim(bottom=0)
+    whole_numbers(right)
+    return drawing
+
+
+def _facts(study: Study) -> list[tuple[str, str | None]]:
+    said, results = study.setting, study.results
+    steps = f"{said('optimizer')}, learning rate {said('learning-rate')} ({said('learning-rate-schedule')})"
+    steps += (
+        f", {said('local-epochs')} local epochs, batches of {said('batch-size')}, weight decay {said('weight-decay')}"
+    )
+    seconds = [attempt.seconds for attempt in results.rounds]
+    time = (
+        f"{elapsed(sum(seconds))} for {len(seconds)} rounds; the longest {elapsed(max(seconds))}" if seconds else None
+    )
+    return [
+        ("Optimiser and schedule", steps),
+        ("Aggregation", f"{results.strategy}. {results.aggregation.said}"),
+        ("Chosen on validation", "round and decision threshold; nothing else" if _validation(study) else "nothing"),
+        ("Class weights, oversampling", f"{said('class-weights')}, {said('oversampling')}"),
+        ("Time", time),
+    ]

@@ -1,0 +1,202 @@
+"""Verdict of a study: what its figures show and what they do not, claiming no more than the intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from server.report.numbers import bounds, count, duration, in_words, names, number, span
+from server.report.study import ROLES, Outcome, Role, Study
+from server.study.results import Metric
+
+CHANCE = 0.5
+WIDEST = 0.5  # interval of a calibration slope, or of expected over observed, that still says something
+LIMIT = 0.02  # by which merged cells may hide an AUC before its curves are doubted
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure at the head of the page."""
+
+    value: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The head of the page: sentences of what is shown, clauses of what is not, and the figures."""
+
+    says: tuple[str, ...]
+    not_shown: tuple[str, ...]
+    cards: tuple[Card, ...]
+
+
+def verdict(study: Study) -> Verdict:
+    """What the study shows, target by target, external hospitals before internal ones."""
+    if study.results.failure:
+        done = study.results.rounds_completed
+        says = [
+            f"The study did not come to its end: it stopped after {in_words(done, 'round')}, and nothing was tested"
+        ]
+        return Verdict((*says, study.results.failure), ("anything about the network's predictions",), _counts(study))
+    judged = [(outcome, judged_role(outcome)) for outcome in study.outcomes]
+    not_shown = [clause for outcome, role in judged for clause in _not_shown(study, outcome, role, len(judged) > 1)]
+    if not study.external:
+        not_shown.append("that it works in a hospital that took no part in training, for all took part")
+    not_shown.append("any benefit to patients, for no patient was treated by it")
+    return Verdict(
+        tuple(sentence(study, outcome, role) for outcome, role in judged),
+        tuple(not_shown),
+        (*_counts(study), *(card for outcome, role in judged[:1] for card in _cards(study, outcome, role))),
+    )
+
+
+def judged_role(outcome: Outcome) -> Role:
+    """External hospitals where their statistics are known, else those that trained."""
+    return "external" if outcome.metrics("external").get("patients") else "internal"
+
+
+def where(study: Study, role: Role) -> str:
+    """The hospitals of a role, in words."""
+    if role == "external":
+        return f"{in_words(len(study.external), 'hospital')} that took no part in training"
+    return f"{in_words(len(study.training), 'hospital')} that trained it, on test patients of their own"
+
+
+def sentence(study: Study, outcome: Outcome, role: Role) -> str:
+    """One sentence: where, measure, estimate, interval, patients; in the past tense."""
+    metrics = outcome.metrics(role)
+    hospitals, people = where(study, role), _people(outcome, metrics)
+    if outcome.too_few(metrics):
+        few = "too few" if outcome.ranks else "no"
+        return f"In {hospitals} {few} test patients have a known outcome to judge {outcome.called} ({people})."
+    name, value = outcome.primary(metrics)
+    ends = bounds(metrics, name)
+    told = f"{outcome.measure_name} of {number(value)}"
+    interval = f"95\N{NO-BREAK SPACE}% interval {span(ends)}" if ends else "its interval is not recorded"
+    if not outcome.ranks:
+        verb = "assigned patients to" if outcome.kind == "classes" else "predicted"
+        return f"In {hospitals}, the network {verb} {outcome.label} with {_article(told)} ({interval}; {people})."
+    if (ends and ends[0] <= CHANCE <= ends[1]) or not ends:
+        return (
+            f"In {hospitals}, the network was not shown to rank patients by {outcome.called} better than chance "
+            f"({told}; {interval}; {people})."
+        )
+    by = f"by their {outcome.called}" if outcome.kind == "time-to-event" else f"by {outcome.called}"
+    worse = " worse than chance," if ends and ends[1] < CHANCE else ""
+    return f"In {hospitals}, the network ranked patients {by}{worse} with {_article(told)} ({interval}; {people})."
+
+
+def _article(told: str) -> str:
+    return f"{'an' if told[0] in 'AR' else 'a'} {told}"
+
+
+def _people(outcome: Outcome, metrics: Mapping[str, Metric]) -> str:
+    patients = f"{count(metrics.get('patients'))} patients"
+    if not outcome.ranks:
+        return patients
+    of = f" with the event {outcome.within}" if outcome.within else " with the outcome"
+    return f"{patients}, {count(outcome.events(metrics))}{of}"
+
+
+def _not_shown(study: Study, outcome: Outcome, role: Role, several: bool) -> Iterator[str]:
+    """Clauses after "Not shown:" that the figures of one target call for."""
+    metrics = outcome.metrics(role)
+    of = f" of {outcome.label}" if several else ""
+    if not outcome.ranks or outcome.too_few(metrics):
+        return
+    if doubts := list(_doubts(metrics)):
+        yield f"that the risks{of} are right ({'; '.join(doubts)})"
+    hides = metrics.get("auc_bound")
+    if isinstance(hides, float) and hides > LIMIT:
+        yield (
+            f"the curves and the calibration{of} closely: cells of few patients were merged before they left the "
+            f"hospitals, which hides up to {number(hides)} of the AUC of all pairs"
+        )
+
+
+def _doubts(metrics: Mapping[str, Metric]) -> Iterator[str]:
+    """What of the calibration is off, too wide to tell, or has no interval."""
+    for name, what in (("calibration_slope", "calibration slope"), ("expected_observed_ratio", "expected/observed")):
+        value, ends = metrics.get(name), bounds(metrics, name)
+        if not isinstance(value, float):
+            continue
+        if ends is None:
+            yield f"{what} {number(value)}, its interval is not recorded"
+        elif not ends[0] <= 1 <= ends[1] or ends[1] - ends[0] > WIDEST:
+            yield f"{what} {number(value)}, {span(ends)}{_direction(name, ends)}"
+
+
+def _direction(name: str, ends: tuple[float, float]) -> str:
+    if ends[0] <= 1 <= ends[1]:
+        return ": too wide to tell"
+    if name == "calibration_slope":
+        return ": too extreme" if ends[1] < 1 else ": not extreme enough"
+    return ": too low" if ends[1] < 1 else ": too high"
+
+
+def _counts(study: Study) -> tuple[Card, ...]:
+    sites, patients = study.results.sites, sum(sum(site.patients.values()) for site in study.results.sites)
+    external = f", {len(study.external)} of them only tested" if study.external else ""
+    return (
+        Card(
+            count(patients),
+            f"patients in {in_words(len(sites), 'hospital')}",
+            f"{len(study.training)} trained{external}",
+        ),
+    )
+
+
+def _cards(study: Study, outcome: Outcome, role: Role) -> Iterator[Card]:
+    """Figures of the first target."""
+    for one in ROLES:
+        metrics = outcome.metrics(one)
+        name, value = outcome.primary(metrics)
+        if value is not None and not outcome.too_few(metrics):
+            place = "hospitals that trained" if one == "internal" else "external hospitals"
+            detail = "; ".join(filter(None, [span(bounds(metrics, name)), _people(outcome, metrics)]))
+            yield Card(number(value), f"{outcome.measure_name} in {place}", detail)
+    between = outcome.results.between_sites.get(outcome.measure)
+    if between and between.prediction_low is not None and between.prediction_high is not None:
+        told = f"95\N{NO-BREAK SPACE}% prediction interval; {between.sites} sites, {between.trained} of them trained"
+        new = span((between.prediction_low, between.prediction_high))
+        yield Card(new, f"{outcome.measure_name} a new hospital may see", told)
+    metrics = outcome.metrics(role)
+    for name, what in (("calibration_slope", "calibration slope"), ("expected_observed_ratio", "expected / observed")):
+        if isinstance(metrics.get(name), float) and not outcome.too_few(metrics):
+            told = span(bounds(metrics, name)) or "interval not recorded"
+            yield Card(number(metrics[name]), f"{what}, {role}", f"{told}; 1 is right")
+    results = study.results
+    chosen = f"of {results.rounds_completed}; {results.selected_by}"
+    yield Card(str(results.best_round), "round taken", chosen)
+    yield privacy_card(study)
+
+
+def privacy_card(study: Study) -> Card:
+    """What protects the weights."""
+    if study.results.privacy.unit:
+        target = study.setting("target-epsilon")
+        told = f"ε ≤ {number(float(target), 1)}" if target else "DP-SGD"
+        return Card(told, "differential privacy per patient", "spent as each hospital's own ledger says")
+    if study.results.privacy.only_in_sums_of_three_sites_or_more:
+        return Card("in sums", "weights and scores seen by the center", "secure aggregation, of three sites or more")
+    return Card("none", "differential privacy or secure aggregation", "the center saw each hospital's weights")
+
+
+def horizon_note(outcome: Outcome) -> str:
+    """How times are treated, for a caption."""
+    days = outcome.results.horizon_days
+    if outcome.kind != "time-to-event" or not days:
+        return ""
+    return f"At {duration(days)}, weighted by the inverse probability of censoring."
+
+
+def listed(clauses: tuple[str, ...]) -> str:
+    """Clauses as one sentence."""
+    return "; ".join(clauses) + "." if clauses else ""
+
+
+def site_names(study: Study, role: Role) -> str:
+    """The sites of a role by name."""
+    return names([site.site for site in (study.training if role == "internal" else study.external)])

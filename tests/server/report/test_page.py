@@ -1,0 +1,331 @@
+"""The report's page and files, from results that are counted by the code that a study runs."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.report.drawing import table_text
+from server.report.page import FIGURES, REPORT, draw_page, report_again, write_report
+from server.report.study import Study
+from server.report.verdict import verdict
+from server.study.checkpoint import Checkpoint
+from server.study.enrolment import Enrolment
+from server.study.exchange import Answer, StudyError
+from server.study.results import UNFINISHED, Results, write_results
+from server.study.results_contents import make_results, unfinished_results
+from server.study.scoring import pool, thresholds
+from shared_models.messages import EvaluateTestReply
+from shared_models.metrics.summary import pack_summary, site_metrics, summarise
+from shared_models.report_answers import Answers
+from shared_models.study_settings import StudySettings
+from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
+from shared_models.task import Table, Task, load_task
+
+MOST_BYTES = 300_000
+Make = Callable[..., Results]
+
+
+Scored = tuple[np.ndarray, np.ndarray]
+
+
+def patients(target: Target, count: int, seed: int, strength: float) -> Scored:
+    """Scores and labels of some patients; the scores say the more of the labels the larger `strength` is."""
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(size=count) < 0.4
+    logit = strength * (truth - 0.4) + rng.normal(0, 0.7, count) - 0.4
+    risk = 1 / (1 + np.exp(-logit))
+    if isinstance(target, TimeToEvent):
+        days = np.where(truth, rng.uniform(100, 1800, count), rng.uniform(900, 4000, count))
+        return risk, np.stack([days, truth], axis=1).astype(float)
+    if isinstance(target, Categorical):
+        return rng.dirichlet(np.ones(3), count), rng.integers(0, 3, count).astype(float)
+    if isinstance(target, Regression):
+        return 100 * risk, 100 * risk + rng.normal(0, 9, count)
+    return risk, truth.astype(float)
+
+
+def attempt(number: int, sites: list[str], missing: Mapping[int, str]) -> dict[str, Any]:
+    absent = missing.get(number, "")
+    counted = [site for site in sites if site != absent]
+    influence = {"norm": 2.0 / number, "cosine": 0.5, "clipped": number == 1}
+    return {
+        "round": number,
+        "attempt": 1,
+        "asked": sites,
+        "counted": counted,
+        "problems": {absent: "did not answer"} if absent else {},
+        "updates": dict.fromkeys(counted, influence),
+        "seconds": 2.5,
+    }
+
+
+@pytest.fixture(scope="module")
+def make() -> Callable[..., Results]:
+    """Makes the results of a study whose statistics are counted from patients, by the code that a study runs."""
+
+    def results(
+        targets: Mapping[str, Target] | None = None,
+        train: tuple[str, ...] = ("oak", "elm", "ash", "fir"),
+        outside: tuple[str, ...] = ("yew", "box"),
+        count: int = 120,
+        rounds: int = 6,
+        strength: float = 1.6,
+        missing: Mapping[int, str] | None = None,
+        **settings: Any,
+    ) -> Results:
+        targets = targets if targets is not None else {"er": Binary()}
+        task = Task({"clinical": Table()}, targets, build_model=lambda *_: None, name="recurrence_clinical")  # type: ignore[arg-type, return-value]
+        config = StudySettings(study=settings.pop("study", "elms"), rounds=rounds, **settings)
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        answers = []
+        for seed, site in enumerate((*train, *outside)):
+            scored = {name: patients(target, count, seed, strength) for name, target in targets.items()}
+            parts[site] = {}
+            for name, target in targets.items():
+                parts[site] |= pack_summary(summarise(target, *scored[name]), name)
+            own = {name: site_metrics(target, *scored[name], 0.4) for name, target in targets.items()}
+            test, external = (parts[site], {}) if site in train else ({}, parts[site])
+            answers.append(Answer(site, EvaluateTestReply(test=test, external=external, metrics=own)))
+        split = {"train": 4 * count, "validation": count, "test": count}
+        enrolled = {s: Enrolment(True, split, {"clinical": 4 * count}, excluded=2) for s in train}
+        enrolled |= {s: Enrolment(False, {"test": count}, {"clinical": 0}, excluded=0) for s in outside}
+        history = tuple(attempt(n, sorted(train), missing or {}) for n in range(1, rounds + 1))
+        values = tuple((n, 0.5 + 0.02 * n) for n in range(rounds + 1))
+        best = Checkpoint(
+            {}, rounds, {}, {}, enrolled, best_round=rounds, best_value=0.6, values=values, history=history
+        )
+        secure = {"secure_aggregation": "on"} if config.secure_aggregation != "off" else {}
+        counting = config.model_copy(update=secure)  # statistics of all cells, as they leave in sums
+        tested = tuple(pool({s: parts[s] for s in group}, task, counting) for group in (train, outside))
+        cuts = thresholds(tested[0], "youden")
+        return make_results(task, config, best, best, cuts, answers, tested, {})  # type: ignore[arg-type]
+
+    return results
+
+
+@pytest.fixture(scope="module")
+def several() -> dict[str, Target]:
+    """A target of each kind."""
+    return {
+        "recurrence": TimeToEvent(),
+        "er": Binary(),
+        "subtype": Categorical(("a", "b", "c")),
+        "ki67_percent": Regression(),
+    }
+
+
+@pytest.fixture(scope="module")
+def study(make: Make, several: dict[str, Target]) -> Results:
+    return make(several, missing={2: "elm", 3: "elm"})
+
+
+@pytest.fixture(scope="module")
+def folder(study: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    write_report(study, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / REPORT).read_text(encoding="utf-8")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def words(page: str) -> str:
+    """What a person reads on the page."""
+    return " ".join(html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)).split())
+
+
+def test_a_page_loads_and_runs_nothing_and_is_small(page: str) -> None:
+    assert "default-src 'none'" in page
+    assert not re.search(r"<script|<link|<img|<iframe|\son\w+=|javascript:|@import|url\((?!#)", page)
+    assert not re.findall(r'(?:href|src)="(?!#)[^"]*"', page)
+    assert len(page.encode()) < MOST_BYTES
+
+
+def test_identifiers_are_unique_and_every_reference_has_its_own(page: str) -> None:
+    identifiers = re.findall(r'\sid="([^"]+)"', page)
+    assert len(identifiers) == len(set(identifiers))
+    assert set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', page)) != set()
+    for pair in re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', page):
+        assert "".join(pair) in identifiers
+
+
+def test_the_figures_of_the_page_are_those_of_the_results(study: Results, page: str) -> None:
+    said, recurrence = words(page), study.targets["recurrence"]
+    for metrics in (recurrence.internal, recurrence.external):
+        value, low, high = (metrics[f"auc_within_sites{end}"] for end in ("", "_low", "_high"))
+        assert f"{value:.2f} ({low:.2f} to {high:.2f})" in said
+        assert f"{metrics['patients']:,.0f}" in said
+        assert f"{metrics['sensitivity']:.0%}".replace("%", " %") in said
+    for site in study.sites:
+        own = site.targets["er"]
+        assert f"{own['auc']:.2f} ({own['auc_low']:.2f} to {own['auc_high']:.2f})" in said, site.site
+    between = recurrence.between_sites["auc"]
+    assert f"{between.prediction_low:.2f} to {between.prediction_high:.2f}" in said
+
+
+@pytest.mark.parametrize("name", ["performance_er", "training"])
+def test_a_figure_has_files_for_a_paper(folder: Path, name: str) -> None:
+    assert (folder / FIGURES / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert "<text" in (folder / FIGURES / f"{name}.svg").read_text(encoding="utf-8")
+    assert len(rows_of(folder / FIGURES / f"{name}.csv")) > 0
+
+
+def test_a_csv_holds_every_site_with_all_digits(study: Results, folder: Path) -> None:
+    rows = rows_of(folder / FIGURES / "performance_recurrence.csv")
+    own = {row["row"]: float(row["auc"]) for row in rows if row["row"] in {site.site for site in study.sites}}
+    assert own == {site.site: site.targets["recurrence"]["auc"] for site in study.sites}
+    within = next(row for row in rows if (row["role"], row["row"]) == ("external", "auc_within_sites"))
+    assert float(within["high"]) == study.targets["recurrence"].external["auc_within_sites_high"]
+
+
+def test_who_was_missing_is_named_with_rounds_and_reason(page: str) -> None:
+    assert "elm did not count in 2 of 6 rounds (2 to 3). did not answer" in words(page)
+
+
+def test_names_of_others_are_text(make: Make) -> None:
+    results = make({"er": Binary()}, train=("<script>alert(1)</script>", "$x^2$", "a&b", "elm"), outside=(), study="s")
+    page, _ = draw_page(results, Answers(title="</title><b>bold</b>"))
+    assert "<script" not in page
+    assert "<b>bold" not in page
+    assert "alert(1)" in words(page)
+    assert "$x^2$" in words(page)
+
+
+def test_what_the_results_do_not_hold_is_not_made_up(page: str) -> None:
+    sections = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL))
+    assert "Not recorded: " in words(sections["comparisons"])
+    assert "<svg" not in sections["comparisons"]
+
+
+def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
+    sites = tuple(f"hospital-{number:03d}" for number in range(200))
+    results = make({"er": Binary()}, sites[:190], sites[190:], count=40, rounds=300, missing={7: "hospital-101"})
+    page, figures = draw_page(results)
+    assert len(page.encode()) < MOST_BYTES
+    assert "hospital-101 did not count in 1 of 300 rounds" in words(page)
+    csvs = {figure.name: table_text(figure.columns, figure.values) for figure, _ in figures}
+    assert {row["row"] for row in csv.DictReader(csvs["performance_er"].splitlines())} >= set(sites)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train": ("oak",), "outside": ()}, "In one hospital that trained it"),
+        ({"count": 12}, "too few test patients have a known outcome to judge"),
+        ({"count": 0}, "too few test patients have a known outcome to judge"),
+        ({"outside": ()}, "that it works in a hospital that took no part in training, for all took part"),
+        ({"privacy": "patient"}, "DP-SGD"),
+        ({"secure_aggregation": "on", "min_sites": 3}, "The center saw weights and scores only in sums"),
+    ],
+    ids=["one site", "few", "none", "no external", "private", "secure"],
+)
+def test_a_study_of_another_kind_has_its_page_too(make: Make, changes: dict[str, object], said: str) -> None:
+    assert said in words(draw_page(make(rounds=3, **changes))[0])
+
+
+def test_a_study_that_failed_has_a_report_that_says_so(make: Make, tmp_path: Path) -> None:
+
+    config = StudySettings(study="elms")
+    attempt = make(rounds=1).rounds[0].model_dump()
+    enrolled = {
+        site: Enrolment(True, {"train": 9}, {"clinical": 9, "genomic": 0}, excluded=0) for site in ("oak", "elm")
+    }
+    last = Checkpoint(config.to_flat(), 1, {}, {}, enrolled, history=(attempt,), values=((0, 0.5),))
+    path = write_results(unfinished_results(load_task(config), config, last, "round 2 failed: elm is away"), tmp_path)
+    assert path.name == UNFINISHED
+    said = words(report_again(path).read_text(encoding="utf-8"))
+    assert "The study did not come to its end: it stopped after one round, and nothing was tested" in said
+    assert "round 2 failed: elm is away" in said
+    assert "AUC of" not in said
+    write_results(make(rounds=1), tmp_path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "there are no results"), ('{"schema_version": 1}', "results of schema version 1"), ("{", "damaged")],
+)
+def test_results_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "results.json"
+    if text:
+        path.write_text(text)
+    with pytest.raises(StudyError, match=said):
+        report_again(path)
+    assert not (tmp_path / REPORT).exists()
+
+
+def test_answers_of_the_authors_are_on_the_page_and_fill_the_checklists(make: Make, tmp_path: Path) -> None:
+    write_results(make(rounds=1), tmp_path)
+    answers = tmp_path / "study.toml"
+    answers.write_text('[report]\ntitle = "Recurrence after surgery"\nfunding = "No one paid"\n')
+    plain, _ = draw_page(make(rounds=1))
+    filled = report_again(tmp_path / "results.json", answers).read_text(encoding="utf-8")
+    assert "<h1>Recurrence after surgery</h1>" in filled
+    assert "No one paid" in filled
+    assert plain.count("not filled") > filled.count("not filled") > 10
+
+
+def test_a_browser_shows_every_figure_says_no_error_and_asks_no_one(folder: Path, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed: the page was not looked at in a browser")
+    log = tmp_path / "net.json"
+    switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    switches += " --disable-component-update --disable-sync --enable-logging=stderr --v=0"
+    done = subprocess.run(
+        [
+            chromium,
+            *switches.split(),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--log-net-log={log}",
+            "--dump-dom",
+            (folder / REPORT).as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    asked = set(re.findall(r'"url":"(https?://[^"]*)', log.read_text()))
+    assert not {url for url in asked if "google" not in url}  # the browser's own
+    figures = re.findall(r"<figure.*?</figure>", done.stdout, re.DOTALL)
+    assert len(figures) >= 8
+    for figure in figures:
+        assert figure.count("<path") > 4, figure[:100]
+
+
+def test_results_json_is_all_that_the_page_is_made_of(study: Results, page: str) -> None:
+    read = Results.model_validate(json.loads(study.model_dump_json()))
+    assert draw_page(read)[0] == page
+
+
+def test_a_verdict_claims_no_more_than_its_interval(study: Results, make: Make) -> None:
+    def says(results: Results) -> str:
+        return verdict(Study(results, Answers())).says[0]
+
+    outside = "In two hospitals that took no part in training, the network "
+    assert says(study).startswith(f"{outside}ranked patients by their recurrence within 5 years with an AUC of 0.")
+    assert says(make()).startswith(f"{outside}ranked patients by er with an AUC of 0.")
+    assert says(make(strength=-2.0)).startswith(f"{outside}ranked patients by er worse than chance, with an AUC of 0.")
+    assert says(make(strength=0.0)).startswith(f"{outside}was not shown to rank patients by er better than chance")
+    assert says(make(outside=())).startswith("In four hospitals that trained it, on test patients of their own,")
