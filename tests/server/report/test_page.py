@@ -127,7 +127,7 @@ def several() -> dict[str, Target]:
 
 @pytest.fixture(scope="module")
 def study(make: Make, several: dict[str, Target]) -> Results:
-    return make(several, missing={2: "elm", 3: "elm"})
+    return make(several, count=80, missing={2: "elm", 3: "elm"})
 
 
 @pytest.fixture(scope="module")
