@@ -135,6 +135,11 @@ class StudySettings(Settings):
     )
     harmonised: str = Field("radiomics", description="comma-separated tables to which `harmonisation` applies")
     hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0: linear")
+    augmentation: Literal["none", "standard"] = Field(
+        "none",
+        description="standard: images are mirrored, turned, zoomed and made brighter or darker by chance in training; "
+        "tiles turned, and their colours changed",
+    )
     modality_dropout: Fraction = Field(
         0.2, description="probability of hiding an available modality of a patient during training"
     )

@@ -35,12 +35,14 @@ class Volume:
         field_of_view: What of an exam it shows: `tumour`, what lies within the grid about the tumour's mask; `breast`,
             the breast with the finding, and `whole`, all of the exam, both resized to the grid. A site that has no
             masks, or does not know the side, gives the whole exam instead.
+        tiles: Whether its depth is not space, but the tiles of a slide in no order, their channels the three colours.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     tumour: bool = False
     field_of_view: FieldOfView = "tumour"
+    tiles: bool = field(default=False, repr=False)  # what a cache is named by stays the same
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from client.training.augmentation import NUMBERS, augment, images_of
 from client.training.dataset import PatientDataset
 from client.training.dp.dropout import use_draws
 from client.training.dp.randomness import PatientDraws
@@ -134,9 +135,11 @@ def fit(
         for _ in range(config.local_epochs):
             total, patients = 0.0, 0
             for batch in loader:
-                inputs, present = _to(device, batch[:2])
+                own = batch[3] if private else None
+                read = augmented(batch[:2], task, own, rng) if config.augmentation == "standard" else batch[:2]
+                inputs, present = _to(device, read)
                 truths = {name: value.to(device) for name, value in batch[2].items()}
-                draw = _own_draw(model, present, batch[3]) if private else torch.rand(present.shape, generator=rng)
+                draw = _own_draw(model, present, own) if own else torch.rand(present.shape, generator=rng)
                 present = drop_modalities(present, config.modality_dropout, draw.to(device))
                 optimizer.zero_grad()
                 if len(present):  # by Poisson sampling a batch may be of nobody; a step's noise is added all the same
@@ -171,6 +174,16 @@ def _mean_by_owner(outputs: Tensor, owner: Tensor, patients: int) -> Tensor:
     """The mean `(P, K)` of `outputs` `(R, K)` over the rows of each patient."""
     total = outputs.new_zeros(patients, outputs.shape[1]).index_add_(0, owner, outputs)
     return total / torch.bincount(owner, minlength=patients)[:, None]
+
+
+def augmented(
+    read: tuple[dict[str, Tensor], Tensor], task: Task, own: PatientDraws | None, rng: torch.Generator | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs and presence of N patients with their images changed by each patient's own draws, or by `rng`'s."""
+    inputs, present = read
+    images = len(images_of(task))
+    draws = own.uniform(images, NUMBERS) if own else torch.rand((len(present), images, NUMBERS), generator=rng)
+    return augment(inputs, present, task, draws), present
 
 
 def _own_draw(model: nn.Module, present: Tensor, own: PatientDraws) -> Tensor:

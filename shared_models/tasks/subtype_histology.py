@@ -115,7 +115,7 @@ def _token_count(kind: Modality) -> int:
 TASK = Task(
     modalities={
         "tile_features": Bag(shape=(50, 2048)),
-        "tiles": Volume(shape=(3, 16, 64, 64), spacing_mm=(1.0, 1.0, 1.0)),
+        "tiles": Volume(shape=(3, 16, 64, 64), spacing_mm=(1.0, 1.0, 1.0), tiles=True),
         **{name: Table(features) for name, features in parse_features(TABLES).items()},
     },
     targets={"basal_or_her2": Binary(), "pam50": Categorical(("LumA", "LumB", "Her2", "Basal"))},

@@ -67,6 +67,7 @@ DRAWN = {
     "fusion": st.sampled_from(["task", "concatenation", "late"]),
     "hidden_units": st.sampled_from([0, 8]),
     "wide": st.booleans(),
+    "augmentation": st.sampled_from(["none", "standard"]),
     "modality_dropout": st.sampled_from([0.0, 0.2, 0.9]),
     "class_weights": st.sampled_from(["none", "balanced"]),
     "strategy": st.sampled_from(["fedavg", "fedprox"]),
