@@ -24,7 +24,7 @@ from rich.table import Table
 
 from client.governance.chained_log import read
 from server.study.checkpoint import LAST, load_checkpoint
-from server.study.enrolment import initial_model
+from server.study.initial_weights import initial_model
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.__main__ import cohort_writer

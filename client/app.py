@@ -14,13 +14,14 @@ from client.errors import ExitCode, SiteError
 from client.gate import answers
 from client.governance.ledger import charge
 from client.governance.policy import ledger_of
-from client.session import StudySession
+from client.session import StudySession, load_weights
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
 from client.training.fedbn import keep, own_names
+from client.training.initial_weights import keep_initial
 from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_weights
 from client.training.optimizer_state import Moments, kept_moments
 from client.training.oversampling import oversample
@@ -39,6 +40,8 @@ from shared_models.messages import (
     EvaluateTestRequest,
     EvaluateValidationReply,
     EvaluateValidationRequest,
+    InitialWeightsReply,
+    InitialWeightsRequest,
     OpenReply,
     OpenRequest,
     PrepareReply,
@@ -51,6 +54,7 @@ from shared_models.metrics.summary import empty_summary, pack_summary, site_metr
 from shared_models.schedules import at_round
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
+from shared_models.trained_parts import build_network, frozen_names, trained_state
 
 app = ClientApp()
 Scores = Mapping[str, Any]
@@ -78,6 +82,16 @@ def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
     )
 
 
+@app.query("weights")
+@answers(InitialWeightsRequest)
+def initial_weights(study: StudySession, request: InitialWeightsRequest) -> InitialWeightsReply:
+    """Keeps the weights that stay as they are, and holds those of a file against the hash that the site approved."""
+    frozen = frozen_names(
+        load_weights(build_network(study.task, study.config), request.model, study.task), study.config
+    )
+    return InitialWeightsReply(kept=keep_initial(request, frozen, study.config, study.initial_weights_file))
+
+
 @app.train()
 @answers(TrainRequest)
 def train(study: StudySession, request: TrainRequest) -> TrainReply:
@@ -102,7 +116,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)
     return TrainReply(
-        model={name: value.detach().cpu().numpy() for name, value in model.state_dict().items()},
+        model={name: value.detach().cpu().numpy() for name, value in trained_state(model).items()},
         patients=len(study.cohort.parts["train"]),
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         validation=summaries,

@@ -19,11 +19,13 @@ from client.governance.approval import check_approval
 from client.governance.policy import check_policy
 from client.training.combat import harmonise, kept
 from client.training.fedbn import restore
+from client.training.initial_weights import with_frozen
 from client.training.loop import choose_device
 from client.training.rule import check_rule_state
 from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
+from shared_models.trained_parts import build_network, frozen_names
 
 Place = tuple[Path, Path | None, tuple[int, int] | None]
 """A site's YAML, the data folder in place of the one it names, and when and how large the YAML was written."""
@@ -61,6 +63,11 @@ class AdmittedStudy:
     def optimizer_folder(self) -> Path:
         """Where this site keeps its optimizer's moments."""
         return self.site.state_dir / "optimizer" / self.config.study
+
+    @property
+    def initial_weights_file(self) -> Path:
+        """Where this site keeps the study's frozen weights."""
+        return self.site.state_dir / "initial_weights" / f"{self.config.study}.safetensors"
 
     @property
     def harmonisation_file(self) -> Path:
@@ -162,7 +169,10 @@ def receive(study: AdmittedStudy, request: Request[Any]) -> Received:
     """
     if not isinstance(request, ModelRequest):
         return Received()
-    network = load_weights(study.task.build_model(study.task, study.config), request.model, study.task)
+    network, config = build_network(study.task, study.config), study.config
+    frozen = frozen_names(network, config)
+    weights = with_frozen(request.model, frozen, config, request.round, study.initial_weights_file)
+    load_weights(network, weights, study.task)
     if isinstance(request, TrainRequest):
         check_rule_state(request.rule_state, network, study.config)
     return Received(network, StudyStatistics.unpack(request.statistics, study.task, study.config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,16 +30,17 @@ from server.study.checkpoint import (
     require_own_folder,
     save_checkpoint,
 )
+from server.study.delivery import deliver, forget_lost, frozen_of, travelling
 from server.study.enrolment import (
     Enrolment,
     Sums,
     class_weights,
     enrol,
-    initial_model,
     modalities_below,
     pooled_statistics,
 )
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.initial_weights import initial_model, start_of
 from server.study.patients_section import descriptions
 from server.study.results import Results, require_own_results, write_results
 from server.study.results_contents import make_results, unfinished_results
@@ -85,11 +86,12 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         require_own_folder(folder)
         require_own_results(folder)
         check(folder)
+        start, _ = start_of(task, config), frozen_of(config)  # what is wrong there is said before anybody is asked
         deadline = time.monotonic() + config.join_timeout_s
         state = Checkpoint(config.to_flat(), 0, {}, {}, {})
         try:
             wait_for_sites(grid, config)
-            state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline)
+            state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
             while state.round < config.rounds and not out_of_patience(state, config):
                 state = train_round(grid, task, rule, config, state, folder)
                 save_checkpoint(state, folder / LAST)
@@ -125,14 +127,17 @@ def out_of_patience(state: Checkpoint, config: StudySettings) -> bool:
     return stops
 
 
-def prepare(grid: Grid, task: Task, config: StudySettings, deadline: float = 0.0) -> Checkpoint:
+def prepare(
+    grid: Grid, task: Task, config: StudySettings, deadline: float = 0.0, start: Mapping[str, Any] | None = None
+) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
     enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config, deadline)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
     combat_references = references([site.statistics for site in sums], config)
     features = pooled_statistics(sums, task, combat_references)
     statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts)).pack()
-    return Checkpoint(config.to_flat(), 0, initial_model(task, config, counts), statistics, enrolled, not_enrolled)
+    model = initial_model(task, config, counts)
+    return Checkpoint(config.to_flat(), 0, model, statistics, enrolled, not_enrolled, start=dict(start or {}))
 
 
 def ask_to_enrol(
@@ -193,12 +198,15 @@ def train_round(
     server_round = state.round + 1
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     rule_state = state.rule_state if at_sites(rule) else {}
-    request = TrainRequest(round=server_round, model=state.model, statistics=state.statistics, rule_state=rule_state)
+    before = travelling(state.model, config)
+    request = TrainRequest(round=server_round, model=before, statistics=state.statistics, rule_state=rule_state)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
+        state = deliver(grid, config, state)
         answers, parts = exchange(grid, sites, request, config, group=str(server_round))
-        updates, rejected = sort_updates(parts, state.model, state.enrolled, at_sites(rule))
-        updates, influences = clip_updates(updates, state.model, config.clip_updates)
+        state = forget_lost(state, answers)
+        updates, rejected = sort_updates(parts, before, state.enrolled, at_sites(rule))
+        updates, influences = clip_updates(updates, before, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
         record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
         problems = log_problems(answers, config, rejected)
@@ -221,10 +229,10 @@ def train_round(
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
-    this = Round(server_round, state.model, updates, config, state.enrolled)
+    this = Round(server_round, before, updates, config, state.enrolled)
     model, rule_state = take_step(rule, this, state.rule_state)
-    require_learning(state.model, model, loss, config, server_round)
-    return replace(state, round=server_round, model=model, rule_state=rule_state)
+    require_learning(before, model, loss, config, server_round)
+    return replace(state, round=server_round, model={**state.model, **model}, rule_state=rule_state)
 
 
 def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySettings, server_round: int) -> None:
@@ -262,7 +270,8 @@ def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Che
 def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
-    request = EvaluateValidationRequest(round=state.round, model=state.model, statistics=state.statistics)
+    state, model = deliver(grid, config, state), travelling(state.model, config)
+    request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
     answers, parts = exchange(grid, sites, request, config, group="validation")
     log_problems(answers, config)
     return keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
@@ -284,7 +293,9 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     validation = scoring.unpack(best.validation, task, config)
     thresholds = scoring.thresholds(validation, config.threshold)
     values = {name: value for name, (value, _) in thresholds.items()}
-    request = EvaluateTestRequest(round=best.round, model=best.model, statistics=best.statistics, thresholds=values)
+    deliver(grid, config, last)
+    model = travelling(best.model, config)
+    request = EvaluateTestRequest(round=best.round, model=model, statistics=best.statistics, thresholds=values)
     answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
     replies = {part.site: part.reply for part in parts if part.reply}
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)

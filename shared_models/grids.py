@@ -1,4 +1,4 @@
-"""Image grids that a study chooses instead of the task's, `mri: 16x32x32 at 4x2x2 mm; ...`, and fields of view."""
+"""Image grids that a study chooses instead of the task's, `mri: 16x32x32 at 4x2x2 mm; ...`; other choices of images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from shared_models.settings import SettingsError
 
+TileNetwork = Literal["file", "resnet14-seeded"]
 FieldOfView = Literal["tumour", "breast", "whole"]
 Grid = tuple[tuple[int, int, int], tuple[float, float, float]]
 

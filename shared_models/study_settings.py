@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from shared_models.grids import FieldOfView
+from shared_models.grids import FieldOfView, TileNetwork
 from shared_models.setting_types import (
     Colluders,
     Edges,
@@ -66,6 +66,48 @@ class StudySettings(Settings):
     horizon_days: Positive = Field(
         1826.25,
         description="horizon of a time-to-event target: of its risk and metrics; at most the last interval's end",
+    )
+
+    # What the network starts from
+    initial_weights: Literal["seeded", "file"] = Field(
+        "seeded", description="file: weights of `initial-weights-file`; what does not fit the network is seeded"
+    )
+    initial_weights_file: str = Field(
+        "", description="a file of weights at the center, .safetensors, .pt or .pth; hospitals approve only its hash"
+    )
+    initial_weights_format: Literal["study", "medicalnet", "monai", "torchvision", "timm"] = Field(
+        "study", description="whose names the file's arrays have: a study's checkpoint, or a published ResNet's"
+    )
+    initial_weights_sha256: str = Field(
+        "",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 of the arrays that fit, as the network has them; a run without it says what it is",
+    )
+    initial_weights_share: float = Field(
+        0.9,
+        gt=0.0,
+        le=1.0,
+        description="share of the network that a file must fill; of a published ResNet's backbone, and of its file",
+    )
+    backbone: Literal["task", "resnet10", "resnet14", "resnet18", "resnet34", "resnet50"] = Field(
+        "task",
+        description="encoder of images: the task's own, or a ResNet of a published architecture, for weights of others",
+    )
+    trained: str = Field(
+        "all",
+        min_length=1,
+        description="what is trained: all; heads, all but the backbones of images; or comma-separated patterns of "
+        "weights' names, as `heads.*, trunk.*`. The rest stays as it starts, and travels once",
+    )
+    tile_network: TileNetwork = Field(
+        "file",
+        description="network that makes features of tiles: ResNet-50 with weights that each site has in a file, or, "
+        "where there are none, a small one of its kind with random weights, the same at every site",
+    )
+    tile_weights_sha256: str = Field(
+        "",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 of that file, the same at every site; empty: each site's own, unchecked",
     )
 
     # Who takes part

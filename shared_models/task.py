@@ -10,10 +10,10 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared_models.features import Feature, parse_features
-from shared_models.grids import FieldOfView, parse_grids
+from shared_models.grids import FieldOfView, TileNetwork, parse_grids
 from shared_models.settings import SettingsError, nearest
 
 if TYPE_CHECKING:
@@ -51,9 +51,13 @@ class Bag:
 
     Attributes:
         shape: `(T, W)`: T vectors of width W. Of a patient with more a seeded choice, of one with fewer the same again.
+        network: What makes the vectors of tiles; see the setting `tile_network`.
+        weights_sha256: Of the file of its weights, where all sites must have the same.
     """
 
     shape: tuple[int, int]
+    network: TileNetwork = "file"
+    weights_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,9 @@ def load_task(config: StudySettings) -> Task:
     chosen = _chosen(task, config)
     modalities = _on_grids(_with_features(chosen, config), config)
     targets = {name: _with_times(target, config) for name, target in chosen.targets.items()}
+    if config.backbone != "task" and not any(isinstance(kind, Volume) for kind in modalities.values()):
+        msg = f"backbone: {config.task} has no images in this study that {config.backbone} could encode"
+        raise SettingsError(msg)
     if config.oversampling != "none":
         _check_oversampling(dataclasses.replace(chosen, targets=targets), config)
     if config.harmonisation != "none":
@@ -234,18 +241,21 @@ def _with_features(task: Task, config: StudySettings) -> dict[str, Modality]:
 
 
 def _on_grids(modalities: Mapping[str, Modality], config: StudySettings) -> dict[str, Modality]:
-    """The images on the grids and with the field of view that the study names."""
-    on_grids = {
-        name: dataclasses.replace(kind, field_of_view=config.field_of_view) if isinstance(kind, Volume) else kind
-        for name, kind in modalities.items()
-    }
+    """The images on the grids, with the field of view and the network of tiles that the study names."""
+    network: dict[str, Any] = {"network": config.tile_network, "weights_sha256": config.tile_weights_sha256}
+    on_grids = dict(modalities)
+    for name, kind in modalities.items():
+        if isinstance(kind, Volume):
+            on_grids[name] = dataclasses.replace(kind, field_of_view=config.field_of_view)
+        elif isinstance(kind, Bag):
+            on_grids[name] = dataclasses.replace(kind, **network)
     for name, (size, spacing_mm) in parse_grids(config.grids).items():
-        kind = on_grids.get(name)
-        if not isinstance(kind, Volume):
+        image = on_grids.get(name)
+        if not isinstance(image, Volume):
             images = [other for other, kind in on_grids.items() if isinstance(kind, Volume)]
             msg = f"grids: {config.task} has no image {name!r} in this study; it has {', '.join(images) or 'none'}"
             raise SettingsError(msg)
-        on_grids[name] = dataclasses.replace(kind, shape=(kind.shape[0], *size), spacing_mm=spacing_mm)
+        on_grids[name] = dataclasses.replace(image, shape=(image.shape[0], *size), spacing_mm=spacing_mm)
     return on_grids
 
 

@@ -19,7 +19,15 @@ from client.cache.store import Job, make_artefacts
 from client.contract.paths import Instance, Pattern, inside_data_root, matching_files
 from client.errors import ExitCode, SiteError
 from client.imaging.exams import PUBLIC
-from client.imaging.histology.tile_features import Stain, load_resnet50, tile_features, tile_sizes, tile_volume
+from client.imaging.histology.tile_features import (
+    SEEDED,
+    Stain,
+    load_resnet50,
+    seeded_network,
+    tile_features,
+    tile_sizes,
+    tile_volume,
+)
 from client.readers.modality_data import ModalityData, rows_of
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
@@ -38,7 +46,9 @@ class TilesReader(Settings):
     reader: Literal["tiles"] = Field(description="chooses this reader")
     tiles: Pattern = Field(description="the files of a patient's tiles, as `histology/{patient}/*.png`")
     weights: Path | None = Field(
-        None, description="ResNet-50's weights, .safetensors or .pth, under data_root; needed for features"
+        None,
+        description="ResNet-50's weights, .safetensors or .pth, under data_root; needed for features, unless the study "
+        "takes a network with random weights",
     )
 
     stain: Stain = Field(
@@ -87,6 +97,10 @@ class TilesReader(Settings):
         """What makes the tensor of a patient's tiles, and a digest of the weights that it needs."""
         if isinstance(kind, Volume):
             return functools.partial(tile_volume, size=kind.shape[2:], stain=self.stain), ""
+        if kind.network != "file":
+            return functools.partial(
+                tile_features, network=seeded_network, stain=self.stain
+            ), f"{kind.network} {SEEDED}"
         if self.weights is None:
             raise SiteError(
                 what="the study needs features of tiles, and the site has no network for them",
@@ -99,8 +113,10 @@ class TilesReader(Settings):
             )
         path = inside_data_root(site, self.weights, f"modalities.{name}.weights")
         load_resnet50(path)  # so that a wrong file is the site's error, and not each patient's
-        make = functools.partial(tile_features, weights=path, stain=self.stain)
-        return make, hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        _require_same(path, digest, kind, name)
+        make = functools.partial(tile_features, network=functools.partial(load_resnet50, path), stain=self.stain)
+        return make, digest
 
     def _strangers(self, rows: Rows, tiles_of: dict[Instance, list[Path]], name: str) -> list[str]:
         strangers = [key for key in tiles_of if key.patient not in rows.known]
@@ -146,3 +162,22 @@ def _chosen(tiles: Sequence[Path], kind: Bag | Volume, key: Instance) -> tuple[P
         chosen = np.random.default_rng(crc32("/".join(key).encode())).choice(len(tiles), count, replace=False)
         return tuple(tiles[index] for index in sorted(chosen))
     return tuple(tiles[index % len(tiles)] for index in range(count))
+
+
+def _require_same(path: Path, digest: str, kind: Bag, name: str) -> None:
+    """Refuses weights that are not those of all sites: features of two networks have nothing in common.
+
+    Raises:
+        SiteError: If so.
+    """
+    if kind.weights_sha256 in ("", digest):
+        return
+    raise SiteError(
+        what="the weights of the tiles' network are not those of the study",
+        where=f"modalities.{name}.weights: {path.name}",
+        found=f"SHA-256 {digest}",
+        expected=f"tile-weights-sha256 {kind.weights_sha256}, as at all other sites",
+        fix="ask the center for the file",
+        public="the site's weights for tiles are not those of the study",
+        exit_code=ExitCode.STUDY,
+    )

@@ -1,4 +1,4 @@
-"""Augmentation of images in training: mirroring, small rotations and zooms, brightness; of tiles, their colours."""
+"""Augmentation of images in training: mirroring, small rotations and zooms, brightness; of tiles, their colours.
 
 MONAI's transforms, with numbers that each patient draws by herself: in private training nothing about one patient may
 depend on who else is in the batch. An image is turned within its slices alone, where voxels are square, and mirrored

@@ -49,13 +49,13 @@ def make_optimizer(
     mu (w - w_global) is added in each step. It depends on no patient, so private training needs no noise for it.
 
     Args:
-        weights: To be trained.
+        weights: To be trained, but for those that are frozen: they take no gradient.
         config: The study's settings.
         correct: Changes the gradients of each step first (`client/training/rule.py`).
         wide: Those of `weights` that take steps `wide_learning_rate_factor` times as large.
     """
     _leave_compiler_out()
-    held, apart = list(weights), {id(weight) for weight in wide}
+    held, apart = [weight for weight in weights if weight.requires_grad], {id(weight) for weight in wide}
     kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
     groups = [{"params": [weight for weight in held if id(weight) not in apart], "factor": 1.0}]
     groups += [{"params": [weight], "factor": _wide_factor(weight, config)} for weight in held if id(weight) in apart]

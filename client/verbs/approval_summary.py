@@ -22,12 +22,14 @@ from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
 from shared_models.secure_aggregation.groups import RULE_CHANGE
 from shared_models.secure_aggregation.study import terms_of
-from shared_models.task import Table
+from shared_models.task import Bag, Table
+from shared_models.trained_parts import build_network, trained_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+    from torch import Tensor, nn
 
     from client.config.site import SiteConfig
     from shared_models.study_settings import StudySettings
@@ -50,6 +52,7 @@ def make_sheet(site: SiteConfig, config: StudySettings, task: Task) -> Sheet:
         f"{site.site}: the study {config.study}": [f"task {task.name}", f"settings {settings_hash(config)}"],
         "It reads here": [f"{patients} patients", *_reads(site, task)],
         "It sends to the center": list(_sends(site, config, task)),
+        "The network starts from": list(_start(config, task)),
         "It takes": _takes(config),
         "Privacy": list(_privacy(site, config, patients)),
         "This hospital's policy": [f"REFUSES {text}" for text in refused] or ["allows it"],
@@ -145,15 +148,40 @@ def _protection(site: SiteConfig, config: StudySettings) -> Iterator[str]:
 
 def _details(site: SiteConfig, config: StudySettings, task: Task) -> dict[str, str]:
     """What a study makes of some of the messages' fields, by name."""
-    model = task.build_model(task, config)
-    numbers = sum(value.numel() for value in model.state_dict().values())
+    model = build_network(task, config)
+    numbers = sum(value.numel() for value in trained_state(model).values())
     columns = ", ".join(f"{len(kind.columns)} columns of {name}" for name, kind in task.tables.items())
     return {
-        "model": f": all {numbers:,} numbers of the network {type(model).__name__}",
+        "model": f": {numbers:,} numbers of the network {type(model).__name__}",
         "features": f": {columns or 'no table'}",
         "counts": f": {', '.join(task.targets)}",
         "metrics": f": here {site.policy.minimum_count}",
     }
+
+
+def _start(config: StudySettings, task: Task) -> Iterator[str]:
+    """Whose weights come first, what of them stays, and what this site checks."""
+    if config.initial_weights == "file":
+        yield f"weights of a file ({config.initial_weights_format}), SHA-256 {config.initial_weights_sha256}"
+        yield "this site takes no part if the first weights have another hash"
+    else:
+        yield f"random weights of seed {config.seed}"
+    network = build_network(task, config)
+    kept, numbers = (sum(array.numel() for array in state.values()) for state in _states(network))
+    if kept < numbers:
+        yield f"{numbers - kept:,} of its {numbers:,} numbers stay as they start, and come to this site once"
+    if any(isinstance(kind, Bag) for kind in task.modalities.values()):
+        yield f"features of tiles: {_tiles(config)}"
+
+
+def _states(network: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    return trained_state(network), network.state_dict()
+
+
+def _tiles(config: StudySettings) -> str:
+    if config.tile_network != "file":
+        return f"{config.tile_network}, a small network with random weights"
+    return f"ResNet-50, this site's file; its SHA-256 must be {config.tile_weights_sha256 or 'none in particular'}"
 
 
 def _takes(config: StudySettings) -> list[str]:

@@ -51,7 +51,8 @@ def write_bundle(center: Center, config: StudySettings) -> Path:
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = center.directory / "bundles" / f"{config.study}-{moment}"
     folder.mkdir(mode=0o700, parents=True)
-    settings = config.model_copy(update={"results_dir": str(center.results)})
+    file = str(Path(config.initial_weights_file).resolve()) if config.initial_weights_file else ""
+    settings = config.model_copy(update={"results_dir": str(center.results), "initial_weights_file": file})
     (folder / "pyproject.toml").write_text(tomli_w.dumps(_project(settings)), encoding="utf-8")
     return folder
 

@@ -49,6 +49,8 @@ class Checkpoint:
         best_round: The round whose weights had the best pooled validation value.
         best_value: That value, or None before any.
         values: Pooled validation value of each round's weights; NaN where undefined.
+        start: What the network started from (`server/study/initial_weights.py`).
+        delivered: Sites that have the first weights, where these travel by themselves.
         package_version: Of the program that wrote it.
         started: When the first weights were made, UTC.
     """
@@ -65,6 +67,8 @@ class Checkpoint:
     best_round: int = 0
     best_value: float | None = None
     values: tuple[tuple[int, float], ...] = ()
+    start: dict[str, Any] = field(default_factory=dict)
+    delivered: tuple[str, ...] = ()
     package_version: str = field(default_factory=lambda: version("breast-federation"))
     started: str = field(default_factory=lambda: now())
 
@@ -101,6 +105,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         groups[group][key] = tensor
     facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
     facts |= {"history": tuple(facts["history"]), "values": tuple((n, v) for n, v in facts["values"])}
+    facts["delivered"] = tuple(facts.get("delivered", ()))
     return Checkpoint(**facts, **groups)
 
 

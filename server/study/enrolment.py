@@ -155,19 +155,3 @@ def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.nda
         return {}
     balanced = {name: balanced_weights(target, counts[name]) for name, target in task.targets.items()}
     return {name: weights for name, weights in balanced.items() if weights is not None}
-
-
-def initial_model(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-    """Seeded weights whose outputs start at the pooled base rates: training does not start from saturated outputs."""
-    import torch
-
-    from shared_models.networks.standardisation import standardise_on_made_up_patients
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = task.build_model(task, config)
-    standardise_on_made_up_patients(model, task)
-    with torch.no_grad():
-        for name, layer in model.output_layers().items():  # type: ignore[operator]
-            layer.bias.copy_(task.targets[name].base_logits(counts[name]))
-    return {name: value.numpy() for name, value in model.state_dict().items()}

@@ -16,6 +16,7 @@ from server.study.aggregation_section import AggregationSection
 from server.study.exchange import StudyError
 from server.study.patients_section import PatientFlow
 from server.study.privacy_section import PrivacySection
+from server.study.start_section import StartSection
 from shared_models.atomic_files import write_atomically
 
 RESULTS, UNFINISHED = "results.json", "unfinished.json"
@@ -141,6 +142,9 @@ class Results(_Section):
         "(pooled where no site has pairs), macro F1, R2"
     )
     rounds: list[RoundAttempt] = Field(description="each attempt of a round")
+    start: StartSection = Field(
+        default_factory=StartSection, description="what the network began with, and what of it was trained"
+    )
     aggregation: AggregationSection = Field(description="how updates became one model, and who was held back")
     privacy: PrivacySection = Field(description="what was protected, how, and what was not")
     config: dict[str, bool | int | float | str] = Field(description="all settings of the study")

@@ -24,6 +24,7 @@ from server.study.results import (
     TargetResults,
 )
 from server.study.scoring import Summaries, unpack
+from server.study.start_section import start_section
 from shared_models.description import Description
 from shared_models.installation import hardware, software
 from shared_models.messages import EvaluateTestReply
@@ -101,6 +102,7 @@ def make_results(
         problems=dict(problems),
         validation=[(server_round, _finite(value)) for server_round, value in last.values],
         rounds=[RoundAttempt(**record) for record in last.history],
+        start=start_section(task, config, best.start, best.model),
         aggregation=aggregation_section(config, last.history),
         privacy=privacy_section(config, unverified),
         config=config.to_flat(),

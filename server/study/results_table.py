@@ -27,7 +27,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     chosen = f"round {results.best_round} of {results.rounds_completed}"
     console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
-    for said in (results.aggregation.said, results.privacy.said):
+    for said in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):
         console.print(said, highlight=False, markup=False)
     for site in results.sites:
         if site.excluded:

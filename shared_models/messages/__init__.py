@@ -1,8 +1,8 @@
 """Messages between center and site: one frozen dataclass for each request and each reply.
 
-`pack` makes Flower's records of one, `unpack` checks what has arrived. In the order of a study: `prepare`, `train` in
-each round, `evaluate.validation`, `evaluate.test`; with secure aggregation, `enrol` and `deal` before the first, and
-`confirm` and `open` after each.
+`pack` makes Flower's records of one, `unpack` checks what has arrived. In the order of a study: `prepare`, where the
+first weights are of a file or stay as they are `weights`, `train` in each round, `evaluate.validation`,
+`evaluate.test`; with secure aggregation, `enrol` and `deal` before the first, and `confirm` and `open` after each.
 """
 
 from shared_models.messages.arrays import Arrays
@@ -24,12 +24,16 @@ from shared_models.messages.statistics import StudyStatistics
 from shared_models.messages.study import (
     EVALUATE_TEST,
     EVALUATE_VALIDATION,
+    INITIAL_WEIGHTS,
+    LACKS_WEIGHTS,
     PREPARE,
     TRAIN,
     EvaluateTestReply,
     EvaluateTestRequest,
     EvaluateValidationReply,
     EvaluateValidationRequest,
+    InitialWeightsReply,
+    InitialWeightsRequest,
     ModelRequest,
     PrepareReply,
     PrepareRequest,
@@ -40,6 +44,8 @@ from shared_models.messages.study import (
 __all__ = [
     "EVALUATE_TEST",
     "EVALUATE_VALIDATION",
+    "INITIAL_WEIGHTS",
+    "LACKS_WEIGHTS",
     "PREPARE",
     "TRAIN",
     "Arrays",
@@ -53,6 +59,8 @@ __all__ = [
     "EvaluateTestRequest",
     "EvaluateValidationReply",
     "EvaluateValidationRequest",
+    "InitialWeightsReply",
+    "InitialWeightsRequest",
     "JoinSum",
     "MaskedReply",
     "ModelRequest",

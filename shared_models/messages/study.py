@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -19,17 +19,21 @@ from shared_models.messages.fields import (
     TableSums,
     Tensors,
     flag,
+    names,
     number,
     text,
     whole,
 )
 from shared_models.messages.parts import MAX_NAME
-from shared_models.messages.payload import Reply, Request, carries, leaves
+from shared_models.messages.payload import Payload, Reply, Request, carries, leaves
 
-PREPARE, TRAIN = "query.prepare", "train"
+PREPARE, INITIAL_WEIGHTS, TRAIN = "query.prepare", "query.weights", "train"
+LACKS_WEIGHTS = "the site lacks the study's first weights"
+"""How an error begins of a site to which the center sends them again."""
 EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
 R = TypeVar("R", bound=Reply, covariant=True)
 PATIENTS = whole(0, MAX_PATIENTS)
+MAX_ARRAYS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +163,31 @@ class PrepareRequest(Request[PrepareReply]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitialWeightsReply(Payload):
+    """That a site has the first weights."""
+
+    kept: int = carries(whole(0, MAX_ARRAYS), "how many arrays of the network it keeps for all rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeightsRequest(Request[InitialWeightsReply]):
+    """Brings the first weights, where some are from a file or stay as they are: these travel in no round."""
+
+    KIND: ClassVar[str] = INITIAL_WEIGHTS
+    REPLY: ClassVar[type[Payload]] = InitialWeightsReply
+
+    model: Arrays = carries(
+        Tensors(MAX_WEIGHT), "the network's first weights, where some of them are of a file or stay as they are"
+    )
+    from_file: Sequence[str] = carries(names(), "the names of those that are of a file, whose hash the site approved")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelRequest(Request[R]):
     """What every request after `prepare` brings."""
 
     round: int = carries(whole(1, MAX_ROUND), "the round, from 1 on")
-    model: Arrays = carries(Tensors(MAX_WEIGHT), "the global weights")
+    model: Arrays = carries(Tensors(MAX_WEIGHT), "the global weights, without those that stay as they are")
     statistics: Arrays = carries(
         Tensors(MAX_SUM), "all sites' feature statistics, ComBat's references and class weights, frozen before round 1"
     )
@@ -226,8 +250,9 @@ class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
         return hash_arrays({f"weights {name}": array for name, array in self.model.items()} | thresholds)
 
 
-REQUESTS: tuple[type[Request[Reply]], ...] = (
+REQUESTS: tuple[type[Request[Payload]], ...] = (
     PrepareRequest,
+    InitialWeightsRequest,
     TrainRequest,
     EvaluateValidationRequest,
     EvaluateTestRequest,

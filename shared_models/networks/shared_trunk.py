@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from shared_models.networks.fusion import LateFusion, OutputLines, Tokens
+from shared_models.networks.pretrained import PretrainedVolume
 from shared_models.networks.tabular import start_at_zero
 from shared_models.networks.wide import LinearPaths
+from shared_models.task import Volume
 
 if TYPE_CHECKING:
     from shared_models.study_settings import StudySettings
@@ -84,6 +86,8 @@ def fuse(
         encoder: Makes a modality's encoder from its name, its kind and the width of its token or of its logits.
         path: Makes a table's linear path likewise; by default a linear map of its standardised columns.
     """
+    if config.backbone != "task":
+        encoder = _with_backbone(config.backbone, encoder)
     targets = {name: target.outputs for name, target in task.targets.items()}
     scores = {name: target.scores for name, target in task.targets.items()}
     total = sum(scores.values())
@@ -93,3 +97,14 @@ def fuse(
     encoders = {name: encoder(name, kind, TOKEN_WIDTH) for name, kind in task.modalities.items()}
     paths = {name: path(name, table, total) for name, table in task.tables.items()} if path else None
     return SharedTrunk(encoders, TOKEN_WIDTH, targets, LinearPaths.of(task, config, paths), scores=scores)
+
+
+def _with_backbone(
+    backbone: str, otherwise: Callable[[str, Modality, int], nn.Module]
+) -> Callable[[str, Modality, int], nn.Module]:
+    """An encoder of a published architecture for each image."""
+
+    def encoder(name: str, kind: Modality, width: int) -> nn.Module:
+        return PretrainedVolume(kind, width, backbone) if isinstance(kind, Volume) else otherwise(name, kind, width)
+
+    return encoder

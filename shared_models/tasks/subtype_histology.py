@@ -16,6 +16,7 @@ from shared_models.features import parse_features
 from shared_models.networks.cross_attention import MutualAttention
 from shared_models.networks.fusion import FusionHead, LateFusion, TokenSets
 from shared_models.networks.pathways import Pathways
+from shared_models.networks.pretrained import PretrainedTiles
 from shared_models.networks.tabular import TabularEncoder, start_at_zero
 from shared_models.networks.tiles import MeanOfTokens, RawTiles, TileFeatures
 from shared_models.networks.wide import LinearPaths
@@ -41,7 +42,9 @@ class SubtypeHistologyNet(nn.Module):
         kinds = task.modalities
         self.outputs = {name: target.outputs for name, target in task.targets.items()}
         counts = {name: _token_count(kind) for name, kind in kinds.items()}
-        self.tokens = TokenSets({name: _token_encoder(kind) for name, kind in kinds.items()}, counts, TOKEN_WIDTH)
+        self.tokens = TokenSets(
+            {name: _token_encoder(kind, config) for name, kind in kinds.items()}, counts, TOKEN_WIDTH
+        )
         images = [name for name, kind in kinds.items() if not isinstance(kind, Table)]
         self.sides = [side for side in (images, list(task.tables)) if side]
         self.norms = nn.ModuleList(nn.LayerNorm(TOKEN_WIDTH) for _ in self.sides)
@@ -91,18 +94,20 @@ def build_model(task: Task, config: StudySettings) -> nn.Module:
         name: start_at_zero(
             TabularEncoder(kind.width, total, config.hidden_units)
             if isinstance(kind, Table)
-            else nn.Sequential(_token_encoder(kind), MeanOfTokens(), nn.Linear(TOKEN_WIDTH, total))
+            else nn.Sequential(_token_encoder(kind, config), MeanOfTokens(), nn.Linear(TOKEN_WIDTH, total))
         )
         for name, kind in task.modalities.items()
     }
     return LateFusion(encoders, outputs)
 
 
-def _token_encoder(kind: Modality) -> nn.Module:
+def _token_encoder(kind: Modality, config: StudySettings) -> nn.Module:
     if isinstance(kind, Table):
         return Pathways(kind.width, TOKEN_WIDTH, PATHWAYS)
     if isinstance(kind, Bag):
         return TileFeatures(kind.shape[1], TOKEN_WIDTH)
+    if config.backbone != "task":
+        return PretrainedTiles(TOKEN_WIDTH, config.backbone)
     return RawTiles(kind.shape[0], TOKEN_WIDTH)
 
 

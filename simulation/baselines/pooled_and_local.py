@@ -19,7 +19,8 @@ from client.training.dataset import PatientDataset, feature_statistics, make_loa
 from client.training.loop import choose_device, fit, make_optimizer, predict, set_learning_rate, wide_weights
 from client.training.oversampling import oversample
 from server.study.checkpoint import Checkpoint
-from server.study.enrolment import class_weights, initial_model
+from server.study.enrolment import class_weights
+from server.study.initial_weights import initial_model
 from shared_models.combat import references
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays
@@ -29,6 +30,7 @@ from shared_models.schedules import learning_rate
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
 from shared_models.task import Task
+from shared_models.trained_parts import build_network
 from simulation.baselines.trees import Trees
 
 Statistics = Mapping[str, FeatureStatistics]
@@ -118,7 +120,7 @@ def from_checkpoint(checkpoint: Checkpoint, task: Task, config: StudySettings) -
 
 def as_module(weights: Arrays, task: Task, config: StudySettings) -> nn.Module:
     """The task's network with these weights."""
-    model = task.build_model(task, config)
+    model = build_network(task, config)
     model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
     return model.to(choose_device())
 

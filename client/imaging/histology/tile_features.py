@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError  # raised by what refuses to unpickle
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
+SEEDED = 1  # raise it when the same tiles give other features in `seeded_network`
 Stain = Literal["none", "macenko"]
 
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -32,12 +33,14 @@ MAX_PIXELS = 4096 * 4096  # of a tile, and not of a whole slide
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def tile_features(tiles: Sequence[Path], weights: Path, stain: Stain = "none") -> NDArray[np.float16]:
+def tile_features(
+    tiles: Sequence[Path], network: Callable[[], nn.Module], stain: Stain = "none"
+) -> NDArray[np.float16]:
     """Features `(T, 2048)` of tiles; one that stands twice is computed once.
 
     Args:
         tiles: T files, which may differ in size.
-        weights: Of ResNet-50.
+        network: Makes the network, once.
         stain: How the tiles' stains are normalised.
 
     Raises:
@@ -45,13 +48,13 @@ def tile_features(tiles: Sequence[Path], weights: Path, stain: Stain = "none") -
     """
     import torch
 
-    network = load_resnet50(weights)
+    resnet = network()
     mean, deviation = (np.asarray(by_colour, np.float32)[:, None, None] for by_colour in (_MEAN, _DEVIATION))
     features = {}
     with torch.inference_mode():
         for tile in dict.fromkeys(tiles):
             pixels = (read_tile(tile, stain=stain) - mean) / deviation
-            features[tile] = network(torch.from_numpy(pixels)[None])[0].numpy()
+            features[tile] = resnet(torch.from_numpy(pixels)[None])[0].numpy()
     return np.stack([features[tile] for tile in tiles]).astype(np.float16)
 
 
@@ -103,6 +106,22 @@ def load_resnet50(path: Path) -> nn.Module:
     except RuntimeError as error:
         raise _bad_weights(path, str(error).splitlines()[-1].strip()[:200]) from None
     return network.eval()
+
+
+@functools.cache
+def seeded_network() -> nn.Module:
+    """A ResNet of one bottleneck a stage with random weights, the same at every site: for want of trained ones.
+
+    Random convolutions tell textures apart (Saxe 2011, ICML), but know nothing of tissue.
+    """
+    import torch
+
+    from shared_models.networks.pretrained import Backbone
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone = Backbone("resnet14", 2, 3)
+    return torch.nn.Sequential(backbone, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
 
 
 def _bad_weights(path: Path, found: str) -> SiteError:

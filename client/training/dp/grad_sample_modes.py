@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from client.errors import ExitCode, SiteError
 from client.training.dp.clipping import clip_and_sum
 from client.training.dp.dropout import replace_dropout, use_draws
-from client.training.dp.per_sample import PatientGradients, unknown_layers
+from client.training.dp.per_sample import PatientGradients, trained_parameters, unknown_layers
 from client.training.dp.randomness import fingerprints, patient_draws, standard_normals
 from shared_models.study_settings import StudySettings
 from shared_models.task import Table, Task, load_task
+from shared_models.trained_parts import build_network
 
 GradSampleMode = Literal["auto", "hooks", "functorch", "ghost"]
 GRAD_SAMPLE_MODES: tuple[GradSampleMode, ...] = get_args(GradSampleMode)
@@ -80,7 +81,7 @@ def _problem(config: StudySettings, way: GradSampleMode) -> str:
     task = load_task(config)
     try:
         with torch.random.fork_rng():
-            model = task.build_model(task, config)
+            model = build_network(task, config)
             return _wrong(model, _made_up(task), way)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # what Opacus raises is not told
         return f"{type(error).__name__}: {error}"
@@ -112,7 +113,7 @@ def _wrong(model: nn.Module, batch: Batch, way: GradSampleMode) -> str:
 def _alone(model: nn.Module, batch: Batch, patient: int) -> list[Tensor]:
     """The gradient of one patient in a batch of her own, `(p,)` by parameter."""
     use_draws(model, patient_draws(0, 0, fingerprints([str(patient)])))
-    parameters = list(model.parameters())
+    parameters = trained_parameters(model)
     gradients = torch.autograd.grad(_loss(model, batch).sum(), parameters, allow_unused=True, materialize_grads=True)
     return [gradient.flatten() for gradient in gradients]
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from client.training.dp.clipping import clip_and_sum
 from client.training.dp.dropout import current_draws, use_draws
-from client.training.dp.per_sample import join_weights
+from client.training.dp.per_sample import join_weights, trained_parameters
 
 Inputs = dict[str, Tensor]
 GHOST_MARGIN = 1e-3  # its norms are roots of sums of 32-bit products: what they may be off, in parts of themselves
@@ -46,7 +46,7 @@ class OpacusGradients:
         self._model = model
         self._inputs: tuple[Inputs, Tensor] = ({}, self.weights)
         self._position = 0
-        self._parameters = list(model.parameters())
+        self._parameters = trained_parameters(model)
         self._outputs: list[Tensor] = []
         self._ends: list[Tensor] = []
         self._ghost: GradSampleHooksFastGradientClipping | None = None

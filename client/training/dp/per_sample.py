@@ -28,8 +28,8 @@ LayerGradients = tuple[Gradient, ...]  # `(N, *shape)` of the layer's weight and
 
 
 def join_weights(model: nn.Module) -> nn.Parameter:
-    """All of a network's weights as one vector `(P,)`; from here on the network's own are views of it."""
-    parameters = list(model.parameters())
+    """All of a network's trained weights as one vector `(P,)`; from here on the network's own are views of it."""
+    parameters = trained_parameters(model)
     weights = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
     parts = torch.split(weights.data, [p.numel() for p in parameters])
     for parameter, part in zip(parameters, parts, strict=True):
@@ -37,9 +37,14 @@ def join_weights(model: nn.Module) -> nn.Parameter:
     return weights
 
 
+def trained_parameters(module: nn.Module, *, recurse: bool = True) -> list[nn.Parameter]:
+    """The weights of a network, or of a layer alone, that are not frozen."""
+    return [weight for weight in module.parameters(recurse=recurse) if weight.requires_grad]
+
+
 def unknown_layers(model: nn.Module) -> list[str]:
-    """The kinds of layers with weights that have no formula here."""
-    own = {type(layer) for layer in model.modules() if any(True for _ in layer.parameters(recurse=False))}
+    """The kinds of layers with trained weights that have no formula here."""
+    own = {type(layer) for layer in model.modules() if trained_parameters(layer, recurse=False)}
     return sorted(kind.__name__ for kind in own - set(GRADIENTS))
 
 
@@ -63,13 +68,15 @@ class PatientGradients:
             msg = f"no gradients of single patients for {', '.join(unknown)}"
             raise TypeError(msg)
         self.weights = join_weights(model)
-        self._parameters = list(model.parameters())
+        self._parameters = trained_parameters(model)
+        self._trained = frozenset(self._parameters)
         self._gradients: dict[nn.Parameter, Gradient] = {}
+        for layer in model.modules():
+            if trained_parameters(layer, recurse=False):
+                own = tuple(layer.parameters(recurse=False))
+                layer.register_forward_hook(partial(self._listen, own))
         for parameter in self._parameters:
             parameter.requires_grad_(False)
-        for layer in model.modules():
-            if own := tuple(layer.parameters(recurse=False)):
-                layer.register_forward_hook(partial(self._listen, own))
 
     def take(self) -> list[Tensor]:
         """The gradients of the last backward pass, `(N, p)` by parameter; its loss is the mean over N patients.
@@ -107,8 +114,9 @@ class PatientGradients:
     def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
         gradients = GRADIENTS[type(layer)](layer, inputs, gradient)
         for parameter, one in zip(own, gradients, strict=True):
-            before = self._gradients.get(parameter)
-            self._gradients[parameter] = one if before is None else _added(before, one)
+            if parameter in self._trained:
+                before = self._gradients.get(parameter)
+                self._gradients[parameter] = one if before is None else _added(before, one)
 
 
 def _added(one: Gradient, other: Gradient) -> Gradient:

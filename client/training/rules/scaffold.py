@@ -23,6 +23,7 @@ from client.training.rule import OwnState
 from shared_models.messages import Arrays
 from shared_models.messages.fields import MAX_WEIGHT
 from shared_models.secure_aggregation.groups import modality_of
+from shared_models.trained_parts import trained_state
 
 CONTROL, COUNTED, BEFORE, CHANGE = "control/", "counted/", "before/", "change/"
 
@@ -59,7 +60,7 @@ def begin(received: Arrays, network: nn.Module, own: OwnState) -> Correction:
     mean = {name: torch.zeros_like(value) for name, value in values.items()}
     mean |= {name: torch.from_numpy(a.copy()).to(mean[name].device) for name, a in _named(received, CONTROL).items()}
     before = _own_variate(values, _named(received, COUNTED), own)
-    names = [name for name, _ in network.named_parameters()]
+    names = [name for name, weight in network.named_parameters() if weight.requires_grad]
     shift = torch.cat([(mean[name] - before[name]).flatten() for name in names])
     return Correction(own, before, names, shift, torch.zeros_like(shift))
 
@@ -163,7 +164,7 @@ def _load(folder: Path, server_round: int) -> dict[str, Tensor]:
 
 
 def _floating(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    return {name: value for name, value in trained_state(network).items() if value.is_floating_point()}
 
 
 def _named(arrays: Arrays, prefix: str) -> Arrays:

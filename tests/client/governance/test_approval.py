@@ -184,7 +184,7 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
     for words in (
         "80 patients",
         "clinical (table): 3 features (age_years, size_mm, er)",
-        "all 18 numbers of the network RecurrenceClinicalNet",
+        "18 numbers of the network RecurrenceClinicalNet",
         "how many have it, its sum, its sum of squares: 4 columns of clinical",
         "where each class has `minimum_count` patients or more: here 10",
         "how many patients are excluded",

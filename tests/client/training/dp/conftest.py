@@ -18,6 +18,7 @@ from client.training.dp.sampling import PoissonLoader
 from client.training.loop import fit
 from shared_models.targets import Categorical, TimeToEvent, balanced_weights
 from shared_models.task import Table, load_task
+from shared_models.trained_parts import build_network
 
 
 def patients_of(task, count, seed=0, most_rows=3):
@@ -80,7 +81,7 @@ def weights_of(task, patients):
 def network(task, config, scale=0.3):
     """A network none of whose weights is zero."""
     torch.manual_seed(config.seed)
-    model = task.build_model(task, config)
+    model = build_network(task, config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(scale * torch.randn_like(parameter))

@@ -96,6 +96,9 @@ ELSEWHERE = {
     *("clip_updates", "hostile_sites", "learning_rate_schedule", "warmup_rounds"),
     *("colluders", "survivor_sets", "update_bound", "patients_bound"),
     *("oversampling", "normalisation", "harmonisation", "harmonised"),  # refused, or done to the cohort before
+    *("initial_weights", "initial_weights_file", "initial_weights_format", "initial_weights_sha256"),
+    *("initial_weights_share", "tile_network", "tile_weights_sha256"),
+    *("backbone", "trained"),  # by themselves, below
     *("split_seed", "validation_fraction", "test_fraction"),
     *("join_timeout_s", "round_timeout_s", "round_attempts", "resume", "results_dir"),
 }
@@ -122,6 +125,21 @@ def test_three_hundred_settings_that_may_stand_beside_privacy(rounds, drawn):
 
 def test_a_new_setting_is_drawn_here_or_said_to_change_nothing():
     assert set(StudySettings.model_fields) <= set(DRAWN) | ELSEWHERE
+
+
+@pytest.mark.parametrize("backbone", ["task", "resnet10"])
+def test_a_network_whose_backbone_stays_as_it_is(rounds, backbone):
+    """A published one has BatchNorm, and is shown all of a patient's images one after the other."""
+    config = StudySettings(
+        task="recurrence_mri",
+        privacy="patient",
+        grids=SMALL["recurrence_mri"],
+        batch_size=3,
+        backbone=backbone,
+        trained="heads",
+        augmentation="standard",
+    )
+    assert 0.1 < max(rounds.worst(config, patients=4)) <= MOST
 
 
 def absurd(patients):
