@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -246,6 +247,34 @@ for module, *words in json.loads(sys.argv[1]):
 plain = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]  # where warnings are no errors
 sys.exit(pytest.main([*plain, "tests/test_generated_results.py"]))
 """
+
+
+def test_a_rule_with_a_half_at_the_sites_is_two_files(house: Path, files_of: Callable[[Path, str], None]) -> None:
+    from server.study.checkpoint import LAST, Checkpoint, load_checkpoint
+
+    (house / "shared_models/messages").mkdir(parents=True)
+    shutil.copy(ROOT / "shared_models/messages/study.py", house / "shared_models/messages/study.py")
+    blocks = recipe("Add an aggregation rule with a half at the sites")
+    follow(blocks, house)
+    files_of(house, "server.study.aggregation.rules")
+    files_of(house, "client.training.rules")
+    (words,) = commands(blocks)
+    one_step = ["batch-size=1000", "optimizer=sgd", "learning-rate=0.5", "weight-decay=0", "clip-updates=0"]
+    words += ["--set", "learning-rate-schedule=constant", "warmup-rounds=0", "local-epochs=1", *one_step]
+
+    def trained(folder: str, *settings: str) -> Checkpoint:
+        assert run([*words, f"results-dir={folder}", *settings]) == 0
+        return load_checkpoint(house / folder / "study" / LAST)
+
+    first, plain = trained("first", "rounds=1"), trained("plain", "rounds=1", "strategy=fedavg")
+    second, third = trained("longer", "rounds=2"), trained("longer", "rounds=3", "resume=true")
+    assert third.round == 3
+    for name, weights in second.model.items():  # with one step a round, the direction is the step
+        step = 0.5 * third.rule_state[f"direction/{name}"]
+        np.testing.assert_allclose(third.model[name], weights - step, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(first.model[name], plain.model[name])  # nothing is blended in yet
+    lengths = [np.linalg.norm(np.concatenate([a.ravel() for a in c.rule_state.values()])) for c in (second, third)]
+    assert 0.8 < lengths[1] / lengths[0] < 1.1  # nine tenths of a step are the one before
 
 
 def test_a_statistic_is_a_file_and_a_line_and_a_schedule_a_case_and_a_name(house: Path) -> None:
