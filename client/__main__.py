@@ -29,6 +29,8 @@ what it writes  under state_dir, in ledger/ and a folder of the site's own: spli
 
 examples
   python -m client init /data/duke --site duke           write a first site_configs/duke.yaml from the files there
+  python -m client init /data/duke.csv --site duke --study first.toml
+                                                         of one table; and the settings of a first simulation
   python -m client check --site duke                     run every check, join nothing
   python -m client check --site duke --study study.toml  also count what this study would use
   python -m client --site duke                           take part until Ctrl-C or SIGTERM
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         begin()
         if options.verb == "init":
-            return _init(options.folder, options.site)
+            return _init(options.folder, options.site, options.study)
         from client.checks.run import find_site
         from client.config.site import load_site
 
@@ -92,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         return UNEXPECTED
 
 
-def _init(folder: Path, name: str) -> int:
+def _init(folder: Path, name: str, study: Path | None) -> int:
     from rich.console import Console
 
     from client.checks.run import FOLDER
@@ -102,10 +104,13 @@ def _init(folder: Path, name: str) -> int:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     console = Console()
     with console.status("reading the folder"):
-        findings = write_first_config(folder, path)
+        findings = write_first_config(folder, path, study)
     load_site(path)
     lines = [f"wrote {path}", *(f"  {one}" for one in findings), "review each `# check:` in it, then run"]
-    for line in [*lines, f"  python -m client check --site {name}"]:
+    lines += [f"  python -m client check --site {name}{f' --study {study}' if study else ''}"]
+    if study:
+        lines += ["and for a first simulation", f"  python -m simulation --study {study} --split {path} --into 3"]
+    for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     return 0
 
@@ -187,7 +192,8 @@ def _parser() -> CommandLine:
         return verb
 
     init = add("init", "Write a first YAML of the site from the files in a folder.")
-    init.add_argument("folder", type=Path, metavar="FOLDER", help="where the site's data are")
+    init.add_argument("folder", type=Path, metavar="FOLDER", help="where the site's data are, or one table's file")
+    init.add_argument("--study", type=Path, metavar="FILE", help="also write the settings of a first study there")
     check = add("check", "Check the site's YAML, credentials, connection and data, and write a report.")
     check.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
     approve = add("approve", "Show what a study reads and sends here, ask, and approve it.")

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from client.onboarding.code_meanings import BINARY, binary_codes, is_unknown, named_codes, step_codes
+from client.onboarding.found_columns import day_zero, known_texts, numbers_of
 from client.onboarding.found_tables import FoundTable
+from client.onboarding.outcome_words import is_after_diagnosis
 from client.onboarding.vocabulary import (
     FILLERS,
-    FOLLOW_UP,
     FOREIGN,
+    IDENTIFIER,
     KNOWN,
-    NO,
-    RECURRENCE,
-    TIMES_DAYS,
-    YES,
+    SCANNER,
+    category_name,
+    feature_name,
     plain,
     words,
 )
-from client.tables.number_formats import as_number
-from client.tables.values import normal_code
-from client.tables.words import is_missing_word
+from client.tables.date_forms import date_form
 from shared_models.features import Feature
 
-MAX_CODES = 12
+MAX_CODES, MAX_OWN_CODES = 12, 20
 MANY_COLUMNS = 500  # from which names must be the same: a gene is called as it is called
-AGE = frozenset(("age", "alter"))  # a time since birth is none since the diagnosis
-SENTINELS = frozenset(("-9", "-99", "-999", "-9999"))
-BINARY = ("negative", "positive")
+LEAST_KNOWN = 10  # of a column that no study is known to ask for
+MANY_ROWS = 50  # among which a text of one patient is a rare category, and no name
 # From a hospital's unit to the study's: as it is, cm, a share, days of age, days from birth to the diagnosis below 0.
 FACTORS = (1.0, 10.0, 100.0, 0.1, 1 / 365.25, -1 / 365.25)
+_PARTS = frozenset(("train", "training", "test", "testing", "validation", "valid", "val", "dev", "holdout"))
+GENE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:[-.][A-Z0-9]+)*", re.ASCII)
 
 Entry = dict[str, Any]
 
@@ -45,58 +46,48 @@ class Guess:
 
     Attributes:
         entry: As it stands in the YAML.
-        score: How alike the names are.
+        score: How alike the names are; 1 for a column under its own name.
         why: What to look at.
+        categories: What a study lists it with; empty for a number.
     """
 
     entry: Entry
     score: int
     why: str = ""
+    categories: tuple[str, ...] = ()
 
 
 @functools.cache
-def missing_codes(table: FoundTable) -> tuple[str, ...]:
-    """Texts of a table that mean that nothing is known; beside a `+`, a `-` does not."""
-    codes = set()
-    for texts in table.columns.values():
-        codes |= {text for text in set(texts) if is_missing_word(text)} - ({"-"} if "+" in texts else set())
-        values = [as_number(text, table.decimal) for text in set(texts) - SENTINELS]  # type: ignore[arg-type]
-        if SENTINELS & set(texts) and all(not value < 0 for value in values):
-            codes |= SENTINELS & set(texts)
-    signs = {"-"} if any("+" in texts for texts in table.columns.values()) else set()
-    return tuple(sorted(codes - signs))
-
-
-def guess(feature: Feature, table: FoundTable, taken: frozenset[str] = frozenset()) -> Guess | None:
-    """The best column of a table for a feature, but for those taken, or None."""
-    return next((one for one in _guesses(feature, table) if one.entry["column"] not in taken), None)
-
-
-@functools.cache
-def _guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
-    """The columns that a feature may be, the most likely first."""
-    missing = set(missing_codes(table))
-    guesses = []
+def guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
+    """The columns of a table that a feature may be, the most likely first."""
+    found = []
     many = len(table.columns) > MANY_COLUMNS
     for name in _exactly(table).get(words(feature.name), ()) if many else table.columns:
-        score, texts = likeness(feature.name, name), table.columns[name]
-        if not score or name == table.patient_id:
+        score = likeness(feature.name, name)
+        if not score or name == table.patient_id or (GENE.fullmatch(feature.name) and not _may_be_gene(name, table)):
             continue
-        known = [text for text in texts if text and text not in missing]
-        made = _category(feature, known) if feature.categories else _number(feature.name, known, table.decimal)
+        known = known_texts(table, name)
+        made = (
+            _category(feature, known) if feature.categories else _number(feature.name, name, known, table.decimal)
+        ) or _age(feature.name, name, table)
         if made is not None:
             entry, why = made
-            guesses.append(Guess({"column": name, **entry}, score, why))
-    return tuple(sorted(guesses, key=lambda one: -one.score))
+            found.append(Guess({"column": name, **entry}, score, why, feature.categories))
+    return tuple(sorted(found, key=lambda one: -one.score))
+
+
+def _may_be_gene(column: str, table: FoundTable) -> bool:
+    """Whether a column may hold expression: `pgr` among clinical columns is the receptor's amount."""
+    return not column.islower() or all(name.islower() for name in table.columns if name != table.patient_id)
 
 
 @functools.cache
 def _exactly(table: FoundTable) -> dict[tuple[str, ...], list[str]]:
     """The columns by the words of their names."""
-    names: dict[tuple[str, ...], list[str]] = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for name in table.columns:
-        names.setdefault(words(name), []).append(name)
-    return names
+        found.setdefault(words(name), []).append(name)
+    return found
 
 
 def likeness(wanted: str, column: str) -> int:
@@ -108,25 +99,31 @@ def likeness(wanted: str, column: str) -> int:
     if compact in {name.replace(" ", "") for name in (*names, *((plain(wanted),) if not names else ()))}:
         return 3
     there = set(words(column))
-    more = {name: len(there - set(name.split()) - FILLERS) for name in names if set(name.split()) <= there}
+    more = {
+        name: len(there - set(name.split()) - FILLERS) for name in names if len(name) > 1 and set(name.split()) <= there
+    }
     near = any(count <= (1 if " " not in name else 6) for name, count in more.items())
     return 2 if near and not there & FOREIGN else 0
 
 
-def _number(name: str, texts: Sequence[str], decimal: str) -> tuple[Entry, str] | None:
-    values = [as_number(text, decimal) for text in texts]  # type: ignore[arg-type]
-    known = [value for value in values if math.isfinite(value)]
-    words_there = sorted({text for text, value in zip(texts, values, strict=True) if not math.isfinite(value)})
-    if len(known) < 0.9 * len(texts) or not known or len(words_there) > 5 or _too_few(name, known):
-        return None
-    entry: Entry = {}
-    why = "the unit" if name in KNOWN else ""
+def _number(name: str, column: str, texts: Sequence[str], decimal: str) -> tuple[Entry, str] | None:
     thing = KNOWN.get(name)
+    found = numbers_of(texts, decimal)
+    values = found[0] if found else []
+    if thing and thing.ordinal and not (set(values) <= set(range(5)) and len(set(values)) > 2):
+        return None if values else _steps(name, texts)
+    if found is None or _too_few(name, values):
+        return None
+    _, words_there, percent = found
+    entry: Entry = {}
+    why = "the unit" if name in KNOWN and not (thing and thing.ordinal) else ""
     if thing and thing.median:
-        middle = statistics.median(known)
+        middle = statistics.median(values)
         factor = next((one for one in FACTORS if thing.median[0] <= one * middle <= thing.median[1]), 1.0)
-        if factor != 1.0:
+        if factor != 1.0 and not percent:
             entry["scale"], why = round(factor, 9), "the unit, guessed from the values"
+        elif name == "size_mm" and factor == 1.0 and "cm" in words(column):
+            entry["scale"], why = 10.0, "the unit: the column's name says cm"
     if often := _often(words_there, texts):
         entry["missing"], why = often, "whether these texts mean unknown"
     if thing and thing.plausible:
@@ -134,10 +131,32 @@ def _number(name: str, texts: Sequence[str], decimal: str) -> tuple[Entry, str] 
     return entry, why
 
 
+def _steps(name: str, texts: Sequence[str]) -> tuple[Entry, str] | None:
+    distinct = sorted(set(texts))
+    codes, unknown = step_codes(name, distinct)
+    if len(set(codes.values())) < min(2, len(distinct)) or 2 * len(unknown) > len(distinct):
+        return None
+    left = [text for text in unknown if is_unknown(text) or texts.count(text) > 1]
+    return {"codes": codes, **({"missing": left} if left else {})}, "the codes"
+
+
+def _age(name: str, column: str, table: FoundTable) -> tuple[Entry, str] | None:
+    """The age of a date of birth, where another column has the day of the diagnosis."""
+    if name != "age_years" or not date_form(texts := known_texts(table, column)):
+        return None
+    start = day_zero(table)
+    form = date_form([*texts, *known_texts(table, start)]) if start else ""
+    if not form or start == column:
+        return None
+    entry: Entry = {"column": start, "since": column, "scale": round(1 / 365.25, 9), "range": [15, 110]}
+    return entry | ({"date": form} if form != "iso" else {}), "that age is counted to this date"
+
+
 def _too_few(name: str, known: Sequence[float]) -> bool:
     """Whether the values are codes rather than what is measured: few different ones among many."""
-    measured = name in KNOWN and KNOWN[name].median is not None
-    return len(set(known)) < min(7 if measured else 3, len(known) / 2)
+    thing = KNOWN.get(name)
+    least = 1 if thing and thing.ordinal else 7 if thing and thing.median else 3
+    return len(set(known)) < min(least, len(known) / 2)
 
 
 def _often(wanted: Sequence[str], texts: Sequence[str]) -> list[str]:
@@ -149,74 +168,78 @@ def _category(feature: Feature, texts: Sequence[str]) -> tuple[Entry, str] | Non
     distinct = sorted(set(texts))
     if not distinct or len(distinct) > MAX_CODES:
         return None
-    codes, unknown = code_meanings(distinct, feature.categories, count=feature.name == "nodes")
+    if feature.categories == BINARY:
+        codes, unknown = binary_codes(feature.name, distinct)
+    else:
+        codes, unknown = named_codes(distinct, feature.categories)
     if len(set(codes.values())) < min(2, len(distinct)) or 2 * len(unknown) > len(distinct):
         return None
-    unknown = _often(unknown, texts)
+    unknown = [text for text in unknown if is_unknown(text) or texts.count(text) > 1]
     return {"codes": codes, **({"missing": unknown} if unknown else {})}, "the codes" + (
         ", and what the ones listed as missing mean" if unknown else ""
     )
 
 
-def code_meanings(
-    distinct: Sequence[str], categories: Sequence[str], *, count: bool = False
-) -> tuple[dict[str, str], list[str]]:
-    """What each text of a column means, and the texts of which nothing is known.
-
-    Args:
-        distinct: The texts.
-        categories: What they may mean.
-        count: Whether every number above 0 is positive, as of lymph nodes.
-    """
-    yes_no = tuple(categories) == BINARY
-    one_two = yes_no and {normal_code(text) for text in distinct} == {"1", "2"}
-    meanings = {
-        text: (BINARY[int(text) - 1] if one_two else _yes_no(text, count=count) if yes_no else _named(text, categories))
-        for text in distinct
-    }
-    codes = {text: meaning for text, meaning in meanings.items() if meaning}
-    return codes, [text for text, meaning in meanings.items() if not meaning]
-
-
-def _yes_no(text: str, *, count: bool) -> str:
-    code = normal_code(text).lower()
-    if count and re.fullmatch(r"\d+", code):
-        return BINARY[int(code) > 0]
-    first = re.split(r"[\s,;(]", code)[0] or code
-    for one in (code, first):
-        if one in NO or one in YES:
-            return BINARY[one in YES]
-    return ""
+def under_own_name(name: str, table: FoundTable) -> tuple[str, Guess] | str:
+    """A column that no study is known to ask for, as a feature of its own name; or why it is none."""
+    own, texts = feature_name(name), known_texts(table, name)
+    counts = Counter(texts)
+    if len(texts) < min(LEAST_KNOWN, len(table.columns[name]) / 2):
+        return f"is known of {len(texts)} of {len(table.columns[name])} rows"
+    if not own:
+        return "has a name without letters"
+    if len(counts) == 1:
+        return "is the same in every row"
+    if set(words(name)) & SCANNER:
+        return "is the scanner's, and not the patient's"
+    if is_after_diagnosis(name):
+        return "is known after the diagnosis, and would give the outcome away"
+    found = numbers_of(texts, table.decimal)
+    if date_form(texts) and not (found and not found[1]):
+        return "holds dates"
+    if set(map(str.lower, counts)) <= _PARTS or {text.rpartition("_")[0].lower() for text in counts} <= _PARTS:
+        return "names a split; to take it, see `split` in example.yaml"
+    if set(words(name)) & IDENTIFIER and len(counts) > MAX_CODES:
+        return "names somebody or something"
+    if found is not None:
+        return _own_number(name, own, found[0], found[1], texts)
+    if any("/" in text and len(text) > 40 for text in texts[:50]):
+        return "holds paths"
+    return _own_category(own, name, counts)
 
 
-def _named(text: str, categories: Sequence[str]) -> str:
-    compact = "".join(words(text))
-    exact = [name for name in categories if compact in {"".join(words(part)) for part in (name, *name.split("_or_"))}]
-    return exact[0] if len(exact) == 1 else ""
+def _own_number(
+    name: str, own: str, values: Sequence[float], others: Sequence[str], texts: Sequence[str]
+) -> tuple[str, Guess] | str:
+    whole = all(value.is_integer() for value in values)
+    if whole and len(set(values)) == len(values) > MAX_CODES and max(values) - min(values) == len(values) - 1:
+        return "counts the rows"
+    if whole and min(values) > 1900 and max(values) < 2100:
+        return "is a year of the calendar"
+    left = _often(others, texts)
+    if len(left) < len(others):
+        return "has words among its numbers"
+    entry = {"column": name, **({"missing": left} if left else {})}
+    few = whole and 2 < len(set(values)) <= MAX_CODES
+    why = ["that its numbers are amounts; codes of kinds need `codes` to texts"] * few
+    return own, Guess(entry, 1, ", and ".join([*why, *["whether these texts mean unknown"] * bool(left)]))
 
 
-def outcome(table: FoundTable) -> tuple[Entry, str] | None:
-    """An event with its times, where the table has one: `event`, `event_days`, `followup_days`."""
-    events: list[tuple[str, dict[str, int]]] = []
-    times: dict[str, list[Any]] = {"event_days": [], "followup_days": []}
-    missing = set(missing_codes(table))
-    for name, texts in table.columns.items():
-        there = set(words(name))
-        if there & AGE:
-            continue
-        known = [text for text in texts if text and text not in missing]
-        units = [TIMES_DAYS[word] for word in words(name) if word in TIMES_DAYS]
-        if units and (number := _number("", known, table.decimal)) and there & (RECURRENCE | FOLLOW_UP):
-            entry = {"column": name, **number[0], **({"scale": units[0]} if units[0] != 1 else {})}
-            times["followup_days" if there & FOLLOW_UP else "event_days"].append(entry)
-        elif there & RECURRENCE and not there & FOLLOW_UP and 1 < len(set(known)) <= 3:
-            codes, unknown = code_meanings(sorted(set(known)), BINARY)
-            if len(set(codes.values())) == 2 and not unknown:
-                events.append((name, {code: BINARY.index(meaning) for code, meaning in codes.items()}))
-    if not events or not (times["event_days"] or times["followup_days"]):
-        return None
-    name, codes_of = min(events, key=lambda event: len(words(event[0])))
-    either = times["event_days"] or times["followup_days"]
-    entry = {"event": {"column": name, "codes": codes_of}}
-    days: Mapping[str, list[Any]] = {key: columns or either for key, columns in times.items()}
-    return entry | dict(days), "which code is the event, and that days are counted from the diagnosis"
+def _own_category(own: str, name: str, counts: Counter[str]) -> tuple[str, Guess] | str:
+    """A column of texts; where there are many rows, of some more of them."""
+    alone = [text for text, count in counts.items() if count == 1 and not is_unknown(text)]
+    if len(counts) > (MAX_CODES if counts.total() < 4 * MANY_ROWS else MAX_OWN_CODES):
+        return f"has {len(counts)} different texts"
+    if alone and counts.total() < MANY_ROWS:
+        return "has texts of one patient alone"
+    unknown = sorted(text for text in counts if is_unknown(text))
+    distinct = sorted(set(counts) - set(unknown))
+    missing = {"missing": unknown} if unknown else {}
+    yes_no, odd = binary_codes(own, distinct)
+    if len(distinct) == 2 and not odd and len(set(yes_no.values())) == 2:
+        codes: dict[str, Any] = {text: BINARY.index(meaning) for text, meaning in yes_no.items()}
+        return own, Guess({"column": name, "codes": codes, **missing}, 1, "the codes")
+    slugs = {text: category_name(text) for text in distinct}
+    if not all(slugs.values()) or len(set(slugs.values())) < max(2, len(distinct)):
+        return "has texts that make no names of categories"
+    return own, Guess({"column": name, "codes": slugs, **missing}, 1, "the codes", tuple(slugs.values()))

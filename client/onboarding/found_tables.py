@@ -21,10 +21,10 @@ from client.tables.number_formats import as_number
 from client.tables.parquet import open_parquet
 from client.tables.source import Source, cell_text
 from client.tables.text import open_text
-from client.tables.workbooks import open_workbook
+from client.tables.workbooks import open_workbook, visible_sheets
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
-MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 5000
+MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 50_000
 LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is looked at in its first rows only
 SAMPLE_BYTES, MAX_BLOCKS = 2**16, 256
 FIRST_COLUMNS = 50  # where an identifier may stand under any name
@@ -58,33 +58,51 @@ class FoundTable:
         return frozenset(self.columns[self.patient_id]) if self.patient_id else frozenset()
 
 
-def find_tables(folder: Path) -> tuple[list[FoundTable], list[str]]:
-    """The tables under a folder that name patients, the one with most columns of a row a patient first; and the others.
+def find_tables(folder: Path, only: Path | None = None) -> tuple[list[FoundTable], list[str]]:
+    """The tables under a folder that name patients; and why the other files are none.
 
     Args:
         folder: The data_root to be.
+        only: The one file that is looked at; None for all in the folder.
 
     Returns:
-        The tables, and a sentence on each file that is none.
+        The tables, and a sentence on each file or sheet that is none.
     """
     unidentified: list[FoundTable] = []
     refused: list[str] = []
     paths = [path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth))]
-    for path in [p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file() and not _is_ours(p)][:MAX_TABLES]:
+    paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_ours(path)]
+    refused += [f"{path.relative_to(folder)}: {MAX_TABLES} tables were read before it" for path in paths[MAX_TABLES:]]
+    for path in [only] if only else paths[:MAX_TABLES]:
         place = path.relative_to(folder).as_posix()
         if not path.resolve().is_relative_to(folder):
             refused.append(f"{place} is outside the folder")
             continue
-        try:
-            unidentified += _tables(path, place)
-        except SiteError as error:
-            refused.append(f"{place}: {error.what}")
+        for form in _sheets(path, place, refused):
+            try:
+                unidentified += _tables(path, place, form)
+            except SiteError as error:
+                sheet = f", sheet {form['sheet']!r}" if "sheet" in form else ""
+                refused.append(f"{place}{sheet}: {error.what}{f' ({error.found})' if error.found else ''}")
     identified = _identified(unidentified)
-    refused += [f"{one.form['file']}: no column says who a row is" for one in identified if not one.patient_id]
-    tables = sorted((one for one in identified if one.patient_id), key=lambda one: (one.several, -_hints(one)))
-    strangers = [one for one in tables if not one.patients & tables[0].patients]
-    refused += [f"{one.form['file']}: no patient of {tables[0].form['file']}" for one in strangers]
-    return _with_names([one for one in tables if one not in strangers]), refused
+    refused += [f"{_place(one)}: no column says who a row is" for one in identified if not one.patient_id]
+    return _with_names([one for one in identified if one.patient_id]), refused
+
+
+def _place(table: FoundTable) -> str:
+    return f"{table.form['file']}{', sheet ' + repr(table.form['sheet']) if 'sheet' in table.form else ''}"
+
+
+def _sheets(path: Path, place: str, refused: list[str]) -> list[dict[str, Any]]:
+    """The sheets of a workbook that a person sees, each to be read for itself; nothing to say of another file."""
+    if path.suffix.lower() != ".xlsx":
+        return [{}]
+    try:
+        names = visible_sheets(path, place)
+    except SiteError as error:
+        refused.append(f"{place}: {error.what}")
+        return []
+    return [{}] if len(names) == 1 else [{"sheet": name} for name in names[:MAX_SHEETS]]
 
 
 def _is_ours(path: Path) -> bool:
@@ -92,32 +110,21 @@ def _is_ours(path: Path) -> bool:
     return path.name[0] in ".~" or path.name == SET_ASIDE or path.parent.name == "splits"
 
 
-def _hints(table: FoundTable) -> int:
-    """More for a table that looks like the patients' own: by its name, then by its texts."""
-    named = any(word in table.form["file"].lower() for word in ("clin", "patient", "klin"))
-    return 1000 * named + sum(any(as_number(text) != as_number(text) for text in c) for c in table.columns.values())
-
-
 def _with_names(tables: Sequence[FoundTable]) -> list[FoundTable]:
     named: dict[str, FoundTable] = {}
     for table in tables:
-        stem = re.sub(r"[^A-Za-z0-9]+", "_", Path(table.form["file"]).stem).strip("_").lower() or "table"
+        title = str(table.form.get("sheet", Path(table.form["file"]).stem))
+        stem = re.sub(r"[^A-Za-z0-9]+", "_", title).strip("_").lower() or "table"
         name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 99))) if n not in named)
         named[name] = replace(table, name=name)
     return list(named.values())
 
 
-def _tables(path: Path, place: str) -> Iterator[FoundTable]:
+def _tables(path: Path, place: str, form: Mapping[str, Any]) -> Iterator[FoundTable]:
+    """The table of a file, or of one sheet of it."""
     suffix = path.suffix.lower()
     if suffix == ".xlsx":
-        for sheet in range(MAX_SHEETS):
-            try:
-                form = {"sheet": sheet} if sheet else {}
-                yield from _table(_raw(path, place, form), {"file": place, **form}, ".")
-            except SiteError:
-                if not sheet:
-                    raise
-                return
+        yield from _table(_raw(path, place, form), {"file": place, **form}, ".")
     elif suffix == ".parquet":
         yield from _table(_raw(path, place, {}), {"file": place}, ".", header_rows=1)
     else:
@@ -233,19 +240,19 @@ def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
         hint = 2.0 * bool(IDENTIFIER & set(words(name)))
         return hint + 2.0 * shared + 1.0 * (name == next(iter(tables[index].columns)))
 
-    identified = []
+    found = []
     for index, (table, columns) in enumerate(zip(tables, looked_at, strict=True)):
         unique = {name: score(index, name, texts) for name, texts in columns.items() if _distinct(texts)}
         full = {n: score(index, n, t) for n, t in columns.items() if all(t) and IDENTIFIER & set(words(n))}
         best = max(unique, key=lambda name: unique[name], default="")
         often = max(full, key=lambda name: full[name], default="")
         if best and unique[best] >= 1:
-            identified.append(replace(table, patient_id=best))
+            found.append(replace(table, patient_id=best))
         elif often:
-            identified.append(replace(table, patient_id=often, several=True))
+            found.append(replace(table, patient_id=often, several=True))
         else:
-            identified.append(table)
-    return identified
+            found.append(table)
+    return found
 
 
 def _possible_identifiers(table: FoundTable) -> Iterator[tuple[str, Texts]]:

@@ -63,6 +63,25 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
             book.close()
 
 
+def visible_sheets(path: Path, where: str) -> list[str]:
+    """The names of the sheets that a person sees and that hold something.
+
+    Raises:
+        SiteError: If it is no workbook.
+    """
+    from openpyxl import load_workbook
+
+    _check_archive(path, where)
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        with library_errors(where, _EXPECTED):
+            book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        try:
+            return _filled_sheets(book, where)
+        finally:
+            book.close()
+
+
 def _check_archive(path: Path, where: str) -> None:
     with path.open("rb") as file:
         if file.read(8) == _OLD_OFFICE:
@@ -99,11 +118,9 @@ def _sheet(book: Any, settings: TableSource, where: str) -> Any:
 
 def _only_sheet(book: Any, where: str) -> str:
     """The name of the only sheet that a person sees and that holds something; hidden ones are often older versions."""
-    visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
-    with library_errors(where, _EXPECTED):
-        filled = [sheet.title for sheet in visible if len(visible) == 1 or _holds_something(sheet)]
+    filled = _filled_sheets(book, where)
     if len(filled) == 1:
-        return str(filled[0])
+        return filled[0]
     raise SiteError(
         what="it is not clear which sheet of the workbook is the table",
         where=where,
@@ -112,6 +129,12 @@ def _only_sheet(book: Any, where: str) -> str:
         fix=f"set the table's `sheet`, as {filled[0]!r}" if filled else "unhide the sheet, or set the table's `sheet`",
         public="one of the site's tables is not where its settings say",
     )
+
+
+def _filled_sheets(book: Any, where: str) -> list[str]:
+    visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+    with library_errors(where, _EXPECTED):
+        return [str(sheet.title) for sheet in visible if len(visible) == 1 or _holds_something(sheet)]
 
 
 def _holds_something(sheet: Any) -> bool:

@@ -1,0 +1,91 @@
+"""Tables of one cohort for `init`, among all that were found: those that hold the same patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from client.onboarding.column_guesses import guesses
+from client.onboarding.found_tables import FoundTable
+from client.onboarding.outcome_guesses import FoundOutcome, find_outcome
+from client.onboarding.vocabulary import KNOWN
+from shared_models.features import Feature
+from shared_models.task import Task
+
+SAME_COHORT = 0.5  # of the smaller table's patients who stand in the other one, too
+
+
+@dataclass(frozen=True)
+class CohortTables:
+    """The tables of one cohort.
+
+    Attributes:
+        patients: The table that says who belongs to it.
+        tables: All, that one first; a row is a patient, but in `instances`.
+        instances: The table with a row a lesion or view, or None.
+        refused: A sentence on each of the others.
+    """
+
+    patients: FoundTable
+    tables: tuple[FoundTable, ...]
+    instances: FoundTable | None
+    refused: tuple[str, ...]
+
+
+def same_cohort(found: Sequence[FoundTable], tasks: Sequence[Task]) -> CohortTables:
+    """The tables of the patients of whom most that studies ask for is known; at least one table is given."""
+    worth = {table.name: _worth(table) for table in found}
+    groups = _groups(found)
+    best = max(groups, key=lambda group: (sum(worth[one.name] for one in group), max(len(t.patients) for t in group)))
+    refused = [f"{one.form['file']}: {_apart(one, best)}" for group in groups if group is not best for one in group]
+    ranked = sorted(best, key=lambda one: (one.several, -worth[one.name], -len(one.patients)))
+    whole = [one for one in ranked if not one.several]
+    several = [one for one in ranked if one.several]
+    instances = next((one for one in several if not whole or _of_instances(one, tasks)), None)
+    refused += [
+        f"{one.form['file']}: a patient has several rows; if they are lesions or views, name it under `instances`"
+        for one in several
+        if one is not instances
+    ]
+    tables = (*whole, *([instances] if instances else []))
+    return CohortTables(tables[0], tables, instances, tuple(refused))
+
+
+def _groups(found: Sequence[FoundTable]) -> list[list[FoundTable]]:
+    groups: list[list[FoundTable]] = []
+    for table in found:
+        near = [group for group in groups if any(_share(table, one) >= SAME_COHORT for one in group)]
+        groups = [group for group in groups if group not in near]
+        groups.append([*(one for group in near for one in group), table])
+    return groups
+
+
+def _share(one: FoundTable, other: FoundTable) -> float:
+    return len(one.patients & other.patients) / min(len(one.patients), len(other.patients))
+
+
+def _apart(table: FoundTable, chosen: Sequence[FoundTable]) -> str:
+    most = max(chosen, key=lambda one: len(one.patients))
+    there = len(table.patients & most.patients)
+    return (
+        f"{there} of its {len(table.patients)} patients are in {most.form['file']}: another hospital's, or other "
+        f"identifiers; for a site of its own, run init on {table.form['file']} alone"
+    )
+
+
+def _worth(table: FoundTable) -> float:
+    """How much a table holds that studies ask for; its name counts little."""
+    known = {
+        guess.entry["column"]
+        for name, thing in KNOWN.items()
+        for guess in guesses(Feature(name, thing.categories), table)[:1]
+    }
+    named = any(word in str(table.form["file"]).lower() for word in ("clin", "patient", "klin"))
+    outcome = isinstance(find_outcome(table), FoundOutcome)
+    return len(known) + 3 * outcome + named + min(len(table.columns), 100) / 100
+
+
+def _of_instances(table: FoundTable, tasks: Sequence[Task]) -> bool:
+    """Whether the rows look like lesions or views: they hold what tasks ask of each of them."""
+    kinds = [kind for task in tasks for name, kind in task.tables.items() if name != "clinical"]
+    return sum(bool(guesses(feature, table)) for feature in {one for kind in kinds for one in kind.features}) >= 2

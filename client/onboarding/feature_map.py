@@ -1,0 +1,173 @@
+"""Map of a site's columns to the features of its modalities, and what became of every other column."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from client.onboarding.column_guesses import GENE, MANY_COLUMNS, Guess, guesses, likeness, under_own_name
+from client.onboarding.found_boxes import box_columns
+from client.onboarding.found_tables import FoundTable
+from client.onboarding.vocabulary import KNOWN
+from shared_models.features import Feature
+from shared_models.task import Task
+
+OWN = "clinical"  # the modality of a column that no task asks for
+GENES, RADIOMICS = "genomic", "radiomics"
+MAMMOGRAPHY = "mammography"
+_BOX = "not used: a tumour's box; `mask` of images names it"
+# How columns of an omics table are called that are numbered, or miRNAs.
+_PREFIXES = {"expr": "expression", "rna": "expression", "mrna": "expression", "mirna": "mirna", "hsa-mir": "mirna",
+             "hsa-let": "mirna"}  # fmt: skip
+_RADIOMIC = ("original_", "wavelet", "log-sigma", "squareroot_", "diagnostics_")
+
+
+@dataclass(frozen=True)
+class MappedFeature:
+    """A feature of a modality: the table it stands in, and how."""
+
+    table: FoundTable
+    guess: Guess
+
+
+@dataclass
+class FeatureMap:
+    """What was made of the columns.
+
+    Attributes:
+        modalities: Of each tabular modality its features by name.
+        uses: Of each table by name: what became of a column.
+        left_out: Modalities of which too little was found, in sentences.
+    """
+
+    modalities: dict[str, dict[str, MappedFeature]] = field(default_factory=dict)
+    uses: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, modality: str, name: str, table: FoundTable, one: Guess) -> None:
+        """Notes a feature and, beside it, what its columns are used for."""
+        self.modalities.setdefault(modality, {})[name] = MappedFeature(table, one)
+        for column in {one.entry["column"], one.entry.get("since")} - {None}:
+            before = self.uses[table.name].get(column)
+            use = f"{modality}: {name}"
+            self.uses[table.name][column] = f"{before}; {use}" if before else use
+
+
+def map_features(
+    tables: Sequence[FoundTable], tasks: Sequence[Task], taken: Mapping[tuple[str, str], str]
+) -> FeatureMap:
+    """Offers every column: under the name that a task or the vocabulary has for it, else under its own.
+
+    Args:
+        tables: Those whose rows are the cohort's; where several have a column, the first counts.
+        tasks: All tasks; a feature of theirs goes to their modality.
+        taken: What columns are used for that no feature may be made of, by table and column.
+    """
+    found = FeatureMap()
+    wanted = _wanted(tasks)
+    for modality, features in wanted.items():
+        best = _best(features, tables, taken)
+        if _enough(modality, best, wanted):
+            for name, one in best.items():
+                found.add(modality, name, one.table, one.guess)
+        elif best:
+            found.left_out.append(
+                f"{modality}: of its {len(features)} features only {', '.join(best)}: too few to be meant; what else "
+                "became of their columns stands above"
+            )
+    for (table_name, column), use in taken.items():
+        found.uses[table_name][column] = use
+    for table in tables:
+        _add_others(found, table)
+    return found
+
+
+def _wanted(tasks: Iterable[Task]) -> dict[str, dict[str, Feature]]:
+    """All features of each tabular modality of any task; the clinical ones with what the vocabulary knows besides."""
+    wanted: dict[str, dict[str, Feature]] = defaultdict(dict)
+    for task in tasks:
+        for modality, kind in task.tables.items():
+            for feature in kind.features:
+                wanted[modality].setdefault(feature.name, replace(feature, log=False))
+    theirs = {name for modality, features in wanted.items() if modality != OWN for name in features}
+    for name, thing in KNOWN.items():
+        if not GENE.fullmatch(name) and name not in theirs and (thing.categories or thing.plausible):
+            wanted[OWN].setdefault(name, Feature(name, thing.categories))
+    return wanted
+
+
+def _best(
+    features: Mapping[str, Feature], tables: Sequence[FoundTable], used: Iterable[tuple[str, str]]
+) -> dict[str, MappedFeature]:
+    """The best column of each feature; a column goes to the feature whose name is most like it."""
+    offers = [
+        (-one.guess.score, order, position, feature.name, one)
+        for order, table in enumerate(tables)
+        for position, feature in enumerate(features.values())
+        for one in (MappedFeature(table, guess) for guess in guesses(feature, table))
+    ]
+    chosen: dict[str, MappedFeature] = {}
+    taken = set(used)
+    for _, _, _, name, one in sorted(offers, key=lambda offer: offer[:3]):
+        place = (one.table.name, one.guess.entry["column"])
+        if name not in chosen and (place not in taken or _again(name, one)):
+            chosen[name] = one
+            taken.add(place)
+    return {name: chosen[name] for name in features if name in chosen}
+
+
+def _again(name: str, one: MappedFeature) -> bool:
+    """Whether a column may be two features: how many nodes there are, and whether there are any."""
+    return name in {"nodes", "nodes_positive"} and one.guess.score > 2
+
+
+def _enough(modality: str, best: Mapping[str, MappedFeature], wanted: Mapping[str, Mapping[str, Feature]]) -> bool:
+    """Whether what was found speaks for a modality: half of its features, or two that no other one has."""
+    if modality == OWN:
+        return bool(best)
+    others = {name for other, features in wanted.items() if other != modality for name in features}
+    return 2 * len(best) >= len(wanted[modality]) or len(set(best) - others) >= 2
+
+
+def _add_others(found: FeatureMap, table: FoundTable) -> None:
+    """Every column that no known feature has taken, under its own name; of very many, as of all genes, none."""
+    uses = found.uses[table.name]
+    uses.setdefault(table.patient_id, "the patient's identifier")
+    uses |= {column: _BOX for ends in box_columns(table).values() for column in ends}
+    genes = _is_of_genes(found, table)
+    for column in table.columns:
+        if column in uses:
+            continue
+        modality = _modality_of(column, genes=genes)
+        many = len(table.columns) > MANY_COLUMNS and modality == OWN
+        offer = f"one of {len(table.columns)} columns" if many else under_own_name(column, table)
+        if isinstance(offer, str):
+            uses[column] = f"not used: {offer}"
+            continue
+        name = offer[0] if modality in {OWN, MAMMOGRAPHY} else column
+        others = found.modalities.get(modality, {})
+        if twin := next((other for other in others if other == name or likeness(other, column) > 2), ""):
+            uses[column] = f"not used: {modality}: {twin} is in another column"
+        else:
+            found.add(modality, name, table, offer[1])
+
+
+def _modality_of(column: str, *, genes: bool) -> str:
+    """Where a column belongs that no task knows by its name: by how measured things are called, else it is clinical."""
+    if column.startswith(_RADIOMIC):
+        return RADIOMICS
+    if prefixed := re.fullmatch(r"([A-Za-z]+)_\d+|(hsa-(?:mir|let)).*", column):
+        return _PREFIXES.get((prefixed[1] or prefixed[2]).lower(), OWN)
+    of_mammogram = max(likeness(name, column) for name in ("shape", "margin", "density")) > 1
+    return MAMMOGRAPHY if of_mammogram else GENES if genes and GENE.fullmatch(column) else OWN
+
+
+def _is_of_genes(found: FeatureMap, table: FoundTable) -> bool:
+    """Whether a table's columns are genes: it has two that tasks know, and hardly anything clinical."""
+
+    def count(modality: str) -> int:
+        return sum(one.table is table for one in found.modalities.get(modality, {}).values())
+
+    return max(count(GENES), count("expression")) >= 2 and count(OWN) < 3
