@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeVar
@@ -100,5 +101,7 @@ def _sentence(problem: Any) -> str:
         key, tag, tags = (problem["ctx"][name] for name in ("discriminator", "tag", "expected_tags"))
         known = [name.strip("' ") for name in tags.split(",")]
         return f"{place}.{key.strip(chr(39))}: there is no {tag!r}; {nearest(tag, known)}"
+    if isinstance(given, str):
+        given = re.sub(r"[^/@\s]+:[^@\s]*@", "***@", given)  # a user's password
     shown = "" if isinstance(given, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(given)})"
     return f"{place}: {problem['msg'].removeprefix('Value error, ').removeprefix(f'{place}: ')}{shown}"

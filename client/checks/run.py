@@ -126,9 +126,20 @@ def _key(center: Center) -> tuple[str, str]:
 
 
 def _server(center: Center) -> tuple[str, str]:
+    from client.connection import clock
     from client.connection.reachability import check_server
 
-    return f"{center.address}: {check_server(center.address, center.ca_certificate)}", ""
+    reached = check_server(center.address, center.ca_certificate)
+    wrong = clock.says_otherwise(reached.ahead_s)
+    if clock.is_refused(reached.ahead_s):
+        raise SiteError(
+            what=f"{wrong}: the center would refuse this site, as if its key were not registered",
+            where=center.address,
+            expected=f"a clock at most {clock.MOST_AHEAD_S:g} s ahead and {clock.MOST_BEHIND_S:g} s behind",
+            fix=clock.SET,
+            exit_code=ExitCode.SERVER_UNREACHABLE,
+        )
+    return f"{center.address}: {reached.protection}", f"{wrong}; {clock.SET}" if wrong else ""
 
 
 def check_privacy(site: SiteConfig, study: tuple[StudySettings, Task] | None) -> Iterator[Check]:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from client.config.policy import Policy
 from client.config.state_folder import require_own_state
 from client.config.yaml_file import read_yaml
+from client.contract.addresses import Address
 from client.contract.columns import Code, Column, ColumnOrName, TableSource
 from client.errors import ExitCode, SiteError
 from client.readers import Reader
@@ -79,7 +80,7 @@ class PublishedSplit(Settings):
 class Center(Settings):
     """How the site reaches the coordinating center."""
 
-    address: str = Field(pattern=r"^[A-Za-z0-9.\-]+(:\d{1,5})?$", description="host:port of its proxy")
+    address: Address = Field(description="host:port of its proxy; an IPv6 address stands in brackets")
     ca_certificate: Path = Field(description="the center's ca.crt, received once")
     private_key: Path = Field(description="the site's own key; its .pub goes to the center")
 

@@ -1,13 +1,15 @@
-"""Reachability test of the center's server: DNS, TCP, TLS, certificate and name, each with its own error."""
+"""Reachability test of the center's server: DNS, proxy, TCP, TLS, certificate, name, clock, each with its own error."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-import urllib.request
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
 
+from client.connection.clock import SET, is_refused, says_otherwise, seconds_ahead
+from client.connection.web_proxy import ProxyError, web_proxy
+from client.contract.addresses import joined_address, split_address
 from client.errors import ExitCode, SiteError
 
 if TYPE_CHECKING:
@@ -18,22 +20,26 @@ EXPIRED, NOT_YET_VALID, WRONG_NAMES = 10, 9, (62, 64)  # OpenSSL's X509_V_ERR_*
 CLOCK = "if the date looks right, compare this computer's clock; otherwise ask the center to renew it"
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """`host:port` as its parts; the port is 443 where none is named."""
-    host, _, port = address.partition(":")
-    return host, int(port or 443)
+@dataclass(frozen=True)
+class Reached:
+    """A server that has proved to be the center.
+
+    Attributes:
+        protection: How the connection is protected ("TLSv1.3, its certificate is valid until ...").
+        ahead_s: How far this computer's clock is ahead of its own; None where it does not say its time.
+    """
+
+    protection: str
+    ahead_s: float | None
 
 
-def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_S) -> str:
-    """Connects, and lets the server prove its name with a certificate that this CA signed.
+def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_S) -> Reached:
+    """Connects, lets the server prove its name with a certificate that this CA signed, and asks for its time.
 
     Args:
         address: `host[:port]` of the center's proxy.
         ca_certificate: The only authority that is trusted.
         timeout_s: For each step.
-
-    Returns:
-        How the connection is protected ("TLSv1.3, its certificate is valid until ...").
 
     Raises:
         SiteError: With what stands between this site and the center.
@@ -45,7 +51,8 @@ def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_
         try:
             with context.wrap_socket(plain, server_hostname=host) as secure:
                 valid = (secure.getpeercert() or {}).get("notAfter", "unknown")
-                return f"{secure.version()}, its certificate is valid until {valid}"
+                said = f"{secure.version()}, its certificate is valid until {valid}"
+                return Reached(said, seconds_ahead(secure, host))
         except ssl.SSLCertVerificationError as error:
             _refuse_certificate(address, ca_certificate, error)
         except (ssl.SSLError, OSError) as error:
@@ -57,46 +64,34 @@ def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_
             )
 
 
-def _connect(host: str, port: int, timeout_s: float) -> socket.socket:
-    address = f"{host}:{port}"
-    proxy = _proxy(host)
-    through = f" through the proxy {proxy}" if proxy else ""
+def clock_remark(address: str, ca_certificate: Path) -> str:
+    """What is wrong with this computer's clock, if the center would refuse it for that; else nothing."""
     try:
-        return _tunnel(proxy, host, port, timeout_s) if proxy else socket.create_connection((host, port), timeout_s)
+        ahead_s = check_server(address, ca_certificate).ahead_s
+    except SiteError:
+        return ""
+    return f"{says_otherwise(ahead_s)}, and the center refuses such: {SET}" if is_refused(ahead_s) else ""
+
+
+def _connect(host: str, port: int, timeout_s: float) -> socket.socket:
+    address = joined_address(host, port)
+    try:
+        proxy = web_proxy(host)
+        return proxy.tunnel(host, port, timeout_s) if proxy else socket.create_connection((host, port), timeout_s)
+    except ProxyError as error:
+        _fail(error.what, address, found=error.found, fix=error.fix)
     except socket.gaierror as error:
         fix = "compare `center.address` with what the center told you; ask your network team whether this name resolves"
-        _fail(f"the center's name is unknown here{through}", address, found=_reason(error), fix=fix)
+        _fail("the center's name is unknown here", address, found=_reason(error), fix=fix)
     except ConnectionRefusedError:
         fix = "compare the port; ask the center whether its server runs"
-        _fail(f"the center's computer refuses the connection{through}", address, found="connection refused", fix=fix)
+        _fail("the center's computer refuses the connection", address, found="connection refused", fix=fix)
     except TimeoutError:
         fix = f"ask your network team to let this computer reach {address} (outgoing TCP); no incoming port is needed"
-        _fail(f"the center does not answer{through}", address, found=f"nothing within {timeout_s:.0f} s", fix=fix)
+        _fail("the center does not answer", address, found=f"nothing within {timeout_s:.0f} s", fix=fix)
     except OSError as error:
         fix = "ask your network team whether this computer may reach that address"
-        _fail(f"the center cannot be reached{through}", address, found=_reason(error), fix=fix)
-
-
-def _proxy(host: str) -> str:
-    """The web proxy that Flower's HTTP client would take from the environment, or nothing."""
-    if urllib.request.proxy_bypass(host):
-        return ""
-    proxies = urllib.request.getproxies()
-    return proxies.get("https") or proxies.get("all") or ""
-
-
-def _tunnel(proxy: str, host: str, port: int, timeout_s: float) -> socket.socket:
-    from http.client import HTTPConnection
-
-    place = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    connection = HTTPConnection(place.hostname or "", place.port or 80, timeout=timeout_s)
-    connection.set_tunnel(host, port)
-    try:
-        connection.connect()
-    except OSError:
-        connection.close()
-        raise
-    return connection.sock
+        _fail("the center cannot be reached", address, found=_reason(error), fix=fix)
 
 
 def _refuse_certificate(address: str, ca_certificate: Path, error: ssl.SSLCertVerificationError) -> NoReturn:
@@ -122,14 +117,20 @@ def _presented(address: str) -> str:
     from cryptography import x509
 
     try:
-        pem = ssl.get_server_certificate(split_address(address), timeout=TIMEOUT_S)
-        certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+        certificate = x509.load_der_x509_certificate(_unverified(*split_address(address)))
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, x509.ExtensionNotFound):
+    except (SiteError, OSError, ValueError, x509.ExtensionNotFound):
         return "a certificate without names"
     listed = ", ".join(str(name.value) for name in names)
     days = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
     return f"for {listed}; signed by {certificate.issuer.rfc4514_string()}; valid {days}"
+
+
+def _unverified(host: str, port: int) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with _connect(host, port, TIMEOUT_S) as plain, context.wrap_socket(plain, server_hostname=host) as secure:
+        return secure.getpeercert(binary_form=True) or b""
 
 
 def _reason(error: OSError) -> str:

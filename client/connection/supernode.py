@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.connection.reachability import split_address
 from client.connection.supernode_log import COLOURS, SuperNodeLogParser
 from client.connection.warm_process import PROGRAMS, install_launcher
+from client.contract.addresses import joined_address, split_address
 from client.errors import ExitCode, SiteError
 from shared_models.flower_environment import flower_environment
 
@@ -113,10 +113,10 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 def command(launch: LaunchConfig, port: int) -> list[str]:
     """The SuperNode's command line; `port` serves its own ClientApps, on this computer only."""
-    host, center_port = split_address(launch.center.address)
+    superlink = joined_address(*split_address(launch.center.address))
     return [
         str(Path(sys.executable).with_name("flower-supernode")),
-        *("--superlink", f"{host}:{center_port}"),
+        *("--superlink", superlink),
         *("--root-certificates", str(launch.center.ca_certificate)),
         *("--auth-supernode-private-key", str(launch.center.private_key)),
         *("--host", "127.0.0.1", "--port", str(port)),

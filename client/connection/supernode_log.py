@@ -106,7 +106,7 @@ class SuperNodeLogParser:
         if self.refused:
             return "the center did not accept this site's key"
         if self.evicted:
-            return "the center ended the connection: it lost its records, or unregistered this site"
+            return "the center ended the connection: it lost its records, unregistered this site, or a clock is wrong"
         if status == -9:
             return "the SuperNode was killed (signal 9; the system does this when memory runs out)"
         if status < 0:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 
+from client.connection.reachability import clock_remark
 from client.connection.supernode import guarded_environment, run_once
 from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.warm_process import warm_process
@@ -27,7 +28,8 @@ from shared_models.backoff import Backoff
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from client.connection.supernode import LaunchConfig, Report
+    from client.connection.reachability import clock_remark
+from client.connection.supernode import LaunchConfig, Report
 
 FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 2.0, 60.0, 120.0
 FORGOTTEN_S = 90.0  # by then the center has dropped a lost connection (60 s without a heartbeat, and some room)
@@ -73,12 +75,15 @@ def run_forever(launch: LaunchConfig, report: Report) -> int:
 
 
 def _keep_running(launch: LaunchConfig, log: logging.Logger, report: Report) -> NoReturn:
+    center = launch.center
     backoff, refusals, last_joined = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S), 0, float("-inf")
     while True:
         parser, started = SuperNodeLogParser(launch.site), time.monotonic()
         status = run_once(launch, parser, log, report)
         ended = time.monotonic()
         report(parser.ending(status))
+        if (parser.refused or parser.evicted) and (said := clock_remark(center.address, center.ca_certificate)):
+            report(said)
         if parser.joined:
             refusals, last_joined = 0, float("-inf") if parser.evicted else ended
         counted = ended - last_joined < FORGOTTEN_S
@@ -101,7 +106,8 @@ def _likely_causes(launch: LaunchConfig) -> str:
         f"  - the key is not registered: ask the center to run: python -m server register {launch.site} {public}\n"
         "    (send them that file; compare the fingerprint that python -m client check prints by telephone)\n"
         "  - the site was unregistered: make a new key and have that one registered\n"
-        "  - another computer is connected with the same key: stop that one"
+        "  - another computer is connected with the same key: stop that one\n"
+        "  - this computer's clock is wrong: python -m client check compares it with the center's"
     )
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pydantic import TypeAdapter, ValidationError
 
-from client.connection.reachability import check_server, split_address
+from client.connection.clock import is_refused, says_otherwise
+from client.connection.reachability import check_server, clock_remark
+from client.contract.addresses import Address, joined_address, split_address
 from client.errors import ExitCode, SiteError
 
 DAY = timedelta(days=1)
@@ -87,14 +92,21 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def start(certificate: Path, key: Path, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> str:
+        def start(
+            certificate: Path,
+            key: Path,
+            newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+            ahead: timedelta = timedelta(),
+        ) -> str:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
             context.maximum_version = newest
 
             def answer(connection: socket.socket) -> None:
                 with context.wrap_socket(connection, server_side=True) as secure:
-                    secure.recv(1)
+                    secure.recv(4096)
+                    date = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
+                    secure.sendall(f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n".encode())
 
             return f"localhost:{stack.enter_context(listening(answer))}"
 
@@ -110,7 +122,7 @@ def refusal(address: str, ca: Path, timeout_s: float = 5.0) -> str:
 
 def test_accepts_a_server_that_this_ca_signed(serve: Serve, tmp_path: Path) -> None:
     address = serve(*signed(tmp_path, "localhost"))
-    assert check_server(address, tmp_path / "ca.crt").startswith("TLSv1.3, its certificate is valid until ")
+    assert check_server(address, tmp_path / "ca.crt").protection.startswith("TLSv1.3, its certificate is valid until ")
 
 
 def test_refuses_another_authority(serve: Serve, tmp_path: Path) -> None:
@@ -155,9 +167,14 @@ def test_goes_through_the_proxy_that_flower_would_take(
 ) -> None:
     address = serve(*signed(tmp_path, "localhost"))
     asked: list[bytes] = []
+    wanted = b"Proxy-Authorization: Basic " + base64.b64encode(b"dmz:s3:cr@t")
 
     def relay(connection: socket.socket) -> None:
-        asked.append(connection.recv(4096).split(b"\r\n")[0])
+        head = connection.recv(4096).split(b"\r\n")
+        asked.append(head[0])
+        if wanted not in head:
+            connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         with socket.create_connection(split_address(address)) as onward:
             back = threading.Thread(target=copy, args=(onward, connection))
@@ -166,11 +183,23 @@ def test_goes_through_the_proxy_that_flower_would_take(
             back.join()
 
     with listening(relay) as port:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("NO_PROXY", "")
-        assert check_server(address, tmp_path / "ca.crt").startswith("TLSv1.3")
+        for user, said in (("", "asks for a user and a password"), ("dmz:wr0ng@", "asks for another user or password")):
+            monkeypatch.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{port}")
+            message = refusal(address, tmp_path / "ca.crt")
+            assert f"the web proxy 127.0.0.1:{port} {said}" in message
+            assert "wr0ng" not in message
+        asked.clear()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://dmz:s3%3Acr%40t@127.0.0.1:{port}")
+        assert check_server(address, tmp_path / "ca.crt").protection.startswith("TLSv1.3")
     assert [line.rsplit(b" ", 1)[0] for line in asked] == [f"CONNECT {address}".encode()]
-    assert "through the proxy http://127.0.0.1" in refusal(address, tmp_path / "ca.crt")
+    message = refusal(address, tmp_path / "ca.crt")
+    assert f"the web proxy refuses the connection: 127.0.0.1:{port}" in message
+    assert "s3" not in message
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://dmz:s3cret@127.0.0.1:port")
+    message = refusal(address, tmp_path / "ca.crt")
+    assert "the web proxy's address cannot be used" in message
+    assert "s3cret" not in message
 
 
 def copy(source: socket.socket, target: socket.socket) -> None:
@@ -178,6 +207,45 @@ def copy(source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(4096):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
+
+
+def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Path) -> None:
+    files = signed(tmp_path, "localhost")
+    address = serve(*files, ahead=timedelta(seconds=-8))
+    ahead_s = check_server(address, tmp_path / "ca.crt").ahead_s
+    assert ahead_s == pytest.approx(8, abs=1.5)
+    assert is_refused(ahead_s)
+    assert "this computer's clock is" in clock_remark(address, tmp_path / "ca.crt")
+    right = serve(*files)
+    assert says_otherwise(check_server(right, tmp_path / "ca.crt").ahead_s) == ""
+    assert clock_remark(right, tmp_path / "ca.crt") == ""
+    assert (is_refused(-200.0), is_refused(-301.0), is_refused(None)) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://center.example.org", "without https://"),
+        ("center.example.org:84430", "no number from 1 to 65535"),
+        ("center.example.org:", "the port '' is no number"),
+        ("2001:db8::1", "stands in brackets"),
+        ("[2001:db8::zz]:443", "is no IPv6 address"),
+        ("center_1.example.org", "a host's name has no '_'"),
+        ("dmz:s3cret@center.example.org", "without a user or a password"),
+        ("center.example.org:8443", ""),
+        ("[2001:db8::1]:8443", ""),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused_in_words(address: str, said: str) -> None:
+    check = TypeAdapter(Address)
+    if not said:
+        assert joined_address(*split_address(check.validate_python(address))) == address
+        return
+    with pytest.raises(ValidationError) as refused:
+        check.validate_python(address)
+    message = refused.value.errors()[0]["msg"]
+    assert said in message
+    assert "s3cret" not in message
 
 
 def test_port_is_443_where_none_is_named() -> None:
