@@ -66,11 +66,12 @@ class WebProxy:
             found = said.partition(": ")[2]
             fix = f"ask your network team to let this computer reach {joined_address(host, port)} through the proxy"
             return ProxyError(f"the web proxy {self} does not connect to the center", found, fix)
-        what = {
+        kinds: dict[type[Exception], str] = {
             socket.gaierror: "the web proxy's name is unknown here",
             ConnectionRefusedError: "the web proxy refuses the connection",
             TimeoutError: "the web proxy does not answer",
-        }.get(type(error), "the web proxy cannot be used")
+        }
+        what = kinds.get(type(error), "the web proxy cannot be used")
         found = f"nothing within {timeout_s:.0f} s" if isinstance(error, TimeoutError) else said
         return ProxyError(f"{what}: {self}", found, f"correct HTTPS_PROXY, or ask your network team: {_FORM}")
 

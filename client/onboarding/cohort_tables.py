@@ -8,10 +8,23 @@ from dataclasses import dataclass
 from client.onboarding.column_guesses import guesses
 from client.onboarding.found_tables import FoundTable
 from client.onboarding.outcome_guesses import FoundOutcome, find_outcome
-from client.onboarding.vocabulary import KNOWN
+from client.onboarding.vocabulary import KNOWN, words
 from shared_models.features import Feature
 from shared_models.task import Task
 
+_LESIONS = {
+    "lesion",
+    "lesions",
+    "mass",
+    "masses",
+    "view",
+    "views",
+    "finding",
+    "findings",
+    "laesion",
+    "laesionen",
+    "herde",
+}
 SAME_COHORT = 0.5  # of the smaller table's patients who stand in the other one, too
 
 
@@ -37,13 +50,13 @@ def same_cohort(found: Sequence[FoundTable], tasks: Sequence[Task]) -> CohortTab
     worth = {table.name: _worth(table) for table in found}
     groups = _groups(found)
     best = max(groups, key=lambda group: (sum(worth[one.name] for one in group), max(len(t.patients) for t in group)))
-    refused = [f"{one.form['file']}: {_apart(one, best)}" for group in groups if group is not best for one in group]
+    refused = [f"{one.place}: {_apart(one, best)}" for group in groups if group is not best for one in group]
     ranked = sorted(best, key=lambda one: (one.several, -worth[one.name], -len(one.patients)))
     whole = [one for one in ranked if not one.several]
     several = [one for one in ranked if one.several]
     instances = next((one for one in several if not whole or _of_instances(one, tasks)), None)
     refused += [
-        f"{one.form['file']}: a patient has several rows; if they are lesions or views, name it under `instances`"
+        f"{one.place}: a patient has several rows; if they are lesions or views, name it under `instances`"
         for one in several
         if one is not instances
     ]
@@ -68,7 +81,7 @@ def _apart(table: FoundTable, chosen: Sequence[FoundTable]) -> str:
     most = max(chosen, key=lambda one: len(one.patients))
     there = len(table.patients & most.patients)
     return (
-        f"{there} of its {len(table.patients)} patients are in {most.form['file']}: another hospital's, or other "
+        f"{there} of its {len(table.patients)} patients are in {most.place}: another hospital's, or other "
         f"identifiers; for a site of its own, run init on {table.form['file']} alone"
     )
 
@@ -86,6 +99,8 @@ def _worth(table: FoundTable) -> float:
 
 
 def _of_instances(table: FoundTable, tasks: Sequence[Task]) -> bool:
-    """Whether the rows look like lesions or views: they hold what tasks ask of each of them."""
+    """Whether the rows look like lesions or views: by the table's or a column's name, or by what tasks ask of each."""
+    if _LESIONS & {word for name in (table.place, *table.columns) for word in words(name)}:
+        return True
     kinds = [kind for task in tasks for name, kind in task.tables.items() if name != "clinical"]
     return sum(bool(guesses(feature, table)) for feature in {one for kind in kinds for one in kind.features}) >= 2

@@ -188,12 +188,12 @@ def under_own_name(name: str, table: FoundTable) -> tuple[str, Guess] | str:
         return f"is known of {len(texts)} of {len(table.columns[name])} rows"
     if not own:
         return "has a name without letters"
-    if len(counts) == 1:
-        return "is the same in every row"
     if set(words(name)) & SCANNER:
         return "is the scanner's, and not the patient's"
     if is_after_diagnosis(name):
         return "is known after the diagnosis, and would give the outcome away"
+    if len(counts) == 1:
+        return "is the same in every row"
     found = numbers_of(texts, table.decimal)
     if date_form(texts) and not (found and not found[1]):
         return "holds dates"

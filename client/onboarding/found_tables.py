@@ -53,6 +53,11 @@ class FoundTable:
     several: bool = False
 
     @property
+    def place(self) -> str:
+        """Its file and sheet, for messages."""
+        return f"{self.form['file']}{', sheet ' + repr(self.form['sheet']) if 'sheet' in self.form else ''}"
+
+    @property
     def patients(self) -> frozenset[str]:
         """Who stands in it."""
         return frozenset(self.columns[self.patient_id]) if self.patient_id else frozenset()
@@ -85,12 +90,8 @@ def find_tables(folder: Path, only: Path | None = None) -> tuple[list[FoundTable
                 sheet = f", sheet {form['sheet']!r}" if "sheet" in form else ""
                 refused.append(f"{place}{sheet}: {error.what}{f' ({error.found})' if error.found else ''}")
     identified = _identified(unidentified)
-    refused += [f"{_place(one)}: no column says who a row is" for one in identified if not one.patient_id]
+    refused += [f"{one.place}: no column says who a row is" for one in identified if not one.patient_id]
     return _with_names([one for one in identified if one.patient_id]), refused
-
-
-def _place(table: FoundTable) -> str:
-    return f"{table.form['file']}{', sheet ' + repr(table.form['sheet']) if 'sheet' in table.form else ''}"
 
 
 def _sheets(path: Path, place: str, refused: list[str]) -> list[dict[str, Any]]:

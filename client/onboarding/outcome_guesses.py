@@ -84,7 +84,8 @@ def _events(table: FoundTable, speaks: Speaks) -> list[tuple[str, dict[str, int]
 
 def _times(table: FoundTable, speaks: Speaks) -> tuple[list[Any], list[Any]]:
     """The columns of times of the event, and of the last time that a patient was seen."""
-    times, last = [], []
+    times: list[Any] = []
+    last: list[Any] = []
     for name in table.columns:
         if entry := _time(table, name, speaks):
             (last if speaks_of_follow_up(name) or not speaks(name) else times).append(entry)

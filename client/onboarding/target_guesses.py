@@ -50,7 +50,7 @@ def find_targets(tables: Sequence[FoundTable], tasks: Sequence[Task]) -> tuple[d
             found[name] = MappedTarget(table, outcome.entry, outcome.why)
         elif one := _label(name, kind, tables):
             found[name] = one
-    said = [f"{table.form['file']}: {one}" for table, one in outcomes if isinstance(one, str)]
+    said = [f"{table.place}: {one}" for table, one in outcomes if isinstance(one, str)]
     return found, [] if timed else said
 
 

@@ -12,7 +12,19 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-_UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}
+_UMLAUTS = {
+    "ä": "ae",
+    "ö": "oe",
+    "ü": "ue",
+    "ß": "ss",
+    "Ä": "Ae",
+    "Ö": "Oe",
+    "Ü": "Ue",
+    "œ": "oe",
+    "Œ": "Oe",
+    "æ": "ae",
+    "ø": "o",
+}
 
 
 @dataclass(frozen=True)
