@@ -80,7 +80,7 @@ class PublishedSplit(Settings):
 class Center(Settings):
     """How the site reaches the coordinating center."""
 
-    address: Address = Field(description="host:port of its proxy; an IPv6 address stands in brackets")
+    address: Address = Field(description="host:port of its proxy; an IPv6 address is in brackets")
     ca_certificate: Path = Field(description="the center's ca.crt, received once")
     private_key: Path = Field(description="the site's own key; its .pub goes to the center")
 

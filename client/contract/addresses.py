@@ -35,7 +35,7 @@ def _checked(address: str) -> str:
     elif "@" in address:
         msg = f"{expected}, without a user or a password"  # which stand in no message
     elif address.count(":") > 1 and not address.startswith("["):
-        msg = f"{address!r}: {expected}: an IPv6 address stands in brackets"
+        msg = f"{address!r}: {expected}: an IPv6 address is in brackets"
     else:
         msg = _wrong_part(address, expected)
     if msg:

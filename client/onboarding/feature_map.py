@@ -75,7 +75,7 @@ def map_features(
         elif best:
             found.left_out.append(
                 f"{modality}: of its {len(features)} features only {', '.join(best)}: too few to be meant; what else "
-                "became of their columns stands above"
+                "became of their columns is said above"
             )
     for (table_name, column), use in taken.items():
         found.uses[table_name][column] = use

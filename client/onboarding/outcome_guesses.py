@@ -69,7 +69,7 @@ def _of(table: FoundTable, speaks: Speaks, what: str) -> FoundOutcome | str:
     event = {"column": name, "codes": codes, **({"missing": left} if left else {})}
     why = "which code is the event, and that days are counted from the diagnosis"
     if what != "recurrence":
-        why += f"; {'death' if what else 'whatever it is'} stands for recurrence here"
+        why += f"; {'death' if what else 'whatever it is'} counts as recurrence here"
     return FoundOutcome({"event": event, "event_days": times or either, "followup_days": last or either}, why)
 
 

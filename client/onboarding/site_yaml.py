@@ -116,4 +116,4 @@ def _summary(found: Findings) -> Iterator[str]:
     left = sum(use.startswith("not used") for uses in features.uses.values() for use in uses.values())
     if left or found.refused:
         what = [f"{left} columns"] * bool(left) + [f"{len(found.refused)} files or tables"] * bool(found.refused)
-        yield f"not used: {' and '.join(what)}; each stands with its reason at the end of the file"
+        yield f"not used: {' and '.join(what)}; the reasons are at the end of the file"

@@ -228,7 +228,7 @@ def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Pa
         ("https://center.example.org", "without https://"),
         ("center.example.org:84430", "no number from 1 to 65535"),
         ("center.example.org:", "the port '' is no number"),
-        ("2001:db8::1", "stands in brackets"),
+        ("2001:db8::1", "is in brackets"),
         ("[2001:db8::zz]:443", "is no IPv6 address"),
         ("center_1.example.org", "a host's name has no '_'"),
         ("dmz:s3cret@center.example.org", "without a user or a password"),

@@ -175,7 +175,7 @@ def test_sentences_of_endings() -> None:
     assert parser.ending(1) == "Flower ended with its code 606: The center runs 1.50. Upgrade."
     parser = SuperNodeLogParser()
     sentences(parser, "INFO :      SuperNode terminated gracefully.")
-    assert "lost its records, or unregistered this site" in parser.ending(0)
+    assert "lost its records, unregistered this site" in parser.ending(0)
     assert "signal 9" in SuperNodeLogParser().ending(-9)
     assert "it wrote nothing" in SuperNodeLogParser().ending(4)
 

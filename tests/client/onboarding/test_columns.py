@@ -100,7 +100,7 @@ def test_an_outcome_is_found_in_whatever_form(form, first):
     assert [one.column for one in outcome.event_days] == event_days
     assert [one.column for one in outcome.followup_days] == followup_days
     assert readiness(made, None, None).exit_code == 0
-    assert ("death stands for recurrence" in text) == (form == "death alone")
+    assert ("death counts as recurrence" in text) == (form == "death alone")
 
 
 def test_no_outcome_is_said_and_so_is_every_column(first):
