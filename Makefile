@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## five synthetic hospitals train a fused network; a table per site at the end
-	$(BIN)/python -m simulation --study studies/demo.toml --synthetic runs/cohort
+	$(BIN)/python -m simulation --study studies/demo.toml --synthetic runs/cohort --overwrite
 
 # Counting branches makes Python half as slow again, so that only `make coverage` does.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu" -n $(WORKERS) --dist loadfile \

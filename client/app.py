@@ -8,12 +8,14 @@ from typing import Any
 from flwr.clientapp import ClientApp
 from torch import nn
 
-from client import secure_aggregation
+from client import out_of_fold, secure_aggregation
 from client.cohort.description import data_fingerprint, describe
+from client.cohort.splits import name_of_tested
 from client.errors import ExitCode, SiteError
 from client.gate import answers
 from client.governance.ledger import charge
 from client.governance.policy import ledger_of
+from client.governance.scorings import count_scoring
 from client.session import StudySession, load_weights
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
@@ -27,6 +29,7 @@ from client.training.optimizer_state import Moments, kept_moments
 from client.training.oversampling import oversample
 from client.training.rule import Half, OwnState, site_rule
 from shared_models.description import Description
+from shared_models.folds import fold_of
 from shared_models.installation import hardware, software
 from shared_models.messages import (
     Arrays,
@@ -66,6 +69,7 @@ DEFAULT_THRESHOLD = 0.5
 def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
     """Counts patients and sums features over training patients, before round 1."""
     del request
+    out_of_fold.forget(study)
     cohort, task = study.cohort, study.task
     train = cohort.parts["train"]
     if study.config.harmonised_tables:
@@ -147,13 +151,20 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         )
         for name, summed in scores.items()
     }
-    own = _summaries(study, patients, scores) | describe(study.cohort, study.task).pack()
-    none = _summaries(study, patients, {}) | Description.of_nobody(study.task).pack()
+    of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
+    described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
+    own = _summaries(study, patients, scores) | described.pack()  # once a study: what is withheld follows from others
+    none = _summaries(study, patients, {}) | of_nobody.pack()
     internal, external = (own, none) if study.trains else (none, own)
+    tested = name_of_tested(study.site, study.config)
+    folds, in_sum = out_of_fold.count_fold(study, own, metrics), uses_secure_aggregation(study.config)
     return EvaluateTestReply(
-        test=internal,
+        test=internal if in_sum else folds.of_this_fold(internal),
         external=external,
-        metrics=metrics,
+        all_folds={} if in_sum else folds.statistics,
+        metrics={name: own for name, own in metrics.items() if name not in folds.silent},
+        out_of_fold=folds.metrics,
+        scorings=count_scoring(study.site, tested, study.config.study, request.question),
         provenance={
             "fingerprint": data_fingerprint(study.cohort, study.task, study.site.state_dir),
             "software": software(),

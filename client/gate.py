@@ -22,7 +22,7 @@ from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
 from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
 from shared_models.errors import UserError
-from shared_models.messages import JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
+from shared_models.messages import InFold, JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
 from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
@@ -42,7 +42,7 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
             content = message.content if message.has_content() else RecordDict()
             try:
                 study = admit(context)  # approved with these very settings, and allowed by the policy
-                request, received, joining = read_request(study, kind, content)  # well-formed, bounded, of this study
+                study, request, received, joining = read_request(study, kind, content)  # well-formed, bounded, its own
                 if of_patients:
                     require_expected(study, request)  # of a round and a kind that the approval covers
                     spend(study.site, study.config, request)  # counted, whether it will be answered or fail
@@ -70,19 +70,22 @@ def work_on(handler: Handler[Q], session: StudySession, request: Q) -> Any:
     return disclose(handler(session, request), session.task, session.site.policy, summed=summed)
 
 
-def read_request(study: AdmittedStudy, kind: type[Q], content: RecordDict) -> tuple[Q, Received, JoinSum | None]:
-    """What the center asks, what it brings, and with secure aggregation which sum the reply is for.
+def read_request(
+    study: AdmittedStudy, kind: type[Q], content: RecordDict
+) -> tuple[AdmittedStudy, Q, Received, JoinSum | None]:
+    """The fold of the study that the center asks of, what it asks and brings, and which secure sum the reply is for.
 
     Raises:
         SiteError: If anything is missing, too much, of another type or shape, out of its bounds or not finite.
     """
     try:
         parts = Parts.of(content)
+        study = study.in_fold(InFold.read_if_there(parts))
         request = kind.read_from(parts)
         summed = uses_secure_aggregation(study.config) and issubclass(kind.REPLY, Reply)
         joining = JoinSum.read_if_there(parts) if summed else None
         parts.require_nothing_left()
-        return request, receive(study, request), joining
+        return study, request, receive(study, request), joining
     except ValueError as error:
         raise SiteError(
             what="the center's request cannot be read",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from flwr.app import Context, RecordDict
@@ -22,6 +22,7 @@ from client.training.fedbn import restore
 from client.training.initial_weights import with_frozen
 from client.training.loop import choose_device
 from client.training.rule import check_rule_state
+from shared_models.folds import fold_settings, folds_of
 from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
@@ -78,6 +79,21 @@ class AdmittedStudy:
     def rule_folder(self) -> Path:
         """Where the aggregation rule's half at this site keeps its state."""
         return self.site.state_dir / "rule" / self.config.study
+
+    def in_fold(self, number: int) -> Self:
+        """The study of one of its folds; itself where it has none.
+
+        Raises:
+            ValueError: If the number is not that of a fold that was approved.
+        """
+        folds = folds_of(self.config)
+        if not folds and not number:
+            return self
+        if not 1 <= number <= len(folds):
+            asked = f"fold {number}" if number else "no fold"
+            msg = f"it is of {asked}, and the study that was approved has {len(folds) or 'no'} folds"
+            raise ValueError(msg)
+        return replace(self, config=fold_settings(self.config, folds[number - 1]))
 
     def seed(self, server_round: int) -> int:
         """A seed of this site's own for one round, the same whenever that round is run again."""

@@ -12,7 +12,12 @@ from server.errors import ExitCode
 from shared_models.command_line import CommandLine
 from shared_models.errors import UserError
 from shared_models.installation import begin
-from shared_models.study_file import UnreadableStudyError, separate_assignments
+from shared_models.study_file import (
+    UnreadableStudyError,
+    add_fold_options,
+    separate_assignments,
+    take_fold_options,
+)
 
 DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, starts studies and shows their results."
 EXIT_CODES = """\
@@ -55,6 +60,8 @@ Effective at once, including in a run. The same key cannot be registered again."
   python -m server run --set study=pilot --set task=recurrence_clinical --set rounds=5
   python -m server run recurrence.toml --set resume=true  # continue from the last checkpoint
   python -m server run recurrence.toml --set rounds=30 --write study.toml   # the file that hospitals approve
+  python -m server run recurrence.toml --folds 5 --repeats 3 --write study.toml   # cross-validation, approved as one
+  python -m server run study.toml --leave-out each        # each site in turn as a new hospital
 
 STUDY.toml holds `key = value` lines; docs/study_settings.md explains the keys. The hospitals
 receive these settings and no code.""",
@@ -97,6 +104,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _call(verbs: object, arguments: argparse.Namespace) -> None:
     values = vars(arguments)
+    if "folds" in values:
+        values["assignments"] += take_fold_options(values)
     getattr(verbs, values.pop("verb"))(**values)
 
 
@@ -146,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--write", type=Path, metavar="FILE", help="write all settings for the hospitals, and start nothing"
     )
+    add_fold_options(run)
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
     add("status", "Show sites, runs and the study's progress.").add_argument(

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,8 @@ from server.study.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
-    approval_notice,
     load_checkpoint,
     only_run,
-    require_own_folder,
     save_checkpoint,
 )
 from server.study.delivery import deliver, forget_lost, frozen_of, travelling
@@ -40,13 +37,17 @@ from server.study.enrolment import (
     pooled_statistics,
 )
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.fold_results import Finished, combine, keep_tested, read_finished
 from server.study.initial_weights import initial_model, start_of
 from server.study.patients_section import descriptions
-from server.study.results import Results, require_own_results, write_results
+from server.study.results import RESULTS, Results, write_results
 from server.study.results_contents import make_results, unfinished_results
+from server.study.results_csv import write_csv
+from server.study.results_folder import clear, require_free
+from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.secure_exchange import exchange, first_exchange, unverified_sites
-from shared_models.agreed import CENTERS_OWN
 from shared_models.combat import references
+from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import (
     Arrays,
     EvaluateTestRequest,
@@ -75,40 +76,78 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
-    """Runs a study to its end and returns its results, which also stand in `results.json`, beside a report of them.
+    """Runs a study to its end, one fold after the other, and returns its results.
+
+    They are also in `results.json`, beside a report of them.
 
     Raises:
         StudyError: If too few sites take part. The last round that counted stays on disk; `resume` goes on from it.
+        SettingsError: If too few sites would train while each is left out in turn.
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
-    folder, task, rule = Path(config.results_dir) / config.study, load_task(config), load_rule(config)
+    folder, folds = Path(config.results_dir) / config.study, folds_of(config)
     with only_run(folder):
-        require_own_folder(folder)
-        require_own_results(folder)
-        check(folder)
-        start, _ = start_of(task, config), frozen_of(config)  # what is wrong there is said before anybody is asked
-        deadline = time.monotonic() + config.join_timeout_s
-        state = Checkpoint(config.to_flat(), 0, {}, {}, {})
-        try:
-            wait_for_sites(grid, config)
-            state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
-            while state.round < config.rounds and not out_of_patience(state, config):
-                state = train_round(grid, task, rule, config, state, folder)
-                save_checkpoint(state, folder / LAST)
-            state = score_last(grid, task, config, state, folder)
-            save_checkpoint(state, folder / LAST)
-            results = evaluate(grid, task, config, state, folder)
-        except StudyError as error:
-            finish(unfinished_results(task, config, with_failed_attempts(state, folder), str(error)), folder)
-            raise
-        finish(results, folder)
+        require_free(folder, config)
+        if config.overwrite:
+            clear(folder)
+        if folds:
+            finished = [run_fold(grid, config, fold, folder) for fold in folds]
+            results = combine(load_task(config), config, finished)
+            finish(results, folder)
+        else:
+            results = run_split(grid, config, folder)
         return results.model_dump(mode="json")
 
 
-def finish(results: Results, folder: Path) -> None:
-    """Writes the results, and the report of them: of a study that failed, too."""
+def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Finished:
+    """Runs one of a study's folds as a study of its own, or where the study resumes reads one that was finished.
+
+    Raises:
+        StudyError: If it fails, or was begun with other settings. The folds before it stay.
+    """
+    own, place, task = fold_settings(config, fold), folder / fold.label, load_task(config)
+    if config.resume and (place / LAST).exists():
+        state = load_checkpoint(place / LAST)
+        require_same_settings(state, own, may_differ=MAY_DIFFER - {"rounds"})
+        if (place / RESULTS).exists():
+            return read_finished(fold, place, task, config)
+    elif config.resume:
+        own = own.model_copy(update={"resume": False})
+    log.info("%s: fold %d of %d", fold.label, fold.number, len(folds_of(config)))
+    with only_run(place):
+        run_split(grid, own, place)
+    return read_finished(fold, place, task, config)
+
+
+def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
+    """Prepares, trains and evaluates on one split of the patients; see `run_study`."""
+    task, rule = load_task(config), load_rule(config)
+    check(folder)
+    start, _ = start_of(task, config), frozen_of(config)  # what is wrong there is said before anybody is asked
+    deadline = time.monotonic() + config.join_timeout_s
+    state = Checkpoint(config.to_flat(), 0, {}, {}, {})
+    try:
+        wait_for_sites(grid, config)
+        state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
+        while state.round < config.rounds and not out_of_patience(state, config):
+            state = train_round(grid, task, rule, config, state, folder)
+            save_checkpoint(state, folder / LAST)
+        state = score_last(grid, task, config, state, folder)
+        save_checkpoint(state, folder / LAST)
+        results = evaluate(grid, task, config, state, folder)
+    except StudyError as error:
+        finish(unfinished_results(task, config, with_failed_attempts(state, folder), str(error)), folder)
+        raise
+    finish(results, folder, report=fold_of(config) is None)
+    return results
+
+
+def finish(results: Results, folder: Path, report: bool = True) -> None:
+    """Writes the results, and the report of them: of a study that failed, too; none of one fold of several."""
+    if not results.failure:
+        write_csv(results, folder)
     write_results(results, folder)
-    page = try_to_report(results, folder)
+    page = try_to_report(results, folder) if report else None
     if page and results.failure:
         log.warning("how far the study came: %s", page)
 
@@ -168,24 +207,6 @@ def ask_to_enrol(
         raise StudyError(msg)
     log.info("%d sites, %d of them train", len(enrolled), training)
     return enrolled, sums, problems
-
-
-def resume(folder: Path, config: StudySettings) -> Checkpoint:
-    """The study's last checkpoint, if it is the same study."""
-    state = load_checkpoint(folder / LAST)
-    own = version("breast-federation")
-    if state.package_version != own:
-        msg = f"cannot resume {config.study!r}: version {state.package_version} trained it, this is {own}; use that"
-        raise StudyError(msg)
-    may_differ = {"rounds", "round-attempts", *CENTERS_OWN}
-    changed = sorted(k for k, v in config.to_flat().items() if k not in may_differ and state.config.get(k) != v)
-    if changed:
-        msg = f"cannot resume {config.study!r}: {', '.join(changed)} differ from the checkpoint's. Use its values."
-        raise StudyError(msg)
-    log.info("continuing after round %d", state.round)
-    if notice := approval_notice(state.config, config):
-        log.warning("%s", notice)
-    return replace(state, config=config.to_flat())
 
 
 def train_round(
@@ -301,5 +322,8 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
     external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
+    if fold_of(config):
+        late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
+        keep_tested((internal, external, scoring.pool(late, task, config)), folder)
     tested, described = (internal, external), descriptions(parts, task)
     return make_results(task, config, best, last, thresholds, answers, tested, problems, unverified, described)

@@ -114,8 +114,41 @@ def _patients_bound(count: int, info: ValidationInfo) -> int:
     return count
 
 
+def _folds(count: int) -> int:
+    if count == 1:
+        msg = "expected 2 or more, or 0 for one split"
+        raise ValueError(msg)
+    return count
+
+
+def _repeats(count: int, info: ValidationInfo) -> int:
+    if count > 1 and not info.data.get("folds", 2):
+        msg = "expected `folds` beside it: each repeat has other folds"
+        raise ValueError(msg)
+    return count
+
+
+def _leave_out(which: str, info: ValidationInfo) -> str:
+    if which != "none" and info.data.get("folds"):
+        msg = "expected it or `folds`, not both: these test each site's own patients, it tests a site as a whole"
+        raise ValueError(msg)
+    return which
+
+
+def _overwrite(switch: bool, info: ValidationInfo) -> bool:
+    if switch and info.data.get("resume"):
+        msg = "expected it or `resume`, not both"
+        raise ValueError(msg)
+    return switch
+
+
 def _test_fraction(share: float, info: ValidationInfo) -> float:
-    if share + info.data.get("validation_fraction", 0.0) >= 1.0:
+    folds = info.data.get("folds")
+    if folds and info.data.get("validation_fraction", 0.0) + 1 / folds >= 1.0:
+        share = info.data["validation_fraction"]
+        msg = f"validation_fraction = {share:g} and a fold of {folds} leave no patients to train on"
+        raise ValueError(msg)
+    if not folds and share + info.data.get("validation_fraction", 0.0) >= 1.0:
         msg = f"with validation_fraction = {info.data['validation_fraction']:g} it must leave patients to train on"
         raise ValueError(msg)
     return share
@@ -135,5 +168,10 @@ Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
 SecureAggregation = Annotated[Switch, AfterValidator(_secure_aggregation)]
 Colluders = Annotated[int, AfterValidator(_colluders)]
 PatientsBound = Annotated[int, AfterValidator(_patients_bound)]
+OptionalName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$")]
+Folds = Annotated[int, AfterValidator(_folds)]
+Repeats = Annotated[int, AfterValidator(_repeats)]
+LeaveOut = Annotated[Literal["none", "each"], AfterValidator(_leave_out)]
+Overwrite = Annotated[bool, AfterValidator(_overwrite)]
 TestFraction = Annotated[Fraction, AfterValidator(_test_fraction)]
 Report = Annotated[str, BeforeValidator(_report)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,22 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             values[key] = text
     return values
+
+
+def add_fold_options(parser: argparse.ArgumentParser) -> None:
+    """Options of a command line for a study of several folds, and for one that starts again."""
+    parser.add_argument("--folds", type=int, metavar="K", help="cross-validation: shorthand for --set folds=K")
+    parser.add_argument("--repeats", type=int, metavar="R", help="with --folds: R times, with other folds")
+    parser.add_argument("--leave-out", choices=("none", "each"), help="each: every site is left out in turn")
+    parser.add_argument(
+        "--overwrite", action="store_true", default=None, help="replace the study's results and checkpoints, if any"
+    )
+
+
+def take_fold_options(options: dict[str, Any]) -> list[str]:
+    """Takes these options out of a command line's, as `key=value` words."""
+    given = {key: options.pop(key) for key in ("folds", "repeats", "leave_out", "overwrite")}
+    return [f"{key}={str(value).lower()}" for key, value in given.items() if value is not None]
 
 
 def separate_assignments(words: Sequence[str]) -> list[str]:

@@ -17,12 +17,17 @@ from shared_models.setting_types import (
     Colluders,
     Edges,
     Features,
+    Folds,
     Fraction,
     Grids,
+    LeaveOut,
     Name,
+    OptionalName,
+    Overwrite,
     PatientsBound,
     Positive,
     Privacy,
+    Repeats,
     Report,
     SecureAggregation,
     Strategy,
@@ -40,9 +45,7 @@ class StudySettings(Settings):
     model_config = ConfigDict(str_max_length=200_000)  # thousands of features
 
     # What is learned
-    study: Name = Field(
-        "study", description="name of the study: of its split at each site, and of its folder of results"
-    )
+    study: Name = Field("study", description="name of the study: of its folder of results, and of what sites approve")
     task: str = Field("recurrence_clinical", description="the task: a file of shared_models/tasks")
     features: Features = Field(
         "", description="the tables and their features: `modality: name, name:log, name{a|b}`; empty: the task's own"
@@ -225,11 +228,29 @@ class StudySettings(Settings):
 
     # Splits and seeds
     seed: int = Field(0, ge=0, description="seed of weights, batches and dropout")
+    split: OptionalName = Field(
+        "",
+        description="name of the split by patient, for other test patients than studies have otherwise; empty: the "
+        "split that all studies with the same `split-seed` and fractions have at a site",
+    )
     split_seed: int = Field(0, ge=0, description="seed of the split by patient, where a site has none of its own")
+    folds: Folds = Field(
+        0,
+        ge=0,
+        le=100,
+        description="parts of each site's patients, each of which is tested by a network trained without it "
+        "(cross-validation); 0: one split into train, validation and test",
+    )
+    repeats: Repeats = Field(1, ge=1, le=100, description="with `folds`: how often, each time with other folds")
+    leave_out: LeaveOut = Field(
+        "none", description="each: every site that trains is left out of training in turn, and tested as a new hospital"
+    )
     validation_fraction: Fraction = Field(
         0.15, description="fraction of patients for validation: they select round and threshold"
     )
-    test_fraction: TestFraction = Field(0.15, description="fraction of patients for testing: scored once, at the end")
+    test_fraction: TestFraction = Field(
+        0.15, description="fraction of patients for testing: scored once, at the end; with `folds` one of them instead"
+    )
     threshold: Threshold = Field(
         "f1",
         description="rule for the decision threshold, on pooled validation scores: `f1` or `youden` maximise, "
@@ -241,6 +262,9 @@ class StudySettings(Settings):
     round_timeout_s: Positive = Field(3600.0, description="time a site may take for one message")
     round_attempts: int = Field(3, ge=1, description="attempts at a round with too few usable updates")
     resume: bool = Field(False, description="continue from the study's last checkpoint")
+    overwrite: Overwrite = Field(
+        False, description="start again where the folder of the study has results or checkpoints, which are deleted"
+    )
     results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
     report: Report = Field(
         "",

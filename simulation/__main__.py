@@ -12,7 +12,7 @@ from typing import Any
 from shared_models.command_line import CommandLine
 from shared_models.errors import UserError
 from shared_models.installation import begin
-from shared_models.study_file import separate_assignments
+from shared_models.study_file import add_fold_options, separate_assignments, take_fold_options
 
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
@@ -32,8 +32,13 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --by "Manufacturer Model Name"
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --into 5
 
+  # cross-validation in each site; and each site in turn as a hospital that the network has not seen
+  python -m simulation studies/demo.toml --synthetic runs/cohort --folds 5 --repeats 3
+  python -m simulation studies/demo.toml --synthetic runs/cohort --leave-out each --set study=demo-new-hospital
+
 Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
-Results and checkpoints are written to <results-dir>/<study>/; --resume continues from the last checkpoint.
+Results and checkpoints are written to <results-dir>/<study>/, and nothing there is overwritten without --overwrite;
+--resume continues from the last checkpoint.
 Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data or a checkpoint, 7 the study failed,
 130 stopped by Ctrl-C
 """
@@ -47,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--phantom goes with --synthetic")
     if options.split is None and (options.by is not None or options.into is not None):
         parser.error("--by and --into go with --split")
+    if options.study and options.file:
+        parser.error(f"one study at a time: {options.file} or --study {options.study}")
     from rich.console import Console
 
     try:
@@ -79,6 +86,7 @@ def _parser() -> CommandLine:
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
     how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
+    parser.add_argument("file", type=Path, nargs="?", metavar="STUDY", help="the study's settings, as --study")
     parser.add_argument("--study", type=Path, metavar="TOML", help="the study's settings")
     parser.add_argument("--task", help="the task; see shared_models/tasks")
     parser.add_argument(
@@ -95,6 +103,7 @@ def _parser() -> CommandLine:
         default="in-process",
         help="ray: many GPUs or machines; rehearsal: a real center and real hospitals on this machine, over TLS",
     )
+    add_fold_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the study's last checkpoint")
     parser.add_argument(
         "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
@@ -106,16 +115,24 @@ def _parser() -> CommandLine:
 
 def _run(options: argparse.Namespace) -> int:
     from server.study.aggregation.rules import rule_names
+    from shared_models.folds import folds_of
+    from shared_models.settings import SettingsError
     from shared_models.study_file import read_study
 
     shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
     resume = ["resume=true"] if options.resume else []
-    config = read_study(options.study, [*shorthands, *options.assignments, *resume], rule_names())
+    words = [*shorthands, *options.assignments, *take_fold_options(vars(options)), *resume]
+    config = read_study(options.study or options.file, words, rule_names())
 
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
 
     from server.report.page import REPORT, open_report
+    from server.study.results_folder import require_free
+
+    work = Path(config.results_dir) / config.study
+    require_free(work, config)
+
     from server.study.results import Results
     from server.study.results_table import print_table
     from simulation.engines.in_process import run_in_process
@@ -123,7 +140,6 @@ def _run(options: argparse.Namespace) -> int:
     from simulation.engines.rehearsal import run_rehearsal
     from simulation.splits import divide, find_sites, fitted_to
 
-    work = Path(config.results_dir) / config.study
     console = Console()
     if options.synthetic:
         sites = find_sites(synthetic_cohort(options.synthetic, config.task, console, options.phantom))
@@ -132,6 +148,10 @@ def _run(options: argparse.Namespace) -> int:
     else:
         sites = find_sites(options.sites, options.data_root, work / "sites")
     config = fitted_to(config, sites)
+    folds = folds_of(config)
+    if folds and options.compare:
+        msg = "--compare goes with one split: take --folds or --leave-out away, or compare after a study without them"
+        raise SettingsError(msg)
     if config.outcome == "binary":
         console.print('outcome = "binary": an event by the horizon, or the sites\' own label; times are not used')
     run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[options.engine]

@@ -184,6 +184,7 @@ SMALL_STUDY: dict[str, Any] = {
     "learning-rate": 0.05,
     "join-timeout-s": 2.0,
     "test-fraction": 0.3,
+    "split": "small",
 }
 
 

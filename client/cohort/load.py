@@ -16,7 +16,8 @@ from client.cohort.cohort_cache import cached
 from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
-from client.cohort.splits import PARTS, split_patients
+from client.cohort.split_file import PARTS
+from client.cohort.splits import split_patients
 from client.config.site import PublishedSplit, SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
 from client.imaging.exam_facts import ExamFacts, facts_of_values
@@ -25,6 +26,8 @@ from client.readers.modality_data import ModalityData
 from client.tables.values import mask_out_of_range, normal_code, numbers
 from shared_models.study_settings import StudySettings
 from shared_models.task import Modality, Table, Task
+
+SPLIT_UNUSED = "the study draws folds from all patients: the site's own `split` is not used in it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,7 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
         truths=truths,
         parts={part: np.flatnonzero(labels == part) for part in PARTS},
         excluded=excluded,
-        warnings=tuple(entry.facts["warnings"]),
+        warnings=(*entry.facts["warnings"], *([SPLIT_UNUSED] if published and config.folds else [])),
         exams={
             name: {int(row): facts_of_values(dict(values)) for row, values in exams.items()}
             for name, exams in entry.facts["exams"].items()

@@ -1,21 +1,109 @@
-"""Train, validation and test splits by patient: drawn once, stored at the site, never changed afterwards."""
+"""Train, validation and test splits by patient: drawn once, stored at the site, never changed afterwards.
+
+A split depends on its name, its seed and the patients, never on the study: all studies of a cohort test the same
+patients, unless one names a split of its own. With folds, each patient is a test patient of one of them.
+"""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from client.cohort.split_file import PARTS, Parts, columns_of, read_split, stored, write_split
 from client.config.site import SiteConfig
-from client.errors import ExitCode, SiteError, named_rows
-from client.private_files import write_private
+from client.errors import ExitCode, SiteError
+from shared_models.folds import fold_of
 from shared_models.study_settings import StudySettings
 
-PARTS = ("train", "validation", "test")
-COLUMNS = "patient, split, seed"
+COHORT = "cohort"  # the name of the split that a study has which names none
+EVERYONE = "everyone"
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """Where a site keeps the split of a study, and what it is drawn by.
+
+    Attributes:
+        path: The file.
+        columns: Its columns of parts, one a fold.
+        column: Which of them is the study's, from 0.
+        draw: What makes this draw differ from others.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    column: int
+    draw: str
+
+
+def split_file(site: SiteConfig, config: StudySettings) -> SplitFile:
+    """The file of a study's split: of its name, seed and fractions, or its folds.
+
+    A file of the study's own, as earlier releases wrote, stays in use for that study.
+    """
+    folder, name, fold = site.state_dir / "splits", config.split or COHORT, fold_of(config)
+    drawn = f"{name}.seed-{config.split_seed}"
+    validation = f"validation-{config.validation_fraction:g}"
+    if config.folds:
+        repeat, part = (fold.repeat, fold.part) if fold else (1, 1)
+        path = folder / f"{drawn}.folds-{config.folds}.{validation}.repeat-{repeat}.csv"
+        return SplitFile(path, columns_of(config.folds), part - 1, f"{name}/{config.split_seed}/repeat-{repeat}")
+    if not config.split and (own := folder / f"{config.study}.csv").exists():
+        return SplitFile(own, columns_of(0), 0, f"{config.study}/{config.split_seed}")
+    path = folder / f"{drawn}.test-{config.test_fraction:g}.{validation}.csv"
+    return SplitFile(path, columns_of(0), 0, f"{name}/{config.split_seed}")
+
+
+def name_of_tested(site: SiteConfig, config: StudySettings) -> str:
+    """Who is tested in a study at a site: the test part of a named split, or everyone where the site only evaluates."""
+    if _only_tests(site, config):
+        return EVERYONE
+    file = split_file(site, config)
+    return file.path.stem + (f".{file.columns[file.column]}" if len(file.columns) > 1 else "")
+
+
+def split_patients(
+    site: SiteConfig,
+    config: StudySettings,
+    strata: Mapping[str, str],
+    published: Mapping[str, str] | None = None,
+    *,
+    store: bool = True,
+) -> dict[str, str]:
+    """The part of each patient with a known outcome, in the study or the fold that the settings are of.
+
+    It is kept in the site's state folder and read back ever after; patients who come later are added.
+
+    Args:
+        site: The site; one that only evaluates has everyone in the test part.
+        config: The study: its split's name, seed and fractions, or its folds.
+        strata: Each patient's stratum.
+        published: Each patient's part in the split that the site brings; None for a seeded one. Folds do not use it.
+        store: Whether to write the split down.
+
+    Raises:
+        SiteError: If the stored split cannot be read or contradicts the study's settings or the published split, or
+            the rarest stratum has fewer patients than there are folds.
+    """
+    if _only_tests(site, config):
+        return dict.fromkeys(strata, "test")
+    file = split_file(site, config)
+    before = read_split(file.path, file.columns, config.split_seed)
+    known = {patient: parts for patient, parts in before.items() if patient in strata}
+    if config.folds:
+        drawn = _in_folds(config, strata, file.draw, known)
+    else:
+        single = {patient: parts[0] for patient, parts in known.items()}
+        drawn = {p: (part,) for p, part in _in_one(config, strata, published, file.draw, single).items()}
+    if moved := [patient for patient, parts in known.items() if drawn[patient] != parts]:
+        first = known[moved[0]][file.column], drawn[moved[0]][file.column]
+        raise _moved(file.path, len(moved), *first)
+    if store and drawn.keys() - before.keys():
+        write_split(file.path, file.columns, before | drawn, config.split_seed)
+    return {patient: parts[file.column] for patient, parts in drawn.items()}
 
 
 def draw_parts(
@@ -35,11 +123,8 @@ def draw_parts(
     Returns:
         The part of every patient in `strata`.
     """
-    members: dict[str, list[str]] = defaultdict(list)
-    for patient, stratum in strata.items():
-        members[stratum].append(patient)
     parts = {patient: known[patient] for patient in strata if patient in known}
-    for patients in members.values():
+    for patients in _members(strata).values():
         wanted = _sizes(len(patients), fractions)
         for patient in patients:
             if patient in parts:
@@ -52,57 +137,84 @@ def draw_parts(
     return parts
 
 
-def split_patients(
-    site: SiteConfig,
-    config: StudySettings,
-    strata: Mapping[str, str],
-    published: Mapping[str, str] | None = None,
-    *,
-    store: bool = True,
-) -> dict[str, str]:
-    """The part of each patient with a known outcome.
+def draw_folds(strata: Mapping[str, str], folds: int, seed: str, known: Mapping[str, int]) -> dict[str, int]:
+    """Draws the fold that tests each patient, so that each stratum is divided evenly.
 
-    The split is kept as `splits/STUDY.csv` in the site's state folder and read back ever after; patients who come
-    later are added. Another split of the same patients needs another study name.
+    In the order of a hash of seed and patient, each goes to the fold with the fewest of the stratum, and of these to
+    the one with the fewest patients.
 
     Args:
-        site: The site; one that only evaluates has everyone in the test part.
-        config: The study: its name, seed and fractions.
         strata: Each patient's stratum.
-        published: Each patient's part in the split that the site brings; None for a seeded one.
-        store: Whether to write the split down.
+        folds: How many.
+        seed: What makes this draw differ from another.
+        known: Folds given earlier, from 0, which stay.
 
-    Raises:
-        SiteError: If the stored split cannot be read or contradicts the study's settings or the published split.
+    Returns:
+        The fold of every patient in `strata`, from 0.
     """
-    path = site.state_dir / "splits" / f"{config.study}.csv"
-    stored = _read(path, config.split_seed)
-    known = {patient: part for patient, part in stored.items() if patient in strata}
-    seed = f"{config.study}/{config.split_seed}"
-    if site.role == "evaluate" or site.site in config.never_train:
-        parts = dict.fromkeys(strata, "test")
-    elif published is not None:
-        parts = _published(strata, published, config, seed, known)
-    else:
-        held_out = {"test": config.test_fraction, "validation": config.validation_fraction}
-        parts = draw_parts(strata, {"train": 1.0 - sum(held_out.values()), **held_out}, seed, known)
-    if moved := [patient for patient, part in known.items() if parts[patient] != part]:
-        raise _moved(path, len(moved), known[moved[0]], parts[moved[0]])
-    if store and parts.keys() - stored.keys():
-        _write(path, stored | parts, config.split_seed)
-    return parts
+    drawn = {patient: known[patient] for patient in strata if patient in known}
+    sizes = Counter(drawn.values())
+    for _, patients in sorted(_members(strata).items()):
+        own = Counter(drawn[patient] for patient in patients if patient in drawn)
+        for patient in sorted((p for p in patients if p not in drawn), key=lambda p: _rank(seed, p)):
+            fold = min(range(folds), key=lambda number: (own[number], sizes[number], number))
+            drawn[patient] = fold
+            own[fold] += 1
+            sizes[fold] += 1
+    return drawn
 
 
-def _published(
-    strata: Mapping[str, str], published: Mapping[str, str], config: StudySettings, seed: str, known: Mapping[str, str]
+def _only_tests(site: SiteConfig, config: StudySettings) -> bool:
+    return site.role == "evaluate" or site.site in config.never_train
+
+
+def _in_one(
+    config: StudySettings,
+    strata: Mapping[str, str],
+    published: Mapping[str, str] | None,
+    draw: str,
+    known: Mapping[str, str],
 ) -> dict[str, str]:
+    """Each patient's part in one split."""
+    if published is None:
+        held_out = {"test": config.test_fraction, "validation": config.validation_fraction}
+        return draw_parts(strata, {"train": 1.0 - sum(held_out.values()), **held_out}, draw, known)
     parts = {patient: published[patient] for patient in strata}
     if "validation" in published.values():
         return parts
     training = {patient: strata[patient] for patient, part in parts.items() if part == "train"}
     kept = {patient: part for patient, part in known.items() if patient in training and part != "test"}
-    share = config.validation_fraction
-    return parts | draw_parts(training, {"train": 1.0 - share, "validation": share}, seed, kept)
+    return parts | draw_parts(training, _validating(config.validation_fraction), draw, kept)
+
+
+def _in_folds(
+    config: StudySettings, strata: Mapping[str, str], draw: str, known: Mapping[str, Parts]
+) -> dict[str, Parts]:
+    """Each patient's part in each fold; validation patients are others in each, from those it does not test."""
+    sizes = Counter(strata.values())
+    if sizes and min(sizes.values()) < config.folds:
+        raise _too_few(config, min(sizes.values()))
+    tested = draw_folds(strata, config.folds, draw, {p: parts.index("test") for p, parts in known.items()})
+    fractions = _validating(config.validation_fraction / (1 - 1 / config.folds))
+    rows: dict[str, list[str]] = {patient: [] for patient in strata}
+    for fold in range(config.folds):
+        others = {patient: stratum for patient, stratum in strata.items() if tested[patient] != fold}
+        kept = {patient: parts[fold] for patient, parts in known.items() if patient in others}
+        drawn = draw_parts(others, fractions, f"{draw}/fold-{fold + 1}", kept)
+        for patient, row in rows.items():
+            row.append(drawn.get(patient, "test"))
+    return {patient: tuple(row) for patient, row in rows.items()}
+
+
+def _validating(share: float) -> dict[str, float]:
+    return {"train": 1.0 - share, "validation": share}
+
+
+def _members(strata: Mapping[str, str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = defaultdict(list)
+    for patient, stratum in strata.items():
+        members[stratum].append(patient)
+    return members
 
 
 def _sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -118,53 +230,21 @@ def _rank(seed: str, patient: str) -> bytes:
     return hashlib.sha256(f"{seed}\n{patient}".encode()).digest()
 
 
-def _read(path: Path, seed: int) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            if "part" in (table.fieldnames or ()):
-                raise _of_another_release(path)
-            rows = [(row["patient"], row["split"], int(row["seed"])) for row in table]
-    except (KeyError, TypeError, ValueError, csv.Error):
-        raise _stored(path, "the stored split cannot be read", "other columns", COLUMNS) from None
-    parts: dict[str, str] = {}
-    for number, (patient, part, drawn) in enumerate(rows, start=2):
-        if part not in PARTS or parts.setdefault(patient, part) != part:
-            found = f"another part than before, or none, in {named_rows([number])}"
-            raise _stored(path, "a patient appears in more than one split", found, "one of train, validation, test")
-        if drawn != seed:
-            fix = "give the study another name, or set split-seed back"
-            raise _stored(path, "the study's split was drawn with another seed", f"seed {drawn}", f"seed {seed}", fix)
-    return parts
-
-
-def _write(path: Path, parts: Mapping[str, str], seed: int) -> None:
-    rows: Sequence[tuple[object, ...]] = [(patient, part, seed) for patient, part in sorted(parts.items())]
-    text = io.StringIO()
-    csv.writer(text).writerows([COLUMNS.split(", "), *rows])
-    write_private(path, text.getvalue())
-
-
 def _moved(path: Path, count: int, before: str, now: str) -> SiteError:
     found = f"{count} patients who would move, the first from {before} to {now}"
-    fix = "give the study another name: what was learned from these patients stays in this one"
-    return _stored(path, "patients would change their part of the split", found, "the stored split", fix)
+    fix = "give the split another name (`split`): what was learned from these patients stays in this one"
+    return stored(path, "patients would change their part of the split", found, "the stored split", fix)
 
 
-def _of_another_release(path: Path) -> SiteError:
-    fix = "continue with the release that wrote it, or give the study another name; nothing was changed"
-    return _stored(path, "an earlier release drew the stored split", "the columns patient, part, seed", COLUMNS, fix)
-
-
-def _stored(path: Path, what: str, found: str, expected: str, fix: str = "restore the file from a backup") -> SiteError:
+def _too_few(config: StudySettings, rarest: int) -> SiteError:
     return SiteError(
-        what=what,
-        where=str(path),
-        found=found,
-        expected=expected,
-        fix=fix,
-        public="the site's stored split does not fit the study",
+        what="the study has more folds than this site has patients of one class",
+        where=f"study {config.study}, folds = {config.folds}",
+        found=f"{rarest} of the rarest class of the first target, or of those with the event or without",
+        expected=f"{config.folds} or more, so that every fold tests one",
+        fix=f"ask the center for at most {rarest} folds, or for a study that this site only evaluates"
+        if rarest > 1
+        else "ask the center for a study without folds, or one that this site only evaluates",
+        public=f"a class of the site's patients is rarer than the study's {config.folds} folds",
         exit_code=ExitCode.STUDY,
     )

@@ -12,8 +12,7 @@ All questions after `prepare` must standardise tables by the same feature statis
 within what is left. Approving a study again, as a person does, begins anew.
 
 One file holds the questions of one approval, `state_dir/SITE/budgets/STUDY-HASH.jsonl`, chained by hashes as the ledger
-is; each line carries all that counts of the lines before it. A study of several folds would keep a `Spent` for each of
-them: the rules are those of one fold.
+is; each line carries all that counts of the lines before it. Each fold of a study of several has one of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from client.errors import ExitCode, SiteError
 from client.governance.chained_log import locked
 from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
+from shared_models.folds import each_fold
 from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
 from shared_models.secure_aggregation.wire import ProtocolError
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shared_models.messages import Request
     from shared_models.study_settings import StudySettings
 
+TRAINED = "test scores of patients who were trained on: the site trained in this study, and now only evaluates"
 SPENT = "spent"
 AGAIN = "approved again"
 
@@ -89,7 +90,7 @@ def budget_of(site: SiteConfig, settings: StudySettings) -> Path:
 
 def budgets_of(site: SiteConfig) -> list[Path]:
     """The files of all approvals under which something was asked."""
-    return sorted((site.state_dir / "budgets").glob("*.jsonl"))
+    return sorted((site.state_dir / "budgets").rglob("*.jsonl"))
 
 
 def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> None:
@@ -108,7 +109,8 @@ def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> N
     with locked(path) as log:
         last = log.newest(SPENT)
         before = Spent.carried(last["so_far"]) if last else Spent()
-        after, refused = _after(before, settings, request)
+        only_tests = site.role == "evaluate" or site.site in settings.never_train
+        after, refused = _after(before, settings, request, only_tests)
         if refused:
             raise _refusal(path, settings, request.KIND, refused)
         log.append(_line(settings, request.KIND, request.round, after))
@@ -120,11 +122,17 @@ def renew(site: SiteConfig, settings: StudySettings) -> None:
     Raises:
         SiteError: If it cannot be written down.
     """
+    sums = sums_of(site)
+    for one in each_fold(settings):
+        _renew(site, one, sums)
+
+
+def _renew(site: SiteConfig, settings: StudySettings, sums: Path) -> None:
     path = budget_of(site, settings)
     if path.exists():
         with locked(path) as log:
             log.append(_line(settings, AGAIN, 0, Spent()))
-    if (sums := sums_of(site)).exists():
+    if sums.exists():
         try:
             Record(sums, settings_hash(settings)).begin_again()
         except ProtocolError as error:
@@ -145,7 +153,7 @@ def _line(settings: StudySettings, what: str, round: int, so_far: Spent) -> dict
     return {"event": SPENT, "study": settings.study, "message": what, "round": round, "so_far": asdict(so_far)}
 
 
-def _after(before: Spent, settings: StudySettings, request: Request[Any]) -> tuple[Spent, str]:
+def _after(before: Spent, settings: StudySettings, request: Request[Any], only_tests: bool) -> tuple[Spent, str]:
     """What will have been spent with a question, and why it may not be asked; one of them says nothing."""
     kind, most = request.KIND, settings.round_attempts
     if kind == PREPARE:
@@ -160,6 +168,7 @@ def _after(before: Spent, settings: StudySettings, request: Request[Any]) -> tup
     after, new = replace(before, statistics=request.statistics_hash), Asked(request.round, request.question, 1)
     if kind == EVALUATE_TEST:
         asked, refused = _again(before.test, new, most)
+        refused = TRAINED if before.train != Asked() and only_tests else refused
         return replace(after, test=asked), refused
     if kind == EVALUATE_VALIDATION:
         asked, refused = _later_or_again(before.validation, new, most)

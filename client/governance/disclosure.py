@@ -41,10 +41,13 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
     """
     least, changed = policy.minimum_count, dict[str, Any]()
     if isinstance(reply, EvaluateTestReply):
-        changed = {"metrics": {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}}
+        for which in ("metrics", "out_of_fold"):
+            changed[which] = {n: suppress_small_cells(exact, least) for n, exact in getattr(reply, which).items()}
     if not summed and isinstance(reply, EvaluateTestReply):
         changed["test"] = tested_without_small_cells(reply.test, task, least)
         changed["external"] = tested_without_small_cells(reply.external, task, least)
+        if reply.all_folds:
+            changed["all_folds"] = scores_without_small_cells(reply.all_folds, task, least)
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):

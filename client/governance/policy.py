@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ExitCode, SiteError
+from shared_models.folds import trainings
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
             yield f"features of {name}, and policy.features allows none of that table"
         elif allowed and (others := [feature for feature in asked if feature not in allowed]):
             yield f"features of {name}: {', '.join(others)}, allowed: {', '.join(allowed)}"
-    if config.rounds > policy.maximum_rounds:
-        yield f"{config.rounds} rounds, at most {policy.maximum_rounds}"
+    if (rounds := config.rounds * trainings(config)) > policy.maximum_rounds:
+        folds = f" in {trainings(config)} folds" if trainings(config) > 1 else ""
+        yield f"{rounds} rounds{folds}, at most {policy.maximum_rounds}"
     if policy.differential_privacy == "required" and config.privacy == "none":
         yield "training without noise, and it is required"
     if policy.secure_aggregation == "required" and not uses_secure_aggregation(config):

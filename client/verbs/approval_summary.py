@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.cohort.load import SPLIT_UNUSED
 from client.cohort.rows import needed_columns, open_rows
 from client.governance.budget import sums_of
 from client.governance.ledger import charges, epsilon, spent
@@ -16,6 +17,7 @@ from client.private_files import write_private
 from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
 from shared_models.agreed import settings_hash
+from shared_models.folds import folds_of, trainings
 from shared_models.messages import EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
@@ -53,7 +55,7 @@ def make_sheet(site: SiteConfig, config: StudySettings, task: Task) -> Sheet:
         "It reads here": [f"{patients} patients", *_reads(site, task)],
         "It sends to the center": list(_sends(site, config, task)),
         "The network starts from": list(_start(config, task)),
-        "It takes": _takes(config),
+        "It takes": _takes(site, config),
         "Privacy": list(_privacy(site, config, patients)),
         "This hospital's policy": [f"REFUSES {text}" for text in refused] or ["allows it"],
     }
@@ -184,13 +186,29 @@ def _tiles(config: StudySettings) -> str:
     return f"ResNet-50, this site's file; its SHA-256 must be {config.tile_weights_sha256 or 'none in particular'}"
 
 
-def _takes(config: StudySettings) -> list[str]:
+def _takes(site: SiteConfig, config: StudySettings) -> list[str]:
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
     sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
     once = "one run of the study: nothing beyond is answered until it is approved again"
     limit = f"at most {config.round_timeout_s:g} s for one answer"
-    return [sites, f"{config.rounds} rounds, {passes}", tries, once, limit]
+    return [sites, *_folds(site, config), f"{config.rounds} rounds, {passes}", tries, once, limit]
+
+
+def _folds(site: SiteConfig, config: StudySettings) -> Iterator[str]:
+    """What of a study is done in each of several folds."""
+    folds = folds_of(config)
+    if not folds:
+        return
+    often = f"{len(folds)} folds, each a training and a test of its own: all that is said of rounds holds in each"
+    if config.leave_out == "each":
+        yield f"{often}; in turn one site does not train, and all its patients are tested: {config.sites}"
+        return
+    yield f"{often}; every patient is tested in one of {config.folds}, and trained on or validated in the others"
+    if config.repeats > 1:
+        yield f"all of it {config.repeats} times, with other folds"
+    if site.split:
+        yield SPLIT_UNUSED
 
 
 def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator[str]:
@@ -204,15 +222,18 @@ def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator
     if config.privacy == "none":
         yield "no differential privacy: what the weights remember of patients is not bounded"
         return
-    training = max(1, round(patients * (1 - config.validation_fraction - config.test_fraction)))
+    tested = 1 / config.folds if config.folds else config.test_fraction
+    training = max(1, round(patients * (1 - config.validation_fraction - tested)))
     asked = mechanism(config, training, site.policy)
     each = asked.charge(config, 1)
     history = [(line["noise_multiplier"], line["sample_rate"], line["steps"]) for line in charges(ledger)]
-    study = (each.noise_multiplier, each.sample_rate, each.steps * config.rounds)
+    times = trainings(config)
+    study = (each.noise_multiplier, each.sample_rate, each.steps * config.rounds * times)
     after = max(before, epsilon([*history, study], limit))
     yield f"differential privacy for each patient: clipping to {asked.clip_norm:g}, noise {asked.noise_multiplier:.3g}"
     yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"
-    yield f"(this study alone about {epsilon([study], limit):.2f}; with some {training} training patients)"
+    folds = f" over {times} folds with training here" if times > 1 else ""
+    yield f"(this study alone about {epsilon([study], limit):.2f}{folds}; with some {training} training patients)"
     if config.round_attempts > 1:
         again = (*study[:2], study[2] * config.round_attempts)
         most = min(epsilon([*history, again], limit), limit.epsilon)

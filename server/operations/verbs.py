@@ -88,11 +88,15 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     from server.study.aggregation.rule import load_rule
     from server.study.aggregation.rules import rule_names
     from shared_models.agreed import settings_hash
+    from shared_models.folds import folds_of
     from shared_models.study_file import read_study
 
     config = read_study(study, assignments, rule_names())
     load_rule(config)
+    folds = folds_of(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
+    if folds:
+        console.print(f"{len(folds)} folds in one study: {', '.join(fold.label for fold in folds)}", markup=False)
     if write:
         with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
             file.write(tomli_w.dumps(config.to_flat()))
@@ -173,17 +177,16 @@ def print_json(value: Any) -> None:
 
 
 def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:
-    """Refuses to write over what another release left in the study's folder, and says who must approve anew.
+    """Refuses to write over what is in the study's folder, and says who must approve again.
 
     Raises:
-        StudyError: If the folder holds a checkpoint or results that this release cannot read.
+        StudyError: If the folder holds a checkpoint or results that this release cannot read, or that the study would
+            overwrite without being told to.
     """
-    from server.study.checkpoint import approval_notice, describe, require_own_folder
-    from server.study.results import require_own_results
+    from server.study.checkpoint import approval_notice, describe
+    from server.study.results_folder import require_free
 
-    folder = center.results / config.study
-    require_own_folder(folder)
-    require_own_results(folder)
+    require_free(center.results / config.study, config)
     facts = describe(center.results, config.study) if config.resume else None
     if facts and (notice := approval_notice(facts["config"], config)):
         console.print(notice, style="yellow", markup=False)

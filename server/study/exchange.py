@@ -17,6 +17,8 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from server.errors import ExitCode
 from server.study.audit import note, received, sent
 from shared_models.errors import UserError
+from shared_models.folds import fold_of
+from shared_models.messages import in_fold
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
@@ -113,6 +115,9 @@ def ask(
         group: What Flower names the messages by, beside the run.
     """
     here, timeout_s = connected(grid), config.round_timeout_s
+    contents = {site: in_fold(content, config) for site, content in contents.items()}
+    fold = fold_of(config)
+    group = f"{fold.label}/{group}" if fold else group
     messages = [
         Message(content, dst_node_id=here[site], message_type=message_type, group_id=group, ttl=timeout_s)
         for site, content in contents.items()

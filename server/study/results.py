@@ -87,7 +87,17 @@ class SiteResults(_Section):
     hardware: str = Field(description="what it ran on")
     targets: dict[str, dict[str, Number]] = Field(
         description="metrics of its test patients by target, computed and rounded there; null where undefined, or of "
-        "fewer patients than the site lets out"
+        "fewer patients than the site lets out; in a study of folds of all its patients, each scored by the network "
+        "that was trained without that patient, or without the site"
+    )
+    out_of_fold: dict[str, dict[str, Number]] = Field(
+        default={},
+        description="in the last fold of a repeat: these metrics over all its folds, as the site computed them",
+    )
+    scorings: int = Field(
+        default=0,
+        description="how many networks, of any study, have been scored on these test patients, as the site counts; 0 "
+        "if it does not say",
     )
 
 
@@ -115,6 +125,18 @@ class RoundAttempt(_Section):
     seconds: float = Field(description="how long the attempt took")
 
 
+class FoldResults(_Section):
+    """One fold of a study of several; all of it is in the `results.json` of the folder of its name."""
+
+    fold: str = Field(description="its name, and its folder's beside this file")
+    repeat: int = Field(description="which repeat it is of, from 1")
+    left_out: str = Field(description="the site that did not train in it; empty where a part of each site's patients")
+    rounds_completed: int = Field(description="rounds that counted")
+    best_round: int = Field(description="the round whose weights were tested")
+    targets: dict[str, TargetResults] = Field(description="its own results over all sites, by target")
+    sites: list[SiteResults] = Field(description="its own results of each site")
+
+
 class Results(_Section):
     """What `results.json` holds."""
 
@@ -127,13 +149,14 @@ class Results(_Section):
     study: str = Field(description="the study's name")
     task: str = Field(description="the task's name")
     strategy: str = Field(description="the aggregation rule's name")
-    rounds_completed: int = Field(description="rounds that counted")
-    best_round: int = Field(description="the round whose weights were tested")
+    rounds_completed: int = Field(description="rounds that counted, in all folds")
+    best_round: int = Field(description="the round whose weights were tested; 0 in a study of folds: each has its own")
     selected_by: str = Field(description="how that round was chosen")
     targets: dict[str, TargetResults] = Field(description="results over all sites, by target")
     sites: list[SiteResults] = Field(description="results of each site that was enrolled")
     flow: dict[Literal["internal", "external"], PatientFlow | None] = Field(
-        description="patients of all sites that train, and of all others, as each site's; null where none tell"
+        description="patients of all sites that train, and of all others, as each site's; null where none tell; in a "
+        "study of folds as they are divided in the first"
     )
     not_enrolled: dict[str, str] = Field(description="why sites that were named or there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
@@ -148,7 +171,12 @@ class Results(_Section):
     aggregation: AggregationSection = Field(description="how updates became one model, and who was held back")
     privacy: PrivacySection = Field(description="what was protected, how, and what was not")
     config: dict[str, bool | int | float | str] = Field(description="all settings of the study")
-    checkpoints: dict[str, str] = Field(description="files beside this one: the best and the last weights")
+    checkpoints: dict[str, str] = Field(
+        description="files beside this one: the best and the last weights, or the best of each fold"
+    )
+    folds: list[FoldResults] = Field(
+        default=[], description="of a study of folds each one; all else in this file is of all folds together"
+    )
     failure: str | None = Field(
         None, description="why the study ended before its test; such a file is `unfinished.json`, of the same schema"
     )

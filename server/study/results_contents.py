@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -65,6 +65,7 @@ def make_results(
         described: Counts of the patients of sites that train, and of those that do not, by site or of sums over sites.
     """
     targets = {}
+    own = {name: {a.site: a.reply.metrics.get(name, {}) for a in answers if a.reply} for name in task.targets}
     for name, target in task.targets.items():
         threshold, source = thresholds.get(name, (None, ""))
         internal, external = (summaries[name] for summaries in tested)
@@ -76,8 +77,8 @@ def make_results(
             threshold=threshold,
             threshold_source=source,
             horizon_days=getattr(target, "horizon_days", None),
-            **dict(zip(("internal", "external", "pooled"), map(_rounded, by_role), strict=True)),
-            between_sites=between_sites(name, answers, best),
+            **dict(zip(("internal", "external", "pooled"), map(rounded, by_role), strict=True)),
+            between_sites=between_sites(own[name], {site for site, one in best.enrolled.items() if one.trains}),
         )
     return Results(
         schema_version=SCHEMA_VERSION,
@@ -148,20 +149,24 @@ def unfinished_results(task: Task, config: StudySettings, last: Checkpoint, fail
     )
 
 
-def between_sites(
-    target: str, answers: Sequence[Answer[EvaluateTestReply]], best: Checkpoint
-) -> dict[str, BetweenSites]:
-    """How the AUC or C-index that sites tell of themselves differs between them, by metric."""
+def between_sites(own: Mapping[str, Mapping[str, Number]], trained: Collection[str]) -> dict[str, BetweenSites]:
+    """How the AUC or C-index that sites tell of themselves differs between them, by metric.
+
+    Args:
+        own: One target's metrics by site, as each tells them.
+        trained: The sites that trained the networks they tell of.
+    """
     summaries = {}
     for metric in ("auc", "c_index"):
-        own = {a.site: a.reply.metrics.get(target, {}) for a in answers if a.reply}
-        told = {site: [m.get(f"{metric}{end}", math.nan) for end in ("", "_low", "_high")] for site, m in own.items()}
-        told = {site: values for site, values in told.items() if not any(map(math.isnan, values))}
+        told = {}
+        for site, metrics in own.items():
+            values = [_finite(metrics.get(f"{metric}{end}")) for end in ("", "_low", "_high")]
+            if None not in values:
+                told[site] = Interval(*(value for value in values if value is not None))
         if len(told) >= MIN_SITES:
-            trained = sum(best.enrolled[site].trains for site in told)
-            summary = random_effects_of_shares([Interval(*values) for values in told.values()])
+            summary = random_effects_of_shares([*told.values()])
             numbers = {name: _finite(value) for name, value in asdict(summary).items()}
-            summaries[metric] = BetweenSites(sites=len(told), trained=trained, **numbers)
+            summaries[metric] = BetweenSites(sites=len(told), trained=len(told.keys() & {*trained}), **numbers)
     return summaries
 
 
@@ -190,9 +195,10 @@ def _site(
     )  # in a secure study a site says only whether it has a modality
     targets: dict[str, dict[str, Number]] = {}
     provenance = answer.reply.provenance if answer.reply else {}
+    over_folds: dict[str, dict[str, Number]] = {}
     if answer.reply is not None:
-        metrics = {name: answer.reply.metrics.get(name, {}) for name in task.targets}
-        targets = {name: {key: _finite(value) for key, value in own.items()} for name, own in metrics.items()}
+        targets = {name: _numbers(answer.reply.metrics.get(name, {})) for name in task.targets}
+        over_folds = {name: _numbers(own) for name, own in answer.reply.out_of_fold.items() if name in task.targets}
     return SiteResults(
         site=answer.site,
         role="train" if enrolled.trains else "evaluate",
@@ -202,10 +208,17 @@ def _site(
         flow=_flow([described[answer.site]], task) if answer.site in described else None,
         **{name: provenance.get(name, "") for name in ("fingerprint", "software", "hardware")},
         targets=targets,
+        out_of_fold=over_folds,
+        scorings=answer.reply.scorings if answer.reply else 0,
     )
 
 
-def _rounded(metrics: Mapping[str, float | list[float]]) -> dict[str, Metric]:
+def _numbers(metrics: Mapping[str, float]) -> dict[str, Number]:
+    return {name: _finite(value) for name, value in metrics.items()}
+
+
+def rounded(metrics: Mapping[str, float | list[float]]) -> dict[str, Metric]:
+    """Metrics as the file holds them: six decimals, null where undefined."""
     return {
         name: [_finite(point) for point in value] if isinstance(value, list) else _finite(value)
         for name, value in metrics.items()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.study.results import BetweenSites, Metric, Results, TargetResults
+from server.study.fold_table import cell, fold_table, of_all_folds
+from server.study.results import BetweenSites, Results, TargetResults
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,14 +20,21 @@ def print_table(results: Results, console: Console | None = None) -> None:
     console = console or Console()
     for name, target in results.targets.items():
         console.print(_table(results, name, target))
+        if results.folds:
+            console.print(fold_table(results.folds, name))
         if target.threshold is not None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
         for metric, spread in target.between_sites.items():
             console.print(_between(metric, spread), highlight=False, markup=False)
         if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
-    chosen = f"round {results.best_round} of {results.rounds_completed}"
-    console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
+    if results.folds:
+        console.print(of_all_folds(results.folds), highlight=False, markup=False)
+    else:
+        chosen = f"round {results.best_round} of {results.rounds_completed}"
+        console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
+    for said in _scored_before(results):
+        console.print(said, style="yellow", markup=False)
     for said in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):
         console.print(said, highlight=False, markup=False)
     for site in results.sites:
@@ -35,6 +43,14 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(said, style="yellow", markup=False)
     for name, problem in {**results.not_enrolled, **results.problems}.items():
         console.print(f"{name}: {problem}", style="yellow", markup=False)
+
+
+def _scored_before(results: Results) -> Iterator[str]:
+    """Which sites' test patients have been scored by more networks than this study's."""
+    for site in results.sites:
+        if site.scorings > 1:
+            networks = f"{site.scorings} networks have been scored on these test patients"
+            yield f"{site.site}: {networks}, of this study or others: a choice among them by these figures flatters."
 
 
 def _between(metric: str, spread: BetweenSites) -> str:
@@ -87,25 +103,16 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         table.add_column(heading.replace(" (", "\n("), justify="right", no_wrap=True)
     for site in results.sites:
         role = ["trains" if site.role == "train" else "tests"] if outside else []
-        numbers = [_cell(site.targets.get(name, {}), metric, digits) for _, metric, digits in shown]
+        numbers = [cell(site.targets.get(name, {}), metric, digits) for _, metric, digits in shown]
         table.add_row(Text(site.site), *role, *numbers)
     table.add_section()
     within = {metric: f"{metric}_within_sites" for _, metric, _ in shown}
     if len(results.sites) > 1 and any(name in target.internal for name in within.values()):
         in_sites = [(within[metric], digits) for _, metric, digits in shown]
-        cells = (_cell(target.internal, name, digits) if name in target.internal else "" for name, digits in in_sites)
+        cells = (cell(target.internal, name, digits) if name in target.internal else "" for name, digits in in_sites)
         table.add_row("within sites", *([""] if outside else []), *cells)
     for row, metrics in {"internal": target.internal, "external": target.external}.items() if outside else ():
-        table.add_row(row, "", *(_cell(metrics, metric, digits) for _, metric, digits in shown))
+        table.add_row(row, "", *(cell(metrics, metric, digits) for _, metric, digits in shown))
     if not outside:
-        table.add_row("pooled", *(_cell(target.pooled, metric, digits) for _, metric, digits in shown))
+        table.add_row("pooled", *(cell(target.pooled, metric, digits) for _, metric, digits in shown))
     return table
-
-
-def _cell(metrics: Mapping[str, Metric], name: str, digits: int) -> str:
-    value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
-    if not isinstance(value, float):
-        return "-"
-    told = isinstance(low, float) and isinstance(high, float)
-    interval = f" ({low:.{digits}f}-{high:.{digits}f})" if told else ""
-    return f"{value:.{digits}f}{interval}"

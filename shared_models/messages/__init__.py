@@ -6,6 +6,7 @@ first weights are of a file or stay as they are `weights`, `train` in each round
 """
 
 from shared_models.messages.arrays import Arrays
+from shared_models.messages.fold import InFold, in_fold
 from shared_models.messages.parts import claimed_round
 from shared_models.messages.payload import Payload, Reply, Request
 from shared_models.messages.secure import (
@@ -59,6 +60,7 @@ __all__ = [
     "EvaluateTestRequest",
     "EvaluateValidationReply",
     "EvaluateValidationRequest",
+    "InFold",
     "InitialWeightsReply",
     "InitialWeightsRequest",
     "JoinSum",
@@ -75,4 +77,5 @@ __all__ = [
     "TrainReply",
     "TrainRequest",
     "claimed_round",
+    "in_fold",
 ]

@@ -34,6 +34,7 @@ EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
 R = TypeVar("R", bound=Reply, covariant=True)
 PATIENTS = whole(0, MAX_PATIENTS)
 MAX_ARRAYS = 10_000
+MAX_SCORINGS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +140,14 @@ class EvaluateTestReply(Reply):
         "summed",
         default_factory=dict,
     )
+    all_folds: Arrays = leaves(
+        Tensors(MAX_SUM),
+        "after the last fold of a study of several, without secure aggregation: those that of a single fold would be "
+        "of fewer than `minimum_count` patients, of all folds of the hospital together",
+        "no fold of few patients is told of by itself",
+        "summed",
+        default_factory=dict,
+    )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
         "its own metrics on its test patients, rates in steps of five patients and all else to two decimals, where "
@@ -151,6 +160,19 @@ class EvaluateTestReply(Reply):
         "package, of Python and of PyTorch; the kind of processor and of GPU",
         "the results list them, and studies on the same data can be told",
         default_factory=dict,
+    )
+    out_of_fold: Mapping[str, Mapping[str, float]] = leaves(
+        Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
+        "after the last fold of a study of several, the same metrics of all its patients, each scored by the network "
+        "that was trained without that patient",
+        "the results list them by hospital",
+        default_factory=dict,
+    )
+    scorings: int = leaves(
+        whole(0, MAX_SCORINGS),
+        "how many networks, of any study, have been scored on these test patients",
+        "the results say how often they were looked at",
+        default=0,
     )
 
 

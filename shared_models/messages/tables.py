@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from shared_models.messages.fold import InFold
 from shared_models.messages.payload import Payload, Reply, fields_of
 from shared_models.messages.secure import EXCHANGES, JoinSum
 from shared_models.messages.study import REQUESTS
@@ -47,6 +48,7 @@ def messages_table() -> str:
     lines = ["| message | request | reply |", "|---|---|---|"]
     for request in REQUESTS:
         lines.append(f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |")
+    lines.append(f"| each of them, and of secure aggregation's | {_listed(InFold)} | |")
     return "\n".join(lines) + "\n"
 
 

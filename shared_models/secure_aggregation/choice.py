@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared_models.folds import FoldSettings
 from shared_models.study_settings import StudySettings
 
 MIN_SITES = 3
@@ -41,9 +42,13 @@ def choose_secure_aggregation(settings: StudySettings, training_sites: int) -> t
 
 
 def named_training_sites(settings: StudySettings) -> int:
-    """How many sites are sure to train, as the settings alone say: those they name, or else the fewest of a round."""
+    """How many sites are sure to train, as the settings alone say: those they name, or else the fewest of a round.
+
+    Of a study that leaves out each site in turn one fewer, as in each of its folds.
+    """
     named = set(settings.expected_sites) - set(settings.never_train)
-    return len(named) if settings.expected_sites else settings.min_sites
+    left_out = settings.leave_out == "each" and not isinstance(settings, FoldSettings)
+    return len(named) - left_out if settings.expected_sites else settings.min_sites
 
 
 def uses_secure_aggregation(settings: StudySettings) -> bool:

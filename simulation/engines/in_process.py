@@ -9,6 +9,7 @@ from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
 from server.app import app as server_app
+from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings
 from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
@@ -34,12 +35,16 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
     begin_budgets(sites, config)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
-        bar = progress.add_task("starting", total=config.rounds)
+        labels = [fold.label for fold in folds_of(config)] or [""]
+        bar = progress.add_task("starting", total=config.rounds * len(labels))
 
         def show(site: str, kind: str, group: str) -> None:
-            progress.update(bar, description=f"{kind} {group if kind == 'train' else ''} at {site}")
+            label, _, server_round = group.rpartition("/")
+            at = f"{label}: " if label else ""
+            progress.update(bar, description=f"{at}{kind} {server_round if kind == 'train' else ''} at {site}")
             if kind == "train":
-                progress.update(bar, completed=int(group) - 1)
+                before = labels.index(label) * config.rounds
+                progress.update(bar, completed=before + int(server_round) - 1)
 
         grid = InProcessGrid(client_app, sites, config.to_flat(), on_message=show)
         context = Context(1, 0, node_config={}, state=RecordDict(), run_config=config.to_flat())

@@ -266,7 +266,7 @@ def test_one_hostile_site_of_five_does_not_spoil_the_study_at_any_scale(
 ) -> None:
     """It pulls towards a network that ranks everybody the wrong way round, with all weights within the guard."""
     sites = hospitals(dict.fromkeys("abcde", 150))
-    config = parse_study_settings({**small_study, "rounds": 6, "strategy": strategy})
+    config = parse_study_settings({**small_study, "rounds": 6, "strategy": strategy, "overwrite": True})
 
     def pooled(scale: float) -> tuple[float, dict[str, Any]]:
         def hostile(message: Message, context: Context) -> Message:

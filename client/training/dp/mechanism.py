@@ -20,6 +20,7 @@ from client.config.policy import Accountant, Limit, Policy
 from client.errors import ExitCode, SiteError
 from client.governance.ledger import Charge, epsilon
 from client.training.dp.grad_sample_modes import require_right_gradients
+from shared_models.folds import trainings
 from shared_models.study_settings import StudySettings
 
 MIN_NOISE, MAX_NOISE = 0.1, 1000.0
@@ -52,7 +53,7 @@ class Mechanism:
 
 
 def mechanism(config: StudySettings, patients: int, policy: Policy) -> Mechanism:
-    """What a study asks of a site: its noise, or the least noise that keeps the study's rounds below its epsilon.
+    """What a study asks of a site: its noise, or the least noise that keeps its rounds in all folds below its epsilon.
 
     Args:
         config: The study.
@@ -71,7 +72,7 @@ def mechanism(config: StudySettings, patients: int, policy: Policy) -> Mechanism
     passes = config.local_epochs
     noise = config.noise_multiplier
     if config.target_epsilon:
-        total = steps * passes * config.rounds
+        total = steps * passes * config.rounds * trainings(config)
         noise = _noise_for(config.target_epsilon, rate, total, policy.limit)
         if not math.isfinite(noise):
             raise SiteError(

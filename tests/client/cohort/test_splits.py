@@ -4,8 +4,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.cohort.splits import PARTS, draw_parts, split_patients
-from client.errors import ExitCode, SiteError
+from client.cohort.split_file import PARTS
+from client.cohort.splits import draw_folds, draw_parts, name_of_tested, split_patients
+from client.errors import SiteError
+from shared_models.folds import each_fold
 from shared_models.study_settings import StudySettings
 
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -82,7 +84,7 @@ def site(hospital):
 
 
 def stored(site):
-    return site.state_dir / "splits" / "elm.csv"
+    return site.state_dir / "splits" / "cohort.seed-0.test-0.15.validation-0.15.csv"
 
 
 def test_a_split_is_kept_and_read_back(site, config):
@@ -90,9 +92,37 @@ def test_a_split_is_kept_and_read_back(site, config):
     text = stored(site).read_text()
     assert text.startswith("patient,split,seed\np0,")
     assert Counter(parts.values()) == {"train": 42, "validation": 8, "test": 10}
-    later = config.model_copy(update={"test_fraction": 0.5})
-    assert split_patients(site, later, dict(reversed(STRATA.items()))) == parts
+    assert split_patients(site, config, dict(reversed(STRATA.items()))) == parts
     assert stored(site).read_text() == text
+
+
+def test_two_studies_of_a_cohort_test_the_same_patients(site, config):
+    one = split_patients(site, config, STRATA)
+    assert split_patients(site, config.model_copy(update={"study": "fir"}), STRATA) == one
+    larger = split_patients(site, config.model_copy(update={"test_fraction": 0.5}), STRATA)
+    tested = [{p for p, part in parts.items() if part == "test"} for parts in (one, larger)]
+    assert tested[0] < tested[1]
+    assert len(tested[1]) == 30
+
+
+def test_a_split_with_a_name_of_its_own_is_another(site, config):
+    named = config.model_copy(update={"split": "2026-elm"})
+    assert split_patients(site, named, STRATA) != split_patients(site, config, STRATA)
+    assert name_of_tested(site, named) == "2026-elm.seed-0.test-0.15.validation-0.15"
+
+
+def test_a_split_file_of_an_earlier_release_stays_in_use_for_its_study(site, config):
+    """They were named and drawn by the study; who was trained on must not be tested when it goes on."""
+    old = site.state_dir / "splits" / "elm.csv"
+    old.parent.mkdir(parents=True)
+    rows = [f"{p},{'test' if p in TESTED else 'validation' if p in VALIDATED else 'train'},3\n" for p in STRATA]
+    old.write_text("patient,split,seed\n" + "".join(rows[:50]))
+    seeded = config.model_copy(update={"split_seed": 3})
+    parts = split_patients(site, seeded, STRATA)
+    assert [patient for patient in STRATA if parts[patient] == "test"] == TESTED  # the ten of the file's hash
+    assert len(old.read_text().splitlines()) == 61
+    other = split_patients(site, seeded.model_copy(update={"study": "fir"}), STRATA)
+    assert other != parts
 
 
 def test_new_patients_are_added_and_known_ones_do_not_move(site, config):
@@ -102,12 +132,12 @@ def test_new_patients_are_added_and_known_ones_do_not_move(site, config):
     after = split_patients(site, config, STRATA | {f"new{i}": "1" for i in range(40)})
     assert {patient: after[patient] for patient in STRATA} == before
     assert len(stored(site).read_text().splitlines()) == 101
-    assert [path.name for path in stored(site).parent.iterdir()] == ["elm.csv"]
+    assert [*stored(site).parent.iterdir()] == [stored(site)]
 
 
 def test_the_split_that_a_site_keeps_is_this_one_for_ever(site, config):
-    """The seed is the study's name and `split-seed`; of equal remainders the test part is filled first."""
-    parts = split_patients(site, config.model_copy(update={"split_seed": 3}), STRATA)
+    """The seed is the split's name and `split-seed`; of equal remainders the test part is filled first."""
+    parts = split_patients(site, config.model_copy(update={"split": "elm", "split_seed": 3}), STRATA)
     assert [patient for patient in STRATA if parts[patient] == "test"] == TESTED
     assert [patient for patient in STRATA if parts[patient] == "validation"] == VALIDATED
 
@@ -126,19 +156,12 @@ def test_a_site_that_only_evaluates_tests_on_everyone(hospital, config, never):
     assert set(split_patients(hospital.site(), config, STRATA).values()) == {"test"}
 
 
-def test_a_site_that_trained_cannot_become_the_studys_test_set(hospital, config):
-    split_patients(hospital.site(), config, STRATA)
-    hospital.settings["role"] = "evaluate"
-    with pytest.raises(SiteError, match="would change their part") as caught:
-        split_patients(hospital.site(), config, STRATA)
-    assert caught.value.exit_code is ExitCode.STUDY
-
-
-def test_another_seed_needs_another_study_name(site, config):
+def test_a_file_drawn_with_another_seed_is_refused(site, config):
     split_patients(site, config, STRATA)
+    stored(site).write_text(stored(site).read_text().replace(",0\r\n", ",1\r\n").replace(",0\n", ",1\n"))
     with pytest.raises(SiteError, match="drawn with another seed"):
-        split_patients(site, config.model_copy(update={"split_seed": 1}), STRATA)
-    assert split_patients(site, StudySettings(study="yew", split_seed=1), STRATA)
+        split_patients(site, config, STRATA)
+    assert split_patients(site, StudySettings(split_seed=1), STRATA)
 
 
 def test_a_published_split_is_followed_and_validation_drawn_from_training(site, config):
@@ -176,7 +199,7 @@ def test_a_stored_split_that_was_tampered_with(site, config, text, said):
     stored(site).write_text(text)
     with pytest.raises(SiteError) as caught:
         split_patients(site, config, STRATA)
-    for part in [*said, "elm.csv"]:
+    for part in [*said, stored(site).name]:
         assert part in str(caught.value)
     assert stored(site).read_text() == text
 
@@ -187,3 +210,81 @@ def test_any_identifier_survives_the_file(tmp_path_factory, hospital, config, st
     site = hospital.site().model_copy(update={"state_dir": tmp_path_factory.mktemp("state")})
     parts = split_patients(site, config, strata)
     assert split_patients(site, config, strata) == parts
+
+
+IN_FOLDS = StudySettings(study="elm", folds=4)
+
+
+def folds_at(site, config, strata):
+    return [split_patients(site, one, strata) for one in each_fold(config)]
+
+
+def test_every_patient_is_tested_in_one_fold_and_each_stratum_is_divided_evenly(site):
+    folds = folds_at(site, IN_FOLDS, STRATA)
+    tested = Counter(patient for parts in folds for patient, part in parts.items() if part == "test")
+    assert tested == dict.fromkeys(STRATA, 1)
+    for parts in folds:
+        assert Counter(parts.values()) == {"train": 36, "validation": 9, "test": 15}
+        tested = Counter(STRATA[patient] for patient, part in parts.items() if part == "test")
+        assert sorted(tested.values()) == [7, 8]
+
+
+def test_folds_are_the_same_at_every_run_and_for_every_study_and_others_in_each_repeat(site, hospital):
+    before = folds_at(site, IN_FOLDS, STRATA)
+    assert folds_at(site, IN_FOLDS.model_copy(update={"study": "fir"}), dict(reversed(STRATA.items()))) == before
+    twice = folds_at(site, IN_FOLDS.model_copy(update={"repeats": 2}), STRATA)
+    assert twice[:4] == before
+    assert not any(parts in before for parts in twice[4:])
+
+
+def test_patients_who_come_later_join_the_folds_and_nobody_moves(site):
+    before = folds_at(site, IN_FOLDS, STRATA)
+    after = folds_at(site, IN_FOLDS, STRATA | {f"new{i}": "1" for i in range(20)})
+    for early, late in zip(before, after, strict=True):
+        assert {patient: late[patient] for patient in STRATA} == early
+        assert Counter(late.values())["test"] == 20
+    (file,) = (site.state_dir / "splits").iterdir()
+    assert file.read_text().splitlines()[0] == "patient,fold-1,fold-2,fold-3,fold-4,seed"
+    assert name_of_tested(site, each_fold(IN_FOLDS)[1]) == f"{file.stem}.fold-2"
+
+
+def test_folds_do_not_use_the_split_that_a_site_brings(site):
+    published = dict.fromkeys(STRATA, "train")
+    assert split_patients(site, each_fold(IN_FOLDS)[0], STRATA, published) == folds_at(site, IN_FOLDS, STRATA)[0]
+
+
+@given(strata_of, st.integers(2, 5))
+def test_folds_of_any_strata_differ_by_one_patient_of_a_stratum_at_most(strata, folds):
+    drawn = draw_folds(strata, folds, "s", {})
+    for stratum in set(strata.values()):
+        sizes = Counter(drawn[patient] for patient in strata if strata[patient] == stratum)
+        assert max(sizes.values()) - min(sizes[fold] for fold in range(folds)) <= 1
+
+
+def test_more_folds_than_patients_of_a_class_are_refused(site, hospital):
+    few = {f"p{i}": "1" if i < 3 else "0" for i in range(30)}
+    with pytest.raises(SiteError, match="more folds than this site has patients of one class") as caught:
+        split_patients(site, each_fold(IN_FOLDS)[0], few)
+    assert "at most 3 folds" in str(caught.value)
+    assert not (site.state_dir / "splits").exists()
+    hospital.settings["role"] = "evaluate"
+    assert set(split_patients(hospital.site(), each_fold(IN_FOLDS)[0], few).values()) == {"test"}
+
+
+def test_a_site_left_out_is_tested_on_everyone_and_trains_in_the_other_folds_as_ever(site):
+    config = StudySettings(study="elm", leave_out="each", sites="ash, oak, yew")
+    ash, oak, yew = folds_at(site, config, STRATA)
+    assert set(oak.values()) == {"test"}
+    assert ash == yew == split_patients(site, StudySettings(study="fir"), STRATA)
+    names = [name_of_tested(site, one) for one in each_fold(config)]
+    assert names[1] == "everyone"
+    assert names[0] == names[2] == stored(site).stem
+
+
+@pytest.mark.parametrize("text", ["patient,fold-1,seed\na,test,0\n", "patient,fold-1,fold-2,seed\na,test,test,0\n"])
+def test_a_file_of_folds_that_was_tampered_with(site, text):
+    split_patients(site, each_fold(StudySettings(folds=2))[0], STRATA)
+    (file,) = (site.state_dir / "splits").iterdir()
+    file.write_text(text)
+    with pytest.raises(SiteError, match="split"):
+        split_patients(site, each_fold(StudySettings(folds=2))[1], STRATA)

@@ -254,8 +254,9 @@ def test_a_center_that_asks_on_and_on_is_told_what_was_approved(hospitals, small
     sites = hospitals({"a": 60, "b": 60})
     config = parse_study_settings({**small_study, "rounds": 1})
     run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    again = config.model_copy(update={"overwrite": True})
     with pytest.raises(StudyError, match="round 1 failed 3 times"):
-        run_study(InProcessGrid(app, sites, config.to_flat()), config)
+        run_study(InProcessGrid(app, sites, again.to_flat()), again)
     refused = [line for line in read(audit_of(load_site(sites["a"]))) if line["event"] == "refused"]
     assert {line["why"] for line in refused} == {
         "more than the site has approved: a round before the last one that was asked for"

@@ -99,8 +99,8 @@ ELSEWHERE = {
     *("initial_weights", "initial_weights_file", "initial_weights_format", "initial_weights_sha256"),
     *("initial_weights_share", "tile_network", "tile_weights_sha256"),
     *("backbone", "trained"),  # by themselves, below
-    *("split_seed", "validation_fraction", "test_fraction"),
-    *("join_timeout_s", "round_timeout_s", "round_attempts", "resume", "results_dir"),
+    *("split", "split_seed", "folds", "repeats", "leave_out", "validation_fraction", "test_fraction"),
+    *("join_timeout_s", "round_timeout_s", "round_attempts", "resume", "overwrite", "results_dir"),
 }
 without_a_deadline = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 

@@ -1,0 +1,249 @@
+"""Results of a study of several folds: what its folds counted, added up.
+
+Where folds are parts of each site's patients, the statistics of a repeat's folds add up to those of all patients, each
+scored by the network that was trained without that patient; of several repeats the mean is given. Where each site is
+left out in turn, those of the left-out sites add up, and of the others the mean over folds is given.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from server.study.aggregation_section import aggregation_section
+from server.study.checkpoint import BEST, now
+from server.study.privacy_section import privacy_section
+from server.study.results import (
+    RESULTS,
+    SCHEMA_VERSION,
+    FoldResults,
+    Metric,
+    Number,
+    Results,
+    SiteResults,
+    TargetResults,
+    read_results,
+)
+from server.study.results_contents import between_sites, rounded
+from server.study.scoring import Summaries, pack, unpack
+from shared_models.atomic_files import write_atomically
+from shared_models.folds import Fold, fold_settings
+from shared_models.installation import hardware, software
+from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
+from shared_models.metrics.summary import Summary, pack_summary, pooled_metrics, total_summary
+from shared_models.study_settings import StudySettings
+from shared_models.task import Task
+
+TESTED = "tested.safetensors"
+ALL_FOLDS = "all folds"
+TESTED_AS = ("internal", "external", ALL_FOLDS)
+AT_THRESHOLD = (*threshold_metrics(ConfusionCounts(0, 0, 0, 0)), "accuracy", "balanced_accuracy", "mcc")
+Metrics = Mapping[str, Metric]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A fold that has been tested.
+
+    Attributes:
+        fold: Which.
+        results: Its own.
+        tested: Its test patients' statistics, by role; and those of sites that tell of all their folds at once.
+    """
+
+    fold: Fold
+    results: Results
+    tested: Mapping[str, Summaries]
+
+
+def keep_tested(tested: tuple[Summaries, Summaries, Summaries], folder: Path) -> None:
+    """Keeps the test patients' statistics of a fold beside its results.
+
+    Args:
+        tested: Those of the sites that train and of those that do not, of this fold; and those of sites that tell of
+            all their folds at once, after the last one of a repeat.
+        folder: The fold's.
+    """
+    by_role = zip(TESTED_AS, tested, strict=True)
+    arrays = {f"{role}:{name}": array for role, summaries in by_role for name, array in pack(summaries).items()}
+    write_atomically(folder / TESTED, save(arrays))
+
+
+def read_finished(fold: Fold, folder: Path, task: Task, config: StudySettings) -> Finished:
+    """A fold that was tested, from its folder; `config` is the study's."""
+    arrays: dict[str, dict[str, Any]] = {role: {} for role in TESTED_AS}
+    for key, array in load_file(folder / TESTED).items():
+        role, _, name = key.partition(":")
+        arrays[role][name] = array
+    own = fold_settings(config, fold)
+    tested = {role: unpack(found, task, own) for role, found in arrays.items()}
+    return Finished(fold, read_results(folder / RESULTS), tested)
+
+
+def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> Results:
+    """The results of the study, from those of its folds."""
+    sites = _sites(finished, config)
+    trained = set() if config.leave_out == "each" else {site.site for site in sites if site.role == "train"}
+    targets = {
+        name: _target(name, finished, config, {site.site: site.targets.get(name, {}) for site in sites}, trained)
+        for name in task.targets
+    }
+    folds = [one.results for one in finished]
+    history = [attempt.model_dump() for results in folds for attempt in results.rounds]
+    unverified = dict.fromkeys(site for results in folds for site in results.privacy.sites_with_unverified_keys)
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        package_version=version("breast-federation"),
+        started=folds[0].started,
+        finished=now(),
+        software=software(),
+        hardware=hardware(),
+        study=config.study,
+        task=task.name,
+        strategy=config.strategy,
+        rounds_completed=sum(results.rounds_completed for results in folds),
+        best_round=0,
+        selected_by="; ".join(dict.fromkeys(results.selected_by for results in folds)),
+        targets=targets,
+        sites=sites,
+        flow=folds[0].flow,
+        not_enrolled=_by_fold(finished, lambda results: results.not_enrolled),
+        problems=_by_fold(finished, lambda results: results.problems),
+        validation=[],
+        rounds=[],
+        start=folds[0].start,
+        aggregation=aggregation_section(config, history),
+        privacy=privacy_section(config, [*unverified]),
+        config=config.to_flat(),
+        checkpoints={one.fold.label: f"{one.fold.label}/{BEST}" for one in finished},
+        folds=[_fold(one) for one in finished],
+    )
+
+
+def _target(
+    name: str,
+    finished: Sequence[Finished],
+    config: StudySettings,
+    own: Mapping[str, Mapping[str, Number]],
+    trained: set[str],
+) -> TargetResults:
+    repeats = [[*group] for _, group in itertools.groupby(finished, lambda one: one.fold.repeat)]
+    each = [[one] for one in finished]
+    leaves_sites_out = config.leave_out == "each"
+    internal = _mean(_over(name, "internal", group) for group in (each if leaves_sites_out else repeats))
+    # sites that never train are tested in every fold: their statistics are not of other patients each time
+    together = leaves_sites_out and not config.never_train
+    external = _mean(_over(name, "external", group) for group in ([[*finished]] if together else each))
+    outside = any(site.role == "evaluate" for one in finished for site in one.results.sites)
+    thresholds = [one.results.targets[name].threshold for one in finished]
+    return TargetResults(
+        threshold=None,
+        threshold_source="" if None in thresholds else "each fold's own",
+        horizon_days=finished[0].results.targets[name].horizon_days,
+        internal=internal,
+        external=external,
+        pooled=_mean(one.results.targets[name].pooled for one in finished) if outside else internal,
+        between_sites=between_sites(own, trained),
+    )
+
+
+def _over(name: str, role: str, group: Sequence[Finished]) -> Metrics:
+    """A role's metrics over some folds, from their added statistics; calls are by each fold's own threshold."""
+    own: list[Metrics] = [getattr(one.results.targets[name], role) for one in group]
+    if len(own) == 1:
+        return own[0]
+    also = [one.tested[ALL_FOLDS][name] for one in group if role == "internal"]
+    found = pooled_metrics(total_summary([*(one.tested[role][name] for one in group), *also]), 0.5)
+    if "tp" in found:
+        late = any(map(_called_late, also))
+        found |= {name: math.nan for name in AT_THRESHOLD if name in found} if late else _called(own, found)
+    return rounded(found)
+
+
+def _called(own: Sequence[Metrics], found: Mapping[str, Any]) -> dict[str, float]:
+    """Rates of calls over folds, each by its own threshold."""
+    cells = np.array([[metrics.get(cell) or 0.0 for cell in ("tp", "fp", "tn", "fn")] for metrics in own])
+    counts = ConfusionCounts(*map(float, cells.sum(axis=0)))
+    further = ("accuracy", "balanced_accuracy", "mcc")
+    return threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in found}
+
+
+def _called_late(summary: Summary) -> bool:
+    """Whether scores of a site are known only over all its folds, where each has a threshold of its own."""
+    scores = {name: statistic for name, statistic in summary.items() if "tp" in statistic.metrics(0.5)}
+    return any(np.any(array) for array in pack_summary(scores, "").values())
+
+
+def _mean(groups: Iterable[Metrics]) -> dict[str, Metric]:
+    """Each metric's mean over repeats or folds, of those where it is defined; so of its interval's bounds."""
+    all_of = [*groups]
+    return {key: _mean_of([metrics.get(key) for metrics in all_of]) for key in all_of[0]} if all_of else {}
+
+
+def _mean_of(values: Sequence[Metric]) -> Metric:
+    curves = [value for value in values if isinstance(value, list)]
+    if curves:
+        same = all(len(curve) == len(curves[0]) for curve in curves)
+        return [_mean_number(points) for points in zip(*curves, strict=True)] if same else curves[0]
+    return _mean_number([value for value in values if not isinstance(value, list)])
+
+
+def _mean_number(values: Sequence[Number]) -> Number:
+    known = [value for value in values if value is not None]
+    return round(math.fsum(known) / len(known), 6) if known else None
+
+
+def _sites(finished: Sequence[Finished], config: StudySettings) -> list[SiteResults]:
+    names = dict.fromkeys(site.site for one in finished for site in one.results.sites)
+    return [_site(name, finished, config) for name in names]
+
+
+def _site(name: str, finished: Sequence[Finished], config: StudySettings) -> SiteResults:
+    """A site's own metrics: of all its patients in a repeat, or as a site left out; else the mean over folds."""
+    rows = {one.fold: row for one in finished for row in one.results.sites if row.site == name}
+    if left_out := [row for fold, row in rows.items() if fold.left_out == name]:
+        return left_out[0]
+    first = next(iter(rows.values()))
+    told = [row.out_of_fold for row in rows.values() if row.out_of_fold]
+    trains = first.role == "train"
+    own = told if trains and config.folds else [row.targets for row in rows.values() if row.targets]
+    tested = [row.patients.get("test", 0) for fold, row in rows.items() if fold.repeat == 1]
+    patients = {"test": sum(tested) if trains and config.folds else first.patients.get("test", 0)}
+    keys = {target: [*metrics] for target, metrics in own[0].items()} if own else {}
+    metrics = {target: {name: _number(own, target, name) for name in names} for target, names in keys.items()}
+    scorings = max(row.scorings for row in rows.values())
+    return first.model_copy(update={"patients": patients, "targets": metrics, "out_of_fold": {}, "scorings": scorings})
+
+
+def _number(own: Sequence[Mapping[str, Mapping[str, Number]]], target: str, key: str) -> Number:
+    return _mean_number([found.get(target, {}).get(key) for found in own])
+
+
+def _fold(one: Finished) -> FoldResults:
+    results = one.results
+    return FoldResults(
+        fold=one.fold.label,
+        repeat=one.fold.repeat,
+        left_out=one.fold.left_out,
+        rounds_completed=results.rounds_completed,
+        best_round=results.best_round,
+        targets=results.targets,
+        sites=results.sites,
+    )
+
+
+def _by_fold(finished: Sequence[Finished], problems: Callable[[Results], Mapping[str, str]]) -> dict[str, str]:
+    """Why sites gave nothing, with the folds in which they did not."""
+    found: dict[str, list[str]] = {}
+    for one in finished:
+        for site, why in problems(one.results).items():
+            found.setdefault(site, []).append(f"{one.fold.label}: {why}")
+    return {site: "; ".join(reasons) for site, reasons in found.items()}

@@ -1,0 +1,58 @@
+"""Folder of a study's results: nothing in it is overwritten unless the study is told to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.errors import ExitCode
+from server.study.checkpoint import BEST, LAST, read_facts, require_own_folder
+from server.study.exchange import StudyError
+from server.study.fold_results import TESTED
+from server.study.results import RESULTS, UNFINISHED, require_own_results
+from server.study.results_csv import CSV
+from shared_models.study_settings import StudySettings
+
+WRITTEN = (RESULTS, UNFINISHED, CSV, BEST, LAST, TESTED)
+
+
+def require_free(folder: Path, config: StudySettings) -> None:
+    """Refuses a folder that has results or checkpoints which the study would overwrite without being told to.
+
+    Raises:
+        StudyError: If so, with what to do; or if another release wrote them.
+    """
+    for place in (folder, *_folds_in(folder)):
+        require_own_folder(place)
+        require_own_results(place)
+    if config.resume or config.overwrite or not (there := _written(folder)):
+        return
+    name = config.study
+    if (folder / RESULTS).exists():
+        msg = (
+            f"{folder} has the results of a study {name!r} already. Keep them and give this study another name "
+            f"(study={name}-2), or replace them: --overwrite"
+        )
+        raise StudyError(msg, exit_code=ExitCode.FILE)
+    last = folder / LAST
+    how_far = f" after round {read_facts(last)['round']}" if last.exists() else f" ({there[0].relative_to(folder)})"
+    msg = (
+        f"{folder} has a study {name!r} that stopped{how_far}. Continue it: resume=true; start again over it: "
+        "--overwrite; or give this study another name"
+    )
+    raise StudyError(msg, exit_code=ExitCode.FILE)
+
+
+def clear(folder: Path) -> None:
+    """Deletes results and checkpoints of a study that runs again; the audit log stays."""
+    for file in _written(folder):
+        file.unlink()
+
+
+def _written(folder: Path) -> list[Path]:
+    files = [place / name for place in (folder, *_folds_in(folder)) for name in WRITTEN]
+    return [file for file in files if file.exists()]
+
+
+def _folds_in(folder: Path) -> list[Path]:
+    """Folders of a study's folds: those in which something of a fold was written."""
+    return sorted({file.parent for name in WRITTEN for file in folder.glob(f"*/{name}")})
