@@ -24,6 +24,7 @@ from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.horizon import HorizonTable
+from shared_models.metrics.one_versus_rest import OneVersusRest
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.metrics.within_site import WithinSiteAuc, WithinSiteConcordance, WithinSiteHorizonAuc
@@ -77,6 +78,7 @@ class Categorical:
 
     statistics: ClassVar[Mapping[str, Count]] = {
         "confusion": ConfusionMatrix.of_probabilities,
+        "one_versus_rest": OneVersusRest.of,
     }
 
     classes: tuple[str, ...]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from shared_models.metrics.rates import named, wilson
+
 COUNTS = ("patients", "positives", "events")
 AT_THE_HORIZON = ("events_by_horizon", "free_at_horizon", "censored_before_horizon")
 AT_THE_CUT = ("tp", "fp", "tn", "fn")
@@ -17,8 +19,9 @@ STEP_PATIENTS = 5
 def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, float]:
     """What may leave of a site's own test metrics: NaN where a class has fewer than `least` patients.
 
-    Shares of patients move in steps of `STEP_PATIENTS`, all else has two decimals. Counts at the cut never leave, and
-    precision and F1 follow from the sensitivity and the specificity that do: else the exact ones could be worked out.
+    Shares of patients move in steps of `STEP_PATIENTS`, with Wilson's interval of these; all else has two decimals.
+    Counts at the cut never leave, and precision and F1 follow from the sensitivity and the specificity that do: else
+    the exact ones could be worked out.
 
     Args:
         metrics: `site_metrics` of one target.
@@ -28,7 +31,7 @@ def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, 
     kept = {name: value for name, value in metrics.items() if name not in AT_THE_CUT}
     if not any(few[name] for name in metrics if name not in AT_THE_HORIZON):
         kept |= _in_steps(metrics)
-    return {name: _coarse(name, value, few[name]) for name, value in kept.items()}
+    return {name: _coarse(name, value, few.get(name, False)) for name, value in kept.items()}
 
 
 def _few(metrics: Mapping[str, float], least: int) -> bool:
@@ -53,7 +56,8 @@ def _few_at_horizon(metrics: Mapping[str, float], least: int) -> Iterator[str]:
 def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     """The shares of patients among the metrics of enough of them, coarse."""
     if "accuracy" in metrics:
-        return {"accuracy": _step(metrics["accuracy"], metrics["patients"])}
+        accuracy = _step(metrics["accuracy"], metrics["patients"])
+        return {"accuracy": accuracy, **named("accuracy", wilson(accuracy, metrics["patients"]))}
     if "sensitivity" not in metrics:
         return {}
     with_it = next(metrics[name] for name in ("positives", "events_by_horizon") if name in metrics)
@@ -62,7 +66,8 @@ def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     positives, negatives = metrics["tp"] + metrics["fn"], metrics["fp"] + metrics["tn"]
     tp, fp = sensitivity * positives, (1 - specificity) * negatives
     rates = {"precision": tp / (tp + fp) if tp + fp else math.nan, "f1": 2 * tp / (tp + fp + positives)}
-    return {"sensitivity": sensitivity, "specificity": specificity, **rates}
+    bounds = named("sensitivity", wilson(sensitivity, with_it)) | named("specificity", wilson(specificity, without))
+    return {"sensitivity": sensitivity, "specificity": specificity, **rates, **bounds}
 
 
 def _step(share: float, patients: float) -> float:

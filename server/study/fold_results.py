@@ -38,6 +38,7 @@ from shared_models.atomic_files import write_atomically
 from shared_models.folds import Fold, fold_settings
 from shared_models.installation import hardware, software
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
+from shared_models.metrics.rates import rate_bounds
 from shared_models.metrics.summary import Summary, pack_summary, pooled_metrics, total_summary
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -46,6 +47,8 @@ TESTED = "tested.safetensors"
 ALL_FOLDS = "all folds"
 TESTED_AS = ("internal", "external", ALL_FOLDS)
 AT_THRESHOLD = (*threshold_metrics(ConfusionCounts(0, 0, 0, 0)), "accuracy", "balanced_accuracy", "mcc")
+BOUNDS = tuple(rate_bounds(ConfusionCounts(0, 0, 0, 0), ConfusionCounts(0, 0, 0, 0)))
+"""Of the rates; those of weighted counts, as at a horizon, do not follow from the sums over folds."""
 Metrics = Mapping[str, Metric]
 
 
@@ -151,6 +154,8 @@ def _target(
         internal=internal,
         external=external,
         pooled=_mean(one.results.targets[name].pooled for one in finished) if outside else internal,
+        classes=finished[0].results.targets[name].classes,
+        survival={"internal": None, "external": None},
         between_sites=between_sites(own, trained),
     )
 
@@ -165,6 +170,7 @@ def _over(name: str, role: str, group: Sequence[Finished]) -> Metrics:
     if "tp" in found:
         late = any(map(_called_late, also))
         found |= {name: math.nan for name in AT_THRESHOLD if name in found} if late else _called(own, found)
+        found |= {name: math.nan for name in BOUNDS if name in found and (late or "event_probability" in found)}
     return rounded(found)
 
 
@@ -173,7 +179,8 @@ def _called(own: Sequence[Metrics], found: Mapping[str, Any]) -> dict[str, float
     cells = np.array([[metrics.get(cell) or 0.0 for cell in ("tp", "fp", "tn", "fn")] for metrics in own])
     counts = ConfusionCounts(*map(float, cells.sum(axis=0)))
     further = ("accuracy", "balanced_accuracy", "mcc")
-    return threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in found}
+    rates = threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in found}
+    return rates | {key: bound for key, bound in rate_bounds(counts, counts).items() if key in found}
 
 
 def _called_late(summary: Summary) -> bool:

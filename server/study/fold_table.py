@@ -50,11 +50,15 @@ def _tested(folds: Sequence[FoldResults], target: str, role: str) -> bool:
     return any(getattr(fold.targets[target], role).get("patients") for fold in folds)
 
 
+WITH_INTERVAL = ("auc", "c_index")
+"""Metrics whose interval a table shows; results.json has that of every metric."""
+
+
 def cell(metrics: Mapping[str, Metric], name: str, digits: int, bounds: bool = True) -> str:
-    """A metric and its interval as a table shows them; `-` where it is not told."""
+    """A metric as a table shows it, with its interval where that has a column; `-` where it is not told."""
     value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if not isinstance(value, float):
         return "-"
-    told = bounds and isinstance(low, float) and isinstance(high, float)
+    told = bounds and name.startswith(WITH_INTERVAL) and isinstance(low, float) and isinstance(high, float)
     interval = f" ({low:.{digits}f}-{high:.{digits}f})" if told else ""
     return f"{value:.{digits}f}{interval}"

@@ -17,6 +17,7 @@ from server.study.exchange import StudyError
 from server.study.patients_section import PatientFlow
 from server.study.privacy_section import PrivacySection
 from server.study.start_section import StartSection
+from server.study.survival_section import Survival
 from shared_models.atomic_files import write_atomically
 
 RESULTS, UNFINISHED = "results.json", "unfinished.json"
@@ -60,6 +61,10 @@ class TargetResults(_Section):
     )
     pooled: dict[str, Metric] = Field(
         description="the same of all of them together, which mixes patients of known and of new sites"
+    )
+    classes: list[str] = Field(description="of a target with classes, in the order of its metrics by class; else none")
+    survival: dict[Literal["internal", "external"], Survival | None] = Field(
+        description="of a time-to-event target, curves of risk groups and follow-up; null for others and of all folds"
     )
     between_sites: dict[str, BetweenSites] = Field(
         description="how a metric differs between sites, by its name; empty where fewer than three sites tell theirs"

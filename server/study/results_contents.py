@@ -25,6 +25,7 @@ from server.study.results import (
 )
 from server.study.scoring import Summaries, unpack
 from server.study.start_section import start_section
+from server.study.survival_section import survival_section
 from shared_models.description import Description
 from shared_models.installation import hardware, software
 from shared_models.messages import EvaluateTestReply
@@ -78,6 +79,11 @@ def make_results(
             threshold_source=source,
             horizon_days=getattr(target, "horizon_days", None),
             **dict(zip(("internal", "external", "pooled"), map(rounded, by_role), strict=True)),
+            classes=list(getattr(target, "classes", ())),
+            survival={
+                "internal": survival_section(target, internal, threshold),
+                "external": survival_section(target, external, threshold),
+            },
             between_sites=between_sites(own[name], {site for site, one in best.enrolled.items() if one.trains}),
         )
     return Results(

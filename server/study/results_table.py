@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LOOSE, COARSE = 0.01, 0.03
+"""Of a certificate: what is said, and what is not a matter of bins alone."""
+
+
 def print_table(results: Results, console: Console | None = None) -> None:
     """Prints a table for each target with a row a site, one of all pairs within sites, and one of all sites pooled."""
     from rich.console import Console
@@ -26,6 +30,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
         for metric, spread in target.between_sites.items():
             console.print(_between(metric, spread), highlight=False, markup=False)
+        for line in _loose(target):
+            console.print(line, style="yellow", highlight=False, markup=False)
         if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     if results.folds:
@@ -51,6 +57,18 @@ def _scored_before(results: Results) -> Iterator[str]:
         if site.scorings > 1:
             networks = f"{site.scorings} networks have been scored on these test patients"
             yield f"{site.site}: {networks}, of this study or others: a choice among them by these figures flatters."
+
+
+def _loose(target: TargetResults) -> Iterator[str]:
+    """What the bins leave open of pooled values, where that is more than `LOOSE`."""
+    for role, metrics in {"internal": target.internal, "external": target.external}.items():
+        for metric, heading in {"auc": "AUC", "c_index": "C-index"}.items():
+            bound = metrics.get(f"{metric}_bound")
+            if isinstance(bound, float) and bound > LOOSE:
+                yield (
+                    f"The pooled {heading} of {role} patients is known to within {bound:.2f} only: scores share bins"
+                    f"{'' if bound < COARSE else ', or were merged into cells before they left the sites'}."
+                )
 
 
 def _between(metric: str, spread: BetweenSites) -> str:

@@ -15,10 +15,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics import decision_curve, recalibration
+from shared_models.metrics import score_metrics
 from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
-from shared_models.metrics.confusion_counts import ConfusionCounts, share, threshold_metrics
-from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test
+from shared_models.metrics.confusion_counts import ConfusionCounts, share
+from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test, larger_variance
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.scores import bin_of, labelled, left_edges, probabilities
 
@@ -50,23 +50,15 @@ class ScoreHistogram:
         "patients": "patients whose outcome is known",
         "positives": "those of them who have it",
         "auc": "area under the ROC curve, of scores in 1,024 bins",
-        "auc_low": "lower bound of its 95 % interval (DeLong on the logit scale, widened by what the bins hide)",
+        "auc_low": "lower bound of its 95 % interval (larger of DeLong's and Hanley-McNeil's variance, on the logit "
+        "scale, widened by what the bins hide)",
         "auc_high": "upper bound",
         "auc_bound": "the AUC of the rows lies within this of `auc`",
         "tp": "true positives at the threshold",
         "fp": "false positives",
         "tn": "true negatives",
         "fn": "false negatives",
-        "f1": "F1 at the threshold",
-        "sensitivity": "share of positives at or above the threshold",
-        "specificity": "share of negatives below it",
-        "precision": "share of positives among those at or above it",
-        "accuracy": "share of patients called rightly at the threshold",
-        "balanced_accuracy": "mean of sensitivity and specificity",
-        "mcc": "Matthews's correlation of calls and outcomes",
-        "average_precision": "area under the precision-recall curve, as the mean precision over the steps of recall",
-        **recalibration.METRICS,
-        **decision_curve.METRICS,
+        **score_metrics.METRICS,
     }
 
     positives: Array = field(metadata=VECTOR)
@@ -169,7 +161,7 @@ class ScoreHistogram:
         counts: PooledMetrics = {"patients": self.n, "positives": self.n_positive}
         auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
         bound: PooledMetrics = {"auc_bound": self.auc_bound()}
-        return {**counts, **auc, **bound, **histogram_metrics(self, threshold)}
+        return {**counts, **auc, **bound, **score_metrics.score_metrics(self, threshold)}
 
     def roc(self) -> tuple[Array, Array]:
         """False and true positive rates from threshold 1 down to 0, (bins + 1,) each; nan where a class is empty."""
@@ -185,15 +177,6 @@ class ScoreHistogram:
         tp, called = np.cumsum(gained), np.cumsum((self.positives + self.negatives)[::-1])
         precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
         return share(float(gained @ precision), self.n_positive)
-
-
-def histogram_metrics(histogram: ScoreHistogram, threshold: float) -> PooledMetrics:
-    """What a histogram gives beside its AUC, by name: rates at the threshold, recalibration, the decision curve."""
-    counts, classes = histogram.confusion(threshold), (histogram.positives, histogram.negatives)
-    further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
-    metrics: PooledMetrics = {**threshold_metrics(counts), **further}
-    metrics["average_precision"] = histogram.average_precision()
-    return {**metrics, **recalibration.recalibration(*classes), **decision_curve.decision_curve(*classes)}
 
 
 def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Interval:
@@ -212,4 +195,5 @@ def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Inter
     variance = 0.0
     for counts, component, size in ((histogram.positives, below, m), (histogram.negatives, above, n)):
         variance += float(counts @ (component - value) ** 2) / (size - 1) / size
+    variance = larger_variance(value, variance, m, n)
     return logit_interval(value, variance, min(m, n), level).widened(histogram.auc_bound())

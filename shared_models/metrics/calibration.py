@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
+from shared_models.metrics.rates import bounds, expected_observed_interval, named
 from shared_models.metrics.scores import labelled, probabilities
 
 INNER_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -34,8 +35,12 @@ class Calibration:
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "brier": "mean squared error of the probabilities",
-        "expected_observed_ratio": "expected over observed outcomes; above 1 the probabilities are too high",
-        "calibration_error": "mean distance of expected and observed share over the bins, weighted by patients",
+        **bounds(
+            {"expected_observed_ratio": "expected over observed outcomes; above 1 the probabilities are too high"},
+            {"expected_observed_ratio": "on the log scale"},
+        ),
+        "calibration_error": "mean distance of expected and observed share over the bins, weighted by patients; chance "
+        "alone makes it larger than 0, so that it has no interval",
         "calibration_predicted": "calibration curve: mean probability of the patients in each of 16 bins of it",
         "calibration_observed": "their observed share; both undefined where fewer than 5 patients are",
     }
@@ -110,9 +115,11 @@ class Calibration:
         """Summaries, and the points of the curve; the threshold plays no part."""
         del threshold
         predicted, observed = self.curve(MIN_PATIENTS)
+        ratio, observed_share = self.expected_observed_ratio(), float(self.observed.sum()) / (self.n or math.nan)
         return {
             "brier": self.brier(),
-            "expected_observed_ratio": self.expected_observed_ratio(),
+            "expected_observed_ratio": ratio,
+            **named("expected_observed_ratio", expected_observed_interval(ratio, observed_share, self.n)),
             "calibration_error": self.expected_calibration_error(),
             "calibration_predicted": predicted.tolist(),
             "calibration_observed": observed.tolist(),

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_models.metrics.arrays import MATRIX, Array, PooledMetrics, add
+from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.merged_cells import group_small_classes
+from shared_models.metrics.rates import LEVEL, bounds, named, wilson
 from shared_models.metrics.scores import finite
 
 
@@ -27,8 +29,22 @@ class ConfusionMatrix:
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "patients": "patients whose class is known",
-        "accuracy": "share of them called rightly",
-        "macro_f1": "mean F1 over the classes",
+        **bounds(
+            {
+                "accuracy": "share of them called rightly",
+                "balanced_accuracy": "mean sensitivity over the classes",
+                "macro_f1": "mean F1 over the classes",
+                "patients_by_class": "patients of each class, in the order of the target's classes",
+                "sensitivity_by_class": "share of each class's patients called so",
+                "precision_by_class": "share of those called each class who have it",
+                "f1_by_class": "F1 of each class",
+            },
+            {
+                **dict.fromkeys(("accuracy", "sensitivity_by_class", "precision_by_class"), "Wilson"),
+                "f1_by_class": "Wilson, of those rightly called among all who have the class or are called so",
+                **dict.fromkeys(("balanced_accuracy", "macro_f1"), "delta method on the logit scale"),
+            },
+        ),
     }
 
     counts: Array = field(metadata=MATRIX)
@@ -87,7 +103,39 @@ class ConfusionMatrix:
     def metrics(self, threshold: float) -> PooledMetrics:
         """Accuracy and macro F1; the threshold plays no part."""
         del threshold
-        return {"patients": self.n, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
+        right, row, column = np.diag(self.counts), self.counts.sum(axis=1), self.counts.sum(axis=0)
+        jaccard = self._wilson(right, row + column - right)
+        by_class = {
+            "sensitivity_by_class": self._wilson(right, row),
+            "precision_by_class": self._wilson(right, column),
+            "f1_by_class": [Interval(*(2 * end / (1 + end) for end in (j.value, j.low, j.high))) for j in jaccard],
+        }
+        macro_f1 = self._delta(self.macro_f1, 2 * right, row + column, (1.0, 1.0))
+        balanced = self._delta(self.balanced_accuracy, right, row, (1.0, 0.0))
+        found: PooledMetrics = {"patients": self.n, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
+        found |= {"balanced_accuracy": self.balanced_accuracy, "patients_by_class": row.tolist()}
+        found |= named("accuracy", wilson(self.accuracy, self.n)) | named("macro_f1", macro_f1)
+        found |= named("balanced_accuracy", balanced)
+        for name, each in by_class.items():
+            found |= {name: [one.value for one in each]}
+            found |= {f"{name}_low": [one.low for one in each], f"{name}_high": [one.high for one in each]}
+        return found
+
+    @staticmethod
+    def _wilson(parts: Array, wholes: Array) -> list[Interval]:
+        shares = np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
+        return [wilson(float(share), float(whole)) for share, whole in zip(shares, wholes, strict=True)]
+
+    def _delta(self, value: float, parts: Array, wholes: Array, enters: tuple[float, float]) -> Interval:
+        """Of the mean ratio of parts, a multiple of the diagonal, and wholes, into which rows and columns enter."""
+        occurs = wholes > 0
+        if not occurs.any():
+            return Interval(value, math.nan, math.nan)
+        safe, part = np.where(occurs, wholes, 1.0), sum(enters)  # F1 counts the diagonal twice, as its wholes do
+        by_whole = np.where(occurs, -parts / safe**2, 0.0)
+        slopes = enters[0] * by_whole[:, None] + enters[1] * by_whole[None, :]
+        slopes = (slopes + np.diag(np.where(occurs, part / safe, 0.0))) / occurs.sum()
+        return logit_interval(value, float((self.counts * slopes**2).sum()), float(self.n), LEVEL)
 
     @property
     def accuracy(self) -> float:

@@ -21,13 +21,14 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics import decision_curve, recalibration
+from shared_models.metrics import recalibration, score_metrics
 from shared_models.metrics.arrays import MATRIX, VECTOR, Array, PooledMetrics, add
-from shared_models.metrics.binary import ScoreHistogram, histogram_metrics
+from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.concordance import followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.merged_cells import MergedHistogram, merged_cells
+from shared_models.metrics.rates import expected_observed_interval, named
 from shared_models.metrics.scores import bin_of, left_edges, probabilities
 
 BINS = 1024
@@ -68,16 +69,7 @@ class HorizonTable:
         "fp": "weighted false positives",
         "tn": "weighted true negatives",
         "fn": "weighted false negatives",
-        "f1": "F1 at the threshold and the horizon, weighted, as are all that follow",
-        "sensitivity": "share of those with the event by the horizon at or above the threshold",
-        "specificity": "share of those free of it below the threshold",
-        "precision": "share of those with the event among those at or above the threshold",
-        "accuracy": "share of patients called rightly at the threshold",
-        "balanced_accuracy": "mean of sensitivity and specificity",
-        "mcc": "Matthews's correlation of calls and outcomes",
-        "average_precision": "area under the precision-recall curve, as the mean precision over the steps of recall",
-        **recalibration.METRICS,
-        **decision_curve.METRICS,
+        **score_metrics.METRICS,
         **Calibration.METRICS,
     }
 
@@ -151,6 +143,19 @@ class HorizonTable:
         of_events, of_free = self.weights()
         return ScoreHistogram(of_events @ self.events, of_free * self.free)
 
+    def squares(self) -> ScoreHistogram:
+        """Sums of the squared weights, which say how many patients the weights stand for."""
+        of_events, of_free = self.weights()
+        return ScoreHistogram(of_events**2 @ self.events, of_free**2 * self.free)
+
+    def _expected_observed(self, histogram: ScoreHistogram, squares: ScoreHistogram) -> dict[str, float]:
+        """The bounds of that ratio, with as many patients as the weights stand for."""
+        share = histogram.n_positive / histogram.n if histogram.n > 0 else math.nan
+        spread = squares.n_positive * (1 - share) ** 2 + squares.n_negative * share**2
+        patients = share * (1 - share) * histogram.n**2 / spread if spread > 0 else 0.0
+        ratio = self.calibration().expected_observed_ratio()
+        return named("expected_observed_ratio", expected_observed_interval(ratio, share, patients))
+
     def calibration(self) -> Calibration:
         """Weighted sums by bin of risk, where a patient's risk is the middle of its bin."""
         histogram = self.histogram()
@@ -195,8 +200,9 @@ class HorizonTable:
             "auc_low": interval.low,
             "auc_high": interval.high,
             "auc_bound": histogram.auc_bound(),
-            **histogram_metrics(histogram, threshold),
             **self.calibration().metrics(threshold),
+            **score_metrics.score_metrics(histogram, threshold, squares := self.squares()),
+            **self._expected_observed(histogram, squares),
         }
 
     def without_small_cells(self, least: float) -> "MergedHorizon":

@@ -65,6 +65,20 @@ def logit_interval(value: float, variance: float, pairs: float, level: float) ->
     return Interval(value, _expit(centre - half), _expit(centre + half))
 
 
+def log_interval(value: float, variance: float, level: float = 0.95) -> Interval:
+    """Interval of a positive number on the log scale; nan where the variance is.
+
+    Args:
+        value: estimate.
+        variance: of its logarithm.
+        level: coverage.
+    """
+    if not (value > 0 and variance >= 0):
+        return Interval(value, math.nan, math.nan)
+    factor = math.exp(normal_quantile(level) * math.sqrt(variance))
+    return Interval(value, value / factor, value * factor)
+
+
 def exact_interval(value: float, pairs: float, level: float) -> Interval:
     """Clopper-Pearson interval of a share seen over ``pairs`` independent pairs (Biometrika 26, 1934).
 

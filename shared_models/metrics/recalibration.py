@@ -17,35 +17,46 @@ from typing import Final
 import numpy as np
 
 from shared_models.metrics.arrays import Array
+from shared_models.metrics.interval import Interval, normal_quantile
+from shared_models.metrics.rates import LEVEL, bounds
 from shared_models.metrics.scores import LOGIT_LIMIT, left_edges
 
-METRICS: Final[Mapping[str, str]] = {
-    "calibration_in_the_large": "what to add to the logit of each probability for as many outcomes as there are",
-    "calibration_slope": "slope of a logistic regression of the outcome on the logit; below 1: too extreme",
-    "calibration_intercept": "its intercept",
-}
+METRICS: Final[Mapping[str, str]] = bounds(
+    {
+        "calibration_in_the_large": "what to add to the logit of each probability for as many outcomes as there are",
+        "calibration_slope": "slope of a logistic regression of the outcome on the logit; below 1: too extreme",
+        "calibration_intercept": "its intercept",
+    },
+    dict.fromkeys(("calibration_in_the_large", "calibration_slope", "calibration_intercept"), "Wald, sandwich"),
+)
 _ITERATIONS = 50
 _LARGEST_STEP = 5.0
 
 
-def recalibration(positives: Array, negatives: Array) -> dict[str, float]:
-    """The three numbers, by name; nan without both classes, and the slope where one threshold parts the classes.
+def recalibration(positives: Array, negatives: Array, squares: tuple[Array, Array] | None = None) -> dict[str, float]:
+    """The three numbers with their bounds, by name; nan without both classes.
+
+    The slope is nan too where one threshold parts the classes.
+
 
     Args:
         positives: (bins,) counts or weights of those with the outcome.
         negatives: (bins,) of those without.
+        squares: sums of the squared weights of both; the counts themselves if left out.
     """
     if not (positives.sum() > 0 and negatives.sum() > 0):
         return dict.fromkeys(METRICS, math.nan)
-    logit = bin_logits(len(positives))
+    logit, squares = bin_logits(len(positives)), squares or (positives, negatives)
     ones = np.ones((len(logit), 1))
-    (large,) = _logistic(ones, positives, negatives, logit)
+    (large,) = _logistic(ones, positives, negatives, logit, squares)
     (of_positives, of_negatives) = (np.flatnonzero(counts) for counts in (positives, negatives))
     overlap = of_positives[0] < of_negatives[-1] and of_negatives[0] < of_positives[-1]
-    intercept = slope = math.nan
+    intercept = slope = Interval(math.nan, math.nan, math.nan)
     if overlap:
-        intercept, slope = _logistic(np.column_stack([ones, logit]), positives, negatives, np.zeros_like(logit))
-    return dict(zip(METRICS, (float(large), float(slope), float(intercept)), strict=True))
+        design = np.column_stack([ones, logit])
+        intercept, slope = _logistic(design, positives, negatives, np.zeros_like(logit), squares)
+    numbers = [(each.value, each.low, each.high) for each in (large, slope, intercept)]
+    return dict(zip(METRICS, (number for three in numbers for number in three), strict=True))
 
 
 def bin_logits(bins: int) -> Array:
@@ -55,8 +66,13 @@ def bin_logits(bins: int) -> Array:
     return np.asarray(middle)
 
 
-def _logistic(design: Array, positives: Array, negatives: Array, offset: Array) -> Array:
-    """Coefficients by Newton's method with step halving; nan where they grow without bound."""
+def _logistic(
+    design: Array, positives: Array, negatives: Array, offset: Array, squares: tuple[Array, Array]
+) -> list[Interval]:
+    """Coefficients by Newton's method with step halving; nan where they grow without bound.
+
+    Their intervals are Wald's, of the sandwich variance, which the weights' squares enter.
+    """
     beta, total = np.zeros(design.shape[1]), positives + negatives
 
     def likelihood(beta: Array) -> float:
@@ -68,12 +84,15 @@ def _logistic(design: Array, positives: Array, negatives: Array, offset: Array) 
         score = design.T @ (positives - total * probability)
         information = (design * (total * probability * (1 - probability))[:, None]).T @ design
         try:
-            step = np.clip(np.linalg.solve(information, score), -_LARGEST_STEP, _LARGEST_STEP)
+            inverse = np.linalg.inv(information)
         except np.linalg.LinAlgError:
             break
+        step = np.clip(inverse @ score, -_LARGEST_STEP, _LARGEST_STEP)
         while np.abs(step).max() > 1e-9 and likelihood(beta + step) < likelihood(beta):
             step = step / 2
         beta = beta + step
         if np.abs(step).max() < 1e-8:
-            return beta
-    return np.full(design.shape[1], math.nan)
+            meat = (design * (squares[0] * (1 - probability) ** 2 + squares[1] * probability**2)[:, None]).T @ design
+            half = normal_quantile(LEVEL) * np.sqrt(np.diag(inverse @ meat @ inverse))
+            return [Interval(*map(float, (b, b - h, b + h))) for b, h in zip(beta, half, strict=True)]
+    return [Interval(math.nan, math.nan, math.nan)] * design.shape[1]

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_models.metrics.arrays import SIGNED, PooledMetrics, add
+from shared_models.metrics.interval import Interval, log_interval
+from shared_models.metrics.rates import bounds, named
 from shared_models.metrics.scores import finite
 
 
@@ -31,9 +33,18 @@ class RegressionSums:
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "patients": "patients whose number is known",
-        "mae": "mean absolute error, in the target's unit",
-        "rmse": "root mean squared error, in the target's unit",
-        "r2": "share of the variance explained",
+        **bounds(
+            {
+                "mae": "mean absolute error, in the target's unit",
+                "rmse": "root mean squared error, in the target's unit",
+                "r2": "share of the variance explained",
+            },
+            {
+                "mae": "on the log scale",
+                "rmse": "on the log scale, as of normal errors",
+                "r2": "of the unexplained share on the log scale, as of normal numbers and errors",
+            },
+        ),
     }
 
     n: float
@@ -70,7 +81,27 @@ class RegressionSums:
     def metrics(self, threshold: float) -> PooledMetrics:
         """Errors and explained variance; the threshold plays no part."""
         del threshold
-        return {"patients": self.n, "mae": self.mae, "rmse": self.rmse, "r2": self.r2}
+        intervals = {"mae": self._of_mae(), "rmse": self._of_rmse(), "r2": self._of_r2()}
+        values = {"patients": self.n, "mae": self.mae, "rmse": self.rmse, "r2": self.r2}
+        return {**values, **{key: end for name, each in intervals.items() for key, end in named(name, each).items()}}
+
+    def _of_mae(self) -> Interval:
+        spread = self.squared_error / self.n - self.mae**2 if self.n > 1 else math.nan
+        return log_interval(self.mae, spread / (self.n - 1) / self.mae**2 if self.n > 1 and self.mae > 0 else math.nan)
+
+    def _of_rmse(self) -> Interval:
+        return log_interval(self.rmse, 1 / (2 * self.n) if self.n > 1 else math.nan)
+
+    def _of_r2(self) -> Interval:
+        """Errors e and numbers y, both normal: the log of the unexplained share has variance 4 (1 - r_ey^2) / n."""
+        spread = self._spread(self.target, self.target_squared)
+        if self.n < 3 or not (spread > 0 and self.squared_error > 0):
+            return Interval(self.r2, math.nan, math.nan)
+        error = self.prediction - self.target
+        together = self.product - self.target_squared - error * (self.target / self.n)
+        correlation = min(together**2 / (self.squared_error * spread), 1.0)
+        unexplained = log_interval(1 - self.r2, 4 * (1 - correlation) / (self.n - 1))
+        return Interval(self.r2, 1 - unexplained.high, 1 - unexplained.low)
 
     def without_small_cells(self, least: float) -> "RegressionSums":
         """All of it, or nothing of fewer than `least` patients."""

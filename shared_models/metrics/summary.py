@@ -21,7 +21,7 @@ from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_me
 from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
-from shared_models.metrics.within_site import WithinSiteHorizonAuc, WithinSitePairs
+from shared_models.metrics.within_site import WithinSiteConcordance, WithinSiteHorizonAuc, WithinSitePairs
 from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 
 Values = NDArray[np.floating[Any]]
@@ -175,7 +175,9 @@ def site_metrics(target: Target, scores: Values, truth: Values, threshold: float
     if isinstance(target, TimeToEvent):
         return time_to_event_metrics(target, scores, truth, threshold, seed)
     pooled = pooled_metrics(summarise(target, scores, truth), threshold)
-    return {name: value for name, value in pooled.items() if isinstance(value, float)}
+    rates = ("accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1_low", "macro_f1_high")
+    hidden = {*rates, "balanced_accuracy_low", "balanced_accuracy_high"}  # of exact counts, which a site does not tell
+    return {name: value for name, value in pooled.items() if isinstance(value, float) and name not in hidden}
 
 
 def time_to_event_metrics(target: TimeToEvent, risk: Values, truth: Values, threshold: float, seed: int) -> Metrics:
@@ -188,11 +190,9 @@ def time_to_event_metrics(target: TimeToEvent, risk: Values, truth: Values, thre
         threshold: At and above which a risk counts as positive.
         seed: Of the C-index's bootstrap.
     """
-    from shared_models.metrics.concordance import concordance_interval
-
     known = ~np.isnan(truth).any(axis=1)
     risk, days, event = risk[known], truth[known, 0].astype(np.float64), truth[known, 1] == 1
-    c_index = concordance_interval(risk, days, event, seed=seed)
+    c_index = WithinSiteConcordance.of(risk, truth[known]).interval()
     outcome = at_horizon(days, event, target.horizon_days)
     auc = WithinSiteHorizonAuc.of(risk, truth[known], target.horizon_days).interval()
     called, sums = risk >= threshold, outcome.weights

@@ -28,8 +28,8 @@ __all__ = ["DAYS_PER_MONTH", "MONTHS", "ConcordanceTable", "concordance", "conco
 DAYS_PER_MONTH = 30.4375
 MONTHS = 180
 """Fifteen years in months; one open bin follows."""
-RISK_BINS = 128
-"""Enough to order risks to a C-index within its certificate, and a message of a few hundred kilobytes."""
+RISK_BINS = 1024
+"""As of the AUC, so that few pairs of risks share one, and a message of three megabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class ConcordanceTable:
     METRICS: ClassVar[Mapping[str, str]] = {
         "patients": "patients whose time and event are known",
         "events": "those of them who had the event",
-        "c_index": "Harrell's C, of risks in 128 bins and times in months",
+        "c_index": "Harrell's C, of risks in 1,024 bins and times in months",
         "c_index_low": "lower bound of its 95 % interval (jackknife on the logit scale, widened by what the bins hide)",
         "c_index_high": "upper bound",
         "c_index_bound": "the C-index of the rows lies within this of `c_index`",

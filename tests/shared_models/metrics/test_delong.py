@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from shared_models.metrics.binary import ScoreHistogram, auc, auc_interval, delong_test, pooled_auc_interval
+from shared_models.metrics.delong import auc_and_variance
 
 
 def kernel(scores, labels):
@@ -44,8 +45,11 @@ def test_interval_follows_from_the_definition_of_delongs_variance(m, n, decimals
 
 def test_variance_of_a_case_worked_by_hand():
     # Positives 3 4 and negatives 1 2 3: placements 5/6 and 1; 1, 1, 3/4. AUC 11/12, variance 1/144 + 1/144.
+    assert auc_and_variance([3, 4, 1, 2, 3], [1, 1, 0, 0, 0])[1] == pytest.approx(1 / 72)
     interval = auc_interval([3, 4, 1, 2, 3], [1, 1, 0, 0, 0])
-    half = 1.959963984540054 * math.sqrt(1 / 72) / (11 / 144)
+    # Hanley and McNeil's is larger: (11/144 + 11/13 - 121/144 + 2 (121/276 - 121/144) + 2 (121/144 - 121/144)) / 6
+    first, second = 11 / 13 - 121 / 144, 2 * 121 / 144 / (23 / 12) - 121 / 144
+    half = 1.959963984540054 * math.sqrt((11 / 144 + first + 2 * second) / 6) / (11 / 144)
     assert interval.value == pytest.approx(11 / 12)
     assert interval.low == pytest.approx(1 / (1 + math.exp(half) / 11))
 

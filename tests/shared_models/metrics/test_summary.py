@@ -43,7 +43,7 @@ def test_all_statistics_of_a_target_travel_add_up_and_are_told_and_described(tar
             continue
         np.testing.assert_allclose(value, here[name], rtol=1e-12)
     described = [name for statistic in sites[0].values() for name in statistic.METRICS]
-    assert list(together) == described
+    assert together.keys() == set(described)
     assert target_score(sites[0]) > 0
 
 
@@ -54,7 +54,7 @@ def test_nobody_is_the_zero_of_the_sum(target: Target) -> None:
     for name, array in pack_summary(both, "x").items():
         np.testing.assert_array_equal(array, pack_summary(summary, "x")[name])
     for name, value in pooled_metrics(empty_summary(target), 0.5).items():
-        assert name == "net_benefit_threshold" or np.isnan(value).all() or value == 0.0
+        assert name == "net_benefit_threshold" or np.isnan(value).all() or not np.any(value)
 
 
 def test_a_statistic_of_other_bins_or_one_that_lacks_a_part_is_refused() -> None:

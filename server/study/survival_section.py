@@ -1,0 +1,96 @@
+"""Section of results.json on time to event: Kaplan-Meier curves of risk groups, their log-rank test, and follow-up."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared_models.metrics.kaplan_meier import (
+    Curve,
+    ends_days,
+    kaplan_meier,
+    log_rank,
+    median_follow_up_days,
+    risk_groups,
+)
+from shared_models.metrics.summary import Summary
+from shared_models.metrics.survival import ConcordanceTable
+from shared_models.targets import Target, TimeToEvent
+
+STEP_ROWS = 3  # of months; those of merged cells are years
+GROUPS = ("below the threshold", "at or above the threshold")
+
+
+class RiskGroup(BaseModel):
+    """One risk group's curve, at `times_days`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(description="which risks it has")
+    patients: int = Field(description="how many it has")
+    events: int = Field(description="how many of them had the event")
+    at_risk: list[float] = Field(description="how many are still observed without it, from then on")
+    survival: list[float | None] = Field(description="share without the event (Kaplan-Meier); null without patients")
+    survival_low: list[float | None] = Field(description="lower bound of its 95 % interval (Greenwood, log(-log))")
+    survival_high: list[float | None] = Field(description="upper bound")
+
+
+class Survival(BaseModel):
+    """Patients of a time-to-event target by risk, from counts by month, outside of secure sums by interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    median_follow_up_days: float | None = Field(
+        description="median follow-up (reverse Kaplan-Meier); null where more than half are followed longer"
+    )
+    times_days: list[float] = Field(description="the days of the curves")
+    groups: list[RiskGroup] = Field(description="below the decision threshold, and at or above it")
+    log_rank_chi2: float | None = Field(description="chi-square of the log-rank test between the groups")
+    log_rank_p: float | None = Field(description="its p-value; of a threshold that no test patient chose")
+
+
+def survival_section(target: Target, summary: Summary, threshold: float | None) -> Survival | None:
+    """The section of one role's patients; None for other targets, and without patients."""
+    tables = [each for each in summary.values() if isinstance(each, ConcordanceTable)]
+    if not isinstance(target, TimeToEvent) or not tables or not tables[0].n:
+        return None
+    (table,) = tables
+    half = not table.CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW
+    step = 1 if half else STEP_ROWS
+    groups = risk_groups(table, 0.5 if threshold is None else threshold)
+    chi2, p_value = log_rank(groups, half)
+    ends = ends_days(table, target.edges_days)[step - 1 :: step]
+    ends = ends[ends <= target.edges_days[-1] + 1]
+    return Survival(
+        median_follow_up_days=_finite(median_follow_up_days(table, target.edges_days)),
+        times_days=[0.0, *np.round(ends, 2).tolist()],
+        groups=[
+            _group(name, kaplan_meier(*group, half), group[1].sum(), step, len(ends))
+            for name, group in zip(GROUPS, groups, strict=True)
+        ],
+        log_rank_chi2=_finite(chi2),
+        log_rank_p=_finite(p_value),
+    )
+
+
+def _group(name: str, curve: Curve, censored: float, step: int, times: int) -> RiskGroup:
+    rows = slice(step - 1, step * times, step)
+    events = float(curve.events.sum())
+    later = np.append(curve.at_risk[1:], 0.0)[rows]
+    start = 1.0 if curve.at_risk[0] > 0 else None
+    return RiskGroup(
+        name=name,
+        patients=round(events + float(censored)),
+        events=round(events),
+        at_risk=[float(curve.at_risk[0]), *later.tolist()],
+        survival=[start, *map(_finite, curve.survival[rows])],
+        survival_low=[start, *map(_finite, curve.low[rows])],
+        survival_high=[start, *map(_finite, curve.high[rows])],
+    )
+
+
+def _finite(value: Any) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None

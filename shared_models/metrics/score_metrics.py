@@ -1,0 +1,74 @@
+"""Metrics of a histogram of scores beside its AUC: rates at a threshold, recalibration and curves, with intervals."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from shared_models.metrics import curves, decision_curve, recalibration
+from shared_models.metrics.arrays import PooledMetrics
+from shared_models.metrics.confusion_counts import threshold_metrics
+from shared_models.metrics.rates import (
+    average_precision_interval,
+    bounds,
+    brier_interval,
+    effective,
+    named,
+    rate_bounds,
+)
+
+if TYPE_CHECKING:
+    from shared_models.metrics.binary import ScoreHistogram
+
+METRICS: Final[Mapping[str, str]] = bounds(
+    {
+        "f1": "F1 at the threshold",
+        "sensitivity": "share of positives at or above the threshold",
+        "specificity": "share of negatives below it",
+        "precision": "share of positives among those at or above it",
+        "accuracy": "share of patients called rightly at the threshold",
+        "balanced_accuracy": "mean of sensitivity and specificity",
+        "mcc": "Matthews's correlation of calls and outcomes",
+        "average_precision": "area under the precision-recall curve, as the mean precision over the steps of recall",
+    },
+    {
+        **dict.fromkeys(("sensitivity", "specificity", "precision", "accuracy"), "Wilson"),
+        "f1": "Wilson, of true positives among those positive or called so",
+        "balanced_accuracy": "Zou and Donner, of Wilson's",
+        "mcc": "delta method on Fisher's scale",
+        "average_precision": "Boyd, on the logit scale",
+    },
+) | {
+    **recalibration.METRICS,
+    **decision_curve.METRICS,
+    **curves.METRICS,
+    "brier_low": "lower bound of the 95 % interval of `brier` (on the logit scale)",
+    "brier_high": "upper bound",
+}
+
+
+def score_metrics(
+    histogram: "ScoreHistogram", threshold: float, squares: "ScoreHistogram | None" = None
+) -> PooledMetrics:
+    """What a histogram gives beside its AUC, by name, with intervals: rates, recalibration, curves.
+
+    Args:
+        histogram: counts, or sums of weights.
+        threshold: an edge of a bin.
+        squares: sums of the squared weights; the counts themselves if left out.
+    """
+    squared = squares or histogram
+    counts, classes = histogram.confusion(threshold), (histogram.positives, histogram.negatives)
+    of_squares, scores = (
+        (squared.positives, squared.negatives),
+        1 / (1 + np.exp(-recalibration.bin_logits(len(classes[0])))),
+    )
+    further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
+    found: PooledMetrics = {**threshold_metrics(counts), **further, **rate_bounds(counts, squared.confusion(threshold))}
+    found["average_precision"] = precision = histogram.average_precision()
+    positives = effective(histogram.n_positive, squared.n_positive)
+    found |= named("average_precision", average_precision_interval(precision, positives))
+    found |= named("brier", brier_interval(scores, classes, of_squares))
+    found |= recalibration.recalibration(*classes, of_squares)
+    found |= decision_curve.decision_curve(*classes, of_squares)
+    return found | curves.curves(*classes)
