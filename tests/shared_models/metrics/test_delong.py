@@ -37,7 +37,8 @@ def test_interval_follows_from_the_definition_of_delongs_variance(m, n, decimals
     assert 0 <= interval.low < interval.high <= 1
     assert interval.low <= interval.value <= interval.high
     if variance > 1e-9 and 0 < value < 1:
-        half = 1.959963984540054 * math.sqrt(variance) / (value * (1 - value))
+        assert auc_and_variance(scores, labels) == pytest.approx((value, variance))
+        half = 1.959963984540054 * math.sqrt(larger_variance(value, variance, m, n)) / (value * (1 - value))
         centre = stats.logistic.ppf(value)
         assert interval.low == pytest.approx(stats.logistic.cdf(centre - half))
         assert interval.high == pytest.approx(stats.logistic.cdf(centre + half))
