@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from shared_models.metrics.binary import ScoreHistogram, auc, auc_interval, delong_test, pooled_auc_interval
-from shared_models.metrics.delong import auc_and_variance
+from shared_models.metrics.delong import auc_and_variance, larger_variance
 
 
 def kernel(scores, labels):
