@@ -15,7 +15,20 @@ from client.private_files import write_private, writing
 FILE = "exams.csv"
 MOST_SHOWN = 6  # different values of a fact on the terminal
 
+_NUMBERS = ("mask_mm3", "mask_share", "tumour_shown", "grid_filled")
+
 Facts = Mapping[str, Mapping[int, ExamFacts]]
+
+
+def _share(value: float | None, steps: tuple[float, ...]) -> str:
+    """Between which steps a share lies: on the terminal an exact one would be a patient's own."""
+    if value is None:
+        return ""
+    if value >= steps[-1]:
+        return "all"
+    upper = next(step for step in steps[1:] if value < step)
+    return f"{steps[steps.index(upper) - 1]:.4g} to {upper:.4g}"
+
 
 _SHOWN: Mapping[str, Callable[[ExamFacts], str]] = {
     "series": lambda one: one.choice.get("series", ""),
@@ -25,6 +38,9 @@ _SHOWN: Mapping[str, Callable[[ExamFacts], str]] = {
     "voxels": lambda one: " x ".join(map(str, one.size)),
     "voxel size, mm": lambda one: " x ".join(f"{size:g}" for size in one.spacing_mm),
     "orientation": lambda one: one.orientation,
+    "mask's share": lambda one: _share(one.mask_share, (0.0, 0.001, 0.01, 0.1, 1.0)) if one.mask_share else "",
+    "tumour within the grid": lambda one: _share(one.tumour_shown, (0.0, 0.25, 0.5, 0.95, 0.9999, 1.0)),
+    "grid within the exam": lambda one: _share(one.grid_filled, (0.0, 0.5, 0.95, 1.0)),
 }
 
 
@@ -58,15 +74,14 @@ def write_exams(state_dir: Path, rows: CohortRows, facts: Facts) -> None:
         with writing(path):
             path.unlink(missing_ok=True)
         return
-    head = ("patient", "instance", "modality", "study_date", *_SHOWN, "mask_mm3", "mask_share", "remarks")
+    head = ("patient", "instance", "modality", "study_date", *_SHOWN, *_NUMBERS, "remarks")
     lines = [
         (
             *rows.keys[row],
             name,
             one.choice.get("study_date", ""),
             *(show(one) for show in _SHOWN.values()),
-            one.mask_mm3,
-            one.mask_share,
+            *(getattr(one, key) for key in _NUMBERS),
             "; ".join(one.remarks),
         )
         for name, exams in facts.items()

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.contrast import contrast_remarks
+from client.imaging.mammography.appearance import mammogram_remarks
+
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 1  # raise it when the same exam has other facts
+VERSION = 2  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
-LEAST_RISE = 0.05  # of the signal before contrast, which a tumour or a vessel exceeds after it
-# Medians of a phase's tissue over that before contrast: beyond these, no contrast agent has made the difference
-PLAUSIBLE_CHANGE = (0.6, 4.0)
-TISSUE = 0.2  # of the 99th percentile of the signal before contrast
-SAMPLE = 100_000  # voxels that are looked at
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
+BREAST_MM = (40.0, 650.0)  # of an image's longer side, along its rows or columns
+EMPTY_SHARE = 0.1  # of an image, in planes at its edges where all voxels are the same
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class ExamFacts:
         orientation: Where the image's axes lead, as `LPS`.
         mask_mm3: The tumour's volume; 0 without a mask.
         mask_share: Its share of the image.
+        tumour_shown: Share of the tumour's volume within the study's grid; None without a study or a mask.
+        grid_filled: Share of the study's grid within the exam; None without a study.
         remarks: What looks wrong, each with what to do.
     """
 
@@ -51,6 +53,8 @@ class ExamFacts:
     mask_mm3: float
     mask_share: float
     remarks: tuple[str, ...]
+    tumour_shown: float | None = None
+    grid_filled: float | None = None
 
 
 def facts_array(exam: Exam) -> NDArray[np.uint8]:
@@ -88,7 +92,8 @@ def _facts(exam: Exam) -> ExamFacts:
     first = exam.phases[0]
     voxels = 0 if exam.mask is None else int((sitk.GetArrayViewFromImage(exam.mask) != 0).sum())
     mm3, share = voxels * float(np.prod(first.GetSpacing())), voxels / float(np.prod(first.GetSize()))
-    remarks = [*exam.remarks, *_enhancement(exam), *_mask(exam, mm3, share)]
+    seen = [*_extent(first), *contrast_remarks(exam), *mammogram_remarks(exam)]
+    remarks = [*exam.remarks, *seen, *_mask(exam, mm3, share)]
     return ExamFacts(
         choice=dict(exam.choice),
         phases=len(exam.phases),
@@ -102,35 +107,26 @@ def _facts(exam: Exam) -> ExamFacts:
     )
 
 
-def _enhancement(exam: Exam) -> list[str]:
-    """Signal must rise after contrast, and no phase may be on a scale of its own."""
+def _extent(first: Any) -> list[str]:
+    """An image must be as large as a breast, and should not be mostly padding."""
     import SimpleITK as sitk
 
-    if len(exam.phases) < 2:
-        return []
-    step = max(1, int(np.prod(exam.phases[0].GetSize())) // SAMPLE)
-    phases = [sitk.GetArrayViewFromImage(phase).ravel()[::step].astype(np.float64) for phase in exam.phases]
-    before = phases[0]
-    tissue = before > max(TISSUE * float(np.percentile(before, 99)), 0.0)
-    if not tissue.any():
-        return []
-    ratios = [phase[tissue] / before[tissue] for phase in phases[1:]]
-    middle = [float(np.median(ratio)) for ratio in ratios]
-    if min(middle) < PLAUSIBLE_CHANGE[0] or max(middle) > PLAUSIBLE_CHANGE[1]:
-        return ["phases seem to be on different scales; check their order, rescale slopes, and how they were exported"]
-    if max(float(np.percentile(ratio, 99.9)) for ratio in ratios) < 1 + LEAST_RISE:
-        return ["no signal rises after the first phase; check which phase is before contrast, and the order"]
-    if exam.mask is not None and _falls(exam):
-        return ["the tumour's signal does not rise after the first phase; check the order of phases, and the mask"]
-    return []
-
-
-def _falls(exam: Exam) -> bool:
-    import SimpleITK as sitk
-
-    inside = sitk.GetArrayViewFromImage(exam.mask) != 0
-    means = [float(sitk.GetArrayViewFromImage(phase)[inside].mean()) for phase in exam.phases]
-    return max(means[1:]) < (1 + LEAST_RISE) * means[0]
+    longer_mm = max(size * mm for size, mm in zip(first.GetSize()[:2], first.GetSpacing()[:2], strict=True))
+    low, high = BREAST_MM
+    said = []
+    if not low <= longer_mm <= high:
+        said.append(f"the image measures less than {low:g} or more than {high:g} mm; check its unit: is it mm?")
+    voxels = sitk.GetArrayViewFromImage(first)
+    if len(voxels) == 1:  # a mammogram has much air
+        return said
+    full = 1.0
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        shown = np.flatnonzero(voxels.max(axis=others) > voxels.min(axis=others))
+        full *= (shown[-1] - shown[0] + 1) / voxels.shape[axis] if len(shown) else 0.0
+    if full < 1 - EMPTY_SHARE:
+        said.append(f"more than {EMPTY_SHARE:.0%} of the image are empty planes at its edges; cut off such padding")
+    return said
 
 
 def _mask(exam: Exam, mm3: float, share: float) -> list[str]:

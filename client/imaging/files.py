@@ -19,6 +19,7 @@ PLAUSIBLE_SPACING_MM = (0.05, 30.0)
 SAME_GEOMETRY = 1e-3
 SAME_ORIGIN_MM = 0.05  # headers round it
 MAX_BYTES = 2 * 2**30
+PLAUSIBLE_STEP_S = (20.0, 1200.0)  # between two phases of a dynamic exam; faster series are for other maps
 
 _FORMATS = {
     ".nii": "NiftiImageIO",
@@ -40,8 +41,32 @@ _NIFTI_HEADER_ROOM = 2**20
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}
 
 
+def read_phases(path: Path) -> tuple[list[Any], tuple[float, ...]]:
+    """The images of a file of three dimensions, or of four, of which the last is time; and its seconds, if it has any.
+
+    Raises:
+        SiteError: As `read_image`.
+    """
+    image, step_s = _read(path, (3, 4))
+    if image.GetDimension() == 3:
+        return [image], ()
+    phases = [image[:, :, :, number] for number in range(image.GetSize()[3])]
+    seconds = tuple(number * step_s for number in range(len(phases)))
+    low, high = PLAUSIBLE_STEP_S
+    return phases, seconds if low <= step_s <= high else ()
+
+
 def read_image(path: Path) -> Any:
     """One image of three dimensions, as 32-bit floats; its header is looked at before its voxels.
+
+    Raises:
+        SiteError: If it cannot be read, is too large or has non-finite voxels.
+    """
+    return _read(path, (3,))[0]
+
+
+def _read(path: Path, dimensions: tuple[int, ...]) -> tuple[Any, float]:
+    """An image, and the step along its fourth axis.
 
     Raises:
         SiteError: If it cannot be read, is too large or has non-finite voxels.
@@ -56,8 +81,9 @@ def read_image(path: Path) -> Any:
     try:
         reader.ReadImageInformation()
         size = reader.GetSize()
-        if len(size) != 3:
-            raise bad_file(path, "an image has the wrong number of phases", f"{size} voxels", "one phase a file")
+        if len(size) not in dimensions:
+            expected = "one phase a file, or one file with all phases"
+            raise bad_file(path, "an image has the wrong number of phases", f"{size} voxels", expected)
         if reader.GetNumberOfComponents() != 1:
             found = f"{reader.GetNumberOfComponents()} values a voxel"
             raise bad_file(path, "an image has colours or vectors", found, "one value a voxel")
@@ -69,7 +95,7 @@ def read_image(path: Path) -> Any:
     broken = non_finite_voxels(path, sitk.GetArrayViewFromImage(image))
     if broken:
         raise bad_file(path, "an image has voxels that are not numbers", f"{broken} NaN or infinite voxels", "numbers")
-    return image
+    return image, float(image.GetSpacing()[3]) if len(size) == 4 else 0.0
 
 
 def _format(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Exams as image files, one a phase, perhaps with a mask."""
+"""Exams as image files, one a phase or one of all, perhaps with a mask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.imaging.exams import Exam
-from client.imaging.files import check_geometry, read_image
+from client.imaging.files import bad_file, check_geometry, read_image, read_phases
 from client.imaging.masks import MaskSource, tumour_mask
 from client.imaging.nifti_header import check_nifti_header
 
@@ -50,9 +50,16 @@ class ImageFiles:
         for path in self.files:
             if path.name.lower().endswith((".nii", ".nii.gz")):
                 check_nifti_header(path)
-        images = [read_image(path) for path in self.phases]
-        for path, image in zip(self.phases, images, strict=True):
+        if len(self.phases) == 1:
+            images, seconds = read_phases(self.phases[0])
+        else:
+            images, seconds = [read_image(path) for path in self.phases], ()
+        paths = self.phases * len(images) if len(self.phases) == 1 else self.phases
+        for path, image in zip(paths, images, strict=True):
             check_geometry(path, image, images[0])
+        if self.seconds and len(self.seconds) != len(images):
+            found, expected = f"{len(images)} phases", f"{len(self.seconds)}, as `seconds` says"
+            raise bad_file(self.phases[0], "an exam has the wrong number of phases", found, expected)
         mask, share = tumour_mask(self.mask, images[0]) if self.mask else (None, 1.0)
-        seconds, side = self.seconds or None, self.side
-        return Exam(self.phases[0], tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
+        times, side = self.seconds or seconds or None, self.side
+        return Exam(self.phases[0], tuple(images), times, mask, self.lacks_mask, share, side, self.lacks_side)

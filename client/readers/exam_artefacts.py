@@ -174,5 +174,17 @@ def read_volumes(rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> M
         for row, file in artefacts.made[shown].items()
         if isinstance(file, Path) and read.present[row]
     }
+    facts = {
+        row: replace(one, **_shown(exams_shown.get((rows.keys[row].patient, artefacts.made[shown].get(row)))))
+        for row, one in artefacts.facts.items()
+    }
     coverages = [Coverage(one[0], one[1], bool(one[2]), bool(one[3])) for one in exams_shown.values()]
-    return replace(read, warnings=[*artefacts.warnings, *shown_warnings(name, kind, coverages)], facts=artefacts.facts)
+    return replace(read, warnings=[*artefacts.warnings, *shown_warnings(name, kind, coverages)], facts=facts)
+
+
+def _shown(coverage: Array | None) -> dict[str, Any]:
+    """What a study's grid shows of an exam, for the site's list."""
+    if coverage is None:
+        return {}
+    tumour, filled = float(coverage[0]), float(coverage[1])
+    return {"tumour_shown": None if np.isnan(tumour) else round(tumour, 4), "grid_filled": round(filled, 4)}

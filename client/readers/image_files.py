@@ -31,7 +31,10 @@ class ImageFilesReader(Settings):
     supported_kinds: ClassVar[tuple[type[Modality], ...]] = (Volume,)
 
     reader: Literal["image_files"] = Field(description="chooses this reader")
-    phases: tuple[Pattern, ...] = Field(min_length=1, description="file of each phase: `mri/{patient}/phase0.nii.gz`")
+    phases: tuple[Pattern, ...] = Field(
+        min_length=1,
+        description="file of each phase: `mri/{patient}/phase0.nii.gz`; or one file of all, whose fourth axis is time",
+    )
     seconds: Seconds = Field((), description="when each phase was taken, after the first: [0, 90, 180]")
     mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
     laterality: ColumnOrName | None = Field(
@@ -49,13 +52,13 @@ class ImageFilesReader(Settings):
 
     @model_validator(mode="after")
     def _a_time_each(self) -> Self:
-        if self.seconds and len(self.seconds) != len(self.phases):
+        if self.seconds and len(self.phases) > 1 and len(self.seconds) != len(self.phases):
             msg = f"seconds: {len(self.seconds)} times for {len(self.phases)} phases"
             raise ValueError(msg)
         return self
 
     def preview_kind(self) -> Volume:
-        """All phases, coarse: they are only read to see that they can be."""
+        """All phases, coarse, or one of a file of all: they are only read to see that they can be."""
         return Volume((len(self.phases) + 1, 8, 8, 8), (20.0, 20.0, 20.0), tumour=True, field_of_view="whole")
 
     def columns(self, kind: Volume) -> list[tuple[str, str]]:

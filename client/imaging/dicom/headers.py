@@ -30,7 +30,15 @@ PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
     *PLACE,
     *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "SeriesInstanceUID", "SeriesNumber"),
-    *("StudyInstanceUID", "StudyDate", "AcquisitionDate", "ComplexImageComponent", "EchoTime", "EchoNumbers"),
+    *(
+        "PatientID",
+        "StudyInstanceUID",
+        "StudyDate",
+        "AcquisitionDate",
+        "ComplexImageComponent",
+        "EchoTime",
+        "EchoNumbers",
+    ),
     *("RepetitionTime", "FlipAngle", "ScanningSequence", "RescaleSlope"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
     *("NumberOfFrames", "InstanceNumber", "Laterality", "ImageLaterality"),
@@ -46,6 +54,7 @@ class Slice:
     Attributes:
         path: The file.
         frame: Which of an enhanced file's frames; None where the file is one slice.
+        patient: Who it is of, as the header says; it is compared and never shown.
         study: The study's UID.
         study_date: The day of the study, as `20200131`; empty where it is not said.
         series: The series' UID.
@@ -74,6 +83,7 @@ class Slice:
 
     path: Path
     frame: int | None
+    patient: str
     study: str
     study_date: str
     series: str
@@ -204,6 +214,7 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any, room: int) -> Sl
 def _common(path: Path, header: Any) -> dict[str, Any]:
     return {
         "path": path,
+        "patient": str(header.get("PatientID", "")).strip(),
         "study": str(header.get("StudyInstanceUID", "")),
         "study_date": str(header.get("StudyDate") or header.get("AcquisitionDate") or ""),
         "series": str(header.SeriesInstanceUID),

@@ -8,11 +8,10 @@ from itertools import pairwise
 from operator import attrgetter
 
 from client.imaging.dicom.headers import Slice
+from client.imaging.files import PLAUSIBLE_STEP_S
 
 Phase = tuple[Slice, ...]
 HALF_A_DAY_S = 43_200.0
-# Between two phases of a dynamic exam; faster series are for other maps, and a pause is shorter.
-PLAUSIBLE_STEP_S = (20.0, 1200.0)
 
 _CLOCKS = ("acquired_s", "triggered_s", "created_s")  # when a phase was taken, the most reliable first
 _TIMES_OF_DAY = ("acquired_s", "created_s")

@@ -54,6 +54,7 @@ def dynamic_phases(slices: Sequence[Slice], wanted: Wanted, folder: Path) -> Dyn
     """
     single, copies = without_copies(slices)
     chosen = past_midnight(choose(single, wanted, folder))
+    _check_one_patient(chosen, folder)
     parts = [[slice_ for slice_ in chosen if slice_.series == name] for name in {slice_.series for slice_ in chosen}]
     phases = [
         phase
@@ -66,6 +67,19 @@ def dynamic_phases(slices: Sequence[Slice], wanted: Wanted, folder: Path) -> Dyn
     if copies:
         remarks += ("images that were exported twice are used once",)
     return DynamicSeries(ordered, seconds, remarks + _earlier_series(single, chosen, ordered[0]))
+
+
+def _check_one_patient(slices: Sequence[Slice], folder: Path) -> None:
+    count = len({slice_.patient for slice_ in slices} - {""})
+    if count > 1:
+        raise SiteError(
+            what="the images of an exam are of several patients",
+            where=str(folder),
+            found=f"{count} different PatientIDs in the dynamic series",
+            expected="images of one patient",
+            fix="move the other patient's files out of the folder, or export the exam again",
+            public="an image of the site cannot be used",
+        )
 
 
 def _earlier_series(slices: Sequence[Slice], chosen: Sequence[Slice], first: Phase) -> tuple[str, ...]:

@@ -1,0 +1,105 @@
+"""Contrast between an exam's phases: what must rise, and signs that phases or the mask are not what they seem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from client.imaging.exams import Exam
+
+LEAST_RISE = 0.05  # of the signal before contrast, which a vessel exceeds after it
+TUMOUR_RISE = 0.2  # which a tumour's mean exceeds; Kuhl 1999 (10.1148/radiology.211.1.r99ap38101) counts from 50 %
+# Medians of a phase's tissue over that before contrast: beyond these, no contrast agent has made the difference
+PLAUSIBLE_CHANGE = (0.85, 4.0)
+TISSUE = 0.2  # of the 99th percentile of the signal before contrast
+LEAST_CORRELATION = 0.3  # between the voxels of a phase and those before contrast
+ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
+ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
+MOSTLY = 0.5
+SAMPLE = 100_000  # voxels that are looked at
+
+Signal = NDArray[np.float64]
+
+
+def contrast_remarks(exam: Exam) -> list[str]:
+    """What looks wrong, the first thing only: one fault has many signs."""
+    if len(exam.phases) < 2:
+        return []
+    phases = [_array(phase) for phase in exam.phases]
+    if said := _copies(phases):
+        return [said]
+    step = max(1, phases[0].size // SAMPLE)
+    sampled = [phase.ravel()[::step].astype(np.float64) for phase in phases]
+    tissue = _tissue(sampled[0])
+    if not tissue.any():
+        return []
+    ratios = [phase[tissue] / sampled[0][tissue] for phase in sampled[1:]]
+    medians = [float(np.median(ratio)) for ratio in ratios]
+    if said := _of_phases(sampled, ratios, medians):
+        return [said]
+    if exam.mask is None:
+        return []
+    said = _of_tumour(phases, _array(exam.mask) != 0, float(max(medians)))
+    return [said] if said else []
+
+
+def _array(image: Any) -> NDArray[Any]:
+    import SimpleITK as sitk
+
+    return np.asarray(sitk.GetArrayViewFromImage(image))
+
+
+def _tissue(before: Signal) -> NDArray[np.bool_]:
+    return np.asarray(before > max(TISSUE * float(np.percentile(before, 99)), 0.0))
+
+
+def _copies(phases: list[NDArray[Any]]) -> str:
+    for number, phase in enumerate(phases):
+        for earlier in range(number):
+            if np.array_equal(phases[earlier], phase):
+                return f"phases {earlier + 1} and {number + 1} are the same image; check the files"
+    return ""
+
+
+def _of_phases(phases: list[Signal], ratios: list[Signal], medians: list[float]) -> str:
+    low, high = PLAUSIBLE_CHANGE
+    if min(medians) < low or max(medians) > high:
+        return "phases seem to be on different scales; check their order, rescale slopes, and how they were exported"
+    if any(float(np.corrcoef(phases[0], phase)[0, 1]) < LEAST_CORRELATION for phase in phases[1:]):
+        return "a phase does not show what the first one does; check that it is of the same exam, and not inverted"
+    if _one_is_odd(phases):
+        return "one phase shows other tissue than the rest; check that it is of the same patient, and not moved"
+    if max(float(np.percentile(ratio, 99.9)) for ratio in ratios) < 1 + LEAST_RISE:
+        return "no signal rises after the first phase; check which phase is before contrast, and the order"
+    return ""
+
+
+def _one_is_odd(phases: list[Signal]) -> bool:
+    """Whether the grain of the tissue of one phase is not that of the first, though another's is."""
+    tissue = _tissue(phases[0])
+    alike = [float(np.corrcoef(phases[0][tissue], phase[tissue])[0, 1]) for phase in phases[1:]]
+    return max(alike) > ALIKE and min(alike) < ALIKE / 2
+
+
+def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> str:
+    """Signs in the tumour; `tissue_rise` is the highest median of the tissue's ratios."""
+    signals = [phase[inside].astype(np.float64) for phase in phases]
+    rises = [float(signal.mean() / max(signals[0].mean(), 1e-9)) for signal in signals[1:]]
+    if max(rises) < 1 + TUMOUR_RISE:
+        return "the tumour's signal does not rise after the first phase; check the order of phases, and the mask"
+    if min(rises) < 1 - LEAST_RISE:
+        return "the tumour's signal falls below that of the first phase; check which phase is before contrast"
+    known = signals[0] > 0
+    highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)
+    if not _is_box(inside) and float((highest > ABOVE_TISSUE * tissue_rise).mean()) < MOSTLY:
+        return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
+    return ""
+
+
+def _is_box(inside: NDArray[np.bool_]) -> bool:
+    """Whether a mask is a box about the tumour, half of which is other tissue."""
+    places = np.argwhere(inside)
+    return int(np.prod(np.ptp(places, axis=0) + 1)) == len(places)

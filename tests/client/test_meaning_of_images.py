@@ -1,0 +1,391 @@
+"""Changes of meaning in a site's images: each must exclude a patient, be warned of, or leave the tensors alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+import yaml
+
+from client.checks.counts import readiness
+from client.config.site import load_site
+from shared_models.study_settings import StudySettings
+from shared_models.targets import Binary
+from shared_models.task import Task, Volume
+from tests.client.conftest import write_slice, write_volume
+
+SHAPE, SPACING = (14, 44, 44), (3.0, 3.0, 6.0)  # as arrays, and along x, y, z in mm: 132 x 132 x 84
+PATIENTS = ("P1", "P2", "P3")
+SECONDS = (0, 90, 300)
+Change = Callable[[Path], None]
+
+READERS: dict[str, dict[str, Any]] = {
+    "nifti": {
+        "reader": "image_files",
+        "phases": [f"nifti/{{patient}}/phase{phase}.nii.gz" for phase in range(3)],
+        "seconds": list(SECONDS),
+        "mask": "nifti/{patient}/mask.nii.gz",
+        "laterality": "Side",
+    },
+    "dicom": {"reader": "dicom", "folder": "dicom/{patient}", "mask": "nifti/{patient}/mask.nii.gz"},
+    "mammogram": {"reader": "mammogram", "images": "mammo/{patient}.dcm", "mask": "mammo/{patient}.png"},
+}
+KINDS = {
+    "nifti": Volume((4, 12, 16, 16), (4.0, 4.0, 4.0), tumour=True),
+    "dicom": Volume((4, 12, 16, 16), (4.0, 4.0, 4.0), tumour=True),
+    "mammogram": Volume((2, 1, 32, 32), (1.0, 1.0, 1.0), tumour=True),
+}
+
+
+def breast(seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Three phases of a breast whose tumour takes up contrast and loses a little, and its mask, as `SHAPE`."""
+    draw = np.random.default_rng(seed)
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
+    inside = (0.8 * x**2 + y**2 + z**2 < 0.8).astype(float)
+    centre = draw.uniform(-0.25, 0.25, 3)
+    tumour = ((x - centre[2]) ** 2 + (y - centre[1]) ** 2 + (z - centre[0]) ** 2) < 0.05
+    before = inside * draw.normal(200, 20, SHAPE) + draw.uniform(2, 12, SHAPE)
+    uptake = [1.0, 1.12, 1.15], [1.0, 2.3, 1.9]
+    phases = [before * np.where(tumour, u, o) + draw.normal(0, 2, SHAPE) for o, u in zip(*uptake, strict=True)]
+    return [np.abs(phase) for phase in phases], tumour
+
+
+def write_dicom(folder: Path, phases: list[np.ndarray], **tags: Any) -> None:
+    for number, phase in enumerate(phases):
+        for index, image in enumerate(phase):
+            second = 36000 + SECONDS[number]
+            time = f"{second // 3600:02d}{second % 3600 // 60:02d}{second % 60:02d}"
+            position = (0.0, 0.0, SPACING[2] * index)
+            write_slice(
+                folder / f"{number}-{index:02d}.dcm",
+                image,
+                position,
+                **{
+                    "PixelSpacing": list(SPACING[:2]),
+                    "TemporalPositionIdentifier": number + 1,
+                    "AcquisitionTime": time,
+                    "InstanceNumber": 1 + index + len(phase) * number,
+                    "PatientID": folder.name,
+                    "StudyInstanceUID": f"1.2.3.{folder.name[1:]}",
+                    **tags,
+                },
+            )
+
+
+def write_mammogram(path: Path, seed: int) -> None:
+    from PIL import Image
+    from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation as STORAGE
+
+    draw = np.random.default_rng(seed)
+    y, x = np.mgrid[0:240, 0:180]
+    inside = (x / 150) ** 2 + ((y - 120) / 110) ** 2 < 1
+    finding = (x - 60) ** 2 + (y - 100 - 10 * seed) ** 2 < 15**2
+    image = inside * draw.normal(900, 60, x.shape) + 900 * finding
+    tags = {
+        **{"Modality": "MG", "SOPClassUID": STORAGE, "ImagePositionPatient": None, "ImageOrientationPatient": None},
+        **{"ImagerPixelSpacing": [0.7, 0.7], "PixelSpacing": [0.7, 0.7], "ViewPosition": "CC", "ImageLaterality": "L"},
+        **{"PresentationIntentType": "FOR PRESENTATION", "PixelIntensityRelationshipSign": -1},
+    }
+    write_slice(path, np.clip(image, 0, None), (0, 0, 0), **tags)
+    Image.fromarray((255 * finding).astype(np.uint8)).save(path.with_suffix(".png"))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site whose exams are of all three kinds."""
+    folder = tmp_path_factory.mktemp("clean")
+    for number, patient in enumerate(PATIENTS):
+        phases, tumour = breast(number)
+        write_volume(folder / f"nifti/{patient}/mask.nii.gz", tumour, SPACING)
+        for phase, array in enumerate(phases):
+            write_volume(folder / f"nifti/{patient}/phase{phase}.nii.gz", array, SPACING)
+        write_dicom(folder / f"dicom/{patient}", phases)
+        (folder / "mammo").mkdir(exist_ok=True)
+        write_mammogram(folder / f"mammo/{patient}.dcm", number)
+    rows = [f"{patient},{number % 2},L" for number, patient in enumerate(PATIENTS)]
+    (folder / "clinical.csv").write_text("\n".join(["ID,Relapse,Side", *rows]))
+    return folder
+
+
+def said_and_read(folder: Path, kind: str, **keys: Any) -> tuple[list[str], np.ndarray]:
+    """Errors and warnings, and the volumes; a patient who is excluded is warned of."""
+    settings = {
+        **{"site": "s", "data_root": ".", "state_dir": "state", "workers": 1, "role": "evaluate"},
+        "tables": {"clinical": {"file": "clinical.csv", "patient_id": "ID"}},
+        "modalities": {"images": {**READERS[kind], **keys}},
+        "targets": {"relapse": {"label": {"column": "Relapse", "codes": {0: 0, 1: 1}}}},
+    }
+    path = folder / f"{kind}.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    task = Task({"images": KINDS[kind]}, {"relapse": Binary()}, build_model=lambda *_: None)  # type: ignore[arg-type, return-value]
+    found = readiness(load_site(path), StudySettings(study="s"), task)
+    said = [one.text for one in found.problems if one.severity != "note" and "part of the split" not in one.text]
+    if found.cohort is None:
+        return said, np.zeros(0)
+    values = found.cohort.inputs["images"]
+    return said, np.stack([np.asarray(values[row], dtype=float) for row in range(len(PATIENTS))])
+
+
+def image(path: Path) -> sitk.Image:
+    return sitk.ReadImage(str(path))
+
+
+def each(change: Callable[[sitk.Image], sitk.Image], *names: str) -> Change:
+    """A change of the first two patients' NIfTI files of some names; of all where none is named."""
+
+    def apply(folder: Path) -> None:
+        for patient in PATIENTS[:2]:
+            for path in sorted((folder / "nifti" / patient).glob("*.nii.gz")):
+                if not names or path.name.removesuffix(".nii.gz") in names:
+                    sitk.WriteImage(change(image(path)), str(path))
+
+    return apply
+
+
+def voxels(change: Callable[[np.ndarray], np.ndarray], *names: str) -> Change:
+    def of(found: sitk.Image) -> sitk.Image:
+        made = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(found)).astype(np.float32))
+        made.CopyInformation(found)
+        return made
+
+    return each(of, *names)
+
+
+def header(*names: str, **parts: Any) -> Change:
+    def of(found: sitk.Image) -> sitk.Image:
+        for part, value in parts.items():
+            getattr(found, f"Set{part}")(value(np.asarray(getattr(found, f"Get{part}")())).tolist())
+        return found
+
+    return each(of, *names)
+
+
+def renamed(*pairs: tuple[str, str]) -> Change:
+    """Files of the first two patients copied over others, by their names."""
+
+    def apply(folder: Path) -> None:
+        for patient in PATIENTS[:2]:
+            place = folder / "nifti" / patient
+            held = {source: (place / f"{source}.nii.gz").read_bytes() for source, _ in pairs}
+            for source, target in pairs:
+                (place / f"{target}.nii.gz").write_bytes(held[source])
+
+    return apply
+
+
+def subtracted(folder: Path) -> None:
+    for patient in PATIENTS[:2]:
+        place = folder / "nifti" / patient
+        before = image(place / "phase0.nii.gz")
+        for phase in (1, 2):
+            path = place / f"phase{phase}.nii.gz"
+            sitk.WriteImage(sitk.Subtract(image(path), before), str(path))
+
+
+def of_others(name: str) -> Change:
+    """A file of each patient in place of the next one's."""
+
+    def apply(folder: Path) -> None:
+        places = [folder / "nifti" / patient / f"{name}.nii.gz" for patient in PATIENTS]
+        held = [place.read_bytes() for place in places]
+        for place, content in zip(places, [*held[1:], held[0]], strict=True):
+            place.write_bytes(content)
+
+    return apply
+
+
+def dicom(change: Callable[[Any], Any], phase: int | None = None, every: int = 1) -> Change:
+    """A change of the headers of the first two patients' slices: of one phase, or of every n-th."""
+
+    def apply(folder: Path) -> None:
+        for patient in PATIENTS[:2]:
+            for path in sorted((folder / "dicom" / patient).glob("*.dcm" if phase is None else f"{phase}-*.dcm"))[
+                ::every
+            ]:
+                file = pydicom.dcmread(path)
+                change(file)
+                file.save_as(path)
+
+    return apply
+
+
+def tags(phase: int | None = None, every: int = 1, **values: Any) -> Change:
+    def change(file: Any) -> None:
+        for name, value in values.items():
+            setattr(file, name, value(file) if callable(value) else value)
+
+    return dicom(change, phase, every)
+
+
+def scaled_pixels(factor: float, phase: int) -> Change:
+    def change(file: Any) -> None:
+        file.PixelData = (file.pixel_array * factor).astype(np.int16).tobytes()
+
+    return dicom(change, phase)
+
+
+def second_study(folder: Path) -> None:
+    for number, patient in enumerate(PATIENTS[:2]):
+        phases, _ = breast(20 + number)
+        later = folder / "dicom" / patient / "later" / patient
+        write_dicom(later, phases, StudyDate="20210301", StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.5")
+
+
+def other_patients_slices(folder: Path) -> None:
+    for patient in PATIENTS[:2]:
+        for path in (folder / "dicom" / patient).glob("2-*.dcm"):
+            shutil.copy(folder / "dicom" / "P3" / path.name, path)
+
+
+def subtractions_beside(folder: Path) -> None:
+    for number, patient in enumerate(PATIENTS[:2]):
+        phases, _ = breast(number)
+        difference = [phases[1] - phases[0], phases[2] - phases[0]]
+        write_dicom(folder / "dicom" / patient / "sub" / patient, difference, SeriesInstanceUID="1.2.8", SeriesNumber=9,
+                    ImageType=["DERIVED", "PRIMARY", "SUBTRACT"])  # fmt: skip
+
+
+def mammogram(**values: Any) -> Change:
+    def apply(folder: Path) -> None:
+        for patient in PATIENTS[:2]:
+            path = folder / "mammo" / f"{patient}.dcm"
+            file = pydicom.dcmread(path)
+            for name, value in values.items():
+                setattr(file, name, value(file) if callable(value) else value)
+            file.save_as(path)
+
+    return apply
+
+
+def picture(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def apply(folder: Path) -> None:
+        from PIL import Image
+
+        for patient in PATIENTS[:2]:
+            path = folder / "mammo" / f"{patient}.png"
+            Image.fromarray(change(np.asarray(Image.open(path)))).save(path)
+
+    return apply
+
+
+CHANGES: dict[str, tuple[str, Change]] = {
+    "phases in reverse": ("nifti", renamed(("phase0", "phase2"), ("phase2", "phase0"))),
+    "pre-contrast in the middle": ("nifti", renamed(("phase0", "phase1"), ("phase1", "phase0"))),
+    "pre-contrast missing, later phases moved up": ("nifti", renamed(("phase1", "phase0"), ("phase2", "phase1"))),
+    "a phase twice": ("nifti", renamed(("phase1", "phase2"))),
+    "pre-contrast in all phases": ("nifti", renamed(("phase0", "phase1"), ("phase0", "phase2"))),
+    "subtractions in place of later phases": ("nifti", subtracted),
+    "a phase on ten times the scale": ("nifti", voxels(lambda a: 10 * a, "phase1")),
+    "a phase on half the scale": ("nifti", voxels(lambda a: a / 2, "phase2")),
+    "each phase from 0 to 255": ("nifti", voxels(lambda a: 255 * a / a.max(), "phase0", "phase1", "phase2")),
+    "a phase with 1024 added": ("nifti", voxels(lambda a: a + 1024, "phase1")),
+    "a phase inverted": ("nifti", voxels(lambda a: a.max() - a, "phase2")),
+    "all phases on another scale": ("nifti", voxels(lambda a: 7 * a, "phase0", "phase1", "phase2")),
+    "spacing in cm": ("nifti", header(Spacing=lambda s: s / 10, Origin=lambda o: o / 10)),
+    "spacing in m": ("nifti", header(Spacing=lambda s: s / 1000)),
+    "spacing of 1 mm for all": ("nifti", header(Spacing=lambda s: s * 0 + 1)),
+    "a phase turned round": ("nifti", header("phase1", Direction=lambda d: -d)),
+    "the images' header turned round, and not the mask's": (
+        "nifti",
+        header("phase0", "phase1", "phase2", Direction=lambda d: d * [-1, 1, 1, 1, 1, 1, 1, 1, 1]),
+    ),
+    "the mask's origin lost": ("nifti", header("mask", Origin=lambda o: o - 60)),
+    "the mask's spacing lost": ("nifti", header("mask", Spacing=lambda s: s * 0 + 1)),
+    "the mask upside down": ("nifti", voxels(lambda a: a[::-1, ::-1], "mask")),
+    "the mask shifted by 40 mm": ("nifti", voxels(lambda a: np.roll(a, 13, axis=2), "mask")),
+    "the mask inverted": ("nifti", voxels(lambda a: 1 - a, "mask")),
+    "the mask with a second label": ("nifti", voxels(lambda a: a + 2 * np.roll(a, 9, axis=1) * (a == 0), "mask")),
+    "the mask of value 255": ("nifti", voxels(lambda a: 255 * a, "mask")),
+    "the mask as probabilities": ("nifti", voxels(lambda a: 0.9 * a + 0.01, "mask")),
+    "the mask of the breast": ("nifti", voxels(lambda a: np.roll(a, 0) + (np.indices(a.shape)[1] > 18), "mask")),
+    "the mask of the next patient": ("nifti", of_others("mask")),
+    "an image in place of the mask": ("nifti", renamed(("phase1", "mask"))),
+    "a phase of the next patient": ("nifti", of_others("phase2")),
+    "padding of zeros": (
+        "nifti",
+        each(lambda i: sitk.ConstantPad(i, [30, 30, 0], [30, 30, 0]), "phase0", "phase1", "phase2", "mask"),
+    ),
+    "DICOM: two exams of one patient": ("dicom", second_study),
+    "DICOM: subtractions beside the originals": ("dicom", subtractions_beside),
+    "DICOM: all images derived": ("dicom", tags(ImageType=["DERIVED", "PRIMARY", "SUBTRACT"])),
+    "DICOM: pixel spacing in cm": ("dicom", tags(PixelSpacing=[0.3, 0.3])),
+    "DICOM: a phase on another scale": ("dicom", scaled_pixels(0.2, 1)),
+    "DICOM: a phase with another rescale slope": ("dicom", tags(1, RescaleSlope=4.0, RescaleIntercept=0.0)),
+    "DICOM: temporal positions in reverse": (
+        "dicom",
+        tags(TemporalPositionIdentifier=lambda file: 4 - file.TemporalPositionIdentifier),
+    ),
+    "DICOM: water and fat": ("dicom", tags(2, ImageType=["ORIGINAL", "PRIMARY", "M", "FAT"])),
+    "DICOM: two echoes": ("dicom", tags(1, EchoNumbers=2)),
+    "DICOM: times of an export": (
+        "dicom",
+        tags(AcquisitionTime=lambda file: f"1000{file.TemporalPositionIdentifier:02d}"),
+    ),
+    "DICOM: a slice turned": ("dicom", tags(1, 5, ImageOrientationPatient=[-1, 0, 0, 0, 1, 0])),
+    "DICOM: slices of another patient": ("dicom", other_patients_slices),
+    "DICOM: instance numbers in reverse": ("dicom", tags(InstanceNumber=lambda file: 999 - file.InstanceNumber)),
+    "DICOM: the pre-contrast phase missing": (
+        "dicom",
+        lambda folder: [path.unlink() for path in folder.glob("dicom/P[12]/0-*.dcm")] and None,
+    ),
+    "mammogram: pixel size in cm": ("mammogram", mammogram(PixelSpacing=[0.07] * 2, ImagerPixelSpacing=[0.07] * 2)),
+    "mammogram: pixel size in tenths of a mm": ("mammogram", mammogram(PixelSpacing=[7.0] * 2)),
+    "mammogram: inverted": ("mammogram", mammogram(PhotometricInterpretation="MONOCHROME1")),
+    "mammogram: raw ones among the processed": ("mammogram", mammogram(PresentationIntentType="FOR PROCESSING")),
+    "mammogram: the mask inverted": ("mammogram", picture(lambda a: 255 - a)),
+    "mammogram: the mask upside down": ("mammogram", picture(lambda a: a[::-1].copy())),
+    "mammogram: the mask of another shape": ("mammogram", picture(lambda a: a[:, :90].copy())),
+    "mammogram: a mask of value 1": ("mammogram", picture(lambda a: a // 255)),
+}
+QUICK = ("phases in reverse", "spacing in cm", "a phase twice", "mammogram: the mask inverted")
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, tuple[list[str], np.ndarray]]:
+    return {}
+
+
+def clean_tensors(kind: str, clean: Path, expected: dict[str, tuple[list[str], np.ndarray]]) -> np.ndarray:
+    if kind not in expected:
+        expected[kind] = said_and_read(clean, kind)
+    said, values = expected[kind]
+    assert said == []
+    return values
+
+
+@pytest.mark.parametrize(
+    "change", [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in CHANGES]
+)
+def test_no_change_of_meaning_is_silent(
+    change: str, clean: Path, expected: dict[str, tuple[list[str], np.ndarray]], tmp_path: Path
+) -> None:
+    kind, apply = CHANGES[change]
+    right = clean_tensors(kind, clean, expected)
+    folder = tmp_path / "site"
+    names = {"nifti": ("nifti",), "dicom": ("nifti", "dicom"), "mammogram": ("mammo",)}[kind]
+    for name in names:
+        shutil.copytree(clean / name, folder / name)
+    shutil.copy(clean / "clinical.csv", folder)
+    apply(folder)
+    said, values = said_and_read(folder, kind)
+    assert said or np.allclose(values, right, atol=0.02, rtol=0.01), np.abs(values - right).max()
+
+
+def test_a_file_of_all_phases_is_an_exam(clean: Path, expected: dict[str, Any], tmp_path: Path) -> None:
+    right = clean_tensors("nifti", clean, expected)
+    folder = tmp_path / "site"
+    shutil.copytree(clean / "nifti", folder / "nifti")
+    shutil.copy(clean / "clinical.csv", folder)
+    for patient in PATIENTS:
+        place = folder / "nifti" / patient
+        joined = sitk.JoinSeries([image(place / f"phase{phase}.nii.gz") for phase in range(3)], 0.0, 90.0)
+        sitk.WriteImage(joined, str(place / "dyn.nii.gz"))
+    said, values = said_and_read(folder, "nifti", phases=["nifti/{patient}/dyn.nii.gz"])
+    assert said == []
+    np.testing.assert_allclose(values, right, atol=1e-3)
