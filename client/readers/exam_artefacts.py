@@ -169,16 +169,16 @@ def read_volumes(rows: Rows, name: str, kind: Volume, exams: ExamArtefacts) -> M
     volume, shown = volume_recipes(kind)
     artefacts = exams.of(name)
     read = rows_of(artefacts.made[volume], (len(rows), *kind.shape), artefacts.warnings)
-    exams_shown = {  # lesions may share one
-        (rows.keys[row].patient, file): np.load(file, allow_pickle=False)
+    shown_in = {
+        row: np.load(file, allow_pickle=False)
         for row, file in artefacts.made[shown].items()
         if isinstance(file, Path) and read.present[row]
     }
-    facts = {
-        row: replace(one, **_shown(exams_shown.get((rows.keys[row].patient, artefacts.made[shown].get(row)))))
-        for row, one in artefacts.facts.items()
+    of_exams = {  # lesions may share one
+        (rows.keys[row].patient, artefacts.made[shown][row]): array for row, array in shown_in.items()
     }
-    coverages = [Coverage(one[0], one[1], bool(one[2]), bool(one[3])) for one in exams_shown.values()]
+    facts = {row: replace(one, **_shown(shown_in.get(row))) for row, one in artefacts.facts.items()}
+    coverages = [Coverage(one[0], one[1], bool(one[2]), bool(one[3])) for one in of_exams.values()]
     return replace(read, warnings=[*artefacts.warnings, *shown_warnings(name, kind, coverages)], facts=facts)
 
 
