@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
     from simulation.engines.in_process import run_in_process
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
-    from simulation.splits import divide, find_sites, fitted_to
+    from simulation.splits import divide, find_sites, fitted_to, require_folds
 
     console = Console()
     if options.synthetic:
@@ -152,6 +152,7 @@ def _run(options: argparse.Namespace) -> int:
     if folds and options.compare:
         msg = "--compare goes with one split: take --folds or --leave-out away, or compare after a study without them"
         raise SettingsError(msg)
+    require_folds(config, sites)
     if config.outcome == "binary":
         console.print('outcome = "binary": an event by the horizon, or the sites\' own label; times are not used')
     run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[options.engine]

@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from client.cohort.load import load_cohort
 from client.config.site import SiteConfig, load_site
 from client.errors import ExitCode, SiteError
 from client.tables.read import read_table
 from client.tables.values import normal_code
+from shared_models.folds import each_fold
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
@@ -57,6 +59,18 @@ def fitted_to(config: StudySettings, sites: Sites) -> StudySettings:
     outside = [name for name, file in sites.items() if load_site(file).role == "evaluate"]
     never = dict.fromkeys([*config.never_train, *outside])
     return config.model_copy(update={"sites": ", ".join(sites), "evaluation_only_sites": ", ".join(never)})
+
+
+def require_folds(config: StudySettings, sites: Sites) -> None:
+    """Refuses folds that a site's patients cannot be divided into, before anything is trained.
+
+    Raises:
+        SiteError: If a site that trains has fewer patients of a class than there are folds, or cannot be opened.
+    """
+    if config.folds:
+        first, task = each_fold(config)[0], load_task(config)
+        for file in sites.values():
+            load_cohort(load_site(file), task, first, store_split=False)
 
 
 def with_outcome(config: StudySettings, sites: Sites) -> StudySettings:

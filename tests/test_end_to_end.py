@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from client.config.site import load_site
+from client.governance.approval import approvals
 from server.operations.proxy import find_nginx
 from server.study.checkpoint import describe
 from shared_models.study_settings import parse_study_settings
@@ -102,3 +104,22 @@ def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_a_secure
 
     assert undisturbed["rounds"][0]["counted"] == ["a", "b", "c"]
     assert without_time(undisturbed) == without_time(simulated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [{"folds": 2}, {"leave-out": "each"}])
+def test_folds_are_one_run_of_one_approved_study_and_equal_their_simulation(
+    hospitals: Hospitals, small_study: dict[str, Any], tmp_path: Path, several: dict[str, Any]
+) -> None:
+    sites = hospitals({"a": 120, "b": 100, "c": 110})
+    study = {**small_study, **several, "rounds": 1, "sites": "a,b,c", "min-sites": 2, "join-timeout-s": 120.0}
+    config = parse_study_settings(study)
+    simulated = run_in_process(sites, config.model_copy(update={"results_dir": str(tmp_path / "runs")}))
+    folder = tmp_path / "rehearsal"
+    folder.mkdir()
+    with rehearse(sites, folder) as federation:
+        results = federation.finish(federation.begin(config), config)
+        approved = {name: approvals(load_site(file)) for name, file in federation.sites.items()}
+    assert without_time(results) == without_time(simulated)
+    assert [fold["targets"] for fold in results["folds"]] == [fold["targets"] for fold in simulated["folds"]]
+    assert {name: [*lines] for name, lines in approved.items()} == {name: ["small"] for name in "abc"}

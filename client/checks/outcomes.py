@@ -12,6 +12,7 @@ from client.cohort.outcomes import read_days, read_truth
 from client.cohort.rows import CohortRows
 from client.contract.columns import Column
 from client.errors import named_rows
+from shared_models.metrics.censoring import at_horizon
 from shared_models.targets import Binary, Regression, Target, TimeToEvent
 
 DAYS_A_MONTH, DAYS_A_YEAR = 30.44, 365.25
@@ -43,6 +44,7 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
     horizon = target.horizon_days if isinstance(target, Binary) else None
     said = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
     said += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
+    said += _not_to_horizon(truth, target) if isinstance(target, TimeToEvent) else []
     return [f"{name}: {text}" for text in said]
 
 
@@ -65,6 +67,15 @@ def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
     unit, scale = ("years", DAYS_A_YEAR) if longest < 30 and np.any(days % 1) else ("months", DAYS_A_MONTH)
     ask = f"is it in {unit}? Then set `scale: {scale}`" if longest < SHORTEST_STUDY_DAYS else "check its unit"
     return [f"the longest follow-up is {longest:,.0f} days{until}; {ask}"]
+
+
+def _not_to_horizon(truth: NDArray[np.floating], target: TimeToEvent) -> list[str]:
+    """Follow-up that ends just before the horizon, as where a registry cuts it at five years of 365 days."""
+    days, event = truth[~np.isnan(truth[:, 0])].astype(np.float64).T
+    if days.max() < 0.9 * target.horizon_days or at_horizon(days, event == 1, target.horizon_days).free.any():
+        return []
+    ends = f"all follow-up ends before the horizon of {target.horizon_days:g} days, after {days.max():g} at most"
+    return [f"{ends}: there is no AUC at the horizon here, and a study with a smaller `horizon-days` has one"]
 
 
 def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:

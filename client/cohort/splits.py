@@ -94,7 +94,7 @@ def split_patients(
     before = read_split(file.path, file.columns, config.split_seed)
     known = {patient: parts for patient, parts in before.items() if patient in strata}
     if config.folds:
-        drawn = _in_folds(config, strata, file.draw, known)
+        drawn = _in_folds(site, config, strata, file.draw, known)
     else:
         single = {patient: parts[0] for patient, parts in known.items()}
         drawn = {p: (part,) for p, part in _in_one(config, strata, published, file.draw, single).items()}
@@ -188,12 +188,12 @@ def _in_one(
 
 
 def _in_folds(
-    config: StudySettings, strata: Mapping[str, str], draw: str, known: Mapping[str, Parts]
+    site: SiteConfig, config: StudySettings, strata: Mapping[str, str], draw: str, known: Mapping[str, Parts]
 ) -> dict[str, Parts]:
     """Each patient's part in each fold; validation patients are others in each, from those it does not test."""
     sizes = Counter(strata.values())
     if sizes and min(sizes.values()) < config.folds:
-        raise _too_few(config, min(sizes.values()))
+        raise _too_few(site.site, config, min(sizes.values()))
     tested = draw_folds(strata, config.folds, draw, {p: parts.index("test") for p, parts in known.items()})
     fractions = _validating(config.validation_fraction / (1 - 1 / config.folds))
     rows: dict[str, list[str]] = {patient: [] for patient in strata}
@@ -236,10 +236,10 @@ def _moved(path: Path, count: int, before: str, now: str) -> SiteError:
     return stored(path, "patients would change their part of the split", found, "the stored split", fix)
 
 
-def _too_few(config: StudySettings, rarest: int) -> SiteError:
+def _too_few(site: str, config: StudySettings, rarest: int) -> SiteError:
     return SiteError(
         what="the study has more folds than this site has patients of one class",
-        where=f"study {config.study}, folds = {config.folds}",
+        where=f"site {site}, study {config.study}, folds = {config.folds}",
         found=f"{rarest} of the rarest class of the first target, or of those with the event or without",
         expected=f"{config.folds} or more, so that every fold tests one",
         fix=f"ask the center for at most {rarest} folds, or for a study that this site only evaluates"

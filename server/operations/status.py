@@ -112,13 +112,19 @@ def read_study(center: Center, study: str) -> dict[str, Any]:
     from server.study.exchange import StudyError
 
     try:
-        facts = checkpoint.describe(center.results, study) if study else None
+        facts = checkpoint.describe(center.results, _begun_last(center, study)) if study else None
     except StudyError as error:
         return {"name": study, "progress": None, "problem": str(error)}
     if facts is None:
         return {"name": study, "progress": None, "problem": ""}
     shown = {key: facts[key] for key in ("round", "best_round", "best_value")}
-    return {"name": study, "progress": {"rounds": facts["config"]["rounds"], **shown}, "problem": ""}
+    return {"name": facts["config"]["study"], "progress": {"rounds": facts["config"]["rounds"], **shown}, "problem": ""}
+
+
+def _begun_last(center: Center, study: str) -> str:
+    """The study, or of a study of several folds the one that was begun last."""
+    folds = sorted((center.results / study).glob("*/last.safetensors"), key=lambda path: path.stat().st_mtime)
+    return f"{study}/{folds[-1].parent.name}" if folds else study
 
 
 def _describe_site(site: Site) -> dict[str, Any]:

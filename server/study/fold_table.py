@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def of_all_folds(folds: Sequence[FoldResults]) -> str:
     """What the table of a study of folds shows, in a sentence."""
     if folds[0].left_out:
-        return "Each site's row and the external one: tested by the network that was trained without that site."
+        return "Each site's row is of the network that was trained without that site, and so is an external one."
     repeats = max(fold.repeat for fold in folds)
     often = f"; the mean of {repeats} repeats" if repeats > 1 else ""
     return f"Every patient is tested by the network of the fold that was trained without that patient{often}."

@@ -32,6 +32,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(_between(metric, spread), highlight=False, markup=False)
         for line in _loose(target):
             console.print(line, style="yellow", highlight=False, markup=False)
+        if target.internal.get("free_at_horizon") == 0 and target.internal.get("patients"):
+            console.print(_nobody_at_horizon(target), style="yellow", markup=False)
         if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     if results.folds:
@@ -49,6 +51,14 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(said, style="yellow", markup=False)
     for name, problem in {**results.not_enrolled, **results.problems}.items():
         console.print(f"{name}: {problem}", style="yellow", markup=False)
+
+
+def _nobody_at_horizon(target: TargetResults) -> str:
+    """Why there is no AUC at the horizon, in a sentence."""
+    return (
+        f"No patient was followed to the horizon of {target.horizon_days:g} days without the event, so there is no AUC "
+        "there: follow-up may end just before it. A study with a smaller `horizon-days` has one."
+    )
 
 
 def _scored_before(results: Results) -> Iterator[str]:
@@ -130,6 +140,8 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         cells = (cell(target.internal, name, digits) if name in target.internal else "" for name, digits in in_sites)
         table.add_row("within sites", *([""] if outside else []), *cells)
     for row, metrics in {"internal": target.internal, "external": target.external}.items() if outside else ():
+        if results.folds and not metrics.get("patients"):
+            continue  # with secure aggregation a site that is left out alone is in no sum
         table.add_row(row, "", *(cell(metrics, metric, digits) for _, metric, digits in shown))
     if not outside:
         table.add_row("pooled", *(cell(target.pooled, metric, digits) for _, metric, digits in shown))

@@ -13,6 +13,7 @@ import pytest
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
+from client.errors import SiteError
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from server.app import run_study
@@ -28,6 +29,7 @@ from simulation.baselines.pooled_and_local import from_checkpoint, score
 from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process import run_in_process
 from simulation.engines.in_process_grid import InProcessGrid
+from simulation.splits import require_folds
 
 Hospitals = Callable[..., dict[str, Path]]
 Study = dict[str, Any]
@@ -200,6 +202,8 @@ def test_a_class_rarer_than_the_folds_is_said_before_anything_is_trained(
     hospitals: Hospitals, small_study: Study
 ) -> None:
     sites = hospitals({"a": 60, "b": 12})
+    with pytest.raises(SiteError, match="site b, study small/fold-1, folds = 9"):
+        require_folds(parse_study_settings({**small_study, "folds": 9}), sites)
     with pytest.raises(StudyError, match="b: a class of the site's patients is rarer than the study's 9 folds"):
         run(sites, small_study, folds=9)
     said = json.dumps([str(path) for path in Path(small_study["results-dir"]).rglob("*.safetensors")])

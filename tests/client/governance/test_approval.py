@@ -324,3 +324,30 @@ def test_a_check_says_how_many_studies_are_approved(deployed, capsys):
     approve(load_site(file), StudySettings(study="pilot"))
     main(["check", "--site", str(file)])
     assert "1 study approved: pilot" in capsys.readouterr().out
+
+
+def test_the_page_of_a_study_of_folds_says_how_many_and_what_all_of_them_cost(hospital, small_study):
+    hospital.settings["site"] = "a"
+    private = {**small_study, "privacy": "patient", "noise-multiplier": 2.0, "rounds": 4}
+    task = load_task(parse_study_settings(small_study))
+
+    def page(**changed):
+        return make_sheet(hospital.site(), parse_study_settings({**private, **changed}), task)
+
+    def alone(sheet):
+        return next(line for line in sheet["Privacy"] if "this study alone" in line)
+
+    folds = page(folds=4, repeats=2)
+    assert any(line.startswith("8 folds, each a training and a test of its own") for line in folds["It takes"])
+    assert "over 8 folds with training here" in alone(folds)
+    # as many rounds as in all folds, of as many training patients: 1 - 1/4 - 0.15 of all
+    whole = page(rounds=32, **{"test-fraction": 0.25})
+    assert alone(folds).replace(" over 8 folds with training here", "") == alone(whole)
+
+    turns = page(sites="a, b, c", **{"leave-out": "each"})
+    assert any("in turn one site does not train" in line for line in turns["It takes"])
+    assert "over 2 folds with training here" in alone(turns)
+    assert any(line.startswith("no secure aggregation: 2 sites train") for line in turns["It sends to the center"])
+
+    hospital.settings["policy"] = {"maximum_rounds": 20}
+    assert "REFUSES 32 rounds in 8 folds, at most 20" in page(folds=4, repeats=2)["This hospital's policy"]
