@@ -28,8 +28,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e . --group dev
 	@touch $@
 
-demo: $(READY)  ## five synthetic hospitals train a fused network; a table per site at the end
-	$(BIN)/python -m simulation --study studies/demo.toml --synthetic runs/cohort --overwrite
+demo: $(READY)  ## five synthetic hospitals train a fused network; a table and a report (ARGS=--open shows it)
+	$(BIN)/python -m simulation --study studies/demo.toml --synthetic runs/demo_cohort --patients 150 --overwrite $(ARGS)
 
 # Counting branches makes Python half as slow again, so that only `make coverage` does.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu" -n $(WORKERS) --dist loadfile \

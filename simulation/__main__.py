@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(separate_assignments(sys.argv[1:] if arguments is None else arguments))
     if options.phantom and options.synthetic is None:
         parser.error("--phantom goes with --synthetic")
+    if options.patients is not None and (options.synthetic is None or options.phantom or options.patients < 1):
+        parser.error("--patients goes with --synthetic and is at least 1; a phantom has `patients=N`")
     if options.split is None and (options.by is not None or options.into is not None):
         parser.error("--by and --into go with --split")
     if options.study and options.file:
@@ -81,6 +85,9 @@ def _parser() -> CommandLine:
         nargs="+",
         metavar=("KIND", "KEY=VALUE"),
         help="with --synthetic: write this phantom there, with `ceiling`, `sites`, `patients`, `seed` or `field`",
+    )
+    parser.add_argument(
+        "--patients", type=int, metavar="N", help="with --synthetic: N patients in each hospital that is written"
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
@@ -142,7 +149,7 @@ def _run(options: argparse.Namespace) -> int:
 
     console = Console()
     if options.synthetic:
-        sites = find_sites(synthetic_cohort(options.synthetic, config.task, console, options.phantom))
+        sites = find_sites(synthetic_cohort(options.synthetic, config.task, console, options.phantom, options.patients))
     elif options.split:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
@@ -185,13 +192,26 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def synthetic_cohort(folder: Path, task: str, console: Any, phantom: Sequence[str] | None = None) -> list[Path]:
-    """The site files of the cohort that `task` learns from, or of a phantom; written first if the folder has none."""
+def synthetic_cohort(
+    folder: Path, task: str, console: Any, phantom: Sequence[str] | None = None, patients: int | None = None
+) -> list[Path]:
+    """The site files of the cohort that `task` learns from, or of a phantom; written first if the folder has none.
+
+    Args:
+        folder: Of the cohort.
+        task: The task.
+        console: Where progress is shown.
+        phantom: Its kind and settings, for a phantom.
+        patients: Of each hospital of a cohort; None for as many as each has by default.
+    """
     from rich.progress import Progress
 
+    from simulation.cohorts.sites import SITES
     from simulation.phantoms.cohort import phantom_writer
 
     write = phantom_writer(task, phantom) if phantom else cohort_writer(task)
+    if patients is not None:
+        write = partial(write, sites=tuple(replace(site, patients=patients) for site in SITES))
     if not (written := sorted(folder.glob("*/*.yaml"))):
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task("writing the synthetic cohort", total=None)

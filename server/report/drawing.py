@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,27 +84,48 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def inline_svg(figure: Figure) -> tuple[str, Drawing]:
-    """The figure as an SVG element for the page, and as drawn."""
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that is drawn.
+
+    Attributes:
+        figure: What was to be drawn.
+        drawing: As matplotlib's.
+        svg: As a file's contents.
+    """
+
+    figure: Figure
+    drawing: Drawing
+    svg: str
+
+    def save(self, folder: Path) -> None:
+        """Writes `NAME.svg`, `NAME.pdf` and `NAME.csv` for a paper."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pdf = io.BytesIO()
+        with styled(self.figure.name):
+            self.drawing.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+        write_atomically(folder / f"{self.figure.name}.svg", self.svg)
+        write_atomically(folder / f"{self.figure.name}.pdf", pdf.getvalue())
+        write_atomically(folder / f"{self.figure.name}.csv", table_text(self.figure.columns, self.figure.values))
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it takes half of the page's width."""
+        return bool(self.drawing.get_figwidth() < 0.75 * WIDTH_INCHES)
+
+    def inline(self) -> str:
+        """The SVG as an element of the page."""
+        return _tidy(self.svg, self.figure)
+
+
+def draw(figure: Figure) -> Drawn:
+    """Draws a figure in the report's style; its layout is then as it stays."""
     with styled(figure.name):
         drawing = figure.draw()
         text = io.StringIO()
         drawing.savefig(text, format="svg", metadata=_NO_METADATA, transparent=True)
-    return _tidy(text.getvalue(), figure), drawing
-
-
-def save_files(figure: Figure, drawing: Drawing, folder: Path) -> list[Path]:
-    """Writes `NAME.svg`, `NAME.pdf` and `NAME.csv` for a paper."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{figure.name}.{ending}" for ending in ("svg", "pdf", "csv")]
-    with styled(figure.name):
-        for path in paths[:2]:
-            whole = io.BytesIO()
-            empty = _NO_METADATA if path.suffix == ".svg" else {"CreationDate": None}
-            drawing.savefig(whole, format=path.suffix[1:], metadata=empty)
-            write_atomically(path, whole.getvalue())
-    write_atomically(paths[2], table_text(figure.columns, figure.values))
-    return paths
+        drawing.set_layout_engine("none")
+    return Drawn(figure, drawing, text.getvalue())
 
 
 def table_text(columns: Sequence[str], values: Sequence[Sequence[object]]) -> str:
@@ -132,11 +154,9 @@ def _tidy(svg: str, figure: Figure) -> str:
     svg = re.sub(r">\s+<", "><", svg)
     used = {"".join(pair) for pair in _REFERENCE.findall(svg)}
     svg = re.sub(r' id="([^"]*)"', lambda found: found.group() if found.group(1) in used else "", svg)
-    size = re.search(r'viewBox="0 0 ([\d.]+) [^"]*"', svg)
+    size = re.search(r'viewBox="[^"]*"', svg)
     assert size, "matplotlib writes a viewBox"
-    share = 100 * float(size.group(1)) / (72 * WIDTH_INCHES)
-    narrow = f' style="max-width:{share:.0f}%"' if share < 99 else ""
-    head = f'<svg class="plot" role="img"{narrow} {size.group()} aria-label={quoteattr(figure.alt)}>'
+    head = f'<svg class="plot" role="img" {size.group()} aria-label={quoteattr(figure.alt)}>'
     return re.sub(r"^<svg[^>]*>", lambda _: head, svg)
 
 

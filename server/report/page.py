@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from server.errors import ExitCode
-from server.report.drawing import inline_svg, save_files
+from server.report.drawing import Drawn, draw
 from server.report.elements import Figure, Section, Table
 from server.report.numbers import in_words
 from server.report.sections import sections
@@ -21,9 +20,6 @@ from server.study.results import Results, read_results
 from shared_models.atomic_files import write_atomically
 from shared_models.report_answers import Answers, parse_answers
 from shared_models.study_file import read_study
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 log = logging.getLogger("server")
 REPORT, FIGURES = "report.html", "figures"
@@ -68,15 +64,15 @@ def write_report(results: Results, folder: Path, answers: Answers | None = None)
     Returns:
         The page's path.
     """
-    page, drawings = draw_page(results, answers)
-    for figure, drawing in drawings:
-        save_files(figure, drawing, folder / FIGURES)
+    page, figures = draw_page(results, answers)
+    for figure in figures:
+        figure.save(folder / FIGURES)
     path = folder / REPORT
     write_atomically(path, page)
     return path
 
 
-def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, list[tuple[Figure, Drawing]]]:
+def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, list[Drawn]]:
     """The page, and its figures as they were drawn.
 
     Args:
@@ -85,10 +81,9 @@ def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, li
     """
     study = Study(results, answers if answers is not None else parse_answers(str(results.config.get("report", ""))))
     made = sections(study)
-    figures = [element for section in made.values() for element in section.elements if isinstance(element, Figure)]
-    drawn = {figure.name: inline_svg(figure) for figure in figures}
-    page = render(study, made, {name: svg for name, (svg, _) in drawn.items()})
-    return page, [(figure, drawn[figure.name][1]) for figure in figures]
+    elements = (element for section in made.values() for element in section.elements)
+    figures = [draw(element) for element in elements if isinstance(element, Figure)]
+    return render(study, made, {one.figure.name: one for one in figures}), figures
 
 
 def report_again(results: Path, answers: Path | None = None) -> Path:
@@ -127,13 +122,13 @@ def try_to_report(results: Results, folder: Path) -> Path | None:
         return None
 
 
-def render(study: Study, made: Mapping[str, Section], drawn: Mapping[str, str]) -> str:
+def render(study: Study, made: Mapping[str, Section], drawn: Mapping[str, Drawn]) -> str:
     """The page; all that comes from settings, sites and authors is escaped.
 
     Args:
         study: The study.
         made: Its sections.
-        drawn: Each figure's SVG, by its name.
+        drawn: Each figure as it was drawn, by its name.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup

@@ -108,12 +108,17 @@ def _not_shown(study: Study, outcome: Outcome, role: Role, several: bool) -> Ite
         return
     if doubts := list(_doubts(metrics)):
         yield f"that the risks{of} are right ({'; '.join(doubts)})"
-    hides = metrics.get("auc_bound")
-    if isinstance(hides, float) and hides > LIMIT:
+    if is_coarse(metrics):
         yield (
-            f"the curves and the calibration{of} closely: cells of few patients were merged before they left the "
-            f"hospitals, which hides up to {number(hides)} of the AUC of all pairs"
+            f"curves, calibration and rates{of} closely: cells of few patients were merged before they left the "
+            f"hospitals, which hides up to {number(metrics['auc_bound'])} of the AUC of all pairs"
         )
+
+
+def is_coarse(metrics: Mapping[str, Metric]) -> bool:
+    """Whether merged cells hide so much that curves and rates at a threshold are doubtful."""
+    bound = metrics.get("auc_bound")
+    return isinstance(bound, float) and bound > LIMIT
 
 
 def _doubts(metrics: Mapping[str, Metric]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas
 from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
-from server.report.verdict import LIMIT, horizon_note, judged_role
+from server.report.verdict import horizon_note, is_coarse, judged_role
 from server.study.results import Metric
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def _lead(outcome: Outcome) -> str:
 
 
 def _doubt(metrics: Mapping[str, Metric]) -> str:
-    bound = metrics.get("auc_bound")
-    if not isinstance(bound, float) or bound <= LIMIT:
+    if not is_coarse(metrics):
         return ""
     return (
         " Read it with care: cells of few patients were merged before they left the hospitals, so these curves are of "
@@ -89,7 +88,7 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
         axes.plot([0, top], [0, top], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
         xs, ys = zip(*_points(outcome, role), strict=True)
         axes.plot(xs, ys, MARKER[role], color=COLOUR[role], linestyle="-", linewidth=1, markersize=4.5)
-        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", xlabel="predicted risk", ylabel="observed share")
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted risk", ylabel="observed share")
         axes.set_title(f"{role}: {count(metrics.get('patients'))} patients")
         told = "\n".join(
             f"{what} {with_interval(metrics, name)}"
@@ -100,7 +99,7 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
                 ("Brier score", "brier"),
             )
         )
-        axes.text(1.04, 0.02, told, transform=axes.transAxes, va="bottom", fontsize=9, color=INK)
+        axes.text(0.98, 0.02, told, transform=axes.transAxes, va="bottom", ha="right", fontsize=9, color=INK)
     return drawing
 
 

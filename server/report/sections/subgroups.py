@@ -11,5 +11,5 @@ TITLE = "Subgroups"
 def section(study: Study) -> Section:
     """What the results hold of it."""
     return not_recorded(
-        TITLE, "the results of this study hold no metric of a subgroup; the setting `subgroups` names them."
+        TITLE, "the results of this study hold no metric of a subgroup; the setting subgroups names them."
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.report.elements import Element, Panels, Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, bounds, count, number, percent
+from server.report.numbers import NBSP, NONE, bounds, count, number, percent
 from server.report.study import ROLES, Outcome, Role, Study
-from server.report.verdict import judged_role
+from server.report.verdict import is_coarse, judged_role
 from server.study.results import Metric
 
 TITLE = "Thresholds"
+MOST_SITES = 40
 SHARES = (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("PPV", "precision"))
 
 
@@ -20,7 +21,7 @@ def section(study: Study) -> Section:
     if not outcomes:
         return not_recorded(TITLE, "no target of this study has a decision threshold.")
     elements: list[Element] = [
-        _table(outcomes),
+        _table(study, outcomes),
         Panels([_counts(o, role) for o in outcomes for role in _roles(o)], _note(outcomes)),
     ]
     return Section(TITLE, " ".join(map(_lead, outcomes)), elements)
@@ -34,6 +35,11 @@ def _lead(outcome: Outcome) -> str:
     role = judged_role(outcome)
     metrics = outcome.metrics(role)
     found, flagged = metrics.get("sensitivity"), _flagged(metrics)
+    if is_coarse(metrics):
+        return (
+            f"{outcome.called}: the sums over sites are of merged cells, and too coarse for rates at one threshold; "
+            "those that sites tell of themselves are exact."
+        )
     if found is None:
         return f"{outcome.called}: too few patients to say what the threshold does.".capitalize()
     return (
@@ -59,14 +65,16 @@ def _share(metrics: Mapping[str, Metric], name: str) -> str:
     return percent(metrics.get(name)) + (f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})" if ends else "")
 
 
-def _table(outcomes: list[Outcome]) -> Table:
+def _table(study: Study, outcomes: list[Outcome]) -> Table:
     rows = []
     for outcome in outcomes:
         rows.append(Row(f"{outcome.called}, risk at or above {number(outcome.results.threshold)}", kind="group"))
         for role in _roles(outcome):
             metrics = outcome.metrics(role)
             shares = [_share(metrics, name) for _, name in SHARES]
-            rows.append(Row(role, [percent(_flagged(metrics)), *shares, percent(_npv(metrics))], "sub"))
+            coarse = " (coarse: of merged cells)" if is_coarse(metrics) else ""
+            rows.append(Row(f"{role}{coarse}", [percent(_flagged(metrics)), *shares, percent(_npv(metrics))], "sub"))
+        rows += [_own(site.site, site.targets.get(outcome.name, {})) for site in study.results.sites[:MOST_SITES]]
     sources = "; ".join(dict.fromkeys(outcome.results.threshold_source for outcome in outcomes))
     weighted = " Weighted for censoring at the horizon." if any(o.kind == "time-to-event" for o in outcomes) else ""
     return Table(
@@ -74,6 +82,11 @@ def _table(outcomes: list[Outcome]) -> Table:
         rows,
         f"The threshold is frozen before any test patient is scored; it comes from: {sources}.{weighted}",
     )
+
+
+def _own(site: str, metrics: Mapping[str, Metric]) -> Row:
+    """What a site tells of itself, exact but for its rounding."""
+    return Row(f"{site}, as it tells", [NONE, *(_share(metrics, name) for _, name in SHARES), NONE], "sub")
 
 
 def _counts(outcome: Outcome, role: Role) -> Table:

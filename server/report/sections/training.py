@@ -10,6 +10,7 @@ from server.report.numbers import elapsed, number
 from server.report.study import Study
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
 MOST_LINES = 40  # of single sites' updates
@@ -87,16 +88,28 @@ def _draw(study: Study) -> Drawing:
     if not (norms := _norms(study)):
         right.axis("off")
         return drawing
+    ends: dict[str, tuple[int, float]] = {}
     for site in sorted({site for site, *_ in norms})[:MOST_LINES]:
         line = [(round_, norm) for name, round_, norm, _ in norms if name == site]
         right.plot(*zip(*line, strict=True), color=BLUE, alpha=0.7, linewidth=1)
-        right.annotate(site, line[-1], (4, 0), textcoords="offset points", va="center", fontsize=8, color=BLUE)
+        ends[site] = line[-1]
+    _label(right, ends, max(norm for _, _, norm, _ in norms))
     if clipped := [(round_, norm) for _, round_, norm, was in norms if was]:
         right.plot(*zip(*clipped, strict=True), "x", color=ORANGE)
     right.set(xlabel="round", ylabel="L2 norm of the update", title="b  Norm of each site's update")
     right.set_ylim(bottom=0)
     whole_numbers(right)
     return drawing
+
+
+def _label(axes: Axes, ends: dict[str, tuple[int, float]], top: float) -> None:
+    """Names at the ends of the lines, moved apart where they would lie on each other; of many sites none."""
+    if len(ends) > 12:
+        return
+    last = -1.0
+    for site, (round_, norm) in sorted(ends.items(), key=lambda item: item[1][1]):
+        last = max(norm, last + 0.06 * top)
+        axes.annotate(site, (round_, last), (4, 0), textcoords="offset points", va="center", fontsize=8, color=BLUE)
 
 
 def _facts(study: Study) -> list[tuple[str, str | None]]:

@@ -221,7 +221,7 @@ def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
     page, figures = draw_page(results)
     assert len(page.encode()) < MOST_BYTES
     assert "hospital-101 did not count in 1 of 300 rounds" in words(page)
-    csvs = {figure.name: table_text(figure.columns, figure.values) for figure, _ in figures}
+    csvs = {one.figure.name: table_text(one.figure.columns, one.figure.values) for one in figures}
     assert {row["row"] for row in csv.DictReader(csvs["performance_er"].splitlines())} >= set(sites)
 
 
