@@ -169,6 +169,6 @@ def _font(found: re.Match[str]) -> str:
     return f"{weight}font-size: {found.group(2)}px"
 
 
-def look(role: Role) -> dict[str, object]:
+def look(role: Role) -> dict[str, Any]:
     """Colour and dash of a role's line."""
     return {"color": COLOUR[role], "linestyle": DASH[role]}

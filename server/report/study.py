@@ -146,3 +146,10 @@ def _outcome(name: str, target: TargetResults, external: Sequence[SiteResults]) 
     kinds = (kind for kind in _KINDS if kind[0] in target.pooled)
     _, kind, measure, called = next(kinds, _KINDS[-1])
     return Outcome(name, target, kind, measure, called, alone)
+
+
+def pairs(first: Metric, second: Metric) -> list[tuple[float, float]]:
+    """The points of a curve that have both numbers; none where the results hold no such lists."""
+    if not isinstance(first, list) or not isinstance(second, list):
+        return []
+    return [(a, b) for a, b in zip(first, second, strict=False) if a is not None and b is not None]

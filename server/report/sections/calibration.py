@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas
 from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import count, with_interval
-from server.report.study import ROLES, Outcome, Role, Study
+from server.report.study import ROLES, Outcome, Role, Study, pairs
 from server.report.verdict import horizon_note, is_coarse, judged_role
 from server.study.results import Metric
 
@@ -39,13 +39,7 @@ def _roles(outcome: Outcome) -> list[Role]:
 def _points(outcome: Outcome, role: Role) -> Points:
     """Predicted and observed shares of those cells that have both."""
     metrics = outcome.metrics(role)
-    return _pairs(metrics.get("calibration_predicted"), metrics.get("calibration_observed"))
-
-
-def _pairs(first: Metric, second: Metric) -> Points:
-    if not isinstance(first, list) or not isinstance(second, list):
-        return []
-    return [(a, b) for a, b in zip(first, second, strict=False) if a is not None and b is not None]
+    return pairs(metrics.get("calibration_predicted"), metrics.get("calibration_observed"))
 
 
 def _lead(outcome: Outcome) -> str:
