@@ -174,7 +174,10 @@ def _cards(study: Study, outcome: Outcome, role: Role) -> Iterator[Card]:
             yield Card(number(metrics[name]), f"{what}, {role}", f"{told}; 1 is right")
     results = study.results
     chosen = f"of {results.rounds_completed}; {results.selected_by}"
-    yield Card(str(results.best_round), "round taken", chosen)
+    if results.folds:
+        yield Card(count(len(results.folds)), "folds, each trained on its own", "every figure is of all folds together")
+    else:
+        yield Card(str(results.best_round), "round taken", chosen)
     yield privacy_card(study)
 
 

@@ -69,9 +69,10 @@ def _draw(outcome: Outcome) -> Drawing:
     left.plot([0, 1], [0, 1], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
     left.set(xlabel="1 − specificity", ylabel="sensitivity", title="a  ROC")
     right.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="b  Precision and recall")
-    for axes, corner in ((left, "lower right"), (right, "upper right")):
+    for axes in (left, right):
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(loc=corner)
+    left.legend(loc="lower right")
+    right.legend(loc="upper right")
     return drawing
 
 

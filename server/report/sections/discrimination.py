@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from server.report.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
 from server.report.forest import Line, draw_forest
-from server.report.numbers import NBSP, bounds, count, names, number, percent, span, with_interval
+from server.report.numbers import NBSP, NONE, bounds, count, names, number, percent, span, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note
 from server.study.results import Metric, SiteResults
@@ -28,7 +28,7 @@ def section(study: Study) -> Section:
     for outcome in study.outcomes:
         elements.append(_forest(study, outcome))
         elements += _apart(outcome)
-    elements += _further(study)
+    elements += [*_folds(study), *_further(study)]
     return Section(TITLE, " ".join(_lead(outcome) for outcome in study.outcomes), elements)
 
 
@@ -196,6 +196,24 @@ def _hidden(pooled: Mapping[str, Metric]) -> str:
     return (
         f" Its interval is wide because cells of few patients were merged before they left the hospitals: that hides "
         f"up to {number(bound)} of it."
+    )
+
+
+def _folds(study: Study) -> Iterator[Table]:
+    """Each fold's own value: of a part of each site's patients, or with one site left out."""
+    if not study.results.folds:
+        return
+    rows = []
+    for fold in study.results.folds:
+        for outcome in study.outcomes:
+            own = fold.targets.get(outcome.name)
+            cells = [fold.left_out or NONE, str(fold.best_round)]
+            for metrics in (own.internal, own.external) if own else ({}, {}):
+                cells.append(with_interval(metrics, outcome.primary(metrics)[0]))
+            rows.append(Row(f"{fold.fold}: {outcome.label}", cells))
+    headings = ["Fold", "left out", "round taken", "hospitals that trained", "external"]
+    yield Table(
+        headings, rows, "Each fold's own test patients; the figures above are of all folds together.", text_columns=1
     )
 
 

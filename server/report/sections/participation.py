@@ -30,6 +30,9 @@ def section(study: Study) -> Section:
     absent = [Notice(f"{site} is not enrolled.", why, "warning") for site, why in results.not_enrolled.items()]
     untested = [Notice(f"{site} gave no test scores.", why, "warning") for site, why in results.problems.items()]
     notices = _shortened([*absent, *untested])
+    if results.folds and not results.rounds:
+        lead = f"The study has {in_words(len(results.folds), 'fold')}; who counted in which round of each is in the "
+        return Section(TITLE, f"{lead}results.json of the fold's own folder.", notices)
     if not results.rounds:
         return Section(TITLE, "No round of training was recorded.", notices, absent=True)
     fates = fates_of(results.rounds)

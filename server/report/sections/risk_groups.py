@@ -127,7 +127,9 @@ def _curve(axes: Axes, found: Survival, group: RiskGroup, colour: str, dash: obj
     low, high = pairs(years, group.survival_low), pairs(years, group.survival_high)
     if len(low) == len(high) and low:
         xs = [x for x, _ in low]
-        axes.fill_between(xs, [y for _, y in low], [y for _, y in high], step="post", color=colour, alpha=0.12, linewidth=0)
+        axes.fill_between(
+            xs, [y for _, y in low], [y for _, y in high], step="post", color=colour, alpha=0.12, linewidth=0
+        )
 
 
 def _at_risk(outcome: Outcome, role: Role) -> Table:
@@ -137,4 +139,6 @@ def _at_risk(outcome: Outcome, role: Role) -> Table:
     shown = range(0, len(found.times_days), step)
     headings = [f"{number(found.times_days[index] / YEAR_DAYS, 1)} years" for index in shown]
     rows = [Row(group.name, [count(group.at_risk[index]) for index in shown]) for group in found.groups]
-    return Table([f"At risk, {role}", *headings], rows, f"Patients still observed without {outcome.label} from then on.")
+    return Table(
+        [f"At risk, {role}", *headings], rows, f"Patients still observed without {outcome.label} from then on."
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from server.report.drawing import BLUE, ORANGE, canvas, whole_numbers
 from server.report.elements import Element, Facts, Figure, Section
-from server.report.numbers import elapsed, number
+from server.report.numbers import elapsed, in_words, number
 from server.report.study import Study
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ def section(study: Study) -> Section:
     if _validation(study) or _norms(study):
         elements.append(_figure(study))
     elements.append(Facts(_facts(study)))
+    if results.folds:
+        lead = f"Each of {in_words(len(results.folds), 'fold')} was trained on its own, and took its own best round."
+        return Section("Training", lead, elements)
     if not _validation(study):
         lead = f"No validation patients: {results.selected_by}." if results.rounds else "No round was completed."
         return Section("Training", lead, elements)
