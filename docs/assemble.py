@@ -45,7 +45,7 @@ def page_of(path: str) -> str:
     """The page of the site for a file or a folder of the repository."""
     if path in PAGES:
         return PAGES[path]
-    if path.startswith("docs/"):
+    if path.startswith("docs/") and path.endswith(".md"):
         return path.removeprefix("docs/")
     if path.partition("/")[0] in PACKAGES:
         return f"api/{module_of(ROOT / path)}.md"

@@ -108,6 +108,8 @@ def _not_shown(study: Study, outcome: Outcome, role: Role, several: bool) -> Ite
         return
     if doubts := list(_doubts(metrics)):
         yield f"that the risks{of} are right ({'; '.join(doubts)})"
+    elif not isinstance(metrics.get("calibration_slope"), float):
+        yield f"that the risks{of} are right (no calibration of {role} patients is recorded)"
     if is_coarse(metrics):
         yield (
             f"curves, calibration and rates{of} closely: cells of few patients were merged before they left the "
@@ -143,7 +145,7 @@ def _direction(name: str, ends: tuple[float, float]) -> str:
 
 def _counts(study: Study) -> tuple[Card, ...]:
     sites, patients = study.results.sites, sum(sum(site.patients.values()) for site in study.results.sites)
-    external = f", {len(study.external)} of them only tested" if study.external else ""
+    external = f", {len(study.external)} only tested" if study.external else ""
     return (
         Card(
             count(patients),

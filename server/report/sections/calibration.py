@@ -43,7 +43,7 @@ def _points(outcome: Outcome, role: Role) -> Points:
 
 
 def _lead(outcome: Outcome) -> str:
-    role = judged_role(outcome)
+    role = judged_role(outcome) if judged_role(outcome) in _roles(outcome) else _roles(outcome)[0]
     metrics = outcome.metrics(role)
     place = "external hospitals" if role == "external" else "hospitals that trained"
     ratio, slope = (with_interval(metrics, name) for name in ("expected_observed_ratio", "calibration_slope"))

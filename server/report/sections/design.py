@@ -55,5 +55,6 @@ def _model(study: Study) -> str:
     results = study.results
     private = "with differential privacy per patient" if results.privacy.unit else "without differential privacy"
     rounds = f"{results.rounds_completed} rounds of {study.setting('local-epochs')} local epochs"
-    fusion = f", fusion {study.setting('fusion')}" if study.setting("fusion") else ""
+    own = study.setting("fusion") in ("", "task")
+    fusion = "" if own else f", fusion {study.setting('fusion')}"
     return f"task {results.task}{fusion}; {results.strategy}, {rounds}, {private}"

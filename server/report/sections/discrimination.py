@@ -244,7 +244,7 @@ def _further(study: Study) -> Iterator[Table]:
             )
             for outcome in outcomes
             for role in ROLES
-            if outcome.metrics(role).get("patients")
+            if outcome.metrics(role).get("patients") and outcome.metrics(role) is not outcome.alone
         ]
         if rows:
             headings = ["Further measures", "patients", *(head for head, _, _ in measures)]

@@ -95,7 +95,7 @@ def _draw(study: Study, boxes: dict[str, int], out: dict[str, str]) -> Drawing:
         (f"{count(boxes['train'])} train", trained, HOLLOW, "white"),
         (f"{count(boxes['validation'])} validation", "round and threshold", HOLLOW, "white"),
         (f"{count(boxes['test'])} internal test", trained, BLUE, "#eef4fa"),
-        (f"{count(boxes['external'])} external test", f"{tested}, never trained on", ORANGE, "#fdf3ec"),
+        (f"{count(boxes['external'])} external test", tested, ORANGE, "#fdf3ec"),
     ]
     lower = lower if study.external else lower[:3]
     step, width = 100 / len(lower), 100 / len(lower) - 3

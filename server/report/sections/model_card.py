@@ -70,7 +70,7 @@ def _limits(study: Study) -> Iterator[str]:
     missed = [site for site, rounds in fates.items() if any(fate == MISSING for _, fate in rounds)]
     if missed:
         yield f"{names(missed)} did not count in every round, and {'weighs' if len(missed) == 1 else 'weigh'} less."
-    lacking = [f"{s.site} has no {m}" for s in study.training for m, there in s.modalities.items() if not there]
+    lacking = [f"{s.site} lacks {m}" for s in study.training for m, there in s.modalities.items() if not there]
     if lacking:
         yield f"{'; '.join(lacking[:8])}."
     excluded = [f"{site.site} {site.excluded}" for site in results.sites if site.excluded]

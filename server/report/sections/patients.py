@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from server.report.elements import Element, Notice, Row, Section, Table, not_recorded
@@ -41,7 +42,7 @@ def section(study: Study) -> Section:
 
 def _lead(study: Study, large: Sequence[str], described: bool) -> str:
     lacking = [
-        f"{site.site} has no {name}" for site in study.training for name, has in site.modalities.items() if not has
+        f"{site.site} lacks {name}" for site in study.training for name, has in site.modalities.items() if not has
     ]
     lead = f"{'; '.join(lacking[:6])}." if lacking else "Every site that trains has every modality."
     if large:
@@ -84,6 +85,8 @@ def _table_one(
         "Test patients by hospital, of those with a known value; “all trained on”: training patients of all sites. "
         f"SMD: largest standardised mean difference between two of the columns. {NONE}: not told, or not there."
     )
+    if all(value is None for value in smd.values()):
+        return by_site("Characteristic", list(columns), [replace(row, cells=row.cells[:-1]) for row in rows], caption)
     return by_site("Characteristic", list(columns), rows, caption, last="largest SMD")
 
 
@@ -125,13 +128,16 @@ def _moments(one: Characteristic) -> tuple[float, float] | None:
 
 
 def _missing(columns: Mapping[str, Column], shown: Sequence[tuple[str, str]]) -> Table:
+    """Of the features that some patients lack; the others are counted in the caption."""
     rows = [
-        Row(f"{table}: {feature}", [_absent(column.get((table, feature))) for column in columns.values()])
-        for table, feature in shown
+        Row(f"{key[0]}: {key[1]}", [_absent(column.get(key)) for column in columns.values()])
+        for key in shown
+        if any(key not in column or column[key].missing for column in columns.values())
     ]
+    whole = len(shown) - len(rows)
     caption = (
         "Share of patients with the table whose value is missing, or not told. Missing values take the training mean "
-        "and a flag of their own; a missing modality takes a learned token."
+        f"and a flag of their own; a missing modality takes a learned token. {whole} further features lack nothing."
     )
     return by_site("Missing", list(columns), rows, caption, shaded=True)
 

@@ -28,7 +28,10 @@ def section(study: Study) -> Section:
 
 
 def _roles(outcome: Outcome) -> list[Role]:
-    return [role for role in ROLES if outcome.metrics(role).get("patients")]
+    """The roles whose counts are summed over sites."""
+    return [
+        role for role in ROLES if outcome.metrics(role).get("patients") and outcome.metrics(role) is not outcome.alone
+    ]
 
 
 def _lead(outcome: Outcome) -> str:
@@ -44,7 +47,7 @@ def _lead(outcome: Outcome) -> str:
         return f"{outcome.called}: too few patients to say what the threshold does.".capitalize()
     return (
         f"At the frozen threshold of {number(outcome.results.threshold)}, {percent(found)} of {role} patients with "
-        f"{outcome.called} were found, and {percent(flagged)} of patients flagged."
+        f"{outcome.called} were found{'' if flagged is None else f', and {percent(flagged)} of patients flagged'}."
     )
 
 
