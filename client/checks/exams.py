@@ -15,6 +15,7 @@ from client.private_files import write_private, writing
 FILE = "exams.csv"
 MOST_SHOWN = 6  # different values of a fact on the terminal
 
+WORTH_A_LOOK = 0.95  # of a tumour that a study's grid shows
 _NUMBERS = ("mask_mm3", "mask_share", "tumour_shown", "grid_filled")
 
 Facts = Mapping[str, Mapping[int, ExamFacts]]
@@ -56,6 +57,24 @@ def exam_counts(facts: Facts) -> list[tuple[str, str, str, int]]:
             others = sum(count for _, count in counts.most_common()[MOST_SHOWN:])
             rows += [(name, what, "others", others)] if others else []
     return rows
+
+
+def is_unusual(facts: ExamFacts) -> bool:
+    """Whether an exam deserves a look: something seems wrong, or a part of the tumour is cut off."""
+    return bool(facts.remarks) or (facts.tumour_shown is not None and facts.tumour_shown < WORTH_A_LOOK)
+
+
+def patients_of_remarks(rows: CohortRows | None, facts: Facts) -> list[tuple[str, str, list[str]]]:
+    """`(modality, remark, patients)` of all that looks wrong, for the page, which stays at the site."""
+    found: dict[tuple[str, str], list[str]] = {}
+    if rows is None:
+        return []
+    for name, exams in facts.items():
+        for row, one in exams.items():
+            cut = is_unusual(one) and not one.remarks
+            for remark in (*one.remarks, *[f"{one.tumour_shown:.0%} of the tumour is within the study's grid"] * cut):
+                found.setdefault((name, remark), []).append(" ".join(filter(None, rows.keys[row])))
+    return [(*key, list(dict.fromkeys(patients))) for key, patients in found.items()]
 
 
 def write_exams(state_dir: Path, rows: CohortRows, facts: Facts) -> None:

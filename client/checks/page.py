@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from client.checks.exams import patients_of_remarks
 from client.checks.pictures import pictures
 from client.checks.readiness import FeatureCounts, Readiness
 from client.errors import SiteError
@@ -103,6 +104,7 @@ def render(readiness: Readiness, study: str = "") -> str:
         hidden={
             name: sum(count.modality == name for count in readiness.features) - len(features[name]) for name in features
         },
+        remarks=patients_of_remarks(readiness.cohort_rows, readiness.exams),
         pictures=pictures(readiness),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.checks.exams import is_unusual
 from client.checks.readiness import Readiness
 from client.cohort.load import read_modality
 from client.cohort.rows import CohortRows
@@ -21,7 +22,7 @@ from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.tiles import TilesReader
 from shared_models.task import Volume
 
-PATIENTS = 6
+PATIENTS, MOST_UNUSUAL = 6, 24
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
 # Without a study nobody says how large the voxels are.
@@ -51,7 +52,7 @@ class Picture:
 
 
 def pictures(readiness: Readiness) -> dict[str, list[list[Picture]]]:
-    """For each image modality the planes of up to 6 patients, chosen by a seed."""
+    """For each image modality the planes of the patients whose exam looks wrong, and of up to 6 by a seed."""
     return {
         name: shown
         for name, kind in readiness.task.modalities.items()
@@ -72,7 +73,7 @@ def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[Flo
     cohort_rows, cohort = readiness.cohort_rows, readiness.cohort
     if cohort_rows is None or name not in readiness.present:
         return
-    rows = _few(cohort_rows.owner, np.flatnonzero(readiness.present[name]))
+    rows = _unusual_and_few(readiness, name, cohort_rows.owner)
     if cohort is not None:
         yield from ((np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
         return
@@ -83,6 +84,14 @@ def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[Flo
         chosen = _only(cohort_rows, rows)
         read = read_modality(chosen, name, kind, ExamArtefacts(chosen, {name: kind}))
         yield from ((np.array(array, dtype=np.float32), kind) for array in read.values[read.present])
+
+
+def _unusual_and_few(readiness: Readiness, name: str, owner: NDArray[np.int64]) -> list[int]:
+    """The rows whose exam looks wrong, up to many of them, and a few others by a seed."""
+    present = np.flatnonzero(readiness.present[name])
+    facts = readiness.exams.get(name, {})
+    unusual = [int(row) for row in present if row in facts and is_unusual(facts[int(row)])][:MOST_UNUSUAL]
+    return [*unusual, *(row for row in _few(owner, present) if row not in unusual)]
 
 
 def _few(owner: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:

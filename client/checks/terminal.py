@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from client.checks.exams import exam_counts
 from client.checks.readiness import Readiness
+from client.checks.tables_read import tables_read
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,7 @@ def print_readiness(readiness: Readiness, console: Console) -> None:
     rows: list[tuple[object, ...]] = [
         (name, count, f"{count / patients:.0%}", aside[name] or "") for name, count in modalities.items()
     ]
+    _print_table(console, "tables, as they are read", ("table", "what", "value"), tables_read(readiness.cohort_rows))
     _print_table(console, title, ("modality", "patients", "share", "excluded"), rows)
     classes = [(target, name, count) for target, counts in readiness.targets.items() for name, count in counts.items()]
     _print_table(console, "outcomes", ("target", "class", "patients"), classes)

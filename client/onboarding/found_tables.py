@@ -146,7 +146,7 @@ def _text_form(path: Path) -> dict[str, Any]:
     if not marked and not _is_utf8(path):
         form["encoding"] = "cp1252"
     encoding = "utf-16" if marked else form.get("encoding", "utf-8-sig")
-    lines = start.decode(encoding, errors="ignore").splitlines()[:20]
+    lines = [line for line in start.decode(encoding, errors="ignore").splitlines() if not line.startswith("#")][:20]
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = max((usual, ";", "\t", ",", "|"), key=lambda mark: _regularity(lines[: max(1, len(lines) - 1)], mark))
     return form | ({"separator": separator} if separator != usual else {})

@@ -37,7 +37,7 @@ def open_text(path: Path, settings: TableSource, where: str) -> Iterator[Source]
     encoding = _encoding(path, settings.encoding)
     with path.open(newline="", encoding=encoding) as file:
         try:
-            lines = _lines(file, where)
+            lines, comments = _after_comments(_lines(file, where), settings.delimiter)
             first = next(lines, "")
             announced = _SEPARATOR_LINE.fullmatch(first)
             delimiter = announced[1] if announced and not settings.separator else settings.delimiter
@@ -46,9 +46,10 @@ def open_text(path: Path, settings: TableSource, where: str) -> Iterator[Source]
             header = tuple(tuple(cell_text(cell, settings.decimal) for cell in row) for row in cells)
             _check_separator(delimiter, where, header)
             width = max(map(len, header), default=0)
-            yield Source(header, lambda positions: _rows(reader, positions, width, where, 1 if announced else 0))
+            before = comments + (1 if announced else 0)
+            yield Source(header, lambda positions: _rows(reader, positions, width, where, before))
         except csv.Error as error:
-            raise _not_csv(where, reader.line_num, error) from None
+            raise _not_csv(where, reader.line_num + comments, error) from None
         except UnicodeError:
             raise _undecodable(path, encoding, where) from None
 
@@ -58,6 +59,21 @@ def _encoding(path: Path, otherwise: str) -> str:
     with path.open("rb") as file:
         start = file.read(4)
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), otherwise)
+
+
+def _after_comments(lines: Iterator[str], delimiter: str) -> tuple[Iterator[str], int]:
+    """The lines without comments above the header, as cBioPortal writes four; a header may itself begin with `#`.
+
+    Returns:
+        The lines, and how many were left out: two or more that begin with `#`, or one with fewer cells than the next.
+    """
+    comments = list(islice(lines, 1))
+    while comments[-1:] and comments[-1].lstrip('"').startswith("#"):
+        comments += list(islice(lines, 1)) or [""]
+    count = len(comments) - 1
+    if count == 1 and comments[0].count(delimiter) >= comments[1].count(delimiter):
+        count = 0
+    return chain(filter(None, comments[count:]), lines), max(count, 0)
 
 
 def _lines(file: TextIO, where: str) -> Iterator[str]:

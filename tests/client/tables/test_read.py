@@ -458,3 +458,21 @@ def test_parquet_that_is_none_or_too_large(hospital, monkeypatch):
         (hospital.data / "a.parquet").write_bytes(broken)
         with pytest.raises(SiteError, match="cannot be read"):
             read_table(site, "clinical", ["ID2"])
+
+
+@pytest.mark.parametrize(
+    ("comments", "header"),
+    [
+        ("#Patient\tAge\n#The patient\tIn years\n#STRING\tNUMBER\n#1\t1\n", "ID\tAge"),
+        ("# exported in 2020\n", "ID\tAge"),
+        ("", "#ID\tAge"),
+    ],
+)
+def test_comments_above_the_header_are_left_out_and_rows_are_counted_on(hospital, comments, header):
+    path = hospital.data / "clinical.txt"
+    path.write_text(f"{comments}{header}\np1\t50\np2\t61\n")
+    identifier = header.split("\t")[0]
+    hospital.settings["tables"] = {"clinical": {"file": path.name, "patient_id": identifier, "separator": "\t"}}
+    table = read_table(hospital.site(), "clinical", ["Age"])
+    assert table.cells["Age"] == ("50", "61")
+    assert table.rows == tuple(comments.count("\n") + number for number in (2, 3))
