@@ -15,6 +15,7 @@ from server.study.results import Metric
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 TITLE = "Calibration and net benefit"
 Points = list[tuple[float, float]]
 
@@ -81,7 +82,8 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
         metrics = outcome.metrics(role)
         axes.plot([0, top], [0, top], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
         xs, ys = zip(*_points(outcome, role), strict=True)
-        axes.plot(xs, ys, MARKER[role], color=COLOUR[role], linestyle="-", linewidth=1, markersize=4.5)
+        joined = "none" if is_coarse(metrics) else "-"  # a line between few merged cells would look like a finding
+        axes.plot(xs, ys, MARKER[role], color=COLOUR[role], linestyle=joined, linewidth=1, markersize=4.5)
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted risk", ylabel="observed share")
         axes.set_title(f"{role}: {count(metrics.get('patients'))} patients")
         told = "\n".join(
@@ -93,7 +95,7 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
                 ("Brier score", "brier"),
             )
         )
-        axes.text(0.98, 0.02, told, transform=axes.transAxes, va="bottom", ha="right", fontsize=9, color=INK)
+        axes.text(0.98, 0.02, told, transform=axes.transAxes, va="bottom", ha="right", fontsize=9, color=INK, bbox=BOX)
     return drawing
 
 

@@ -96,6 +96,18 @@ def _own(site: SiteResults, outcome: Outcome, metric: str) -> float | None:
     return site.targets.get(outcome.name, {}).get(metric)
 
 
+_COUNTED = {"event": "events_by_horizon", "censored": "censored_before_horizon", "with": "positives"}
+
+
+def _of_site(site: SiteResults, outcome: Outcome) -> dict[str, Metric]:
+    """A site's own metrics, with counts that it tells among its patients' outcomes where its metrics hold none."""
+    parts = site.flow.outcomes.get(outcome.name, {}) if site.flow else {}
+    counted = parts["test"].patients if "test" in parts and parts["test"].patients else {}
+    counts = {_COUNTED[name]: float(value) for name, value in counted.items() if name in _COUNTED}
+    told = {name: value for name, value in site.targets.get(outcome.name, {}).items() if value is not None}
+    return {**counts, **told}
+
+
 def _counts(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[Metric]:
     counts = [metrics.get("patients")]
     if outcome.kind == "time-to-event":
@@ -116,7 +128,7 @@ def _lines(study: Study, outcome: Outcome) -> Iterator[Line]:
             continue
         yield Line(HEADS[role], kind="heading")
         for site in sites:
-            own: Mapping[str, Metric] = site.targets.get(outcome.name, {})
+            own = _of_site(site, outcome)
             value, told = _own(site, outcome, outcome.measure), with_interval(own, outcome.measure, digits)
             cells = [count(c) if c is not None else "few" for c in _counts(outcome, own)]
             cells[0] = count(own.get("patients")) if own.get("patients") is not None else "few"
@@ -148,7 +160,7 @@ def _between(outcome: Outcome) -> Iterator[Line]:
 
 def _values(study: Study, outcome: Outcome) -> Iterator[list[object]]:
     for site in study.results.sites:
-        own: Mapping[str, Metric] = site.targets.get(outcome.name, {})
+        own = _of_site(site, outcome)
         role = "internal" if site.role == "train" else "external"
         yield [
             role,

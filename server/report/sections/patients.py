@@ -32,7 +32,9 @@ def section(study: Study) -> Section:
     if shown:
         smd = {key: _largest_smd(columns, key) for key in shown}
         large = [f"{key[1]} ({number(value)})" for key, value in smd.items() if value is not None and value > LARGE]
-        elements += [_table_one(columns, shown[:MOST_FEATURES], smd), _missing(columns, shown[:MOST_FEATURES])]
+        elements += [_table_one(columns, shown[:MOST_FEATURES], smd)]
+        missing = _missing(columns, shown[:MOST_FEATURES])
+        elements.append(missing if missing.rows else Notice("No value of these features is missing.", ""))
     if len(shown) > MOST_FEATURES:
         text = f"{len(shown) - MOST_FEATURES} more features are in results.json."
         elements.append(Notice(f"The first {MOST_FEATURES} features are shown.", text))
