@@ -181,6 +181,7 @@ SMALL_STUDY: dict[str, Any] = {
     "features": "clinical: age_years, size_mm, er{negative|positive}",
     "time-edges-days": "365, 730, 1461, 2922",
     "rounds": 3,
+    "optimizer": "adamw",
     "learning-rate": 0.05,
     "join-timeout-s": 2.0,
     "test-fraction": 0.3,

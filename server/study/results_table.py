@@ -30,7 +30,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
         for metric, spread in target.between_sites.items():
             console.print(_between(metric, spread), highlight=False, markup=False)
-        for line in _loose(target):
+        for line in (*_loose(target), *_knows_the_hospital(target, len(results.sites))):
             console.print(line, style="yellow", highlight=False, markup=False)
         if target.internal.get("free_at_horizon") == 0 and target.internal.get("patients"):
             console.print(_nobody_at_horizon(target), style="yellow", markup=False)
@@ -78,6 +78,20 @@ def _loose(target: TargetResults) -> Iterator[str]:
                 yield (
                     f"The pooled {heading} of {role} patients is known to within {bound:.2f} only: scores share bins"
                     f"{'' if bound < COARSE else ', or were merged into cells before they left the sites'}."
+                )
+
+
+def _knows_the_hospital(target: TargetResults, sites: int) -> Iterator[str]:
+    """Where pooled pairs flatter: patients of two hospitals are ordered by knowing the hospital alone."""
+    for role, metrics in {"internal": target.internal, "external": target.external}.items():
+        for metric, heading in {"auc": "AUC", "c_index": "C-index"}.items():
+            pooled, inside = metrics.get(metric), metrics.get(f"{metric}_within_sites")
+            high = metrics.get(f"{metric}_within_sites_high")
+            told = isinstance(pooled, float) and isinstance(inside, float) and isinstance(high, float)
+            if sites > 1 and told and pooled > high:
+                yield (
+                    f"The pooled {heading} of {role} patients, {pooled:.2f}, also rewards knowing the hospital: among "
+                    f"patients of the same hospital it is {inside:.2f}."
                 )
 
 

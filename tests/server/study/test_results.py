@@ -272,3 +272,13 @@ def test_a_file_that_is_no_results_of_this_release_is_refused(tmp_path: Path, te
     (tmp_path / RESULTS).write_text(text)
     with pytest.raises(StudyError, match=said):
         read_results(tmp_path / RESULTS)
+
+
+def test_a_pooled_value_that_rewards_knowing_the_hospital_is_said_to() -> None:
+    results = results_of({"er": Binary()}, secure_aggregation="on", min_sites=3)
+    metrics = results["targets"]["er"]["internal"]
+    said = "also rewards knowing the hospital"
+    assert said not in printed({**results})
+    metrics |= {"auc": 0.72, "auc_within_sites": 0.5, "auc_within_sites_low": 0.44, "auc_within_sites_high": 0.56}
+    text = " ".join(printed(results).split())
+    assert f"The pooled AUC of internal patients, 0.72, {said}: among patients of the same hospital it is 0.50." in text
