@@ -87,8 +87,9 @@ def _knows_the_hospital(target: TargetResults, sites: int) -> Iterator[str]:
         for metric, heading in {"auc": "AUC", "c_index": "C-index"}.items():
             pooled, inside = metrics.get(metric), metrics.get(f"{metric}_within_sites")
             high = metrics.get(f"{metric}_within_sites_high")
-            told = isinstance(pooled, float) and isinstance(inside, float) and isinstance(high, float)
-            if sites > 1 and told and pooled > high:
+            if not (isinstance(pooled, float) and isinstance(inside, float) and isinstance(high, float)):
+                continue
+            if sites > 1 and pooled > high:
                 yield (
                     f"The pooled {heading} of {role} patients, {pooled:.2f}, also rewards knowing the hospital: among "
                     f"patients of the same hospital it is {inside:.2f}."
