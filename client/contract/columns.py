@@ -64,7 +64,9 @@ class Genes(Settings):
 class TableSource(Settings):
     """A file or a query with a row a patient, or, where `instances` names it, several."""
 
-    file: TablePath | None = Field(None, description="CSV, TSV, XLSX or Parquet, relative to data_root")
+    file: TablePath | None = Field(
+        None, description="CSV, TSV, XLSX, Parquet or a folder of Parquet files, relative to data_root"
+    )
     sql: str = Field("", description="instead of a file: one SELECT, with `database`")
     database: str = Field("", description="sqlite:///FILE under data_root, or postgresql://USER@HOST/NAME")
     password_file: Path | None = Field(None, description="PostgreSQL only: a file that holds the password")

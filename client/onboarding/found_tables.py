@@ -189,7 +189,7 @@ def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
 def _open(path: Path, settings: TableSource, place: str) -> AbstractContextManager[Source]:
     if path.suffix.lower() == ".xlsx":
         return open_workbook(path, settings, place)
-    return open_parquet(path, place) if path.suffix.lower() == ".parquet" else open_text(path, settings, place)
+    return open_parquet([path], place) if path.suffix.lower() == ".parquet" else open_text(path, settings, place)
 
 
 def _table(raw: Sequence[Texts], form: dict[str, Any], decimal: str, header_rows: int = 0) -> Iterator[FoundTable]:

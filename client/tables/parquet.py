@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from client.tables.source import MAX_BYTES, MAX_ROWS, Row, Source, library_errors, unreadable
 
-BATCH_ROWS = 1024
+BATCH_ROWS, MAX_PARTS = 1024, 500
 
 
 @contextmanager
-def open_parquet(path: Path, where: str) -> Iterator[Source]:
-    """A Parquet file.
+def open_parquet(paths: Sequence[Path], where: str) -> Iterator[Source]:
+    """A Parquet file, or the parts of one that Spark or Arrow wrote as a folder, in the order of their names.
 
     Raises:
-        SiteError: If it cannot be read, or a wanted column holds lists or other things that are no plain values.
+        SiteError: If it cannot be read, its parts have other columns than the first, or a wanted column holds lists or
+            other things that are no plain values.
     """
     from pyarrow.parquet import ParquetFile
 
-    with library_errors(where, "a Parquet file"):
-        file = ParquetFile(path)
-    with file:
-        if file.metadata.num_rows > MAX_ROWS:
-            expected = f"at most {MAX_ROWS:,} rows"
-            raise unreadable(where, f"{file.metadata.num_rows:,} rows", expected)
-        yield Source((tuple(file.schema_arrow.names),), lambda positions: _rows(file, positions, where))
+    if len(paths) > MAX_PARTS:
+        raise unreadable(where, f"{len(paths)} parts", f"at most {MAX_PARTS}", "write the table again in fewer files")
+    with ExitStack() as stack:
+        with library_errors(where, "a Parquet file"):
+            files = [stack.enter_context(ParquetFile(path)) for path in paths]
+        header = tuple(files[0].schema_arrow.names)
+        if odd := [path for path, file in zip(paths, files, strict=True) if tuple(file.schema_arrow.names) != header]:
+            raise unreadable(where, f"other columns in {odd[0].name} than in {paths[0].name}", "the same in all parts")
+        if (count := sum(file.metadata.num_rows for file in files)) > MAX_ROWS:
+            raise unreadable(where, f"{count:,} rows", f"at most {MAX_ROWS:,} rows")
+        yield Source((header,), lambda positions: _all_rows(files, positions, where))
+
+
+def parquet_parts(folder: Path) -> list[Path]:
+    """The parts of a table in a folder, without what their writers note beside them.
+
+    >>> parquet_parts(Path("/dev/null"))
+    []
+    """
+    parts = (path for path in folder.rglob("*.parquet") if path.is_file())
+    return sorted(path for path in parts if not path.name.startswith(("_", ".")))
+
+
+def _all_rows(files: Sequence[Any], positions: Sequence[int], where: str) -> Iterator[Row]:
+    before = 0
+    for file in files:
+        yield from ((before + number, cells) for number, cells in _rows(file, positions, where))
+        before += file.metadata.num_rows
 
 
 def _rows(file: Any, positions: Sequence[int], where: str) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from client.contract.protocols import Site
 from client.errors import SiteError
 from client.tables.genes import read_genes
 from client.tables.headers import by_name, column_position, header_columns
-from client.tables.parquet import open_parquet
+from client.tables.parquet import open_parquet, parquet_parts
 from client.tables.source import MAX_BYTES, MAX_COLUMNS, PatientRows, Source, load_rows, unreadable
 from client.tables.sql import open_query
 from client.tables.text import open_text
@@ -124,7 +124,14 @@ def table_files(site: Site, name: str) -> list[Path]:
     settings = site.tables[name]
     genes = {"aliases_file": settings.genes.aliases_file, "sets": settings.genes.sets} if settings.genes else {}
     files = {"file": settings.file, **{f"genes.{key}": path for key, path in genes.items()}}
-    return [inside_data_root(site, path, f"tables.{name}.{key}") for key, path in files.items() if path]
+    found = {key: inside_data_root(site, path, f"tables.{name}.{key}") for key, path in files.items() if path}
+    return [path for key, file in found.items() for path in _parts(site, file, f"tables.{name}.{key}")]
+
+
+def _parts(site: Site, path: Path, place: str) -> list[Path]:
+    """The file, or the Parquet files of a folder."""
+    parts = parquet_parts(path) if path.is_dir() else []
+    return [inside_data_root(site, part, place) for part in parts] or [path]
 
 
 def _where(name: str, settings: TableSource) -> str:
@@ -134,7 +141,10 @@ def _where(name: str, settings: TableSource) -> str:
 def _open(site: Site, name: str, settings: TableSource, where: str) -> AbstractContextManager[Source]:
     if settings.sql:
         return open_query(site, settings, where)
-    path = table_files(site, name)[0]
+    assert settings.file is not None
+    path, place = inside_data_root(site, settings.file, f"tables.{name}.file"), f"tables.{name}.file"
+    if path.is_dir() and (parts := parquet_parts(path)):
+        return open_parquet([inside_data_root(site, part, place) for part in parts], where)
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         fix = "export it as one of these"
@@ -150,7 +160,7 @@ def _open(site: Site, name: str, settings: TableSource, where: str) -> AbstractC
         )
     if suffix in {".xlsx", ".xlsm"}:
         return open_workbook(path, settings, where)
-    return open_parquet(path, where) if suffix == ".parquet" else open_text(path, settings, where)
+    return open_parquet([path], where) if suffix == ".parquet" else open_text(path, settings, where)
 
 
 def _missing(path: Path, name: str) -> SiteError:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from client.errors import SiteError
-from client.tables.read import read_table
+from client.tables.read import read_table, table_files
 
 
 def save_workbook(path, sheets):
@@ -476,3 +476,18 @@ def test_comments_above_the_header_are_left_out_and_rows_are_counted_on(hospital
     table = read_table(hospital.site(), "clinical", ["Age"])
     assert table.cells["Age"] == ("50", "61")
     assert table.rows == tuple(comments.count("\n") + number for number in (2, 3))
+
+
+def test_a_folder_of_parquet_files_is_a_table(hospital):
+    folder = hospital.data / "clinical"
+    folder.mkdir()
+    for part, patients in enumerate((["p1", "p2"], ["p3"])):
+        pq.write_table(pa.table({"ID": patients, "Age": [50 + part] * len(patients)}), folder / f"part-{part}.parquet")
+    (folder / "_SUCCESS.parquet").write_bytes(b"")
+    hospital.settings["tables"] = {"clinical": {"file": "clinical", "patient_id": "ID"}}
+    table = read_table(hospital.site(), "clinical", ["Age"])
+    assert (table.patients, table.cells["Age"], table.rows) == (("p1", "p2", "p3"), ("50", "50", "51"), (2, 3, 4))
+    assert [path.name for path in table_files(hospital.site(), "clinical")] == ["part-0.parquet", "part-1.parquet"]
+    pq.write_table(pa.table({"ID": ["p4"], "Years": [1]}), folder / "part-2.parquet")
+    with pytest.raises(SiteError, match=r"other columns in part-2\.parquet"):
+        read_table(hospital.site(), "clinical", ["Age"])

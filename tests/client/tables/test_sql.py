@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -317,3 +318,27 @@ def test_a_wrong_password_and_a_server_that_is_away(postgres):
     postgres.settings["tables"]["clinical"]["database"] = "postgresql://reader@127.0.0.1:1/postgres"
     with pytest.raises(SiteError, match=r"(?i)connection refused"):
         read_table(postgres.site(), "clinical", [])
+
+
+def test_the_query_of_the_documents_reads_an_omop_data_model(hospital):
+    page = (Path(__file__).parents[3] / "docs/hospital.md").read_text(encoding="utf-8")
+    query = page.split("<!-- omop -->")[1].split("```sql")[1].split("```")[0]
+    with closing(sqlite3.connect(hospital.data / "cdm.db")) as database, database:
+        database.executescript(
+            """
+            CREATE TABLE person (person_id INTEGER, year_of_birth INTEGER);
+            CREATE TABLE concept_ancestor (ancestor_concept_id INTEGER, descendant_concept_id INTEGER);
+            CREATE TABLE measurement (person_id INTEGER, measurement_concept_id INTEGER, measurement_date TEXT,
+                                      value_as_number REAL, value_as_concept_id INTEGER);
+            INSERT INTO person VALUES (1, 1960), (2, 1955), (3, 1970);
+            INSERT INTO concept_ancestor VALUES (36768255, 36768255), (36768255, 77), (4305235, 4305235);
+            INSERT INTO measurement VALUES (1, 77, '2015-01-02', 22, NULL), (1, 36768255, '2019-01-02', 31, NULL),
+                (1, 4305235, '2015-01-02', NULL, 9191), (2, 4305235, '2016-03-01', NULL, 9189),
+                (2, 5, '2016-01-01', 9, 9);
+            """
+        )
+    hospital.settings["tables"] = {"cdm": {"sql": query, "database": "sqlite:///cdm.db", "patient_id": "id"}}
+    table = read_table(hospital.site(), "cdm", ["size_mm", "er"])
+    assert table.patients == ("1", "2", "3")
+    assert table.cells["size_mm"] == ("22", "", "")  # the first of two, by a descendant of the concept
+    assert table.cells["er"] == ("9191", "9189", "")
