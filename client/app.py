@@ -144,12 +144,12 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     metrics = {
         name: site_metrics(
             study.task.targets[name],
-            summed,
+            predicted,
             patients.known(name),
             request.thresholds.get(name, DEFAULT_THRESHOLD),
             study.config.seed,
         )
-        for name, summed in scores.items()
+        for name, predicted in scores.items()
     }
     of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
