@@ -61,20 +61,26 @@ def exam_counts(facts: Facts) -> list[tuple[str, str, str, int]]:
 
 def is_unusual(facts: ExamFacts) -> bool:
     """Whether an exam deserves a look: something seems wrong, or a part of the tumour is cut off."""
-    return bool(facts.remarks) or (facts.tumour_shown is not None and facts.tumour_shown < WORTH_A_LOOK)
+    return bool(_remarks(facts))
 
 
 def patients_of_remarks(rows: CohortRows | None, facts: Facts) -> list[tuple[str, str, list[str]]]:
     """`(modality, remark, patients)` of all that looks wrong, for the page, which stays at the site."""
-    found: dict[tuple[str, str], list[str]] = {}
+    patients_by_remark: dict[tuple[str, str], list[str]] = {}
     if rows is None:
         return []
     for name, exams in facts.items():
         for row, one in exams.items():
-            cut = is_unusual(one) and not one.remarks
-            for remark in (*one.remarks, *[f"{one.tumour_shown:.0%} of the tumour is within the study's grid"] * cut):
-                found.setdefault((name, remark), []).append(" ".join(filter(None, rows.keys[row])))
-    return [(*key, list(dict.fromkeys(patients))) for key, patients in found.items()]
+            for remark in _remarks(one):
+                patients_by_remark.setdefault((name, remark), []).append(" ".join(filter(None, rows.keys[row])))
+    return [(*key, list(dict.fromkeys(patients))) for key, patients in patients_by_remark.items()]
+
+
+def _remarks(facts: ExamFacts) -> list[str]:
+    shown = facts.tumour_shown
+    if shown is None or shown >= WORTH_A_LOOK:  # None where no mask says where the tumour is
+        return list(facts.remarks)
+    return [*facts.remarks, f"{shown:.0%} of the tumour is within the study's grid"]
 
 
 def write_exams(state_dir: Path, rows: CohortRows, facts: Facts) -> None:
