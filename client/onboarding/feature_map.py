@@ -16,6 +16,7 @@ from shared_models.task import Task
 
 OWN = "clinical"  # the modality of a column that no task asks for
 GENES, RADIOMICS = "genomic", "radiomics"
+MANY_GENES = 2000  # from which a table's genes are offered only as far as tasks know them
 MAMMOGRAPHY = "mammography"
 _BOX = "not used: a tumour's box; `mask` of images names it"
 # How columns of an omics table are called that are numbered, or miRNAs.
@@ -141,7 +142,7 @@ def _add_others(found: FeatureMap, table: FoundTable) -> None:
         if column in uses:
             continue
         modality = _modality_of(column, genes=genes)
-        many = len(table.columns) > MANY_COLUMNS and modality == OWN
+        many = len(table.columns) > (MANY_COLUMNS if modality == OWN else MANY_GENES)
         offer = f"one of {len(table.columns)} columns" if many else under_own_name(column, table)
         if isinstance(offer, str):
             uses[column] = f"not used: {offer}"
@@ -170,4 +171,4 @@ def _is_of_genes(found: FeatureMap, table: FoundTable) -> bool:
     def count(modality: str) -> int:
         return sum(one.table is table for one in found.modalities.get(modality, {}).values())
 
-    return max(count(GENES), count("expression")) >= 2 and count(OWN) < 3
+    return "genes" in table.form or (max(count(GENES), count("expression")) >= 2 and count(OWN) < 3)

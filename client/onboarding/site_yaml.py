@@ -15,6 +15,7 @@ from client.onboarding.feature_map import FeatureMap, map_features
 from client.onboarding.found_boxes import with_boxes
 from client.onboarding.found_images import Guesses, find_images
 from client.onboarding.found_tables import find_tables
+from client.onboarding.gene_matrices import with_patients_in_rows
 from client.onboarding.study_skeleton import study_text
 from client.onboarding.target_guesses import MappedTarget, find_targets
 from client.onboarding.yaml_lines import Findings, yaml_text
@@ -81,7 +82,7 @@ def _findings(folder: Path, only: Path | None, tasks: list[Task]) -> Findings:
         seen = "; ".join(refused[:5]) or "no CSV, TSV, TXT, XLSX or Parquet file"
         fix = "export a table with a row a patient and a column with the patient's identifier"
         raise _refused(what="no table names patients", where=folder, fix=fix, found=seen)
-    cohort = same_cohort(found, tasks)
+    cohort = same_cohort(with_patients_in_rows(found), tasks)
     targets, without = find_targets(cohort.tables, tasks)
     features = map_features(cohort.tables, tasks, _target_uses(targets))
     patients = frozenset().union(*(table.patients for table in cohort.tables))

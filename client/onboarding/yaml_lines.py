@@ -83,7 +83,7 @@ def _head(folder: Path, path: Path) -> Iterator[str]:
 def _tables(cohort: CohortTables) -> Iterator[str]:
     yield "tables:"
     for table in cohort.tables:
-        entry = {**table.form, "patient_id": table.patient_id}
+        entry = {**table.form} if "genes" in table.form else {**table.form, "patient_id": table.patient_id}
         if codes := missing_codes(table):
             entry["missing"] = list(codes)
         yield f"  {table.name}: {_flow(entry)}  # check: the column of the patient, and the texts for a missing value"

@@ -200,3 +200,25 @@ def test_steps_hold_their_number():
         "well differentiated": 1,
         "poorly differentiated": 3,
     }
+
+
+def test_a_study_folder_of_cbioportal_makes_a_site(hospital, tmp_path):
+    (hospital.data / "clinical.csv").unlink()
+    patients = [f"MB-{i:04d}" for i in range(COUNT)]
+    head = "#Patient\tAge\tStatus\tMonths\n#a\tb\tc\td\n#STRING\tNUMBER\tSTRING\tNUMBER\n#1\t1\t1\t1\n"
+    status = ("0:Not Recurred", "1:Recurred")
+    rows = [f"{p}\t{40 + i % 31}\t{status[i % 3 == 0]}\t{12 + 4.5 * i}" for i, p in enumerate(patients)]
+    lines = ["PATIENT_ID\tAGE\tRFS_STATUS\tRFS_MONTHS", *rows]
+    (hospital.data / "data_clinical_patient.txt").write_text(head + "\n".join(lines))
+    values = ["\t".join(f"{8 + (i * k) % 7 / 3:.2f}" for i in range(COUNT)) for k in range(1, 5)]
+    names = ("ESR1", "PGR", "BRCA1", "TP53")
+    genes = [f"{gene}\t{k}\t{row}" for k, (gene, row) in enumerate(zip(names, values, strict=True))]
+    header = "\t".join(("Hugo_Symbol", "Entrez_Gene_Id", *patients))
+    (hospital.data / "data_mrna.txt").write_text("\n".join((header, *genes)))
+    path = tmp_path / "site_configs/oak.yaml"
+    write_first_config(hospital.data, path, tmp_path / "first.toml")
+    made = load_site(path)
+    assert set(made.modalities["genomic"].features) == {"ESR1", "PGR", "BRCA1", "TP53"}
+    found = readiness(made, *load_study(tmp_path / "first.toml"))
+    assert found.exit_code == 0, found.problems
+    assert found.modalities == {"clinical": COUNT, "genomic": COUNT}
