@@ -65,6 +65,7 @@ def draw_forest(
     axes = drawing.add_axes((LEFT, 0.52 / height, RIGHT - LEFT, 1 - 0.55 / height))
     low, high = _limits(lines, chance)
     axes.set(xlim=(low, high), ylim=(len(lines) - 0.4, -1.4), xlabel=axis, yticks=[])
+    axes.locator_params(axis="x", nbins=7)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
     if chance is not None:

@@ -70,7 +70,8 @@ def sentence(study: Study, outcome: Outcome, role: Role) -> str:
     hospitals, people = where(study, role), _people(outcome, metrics)
     if outcome.too_few(metrics):
         few = "too few" if outcome.ranks else "no"
-        return f"In {hospitals} {few} test patients have a known outcome to judge {outcome.called} ({people})."
+        told = f"{few} test patients have an outcome that their hospital tells ({people})"
+        return f"In {hospitals}, {told} to judge {outcome.called}."
     name, value = outcome.primary(metrics)
     ends = bounds(metrics, name)
     told = f"{outcome.measure_name} of {number(value)}"

@@ -25,6 +25,7 @@ def section(study: Study) -> Section:
             else None,
         ),
         ("Data fingerprints", " · ".join(f"{s.site} {s.fingerprint}" for s in results.sites if s.fingerprint) or None),
+        ("Networks scored on the test patients", _scorings(study)),
         ("Dates", _dates(study)),
         ("Hardware", _hardware(study)),
         ("Command", f"python -m server run STUDY.toml --follow; python -m server report {results.study}"),
@@ -41,6 +42,12 @@ def _versions(study: Study) -> str:
     other = [f"{site.site}: {site.software}" for site in results.sites if site.software not in ("", results.software)]
     same = "the same at every site that says it" if not other else "; ".join(other[:8])
     return f"breast-federation {results.package_version}; {results.software}; {same}"
+
+
+def _scorings(study: Study) -> str | None:
+    """How often test patients were scored, of any study: a choice among several networks by them flatters."""
+    told = [f"{site.site} {site.scorings}" for site in study.results.sites if site.scorings]
+    return f"{', '.join(told[:40])}; of this study or others, as each site counts" if told else None
 
 
 def _dates(study: Study) -> str | None:

@@ -234,8 +234,8 @@ def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
     ("changes", "said"),
     [
         ({"train": ("oak",), "outside": ()}, "In one hospital that trained it"),
-        ({"count": 12}, "too few test patients have a known outcome to judge"),
-        ({"count": 0}, "too few test patients have a known outcome to judge"),
+        ({"count": 12}, "too few test patients have an outcome that their hospital tells"),
+        ({"count": 0}, "too few test patients have an outcome that their hospital tells"),
         ({"outside": ()}, "that it works in a hospital that took no part in training, for all took part"),
         ({"privacy": "patient"}, "DP-SGD"),
         ({"secure_aggregation": "on", "min_sites": 3}, "The center saw weights and scores only in sums"),
