@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from server.report.class_table import class_table
 from server.report.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
 from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, NONE, bounds, count, names, number, percent, span, with_interval
@@ -29,6 +30,7 @@ def section(study: Study) -> Section:
         elements.append(_forest(study, outcome))
         elements += _apart(outcome)
     elements += [*_folds(study), *_further(study)]
+    elements += [table for outcome in study.outcomes for table in class_table(outcome)]
     return Section(TITLE, " ".join(_lead(outcome) for outcome in study.outcomes), elements)
 
 

@@ -182,6 +182,9 @@ def test_the_figures_of_the_page_are_those_of_the_results(study: Results, page: 
     for site in study.sites:
         own = site.targets["er"]
         assert f"{own['auc']:.2f} ({own['auc_low']:.2f} to {own['auc_high']:.2f})" in said, site.site
+    subtype = study.targets["subtype"].external
+    low, high = (subtype[f"sensitivity_by_class_{end}"][1] for end in ("low", "high"))
+    assert f"{subtype['sensitivity_by_class'][1]:.2f} ({low:.2f} to {high:.2f})" in said
     between = recurrence.between_sites["auc"]
     assert f"{between.prediction_low:.2f} to {between.prediction_high:.2f}" in said
 
