@@ -1,13 +1,13 @@
 """Metrics of a histogram of scores beside its AUC: rates at a threshold, recalibration and curves, with intervals."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from shared_models.metrics import curves, decision_curve, recalibration
-from shared_models.metrics.arrays import PooledMetrics
-from shared_models.metrics.confusion_counts import threshold_metrics
+from shared_models.metrics.arrays import Array, PooledMetrics
+from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import (
     average_precision_interval,
     bounds,
@@ -16,9 +16,6 @@ from shared_models.metrics.rates import (
     named,
     rate_bounds,
 )
-
-if TYPE_CHECKING:
-    from shared_models.metrics.binary import ScoreHistogram
 
 METRICS: Final[Mapping[str, str]] = bounds(
     {
@@ -47,9 +44,29 @@ METRICS: Final[Mapping[str, str]] = bounds(
 }
 
 
-def score_metrics(
-    histogram: "ScoreHistogram", threshold: float, squares: "ScoreHistogram | None" = None
-) -> PooledMetrics:
+class Histogram(Protocol):
+    """Counts or weights of scores in bins, as `ScoreHistogram` has them."""
+
+    @property
+    def positives(self) -> Array:
+        """(bins,) of those with the outcome."""
+
+    @property
+    def negatives(self) -> Array:
+        """(bins,) of those without."""
+
+    @property
+    def n_positive(self) -> float:
+        """Their sum."""
+
+    def confusion(self, threshold: float) -> ConfusionCounts:
+        """Counts at a threshold."""
+
+    def average_precision(self) -> float:
+        """Area under the precision-recall curve."""
+
+
+def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | None = None) -> PooledMetrics:
     """What a histogram gives beside its AUC, by name, with intervals: rates, recalibration, curves.
 
     Args:
