@@ -59,7 +59,8 @@ def _tissue(before: Signal) -> NDArray[np.bool_]:
 def _copies(phases: list[NDArray[Any]]) -> str:
     for number, phase in enumerate(phases):
         for earlier in range(number):
-            if np.array_equal(phases[earlier], phase):
+            few = slice(None, None, max(1, phase.size // SAMPLE))
+            if np.array_equal(phases[earlier].flat[few], phase.flat[few]) and np.array_equal(phases[earlier], phase):
                 return f"phases {earlier + 1} and {number + 1} are the same image; check the files"
     return ""
 
@@ -68,7 +69,7 @@ def _of_phases(phases: list[Signal], ratios: list[Signal], medians: list[float])
     low, high = PLAUSIBLE_CHANGE
     if min(medians) < low or max(medians) > high:
         return "phases seem to be on different scales; check their order, rescale slopes, and how they were exported"
-    if any(float(np.corrcoef(phases[0], phase)[0, 1]) < LEAST_CORRELATION for phase in phases[1:]):
+    if any(_correlation(phases[0], phase) < LEAST_CORRELATION for phase in phases[1:]):
         return "a phase does not show what the first one does; check that it is of the same exam, and not inverted"
     if _one_is_odd(phases):
         return "one phase shows other tissue than the rest; check that it is of the same patient, and not moved"
@@ -77,10 +78,15 @@ def _of_phases(phases: list[Signal], ratios: list[Signal], medians: list[float])
     return ""
 
 
+def _correlation(one: Signal, other: Signal) -> float:
+    """Pearson's; 1 where one of them does not vary, of which nothing can be said."""
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) > 0 and np.ptp(other) > 0 else 1.0
+
+
 def _one_is_odd(phases: list[Signal]) -> bool:
     """Whether the grain of the tissue of one phase is not that of the first, though another's is."""
     tissue = _tissue(phases[0])
-    alike = [float(np.corrcoef(phases[0][tissue], phase[tissue])[0, 1]) for phase in phases[1:]]
+    alike = [_correlation(phases[0][tissue], phase[tissue]) for phase in phases[1:]]
     return max(alike) > ALIKE and min(alike) < ALIKE / 2
 
 

@@ -17,7 +17,6 @@ RING_MM, LEAST_RING = 5.0, 20  # how far the surroundings of a finding reach, an
 def mammogram_remarks(exam: Exam) -> list[str]:
     """What looks wrong in an exam of one image of one slice; nothing of any other."""
     import SimpleITK as sitk
-    from scipy import ndimage
 
     first = exam.phases[0]
     if len(exam.phases) > 1 or first.GetSize()[2] > 1:
@@ -28,6 +27,8 @@ def mammogram_remarks(exam: Exam) -> list[str]:
         return ["the background is as bright as the densest tissue; check whether the image is inverted"]
     if exam.mask is None:
         return []
+    from scipy import ndimage
+
     inside = sitk.GetArrayViewFromImage(exam.mask)[0] != 0
     distance_mm = ndimage.distance_transform_edt(~inside, sampling=first.GetSpacing()[1::-1])
     ring = (distance_mm > 0) & (distance_mm <= RING_MM)
