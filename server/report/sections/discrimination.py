@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from server.report.class_table import class_table
 from server.report.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
 from server.report.forest import Line, draw_forest
+from server.report.measure_tables import class_table, further_measures
 from server.report.numbers import NBSP, NONE, bounds, count, names, number, percent, span, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note
@@ -29,7 +29,7 @@ def section(study: Study) -> Section:
     for outcome in study.outcomes:
         elements.append(_forest(study, outcome))
         elements += _apart(outcome)
-    elements += [*_folds(study), *_further(study)]
+    elements += [*_folds(study), *further_measures(study)]
     elements += [table for outcome in study.outcomes for table in class_table(outcome)]
     return Section(TITLE, " ".join(_lead(outcome) for outcome in study.outcomes), elements)
 
@@ -229,46 +229,3 @@ def _folds(study: Study) -> Iterator[Table]:
     yield Table(
         headings, rows, "Each fold's own test patients; the figures above are of all folds together.", text_columns=1
     )
-
-
-_MEASURES: Mapping[str, tuple[tuple[str, str, int], ...]] = {
-    "time-to-event": (
-        ("C-index within sites", "c_index_within_sites", 2),
-        ("PR-AUC", "average_precision", 2),
-        ("Brier score", "brier", 3),
-        ("event probability", "event_probability", 2),
-    ),
-    "binary": (("PR-AUC", "average_precision", 2), ("Brier score", "brier", 3), ("MCC", "mcc", 2)),
-    "classes": (("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
-    "number": (("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R²", "r2", 2)),
-}
-
-
-def _further(study: Study) -> Iterator[Table]:
-    """Further measures: a table for each kind of target, a row for each target and role."""
-    for kind, measures in _MEASURES.items():
-        outcomes = [outcome for outcome in study.outcomes if outcome.kind == kind]
-        rows = [
-            Row(
-                f"{outcome.label}, {role}",
-                [
-                    count(outcome.metrics(role).get("patients")),
-                    *(with_interval(outcome.metrics(role), name, d) for _, name, d in measures),
-                ],
-            )
-            for outcome in outcomes
-            for role in ROLES
-            if outcome.metrics(role).get("patients") and outcome.metrics(role) is not outcome.alone
-        ]
-        if rows:
-            headings = ["Further measures", "patients", *(head for head, _, _ in measures)]
-            yield Table(headings, rows, _measured(kind))
-
-
-def _measured(kind: str) -> str:
-    if kind == "time-to-event":
-        return (
-            "C-index: pairs within sites, over the whole follow-up. The others at the horizon, weighted for censoring; "
-            f"95{NBSP}% intervals in brackets where the results hold them."
-        )
-    return f"Of all test patients of a role; 95{NBSP}% intervals in brackets where the results hold them."

@@ -1,0 +1,84 @@
+"""Tables of measures: those beside the one that judges, and each class of a target against the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from server.report.elements import Row, Table
+from server.report.numbers import NBSP, count, with_interval
+from server.report.study import ROLES, Outcome, Study
+from server.study.results import Metric
+
+_MEASURES: Mapping[str, tuple[tuple[str, str, int], ...]] = {
+    "time-to-event": (
+        ("C-index within sites", "c_index_within_sites", 2),
+        ("PR-AUC", "average_precision", 2),
+        ("Brier score", "brier", 3),
+        ("event probability", "event_probability", 2),
+    ),
+    "binary": (("PR-AUC", "average_precision", 2), ("Brier score", "brier", 3), ("MCC", "mcc", 2)),
+    "classes": (("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
+    "number": (("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R²", "r2", 2)),
+}
+
+
+def further_measures(study: Study) -> Iterator[Table]:
+    """Further measures: a table for each kind of target, a row for each target and role."""
+    for kind, measures in _MEASURES.items():
+        outcomes = [outcome for outcome in study.outcomes if outcome.kind == kind]
+        rows = [
+            Row(
+                f"{outcome.label}, {role}",
+                [
+                    count(outcome.metrics(role).get("patients")),
+                    *(with_interval(outcome.metrics(role), name, d) for _, name, d in measures),
+                ],
+            )
+            for outcome in outcomes
+            for role in ROLES
+            if outcome.metrics(role).get("patients") and outcome.metrics(role) is not outcome.alone
+        ]
+        if rows:
+            headings = ["Further measures", "patients", *(head for head, _, _ in measures)]
+            yield Table(headings, rows, _measured(kind))
+
+
+def _measured(kind: str) -> str:
+    if kind == "time-to-event":
+        return (
+            "C-index: pairs within sites, over the whole follow-up. The others at the horizon, weighted for censoring; "
+            f"95{NBSP}% intervals in brackets where the results hold them."
+        )
+    return f"Of all test patients of a role; 95{NBSP}% intervals in brackets where the results hold them."
+
+
+COLUMNS = (
+    ("AUC", "auc_by_class"),
+    ("sensitivity", "sensitivity_by_class"),
+    ("PPV", "precision_by_class"),
+    ("F1", "f1_by_class"),
+)
+
+
+def class_table(outcome: Outcome) -> Iterator[Table]:
+    """A row for each class and role, where the results hold metrics by class."""
+    rows = [
+        Row(f"{name}, {role}", [count(_at(metrics, "patients_by_class", index)), *_cells(metrics, index)])
+        for index, name in enumerate(outcome.results.classes)
+        for role in ROLES
+        if isinstance((metrics := outcome.metrics(role)).get("patients_by_class"), list) and metrics.get("patients")
+    ]
+    if rows:
+        headings = [f"Classes of {outcome.label}", "patients", *(head for head, _ in COLUMNS)]
+        yield Table(headings, rows, f"Each class against the rest, all test patients of a role; 95{NBSP}% intervals.")
+
+
+def _cells(metrics: Mapping[str, Metric], index: int) -> list[str]:
+    """The columns of one class; an interval's bounds are lists as its metric is."""
+    one = {f"{name}{end}": _at(metrics, f"{name}{end}", index) for _, name in COLUMNS for end in ("", "_low", "_high")}
+    return [with_interval(one, name) for _, name in COLUMNS]
+
+
+def _at(metrics: Mapping[str, Metric], name: str, index: int) -> float | None:
+    values = metrics.get(name)
+    return values[index] if isinstance(values, list) and index < len(values) else None
