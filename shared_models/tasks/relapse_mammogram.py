@@ -75,9 +75,12 @@ TASK = Task(
     targets={"relapse": TimeToEvent()},
     build_model=build_model,
     training={
+        "learning_rate": 0.003,
         "learning_rate_schedule": "cosine",
+        "local_epochs": 3,
+        "batch_size": 8,
         "weight_decay": 0.1,
-        "wide_learning_rate_factor": 100.0,
+        "wide_learning_rate_factor": 30.0,
         "clip_gradients": 1.0,
     },
 )
