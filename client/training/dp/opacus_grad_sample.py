@@ -18,12 +18,11 @@ import torch
 from opacus.grad_sample import GradSampleHooks, GradSampleHooksFastGradientClipping
 from torch import Tensor, nn
 
-from client.training.dp.clipping import clip_and_sum
+from client.training.dp.clipping import MARGIN, clip_and_sum
 from client.training.dp.dropout import current_draws, use_draws
 from client.training.dp.per_sample import join_weights, trained_parameters
 
 Inputs = dict[str, Tensor]
-GHOST_MARGIN = 1e-3  # its norms are roots of sums of 32-bit products: what they may be off, in parts of themselves
 
 
 class OpacusGradients:
@@ -70,7 +69,7 @@ class OpacusGradients:
             warnings.simplefilter("ignore", UserWarning)
             torch.autograd.backward(self._outputs, slopes, retain_graph=self._ghost is not None)
             if self._ghost:
-                clipped = self._sum_by_norms(self._ghost, slopes, (1.0 - GHOST_MARGIN) * clip_norm)
+                clipped = self._sum_by_norms(self._ghost, slopes, (1.0 - MARGIN) * clip_norm)
             else:
                 clipped = clip_and_sum(self._of_each(len(slopes[0])), clip_norm)
         self._outputs, self._ends = [], []
