@@ -5,6 +5,7 @@ Only the columns that the site's YAML names are kept, so that an expression tabl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ def table_files(site: Site, name: str) -> list[Path]:
 
 def _parts(site: Site, path: Path, place: str) -> list[Path]:
     """The file, or the Parquet files of a folder."""
-    parts = parquet_parts(path) if path.is_dir() else []
+    # os.path: Path.is_dir raises for a name that is too long
+    parts = parquet_parts(path) if os.path.isdir(path) else []  # noqa: PTH112
     return [inside_data_root(site, part, place) for part in parts] or [path]
 
 
@@ -143,7 +145,7 @@ def _open(site: Site, name: str, settings: TableSource, where: str) -> AbstractC
         return open_query(site, settings, where)
     assert settings.file is not None
     path, place = inside_data_root(site, settings.file, f"tables.{name}.file"), f"tables.{name}.file"
-    if path.is_dir() and (parts := parquet_parts(path)):
+    if os.path.isdir(path) and (parts := parquet_parts(path)):  # noqa: PTH112
         return open_parquet([inside_data_root(site, part, place) for part in parts], where)
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:

@@ -24,7 +24,9 @@ def require_free(folder: Path, config: StudySettings) -> None:
     for place in (folder, *_folds_in(folder)):
         require_own_folder(place)
         require_own_results(place)
-    if config.resume or config.overwrite or not (there := _written(folder)):
+    there = _written(folder)
+    # of a study that failed before its first round counted, nothing is lost
+    if config.resume or config.overwrite or there in ([], [folder / UNFINISHED]):
         return
     name = config.study
     if (folder / RESULTS).exists():

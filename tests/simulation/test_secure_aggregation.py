@@ -44,7 +44,11 @@ from simulation.engines.in_process_grid import InProcessGrid
 Hospitals = Callable[..., dict[str, Path]]
 Study = dict[str, Any]
 BEFORE, AFTER = ["query.enrol", "query.deal"], ["query.confirm", "query.open"]
-REPLIES: dict[str, type[Reply]] = {request.KIND: request.REPLY for request in REQUESTS}
+REPLIES: dict[str, type[Reply]] = {
+    request.KIND: request.REPLY
+    for request in REQUESTS
+    if request.KIND != "query.weights"  # of studies with a file
+}
 SECURE = {"secure-aggregation": "on", "min-sites": 3}
 
 
@@ -433,8 +437,8 @@ def test_a_simulation_may_be_run_again_and_a_center_may_not(hospitals: Hospitals
     study = {**small_study, **SECURE, "rounds": 1, "round-attempts": 1}
     run(sites, study)
     with pytest.raises(StudyError, match="more than the site has approved"):
-        run({name: sites[name] for name in "abc"}, study)
-    results = run_in_process({name: sites[name] for name in "abc"}, parse_study_settings(study))
+        run({name: sites[name] for name in "abc"}, {**study, "overwrite": True})
+    results = run_in_process({name: sites[name] for name in "abc"}, parse_study_settings({**study, "overwrite": True}))
     assert [site["site"] for site in results["sites"]] == ["a", "b", "c"]
 
 
