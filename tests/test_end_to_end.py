@@ -64,7 +64,9 @@ def wait_for_round(federation: Federation, study: str, number: int) -> None:
 
 
 def without_time(results: dict[str, Any]) -> str:
-    kept = {key: results[key] for key in ("sites", "targets", "validation", "best_round", "rounds_completed")}
+    kept = {key: results[key] for key in ("targets", "validation", "best_round", "rounds_completed")}
+    own = ("fingerprint", "scorings")  # of a state folder: its key of fingerprints, its count of scorings
+    kept["sites"] = [{key: value for key, value in site.items() if key not in own} for site in results["sites"]]
     return json.dumps(kept, sort_keys=True)
 
 
