@@ -28,6 +28,7 @@ from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_w
 from client.training.optimizer_state import Moments, kept_moments
 from client.training.oversampling import oversample
 from client.training.rule import Half, OwnState, site_rule
+from shared_models.agreed import DIVERGED
 from shared_models.description import Description
 from shared_models.folds import fold_of
 from shared_models.installation import hardware, software
@@ -209,9 +210,9 @@ def require_bounded(model: nn.Module, config: StudySettings, server_round: int) 
     """
     if all(bool((weight.abs() <= MAX_WEIGHT).all()) for weight in model.parameters()):
         return
-    diverged = f"training diverged in round {server_round} at learning-rate {config.learning_rate:g}"
+    diverged = f"{DIVERGED} in round {server_round} at learning-rate {config.learning_rate:g}"
     raise SiteError(
-        what="training diverged",
+        what=DIVERGED,
         where=f"study {config.study}, round {server_round}",
         found=f"weights that are no numbers or beyond {MAX_WEIGHT:g}, at a learning rate of {config.learning_rate:g}",
         fix="ask the center for a study with a lower learning-rate, or with clip-gradients",

@@ -46,6 +46,7 @@ from server.study.results_csv import write_csv
 from server.study.results_folder import clear, require_free
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.secure_exchange import exchange, first_exchange, unverified_sites
+from shared_models.agreed import DIVERGED
 from shared_models.combat import references
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import (
@@ -125,7 +126,7 @@ def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
     check(folder)
     start, _ = start_of(task, config), frozen_of(config)  # what is wrong there is said before anybody is asked
     deadline = time.monotonic() + config.join_timeout_s
-    state = Checkpoint(config.to_flat(), 0, {}, {}, {})
+    state = Checkpoint(config.to_flat(), 0, {}, {}, {}, start=start)
     try:
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
@@ -236,14 +237,16 @@ def train_round(
         state = replace(state, history=(*state.history, record))
         if len(counted) >= config.min_sites:
             break
+        if sum(problem.startswith(DIVERGED) for problem in problems.values()) > len(sites) - config.min_sites:
+            break  # from the same weights they would diverge again, and in private training be charged again
         log.warning("round %d does not count: %d of at least %d sites", server_round, len(counted), config.min_sites)
         wait_for_sites(grid, config)
-    else:
+    if len(counted) < config.min_sites:
         save_checkpoint(state, folder / LAST)
         reasons = "; ".join(sorted(set(problems.values())))
         msg = (
-            f"round {server_round} failed {config.round_attempts} times; the study stops after round {state.round}, "
-            f"whose weights stay. {reasons}"
+            f"round {server_round} failed {attempt} time{'s' if attempt > 1 else ''}; the study stops after round "
+            f"{state.round}, whose weights stay. {reasons}"
         )
         raise StudyError(msg)
     state = keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)

@@ -13,6 +13,8 @@ Setting = bool | int | float | str
 # How a refusal begins where a person at the hospital can let the study in: the center asks such a site again.
 NOT_APPROVED = "the site has not approved this study"
 OTHERWISE_APPROVED = "the site has approved this study with other settings"
+# How an error begins of a site where training diverged: asked again, it would only diverge again.
+DIVERGED = "training diverged"
 # Where the center keeps results and a file of weights, how long it waits, whether it continues from a checkpoint or
 # starts again, what its report says besides. `round-attempts` is not one of these: each try is another training, and
 # another charge to the privacy ledger.

@@ -107,7 +107,7 @@ class TilesReader(Settings):
                 where=f"modalities.{name}.weights",
                 found="nothing",
                 expected="a file with ResNet-50's weights",
-                fix="ask the center which weights the study uses, and put the file under data_root",
+                fix="ask the center for the file of weights and put it under data_root; a trial without one: tile-network",
                 public="the site's settings do not fit the study",
                 exit_code=ExitCode.STUDY,
             )
