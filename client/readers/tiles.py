@@ -107,7 +107,7 @@ class TilesReader(Settings):
                 where=f"modalities.{name}.weights",
                 found="nothing",
                 expected="a file with ResNet-50's weights",
-                fix="ask the center for the file of weights and put it under data_root; a trial without one: tile-network",
+                fix="ask the center for the file of weights and put it under data_root; a trial without: tile-network",
                 public="the site's settings do not fit the study",
                 exit_code=ExitCode.STUDY,
             )
