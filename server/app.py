@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid import HttpGrid
 
 from server.report.page import try_to_report
 from server.study import scoring
@@ -39,6 +40,7 @@ from server.study.enrolment import (
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.fold_results import Finished, combine, keep_tested, read_finished
 from server.study.initial_weights import initial_model, start_of
+from server.study.network_grid import NetworkGrid
 from server.study.patients_section import descriptions
 from server.study.results import RESULTS, Results, write_results
 from server.study.results_contents import make_results, unfinished_results
@@ -59,6 +61,7 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.metrics.summary import selection_score
+from shared_models.patience import shorten_pulls
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.study import terms_of
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -73,6 +76,9 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Runs the study that the run config describes."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
+    if isinstance(grid, HttpGrid):  # a deployment's; a simulation's sites are in this process or in Ray's
+        shorten_pulls()
+        grid = NetworkGrid(grid)
     run_study(grid, parse_study_settings(run_config))
 
 

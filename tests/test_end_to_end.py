@@ -88,7 +88,7 @@ def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_a_secure
     with rehearse(sites, folder) as federation:
         run_id = federation.begin(config)
         wait_for_round(federation, config.study, 1)
-        kill(federation, "b", "flower-supernode")
+        kill(federation, "b", "supernode_process")
         wait_for_round(federation, config.study, 2)
         kill(federation, "center", "flower-superlink")
         results = federation.finish(run_id, config)

@@ -102,14 +102,13 @@ def judge(bundle: bytes) -> Mapping[str, Any]:
 
 def _check_approval(settings: Mapping[str, Any], context: Context) -> None:
     """Refuses a bundle whose settings the site has not approved; those that a run changes are held against it later."""
-    from client.config.site import load_site
     from client.governance.approval import check_approval
-    from client.session import locate_site
+    from client.session import open_site
     from shared_models.errors import UserError
     from shared_models.study_settings import parse_study_settings
 
     try:
-        check_approval(load_site(*locate_site(context)), parse_study_settings(settings))
+        check_approval(open_site(context), parse_study_settings(settings))
     except UserError as error:
         log.error("%s", error)
         raise RefusedBundleError(error.public) from None
@@ -123,15 +122,14 @@ def _refused(*, why: str, details: str) -> RefusedBundleError:
 def _note(message: Message, context: Context, why: str) -> None:
     from flwr.app import RecordDict
 
-    from client.config.site import load_site
     from client.errors import SiteError
     from client.governance.audit import record_refused
-    from client.session import locate_site
+    from client.session import open_site
     from shared_models.messages import claimed_round
 
     try:
         content = message.content if message.has_content() else RecordDict()
         study, kind = str(context.run_config.get("study", "")), message.metadata.message_type
-        record_refused(load_site(*locate_site(context)), study, kind, claimed_round(content), why)
+        record_refused(open_site(context), study, kind, claimed_round(content), why)
     except SiteError as error:  # refused all the same
         log.error("%s", error)

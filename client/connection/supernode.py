@@ -115,7 +115,8 @@ def command(launch: LaunchConfig, port: int) -> list[str]:
     """The SuperNode's command line; `port` serves its own ClientApps, on this computer only."""
     superlink = joined_address(*split_address(launch.center.address))
     return [
-        str(Path(sys.executable).with_name("flower-supernode")),
+        *(sys.executable, "-P", "-m", "client.connection.supernode_process", f"127.0.0.1:{port}"),
+        *("--isolation", "process"),  # without a SuperExec
         *("--superlink", superlink),
         *("--root-certificates", str(launch.center.ca_certificate)),
         *("--auth-supernode-private-key", str(launch.center.private_key)),

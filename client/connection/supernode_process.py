@@ -1,0 +1,78 @@
+"""Replacement of Flower's `flower-supernode`: the same process, which starts its own ClientApps and waits less.
+
+Flower 1.41 starts a SuperExec beside each SuperNode, which asks it for work over HTTP, and ends unnoticed; and it looks
+for the center's messages every 3 s, for its own reply every 0.5 s. Here the SuperNode hands a message over once it has
+all of it, and its looks follow the wait so far.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.servicer.runtime.runtime_handlers import acquire_task
+from flwr.supernode.cli.flower_supernode import flower_supernode
+
+from shared_models.patience import pause_s, shorten_pulls
+
+FIRST_LOOK_FOR_REPLY_S, LONGEST_LOOK_FOR_REPLY_S = 0.01, 0.5  # it lies in this process
+# Whatever the center calls its task: the launcher runs this site's own ClientApp, or refuses.
+TASK_TYPES = (TaskType.CLIENT_APP, TaskType.AGENT_APP)
+
+
+class Looks:
+    """Flower's sleeps, as long as the wait has been.
+
+    Attributes:
+        idle_since: When the center was last heard of, on the monotonic clock.
+        asked_at: When the message that is being answered was handed over.
+    """
+
+    def __init__(self) -> None:
+        self.idle_since = self.asked_at = time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Stands for `time.sleep`: of 3 s, until the center has work; of less, until a ClientApp has replied."""
+        now = time.monotonic()
+        if seconds > LONGEST_LOOK_FOR_REPLY_S:
+            time.sleep(pause_s(now - self.idle_since))
+        else:
+            time.sleep(pause_s(now - self.asked_at, FIRST_LOOK_FOR_REPLY_S, LONGEST_LOOK_FOR_REPLY_S))
+
+
+def hand_over(state: Any, address: str) -> None:
+    """Starts a ClientApp for each task that waits, as Flower's SuperExec would."""
+    while (given := acquire_task(AcquireTaskRequest(supported_task_types=TASK_TYPES), state)).token:
+        program = ["flwr-clientapp", "--runtime-api-address", address, "--token", given.token, "--insecure"]
+        subprocess.Popen([*program, "--parent-pid", str(os.getpid())])
+
+
+def main(address: str) -> None:
+    """Runs the SuperNode with the command line's arguments, until a signal or the center ends it.
+
+    Args:
+        address: Where it serves its own ClientApps.
+    """
+    loop: Any = importlib.import_module("flwr.supernode.start_client_internal")
+    looks, push = Looks(), loop._push_messages
+
+    def hand_over_and_push(state: Any, **others: Any) -> None:
+        looks.asked_at = time.monotonic()
+        hand_over(state, address)
+        push(state=state, **others)
+        looks.idle_since = time.monotonic()
+
+    shorten_pulls()
+    loop.time, loop._push_messages = SimpleNamespace(sleep=looks.sleep), hand_over_and_push
+    flower_supernode()
+
+
+if __name__ == "__main__":
+    main(sys.argv.pop(1))

@@ -1,0 +1,78 @@
+"""Flower's grid as a deployment uses it: compact messages, looks that follow the wait, and one last look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from flwr.app import Message, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from shared_models.messages.compact import compact, expand
+from shared_models.patience import pause_s
+
+
+class NetworkGrid(Grid):
+    """A grid whose messages go over a network.
+
+    Args:
+        grid: Flower's.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def set_run(self, run: Run) -> None:
+        """Sets the run."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """A message, as the abstract class asks for; new code calls `Message` itself."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The nodes that are connected."""
+        return self._grid.get_node_ids()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """The nodes with the names that their keys were registered under."""
+        return self._grid.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Sends messages, compact where they are small."""
+        messages = list(messages)
+        for message in messages:
+            message.content = compact(message.content)
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """The replies to these messages that are there now."""
+        replies = list(self._grid.pull_messages(message_ids))
+        for reply in replies:
+            if reply.has_content():
+                reply.content = expand(reply.content)
+        return replies
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Sends messages and waits for their replies, with a last look when the time is over."""
+        pending = {identifier for identifier in self.push_messages(messages) if identifier}
+        started, replies = time.monotonic(), list[Message]()
+        while pending:
+            waited_s = time.monotonic() - started
+            came = list(self.pull_messages(pending))
+            replies += came
+            pending -= {reply.metadata.reply_to_message_id for reply in came}
+            if not pending or (timeout is not None and waited_s >= timeout):
+                break
+            left_s = timeout - waited_s if timeout is not None else float("inf")
+            time.sleep(min(pause_s(waited_s), max(left_s, 0.0)))
+        return replies

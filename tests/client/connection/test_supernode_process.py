@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.inflatable import inflatable_utils
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supernode import start_client_internal
+from flwr.supernode.nodestate import NodeStateFactory
+
+from client.connection import supernode_process
+from client.connection.supernode_process import Looks, hand_over
+from shared_models.patience import FIRST_PULL_S, LONGEST_PULL_S, LONGEST_S, shorten_pulls
+
+
+@pytest.fixture
+def state() -> Any:
+    return NodeStateFactory(ObjectStoreFactory()).state()
+
+
+@pytest.mark.parametrize("kind", [TaskType.CLIENT_APP, TaskType.AGENT_APP])
+def test_a_task_of_whatever_kind_starts_the_sites_own_program_once(
+    state: Any, kind: TaskType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "flwr-clientapp"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/started\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    started: list[Any] = []
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command: started.append(real(command)) or started[-1])
+    state.create_task(task_type=kind, run_id=7, fab_hash="0" * 64)
+    hand_over(state, "127.0.0.1:9101")
+    hand_over(state, "127.0.0.1:9101")
+    assert [process.wait(60) for process in started] == [0]
+    (line,) = (tmp_path / "started").read_text().splitlines()
+    assert line.startswith("--runtime-api-address 127.0.0.1:9101 --token ")
+
+
+def test_flower_still_sleeps_where_it_is_made_to_sleep_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own two waits, told apart by their lengths, and the function that hands a message over."""
+    code = inspect.getsource(start_client_internal)
+    assert re.findall(r"\btime\.\w+\([^)]*\)", code) == ["time.sleep(3)", *["time.sleep(0.5)"] * 2]
+    assert "_push_messages(\n                state=state," in code
+    naps: list[float] = []
+    monkeypatch.setattr(supernode_process.time, "sleep", naps.append)
+    looks = Looks()
+    looks.sleep(3)
+    looks.sleep(0.5)
+    looks.idle_since -= 3600
+    looks.asked_at -= 3600
+    looks.sleep(3)
+    looks.sleep(0.5)
+    assert naps == [0.1, 0.01, LONGEST_S, 0.5]
+
+
+def test_parts_that_are_on_their_way_are_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulls = (inflatable_utils.pull_objects, inflatable_utils.pull_and_inflate_object_from_tree)
+    for pull in pulls:
+        monkeypatch.setattr(pull, "__kwdefaults__", dict(pull.__kwdefaults__))
+    shorten_pulls()
+    for pull in pulls:
+        found = {name: one.default for name, one in inspect.signature(pull).parameters.items()}
+        assert (found["initial_backoff"], found["backoff_cap"]) == (FIRST_PULL_S, LONGEST_PULL_S)
