@@ -37,6 +37,7 @@ def test_a_large_message_goes_as_it_is() -> None:
     "content",
     [
         RecordDict({COMPACT: ConfigRecord({COMPACT: b"\xff\xff no protobuf"})}),
+        RecordDict({COMPACT: ConfigRecord({COMPACT: bytes.fromhex("0a0a0a016122050a030a0178")})}),  # a value of no kind
         RecordDict({COMPACT: ConfigRecord({COMPACT: "text"})}),
         RecordDict({COMPACT: ConfigRecord({"other": b""})}),
         RecordDict({COMPACT: ArrayRecord()}),
