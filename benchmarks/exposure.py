@@ -28,7 +28,7 @@ from client.config.site import load_site
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from client.training.dataset import select_patients
-from server.app import prepare
+from server.study.preparation import prepare
 from server.study.secure_exchange import exchange
 from shared_models.messages import StudyStatistics, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings

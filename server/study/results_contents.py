@@ -87,16 +87,7 @@ def make_results(
             between_sites=between_sites(own[name], {site for site, one in best.enrolled.items() if one.trains}),
         )
     return Results(
-        schema_version=SCHEMA_VERSION,
-        package_version=version("breast-federation"),
-        started=best.started,
-        finished=now(),
-        software=software(),
-        hardware=hardware(),
-        study=config.study,
-        task=task.name,
-        strategy=config.strategy,
-        rounds_completed=last.round,
+        **_how_far(task, config, last),
         best_round=best.round,
         selected_by=_selected_by(best, task, config),
         targets=targets,
@@ -105,14 +96,9 @@ def make_results(
             role: _flow(list(parts.values()), task)
             for role, parts in zip(("internal", "external"), described, strict=True)
         },
-        not_enrolled=best.not_enrolled,
         problems=dict(problems),
-        validation=[(server_round, _finite(value)) for server_round, value in last.values],
-        rounds=[RoundAttempt(**record) for record in last.history],
         start=start_section(task, config, best.start, best.model),
-        aggregation=aggregation_section(config, last.history),
         privacy=privacy_section(config, unverified),
-        config=config.to_flat(),
         checkpoints={"best": BEST, "last": LAST},
     )
 
@@ -128,31 +114,38 @@ def unfinished_results(task: Task, config: StudySettings, last: Checkpoint, fail
     """
     untested: list[Answer[EvaluateTestReply]] = [Answer(site, None, "") for site in sorted(last.enrolled)]
     return Results(
-        schema_version=SCHEMA_VERSION,
-        package_version=version("breast-federation"),
-        started=last.started,
-        finished=now(),
-        software=software(),
-        hardware=hardware(),
-        study=config.study,
-        task=task.name,
-        strategy=config.strategy,
-        rounds_completed=last.round,
+        **_how_far(task, config, last),
         best_round=last.best_round,
         selected_by="none: the study ended before its test",
         targets={},
         sites=[_site(answer, last, task, config, {}) for answer in untested],
         flow={"internal": None, "external": None},
-        not_enrolled=last.not_enrolled,
         problems={},
-        validation=[(server_round, _finite(value)) for server_round, value in last.values],
-        rounds=[RoundAttempt(**record) for record in last.history],
-        aggregation=aggregation_section(config, last.history),
         privacy=privacy_section(config),
-        config=config.to_flat(),
         checkpoints={},
         failure=failure,
     )
+
+
+def _how_far(task: Task, config: StudySettings, last: Checkpoint) -> dict[str, Any]:
+    """What is told of a study as far as it came, tested or not."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "package_version": version("breast-federation"),
+        "started": last.started,
+        "finished": now(),
+        "software": software(),
+        "hardware": hardware(),
+        "study": config.study,
+        "task": task.name,
+        "strategy": config.strategy,
+        "rounds_completed": last.round,
+        "not_enrolled": last.not_enrolled,
+        "validation": [(server_round, _finite(value)) for server_round, value in last.values],
+        "rounds": [RoundAttempt(**record) for record in last.history],
+        "aggregation": aggregation_section(config, last.history),
+        "config": config.to_flat(),
+    }
 
 
 def between_sites(own: Mapping[str, Mapping[str, Number]], trained: Collection[str]) -> dict[str, BetweenSites]:

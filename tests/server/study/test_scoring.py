@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.app import keep_best
 from server.study.checkpoint import BEST, Checkpoint, load_checkpoint
+from server.study.rounds import keep_best
 from server.study.scoring import Summaries, thresholds
 from shared_models.metrics.summary import empty_summary, summarise
 from shared_models.targets import Binary, Categorical, TimeToEvent

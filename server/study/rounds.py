@@ -1,0 +1,144 @@
+"""Rounds of training: what the sites are asked, when a round counts, and which round is the best."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from server.study import scoring
+from server.study.aggregation.clipping import clip_updates, log_influences
+from server.study.aggregation.guard import sort_updates
+from server.study.aggregation.rule import Round, Rule, at_sites, take_step
+from server.study.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    save_checkpoint,
+)
+from server.study.delivery import deliver, forget_lost, travelling
+from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.secure_exchange import exchange
+from shared_models.agreed import DIVERGED
+from shared_models.messages import (
+    Arrays,
+    EvaluateValidationReply,
+    EvaluateValidationRequest,
+    TrainReply,
+    TrainRequest,
+)
+from shared_models.metrics.summary import selection_score
+from shared_models.study_settings import StudySettings
+from shared_models.task import Task
+
+log = logging.getLogger("server")
+LARGEST_LOSS = 1e4  # of a patient; what learns stays below 100
+
+
+def out_of_patience(state: Checkpoint, config: StudySettings) -> bool:
+    """Whether `patience` scored rounds have gone by since the best; round r is scored in round r + 1."""
+    stops = config.patience > 0 and state.best_round > 0 and state.round - 1 - state.best_round >= config.patience
+    if stops:
+        log.info("no better round than %d in %d: the study ends early", state.best_round, config.patience)
+    return stops
+
+
+def train_round(
+    grid: Grid, task: Task, rule: Rule, config: StudySettings, state: Checkpoint, folder: Path
+) -> Checkpoint:
+    """One round: ask the training sites, check and clip what comes back, and make the next model by the study's rule.
+
+    The replies also score the weights they were sent, so the best round is known one round later.
+    """
+    server_round = state.round + 1
+    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    rule_state = state.rule_state if at_sites(rule) else {}
+    before = travelling(state.model, config)
+    request = TrainRequest(round=server_round, model=before, statistics=state.statistics, rule_state=rule_state)
+    for attempt in range(1, config.round_attempts + 1):
+        started = time.monotonic()
+        state = deliver(grid, config, state)
+        answers, parts = exchange(grid, sites, request, config, group=str(server_round))
+        state = forget_lost(state, answers)
+        updates, rejected = sort_updates(parts, before, state.enrolled, at_sites(rule))
+        updates, influences = clip_updates(updates, before, config.clip_updates)
+        counted = sorted(site for update in updates for site in update.sites)
+        record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
+        problems = log_problems(answers, config, rejected)
+        record |= {"problems": problems, "updates": log_influences(influences)}
+        record |= {"seconds": round(time.monotonic() - started, 3)}
+        state = replace(state, history=(*state.history, record))
+        if len(counted) >= config.min_sites:
+            break
+        if sum(problem.startswith(DIVERGED) for problem in problems.values()) > len(sites) - config.min_sites:
+            break  # from the same weights they would diverge again, and in private training be charged again
+        log.warning("round %d does not count: %d of at least %d sites", server_round, len(counted), config.min_sites)
+        wait_for_sites(grid, config)
+    if len(counted) < config.min_sites:
+        save_checkpoint(state, folder / LAST)
+        reasons = "; ".join(sorted(set(problems.values())))
+        msg = (
+            f"round {server_round} failed {attempt} time{'s' if attempt > 1 else ''}; the study stops after round "
+            f"{state.round}, whose weights stay. {reasons}"
+        )
+        raise StudyError(msg)
+    state = keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
+    loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
+    said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
+    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
+    this = Round(server_round, before, updates, config, state.enrolled)
+    model, rule_state = take_step(rule, this, state.rule_state)
+    require_learning(before, model, loss, config, server_round)
+    return replace(state, round=server_round, model={**state.model, **model}, rule_state=rule_state)
+
+
+def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySettings, server_round: int) -> None:
+    """Stops a study whose training has diverged, and leaves the weights of the last round as they were.
+
+    Raises:
+        StudyError: If no weight changed, as where no site's are finite numbers, or the loss is beyond all bounds.
+    """
+    changed = any(not np.array_equal(after[name], before[name]) for name in before)
+    if changed and not loss > LARGEST_LOSS:
+        return
+    unchanged = "no site has weights that are finite numbers and differ from before"
+    reason = f"the mean training loss is {loss:.3g}" if changed else unchanged
+    msg = (
+        f"training diverged in round {server_round}: {reason}, at learning-rate {config.learning_rate:g}. "
+        f"The weights of round {server_round - 1} stay; a lower learning-rate, or clip-gradients, may help"
+    )
+    raise StudyError(msg)
+
+
+def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Checkpoint:
+    """Keeps the weights of `state` on disk if no earlier ones scored higher on pooled validation patients.
+
+    Untrained weights are no candidate: with few validation patients chance would sometimes prefer them.
+    """
+    value = selection_score(pooled.values())
+    state = replace(state, values=(*(v for v in state.values if v[0] != state.round), (state.round, value)))
+    if state.round == 0 or np.isnan(value) or (state.best_value is not None and value <= state.best_value):
+        return state
+    state = replace(state, best_round=state.round, best_value=value)
+    save_checkpoint(replace(state, validation=scoring.pack(pooled)), folder / BEST)
+    return state
+
+
+def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
+    """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
+    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    state, model = deliver(grid, config, state), travelling(state.model, config)
+    request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
+    answers, parts = exchange(grid, sites, request, config, group="validation")
+    log_problems(answers, config)
+    return keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
+
+
+def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValidationReply]]) -> dict[str, Arrays]:
+    """What the sites counted of their validation patients' scores, by site."""
+    return {part.site: part.reply.validation for part in parts if part.reply}
