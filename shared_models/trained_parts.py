@@ -56,7 +56,8 @@ def frozen_names(network: nn.Module, config: StudySettings) -> frozenset[str]:
     weights = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in weights):
-            msg = f"trained: no weight of {config.task} is called {pattern!r}; {nearest(pattern, weights)}"
+            hint = nearest(pattern, ["all", "heads", *weights])
+            msg = f"trained: no weight of {config.task} is called {pattern!r}; {hint}"
             raise SettingsError(msg)
     return frozenset(name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns))
 

@@ -37,7 +37,7 @@ def read_weights(path: Path) -> Weights:
         safe = path.suffix == ".safetensors"
         content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
-        raise _unusable(path, "a pickle with more in it than weights, which is not opened") from None
+        raise _unusable(path, "no weights, or a pickle with more in it than weights, which is not opened") from None
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise _unusable(path, f"no weights ({type(error).__name__})") from None
     for name in _WRAPPERS:

@@ -102,7 +102,7 @@ def load_resnet50(path: Path) -> nn.Module:
     except (SafetensorError, OSError, EOFError, ValueError, AttributeError, TypeError) as error:
         raise _bad_weights(path, f"no weights: {type(error).__name__}") from None
     except UnpicklingError:
-        raise _bad_weights(path, "a pickle with more in it than weights") from None
+        raise _bad_weights(path, "no weights, or a pickle with more in it than weights") from None
     except RuntimeError as error:
         raise _bad_weights(path, str(error).splitlines()[-1].strip()[:200]) from None
     return network.eval()
