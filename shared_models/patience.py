@@ -1,4 +1,4 @@
-"""How long to wait before the next look for an answer: a share of the wait so far, so that short waits stay short.
+"""Pauses between looks for an answer: a share of the wait so far, so that short waits stay short.
 
 Flower 1.41 looks every three seconds, and asks for a part of a message that has not arrived yet again after 1, 2, 4,
 8, 10 s. A round of secure aggregation has three exchanges, so these waits would be most of it.
