@@ -1,17 +1,20 @@
-"""Flower's grid as a deployment uses it: compact messages, looks that follow the wait, and one last look."""
+"""Flower's grid as a deployment uses it: compact messages, looks that follow the wait, and no wait for what is lost."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from shared_models.messages.compact import compact, expand
-from shared_models.patience import pause_s
+from shared_models.patience import LONGEST_S, pause_s
+
+GONE = Error(ErrorCode.NODE_UNAVAILABLE, "the site's SuperNode ended with the message; another one is there")
 
 
 class NetworkGrid(Grid):
@@ -63,16 +66,36 @@ class NetworkGrid(Grid):
         return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Sends messages and waits for their replies, with a last look when the time is over."""
-        pending = {identifier for identifier in self.push_messages(messages) if identifier}
+        """Sends messages and waits for their replies, with a last look when the time is over.
+
+        A SuperNode that ends takes a message that it has begun with it. Flower says so while the site is away, to who
+        looks just then: the site may be back between two looks, and no answer would ever come.
+        """
+        messages, activations = list(messages), self._activations()
+        sent = zip(self.push_messages(messages), messages, strict=True)
+        pending = {identifier: message for identifier, message in sent if identifier}
         started, replies = time.monotonic(), list[Message]()
         while pending:
             waited_s = time.monotonic() - started
             came = list(self.pull_messages(pending))
+            answered = {reply.metadata.reply_to_message_id for reply in came}
+            pending = {identifier: message for identifier, message in pending.items() if identifier not in answered}
+            if waited_s > LONGEST_S:  # a SuperNode that was there has taken its message by then
+                lost = self._lost(pending, activations)
+                came += [Message(GONE, reply_to=pending.pop(identifier)) for identifier in lost]
             replies += came
-            pending -= {reply.metadata.reply_to_message_id for reply in came}
             if not pending or (timeout is not None and waited_s >= timeout):
                 break
             left_s = timeout - waited_s if timeout is not None else float("inf")
             time.sleep(min(pause_s(waited_s), max(left_s, 0.0)))
         return replies
+
+    def _activations(self) -> dict[int, str]:
+        """When each node's present SuperNode came."""
+        return {node.node_id: node.last_activated_at for node in self.get_nodes()}
+
+    def _lost(self, pending: Mapping[str, Message], before: Mapping[int, str]) -> list[str]:
+        """The messages whose node has another SuperNode now than when they were sent."""
+        now = self._activations()
+        nodes = {identifier: message.metadata.dst_node_id for identifier, message in pending.items()}
+        return [name for name, node in nodes.items() if now.get(node, before.get(node)) != before.get(node)]

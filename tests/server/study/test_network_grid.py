@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
 
 from server.study import network_grid
 from server.study.network_grid import NetworkGrid
@@ -22,6 +23,12 @@ class SlowGrid(InProcessGrid):
     def __init__(self, *looks: int) -> None:
         super().__init__(ClientApp(), {}, {})
         self.looks, self.looked, self.waiting = looks, 0, dict[str, Message]()
+        self.restarted_at_look = 999
+
+    def get_nodes(self) -> list[NodeInfo]:
+        """Two sites, of which the second has another SuperNode from one look on."""
+        second = "later" if self.looked >= self.restarted_at_look else "at first"
+        return [NodeInfo(node_id=n, last_activated_at=came) for n, came in enumerate(("at first", second))]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         for number, message in enumerate(messages):
@@ -75,6 +82,16 @@ def test_at_the_time_out_it_looks_once_more_and_gives_what_came(naps: list[float
     assert len(replies) == 1
     assert sum(naps) == pytest.approx(7.0)
     assert grid.looked == len(naps) + 1
+
+
+def test_a_message_that_ended_with_its_supernode_is_not_waited_for(naps: list[float]) -> None:
+    grid = SlowGrid(60, 999)
+    grid.restarted_at_look = 50
+    replies = list(NetworkGrid(grid).send_and_receive(asked(2), timeout=3600.0))
+    assert [reply.metadata.src_node_id for reply in replies if reply.has_error()] == [1]
+    assert [reply.content["values"]["words"] for reply in replies if reply.has_content()] == ["as they were"]
+    assert grid.looked == 60
+    assert sum(naps) < 600
 
 
 def test_a_long_wait_is_looked_after_every_three_seconds_at_most() -> None:
