@@ -7,7 +7,9 @@ another `client/` may lie, or a `torch.py`. A console script or `python -P -m` n
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,23 @@ DISTRIBUTION = "breast-federation"
 PACKAGES = ("client", "server", "shared_models", "simulation")
 FOLDER = Path(__file__).resolve().parents[1]
 USAGE = 2
+
+
+def console_script() -> int:
+    """Runs the command whose console script was called: `breast-client` is `client`.
+
+    It judges where the command's package would come from before any of it is imported.
+
+    Returns:
+        Its exit code.
+    """
+    try:
+        begin()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    package = Path(sys.argv[0]).stem.removeprefix("breast-")
+    return int(import_module(f"{package}.__main__").main())
 
 
 def begin() -> None:

@@ -98,13 +98,14 @@ def test_python_m_imports_nothing_else_from_the_current_folder(installed, hostil
     assert done.stdout == f"breast-federation {version('breast-federation')} in {installed[0]}\n"
 
 
-def test_a_stranger_on_the_path_is_refused_and_not_run(installed, hostile):
+@pytest.mark.parametrize("script", ["breast-client", "breast-server"])
+def test_a_stranger_on_the_path_is_refused_and_not_run(installed, hostile, script):
     packages, scripts = installed
     folder = hostile("client")
     for library in LIBRARIES:
         (folder / f"{library}.py").unlink()
     path = os.pathsep.join([str(folder), str(packages)])
-    done = run([scripts / "breast-server", "status"], folder, PYTHONPATH=path)
+    done = run([scripts / script, "--version"], folder, PYTHONPATH=path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: another package has the name of one of ours\n  where:    {folder}/client\n")
     assert "to do:" in done.stderr
