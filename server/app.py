@@ -17,6 +17,7 @@ from server.study.aggregation.rule import load_rule
 from server.study.audit import check
 from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
 from server.study.delivery import deliver, frozen_of, travelling
+from server.study.evaluation import ask_to_evaluate, require_tested
 from server.study.exchange import StudyError, log_problems, wait_for_sites
 from server.study.fold_results import Finished, combine, keep_tested, read_finished
 from server.study.initial_weights import start_of
@@ -29,7 +30,7 @@ from server.study.results_csv import write_csv
 from server.study.results_folder import clear, require_free
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
-from server.study.secure_exchange import exchange, unverified_sites
+from server.study.secure_exchange import unverified_sites
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import EvaluateTestRequest
 from shared_models.patience import shorten_pulls
@@ -137,6 +138,9 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     """Scores the best round's weights on every site's test patients, at thresholds from pooled validation patients.
 
     Without validation patients the last round counts as the best.
+
+    Raises:
+        StudyError: If too few sites that train gave test scores.
     """
     if last.best_value is None:
         save_checkpoint(last, folder / BEST)
@@ -147,11 +151,12 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     deliver(grid, config, last)
     model = travelling(best.model, config)
     request = EvaluateTestRequest(round=best.round, model=model, statistics=best.statistics, thresholds=values)
-    answers, parts = exchange(grid, sorted(best.enrolled), request, config, group="test")
+    answers, parts = ask_to_evaluate(grid, task, sorted(best.enrolled), request, config, group="test")
     replies = {part.site: part.reply for part in parts if part.reply}
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
     external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
+    require_tested(parts, best.enrolled, problems, config)
     if fold_of(config):
         late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
         keep_tested((internal, external, scoring.pool(late, task, config)), folder)

@@ -46,10 +46,19 @@ def verdict(study: Study) -> Verdict:
         not_shown.append("that it works in a hospital that took no part in training, for all took part")
     not_shown.append("any benefit to patients, for no patient was treated by it")
     return Verdict(
-        tuple(sentence(study, outcome, role) for outcome, role in judged),
+        (*_partial(study), *(sentence(study, outcome, role) for outcome, role in judged)),
         tuple(not_shown),
         (*_counts(study), *(card for outcome, role in judged[:1] for card in _cards(study, outcome, role))),
     )
+
+
+def _partial(study: Study) -> Iterator[str]:
+    """That not every hospital was tested, before any figure of those that were."""
+    sites, untested = study.results.sites, study.results.untested
+    if untested:
+        tested = f"Only {len(sites) - len(untested)} of {in_words(len(sites), 'hospital')} gave test scores"
+        folds = " in every fold" if study.results.folds else ""
+        yield f"{tested}{folds}: the figures lack test patients of {names(untested)}."
 
 
 def judged_role(outcome: Outcome) -> Role:

@@ -1,6 +1,6 @@
-"""First question of a study: whoever does not answer it is asked again within `join-timeout-s`, and nobody else is.
+"""Questions that wait: whoever does not answer one is asked again within `join-timeout-s`, and nobody else is.
 
-Each `prepare` that a hospital answers is spent of what it approved (client/governance/budget.py). So a hospital that is
+Each question that a hospital answers is spent of what it approved (client/governance/budget.py). So a hospital that is
 late must not cost the others their answers.
 """
 
@@ -31,11 +31,12 @@ def ask_until_answered(
     sites: Collection[str],
     config: StudySettings,
     deadline: float,
+    awaited: Collection[str] | None = None,
 ) -> list[Answer[R]]:
     """Asks each site once it is there, and those again that have not answered, at growing intervals.
 
-    Of a study that names its sites all of these are waited for, of another `min-sites`. A site that has not approved
-    the study is waited for as one that is not connected; one that fails otherwise is asked `round-attempts` times.
+    A site that has not approved the study is waited for as one that is not connected; one that fails otherwise is asked
+    `round-attempts` times.
 
     Args:
         ask_some: Asks some sites, once.
@@ -43,19 +44,21 @@ def ask_until_answered(
         sites: To ask.
         config: The study.
         deadline: On the monotonic clock; every site that is connected is asked once even after it.
+        awaited: The sites to wait for; by default those that the study names, or any `min-sites` where it names none.
     """
+    awaited = config.expected_sites if awaited is None else awaited
     answers: dict[str, Answer[R]] = {site: Answer(site, None, "not connected") for site in sites}
     tries: Counter[str] = Counter()
     due = dict.fromkeys(sites, -math.inf)
     announced: list[str] = []
     while True:
-        waiting = _waited_for(answers, tries, config)
+        waiting = _waited_for(answers, tries, config, awaited)
         here, now = connected(grid), time.monotonic()
         if asked := sorted(s for s in here if due.get(s, math.inf) <= now and (s in waiting or not tries[s])):
             tries.update(asked)
             answers |= {answer.site: answer for answer in ask_some(asked)}
             due |= {site: time.monotonic() + min(POLL_S * 2 ** tries[site], LONGEST_WAIT_S) for site in asked}
-            waiting = _waited_for(answers, tries, config)
+            waiting = _waited_for(answers, tries, config, awaited)
         if not waiting or time.monotonic() >= deadline:
             return list(answers.values())
         if waiting != announced:
@@ -64,14 +67,16 @@ def ask_until_answered(
         time.sleep(POLL_S)
 
 
-def _waited_for(answers: dict[str, Answer[R]], tries: Counter[str], config: StudySettings) -> list[str]:
+def _waited_for(
+    answers: dict[str, Answer[R]], tries: Counter[str], config: StudySettings, awaited: Collection[str]
+) -> list[str]:
     """The sites that have not answered, should, and may yet."""
     silent = {site: answer.problem for site, answer in answers.items() if answer.reply is None}
-    if not config.expected_sites and len(answers) - len(silent) >= config.min_sites:
+    if not awaited and len(answers) - len(silent) >= config.min_sites:
         return []
     return [
         site
         for site, problem in silent.items()
-        if (not config.expected_sites or site in config.expected_sites)
+        if (not awaited or site in awaited)
         and (tries[site] < config.round_attempts or problem.startswith((NOT_APPROVED, OTHERWISE_APPROVED)))
     ]

@@ -186,6 +186,11 @@ class Results(_Section):
         None, description="why the study ended before its test; such a file is `unfinished.json`, of the same schema"
     )
 
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """The sites of the study that gave no test scores, or not in each fold."""
+        return tuple(site.site for site in self.sites if site.site in self.problems)
+
 
 def write_results(results: Results, folder: Path) -> Path:
     """Writes `results.json` into the study's folder, or `unfinished.json` of a study that failed before its test."""

@@ -22,6 +22,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
     from rich.console import Console
 
     console = console or Console()
+    if results.untested:
+        console.print(_partial(results), style="bold yellow", highlight=False, markup=False)
     for name, target in results.targets.items():
         console.print(_table(results, name, target))
         if results.folds:
@@ -51,6 +53,13 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(said, style="yellow", markup=False)
     for name, problem in {**results.not_enrolled, **results.problems}.items():
         console.print(f"{name}: {problem}", style="yellow", markup=False)
+
+
+def _partial(results: Results) -> str:
+    """That not every site was tested, before any figure of those that were."""
+    tested, sites = len(results.sites) - len(results.untested), len(results.sites)
+    told = f"{tested} of {sites} sites gave test scores{' in every fold' if results.folds else ''}"
+    return f"PARTIAL TEST: {told}; the figures lack test patients of {', '.join(results.untested)}, for reasons below."
 
 
 def _nobody_at_horizon(target: TargetResults) -> str:

@@ -22,6 +22,7 @@ from server.study.checkpoint import (
     save_checkpoint,
 )
 from server.study.delivery import deliver, forget_lost, travelling
+from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.secure_exchange import exchange
 from shared_models.agreed import DIVERGED
@@ -134,7 +135,7 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     state, model = deliver(grid, config, state), travelling(state.model, config)
     request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
-    answers, parts = exchange(grid, sites, request, config, group="validation")
+    answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
     return keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
 

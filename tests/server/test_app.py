@@ -18,9 +18,15 @@ from client.app import app as client_app
 from client.config.site import load_site
 from client.governance.budget import renew
 from server.app import run_study
+from server.report.study import Study as ReportedStudy
+from server.report.verdict import verdict
+from server.study import joining
 from server.study.checkpoint import load_checkpoint, save_checkpoint
 from server.study.exchange import StudyError
-from shared_models.messages import TrainReply, TrainRequest
+from server.study.results import read_results
+from server.study.results_table import print_table
+from shared_models.messages import EvaluateTestReply, TrainReply, TrainRequest
+from shared_models.report_answers import parse_answers
 from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.budgets import begin_budgets
@@ -43,6 +49,11 @@ class MeddledApp(ClientApp):
         reply = client_app(message, context)
         meddle = context.node_id == self.node and message.metadata.message_type == self.kind
         return self.change(reply) if meddle else reply
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "POLL_S", 0.005)
 
 
 def run(sites: dict[str, Path], study: Study, app: ClientApp = client_app) -> dict[str, Any]:
@@ -136,6 +147,54 @@ def test_a_blip_in_a_round_is_tried_again(hospitals: Hospitals, small_study: Stu
     results = run(hospitals({"a": 60, "b": 60}), small_study, blip)
     assert results["rounds_completed"] == 3
     assert [(record["round"], record["attempt"]) for record in results["rounds"]] == [(1, 1), (2, 1), (2, 2), (3, 1)]
+
+
+@pytest.mark.parametrize("kind", ["evaluate.validation", "evaluate.test"])
+def test_a_blip_in_an_evaluation_is_asked_again_at_that_site_alone(
+    hospitals: Hospitals, small_study: Study, kind: str
+) -> None:
+    asked = list[int]()
+
+    def blip(reply: Message) -> Message:
+        asked.append(1)
+        return crash(reply) if len(asked) == 1 else reply
+
+    results = run(hospitals({"a": 60, "b": 60}), {**small_study, "rounds": 1}, MeddledApp(1, kind, blip))
+    assert (len(asked), results["problems"]) == (2, {})
+    assert all(site["targets"]["recurrence"]["patients"] for site in results["sites"])
+    assert results["validation"][-1][0] == 1
+
+
+def test_a_test_at_some_of_the_sites_says_so_before_any_figure(
+    hospitals: Hospitals, small_study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def empty_scores(reply: Message) -> Message:
+        sent = EvaluateTestReply.unpack(reply.content)
+        reply.content = replace(sent, test={"recurrence.events": np.ones(3)}).pack()
+        return reply
+
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    results = run(sites, {**small_study, "rounds": 1}, MeddledApp(2, "evaluate.test", empty_scores))
+    assert "the reply cannot be read" in results["problems"]["b"]
+    written = read_results(Path(small_study["results-dir"]) / "small" / "results.json")
+    print_table(written)
+    assert capsys.readouterr().out.startswith("PARTIAL TEST: 2 of 3 sites gave test scores; the figures lack")
+    said = verdict(ReportedStudy(written, parse_answers(""))).says[0]
+    assert said == "Only 2 of three hospitals gave test scores: the figures lack test patients of b."
+
+
+def test_a_test_at_too_few_sites_fails_and_is_asked_again_by_resuming(hospitals: Hospitals, small_study: Study) -> None:
+    sites = hospitals({"a": 60, "b": 60})
+    study = {**small_study, "rounds": 1, "round-attempts": 2}
+    away = MeddledApp(2, "evaluate.test", crash)
+    with pytest.raises(
+        StudyError, match=r"the test failed: 1 of 2 sites that train gave .* b: the site's process died"
+    ):
+        run(sites, study, away)
+    assert not (Path(small_study["results-dir"]) / "small" / "results.json").exists()
+    renew(load_site(sites["b"]), parse_study_settings(study))
+    results = run(sites, {**study, "resume": True})
+    assert (results["rounds_completed"], results["problems"]) == (1, {})
 
 
 def test_too_few_sites_at_the_start_is_an_error_that_says_who_and_why(hospitals: Hospitals, small_study: Study) -> None:
