@@ -135,6 +135,7 @@ class StudySettings(Settings):
         0.01, ge=0.0, description="FedProx's proximal term: weight of the squared distance to the global model"
     )
     server_learning_rate: Positive = Field(0.01, description="learning rate of FedAdam and FedYogi at the center")
+    server_momentum: Fraction = Field(0.9, description="momentum of FedAvgM at the center")
     server_tau: Positive = Field(0.001, description="tau (degree of adaptivity) of FedAdam and FedYogi")
     local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a site's training patients per round")
     batch_size: int = Field(16, ge=1, description="patients per optimizer step")

@@ -218,7 +218,7 @@ def test_an_aggregation_rule_is_one_file_and_its_state_outlives_a_stop(
     (words,) = commands(blocks)
     assert run(words) == 0
     results = json.loads((house / "runs/study/results.json").read_text())
-    assert (results["strategy"], results["rounds_completed"]) == ("fedavgm", 3)
+    assert (results["strategy"], results["rounds_completed"]) == ("nesterov", 3)
     whole = load_checkpoint(house / "runs/study" / LAST)
     assert whole.rule_state.keys() == {f"velocity/{name}" for name in whole.model}
 

@@ -98,7 +98,7 @@ class TrainReply(Reply):
     rule_change: Arrays = leaves(
         Tensors(MAX_WEIGHT),
         "what the site's half of the aggregation rule adds, one number for each weight: under `scaffold` the change of "
-        "its control variate, a mean gradient; nothing under the other rules",
+        "its control variate, a mean gradient, under `fednova` its mean change in a step; nothing under the others",
         "the rule's state at the center is updated with it",
         "summed",
         default_factory=dict,

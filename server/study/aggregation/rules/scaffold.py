@@ -7,7 +7,6 @@ mean control variate, too, so that the network is that of the pooled patients. T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from server.study.aggregation.guard import floating
 from server.study.aggregation.owners import aggregate_by_owners
+from server.study.aggregation.presence import training_weights
 from server.study.aggregation.rule import Needs, Round
 from shared_models.messages import Arrays
 from shared_models.secure_aggregation.groups import modality_of
@@ -56,27 +56,13 @@ def aggregate(this: Round, state: State) -> tuple[Arrays, State]:
         for update in this.updates
         for site in update.sites
         for modality in modalities
-        if update.weight(modality) > 0 and _weights(this, modality).get(site)
+        if update.weight(modality) > 0 and training_weights(this, modality).get(site)
     }
     return model, State(control, {**state.counted, **counted})
 
 
 def _present(this: Round, modality: str) -> float:
-    """The part of all training patients, with a modality or `""`, whose sites are in the round; |S| / N of the paper.
-
-    In secure aggregation it is known of a modality only which sites have it: all patients of those sites count.
-    """
-    weights = _weights(this, modality)
+    """Share of all training patients, with a modality or `""`, whose sites are in the round; |S| / N of the paper."""
+    weights = training_weights(this, modality)
     sites = {site for update in this.updates if update.weight(modality) > 0 for site in update.sites}
     return sum(weights.get(site, 0) for site in sites) / max(sum(weights.values()), 1)
-
-
-def _weights(this: Round, modality: str) -> Mapping[str, int]:
-    summed = any(len(update.sites) > 1 for update in this.updates)
-    weights = {}
-    for site, counted in this.enrolled.items():
-        patients = counted.patients["train"] if counted.trains else 0
-        if modality and counted.trains:
-            patients = patients * min(counted.modalities[modality], 1) if summed else counted.modalities[modality]
-        weights[site] = patients
-    return weights

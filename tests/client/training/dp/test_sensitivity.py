@@ -84,7 +84,8 @@ DRAWN = {
 # What a round at a site does not depend on, or only by the task that it makes.
 ELSEWHERE = {
     *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
-    *("report", "sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate", "server_tau"),
+    *("report", "sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate"),
+    *("server_momentum", "server_tau"),
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
     *(
         "optimizer_state",
