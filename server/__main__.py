@@ -23,7 +23,7 @@ DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, star
 EXIT_CODES = """\
 exit codes:
   0 ok   2 usage   3 configuration   4 file   5 credentials   6 SuperLink not reachable   7 the run failed
-  130 stopped by Ctrl-C"""
+  8 the study is done, without a site that it names   130 stopped by Ctrl-C"""
 
 EXAMPLES = {
     "": """\

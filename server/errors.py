@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     CREDENTIALS = 5
     SUPERLINK_UNREACHABLE = 6
     RUN_FAILED = 7
+    SITES_MISSING = 8
 
 
 class CenterError(UserError):

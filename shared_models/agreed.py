@@ -15,11 +15,20 @@ NOT_APPROVED = "the site has not approved this study"
 OTHERWISE_APPROVED = "the site has approved this study with other settings"
 # How an error begins of a site where training diverged: asked again, it would only diverge again.
 DIVERGED = "training diverged"
-# Where the center keeps results and a file of weights, how long it waits, whether it continues from a checkpoint or
-# starts again, what its report says besides. `round-attempts` is not one of these: each try is another training, and
-# another charge to the privacy ledger.
+# Where the center keeps results and a file of weights, how long and for whom it waits, whether it continues from a
+# checkpoint or starts again, what its report says besides. `round-attempts` is not one of these: each try is another
+# training, and another charge to the privacy ledger.
 CENTERS_OWN = frozenset(
-    {"results-dir", "resume", "overwrite", "join-timeout-s", "round-timeout-s", "initial-weights-file", "report"}
+    {
+        "results-dir",
+        "resume",
+        "overwrite",
+        "join-timeout-s",
+        "round-timeout-s",
+        "require-sites",
+        "initial-weights-file",
+        "report",
+    }
 )
 
 

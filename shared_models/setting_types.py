@@ -70,6 +70,22 @@ def _strategy(name: str, info: ValidationInfo) -> str:
     return name
 
 
+def _count(value: object) -> object:
+    """A number in a TOML file as its digits."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _require_sites(asked: str, info: ValidationInfo) -> str:
+    named = [name for name in info.data.get("sites", "").split(",") if name.strip()]
+    if asked == "all" and not named:
+        msg = "expected a number, or the names of all in `sites`"
+        raise ValueError(msg)
+    if named and asked.isdigit() and int(asked) > len(named):
+        msg = f"expected at most {len(named)}, as many as `sites` names"
+        raise ValueError(msg)
+    return asked
+
+
 def _threshold(rule: str) -> str:
     if not re.fullmatch(r"f1|youden|(sensitivity|specificity)=0\.[0-9]{1,4}", rule, re.ASCII):
         msg = "expected f1, youden, sensitivity=0.9 or specificity=0.9, or another value below 1"
@@ -161,6 +177,9 @@ Features = Annotated[str, AfterValidator(_features)]
 Grids = Annotated[str, AfterValidator(_grids)]
 Edges = Annotated[str, AfterValidator(_edges)]
 Strategy = Annotated[Name, AfterValidator(_strategy)]
+RequireSites = Annotated[
+    str, BeforeValidator(_count), Field(pattern=r"^(all|[1-9][0-9]{0,4})?$"), AfterValidator(_require_sites)
+]
 Threshold = Annotated[str, AfterValidator(_threshold)]
 WarmupRounds = Annotated[int, AfterValidator(_warmup_rounds)]
 Privacy = Annotated[Literal["none", "patient"], AfterValidator(_privacy)]

@@ -29,6 +29,7 @@ from shared_models.setting_types import (
     Privacy,
     Repeats,
     Report,
+    RequireSites,
     SecureAggregation,
     Strategy,
     TestFraction,
@@ -119,6 +120,12 @@ class StudySettings(Settings):
     )
     evaluation_only_sites: str = Field("", description="comma-separated names of sites that never train")
     min_sites: int = Field(2, ge=1, description="minimum number of usable updates for a round to count")
+
+    require_sites: RequireSites = Field(
+        "",
+        description="sites that must take part, or the study does not begin: all of those in `sites`, or a number; "
+        "empty: `min-sites` that train, and who is named and missing is told in results and exit code",
+    )
 
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
@@ -281,6 +288,11 @@ class StudySettings(Settings):
     def expected_sites(self) -> tuple[str, ...]:
         """`sites` as names."""
         return _names(self.sites)
+
+    @property
+    def required_sites(self) -> int:
+        """`require_sites` as a number; 0 where none is asked for."""
+        return len(self.expected_sites) if self.require_sites == "all" else int(self.require_sites or 0)
 
     @property
     def chosen_modalities(self) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox p
 Results and checkpoints are written to <results-dir>/<study>/, and nothing there is overwritten without --overwrite;
 --resume continues from the last checkpoint.
 Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data or a checkpoint, 7 the study failed,
-130 stopped by Ctrl-C
+8 done without a site that the study names, 130 stopped by Ctrl-C
 """
 
 
@@ -140,7 +140,8 @@ def _run(options: argparse.Namespace) -> int:
     work = Path(config.results_dir) / config.study
     require_free(work, config)
 
-    from server.study.results import Results
+    from server.study.missing_sites import require_named_sites
+    from server.study.results import RESULTS, Results
     from server.study.results_table import print_table
     from simulation.engines.in_process import run_in_process
     from simulation.engines.ray import run_on_ray
@@ -174,6 +175,7 @@ def _run(options: argparse.Namespace) -> int:
         print_comparison(sites, config, console)
     if options.opens:
         open_report(page)
+    require_named_sites(work / RESULTS)
     return 0
 
 

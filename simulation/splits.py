@@ -23,6 +23,7 @@ from shared_models.targets import TimeToEvent
 from shared_models.task import load_task
 
 Sites = dict[str, Path]
+NO_WAIT_S = 1e-3
 
 
 def find_sites(files: Sequence[Path], data_root: Path | None = None, folder: Path | None = None) -> Sites:
@@ -55,7 +56,8 @@ def fitted_to(config: StudySettings, sites: Sites) -> StudySettings:
     """
     config = with_outcome(config, sites)
     if config.sites:
-        return config
+        absent = set(config.expected_sites) - {*sites}  # nobody comes later to a simulation
+        return config.model_copy(update={"join_timeout_s": NO_WAIT_S}) if absent else config
     outside = [name for name, file in sites.items() if load_site(file).role == "evaluate"]
     never = dict.fromkeys([*config.never_train, *outside])
     return config.model_copy(update={"sites": ", ".join(sites), "evaluation_only_sites": ", ".join(never)})

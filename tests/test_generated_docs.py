@@ -156,7 +156,7 @@ def test_the_documents_list_every_exit_code(document: str, heading: str, codes: 
     [
         ("client", {*SiteExitCode, UNEXPECTED, CTRL_C}),
         ("server", {*CenterExitCode, CTRL_C}),
-        ("simulation", {0, 2, 3, 4, 7, CTRL_C}),
+        ("simulation", {0, 2, 3, 4, 7, 8, CTRL_C}),
     ],
 )
 def test_the_help_lists_every_exit_code(program: str, codes: set[int]) -> None:

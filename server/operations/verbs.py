@@ -87,6 +87,8 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     from server.operations.superlink import find_run, follow_run
     from server.study.aggregation.rule import load_rule
     from server.study.aggregation.rules import rule_names
+    from server.study.missing_sites import require_named_sites
+    from server.study.results import RESULTS
     from shared_models.agreed import settings_hash
     from shared_models.folds import folds_of
     from shared_models.study_file import read_study
@@ -122,6 +124,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
             fix="the log above and logs/superexec.log say why; `--set resume=true` continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
+    require_named_sites(center.results / config.study / RESULTS)
 
 
 def status(directory: Path, as_json: bool) -> None:

@@ -46,7 +46,7 @@ def verdict(study: Study) -> Verdict:
         not_shown.append("that it works in a hospital that took no part in training, for all took part")
     not_shown.append("any benefit to patients, for no patient was treated by it")
     return Verdict(
-        (*_partial(study), *(sentence(study, outcome, role) for outcome, role in judged)),
+        (*_partial(study), *(sentence(study, outcome, role) for outcome, role in judged), *_missing(study)),
         tuple(not_shown),
         (*_counts(study), *(card for outcome, role in judged[:1] for card in _cards(study, outcome, role))),
     )
@@ -59,6 +59,12 @@ def _partial(study: Study) -> Iterator[str]:
         tested = f"Only {len(sites) - len(untested)} of {in_words(len(sites), 'hospital')} gave test scores"
         folds = " in every fold" if study.results.folds else ""
         yield f"{tested}{folds}: the figures lack test patients of {names(untested)}."
+
+
+def _missing(study: Study) -> Iterator[str]:
+    """Which hospitals the study names and had to do without."""
+    if missing := [site for site in study.results.missing if site not in study.results.untested]:
+        yield f"The study also names {names(missing, most=6)}: missing, and in no figure."
 
 
 def judged_role(outcome: Outcome) -> Role:

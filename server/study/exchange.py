@@ -66,7 +66,7 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
     """Waits for the study's sites and returns those that came.
 
     Without named sites it takes whoever is there once `min_sites` are; with names it waits for all of them, and
-    at the time-out goes on if `min_sites` are there.
+    at the time-out goes on if `min_sites` are there, and as many as `require_sites` asks for.
 
     Raises:
         StudyError: If too few came in time.
@@ -76,7 +76,8 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
     while True:
         names = sorted(n for n in connected(grid) if not config.expected_sites or n in config.expected_sites)
         missing = tuple(sorted(set(config.expected_sites) - set(names)))
-        enough = len(names) >= config.min_sites
+        least = max(config.min_sites, config.required_sites)
+        enough = len(names) >= least
         late = time.monotonic() >= deadline
         if enough and (late or not missing):
             if missing:
@@ -89,7 +90,7 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
             announced = missing
         time.sleep(POLL_S)
     msg = (
-        f"only {len(names)} of at least {config.min_sites} sites came within {config.join_timeout_s:.0f} s "
+        f"only {len(names)} of at least {least} sites came within {config.join_timeout_s:.0f} s "
         f"({', '.join(names) or 'none'}); missing: {', '.join(missing) or 'any others'}. "
         "Ask them to start `python -m client --site NAME`, then run the study again."
     )

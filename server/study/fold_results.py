@@ -120,6 +120,7 @@ def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> 
         flow=folds[0].flow,
         not_enrolled=_by_fold(finished, lambda results: results.not_enrolled),
         problems=_by_fold(finished, lambda results: results.problems),
+        missing=_by_fold(finished, lambda results: results.missing),
         validation=[],
         rounds=[],
         start=folds[0].start,

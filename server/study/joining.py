@@ -72,7 +72,8 @@ def _waited_for(
 ) -> list[str]:
     """The sites that have not answered, should, and may yet."""
     silent = {site: answer.problem for site, answer in answers.items() if answer.reply is None}
-    if not awaited and len(answers) - len(silent) >= config.min_sites:
+    least = max(config.min_sites, config.required_sites)
+    if not awaited and len(answers) - len(silent) >= least:
         return []
     return [
         site

@@ -22,6 +22,7 @@ from server.study.enrolment import (
 )
 from server.study.exchange import StudyError, log_problems
 from server.study.initial_weights import initial_model
+from server.study.missing_sites import require_sites
 from server.study.secure_exchange import first_exchange
 from shared_models.combat import references
 from shared_models.messages import (
@@ -56,7 +57,7 @@ def ask_to_enrol(
     Sites that have not answered are waited for until the deadline, on the monotonic clock.
 
     Raises:
-        StudyError: If too few sites can train, or with secure aggregation too few have a modality.
+        StudyError: If too few sites can train or take part, or with secure aggregation too few have a modality.
     """
     answers, parts = first_exchange(grid, config, deadline)
     enrolled, sums, refused = enrol(answers, parts, task)
@@ -67,6 +68,7 @@ def ask_to_enrol(
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)
+    require_sites(config, enrolled, problems)
     least = terms_of(config).colluders + 2
     if uses_secure_aggregation(config) and (rare := modalities_below(least, enrolled, task)):
         msg = (

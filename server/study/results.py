@@ -165,6 +165,11 @@ class Results(_Section):
     )
     not_enrolled: dict[str, str] = Field(description="why sites that were named or there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
+    missing: dict[str, str] = Field(
+        default={},
+        description="sites that `sites` names and that had no part in the study or did not stay to its end, and why; "
+        "then the exit code is 8, unless `require-sites` is a number and as many took part",
+    )
     validation: list[tuple[int, Number]] = Field(
         description="round and validation value of its weights: mean over targets of AUC and C-index within sites "
         "(pooled where no site has pairs), macro F1, R2"

@@ -11,6 +11,7 @@ from typing import Any
 from server.study.aggregation_section import aggregation_section
 from server.study.checkpoint import BEST, LAST, Checkpoint, now
 from server.study.exchange import Answer
+from server.study.missing_sites import missing_sites
 from server.study.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
 from server.study.privacy_section import privacy_section
 from server.study.results import (
@@ -97,6 +98,7 @@ def make_results(
             for role, parts in zip(("internal", "external"), described, strict=True)
         },
         problems=dict(problems),
+        missing=missing_sites(config, last, problems),
         start=start_section(task, config, best.start, best.model),
         privacy=privacy_section(config, unverified),
         checkpoints={"best": BEST, "last": LAST},
@@ -121,6 +123,7 @@ def unfinished_results(task: Task, config: StudySettings, last: Checkpoint, fail
         sites=[_site(answer, last, task, config, {}) for answer in untested],
         flow={"internal": None, "external": None},
         problems={},
+        missing=missing_sites(config, last, {}) if last.enrolled else {},
         privacy=privacy_section(config),
         checkpoints={},
         failure=failure,

@@ -51,8 +51,9 @@ def print_table(results: Results, console: Console | None = None) -> None:
         if site.excluded:
             said = f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
             console.print(said, style="yellow", markup=False)
-    for name, problem in {**results.not_enrolled, **results.problems}.items():
-        console.print(f"{name}: {problem}", style="yellow", markup=False)
+    for name, problem in {**results.not_enrolled, **results.problems, **results.missing}.items():
+        absent = "missing, " if name in results.missing else ""
+        console.print(f"{name}: {absent}{problem}", style="yellow", markup=False)
 
 
 def _partial(results: Results) -> str:
@@ -157,6 +158,8 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         role = ["trains" if site.role == "train" else "tests"] if outside else []
         numbers = [cell(site.targets.get(name, {}), metric, digits) for _, metric, digits in shown]
         table.add_row(Text(site.site), *role, *numbers)
+    for absent in sorted(results.missing.keys() - {site.site for site in results.sites}):
+        table.add_row(Text(absent), *(["missing"] if outside else []), *["missing", *[""] * (len(shown) - 1)][outside:])
     table.add_section()
     within = {metric: f"{metric}_within_sites" for _, metric, _ in shown}
     if len(results.sites) > 1 and any(name in target.internal for name in within.values()):

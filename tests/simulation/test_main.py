@@ -219,3 +219,22 @@ def test_a_study_that_cannot_go_on_exits_with_7_and_says_at_which_site(
     assert code == 7
     assert "1 sites can train, but the study needs min-sites = 2" in said
     assert "b: " in said
+
+
+def test_a_named_site_that_is_missing_is_told_everywhere_and_what_is_required_is_held(
+    hospitals: Hospitals, small_study: dict[str, Any], study_file: Path, main: Callable[..., Any]
+) -> None:
+    words = ["--study", study_file, "--sites", *hospitals({"a": 60, "b": 60}).values()]
+    named = [*words, "--set", "sites=a,b,f,g", "rounds=1", "secure-aggregation=off"]
+    code, said = main(*named)
+    assert code == 8
+    assert "f: missing, not connected g: missing, not connected" in said
+    assert "the study is done, without sites that it names" in said
+    assert results_of(small_study)["missing"] == {"f": "not connected", "g": "not connected"}
+    assert main(*named, "require-sites=2", "overwrite=true")[0] == 0
+    code, said = main(*named, "require-sites=all", "overwrite=true")
+    assert code == 7
+    assert "only 2 of at least 4 sites came" in said
+    assert "missing: f, g" in said
+    assert "expected at most 4" in main(*named, "require-sites=5")[1]
+    assert "the names of all in `sites`" in main(*words, "--set", "require-sites=all")[1]

@@ -29,7 +29,12 @@ def section(study: Study) -> Section:
     results = study.results
     absent = [Notice(f"{site} is not enrolled.", why, "warning") for site, why in results.not_enrolled.items()]
     untested = [Notice(f"{site} gave no test scores.", why, "warning") for site, why in results.problems.items()]
-    notices = _shortened([*absent, *untested])
+    idle = [
+        Notice(f"{site} is named by the study and missing.", why, "warning")
+        for site, why in results.missing.items()
+        if site not in {**results.not_enrolled, **results.problems}
+    ]
+    notices = _shortened([*absent, *untested, *idle])
     if results.folds and not results.rounds:
         lead = f"The study has {in_words(len(results.folds), 'fold')}; who counted in which round of each is in the "
         return Section(TITLE, f"{lead}results.json of the fold's own folder.", notices)

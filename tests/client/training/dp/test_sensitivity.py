@@ -86,6 +86,7 @@ ELSEWHERE = {
     *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
     *("report", "sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate"),
     *("server_momentum", "server_tau"),
+    "require_sites",
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
     *(
         "optimizer_state",
