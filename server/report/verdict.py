@@ -63,7 +63,8 @@ def _partial(study: Study) -> Iterator[str]:
 
 def _missing(study: Study) -> Iterator[str]:
     """Which hospitals the study names and had to do without."""
-    if missing := [site for site in study.results.missing if site not in study.results.untested]:
+    there = {site.site for site in study.results.sites}
+    if missing := [site for site in study.results.missing if site not in there]:
         yield f"The study also names {names(missing, most=6)}: missing, and in no figure."
 
 
