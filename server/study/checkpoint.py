@@ -48,7 +48,9 @@ class Checkpoint:
         history: A record of each attempt of a round.
         best_round: The round whose weights had the best pooled validation value.
         best_value: That value, or None before any.
+        best_scores: Validation statistics of that round's weights, by site or sum: `SITE/NAME`.
         values: Pooled validation value of each round's weights; NaN where undefined.
+        scored_by: The sites that scored each round's weights; of a secure sum all in one, joined by `+`.
         start: What the network started from (`server/study/initial_weights.py`).
         delivered: Sites that have the first weights, where these travel by themselves.
         package_version: Of the program that wrote it.
@@ -66,7 +68,9 @@ class Checkpoint:
     history: tuple[dict[str, Any], ...] = ()
     best_round: int = 0
     best_value: float | None = None
+    best_scores: Arrays = field(default_factory=dict)
     values: tuple[tuple[int, float], ...] = ()
+    scored_by: dict[int, list[str]] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     delivered: tuple[str, ...] = ()
     package_version: str = field(default_factory=lambda: version("breast-federation"))
@@ -78,7 +82,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-_ARRAYS = ("model", "rule_state", "statistics", "validation")
+_ARRAYS = ("model", "rule_state", "statistics", "validation", "best_scores")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -106,6 +110,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     facts["enrolled"] = {site: Enrolment(**counted) for site, counted in facts["enrolled"].items()}
     facts |= {"history": tuple(facts["history"]), "values": tuple((n, v) for n, v in facts["values"])}
     facts["delivered"] = tuple(facts.get("delivered", ()))
+    facts["scored_by"] = {int(number): parts for number, parts in facts.get("scored_by", {}).items()}
     return Checkpoint(**facts, **groups)
 
 

@@ -25,6 +25,7 @@ from server.study.results import (
     TargetResults,
 )
 from server.study.scoring import Summaries, unpack
+from server.study.selection import scored_by_others
 from server.study.start_section import start_section
 from server.study.survival_section import survival_section
 from shared_models.description import Description
@@ -90,7 +91,7 @@ def make_results(
     return Results(
         **_how_far(task, config, last),
         best_round=best.round,
-        selected_by=_selected_by(best, task, config),
+        selected_by=_selected_by(best, last, task, config),
         targets=targets,
         sites=[_site(answer, best, task, config, {**described[0], **described[1]}) for answer in answers],
         flow={
@@ -172,16 +173,27 @@ def between_sites(own: Mapping[str, Mapping[str, Number]], trained: Collection[s
     return summaries
 
 
-def _selected_by(best: Checkpoint, task: Task, config: StudySettings) -> str:
+def _selected_by(best: Checkpoint, last: Checkpoint, task: Task, config: StudySettings) -> str:
     """How the best round was chosen, in words; which targets have pairs within sites, its validation patients say."""
     if best.best_value is None:
         return "last round: no validation patients"
     validation = unpack(best.validation, task, config).values()
     judged = [summary for summary in validation if not math.isnan(target_score(summary))]
     within = [not math.isnan(score_within_sites(summary)) for summary in judged]
-    if not any(within):
-        return "validation patients, pooled"
-    return "validation patients, within sites" + ("" if all(within) else " where there are pairs, else pooled")
+    pairs = (
+        f", within sites{'' if all(within) else ' where there are pairs, else pooled'}" if any(within) else ", pooled"
+    )
+    return f"validation patients{pairs}{_other_sites(last, config)}"
+
+
+def _other_sites(last: Checkpoint, config: StudySettings) -> str:
+    """What became of rounds that other sites scored than the best one; empty where there are none."""
+    if not (others := scored_by_others(last)):
+        return ""
+    rounds = f"{len(others)} of {sum(number > 0 for number in last.scored_by)} scored rounds had other sites"
+    if uses_secure_aggregation(config):
+        return f"; {rounds}, and only those of the same were compared"
+    return f"; {rounds}, and were compared at the sites in common"
 
 
 def _flow(parts: Sequence[Description], task: Task) -> PatientFlow | None:

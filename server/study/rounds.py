@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from flwr.serverapp import Grid
 
-from server.study import scoring
 from server.study.aggregation.clipping import clip_updates, log_influences
 from server.study.aggregation.guard import sort_updates
 from server.study.aggregation.rule import Round, Rule, at_sites, take_step
 from server.study.checkpoint import (
-    BEST,
     LAST,
     Checkpoint,
     save_checkpoint,
 )
 from server.study.delivery import deliver, forget_lost, travelling
 from server.study.evaluation import ask_to_evaluate
-from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.exchange import StudyError, log_problems, wait_for_sites
 from server.study.secure_exchange import exchange
+from server.study.selection import keep_best, validation_scores
 from shared_models.agreed import DIVERGED
 from shared_models.messages import (
     Arrays,
-    EvaluateValidationReply,
     EvaluateValidationRequest,
-    TrainReply,
     TrainRequest,
 )
-from shared_models.metrics.summary import selection_score
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -88,7 +83,7 @@ def train_round(
             f"{state.round}, whose weights stay. {reasons}"
         )
         raise StudyError(msg)
-    state = keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
+    state = keep_best(state, validation_scores(parts), task, config, folder)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
@@ -116,20 +111,6 @@ def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySe
     raise StudyError(msg)
 
 
-def keep_best(state: Checkpoint, pooled: scoring.Summaries, folder: Path) -> Checkpoint:
-    """Keeps the weights of `state` on disk if no earlier ones scored higher on pooled validation patients.
-
-    Untrained weights are no candidate: with few validation patients chance would sometimes prefer them.
-    """
-    value = selection_score(pooled.values())
-    state = replace(state, values=(*(v for v in state.values if v[0] != state.round), (state.round, value)))
-    if state.round == 0 or np.isnan(value) or (state.best_value is not None and value <= state.best_value):
-        return state
-    state = replace(state, best_round=state.round, best_value=value)
-    save_checkpoint(replace(state, validation=scoring.pack(pooled)), folder / BEST)
-    return state
-
-
 def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
@@ -137,9 +118,4 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
-    return keep_best(state, scoring.pool(validation_scores(parts), task, config), folder)
-
-
-def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValidationReply]]) -> dict[str, Arrays]:
-    """What the sites counted of their validation patients' scores, by site."""
-    return {part.site: part.reply.validation for part in parts if part.reply}
+    return keep_best(state, validation_scores(parts), task, config, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isnan
 
 from shared_models.messages import Arrays
@@ -20,16 +20,24 @@ Summaries = dict[str, Summary]
 
 def pool(scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Summaries:
     """Adds up the sites' statistics of each target, given by site; one that fails its check is left out."""
-    pooled = {name: [zero] for name, zero in _zeros(task, config).items()}
+    return total(readable(scores, task, config).values(), task, config)
+
+
+def readable(scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> dict[str, Summaries]:
+    """The sites' statistics by site, without those that fail their check."""
+    read = {}
     for site, arrays in scores.items():
         try:
-            own = unpack(arrays, task, config)
+            read[site] = unpack(arrays, task, config)
         except ValueError as error:
             log.warning("%s: its statistics are left out: %s", site, error)
-            continue
-        for name, summary in own.items():
-            pooled[name].append(summary)
-    return {name: total_summary(summaries) for name, summaries in pooled.items()}
+    return read
+
+
+def total(summaries: Iterable[Summaries], task: Task, config: StudySettings) -> Summaries:
+    """Statistics of all patients together, from those of each site."""
+    parts = [_zeros(task, config), *summaries]
+    return {name: total_summary([part[name] for part in parts]) for name in task.targets}
 
 
 def pack(summaries: Summaries) -> Arrays:

@@ -1,11 +1,6 @@
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from server.study.checkpoint import BEST, Checkpoint, load_checkpoint
-from server.study.rounds import keep_best
 from server.study.scoring import Summaries, thresholds
 from shared_models.metrics.summary import empty_summary, summarise
 from shared_models.targets import Binary, Categorical, TimeToEvent
@@ -13,10 +8,6 @@ from shared_models.targets import Binary, Categorical, TimeToEvent
 
 def pooled(scores: list[float], labels: list[float]) -> Summaries:
     return {"er": summarise(Binary(), np.array(scores), np.array(labels))}
-
-
-def after(server_round: int) -> Checkpoint:
-    return Checkpoint({}, server_round, {"w": np.full(2, float(server_round))}, {}, {})
 
 
 @pytest.mark.parametrize("labels", [[1.0, 1.0], [0.0, 0.0], [float("nan")] * 2])
@@ -36,24 +27,3 @@ def test_validation_patients_of_both_classes_choose_it() -> None:
     ((name, (value, source)),) = thresholds(validation, "youden").items()
     assert (name, source) == ("er", "youden, pooled validation")
     assert 0.2 < value <= 0.3
-
-
-def test_validation_patients_of_one_class_choose_no_round(tmp_path: Path) -> None:
-    state = keep_best(after(1), pooled([0.2, 0.3], [1.0, 1.0]), tmp_path)
-    assert (state.best_round, state.best_value) == (0, None)
-    assert np.isnan(state.values[0][1])
-    assert not (tmp_path / BEST).exists()
-
-
-def test_of_rounds_that_tie_the_first_is_the_best(tmp_path: Path) -> None:
-    state = keep_best(after(1), pooled([0.2, 0.3, 0.1], [0.0, 1.0, 1.0]), tmp_path)
-    assert (state.best_round, state.best_value) == (1, 0.5)
-    state = keep_best(replace(state, round=2), pooled([0.4, 0.6, 0.2], [0.0, 1.0, 1.0]), tmp_path)
-    assert (state.best_round, load_checkpoint(tmp_path / BEST).round) == (1, 1)
-    state = keep_best(replace(state, round=3), pooled([0.1, 0.9], [0.0, 1.0]), tmp_path)
-    assert (state.best_round, load_checkpoint(tmp_path / BEST).round) == (3, 3)
-
-
-def test_untrained_weights_are_never_the_best(tmp_path: Path) -> None:
-    state = keep_best(after(0), pooled([0.1, 0.9], [0.0, 1.0]), tmp_path)
-    assert (state.best_value, state.values) == (None, ((0, 1.0),))
