@@ -21,6 +21,7 @@ from server.study.evaluation import ask_to_evaluate, require_tested
 from server.study.exchange import StudyError, log_problems, wait_for_sites
 from server.study.fold_results import Finished, combine, keep_tested, read_finished
 from server.study.initial_weights import start_of
+from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
 from server.study.patients_section import descriptions
 from server.study.preparation import prepare
@@ -106,6 +107,7 @@ def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
         while state.round < config.rounds and not out_of_patience(state, config):
+            state = enrol_late(grid, task, config, state)
             state = train_round(grid, task, rule, config, state, folder)
             save_checkpoint(state, folder / LAST)
         state = score_last(grid, task, config, state, folder)
@@ -151,12 +153,12 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     deliver(grid, config, last)
     model = travelling(best.model, config)
     request = EvaluateTestRequest(round=best.round, model=model, statistics=best.statistics, thresholds=values)
-    answers, parts = ask_to_evaluate(grid, task, sorted(best.enrolled), request, config, group="test")
+    answers, parts = ask_to_evaluate(grid, task, sorted(last.enrolled), request, config, group="test")
     replies = {part.site: part.reply for part in parts if part.reply}
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
     external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
-    require_tested(parts, best.enrolled, problems, config)
+    require_tested(parts, last.enrolled, problems, config)
     if fold_of(config):
         late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
         keep_tested((internal, external, scoring.pool(late, task, config)), folder)

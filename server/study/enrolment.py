@@ -31,12 +31,14 @@ class Enrolment:
         patients: Its patients in each part of the split.
         modalities: Its training patients with each modality; with secure aggregation 1 where it has any.
         excluded: Its patients with files that cannot be used.
+        since_round: From which round on it takes part: 1, or a later one where it enrolled late.
     """
 
     trains: bool
     patients: dict[str, int]
     modalities: dict[str, int]
     excluded: int
+    since_round: int = 1
 
 
 @dataclass(frozen=True)

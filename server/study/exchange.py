@@ -27,6 +27,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 POLL_S = 1.0
 SEND_ATTEMPTS = 3
+NOT_CONNECTED, NO_ANSWER, FLOWER_ERROR = "not connected", "no answer", "Flower error"
 UNREADABLE = "the reply cannot be read"
 # How Flower 1.41 sends an exception: "<class 'RuntimeError'>:<'the text'>".
 _FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
@@ -124,8 +125,8 @@ def ask(
         for site, content in contents.items()
         if site in here
     ]
-    answers: dict[str, Answer[RecordDict]] = {site: Answer(site, None, "not connected") for site in contents}
-    answers |= {site: Answer(site, None, f"no answer in {timeout_s:.0f} s") for site in contents if site in here}
+    answers: dict[str, Answer[RecordDict]] = {site: Answer(site, None, NOT_CONNECTED) for site in contents}
+    answers |= {site: Answer(site, None, f"{NO_ANSWER} in {timeout_s:.0f} s") for site in contents if site in here}
     folder = Path(config.results_dir) / config.study
     reached = {site: content for site, content in contents.items() if site in here}
     note(folder, *sent(config.study, reached, message_type))
@@ -175,7 +176,7 @@ def _answer(site: str, reply: Message) -> Answer[RecordDict]:
     if reply.has_error():
         reason = reply.error.reason or ""
         match = _FLOWER_REASON.match(reason)
-        return Answer(site, None, match["text"] if match else f"Flower error {reply.error.code}: {reason}")
+        return Answer(site, None, match["text"] if match else f"{FLOWER_ERROR} {reply.error.code}: {reason}")
     return Answer(site, reply.content)
 
 

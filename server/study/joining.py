@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from flwr.serverapp import Grid
 
-from server.study.exchange import POLL_S, Answer, connected
+from server.study.exchange import NOT_CONNECTED, POLL_S, Answer, connected
 from shared_models.agreed import NOT_APPROVED, OTHERWISE_APPROVED
 from shared_models.study_settings import StudySettings
 
@@ -47,7 +47,7 @@ def ask_until_answered(
         awaited: The sites to wait for; by default those that the study names, or any `min-sites` where it names none.
     """
     awaited = config.expected_sites if awaited is None else awaited
-    answers: dict[str, Answer[R]] = {site: Answer(site, None, "not connected") for site in sites}
+    answers: dict[str, Answer[R]] = {site: Answer(site, None, NOT_CONNECTED) for site in sites}
     tries: Counter[str] = Counter()
     due = dict.fromkeys(sites, -math.inf)
     announced: list[str] = []

@@ -81,6 +81,11 @@ class SiteResults(_Section):
         description="training patients by modality; with secure aggregation only whether there are any"
     )
     excluded: int = Field(description="patients with files that cannot be used")
+    since_round: int = Field(
+        default=1,
+        description="from which round on it took part: 1, or a later one where it enrolled late, so that its patients "
+        "are not in the feature statistics",
+    )
     flow: PatientFlow | None = Field(
         description="its patients by outcome, who was left out, and characteristics; null with secure aggregation, "
         "where only sums over sites are told, and where it gave no test scores"

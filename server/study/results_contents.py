@@ -86,14 +86,14 @@ def make_results(
                 "internal": survival_section(target, internal, threshold),
                 "external": survival_section(target, external, threshold),
             },
-            between_sites=between_sites(own[name], {site for site, one in best.enrolled.items() if one.trains}),
+            between_sites=between_sites(own[name], {site for site, one in last.enrolled.items() if one.trains}),
         )
     return Results(
         **_how_far(task, config, last),
         best_round=best.round,
         selected_by=_selected_by(best, last, task, config),
         targets=targets,
-        sites=[_site(answer, best, task, config, {**described[0], **described[1]}) for answer in answers],
+        sites=[_site(answer, last, task, config, {**described[0], **described[1]}) for answer in answers],
         flow={
             role: _flow(list(parts.values()), task)
             for role, parts in zip(("internal", "external"), described, strict=True)
@@ -201,9 +201,9 @@ def _flow(parts: Sequence[Description], task: Task) -> PatientFlow | None:
 
 
 def _site(
-    answer: Answer[EvaluateTestReply], best: Checkpoint, task: Task, config: StudySettings, described: Descriptions
+    answer: Answer[EvaluateTestReply], last: Checkpoint, task: Task, config: StudySettings, described: Descriptions
 ) -> SiteResults:
-    enrolled = best.enrolled[answer.site]
+    enrolled = last.enrolled[answer.site]
     said = (
         bool if uses_secure_aggregation(config) else int
     )  # in a secure study a site says only whether it has a modality
@@ -219,6 +219,7 @@ def _site(
         patients=dict(enrolled.patients),
         modalities={name: said(enrolled.modalities[name]) for name in task.modalities},
         excluded=enrolled.excluded,
+        since_round=enrolled.since_round,
         flow=_flow([described[answer.site]], task) if answer.site in described else None,
         **{name: provenance.get(name, "") for name in ("fingerprint", "software", "hardware")},
         targets=targets,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from server.study.fold_table import cell, fold_table, of_all_folds
-from server.study.results import BetweenSites, Results, TargetResults
+from server.study.results import BetweenSites, Results, SiteResults, TargetResults
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +51,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
         if site.excluded:
             said = f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
             console.print(said, style="yellow", markup=False)
+        if site.since_round > 1:
+            console.print(_late(site), style="yellow", markup=False)
     for name, problem in {**results.not_enrolled, **results.problems, **results.missing}.items():
         absent = "missing, " if name in results.missing else ""
         console.print(f"{name}: {absent}{problem}", style="yellow", markup=False)
@@ -61,6 +63,14 @@ def _partial(results: Results) -> str:
     tested, sites = len(results.sites) - len(results.untested), len(results.sites)
     told = f"{tested} of {sites} sites gave test scores{' in every fold' if results.folds else ''}"
     return f"PARTIAL TEST: {told}; the figures lack test patients of {', '.join(results.untested)}, for reasons below."
+
+
+def _late(site: SiteResults) -> str:
+    """That a site enrolled late, and what that means."""
+    return (
+        f"{site.site} enrolled late, and took part from round {site.since_round} on: its patients are not in the "
+        "feature statistics, which were frozen before round 1."
+    )
 
 
 def _nobody_at_horizon(target: TargetResults) -> str:

@@ -34,7 +34,12 @@ def section(study: Study) -> Section:
         for site, why in results.missing.items()
         if site not in {**results.not_enrolled, **results.problems}
     ]
-    notices = _shortened([*absent, *untested, *idle])
+    late = [
+        Notice(f"{site.site} enrolled late.", f"It took part from round {site.since_round} on.", "note")
+        for site in results.sites
+        if site.since_round > 1
+    ]
+    notices = _shortened([*absent, *late, *untested, *idle])
     if results.folds and not results.rounds:
         lead = f"The study has {in_words(len(results.folds), 'fold')}; who counted in which round of each is in the "
         return Section(TITLE, f"{lead}results.json of the fold's own folder.", notices)

@@ -44,6 +44,19 @@ class LateApp(ClientApp):
         return client_app(message, context)
 
 
+class ApprovedInRoundOne(LateApp):
+    """The same, where it happens as soon as the first site trains."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        super().__init__(-1, what)
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if message.metadata.message_type == "train" and self.when:
+            self.when = 0
+            self.what()
+        return super().__call__(message, context)
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joining, "POLL_S", 0.005)
@@ -101,6 +114,17 @@ def test_at_the_time_out_a_study_goes_on_without_those_that_have_not_approved(
     assert list(results["not_enrolled"]) == ["d"]
     assert "the site has not approved this study" in results["not_enrolled"]["d"]
     assert prepared(deployed, config) == {"a": 1, "b": 1, "c": 1, "d": 0}
+
+
+def test_a_hospital_that_approves_while_the_study_runs_is_asked_again_and_trains(
+    deployed: dict[str, Path], small_study: Study
+) -> None:
+    config = parse_study_settings({**small_study, **PLAIN, "rounds": 2, "join-timeout-s": 0.01})
+    approving(deployed, config, "a", "b", "c")
+    app = ApprovedInRoundOne(lambda: approving(deployed, config, "d"))
+    results = run_study(InProcessGrid(app, deployed, config.to_flat()), config)
+    assert [record["counted"] for record in results["rounds"]] == [["a", "b", "c"], ["a", "b", "c", "d"]]
+    assert prepared(deployed, config) == dict.fromkeys("abcd", 1)
 
 
 def test_too_few_approvals_spend_one_answer_of_those_that_have_approved(
