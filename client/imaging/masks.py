@@ -30,8 +30,8 @@ MIN_WITHIN_IMAGE = 0.5  # of a mask's volume: one that is drawn on other images 
 class Mask(Settings):
     """The tumour's file or box."""
 
-    file: Pattern | None = Field(None, description="NIfTI, NRRD, MHA or DICOM SEG: `seg/{patient}/*.dcm`")
-    segment: str | int | None = Field(None, description="of a DICOM SEG with several: its label or number")
+    file: Pattern | None = Field(None, description="NIfTI, NRRD, MHA, DICOM SEG or RTSTRUCT: `seg/{patient}/*.dcm`")
+    segment: str | int | None = Field(None, description="of a DICOM SEG or RTSTRUCT with several: its name or number")
     label: int | None = Field(None, description="of another file with several: the tumour's value")
     box: Box | None = Field(None, description="instead of a file: a box of voxels from a table")
 
@@ -48,7 +48,7 @@ MaskOrPattern = Annotated[Mask, BeforeValidator(lambda value: {"file": value} if
 
 @dataclass(frozen=True)
 class MaskFile:
-    """An image of labels or fractions, or a DICOM SEG; and which of its labels or segments."""
+    """An image of labels or fractions, a DICOM SEG or an RTSTRUCT; and which of its labels, segments or regions."""
 
     path: Path
     segment: str | int | None = None
@@ -124,9 +124,13 @@ def _read(source: MaskFile, image: Any) -> Any:
         tumour = sitk.GetImageFromArray(tumour_voxels(source.path, sitk.GetArrayViewFromImage(mask), source.label))
         tumour.CopyInformation(mask)
         return tumour
+    from client.imaging.dicom.dicom_files import modality
     from client.imaging.dicom.segmentation import read_segment
+    from client.imaging.dicom.structure_set import read_structure
 
     known = image.GetMetaData(FRAME_OF_REFERENCE) if image.HasMetaDataKey(FRAME_OF_REFERENCE) else ""
+    if modality(source.path) == "RTSTRUCT":
+        return read_structure(source.path, source.segment, image, known)
     return read_segment(source.path, source.segment, known)
 
 

@@ -45,7 +45,7 @@ class DicomReader(Settings):
     study: Study | None = Field(None, description="first or last, by date, where a patient has several exams")
     phases: tuple[int, ...] = Field((), description="which phases are taken, in time from 0; all if left out")
     seconds: Seconds = Field((), description="when each phase was taken, after the first, if the headers do not say")
-    mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
+    mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG or RTSTRUCT, or a box")
     laterality: ColumnOrName | None = Field(
         None, description="the breast with the finding, if the headers do not say: a column of L and R, or with `codes`"
     )

@@ -36,7 +36,7 @@ class ImageFilesReader(Settings):
         description="file of each phase: `mri/{patient}/phase0.nii.gz`; or one file of all, whose fourth axis is time",
     )
     seconds: Seconds = Field((), description="when each phase was taken, after the first: [0, 90, 180]")
-    mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG, or a box in a table")
+    mask: MaskOrPattern | None = Field(None, description="the tumour: a file, a DICOM SEG or RTSTRUCT, or a box")
     laterality: ColumnOrName | None = Field(
         None, description="the breast with the finding: a column of L and R, or with `codes` to left and right"
     )

@@ -25,6 +25,17 @@ def is_dicom(path: Path) -> bool:
     return explicit or int.from_bytes(start[4:8], "little") <= 2**10  # a length
 
 
+def modality(path: Path) -> str:
+    """What kind of DICOM file it is, as MR, SEG or RTSTRUCT; empty where its header cannot be read."""
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality"], force=True)
+        return str(header.get("Modality", ""))
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError):
+        return ""
+
+
 def refuse_deflated(path: Path) -> None:
     """Refuses a DICOM file that is packed as a whole, of which a small one could fill all memory.
 

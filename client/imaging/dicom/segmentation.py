@@ -33,7 +33,8 @@ def read_segment(path: Path, segment: str | int | None, frame_of_reference: str)
             refuse_deflated(path)
             file = pydicom.dcmread(path)
             if file.get("Modality") != "SEG":
-                raise bad_file(path, "a mask cannot be read", f"Modality {file.get('Modality')}", "a DICOM SEG")
+                found = f"Modality {file.get('Modality')}"
+                raise bad_file(path, "a mask cannot be read", found, "a DICOM SEG or RTSTRUCT")
             frame = file.get("FrameOfReferenceUID", "")
             if frame and frame_of_reference and frame != frame_of_reference:
                 expected = f"that of the images, {frame_of_reference}"
