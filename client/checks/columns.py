@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from client.contract.cells import Cells
 from client.contract.columns import Column
 from client.errors import named_rows
-from client.onboarding.vocabulary import known_feature
+from client.onboarding.vocabulary import known_feature, words
 from client.tables.dates import as_day, two_digit_years
 from shared_models.features import Feature
 
@@ -25,9 +25,17 @@ FEW = 10  # values from which a column says something
 MAX_LOGARITHM = 50.0  # no logarithm of an expression reaches it; counts, TPM and FPKM do
 GROUPS_APART, ONE_APART = 4.0, 10.0  # factors between two groups of values, and between a few values and the rest
 WRITING_APART = 30.0  # factor between the medians of numbers with decimals and without
+ZERO_APART = 2.0  # deviations between a 0 and the least other value, where a 0 is hardly measured
+STANDARD = 0.01  # how near to 0 and 1 a standardised column's mean and deviation are, after rounding
 SAME = 0.99  # an area under the curve, or a correlation of ranks, that no single measurement reaches honestly
 BY_CHANCE = 0.01
 _NEGATIVE_SENTINELS = (-1.0, -7.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0, -99999.0)
+_AMOUNTS = frozenset(
+    {
+        *("volume", "size", "diameter", "area", "weight", "age", "count", "percent"),
+        *("mm", "mm2", "mm3", "cm", "cm2", "cm3"),
+    }
+)
 _GENE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:[-.][A-Z0-9]+)*|ENSG\d{11}(?:\.\d+)?|(?:hsa-)?(?:mir|let)-.*", re.ASCII)
 
 
@@ -57,9 +65,9 @@ class FeatureColumn:
         return named_rows([self.cells.rows[index] for index in np.flatnonzero(chosen)])
 
 
-def table_warnings(columns: Sequence[FeatureColumn]) -> list[str]:
-    """What looks wrong in a table's columns, alone and beside each other, each with what to do about it."""
-    return [text for one in columns for text in _column_warnings(one)] + _same(columns)
+def column_warnings(columns: Sequence[FeatureColumn]) -> list[str]:
+    """What looks wrong in a table's columns, each alone, with what to do about it."""
+    return [text for one in columns for text in _column_warnings(one)]
 
 
 def _column_warnings(one: FeatureColumn) -> list[str]:
@@ -70,23 +78,12 @@ def _column_warnings(one: FeatureColumn) -> list[str]:
             *_implausible(one),
             *_sentinels(one),
             *(_apart(one) or _two_ways_of_writing(one)),
-            *_not_logarithms(one),
+            *_logarithms(one),
+            *_signs(one),
         ]
     if len(one.known) >= FEW and np.ptp(one.known) == 0:
         said.append("is the same for every patient; check that it is the right column")
     return [f"{one.feature.name} {text}" for text in said]
-
-
-def _same(columns: Sequence[FeatureColumn]) -> list[str]:
-    """Features that have the same values for every patient."""
-    first: dict[bytes, str] = {}
-    said = []
-    for one in columns:
-        if len(one.known) >= FEW and np.ptp(one.known) > 0:
-            other = first.setdefault(one.values.tobytes(), one.feature.name)
-            if other != one.feature.name:
-                said.append(f"{one.feature.name} and {other} are the same for every patient; check their columns")
-    return said
 
 
 def outcome_warnings(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -> list[str]:
@@ -151,6 +148,8 @@ def _sentinels(one: FeatureColumn) -> Iterator[str]:
     suspects = [highest] if nines and apart else []
     if known[0] in _NEGATIVE_SENTINELS and known[1] >= 0:
         suspects.append(known[0])
+    if known[0] == 0 and len(known) > FEW and known[1] > ZERO_APART * float(written[written > 0].std()):
+        suspects.append(0.0)
     for value in suspects:
         rows = one.rows(written == value)
         yield f"is {value:g} in {rows}; if that means unknown, add `missing: [{value:g}]` to the column"
@@ -188,13 +187,34 @@ def _two_ways_of_writing(one: FeatureColumn) -> Iterator[str]:
             )
 
 
-def _not_logarithms(one: FeatureColumn) -> Iterator[str]:
-    names, thing = (one.feature.name, one.column.column), known_feature(one.feature.name)
-    if one.feature.log or (thing and thing.plausible) or not any(map(_GENE.fullmatch, names)):
+def _logarithms(one: FeatureColumn) -> Iterator[str]:
+    """An expression that is not logged where a study means logarithms, or logged where the study takes them."""
+    names, thing, known = (one.feature.name, one.column.column), known_feature(one.feature.name), one.known
+    if one.feature.log and known.min(initial=0.0) < 0:
+        yield "is below 0 in some rows, and the study takes its logarithm: they count as 0; give values from 0 on"
+    if (thing and thing.plausible) or not any(map(_GENE.fullmatch, names)) or len(known) < FEW:
         return
-    known = one.known
-    if len(known) and known.max() > MAX_LOGARITHM and known.mean() > 1.1 * np.median(known):
+    if one.feature.log:
+        low, high = float(known.min()), float(known.max())
+        if low > 1 and high < min(MAX_LOGARITHM / 2, 5 * low):
+            yield "looks like logarithms, of which the study takes the logarithm again; give the values themselves"
+    elif known.max() > MAX_LOGARITHM and (_named_by_number(names) or known.mean() > 1.1 * np.median(known)):
         yield f"has values above {MAX_LOGARITHM:g}, as counts and TPM have; if the study means logarithms, give those"
+
+
+def _named_by_number(names: Sequence[str]) -> bool:
+    """Whether a name is a gene's, such as ESR1, and no word in capitals, such as WEIGHT."""
+    return any(_GENE.fullmatch(name) and any(letter.isdigit() for letter in name) for name in names)
+
+
+def _signs(one: FeatureColumn) -> Iterator[str]:
+    """Negative amounts of what has none, and values that were standardised at the site."""
+    if one.column.range is None and set(words(one.feature.name)) & _AMOUNTS and (negative := one.values < 0).any():
+        yield f"is negative in {one.rows(negative)}; correct the cells, or set a `range` from 0"
+    known = one.known
+    if len(known) < FEW or max(abs(known.mean()), abs(known.std() - 1), abs(known.std(ddof=1) - 1)) > STANDARD:
+        return
+    yield "has mean 0 and deviation 1, as if standardised at this site alone; give it as it was measured"
 
 
 def _percentages(one: FeatureColumn) -> Iterator[str]:
@@ -210,5 +230,7 @@ def _dates(one: FeatureColumn) -> Iterator[str]:
     for cells in (one.cells, one.cells.since):
         days = [as_day(text, one.column.date) for text in cells.texts if text]
         of_month = {date.fromordinal(int(day)).day for day in days}
+        if len(days) >= FEW and len(set(days)) == 1:
+            yield f"has one and the same date for every patient in {cells.where}; check that it is the right column"
         if len(days) >= FEW and max(of_month) <= 12 and len(of_month) > 3:
             yield f"has no date after the 12th of a month in {cells.where}; day and month may be swapped: check `date`"

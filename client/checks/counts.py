@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.columns import FeatureColumn, outcome_warnings, table_warnings
+from client.checks.columns import FeatureColumn, column_warnings, outcome_warnings
 from client.checks.exams import write_exams
 from client.checks.outcomes import outcome_remarks
 from client.checks.problems import CENSORED, UNKNOWN, problems_of
 from client.checks.readiness import FeatureCounts, Readiness
+from client.checks.whole_tables import notes_below, whole_table_warnings
 from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.load import load_cohort, read_modality
 from client.cohort.near_misses import write_near_misses
@@ -84,7 +85,8 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
     excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
-    warnings += cohort_rows.remarks
+    warnings += [*cohort_rows.remarks, *_notes_below(cohort_rows)]
+    owners = [key.patient for key in cohort_rows.keys]
     facts = dict(cohort.exams) if cohort else {}
     labels = _labels(cohort_rows, task)
     exams = ExamArtefacts(cohort_rows, task.modalities)
@@ -95,7 +97,8 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
             features += counts
             # without a study, a feature may have a target's name: no study has both
             tried = [one for one in columns if cohort or one.feature.name not in task.targets]
-            warnings += [f"{name}: {text}" for text in table_warnings(columns) + outcome_warnings(tried, labels)]
+            said = [*column_warnings(columns), *whole_table_warnings(columns, owners), *outcome_warnings(tried, labels)]
+            warnings += [f"{name}: {text}" for text in said]
         if cohort:
             present[name] = cohort.present[:, index].astype(bool)
         elif read := errors.attempt(partial(read_modality, cohort_rows, name, kind, exams)):
@@ -125,6 +128,13 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     )
     problems = problems_of(cohort_rows.site, counted, errors, list(dict.fromkeys(warnings)))
     return dataclasses.replace(counted, problems=problems)
+
+
+def _notes_below(cohort_rows: CohortRows) -> list[str]:
+    table = cohort_rows.tables[cohort_rows.site.patients_table]
+    cells = [texts for name, texts in table.cells.items() if name != table.settings.patient_id]
+    said = notes_below(table.patients, cells, table.rows)
+    return [f"{table.where}: {said}"] if said else []
 
 
 def _parts_of(task: Task) -> list[Task]:

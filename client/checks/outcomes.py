@@ -12,12 +12,17 @@ from client.cohort.outcomes import read_days, read_truth
 from client.cohort.rows import CohortRows
 from client.contract.columns import Column
 from client.errors import named_rows
+from client.onboarding.code_meanings import contradictory_codes
+from client.onboarding.outcome_words import TIMES_DAYS
+from client.onboarding.vocabulary import words
 from shared_models.metrics.censoring import at_horizon
 from shared_models.targets import Binary, Regression, Target, TimeToEvent
 
 DAYS_A_MONTH, DAYS_A_YEAR = 30.44, 365.25
-SHORTEST_STUDY_DAYS = 400.0  # the longest follow-up of a cohort with outcomes is longer
+SHORTEST_STUDY_DAYS = 730.0  # the longest follow-up of a cohort with outcomes is longer
+MONTHS_AT_MOST = 400.0  # of a follow-up in months; beyond, it may be in weeks
 LONGEST_LIFE_DAYS = 80 * DAYS_A_YEAR
+MANY_ZEROS, NEARLY_ALL = 0.05, 0.9  # of the patients
 UNITS_APART = 15.0  # between the medians of two columns of times
 
 
@@ -33,6 +38,17 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
         SiteError: If the outcome cannot be read.
     """
     outcome = cohort_rows.site.targets.get(name)
+    coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
+    said = [
+        f"{name} has `codes` that say the contrary: {pair}; check them"
+        for column in coded
+        if (pair := contradictory_codes(name, column.codes or {}))
+    ]
+    return said + _of_times(cohort_rows, name, target)
+
+
+def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
+    outcome = cohort_rows.site.targets.get(name)
     if outcome and outcome.label and isinstance(target, Regression):
         return _two_numbers(name, cohort_rows)
     if outcome is None or outcome.label is not None or not isinstance(target, Binary | TimeToEvent):
@@ -44,6 +60,9 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
     horizon = target.horizon_days if isinstance(target, Binary) else None
     said = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
     said += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
+    said += _unit_in_name((*outcome.event_days, *outcome.followup_days))
+    said += _after_the_last(cohort_rows, outcome.event_days, outcome.followup_days)
+    said += _many_zeros(cohort_rows, outcome.followup_days)
     said += _not_to_horizon(truth, target) if isinstance(target, TimeToEvent) else []
     return [f"{name}: {text}" for text in said]
 
@@ -65,7 +84,8 @@ def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
         return []
     until = f", below the horizon of {horizon_days:g} days" if horizon_days and longest < horizon_days else ""
     unit, scale = ("years", DAYS_A_YEAR) if longest < 30 and np.any(days % 1) else ("months", DAYS_A_MONTH)
-    ask = f"is it in {unit}? Then set `scale: {scale}`" if longest < SHORTEST_STUDY_DAYS else "check its unit"
+    unit, scale = ("weeks", 7.0) if longest > MONTHS_AT_MOST else (unit, scale)
+    ask = f"is it in {unit}? Then set `scale: {scale:g}`" if longest < SHORTEST_STUDY_DAYS else "check its unit"
     return [f"the longest follow-up is {longest:,.0f} days{until}; {ask}"]
 
 
@@ -91,6 +111,44 @@ def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
             said.append(
                 f"{cells.where} is {highest:g} in {rows}; if that means unknown, add `missing: [{highest:g}]` to it"
             )
+    return said
+
+
+def _unit_in_name(columns: Sequence[Column]) -> list[str]:
+    """Columns that are named by months or years, and are not scaled to days."""
+    said = []
+    for column in dict.fromkeys(columns):
+        days = {TIMES_DAYS[word] for word in words(column.column) if len(word) > 2 and word in TIMES_DAYS}
+        if len(days) == 1 and not column.since and days != {1.0} and column.scale == 1.0:
+            said.append(f"column {column.column!r} is read as days; by its name, set `scale: {min(days):g}`")
+    return said
+
+
+def _after_the_last(cohort_rows: CohortRows, events: Sequence[Column], last: Sequence[Column]) -> list[str]:
+    """Events that nearly all lie after the last follow-up of the same patient, as where one is in another unit.
+
+    Where the last follow-up is the last day free of the event, this is right for those who were not seen again.
+    """
+    event = np.fmin.reduce([read_days(cohort_rows, column) for column in events])
+    followed = np.fmax.reduce([read_days(cohort_rows, column) for column in last])
+    late, both = np.flatnonzero(event > followed + 1), int((~np.isnan(event) & ~np.isnan(followed)).sum())
+    if len(late) < max(FEW / 2, NEARLY_ALL * both):
+        return []
+    cells = cohort_rows.cells(events[0])
+    rows = named_rows([cells.rows[index] for index in late])
+    what = f"the event lies after the last follow-up in {len(late)} of {both} patients who have both"
+    return [f"{what}, in {rows}; check the columns, their units, and whether they count from the same day"]
+
+
+def _many_zeros(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
+    """Follow-up of no day at all for more patients than are lost on the first."""
+    said = []
+    for column in dict.fromkeys(columns):
+        values, cells = read_days(cohort_rows, column), cohort_rows.cells(column)
+        zero = np.flatnonzero(values == 0)
+        if len(zero) >= max(3, MANY_ZEROS * int((~np.isnan(values)).sum())):
+            rows = named_rows([cells.rows[index] for index in zero])
+            said.append(f"{cells.where} is 0 in {rows}; if that means unknown, add `missing: [0]` to it")
     return said
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +20,14 @@ from client.imaging.mammography.appearance import mammogram_remarks
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 2  # raise it when the same exam has other facts
+VERSION = 3  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
 BREAST_MM = (40.0, 650.0)  # of an image's longer side, along its rows or columns
+SHORTEST_EXAM_S, LONGEST_PAUSE_S = 20.0, 20 * 60.0
+HASHED = 1_000_000  # voxels, by which copies are told
+COPIED = "the images are those of another patient, too; check the identifiers, and delete one of the two"
 EVERY = 4  # of the rows and columns of a plane, which are looked at
 EMPTY_SHARE = 0.4  # of an image, in planes at its edges where all voxels are the same
 
@@ -43,6 +48,7 @@ class ExamFacts:
         tumour_shown: Share of the tumour's volume within the study's grid; None without a study or a mask.
         grid_filled: Share of the study's grid within the exam; None without a study.
         remarks: What looks wrong, each with what to do.
+        voxels_hash: Of the first phase's voxels; empty where they are all the same.
     """
 
     choice: Mapping[str, str]
@@ -54,6 +60,7 @@ class ExamFacts:
     mask_mm3: float
     mask_share: float
     remarks: tuple[str, ...]
+    voxels_hash: str = ""
     tumour_shown: float | None = None
     grid_filled: float | None = None
 
@@ -93,7 +100,7 @@ def _facts(exam: Exam) -> ExamFacts:
     first = exam.phases[0]
     voxels = 0 if exam.mask is None else int((sitk.GetArrayViewFromImage(exam.mask) != 0).sum())
     mm3, share = voxels * float(np.prod(first.GetSpacing())), voxels / float(np.prod(first.GetSize()))
-    seen = [*_extent(first), *contrast_remarks(exam), *mammogram_remarks(exam)]
+    seen = [*_times(exam.seconds or ()), *_extent(first), *contrast_remarks(exam), *mammogram_remarks(exam)]
     remarks = [*exam.remarks, *seen, *_mask(exam, mm3, share)]
     return ExamFacts(
         choice=dict(exam.choice),
@@ -105,7 +112,35 @@ def _facts(exam: Exam) -> ExamFacts:
         mask_mm3=round(mm3, 1),
         mask_share=round(share, 6),
         remarks=tuple(remarks),
+        voxels_hash=_hash(sitk.GetArrayViewFromImage(first)),
     )
+
+
+def _hash(voxels: NDArray[Any]) -> str:
+    few = voxels.ravel()[:: max(1, voxels.size // HASHED)]
+    return hashlib.blake2b(few.tobytes(), digest_size=16).hexdigest() if np.ptp(few) else ""
+
+
+def copied_exams(facts: Mapping[int, ExamFacts], patients: Sequence[str]) -> dict[int, ExamFacts]:
+    """The facts of R rows, with a remark on the exams whose first phase is another patient's, too."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for row, one in facts.items():
+        owners[one.voxels_hash].add(patients[row])
+    return {
+        row: dataclasses.replace(one, remarks=(*one.remarks, COPIED))
+        if one.voxels_hash and len(owners[one.voxels_hash]) > 1
+        else one
+        for row, one in facts.items()
+    }
+
+
+def _times(seconds: Sequence[float]) -> list[str]:
+    """Phases of an exam are neither all within seconds, nor far apart."""
+    if len(seconds) > 1 and seconds[-1] - seconds[0] < SHORTEST_EXAM_S:
+        return [f"all phases are within {SHORTEST_EXAM_S:g} s; check their times: are they in minutes?"]
+    if any(later - earlier > LONGEST_PAUSE_S for earlier, later in pairwise(seconds)):
+        return [f"phases are more than {LONGEST_PAUSE_S / 60:g} minutes apart; check their times: are they in seconds?"]
+    return []
 
 
 def _extent(first: Any) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from client.onboarding.vocabulary import words
 from client.tables.number_formats import as_number
@@ -38,6 +39,7 @@ _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4}
 _STEP = re.compile(
     r"(?:[a-z]+ )?(?:y?[cp]?[tngm]|grade|grad|stage)?\s*([0-4]|iv|i{1,3})(?:[a-d]?\d?|mi|is)?(?:\s*\(.*\))?"
 )
+_GOOD = ("surviv", "free", "alive", "ueberleb", "survie", "sobrevida", "superviv", "negativ", "response")
 _GRADES = {"well": 1, "low": 1, "moderately": 2, "moderate": 2, "intermediate": 2, "poorly": 3, "poor": 3, "high": 3}
 _PRE = re.compile(r"pre|prae|peri|vor")
 _POST = re.compile(r"post|nach")
@@ -61,6 +63,23 @@ def binary_codes(name: str, distinct: Sequence[str]) -> tuple[dict[str, str], li
         if meaning is not None:
             codes[text] = BINARY[meaning]
     return codes, [text for text in distinct if text not in codes]
+
+
+def contradictory_codes(name: str, codes: Mapping[str | int | float, str | int | float]) -> str:
+    """A code that means the contrary of what it is mapped to, as `no: 1` or `neg: positive`; empty where none does.
+
+    A number alone says nothing, and neither does a word of an outcome that is good, as survival.
+
+    Args:
+        name: The study's feature or target.
+        codes: The site's code: the study's category or number.
+    """
+    if any(stem in "".join(words(name)) for stem in _GOOD):
+        return ""
+    said = [str(code) for code in codes if math.isnan(as_number(normal_code(code)))]
+    meant = binary_codes(name, said)[0]
+    given = {str(code): binary_codes("", [str(to)])[0].get(str(to)) for code, to in codes.items()}
+    return next((f"{code}: {codes[code]}" for code in meant if given[code] not in (None, meant[code])), "")
 
 
 def _are_numbers(spelled: set[str]) -> bool:

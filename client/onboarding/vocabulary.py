@@ -140,6 +140,17 @@ FOREIGN = _words(
     metastatic metastasis metastases brain liver contact treatment therapy response"""
 )
 _UNITS = _words("cm months days percent years mm mm3 cm3 ml weeks pct inch in log")
+LENGTHS = _words("mm cm")
+# What one column may stand for, as the number of nodes for whether there are any.
+_RELATED = (
+    _words("nodes nodes_positive n_stage"),
+    _words("er ESR1"),
+    _words("pr PGR"),
+    _words("her2 HER2 ERBB2"),
+    _words("ki67_percent MKI67"),
+    _words("subtype pam50"),
+    _words("t_stage n_stage stage"),
+)
 # Words of what a scanner was set to.
 SCANNER = _words(
     "manufacturer scanner fov tr te matrix slice flip tesla reconstruction contrast acquisition mri rows columns"
@@ -200,3 +211,13 @@ def known_feature(name: str) -> Known | None:
         if plain(name) in thing.names and units <= set(words(other)):
             return thing
     return None
+
+
+def meanings(name: str) -> frozenset[str]:
+    """Which known things a name may stand for, with those that are read from the same columns; empty where unknown.
+
+    >>> sorted(meanings("Tumorgröße (mm)") & meanings("size_mm")), sorted(meanings("MIB-1 %") & meanings("size_mm"))
+    (['size_mm'], [])
+    """
+    said = {thing for thing, known in KNOWN.items() if name == thing or plain(name) in known.names}
+    return frozenset(said.union(*(group for group in _RELATED if group & said)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from client.contract.columns import Genes, TableSource
 from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
-from client.tables.headers import by_name, column_position, header_columns
+from client.tables.headers import by_name, column_position, header_columns, names_made_dates
 from client.tables.number_formats import as_number
 from client.tables.source import PatientRows, Source, bounded, cell_text, extracted, load_rows, unreadable
 from client.tables.text import open_text
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 PUBLIC = "a gene matrix of the site cannot be used"
 Symbol = Callable[[str], str]
 _VERSION = re.compile(r"(?<=\d{11})\.\d+$")
-# What Excel makes of SEPT9, MARCH1 and DEC1, and what a table then holds
-_DATED = re.compile(r"\d{4}-\d\d-\d\dT.*|\d{1,2}[-. ]?(?:mar|mär|mrz|sep|sept|dec|dez|oct|okt|apr)[.]?(?:-\d+)?", re.I)
 
 
 class Line(NamedTuple):
@@ -180,11 +178,8 @@ def _check_present(
 
 def _fix_missing(names: Iterable[str]) -> str:
     fix = "name it under `genes.aliases`, or, if the site does not have it, under the modality's `lacks`"
-    dated = [name for name in names if _DATED.fullmatch(name)]
-    if not dated:
-        return fix
-    what = f"Excel has made dates of {len(dated)} gene names, as {dated[0]!r}, which may be SEPT9, MARCH1 or DEC1"
-    return f"{what}: take the file from before Excel, or import its first column as text; else {fix}"
+    dated = names_made_dates(names)
+    return f"{dated}; else {fix}" if dated else fix
 
 
 def _check_single(genes: Genes, matrix: Matrix, where: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from client.errors import SiteError
 
 Column = tuple[str, ...]
+# What Excel makes of SEPT9, MARCH1 and DEC1, and what a table then holds
+_DATED = re.compile(r"\d{4}-\d\d-\d\dT.*|\d{1,2}[-. ]?(?:mar|mär|mrz|sep|sept|dec|dez|oct|okt|apr)[.]?(?:-\d+)?", re.I)
 
 
 def header_columns(rows: Sequence[Sequence[str]]) -> tuple[Column, ...]:
@@ -70,7 +73,9 @@ def column_position(reference: str, columns: Sequence[Column], named: Mapping[st
     else:
         found = f"nearest: {', '.join(map(repr, nearest_names(name, named)))}" if named else "no header"
         what = "a column is missing"
-        fix = "correct the name in the site's YAML, restore the column, or, if the site does not have it, take it out"
+        cure = names_made_dates(named) or "correct the name in the site's YAML, or restore the column"
+        several = "if names are in several rows, set the table's `header_rows`"
+        fix = f"{cure}; {several}; if the site does not have the column, take it out"
     raise SiteError(
         what,
         where=where,
@@ -89,3 +94,16 @@ def nearest_names(reference: str, named: Mapping[str, Sequence[int]], count: int
     close = difflib.get_close_matches(wanted, unique, n=count, cutoff=0.5)
     nearest = list(dict.fromkeys([*holding, *close]))[:count]
     return [unique[name] for name in nearest] or list(unique.values())[: -count - 1 : -1]
+
+
+def names_made_dates(names: Iterable[str]) -> str:
+    """What to do where Excel has made dates of gene names; empty where it has not.
+
+    >>> names_made_dates(["ESR1", "1-Mar"]).startswith("Excel has made dates of 1 gene names, as '1-Mar'")
+    True
+    """
+    dated = [name for name in names if _DATED.fullmatch(name)]
+    if not dated:
+        return ""
+    what = f"Excel has made dates of {len(dated)} gene names, as {dated[0]!r}, which may be SEPT9, MARCH1 or DEC1"
+    return f"{what}: take the file from before Excel, or import the names as text"

@@ -139,12 +139,14 @@ def unreadable(
 
 
 def _nameless(settings: TableSource, rows: Mapping[str, Sequence[int]], where: str) -> SiteError:
+    first = settings.header_rows + 1 in rows.get("", ())
     found = "; ".join(f"{repr(text) if text else 'nothing'} in {named_rows(at)}" for text, at in rows.items())
     return SiteError(
         what="a row has no patient identifier",
         where=f"{where}, column {settings.patient_id!r}",
         found=found,
         expected="an identifier in each row that is not empty, and no lines of totals",
-        fix="fill it in, or delete the row",
+        fix="fill it in, or delete the row"
+        + f"; if row {settings.header_rows + 1} holds units or more names, set `header_rows`" * first,
         public="a row of one of the site's tables names no patient",
     )

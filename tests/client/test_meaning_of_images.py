@@ -132,6 +132,18 @@ def said_and_read(folder: Path, kind: str, **keys: Any) -> tuple[list[str], np.n
     return said, np.stack([np.asarray(values[row], dtype=float) for row in range(len(PATIENTS))])
 
 
+def copied_to_another(kind: str, *, suffix: str = "") -> Change:
+    """The third patient's images in place of the first one's."""
+
+    def apply(folder: Path) -> None:
+        source, target = (folder / kind / f"{patient}{suffix}" for patient in ("P3", "P1"))
+        if source.is_dir():
+            shutil.rmtree(target)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+
+    return apply
+
+
 def image(path: Path) -> sitk.Image:
     return sitk.ReadImage(str(path))
 
@@ -307,6 +319,11 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "the mask of the next patient": ("nifti", of_others("mask")),
     "an image in place of the mask": ("nifti", renamed(("phase1", "mask"))),
     "a phase of the next patient": ("nifti", of_others("phase2")),
+    "a patient under two identifiers": ("nifti", copied_to_another("nifti")),
+    "DICOM: a patient under two identifiers": ("dicom", copied_to_another("dicom")),
+    "mammogram: a patient under two identifiers": ("mammogram", copied_to_another("mammo", suffix=".dcm")),
+    "a phase that overflowed": ("nifti", voxels(lambda a: np.where(a > 350, a - 700, a), "phase1")),
+    "a phase moved by 9 mm": ("nifti", voxels(lambda a: np.roll(a, 3, axis=1), "phase2")),
     "padding of zeros": (
         "nifti",
         each(lambda i: sitk.ConstantPad(i, [30, 30, 0], [30, 30, 0]), "phase0", "phase1", "phase2", "mask"),
@@ -343,7 +360,12 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "mammogram: the mask of another shape": ("mammogram", picture(lambda a: a[:, :90].copy())),
     "mammogram: a mask of value 1": ("mammogram", picture(lambda a: a // 255)),
 }
-QUICK = ("phases in reverse", "spacing in cm", "a phase twice", "mammogram: the mask inverted")
+QUICK = (
+    "phases in reverse",
+    "a patient under two identifiers",
+    "a phase twice",
+    "mammogram: the mask inverted",
+)
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +397,13 @@ def test_no_change_of_meaning_is_silent(
     apply(folder)
     said, values = said_and_read(folder, kind)
     assert said or np.allclose(values, right, atol=0.02, rtol=0.01), np.abs(values - right).max()
+
+
+def test_times_of_an_exam_in_minutes_are_told(clean: Path, tmp_path: Path) -> None:
+    shutil.copytree(clean / "nifti", tmp_path / "nifti")
+    shutil.copy(clean / "clinical.csv", tmp_path)
+    said, _ = said_and_read(tmp_path, "nifti", seconds=[0, 1.5, 5])
+    assert said == ["modalities.images: 3 exams: all phases are within 20 s; check their times: are they in minutes?"]
 
 
 def test_a_file_of_all_phases_is_an_exam(clean: Path, expected: dict[str, Any], tmp_path: Path) -> None:

@@ -159,7 +159,72 @@ def german_thousands(text: str) -> str:
     return american_thousands(text).replace(",", ".")
 
 
+def swapped(one: str, other: str) -> Callable[[Tables], None]:
+    """Two columns of the clinical table with each other's cells, where the first has one."""
+
+    def change(site: Tables) -> None:
+        first, second = site.clinical[0].index(one), site.clinical[0].index(other)
+        for row in site.clinical[1:]:
+            if row[first]:
+                row[first], row[second] = row[second], row[first]
+
+    return change
+
+
+def recomputed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tables], None]:
+    """A column of numbers, changed as a whole."""
+
+    def apply(site: Tables) -> None:
+        rows = site.clinical if name in site.clinical[0] else site.lab
+        at = rows[0].index(name)
+        for row, value in zip(rows[1:], change(np.array([float(row[at]) for row in rows[1:]])), strict=True):
+            row[at] = f"{value:.4f}"
+
+    return apply
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std()
+
+
+def codes(target: str, key: str, **pairs: int) -> Callable[[Tables], None]:
+    return lambda site: site.settings["targets"][target][key].update(codes=pairs)
+
+
+def patients_again(site: Tables) -> None:
+    for row in (5, 9):
+        site.clinical.append([f"Q-77{row}", *site.clinical[row][1:]])
+
+
+def gene_names_by_excel(site: Tables) -> None:
+    site.lab[0][2] = "1-Mar"
+    site.settings["modalities"]["genomic"]["features"]["MARCH1"] = "MARCH1"
+
+
 CHANGES = {
+    "days in weeks": lambda site: (site.change("RelapseDays", times(1 / 7)), site.change("LastDays", times(1 / 7))),
+    "follow-up alone in months": to("LastDays", times(1 / 30.44)),
+    "relapse after the last follow-up": swapped("RelapseDays", "LastDays"),
+    "follow-up of 0 days for unknown": to_set("LastDays", "0", 8),
+    "a receptor's codes reversed": feature("clinical", "er", column="ER", codes={"neg": "positive", "pos": "negative"}),
+    "a label's codes reversed": codes("relapse", "label", no=1, yes=0),
+    "an event's codes reversed": codes("recurrence", "event", no=1, yes=0),
+    "a size from another thing's column": feature("clinical", "size_mm", column="Ki67", table="lab"),
+    "sizes and volumes swapped": swapped("Size", "Volume"),
+    "patients again under other identifiers": patients_again,
+    "a standardised gene": recomputed("ESR1", standardised),
+    "a standardised volume": recomputed("Volume", standardised),
+    "ki67 sorted alone": recomputed("Ki67", np.sort),
+    "volumes sorted alone, downwards": recomputed("Volume", lambda values: -np.sort(-values)),
+    "a gene without its decimal marks": to("ESR1", lambda text: text.replace(".", "")),
+    "decimal commas in one column": to("Size", lambda text: text.replace(".", ",")),
+    "gene names made dates": gene_names_by_excel,
+    "a gene of 0 for unknown": to_set("ESR1", "0", 7),
+    "negative volumes in some rows": to("Volume", times(-1), 7),
+    "one date of surgery for all": to_set("Surgery", "01/06/2017", 1),
+    "a line of units below the header": lambda site: site.clinical.insert(1, ["", "", "", "", "mm", "mm3"] + [""] * 5),
+    "a line of groups above the header": lambda site: site.clinical.insert(0, ["Patient", "", "Dates"] + [""] * 8),
+    "a line of notes below": lambda site: site.clinical.append(["Exported by Meier, 12.03.2021"] + [""] * 10),
     "size in cm": to("Size", times(0.1)),
     "size in cm in some rows": to("Size", times(0.01), 4),
     "size in inches times ten": to("Size", times(10)),

@@ -1,0 +1,140 @@
+"""Suspicions of a table as a whole: columns that stand for others, a patient twice, a column sorted alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from client.checks.columns import FEW, FeatureColumn
+from client.errors import named_rows
+from client.onboarding.code_meanings import contradictory_codes
+from client.onboarding.vocabulary import LENGTHS, meanings, words
+
+BY_CHANCE = 1e-3  # patients who are expected to have the values of another one by chance
+
+
+def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[str]:
+    """What looks wrong in a table's columns beside each other, each with what to do about it.
+
+    Args:
+        columns: The features.
+        patients: Of the R rows.
+    """
+    parts = (_same(columns), _other_things(columns), _reversed(columns), _sorted_alone(columns, patients))
+    return [text for part in parts for text in part] + _patients_twice(columns, patients)
+
+
+def _same(columns: Sequence[FeatureColumn]) -> Iterator[str]:
+    """Features that have the same values for every patient."""
+    first: dict[bytes, str] = {}
+    for one in columns:
+        if len(one.known) >= FEW and np.ptp(one.known) > 0:
+            other = first.setdefault(one.values.tobytes(), one.feature.name)
+            if other != one.feature.name:
+                yield f"{one.feature.name} and {other} are the same for every patient; check their columns"
+
+
+def _other_things(columns: Sequence[FeatureColumn]) -> Iterator[str]:
+    """Features that are read from a column whose name is that of another thing, or of another unit."""
+    read_by = {one.feature.name: one.column.column for one in columns}
+    for one in columns:
+        name, column = one.feature.name, one.column.column
+        meant, said = meanings(name), meanings(column)
+        units, own = (set(words(text)) & LENGTHS for text in (column, name))
+        if column != name and column in read_by and read_by[column] != column:
+            yield f"{name} is read from {column!r}, which is another feature's name; check both columns"
+        elif meant and said and not meant & said:
+            yield f"{name} is read from {column!r}, a name of {' or '.join(sorted(said))}; check the column"
+        elif units and own and not units & own and one.column.scale == 1.0 and one.column.codes is None:
+            yield f"{name} is read from {column!r} without `scale`, though the names say {min(own)} and {min(units)}"
+
+
+def _reversed(columns: Sequence[FeatureColumn]) -> Iterator[str]:
+    for one in columns:
+        if said := contradictory_codes(one.feature.name, one.column.codes or {}):
+            yield f"{one.feature.name} has `codes` that say the contrary: {said}; check them"
+
+
+def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> Iterator[str]:
+    """Values that rise, or fall, from row to row of a file that is sorted by its patients."""
+    for one in columns:
+        rows = np.array(one.cells.rows)
+        order = np.flatnonzero((rows > 0) & ~np.isnan(one.values))
+        order = order[np.argsort(rows[order], kind="stable")]
+        steps = np.diff(one.values[order])
+        if (steps != 0).sum() < FEW or not ((steps >= 0).all() or (steps <= 0).all()):
+            continue
+        there = [patients[index] for index in order.tolist()]
+        if there == sorted(there) or there == sorted(there, key=lambda text: (len(text), text)):
+            kind = "rises" if steps.max() > 0 else "falls"
+            yield f"{one.feature.name} {kind} from row to row, and so do the identifiers: was the column sorted alone?"
+
+
+def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[str]:
+    """Rows of different patients that hold the same values, more than chance explains."""
+    varied = [one.values for one in columns if len(one.known) and np.ptp(one.known) > 0]
+    if len(varied) < 2:
+        return []
+    values = np.stack(varied, axis=1)
+    groups: dict[bytes, list[int]] = {}
+    for index, row in enumerate(values):
+        groups.setdefault(row.tobytes(), []).append(index)
+    pairs = []
+    for rows in groups.values():
+        if len({patients[row] for row in rows}) > 1 and _expected_twins(values, rows) < BY_CHANCE:
+            pairs.append(" and ".join(map(str, _places(columns, rows)[:4])))
+    if not pairs:
+        return []
+    more = f", and {len(pairs) - 5} more such groups" if len(pairs) > 5 else ""
+    return [
+        f"rows {'; '.join(pairs[:5])}{more} hold the same values in all {len(varied)} features: one patient under two "
+        "identifiers, who may be trained on and tested; delete one of the rows, or correct its values"
+    ]
+
+
+def _expected_twins(values: np.ndarray, rows: Sequence[int]) -> float:
+    """How many patients would, by chance, agree with these rows as they agree with each other.
+
+    Features hang together: of those who agree with them in most, chance decides on the rest alone.
+    """
+    known = ~np.isnan(values[rows[0]])
+    agree = values[:, known] == values[rows[0], known]
+    shares = (agree.sum(axis=0) - (len(rows) - 1)) / len(values)  # one of them is a patient like the others
+    surprise = -np.log(shares)
+    nearness = agree @ surprise
+    nearness[list(rows)] = -1.0
+    nearest = int(nearness.argmax())
+    as_near = int((nearness >= nearness[nearest]).sum())
+    return len(values) * as_near * float(np.exp(-surprise[~agree[nearest]].sum())) if known.any() else math.inf
+
+
+def _places(columns: Sequence[FeatureColumn], rows: Sequence[int]) -> list[int]:
+    """Where rows of the cohort stand in the file of the first column that has them."""
+    return [next((one.cells.rows[row] for one in columns if one.cells.rows[row]), 0) for row in rows]
+
+
+def notes_below(patients: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[int]) -> str:
+    """Rows of the patients table that hold nothing but an identifier of another form, as a line of notes below it.
+
+    Args:
+        patients: The R identifiers.
+        cells: The R texts of each column that is read besides them.
+        rows: The R rows' numbers in the file.
+    """
+    filled = [any(texts) for texts in zip(*cells, strict=True)] if cells else []
+    forms = [_form(patient) for patient, there in zip(patients, filled, strict=False) if there]
+    notes = [
+        row
+        for row, patient, there in zip(rows, patients, filled, strict=False)
+        if not there and _form(patient) not in forms
+    ]
+    if not notes or not forms:
+        return ""
+    return f"nothing but an identifier unlike the others is in {named_rows(notes)}; if that is no patient, delete it"
+
+
+def _form(identifier: str) -> str:
+    return re.sub(r"\d+", "0", re.sub(r"[^\W\d]+", "a", identifier))
