@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +26,11 @@ FEW = 10  # values from which a column says something
 MAX_LOGARITHM = 50.0  # no logarithm of an expression reaches it; counts, TPM and FPKM do
 GROUPS_APART, ONE_APART = 4.0, 10.0  # factors between two groups of values, and between a few values and the rest
 WRITING_APART = 30.0  # factor between the medians of numbers with decimals and without
+WHOLE = 1e-9
 ZERO_APART = 2.0  # deviations between a 0 and the least other value, where a 0 is hardly measured
 STANDARD = 0.01  # how near to 0 and 1 a standardised column's mean and deviation are, after rounding
 SAME = 0.99  # an area under the curve, or a correlation of ranks, that no single measurement reaches honestly
+SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are looked at first, of which less than this rules the rest out
 BY_CHANCE = 0.01
 _NEGATIVE_SENTINELS = (-1.0, -7.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0, -99999.0)
 _AMOUNTS = frozenset(
@@ -55,10 +58,10 @@ class FeatureColumn:
     cells: Cells
     values: Values
 
-    @property
+    @functools.cached_property
     def known(self) -> Values:
-        """The values there are."""
-        return self.values[~np.isnan(self.values)]
+        """The values there are, in their order."""
+        return np.sort(self.values[~np.isnan(self.values)])
 
     def rows(self, chosen: NDArray[np.bool_]) -> str:
         """The rows of some values, for messages."""
@@ -107,16 +110,32 @@ def _gives_away(values: Values, label: Values, tried: int) -> str:
     values, label = values[known], label[known]
     if len(label) < FEW or np.ptp(values) == 0 or np.ptp(label) == 0:
         return ""
-    ranks = rankdata(values)
-    if set(np.unique(label)) <= {0.0, 1.0}:
+    few = slice(None, None, max(1, len(label) // SAMPLE))
+    binary = bool(((label == 0) | (label == 1)).all())
+    if _apart_by(values[few], label[few], binary) < NEARLY_SAME:
+        return ""
+    if binary:
         positive = int(label.sum())
         rare = min(positive, len(label) - positive, 20)  # of more, the orders are beyond counting
         if 2 * tried > BY_CHANCE * math.comb(len(label), rare):  # a perfect order may be chance
             return ""
-        area = (ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive))
-        return f"AUC {max(area, 1 - area):.3f}" if max(area, 1 - area) > SAME else ""
-    correlation = abs(float(np.corrcoef(ranks, rankdata(label))[0, 1]))
-    return f"correlation of ranks {correlation:.3f}" if correlation > SAME else ""
+    apart = _apart_by(values, label, binary)
+    return f"{'AUC' if binary else 'correlation of ranks'} {apart:.3f}" if apart > SAME else ""
+
+
+def _apart_by(values: Values, label: Values, binary: bool) -> float:
+    """The area under the curve of values for a label of 0 and 1, else their correlation of ranks, from 0 to 1.
+
+    Where the label does not vary, 1: nothing is ruled out.
+    """
+    if np.ptp(label) == 0 or np.ptp(values) == 0:
+        return 1.0
+    ranks = rankdata(values)
+    if not binary:
+        return abs(float(np.corrcoef(ranks, rankdata(label))[0, 1]))
+    positive = int(label.sum())
+    area = float(ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive))
+    return max(area, 1 - area)
 
 
 def _unit(one: FeatureColumn) -> Iterator[str]:
@@ -157,7 +176,7 @@ def _sentinels(one: FeatureColumn) -> Iterator[str]:
 
 def _apart(one: FeatureColumn) -> list[str]:
     """Values in two groups a factor apart, as of two units in one column."""
-    known = np.sort(one.known[one.known > 0])
+    known = one.known[one.known > 0]
     if len(known) < FEW or len(known) < len(one.known) / 2 or known[0] == known[-1]:
         return []
     steps = np.log10(known[1:]) - np.log10(known[:-1])
@@ -175,6 +194,9 @@ def _apart(one: FeatureColumn) -> list[str]:
 
 def _two_ways_of_writing(one: FeatureColumn) -> Iterator[str]:
     """Numbers with decimals that are far below those without: two people, or two programs, with two units."""
+    written = (one.known - one.column.offset) / one.column.scale
+    if np.count_nonzero(np.abs(written - np.round(written)) < WHOLE) < max(3, len(written) / 10):
+        return
     fraction = np.array([one.cells.decimal in text for text in one.cells.texts])
     with_decimals, whole = (np.abs(one.values[(one.values != 0) & chosen]) for chosen in (fraction, ~fraction))
     groups = [group[~np.isnan(group)] for group in (with_decimals, whole)]
@@ -218,7 +240,8 @@ def _signs(one: FeatureColumn) -> Iterator[str]:
 
 
 def _percentages(one: FeatureColumn) -> Iterator[str]:
-    if any(text.endswith("%") for text in one.cells.texts) and one.column.codes is None and not one.feature.categories:
+    first = next(filter(None, one.cells.texts), "")  # all of a column have the sign, or none
+    if first.endswith("%") and one.column.codes is None and not one.feature.categories:
         yield "is in percent: 20 % is read as 20, and not as 0.2"
 
 

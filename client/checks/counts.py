@@ -24,6 +24,7 @@ from client.cohort.rows import CohortRows, open_rows
 from client.config.site import Outcome, SiteConfig
 from client.errors import ExitCode, SiteError
 from client.readers.exam_artefacts import ExamArtefacts
+from client.readers.modality_data import ModalityData
 from client.readers.table import TableReader
 from client.tables.values import text_categories
 from shared_models.study_settings import StudySettings
@@ -93,15 +94,21 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = cohort_rows.site.modalities.get(name)
         if isinstance(kind, Table) and isinstance(reader, TableReader):
-            counts, columns = errors.attempt(partial(_features, cohort_rows, name, kind, reader)) or ([], [])
+            counts, columns, read = errors.attempt(partial(_features, cohort_rows, name, kind, reader)) or (
+                [],
+                [],
+                None,
+            )
             features += counts
             # without a study, a feature may have a target's name: no study has both
             tried = [one for one in columns if cohort or one.feature.name not in task.targets]
             said = [*column_warnings(columns), *whole_table_warnings(columns, owners), *outcome_warnings(tried, labels)]
             warnings += [f"{name}: {text}" for text in said]
+        else:
+            read = None if cohort else errors.attempt(partial(read_modality, cohort_rows, name, kind, exams))
         if cohort:
             present[name] = cohort.present[:, index].astype(bool)
-        elif read := errors.attempt(partial(read_modality, cohort_rows, name, kind, exams)):
+        elif read:
             present[name] = read.present
             excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
             warnings += read.warnings
@@ -145,8 +152,8 @@ def _parts_of(task: Task) -> list[Task]:
 
 def _features(
     cohort_rows: CohortRows, name: str, kind: Table, reader: TableReader
-) -> tuple[list[FeatureCounts], list[FeatureColumn]]:
-    """Counts of each feature, and the columns of those that the site has."""
+) -> tuple[list[FeatureCounts], list[FeatureColumn], ModalityData]:
+    """Counts of each feature, the columns of those that the site has, and what a study would get of them."""
     read = reader.values(cohort_rows, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
@@ -157,7 +164,7 @@ def _features(
         for feature, values in zip(kind.features, read.values.T, strict=True)
         if (column := reader.column(feature))
     ]
-    return features, columns
+    return features, columns, reader.of_values(cohort_rows, name, kind, read)
 
 
 def _labels(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:

@@ -60,10 +60,13 @@ def _reversed(columns: Sequence[FeatureColumn]) -> Iterator[str]:
 
 def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> Iterator[str]:
     """Values that rise, or fall, from row to row of a file that is sorted by its patients."""
+    rows_of, in_file = None, np.zeros(0, dtype=np.int64)
     for one in columns:
-        rows = np.array(one.cells.rows)
-        order = np.flatnonzero((rows > 0) & ~np.isnan(one.values))
-        order = order[np.argsort(rows[order], kind="stable")]
+        if one.cells.rows is not rows_of:
+            rows_of, rows = one.cells.rows, np.array(one.cells.rows)
+            in_file = np.argsort(rows, kind="stable")
+            in_file = in_file[rows[in_file] > 0]
+        order = in_file[~np.isnan(one.values[in_file])]
         steps = np.diff(one.values[order])
         if (steps != 0).sum() < FEW or not ((steps >= 0).all() or (steps <= 0).all()):
             continue
@@ -79,9 +82,12 @@ def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -
     if len(varied) < 2:
         return []
     values = np.stack(varied, axis=1)
+    odd = np.arange(1, 2 * len(varied), 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    sums = (values.view(np.uint64) * odd).sum(axis=1)  # the same for the same rows
+    _, group, count = np.unique(sums, return_inverse=True, return_counts=True)
     groups: dict[bytes, list[int]] = {}
-    for index, row in enumerate(values):
-        groups.setdefault(row.tobytes(), []).append(index)
+    for index in np.flatnonzero(count[group] > 1).tolist():
+        groups.setdefault(values[index].tobytes(), []).append(index)
     pairs = []
     for rows in groups.values():
         if len({patients[row] for row in rows}) > 1 and _expected_twins(values, rows) < BY_CHANCE:

@@ -197,6 +197,7 @@ def category_name(text: str) -> str:
     return "_".join(words(text))
 
 
+@functools.cache
 def known_feature(name: str) -> Known | None:
     """What is known of a study's feature by its name; another unit in the name makes it another thing.
 
@@ -206,18 +207,20 @@ def known_feature(name: str) -> Known | None:
     """
     if name in KNOWN:
         return KNOWN[name]
-    units = set(words(name)) & _UNITS
+    called, units = plain(name), set(words(name)) & _UNITS
     for other, thing in KNOWN.items():
-        if plain(name) in thing.names and units <= set(words(other)):
+        if called in thing.names and units <= set(words(other)):
             return thing
     return None
 
 
+@functools.cache
 def meanings(name: str) -> frozenset[str]:
     """Which known things a name may stand for, with those that are read from the same columns; empty where unknown.
 
     >>> sorted(meanings("Tumorgröße (mm)") & meanings("size_mm")), sorted(meanings("MIB-1 %") & meanings("size_mm"))
     (['size_mm'], [])
     """
-    said = {thing for thing, known in KNOWN.items() if name == thing or plain(name) in known.names}
+    called = plain(name)
+    said = {thing for thing, known in KNOWN.items() if name == thing or called in known.names}
     return frozenset(said.union(*(group for group in _RELATED if group & said)))

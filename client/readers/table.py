@@ -86,7 +86,10 @@ class TableReader(Settings):
 
     def read(self, rows: Rows, name: str, kind: Table, exams: object) -> ModalityData:
         """`(R, C)` input columns, NaN where missing."""
-        read = self.values(rows, kind.features)
+        return self.of_values(rows, name, kind, self.values(rows, kind.features))
+
+    def of_values(self, rows: Rows, name: str, kind: Table, read: TableValues) -> ModalityData:
+        """What `read` gives, of values that are read already."""
         warnings = self._warnings(rows, name, kind.features, read.values)
         return ModalityData(expand(kind.features, read.values), read.present, warnings=warnings)
 
