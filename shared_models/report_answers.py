@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from shared_models.bounded_json import parse_json
 from shared_models.settings import Settings, SettingsError, parse_settings
 
 
@@ -62,7 +63,7 @@ def parse_answers(value: Mapping[str, Any] | str) -> Answers:
     """
     if isinstance(value, str):
         try:
-            value = json.loads(value or "{}")
+            value = parse_json(value or "{}")
         except ValueError:
             value = ()  # type: ignore[assignment]
     if not isinstance(value, Mapping):

@@ -102,6 +102,14 @@ def _sentence(problem: Any) -> str:
         known = [name.strip("' ") for name in tags.split(",")]
         return f"{place}.{key.strip(chr(39))}: there is no {tag!r}; {nearest(tag, known)}"
     if isinstance(given, str):
-        given = re.sub(r"[^/@\s]+:[^@\s]*@", "***@", given)  # a user's password
+        given = re.sub(r"\S+", _hide_password, given)
     shown = "" if isinstance(given, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(given)})"
     return f"{place}: {problem['msg'].removeprefix('Value error, ').removeprefix(f'{place}: ')}{shown}"
+
+
+def _hide_password(word: re.Match[str]) -> str:
+    """`scheme://***@host` of `scheme://user:password@host`: one pass, however long a center makes the word."""
+    user, at, host = word[0].rpartition("@")
+    scheme, mark, rest = user.partition("://")
+    hidden = f"{scheme}{mark}***" if mark and ":" in rest else "***"
+    return f"{hidden}{at}{host}" if ":" in (rest if mark else user) else word[0]

@@ -237,5 +237,5 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
         said.append(repr(reply.error) if reply.has_error() else repr(dict(reply.content)))
     else:
         assert "a column of the site's tables" in reply.error.reason
-    for secret in ("secret", "phase1", "nii", str(clinic.folder), "clinical.csv"):
+    for secret in ("secret", "phase1", ".nii", str(clinic.folder), "clinical.csv"):
         assert secret not in "".join(said)

@@ -37,6 +37,8 @@ def test_mu_counts_only_under_fedprox() -> None:
         ({"time-edges-days": "nan"}, "expected ascending positive days"),
         ({"grids": "mri: " + "9" * 400 + "x1x1 at 1x1x1 mm"}, "cannot read"),
         ({"features": "clinical: " + "a" * 200_001}, "at most 200000 characters"),
+        ({"strategy": "postgresql://oak:se/cr@et@host/db"}, "(found 'postgresql://***@host/db')"),
+        ({"report": "[" * 100_000}, "expected a table"),
         ({"validation-fraction": 0.6, "test-fraction": 0.4}, "must leave patients to train on"),
         ({"learning-rate": float("nan")}, "learning_rate"),
         ({"features": "clinical age"}, "features: cannot read 'clinical age'"),
