@@ -7,6 +7,7 @@ another `client/` may lie, or a `torch.py`. A console script or `python -P -m` n
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tomllib
 from importlib import import_module
@@ -20,6 +21,7 @@ DISTRIBUTION = "breast-federation"
 PACKAGES = ("client", "server", "shared_models", "simulation")
 FOLDER = Path(__file__).resolve().parents[1]
 USAGE = 2
+IMAGE_VARIABLE = "BREAST_FEDERATION_IMAGE"
 
 
 def console_script() -> int:
@@ -76,6 +78,27 @@ def software() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "flwr"))
     own = distribution(DISTRIBUTION).version if _is_installed() else _checkout_version(FOLDER)
     return f"{DISTRIBUTION} {own}, Python {platform.python_version()}, {packages}, {platform.system()}"
+
+
+def image() -> str | None:
+    """Digest of the container image that runs, as whoever starts it tells it in `BREAST_FEDERATION_IMAGE`.
+
+    Raises:
+        UserError: If the variable is not the SHA-256 of an image.
+    """
+    told = os.environ.get(IMAGE_VARIABLE, "")
+    if not told:
+        return None
+    if found := re.fullmatch(r"(?:\S+@)?(?:sha256:)?([0-9a-f]{64})", told):
+        return f"sha256:{found[1]}"
+    raise UserError(
+        what="the digest of the image is none",
+        where=f"the environment variable {IMAGE_VARIABLE}",
+        found=told,
+        expected="sha256: and 64 hexadecimal digits",
+        fix="take it from `docker image inspect --format '{{.Id}}' IMAGE`, or leave the variable out",
+        exit_code=USAGE,
+    )
 
 
 def hardware() -> str:

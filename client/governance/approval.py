@@ -18,6 +18,7 @@ from client.governance.chained_log import Line, append, read
 from client.governance.notices import NOT_APPROVED, write_notice
 from shared_models import agreed
 from shared_models.agreed import agreed_settings, settings_hash
+from shared_models.installation import image
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -49,7 +50,8 @@ def approve(site: SiteConfig, config: StudySettings) -> Line:
 
     settings = agreed_settings(config)
     entry = {"event": APPROVED, "study": config.study, "sha256": settings_hash(config), "settings": settings}
-    line = append(approvals_of(site), {**entry, "version": version("breast-federation"), "by": _person()})
+    program = {"version": version("breast-federation"), **({"image": digest} if (digest := image()) else {})}
+    line = append(approvals_of(site), {**entry, **program, "by": _person()})
     renew(site, config)
     return line
 

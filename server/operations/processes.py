@@ -152,7 +152,7 @@ def _flower(program: str) -> str:
         raise CenterError(
             what=f"{program} is not installed",
             where=path,
-            expected="Flower 1.41 in the same environment as this package",
-            fix=f"{sys.executable} -m pip install 'flwr>=1.41,<1.42'",
+            expected="Flower 1.41 or 1.42 in the same environment as this package",
+            fix=f"{sys.executable} -m pip install 'flwr>=1.41,<1.43'",
         )
     return str(path)
