@@ -1,4 +1,4 @@
-"""Runs behind `ceilings.py`: one cohort trained federated, pooled, locally, with permuted outcomes and with gaps."""
+"""Runs behind `ceilings.py`: one cohort trained in every way, and scored with a modality shuffled or absent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from ceiling_reference import plain_reference
 
 from client import session as client_study
 from client.app import app as client_app
@@ -21,7 +22,7 @@ from server.app import run_study
 from server.study.checkpoint import BEST, load_checkpoint
 from shared_models.metrics.summary import Metrics
 from shared_models.study_settings import StudySettings, parse_study_settings
-from shared_models.task import load_task
+from shared_models.task import Task, load_task
 from simulation.__main__ import cohort_writer
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
 from simulation.cohorts.ceiling import Ceiling
@@ -64,18 +65,27 @@ def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterato
     """The name of each run and what does it; a run gives the pooled test metrics of each target."""
     folder = work / f"{experiment.task}-{seed}"
     sites = cohort(experiment, seed, folder / "cohort", workers)
-    for strategy in ("fedavg", "fedprox"):
-        results = folder / strategy
-        yield strategy, functools.partial(federated, experiment, seed, results, sites, sites, strategy=strategy)
+    study = functools.partial(federated, experiment, seed)
+    task = load_task(config_of(experiment, seed))
+    yield "full", functools.partial(study, folder / "full", sites, sites)
+    for modality in task.modalities if len(task.modalities) > 1 else ():
+        for how in (shuffled, absent):
+            hidden = functools.partial(without, experiment, seed, folder / "full", sites, modality, how)
+            yield f"{how.__name__} {modality}", hidden
+    if task.tables:
+        linear = {"modalities": ", ".join(task.tables), "fusion": "late"}
+        yield "linear", functools.partial(study, folder / "linear", sites, sites, **linear)
+        yield "deep", functools.partial(study, folder / "deep", sites, sites, wide=False)
+    yield "plain", functools.partial(plain, experiment, seed, sites)
     yield "pooled", functools.partial(pooled, experiment, seed, sites)
     for name in list(sites)[:-1]:
         yield f"local {name}", functools.partial(alone, experiment, seed, sites, name)
     yield "permuted", functools.partial(permuted, experiment, seed, folder / "permuted", sites)
     if experiment.gap:
         gappy = without_modality(sites, experiment, folder / "gaps")
-        yield "with gaps", functools.partial(federated, experiment, seed, folder / "gaps" / "runs", gappy, gappy)
+        yield "with gaps", functools.partial(study, folder / "gaps" / "runs", gappy, gappy)
         others = {name: file for name, file in sites.items() if name not in experiment.gap_at}
-        yield "left out", functools.partial(federated, experiment, seed, folder / "left out", others, gappy)
+        yield "left out", functools.partial(study, folder / "left out", others, gappy)
 
 
 def cohort(experiment: Experiment, seed: int, folder: Path, workers: int) -> Sites:
@@ -102,7 +112,9 @@ def without_modality(sites: Sites, experiment: Experiment, folder: Path) -> Site
 
 def config_of(experiment: Experiment, seed: int, **changes: Any) -> StudySettings:
     """The study's run config with one seed for weights, batches and splits."""
-    base = {"study": "ceilings", "seed": seed, "split-seed": seed, "test-fraction": 0.2}
+    # The ceilings are those of an outcome, not of a time to it; a run that was cut off starts again.
+    base = {"study": "ceilings", "seed": seed, "split-seed": seed, "test-fraction": 0.2, "outcome": "binary"}
+    base |= {"overwrite": True}
     return parse_study_settings(experiment.settings | base | changes)
 
 
@@ -112,7 +124,7 @@ def federated(
     """A whole study through the ServerApp and the sites' ClientApps."""
     config = config_of(experiment, seed, **{"results-dir": str(results)}, **changes)
     run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
-    return tested(from_best(config), tested_at, config_of(experiment, seed))
+    return tested(from_best(config), tested_at, config_of(experiment, seed, **changes))
 
 
 def from_best(config: StudySettings) -> Trained:
@@ -121,21 +133,60 @@ def from_best(config: StudySettings) -> Trained:
     return from_checkpoint(load_checkpoint(Path(config.results_dir) / config.study / BEST), task, config)
 
 
+def without(
+    experiment: Experiment,
+    seed: int,
+    results: Path,
+    sites: Sites,
+    modality: str,
+    hide: Callable[[Cohort, str, Task, int], Cohort],
+) -> Found:
+    """The full network, as it was trained, on test patients whose modality is hidden."""
+    config = config_of(experiment, seed, **{"results-dir": str(results)})
+    if not (results / config.study / BEST).exists():
+        federated(experiment, seed, results, sites, sites)
+    task = load_task(config)
+    hidden = [hide(one, modality, task, seed) for one in cohorts_of(sites, config)]
+    return metrics(from_best(config), hidden, config)
+
+
+def shuffled(cohort: Cohort, modality: str, task: Task, seed: int) -> Cohort:
+    """The same patients with the modality of others of their site."""
+    (rows,) = np.nonzero(cohort.present[:, list(task.modalities).index(modality)])
+    order = np.arange(len(cohort.present))
+    order[rows] = np.random.default_rng(seed).permutation(rows)
+    return dataclasses.replace(cohort, inputs={**cohort.inputs, modality: np.asarray(cohort.inputs[modality][order])})
+
+
+def absent(cohort: Cohort, modality: str, task: Task, seed: int) -> Cohort:
+    """The same patients without the modality."""
+    del seed
+    present = cohort.present.copy()
+    present[:, list(task.modalities).index(modality)] = False
+    return dataclasses.replace(cohort, present=present)
+
+
+def plain(experiment: Experiment, seed: int, sites: Sites) -> Found:
+    """The plain reference network on pooled patients."""
+    config = config_of(experiment, seed)
+    return plain_reference(cohorts_of(sites, config), load_task(config), seed)
+
+
 def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> Found:
     """The same study where each site's outcomes belong to other patients: nothing is left to learn."""
 
-    def shuffled(*arguments: Any, **keywords: Any) -> Cohort:
+    def reassigned(*arguments: Any, **keywords: Any) -> Cohort:
         cohort = load_cohort(*arguments, **keywords)
         order = np.random.default_rng(seed).permutation(len(cohort.patients))
         return dataclasses.replace(cohort, truths={name: truth[order] for name, truth in cohort.truths.items()})
 
     config = config_of(experiment, seed, **{"results-dir": str(results)})
-    with mock.patch.object(client_study, "load_cohort", shuffled):
+    with mock.patch.object(client_study, "load_cohort", reassigned):
         client_study.forget_cohorts()
         run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
     client_study.forget_cohorts()
     task = load_task(config)
-    return metrics(from_best(config), [shuffled(load_site(file), task, config) for file in sites.values()], config)
+    return metrics(from_best(config), [reassigned(load_site(file), task, config) for file in sites.values()], config)
 
 
 def pooled(experiment: Experiment, seed: int, sites: Sites) -> Found:

@@ -94,7 +94,7 @@ def train_plain(inputs: Inputs, labels: Floats, numbers: tuple[int, ...] = (), e
 
     Args:
         inputs: Modality to `(N, ...)`.
-        labels: `(N, T)`: 0 and 1, or numbers.
+        labels: `(N, T)`: 0 and 1, or numbers; NaN where unknown.
         numbers: Which of the T are numbers; their loss is the squared error of the z-score.
         epochs: Over all rows.
         seed: Of the initial weights and the order of the rows.
@@ -102,8 +102,11 @@ def train_plain(inputs: Inputs, labels: Floats, numbers: tuple[int, ...] = (), e
     torch.manual_seed(seed)
     standardise = Standardised.of(inputs)
     tensors, target = standardise(inputs), torch.from_numpy(labels.copy()).float()
+    known = ~target.isnan()
     for position in numbers:
-        target[:, position] = (target[:, position] - target[:, position].mean()) / target[:, position].std()
+        values = target[known[:, position], position]
+        target[:, position] = (target[:, position] - values.mean()) / values.std()
+    target = target.nan_to_num()
     network = PlainNetwork({name: array.shape[1:] for name, array in inputs.items()}, labels.shape[1])
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
     is_number = torch.zeros(labels.shape[1], dtype=torch.bool)
@@ -114,7 +117,8 @@ def train_plain(inputs: Inputs, labels: Floats, numbers: tuple[int, ...] = (), e
             squared = functional.mse_loss(output, target[rows], reduction="none")
             entropy = functional.binary_cross_entropy_with_logits(output, target[rows].clamp(0, 1), reduction="none")
             optimizer.zero_grad()
-            torch.where(is_number, squared, entropy).mean(dim=0).sum().backward()  # type: ignore[no-untyped-call]
+            loss = torch.where(is_number, squared, entropy) * known[rows]
+            loss.mean(dim=0).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return Fit(network, standardise)
 

@@ -5,7 +5,7 @@ They are not averaged over sites as weights are, so they train on pooled patient
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,13 +45,28 @@ class Trees:
 
 
 def fit_trees(kind: Kind, cohort: Cohort, task: Task, config: StudySettings) -> Trees | None:
-    """Fits trees to the tables of a cohort's training patients, all their rows.
+    """Fits trees to the tables of a cohort's training patients, all their rows; None as `fit_classifiers`."""
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+
+    def make() -> Any:
+        if kind == "random forest":
+            return RandomForestClassifier(500, min_samples_leaf=5, random_state=config.seed)
+        return GradientBoostingClassifier(max_depth=2, subsample=0.8, random_state=config.seed)
+
+    return fit_classifiers(make, cohort, task)
+
+
+def fit_classifiers(make: Callable[[], Any], cohort: Cohort, task: Task) -> Trees | None:
+    """Fits a classifier for each target to the tables of a cohort's training patients, all their rows.
+
+    Args:
+        make: An estimator as scikit-learn's, with `fit` and `predict_proba`.
+        cohort: The patients.
+        task: Its tables and targets.
 
     Returns:
         None if the task has no tables or other targets than yes/no ones, or the cohort lacks a class.
     """
-    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-
     if not task.tables or not all(isinstance(target, Binary) for target in task.targets.values()):
         return None
     statistics = feature_statistics(cohort, task)
@@ -63,12 +78,7 @@ def fit_trees(kind: Kind, cohort: Cohort, task: Task, config: StudySettings) -> 
         known = ~np.isnan(truth)
         if len(np.unique(truth[known])) < 2:
             return None
-        classifier = (
-            RandomForestClassifier(500, min_samples_leaf=5, random_state=config.seed)
-            if kind == "random forest"
-            else GradientBoostingClassifier(max_depth=2, subsample=0.8, random_state=config.seed)
-        )
-        classifiers[name] = classifier.fit(table[known], truth[known])
+        classifiers[name] = make().fit(table[known], truth[known])
     return Trees(classifiers, statistics)
 
 

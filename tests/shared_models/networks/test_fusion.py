@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from shared_models.networks.fusion import FusionHead, LateFusion, Tokens, TokenSets
+from shared_models.networks.fusion import FusionHead, LateFusion, ProductHead, Tokens, TokenSets
 
 modalities = st.integers(1, 5)
 
@@ -124,3 +124,19 @@ def test_late_fusion_of_linear_tables_learns_what_logistic_regression_does() -> 
     reference = LogisticRegression(C=float("inf"), tol=1e-8).fit(table.numpy(), truth.numpy())
     expected = torch.from_numpy(reference.decision_function(table.numpy())).float()
     torch.testing.assert_close(fusion(inputs, torch.ones(200, 2))["relapse"][:, 0], expected, rtol=0, atol=1e-2)
+
+
+def test_products_learn_an_exclusive_or_of_two_sides() -> None:
+    torch.manual_seed(0)
+    first, second = torch.randn(400, 8), torch.randn(400, 8)
+    truth = ((first[:, 0] > 0) ^ (second[:, 3] > 0)).float()
+    head = ProductHead(8, 8, 1)
+    assert not head(first, second).any(), "it starts at zero"
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(head(first[:300], second[:300])[:, 0], truth[:300])
+        loss.backward()
+        optimizer.step()
+    right = (head(first[300:], second[300:])[:, 0] > 0) == (truth[300:] > 0)
+    assert right.float().mean() > 0.85

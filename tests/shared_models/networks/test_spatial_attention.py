@@ -5,6 +5,14 @@ from torch.nn import functional
 
 from shared_models.networks.spatial_attention import SpatialAttention
 
+
+def learned(scales: int, kernel: int = 7) -> SpatialAttention:
+    attention = SpatialAttention(scales, kernel)
+    for gate in attention.gates:
+        gate.reset_parameters()
+    return attention
+
+
 sides = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 
 
@@ -14,13 +22,13 @@ def test_weights_lie_between_0_and_1_on_the_finest_grid(
     rows: int, grids: list[tuple[int, int, int]], scale: float
 ) -> None:
     scales = [scale * torch.randn(rows, 2 + index, *grid) for index, grid in enumerate(grids)]
-    weights = SpatialAttention(len(grids))(scales)
+    weights = learned(len(grids))(scales)
     assert weights.shape == (rows, 1, *grids[0])
     assert ((weights >= 0) & (weights <= 1 + 1e-6)).all()
 
 
 def test_a_weight_is_the_sigmoid_of_what_is_around_its_voxel() -> None:
-    attention, maps = SpatialAttention(1, kernel=3), torch.randn(1, 4, 5, 5, 5)
+    attention, maps = learned(1, kernel=3), torch.randn(1, 4, 5, 5, 5)
     around = maps[0, :, 1:4, 2:5, 0:3]
     summary = torch.stack([around.mean(dim=0), around.max(dim=0).values])
     gate = attention.gates[0]
@@ -29,7 +37,7 @@ def test_a_weight_is_the_sigmoid_of_what_is_around_its_voxel() -> None:
 
 
 def test_scales_are_averaged_on_the_finest_grid() -> None:
-    attention = SpatialAttention(2)
+    attention = learned(2)
     fine, coarse = torch.randn(2, 3, 4, 6, 8), torch.randn(2, 5, 2, 3, 4)
     one, other = SpatialAttention(1), SpatialAttention(1)
     one.gates[0].load_state_dict(attention.gates[0].state_dict())
@@ -39,8 +47,15 @@ def test_scales_are_averaged_on_the_finest_grid() -> None:
 
 
 def test_every_scale_learns() -> None:
-    attention = SpatialAttention(3)
+    attention = learned(3)
     scales = [torch.randn(2, 4, side, side, side, requires_grad=True) for side in (8, 4, 1)]
     attention(scales).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in attention.parameters())
     assert all(maps.grad.abs().sum() > 0 for maps in scales)
+
+
+def test_attention_starts_at_one_half_and_even_maps_are_attended_to_evenly() -> None:
+    scales = [torch.rand(2, 4, side, side, side) for side in (8, 4, 1)]
+    assert (SpatialAttention(3)(scales) == 0.5).all()
+    even = learned(2)([torch.ones(1, 3, 6, 6, 6), torch.ones(1, 3, 3, 3, 3)])
+    torch.testing.assert_close(even, even.mean().expand_as(even))
