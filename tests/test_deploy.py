@@ -62,7 +62,7 @@ def test_a_center_on_kubernetes_is_one_pod_of_no_privilege_that_keeps_its_folder
     assert [one["args"][0] for one in (*pod["initContainers"], *pod["containers"])] == ["init", "start"]
     for one in (*pod["initContainers"], *pod["containers"]):
         assert one["securityContext"]["readOnlyRootFilesystem"] is True
-        assert {"name": "center", "mountPath": "/srv/center", "subPath": "center"} in one["volumeMounts"]
+        assert {"name": "center", "mountPath": "/srv"} in one["volumeMounts"]
     assert KUBERNETES[0]["spec"]["ports"][0]["port"] == 8443
 
 

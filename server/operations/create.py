@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
 import tomli_w
 
+from server.errors import CenterError
 from server.operations.center import Center
 from server.operations.certificates import create_authority, issue_server_certificate, write_private
 from server.operations.processes import start_script, systemd_units
@@ -21,9 +23,19 @@ def create_center(center: Center) -> list[Path]:
 
     Returns:
         The files it wrote.
+
+    Raises:
+        CenterError: If the folder is another user's, as the root of a mounted volume often is.
     """
     folder = center.directory
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise CenterError(
+            what="the center's folder belongs to another user",
+            where=folder,
+            expected="a folder of its own for the user who runs the center: it holds private keys",
+            fix="chown it, or name one that is not there yet with --directory",
+        )
     folder.chmod(0o700)
     for name in SUBFOLDERS:
         (folder / name).mkdir(mode=0o700, exist_ok=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import subprocess
@@ -131,3 +132,13 @@ def test_broken_settings_are_explained(folder: Path, text: str) -> None:
 def test_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(CenterError, match="not a center's"):
         open_center(tmp_path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a folder to another user")
+def test_a_folder_of_another_user_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "center"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, 10001, 10001)
+    with pytest.raises(CenterError, match="belongs to another user"):
+        create_center(Center(folder, "center.example.org:443"))
+    assert (list(folder.iterdir()), folder.stat().st_mode & 0o777) == ([], 0o755)
