@@ -17,6 +17,7 @@ from client.governance.ledger import charge
 from client.governance.policy import ledger_of
 from client.governance.scorings import count_scoring
 from client.session import StudySession, load_weights
+from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism
@@ -84,6 +85,8 @@ def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
         excluded=len({exclusion.patient for exclusion in cohort.excluded}),
         features=feature_statistics(cohort, task, learned),
         counts={name: target.counts(cohort.truths[name][learned]) for name, target in task.targets.items()},
+        endpoints={name: study.site.targets[name].definition for name in task.targets if name in study.site.targets},
+        subgroups=somebody_in_subgroups(study),
     )
 
 
@@ -152,10 +155,12 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         )
         for name, predicted in scores.items()
     }
+    by_subgroup = own_metrics(study, patients, scores, request.thresholds, DEFAULT_THRESHOLD)
     of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
     own = _summaries(study, patients, scores) | described.pack()  # once a study: what is withheld follows from others
-    none = _summaries(study, patients, {}) | of_nobody.pack()
+    own |= count_tested(study, patients, scores)
+    none = _summaries(study, patients, {}) | of_nobody.pack() | count_tested(study, patients, {})
     internal, external = (own, none) if study.trains else (none, own)
     tested = name_of_tested(study.site, study.config)
     folds, in_sum = out_of_fold.count_fold(study, own, metrics), uses_secure_aggregation(study.config)
@@ -163,7 +168,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         test=internal if in_sum else folds.of_this_fold(internal),
         external=external,
         all_folds={} if in_sum else folds.statistics,
-        metrics={name: own for name, own in metrics.items() if name not in folds.silent},
+        metrics={name: own for name, own in metrics.items() if name not in folds.silent} | by_subgroup,
         out_of_fold=folds.metrics,
         scorings=count_scoring(study.site, tested, study.config.study, request.question),
         provenance={

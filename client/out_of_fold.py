@@ -25,6 +25,7 @@ from client.private_files import write_private
 from client.session import StudySession
 from shared_models.folds import fold_of
 from shared_models.messages import Arrays
+from shared_models.metrics.by_subgroup import PREFIX
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.summary import (
     Metrics,
@@ -89,12 +90,15 @@ def count_fold(study: StudySession, counted: Arrays, own: Mapping[str, Metrics])
     arrays = {name: np.asarray(array, np.float64) for name, array in {**counted, **cells}.items()}
     write_private(_file(study, fold.number), save(arrays))
     silent, together = _kept_back(study, own)
+    by_subgroup = [key for key in counted if key.startswith(f"{PREFIX}.")]
+    together |= {key.rpartition(".")[0] for key in by_subgroup}  # a fold of a subgroup has few patients
     files = [_file(study, number) for number in range(fold.number - fold.part + 1, fold.number + 1)]
     if fold.part < study.config.folds or not all(file.exists() for file in files):
         return OutOfFold(silent, together)
     parts = [load_file(file) for file in files]
     totals = {name: _total(study.task.targets[name], parts, name) for name in own}
     statistics = {key: array for name, total in totals.items() for key, array in pack_summary(total, name).items()}
+    statistics |= {key: np.asarray(np.sum([part[key] for part in parts], axis=0)) for key in by_subgroup}
     metrics = {name: _metrics(total, parts, name, own[name]) for name, total in totals.items()}
     late = _only(statistics, lambda name: name in together) if together else {}
     return OutOfFold(silent, together, metrics, late)

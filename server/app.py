@@ -32,6 +32,7 @@ from server.study.results_folder import clear, require_free
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
 from server.study.secure_exchange import unverified_sites
+from server.study.subgroups_section import pool_subgroups
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import EvaluateTestRequest
 from shared_models.patience import shorten_pulls
@@ -157,10 +158,17 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     replies = {part.site: part.reply for part in parts if part.reply}
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
     external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
+    by_subgroup = (
+        pool_subgroups({site: reply.test for site, reply in replies.items()}, task, config),
+        pool_subgroups({site: reply.external for site, reply in replies.items()}, task, config),
+    )
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
     require_tested(parts, last.enrolled, problems, config)
     if fold_of(config):
         late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
-        keep_tested((internal, external, scoring.pool(late, task, config)), folder)
+        late_by_subgroup = pool_subgroups(late, task, config)
+        keep_tested((internal, external, scoring.pool(late, task, config)), (*by_subgroup, late_by_subgroup), folder)
     tested, described = (internal, external), descriptions(parts, task)
-    return make_results(task, config, best, last, thresholds, answers, tested, problems, unverified, described)
+    return make_results(
+        task, config, best, last, thresholds, answers, tested, problems, unverified, described, by_subgroup
+    )

@@ -62,7 +62,7 @@ def parse_features(text: str) -> dict[str, tuple[Feature, ...]]:
         if not colon or modality in tables:
             msg = f"features: cannot read {line!r}; expected one `modality: name, name{{a|b}}` a modality"
             raise SettingsError(msg)
-        features = tuple(_feature(part.strip()) for part in names.split(",") if part.strip())
+        features = tuple(parse_feature(part.strip()) for part in names.split(",") if part.strip())
         twice = {name for name, count in Counter(feature.name for feature in features).items() if count > 1}
         if twice or not features:
             msg = f"features: {modality} names {', '.join(sorted(twice)) or 'nothing'}{' twice' if twice else ''}"
@@ -71,7 +71,12 @@ def parse_features(text: str) -> dict[str, tuple[Feature, ...]]:
     return tables
 
 
-def _feature(text: str) -> Feature:
+def parse_feature(text: str) -> Feature:
+    """Reads `name`, `name:log` or `name{a|b|c}`.
+
+    Raises:
+        SettingsError: If it is none of these.
+    """
     match = _FEATURE.match(text)
     if match is None or (match["log"] and match["categories"]):
         msg = f"features: cannot read {text!r}; expected `name`, `name:log` or `name{{a|b|c}}`"

@@ -17,6 +17,7 @@ from shared_models.features import parse_features
 from shared_models.grids import parse_grids
 from shared_models.report_answers import answers_text, parse_answers
 from shared_models.settings import nearest
+from shared_models.subgroups import parse_subgroups
 
 MAX_WEIGHTED_UPDATE = 2.0**29
 """So that the sum of a thousand sites' fits into the 64 bits of secure aggregation, 24 of them a fraction."""
@@ -40,6 +41,11 @@ def parse_edges(text: str) -> tuple[float, ...]:
 
 def _features(text: str) -> str:
     parse_features(text)
+    return text
+
+
+def _subgroups(text: str) -> str:
+    parse_subgroups(text)
     return text
 
 
@@ -174,6 +180,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Features = Annotated[str, AfterValidator(_features)]
+Subgroups = Annotated[str, AfterValidator(_subgroups)]
 Grids = Annotated[str, AfterValidator(_grids)]
 Edges = Annotated[str, AfterValidator(_edges)]
 Strategy = Annotated[Name, AfterValidator(_strategy)]

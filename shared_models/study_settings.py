@@ -32,6 +32,7 @@ from shared_models.setting_types import (
     RequireSites,
     SecureAggregation,
     Strategy,
+    Subgroups,
     TestFraction,
     Threshold,
     WarmupRounds,
@@ -263,6 +264,11 @@ class StudySettings(Settings):
         "f1",
         description="rule for the decision threshold, on pooled validation scores: `f1` or `youden` maximise, "
         "`sensitivity=0.9` or `specificity=0.9` reach at least that",
+    )
+    subgroups: Subgroups = Field(
+        "",
+        description="subgroups of test patients that are judged by themselves, too: "
+        "`age_years: <50 | 50-70 | >70; scanner{ge|siemens}; er`, columns that hospitals map as they do features",
     )
 
     # When things go wrong

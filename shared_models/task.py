@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from shared_models.features import Feature, parse_features
 from shared_models.grids import FieldOfView, TileNetwork, parse_grids
 from shared_models.settings import SettingsError, nearest
+from shared_models.subgroups import Grouping, parse_subgroups
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,6 +113,7 @@ class Task:
         weights: Weight of a target's loss where it is not 1.
         on_request: Modalities that take part only where a study's `modalities` names them.
         training: Study settings that the task is trained with, without privacy, where a study does not set them.
+        subgroups: Columns by which a study's test patients are told apart, set by `load_task`.
         name: The file's name, set by `load_task`.
     """
 
@@ -121,6 +123,7 @@ class Task:
     weights: Mapping[str, float] = field(default_factory=dict)
     on_request: tuple[str, ...] = ()
     training: Mapping[str, str | int | float] = field(default_factory=dict)
+    subgroups: tuple[Grouping, ...] = ()
     name: str = ""
 
     @property
@@ -176,7 +179,9 @@ def load_task(config: StudySettings) -> Task:
         _check_oversampling(dataclasses.replace(chosen, targets=targets), config)
     if config.harmonisation != "none":
         _check_harmonisation(modalities, config)
-    return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets)
+    tables = [kind for kind in modalities.values() if isinstance(kind, Table)]
+    subgroups = parse_subgroups(config.subgroups, [feature for table in tables for feature in table.features])
+    return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets, subgroups=subgroups)
 
 
 def task_names() -> list[str]:

@@ -61,6 +61,8 @@ def _key(site: SiteConfig, task: Task) -> str:
         include={"tables", "patients", "instances", "include", "split", "modalities", "targets"}
     )
     digest = hashlib.sha256(f"{VERSION} {store.VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
+    if task.subgroups:
+        digest.update(f"{task.subgroups!r}\n".encode())
     for name, table in site.tables.items():
         if table.sql:
             digest.update(query_stamp(site, table, f"table {name!r}").encode())

@@ -18,6 +18,7 @@ from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
 from client.cohort.split_file import PARTS
 from client.cohort.splits import split_patients
+from client.cohort.subgroups import read_subgroups
 from client.config.site import PublishedSplit, SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
 from client.imaging.exam_facts import ExamFacts, facts_of_values
@@ -46,6 +47,7 @@ class Cohort:
         truths: `(N,)`, or `(N, 2)` for a time to event; NaN where unknown.
         parts: Indices of the patients of `train`, `validation` and `test`, disjoint; who has no known outcome is in
             none, nor who has none of the study's modalities.
+        subgroups: By column, each patient's subgroup, `(N,)`; see `shared_models.subgroups`.
         excluded: Whose files cannot be used.
         warnings: What need not stop the site, but should be known.
         exams: Of each modality of images, the facts of its rows' exams.
@@ -59,6 +61,7 @@ class Cohort:
     present: NDArray[np.bool_]
     truths: Mapping[str, NDArray[np.float32]]
     parts: Mapping[str, NDArray[np.int64]]
+    subgroups: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     excluded: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
     exams: Mapping[str, Mapping[int, ExamFacts]] = field(default_factory=dict)
@@ -112,6 +115,7 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
         present=present,
         truths=truths,
         parts={part: np.flatnonzero(labels == part) for part in PARTS},
+        subgroups={(name := each.feature.name): np.array(entry.arrays[f"subgroup.{name}"]) for each in task.subgroups},
         excluded=excluded,
         warnings=(*entry.facts["warnings"], *([SPLIT_UNUSED] if published and config.folds else [])),
         exams={
@@ -133,6 +137,7 @@ def _parse(site: SiteConfig, task: Task) -> Entry:
     arrays |= {f"input.{name}": data.values for name, data in read.items()}
     present = np.stack([data.present for data in read.values()], axis=1)
     arrays |= {"present": present, "first": first, "sampling_weight": _sampling_weight(cohort_rows)}
+    arrays |= {f"subgroup.{name}": each for name, each in read_subgroups(cohort_rows, task, first).items()}
     facts = {
         "patients": cohort_rows.patients,
         "published": _published_parts(cohort_rows, site.split) if site.split else None,

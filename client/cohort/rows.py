@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.near_misses import NearMiss, near_miss_warnings, near_misses
+from client.cohort.subgroups import subgroup_columns
 from client.config.site import PublishedSplit, Selection, SiteConfig
 from client.contract.cells import Cells
 from client.contract.columns import Code, Column
@@ -181,6 +182,8 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
         if reader is not None and isinstance(kind, reader.supported_kinds):
             for table, column in reader.columns(cast(Any, kind)):
                 needed[table or site.patients_table].append(column)
+    for table, column in subgroup_columns(site, task):
+        needed[table or site.patients_table].append(column)
     for name in task.targets:
         for outcome in site.targets[name].columns if name in site.targets else ():
             needed[outcome.table or site.patients_table] += outcome.columns

@@ -33,6 +33,14 @@ class Outcome(Settings):
     event: ColumnOrName | None = Field(None, description="codes 1 for an event, 0 for none")
     event_days: tuple[ColumnOrName, ...] = Field((), description="day of the event; with several, the earliest")
     followup_days: tuple[ColumnOrName, ...] = Field((), description="last day free of it; with several, the latest")
+    endpoint: str = Field(
+        "",
+        pattern=r"^([A-Za-z][A-Za-z0-9 ,/+-]{0,79})?$",
+        description="what counts, in the field's word, as RFS, RFI, DRFI, IDFS or OS; hospitals of a study compare it",
+    )
+    deaths: Literal["", "events", "censored"] = Field(
+        "", description="what becomes of a death without the event: it is one, or it ends the follow-up"
+    )
 
     @model_validator(mode="after")
     def _label_or_event(self) -> Self:
@@ -40,7 +48,23 @@ class Outcome(Settings):
         if (self.label is None) == (not complete):
             msg = "expected either `label`, or all of `event`, `event_days` and `followup_days`"
             raise ValueError(msg)
+        if self.deaths and self.label is not None:
+            msg = "`deaths` is of an event with its time, and this is a `label`; leave it out"
+            raise ValueError(msg)
         return self
+
+    @property
+    def definition(self) -> str:
+        """What counts as the outcome, for a person; empty where the site does not say.
+
+        Example:
+            >>> Outcome(event="e", event_days=["d"], followup_days=["d"], endpoint="RFI", deaths="censored").definition
+            'RFI, deaths without it censored'
+        """
+        deaths = {"events": "deaths without it are events", "censored": "deaths without it censored"}.get(
+            self.deaths, ""
+        )
+        return ", ".join(filter(None, [self.endpoint, deaths]))
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from client.governance.small_cells import suppress_small_cells
+from client.governance.small_subgroups import counted_without_small_cells, told_metrics
 from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Payload, PrepareReply, TrainReply
@@ -43,11 +44,15 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
     if isinstance(reply, EvaluateTestReply):
         for which in ("metrics", "out_of_fold"):
             changed[which] = {n: suppress_small_cells(exact, least) for n, exact in getattr(reply, which).items()}
+        if task.subgroups:
+            counted = {name: array + reply.external[name] for name, array in reply.test.items()}  # one is of nobody
+            changed["metrics"] = told_metrics(changed["metrics"], counted, task, least)
     if not summed and isinstance(reply, EvaluateTestReply):
         changed["test"] = tested_without_small_cells(reply.test, task, least)
         changed["external"] = tested_without_small_cells(reply.external, task, least)
         if reply.all_folds:
-            changed["all_folds"] = scores_without_small_cells(reply.all_folds, task, least)
+            late, by_subgroup = reply.all_folds, counted_without_small_cells(reply.all_folds, task, least)
+            changed["all_folds"] = scores_without_small_cells(late, task, least) | by_subgroup
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):
@@ -59,9 +64,12 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
 
 
 def tested_without_small_cells(tested: Arrays, task: Task, least: int) -> Arrays:
-    """What is told of test patients: their scores, and who they are."""
-    described = description_without_small_cells(Description.unpack(tested, task), task, least) if tested else None
-    return scores_without_small_cells(tested, task, least) | (described.pack() if described else {})
+    """What is told of test patients: their scores, also by subgroup, and who they are."""
+    if not tested:
+        return scores_without_small_cells(tested, task, least)
+    described = description_without_small_cells(Description.unpack(tested, task), task, least).pack()
+    by_subgroup = counted_without_small_cells(tested, task, least)
+    return scores_without_small_cells(tested, task, least) | described | by_subgroup
 
 
 def description_without_small_cells(description: Description, task: Task, least: int) -> Description:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from client.cohort.load import SPLIT_UNUSED
 from client.cohort.rows import needed_columns, open_rows
+from client.cohort.subgroups import reader_of
 from client.governance.budget import sums_of
 from client.governance.ledger import charges, epsilon, spent
 from client.governance.partners import key_fingerprint, partner_points
@@ -104,8 +105,20 @@ def _reads(site: SiteConfig, task: Task) -> Iterator[str]:
             reader = site.modalities[reader.images]
         if not isinstance(reader, TableReader):  # with its files, masks, and the columns of boxes in a table
             yield f"{name} from: {reader.model_dump_json(exclude_defaults=True, exclude={'reader'})}"
+    for grouping in task.subgroups:
+        there = "" if reader_of(site, task, grouping) else ": not at this site"
+        yield f"subgroups of test patients by {grouping.feature.name} ({', '.join(grouping.names)}){there}"
     for name in task.targets:
-        yield f"outcome {name}{'' if name in site.targets else ': not at this site'}"
+        yield f"outcome {name}: {_definition(site, name)}"
+
+
+def _definition(site: SiteConfig, target: str) -> str:
+    """How this site defines an outcome: other hospitals of the study may define it otherwise."""
+    if target not in site.targets:
+        return "not at this site"
+    return (
+        site.targets[target].definition or f"not defined; `endpoint` and `deaths` below targets.{target} would say it"
+    )
 
 
 def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]:

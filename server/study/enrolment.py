@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Enrolment:
         modalities: Its training patients with each modality; with secure aggregation 1 where it has any.
         excluded: Its patients with files that cannot be used.
         since_round: From which round on it takes part: 1, or a later one where it enrolled late.
+        endpoints: By target, what counts as it; empty where the site does not say.
     """
 
     trains: bool
@@ -39,6 +40,7 @@ class Enrolment:
     modalities: dict[str, int]
     excluded: int
     since_round: int = 1
+    endpoints: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def _enrolment(reply: PrepareReply, task: Task) -> Enrolment:
     if too_many := [name for name, count in patients.items() if count > train]:
         msg = f"more training patients have {', '.join(too_many)} than there are: {train}"
         raise ValueError(msg)
-    return Enrolment(reply.trains, dict(reply.patients), dict(patients), reply.excluded)
+    endpoints = {name: said for name, said in reply.endpoints.items() if name in task.targets}
+    return Enrolment(reply.trains, dict(reply.patients), dict(patients), reply.excluded, endpoints=endpoints)
 
 
 def _sums(reply: PrepareReply, task: Task) -> Sums:

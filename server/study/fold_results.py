@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,8 @@ from safetensors.numpy import load_file, save
 
 from server.study.aggregation_section import aggregation_section
 from server.study.checkpoint import BEST, now
+from server.study.fold_means import mean_metrics, mean_number
+from server.study.fold_subgroups import TestedSubgroups, subgroups_over_folds
 from server.study.privacy_section import privacy_section
 from server.study.results import (
     RESULTS,
@@ -32,11 +34,14 @@ from server.study.results import (
     TargetResults,
     read_results,
 )
-from server.study.results_contents import between_sites, rounded
+from server.study.results_contents import between_sites
+from server.study.rounding import rounded
 from server.study.scoring import Summaries, pack, unpack
+from server.study.subgroups_section import pool_subgroups
 from shared_models.atomic_files import write_atomically
 from shared_models.folds import Fold, fold_settings
 from shared_models.installation import hardware, software
+from shared_models.messages import Arrays
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import rate_bounds
 from shared_models.metrics.summary import Summary, pack_summary, pooled_metrics, total_summary
@@ -47,6 +52,7 @@ TESTED = "tested.safetensors"
 ALL_FOLDS = "all folds"
 TESTED_AS = ("internal", "external", ALL_FOLDS)
 AT_THRESHOLD = (*threshold_metrics(ConfusionCounts(0, 0, 0, 0)), "accuracy", "balanced_accuracy", "mcc")
+CELLS = ("tp", "fp", "tn", "fn")
 BOUNDS = tuple(rate_bounds(ConfusionCounts(0, 0, 0, 0), ConfusionCounts(0, 0, 0, 0)))
 """Of the rates; those of weighted counts, as at a horizon, do not follow from the sums over folds."""
 Metrics = Mapping[str, Metric]
@@ -60,23 +66,28 @@ class Finished:
         fold: Which.
         results: Its own.
         tested: Its test patients' statistics, by role; and those of sites that tell of all their folds at once.
+        by_subgroup: The same by subgroup.
     """
 
     fold: Fold
     results: Results
     tested: Mapping[str, Summaries]
+    by_subgroup: Mapping[str, Arrays]
 
 
-def keep_tested(tested: tuple[Summaries, Summaries, Summaries], folder: Path) -> None:
+def keep_tested(
+    tested: tuple[Summaries, Summaries, Summaries], by_subgroup: tuple[Arrays, Arrays, Arrays], folder: Path
+) -> None:
     """Keeps the test patients' statistics of a fold beside its results.
 
     Args:
         tested: Those of the sites that train and of those that do not, of this fold; and those of sites that tell of
             all their folds at once, after the last one of a repeat.
+        by_subgroup: The same by subgroup.
         folder: The fold's.
     """
-    by_role = zip(TESTED_AS, tested, strict=True)
-    arrays = {f"{role}:{name}": array for role, summaries in by_role for name, array in pack(summaries).items()}
+    by_role = zip(TESTED_AS, tested, by_subgroup, strict=True)
+    arrays = {f"{role}:{name}": a for role, sums, also in by_role for name, a in {**pack(sums), **also}.items()}
     write_atomically(folder / TESTED, save(arrays))
 
 
@@ -88,7 +99,8 @@ def read_finished(fold: Fold, folder: Path, task: Task, config: StudySettings) -
         arrays[role][name] = array
     own = fold_settings(config, fold)
     tested = {role: unpack(found, task, own) for role, found in arrays.items()}
-    return Finished(fold, read_results(folder / RESULTS), tested)
+    by_subgroup = {role: pool_subgroups({fold.label: found}, task, own) for role, found in arrays.items()}
+    return Finished(fold, read_results(folder / RESULTS), tested, by_subgroup)
 
 
 def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> Results:
@@ -96,7 +108,7 @@ def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> 
     sites = _sites(finished, config)
     trained = set() if config.leave_out == "each" else {site.site for site in sites if site.role == "train"}
     targets = {
-        name: _target(name, finished, config, {site.site: site.targets.get(name, {}) for site in sites}, trained)
+        name: _target(name, task, finished, config, {site.site: site.targets.get(name, {}) for site in sites}, trained)
         for name in task.targets
     }
     folds = [one.results for one in finished]
@@ -134,6 +146,7 @@ def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> 
 
 def _target(
     name: str,
+    task: Task,
     finished: Sequence[Finished],
     config: StudySettings,
     own: Mapping[str, Mapping[str, Number]],
@@ -142,11 +155,13 @@ def _target(
     repeats = [[*group] for _, group in itertools.groupby(finished, lambda one: one.fold.repeat)]
     each = [[one] for one in finished]
     leaves_sites_out = config.leave_out == "each"
-    internal = _mean(_over(name, "internal", group) for group in (each if leaves_sites_out else repeats))
+    inside = each if leaves_sites_out else repeats
+    internal = mean_metrics(_over(name, "internal", group) for group in inside)
     # sites that never train are tested in every fold: their statistics are not of other patients each time
     together = leaves_sites_out and not config.never_train
-    external = _mean(_over(name, "external", group) for group in ([[*finished]] if together else each))
-    outside = any(site.role == "evaluate" for one in finished for site in one.results.sites)
+    outside = [[*finished]] if together else each
+    external = mean_metrics(_over(name, "external", group) for group in outside)
+    evaluating = any(site.role == "evaluate" for one in finished for site in one.results.sites)
     thresholds = [one.results.targets[name].threshold for one in finished]
     return TargetResults(
         threshold=None,
@@ -154,9 +169,19 @@ def _target(
         horizon_days=finished[0].results.targets[name].horizon_days,
         internal=internal,
         external=external,
-        pooled=_mean(one.results.targets[name].pooled for one in finished) if outside else internal,
+        pooled=mean_metrics(one.results.targets[name].pooled for one in finished) if evaluating else internal,
         classes=finished[0].results.targets[name].classes,
         survival={"internal": None, "external": None},
+        subgroups=subgroups_over_folds(
+            name,
+            task,
+            config,
+            {
+                "internal": [_tested_subgroups(name, group, "internal", ALL_FOLDS) for group in inside],
+                "external": [_tested_subgroups(name, group, "external") for group in outside],
+            },
+            hidden={*AT_THRESHOLD, *BOUNDS, *CELLS},
+        ),
         between_sites=between_sites(own, trained),
     )
 
@@ -175,9 +200,15 @@ def _over(name: str, role: str, group: Sequence[Finished]) -> Metrics:
     return rounded(found)
 
 
+def _tested_subgroups(name: str, group: Sequence[Finished], *roles: str) -> TestedSubgroups:
+    """What a group of folds tells of one target by subgroup."""
+    told = group[0].results.targets[name].subgroups if len(group) == 1 else None
+    return TestedSubgroups(told, [one.by_subgroup[role] for one in group for role in roles])
+
+
 def _called(own: Sequence[Metrics], found: Mapping[str, Any]) -> dict[str, float]:
     """Rates of calls over folds, each by its own threshold."""
-    cells = np.array([[metrics.get(cell) or 0.0 for cell in ("tp", "fp", "tn", "fn")] for metrics in own])
+    cells = np.array([[metrics.get(cell) or 0.0 for cell in CELLS] for metrics in own])
     counts = ConfusionCounts(*map(float, cells.sum(axis=0)))
     further = ("accuracy", "balanced_accuracy", "mcc")
     rates = threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in found}
@@ -188,25 +219,6 @@ def _called_late(summary: Summary) -> bool:
     """Whether scores of a site are known only over all its folds, where each has a threshold of its own."""
     scores = {name: statistic for name, statistic in summary.items() if "tp" in statistic.metrics(0.5)}
     return any(np.any(array) for array in pack_summary(scores, "").values())
-
-
-def _mean(groups: Iterable[Metrics]) -> dict[str, Metric]:
-    """Each metric's mean over repeats or folds, of those where it is defined; so of its interval's bounds."""
-    all_of = [*groups]
-    return {key: _mean_of([metrics.get(key) for metrics in all_of]) for key in all_of[0]} if all_of else {}
-
-
-def _mean_of(values: Sequence[Metric]) -> Metric:
-    curves = [value for value in values if isinstance(value, list)]
-    if curves:
-        same = all(len(curve) == len(curves[0]) for curve in curves)
-        return [_mean_number(points) for points in zip(*curves, strict=True)] if same else curves[0]
-    return _mean_number([value for value in values if not isinstance(value, list)])
-
-
-def _mean_number(values: Sequence[Number]) -> Number:
-    known = [value for value in values if value is not None]
-    return round(math.fsum(known) / len(known), 6) if known else None
 
 
 def _sites(finished: Sequence[Finished], config: StudySettings) -> list[SiteResults]:
@@ -232,7 +244,7 @@ def _site(name: str, finished: Sequence[Finished], config: StudySettings) -> Sit
 
 
 def _number(own: Sequence[Mapping[str, Mapping[str, Number]]], target: str, key: str) -> Number:
-    return _mean_number([found.get(target, {}).get(key) for found in own])
+    return mean_number([found.get(target, {}).get(key) for found in own])
 
 
 def _fold(one: Finished) -> FoldResults:

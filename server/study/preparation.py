@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from server.study.checkpoint import (
     Checkpoint,
 )
+from server.study.endpoints import differing
 from server.study.enrolment import (
     Enrolment,
     Sums,
@@ -24,6 +25,7 @@ from server.study.exchange import StudyError, log_problems
 from server.study.initial_weights import initial_model
 from server.study.missing_sites import require_sites
 from server.study.secure_exchange import first_exchange
+from server.study.subgroups_section import require_somebody
 from shared_models.combat import references
 from shared_models.messages import (
     StudyStatistics,
@@ -76,5 +78,8 @@ def ask_to_enrol(
             "name the others in the study's `modalities`, or find more sites"
         )
         raise StudyError(msg)
+    require_somebody(answers, task)
+    for sentence in differing({site: one.endpoints for site, one in sorted(enrolled.items())}):
+        log.warning("%s", sentence)
     log.info("%d sites, %d of them train", len(enrolled), training)
     return enrolled, sums, problems

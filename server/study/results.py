@@ -46,6 +46,30 @@ class BetweenSites(_Section):
     prediction_high: Number = Field(description="upper bound")
 
 
+class SubgroupResults(_Section):
+    """Test patients in one subgroup of a column that the study names."""
+
+    column: str = Field(description="the column")
+    subgroup: str = Field(
+        description="its range or category; `others` have no value of the column or lie in none, or are of a subgroup "
+        "that is too small at their site to be told"
+    )
+    internal: dict[str, Metric] = Field(
+        description="metrics as of all test patients of sites that train; the pooled C-index is not told, nor without "
+        "secure aggregation what needs scores in bins"
+    )
+    external: dict[str, Metric] = Field(description="the same of the sites that do not train")
+
+
+class SubgroupOfSite(_Section):
+    """One site's test patients in one subgroup; a small one is not told."""
+
+    target: str = Field(description="the target")
+    column: str = Field(description="the column")
+    subgroup: str = Field(description="its range or category")
+    metrics: dict[str, Number] = Field(description="as the site tells of all its test patients")
+
+
 class TargetResults(_Section):
     """One target's results over all sites."""
 
@@ -65,6 +89,9 @@ class TargetResults(_Section):
     classes: list[str] = Field(description="of a target with classes, in the order of its metrics by class; else none")
     survival: dict[Literal["internal", "external"], Survival | None] = Field(
         description="of a time-to-event target, curves of risk groups and follow-up; null for others and of all folds"
+    )
+    subgroups: list[SubgroupResults] = Field(
+        default=[], description="by subgroup, where the study names any; they and `others` are all patients"
     )
     between_sites: dict[str, BetweenSites] = Field(
         description="how a metric differs between sites, by its name; empty where fewer than three sites tell theirs"
@@ -86,6 +113,9 @@ class SiteResults(_Section):
         description="from which round on it took part: 1, or a later one where it enrolled late, so that its patients "
         "are not in the feature statistics",
     )
+    endpoints: dict[str, str] = Field(
+        default={}, description="by target, what counts as it and what becomes of deaths without it, as the site says"
+    )
     flow: PatientFlow | None = Field(
         description="its patients by outcome, who was left out, and characteristics; null with secure aggregation, "
         "where only sums over sites are told, and where it gave no test scores"
@@ -103,6 +133,9 @@ class SiteResults(_Section):
     out_of_fold: dict[str, dict[str, Number]] = Field(
         default={},
         description="in the last fold of a repeat: these metrics over all its folds, as the site computed them",
+    )
+    subgroups: list[SubgroupOfSite] = Field(
+        default=[], description="its metrics by subgroup, where the study names any; none in a study of folds"
     )
     scorings: int = Field(
         default=0,

@@ -17,20 +17,21 @@ from server.study.privacy_section import privacy_section
 from server.study.results import (
     SCHEMA_VERSION,
     BetweenSites,
-    Metric,
     Number,
     Results,
     RoundAttempt,
     SiteResults,
     TargetResults,
 )
+from server.study.rounding import finite, rounded, rounded_numbers
 from server.study.scoring import Summaries, unpack
 from server.study.selection import scored_by_others
 from server.study.start_section import start_section
+from server.study.subgroups_section import own_subgroups, subgroup_results
 from server.study.survival_section import survival_section
 from shared_models.description import Description
 from shared_models.installation import hardware, software
-from shared_models.messages import EvaluateTestReply
+from shared_models.messages import Arrays, EvaluateTestReply
 from shared_models.metrics.heterogeneity import MIN_SITES, random_effects_of_shares
 from shared_models.metrics.interval import Interval
 from shared_models.metrics.summary import pooled_metrics, score_within_sites, target_score, total_summary
@@ -52,6 +53,7 @@ def make_results(
     problems: Mapping[str, str],
     unverified: Sequence[str] = (),
     described: tuple[Descriptions, Descriptions] = ({}, {}),
+    by_subgroup: tuple[Arrays, Arrays] = ({}, {}),
 ) -> Results:
     """The study's results: per site, pooled by role, and how they came about.
 
@@ -66,6 +68,7 @@ def make_results(
         problems: Why sites gave no test scores.
         unverified: Sites that took others' public keys from the center.
         described: Counts of the patients of sites that train, and of those that do not, by site or of sums over sites.
+        by_subgroup: Summed statistics by subgroup, of sites that train, and of those that do not.
     """
     targets = {}
     own = {name: {a.site: a.reply.metrics.get(name, {}) for a in answers if a.reply} for name in task.targets}
@@ -86,6 +89,7 @@ def make_results(
                 "internal": survival_section(target, internal, threshold),
                 "external": survival_section(target, external, threshold),
             },
+            subgroups=subgroup_results(by_subgroup, task, config, name, 0.5 if threshold is None else threshold),
             between_sites=between_sites(own[name], {site for site, one in last.enrolled.items() if one.trains}),
         )
     return Results(
@@ -145,7 +149,7 @@ def _how_far(task: Task, config: StudySettings, last: Checkpoint) -> dict[str, A
         "strategy": config.strategy,
         "rounds_completed": last.round,
         "not_enrolled": last.not_enrolled,
-        "validation": [(server_round, _finite(value)) for server_round, value in last.values],
+        "validation": [(server_round, finite(value)) for server_round, value in last.values],
         "rounds": [RoundAttempt(**record) for record in last.history],
         "aggregation": aggregation_section(config, last.history),
         "config": config.to_flat(),
@@ -163,12 +167,12 @@ def between_sites(own: Mapping[str, Mapping[str, Number]], trained: Collection[s
     for metric in ("auc", "c_index"):
         told = {}
         for site, metrics in own.items():
-            values = [_finite(metrics.get(f"{metric}{end}")) for end in ("", "_low", "_high")]
+            values = [finite(metrics.get(f"{metric}{end}")) for end in ("", "_low", "_high")]
             if None not in values:
                 told[site] = Interval(*(value for value in values if value is not None))
         if len(told) >= MIN_SITES:
             summary = random_effects_of_shares([*told.values()])
-            numbers = {name: _finite(value) for name, value in asdict(summary).items()}
+            numbers = {name: finite(value) for name, value in asdict(summary).items()}
             summaries[metric] = BetweenSites(sites=len(told), trained=len(told.keys() & {*trained}), **numbers)
     return summaries
 
@@ -211,8 +215,10 @@ def _site(
     provenance = answer.reply.provenance if answer.reply else {}
     over_folds: dict[str, dict[str, Number]] = {}
     if answer.reply is not None:
-        targets = {name: _numbers(answer.reply.metrics.get(name, {})) for name in task.targets}
-        over_folds = {name: _numbers(own) for name, own in answer.reply.out_of_fold.items() if name in task.targets}
+        targets = {name: rounded_numbers(answer.reply.metrics.get(name, {})) for name in task.targets}
+        over_folds = {
+            name: rounded_numbers(own) for name, own in answer.reply.out_of_fold.items() if name in task.targets
+        }
     return SiteResults(
         site=answer.site,
         role="train" if enrolled.trains else "evaluate",
@@ -220,25 +226,13 @@ def _site(
         modalities={name: said(enrolled.modalities[name]) for name in task.modalities},
         excluded=enrolled.excluded,
         since_round=enrolled.since_round,
+        endpoints=enrolled.endpoints,
         flow=_flow([described[answer.site]], task) if answer.site in described else None,
         **{name: provenance.get(name, "") for name in ("fingerprint", "software", "hardware")},
         targets=targets,
         out_of_fold=over_folds,
+        subgroups=[one for name in task.targets for one in own_subgroups(answer.reply, task, name)]
+        if answer.reply
+        else [],
         scorings=answer.reply.scorings if answer.reply else 0,
     )
-
-
-def _numbers(metrics: Mapping[str, float]) -> dict[str, Number]:
-    return {name: _finite(value) for name, value in metrics.items()}
-
-
-def rounded(metrics: Mapping[str, float | list[float]]) -> dict[str, Metric]:
-    """Metrics as the file holds them: six decimals, null where undefined."""
-    return {
-        name: [_finite(point) for point in value] if isinstance(value, list) else _finite(value)
-        for name, value in metrics.items()
-    }
-
-
-def _finite(value: Any) -> Number:
-    return round(float(value), 6) if isinstance(value, int | float) and math.isfinite(value) else None

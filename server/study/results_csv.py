@@ -35,6 +35,12 @@ def _rows(study: str, fold: str, part: Results | FoldResults) -> Iterator[Row]:
     for target, found in part.targets.items():
         by_place: dict[str, Mapping[str, Metric]] = {"internal": found.internal, "external": found.external}
         by_place |= {f"site {site.site}": {**site.targets.get(target, {})} for site in part.sites}
+        for one in found.subgroups:
+            place = f"{one.column}: {one.subgroup}"
+            by_place |= {f"internal, {place}": one.internal, f"external, {place}": one.external}
+        for site in part.sites:
+            told = [one for one in site.subgroups if one.target == target]
+            by_place |= {f"site {site.site}, {one.column}: {one.subgroup}": {**one.metrics} for one in told}
         for place, metrics in by_place.items():
             for metric, value in metrics.items():
                 if isinstance(value, float) and not metric.endswith(("_low", "_high")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from server.study.endpoints import differing
 from server.study.fold_table import cell, fold_table, of_all_folds
 from server.study.results import BetweenSites, Results, SiteResults, TargetResults
 
@@ -43,6 +44,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
     else:
         chosen = f"round {results.best_round} of {results.rounds_completed}"
         console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
+    for said in differing({site.site: site.endpoints for site in results.sites}):
+        console.print(f"{said}.", style="yellow", highlight=False, markup=False)
     for said in _scored_before(results):
         console.print(said, style="yellow", markup=False)
     for said in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):

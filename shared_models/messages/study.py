@@ -71,6 +71,18 @@ class PrepareReply(Reply):
         "the network's outputs start at the base rates, and classes can be weighted",
         "summed",
     )
+    endpoints: Mapping[str, str] = leaves(
+        Named(text(MAX_NAME)),
+        "what counts as each outcome, and what becomes of deaths without it, as the hospital's settings say",
+        "hospitals that define an outcome differently are named before round 1, and in the results",
+        default_factory=dict,
+    )
+    subgroups: Mapping[str, bool] = leaves(
+        Named(flag()),
+        "of each subgroup that the study names, whether `minimum_count` patients or more are in it",
+        "a study does not begin with an empty subgroup",
+        default_factory=dict,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +141,8 @@ class EvaluateTestReply(Reply):
         Tensors(MAX_SUM),
         "where the hospital trains: scores of test patients, counted in bins and pairs; how many patients of each part "
         "have which outcome, and how many are in none and why; sums of the columns of tables, as before round 1, of "
-        "training and of test patients",
+        "training and of test patients; where the study names subgroups, these counts of scores and outcomes of each, "
+        "without secure aggregation pairs and outcomes only, those of small subgroups in one",
         "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics",
         "summed",
     )
@@ -151,7 +164,7 @@ class EvaluateTestReply(Reply):
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
         "its own metrics on its test patients, rates in steps of five patients and all else to two decimals, where "
-        "each class has `minimum_count` patients or more",
+        "each class has `minimum_count` patients or more; where the study names subgroups, in each of these, too",
         "the results list them by hospital",
     )
     provenance: Mapping[str, str] = leaves(

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from server.report.drawing import BLUE, HOLLOW, INK, ORANGE, SOFT, WIDTH_INCHES
-from server.report.elements import Figure, Row, Section, Table, not_recorded
+from server.report.elements import Facts, Figure, Notice, Row, Section, Table, not_recorded
 from server.report.numbers import count, duration, in_words
 from server.report.study import Outcome, Study
 from server.report.tables import by_site
+from server.study.endpoints import differing
 from server.study.patients_section import Counted, CountedOutcomes, PatientFlow
 
 if TYPE_CHECKING:
@@ -38,7 +39,22 @@ def section(study: Study) -> Section:
     )
     if out := _left_out(study):
         lead += f" Left out: {'; '.join(f'{number} {why}' for why, number in out.items())}."
-    return Section("Flow of patients", lead, [_figure(study, boxes), *_tables(study)])
+    differ = [
+        Notice("Other endpoints", f"{said}.", "warning") for said in differing({s.site: s.endpoints for s in sites})
+    ]
+    return Section("Flow of patients", lead, [*differ, *_endpoints(study), _figure(study, boxes), *_tables(study)])
+
+
+def _endpoints(study: Study) -> Iterator[Facts]:
+    """How each site defines the outcomes, where one does."""
+    rows = [
+        (f"{target.replace('_', ' ')} at {site.site}", said or None)
+        for target in study.results.targets
+        for site in study.results.sites
+        if (said := site.endpoints.get(target, "")) or any(one.endpoints.get(target) for one in study.results.sites)
+    ]
+    if rows:
+        yield Facts(rows, missing="not defined by the hospital")
 
 
 def _boxes(study: Study) -> dict[str, int]:

@@ -2,14 +2,71 @@
 
 from __future__ import annotations
 
-from server.report.elements import Section, not_recorded
-from server.report.study import Study
+from collections.abc import Iterator, Mapping
+
+from server.report.elements import Row, Section, Table, not_recorded
+from server.report.numbers import NBSP, NONE, count, with_interval
+from server.report.study import ROLES, Outcome, Role, Study
+from server.study.results import Metric, SubgroupResults
 
 TITLE = "Subgroups"
+_FURTHER = (
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("expected/observed", "expected_observed_ratio"),
+)
 
 
 def section(study: Study) -> Section:
-    """What the results hold of it."""
-    return not_recorded(
-        TITLE, "the results of this study hold no metric of a subgroup; the setting subgroups names them."
+    """Each target in each subgroup."""
+    outcomes = [outcome for outcome in study.outcomes if outcome.results.subgroups]
+    if not outcomes:
+        return not_recorded(
+            TITLE, "the results of this study hold no metric of a subgroup; the setting subgroups names them."
+        )
+    tables = [table for outcome in outcomes for table in _tables(study, outcome)]
+    lead = (
+        "Test patients by subgroup. Intervals that overlap are no proof that subgroups are judged alike, nor does a "
+        "difference among several show that one is judged worse: nothing was tested."
     )
+    return Section(TITLE, lead, tables)
+
+
+def _tables(study: Study, outcome: Outcome) -> Iterator[Table]:
+    for column in dict.fromkeys(one.column for one in outcome.results.subgroups):
+        found = [one for one in outcome.results.subgroups if one.column == column]
+        rows = [row for role in ROLES for row in _rows(outcome, role, found)]
+        rows += list(_own(study, outcome, column))
+        if rows:
+            heads = ["patients", "with outcome", outcome.measure_name, *(head for head, _ in _FURTHER)]
+            caption = (
+                f"{outcome.called}; 95{NBSP}% intervals; `others` have no value of {column}, lie in none of these, or "
+                "are of a subgroup that is too small at their hospital to be told."
+            )
+            yield Table([f"{outcome.label} by {column.replace('_', ' ')}", *heads], rows, caption)
+
+
+def _rows(outcome: Outcome, role: Role, found: list[SubgroupResults]) -> Iterator[Row]:
+    told = [one for one in found if getattr(one, role).get("patients")]
+    if told:
+        yield Row(role, kind="group")
+    for one in told:
+        yield Row(one.subgroup, _cells(outcome, getattr(one, role)), "sub")
+
+
+def _own(study: Study, outcome: Outcome, column: str) -> Iterator[Row]:
+    """What each site tells of its own."""
+    for site in study.results.sites:
+        own = [one for one in site.subgroups if (one.target, one.column) == (outcome.name, column)]
+        if own:
+            yield Row(f"{site.site}, as it tells", kind="group")
+        for one in own:
+            yield Row(one.subgroup, _cells(outcome, {**one.metrics}), "sub")
+
+
+def _cells(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[str]:
+    _, judged = outcome.primary(metrics)
+    name = outcome.primary(metrics)[0]
+    measured = with_interval(metrics, name) if judged is not None else NONE
+    further = [with_interval(metrics, name) for _, name in _FURTHER]
+    return [count(metrics.get("patients")), count(outcome.events(metrics)), measured, *further]

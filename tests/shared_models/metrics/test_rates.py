@@ -11,6 +11,8 @@ from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.confusion_counts import ConfusionCounts
 from shared_models.metrics.curves import curves
+from shared_models.metrics.decision_curve import THRESHOLDS
+from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.one_versus_rest import OneVersusRest
 from shared_models.metrics.rates import rate_bounds, wilson
 from shared_models.metrics.regression import RegressionSums
@@ -20,6 +22,8 @@ from shared_models.targets import Binary
 
 CONTINUOUS = ("brier", "calibration_slope", "calibration_intercept", "calibration_in_the_large")
 RATES = ("sensitivity", "specificity", "precision", "accuracy", "balanced_accuracy", "f1", "mcc", "average_precision")
+WEIGHTED = ("auc", *RATES, *CONTINUOUS, "expected_observed_ratio")
+TWO_YEARS = 730.5
 COVERED = ("auc", "auc_within_sites", *RATES, *CONTINUOUS, "expected_observed_ratio")
 
 
@@ -102,6 +106,38 @@ def test_intervals_cover_what_they_claim(patients: int, share: float, shift: flo
                 covered.append(bool(low <= whole[name] <= high))
     coverage = {name: float(np.mean(covered)) for name, covered in hits.items()}
     assert coverage["auc"] >= 0.94
+    assert min(coverage.values()) >= 0.90, coverage
+
+
+def followed(rng: np.random.Generator, patients: int, followed_days: float) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated risks by two years, and days with events: hazards are constant, follow-up ends at random."""
+    risk = 1 / (1 + np.exp(-rng.normal(-1.2, 1, patients)))
+    event_days = rng.exponential(-TWO_YEARS / np.log1p(-risk))
+    censored_days = rng.uniform(0, followed_days, patients) if followed_days else np.full(patients, 1e6)
+    days = np.minimum(event_days, censored_days)
+    return risk, np.stack([days, (event_days <= censored_days).astype(float)], axis=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("patients", "followed_days"), [(150, 1500.0), (400, 1100.0)])
+def test_weighted_intervals_cover_what_they_claim(patients: int, followed_days: float) -> None:
+    def at_horizon(rng: np.random.Generator, n: int, until: float) -> dict[str, float | list[float]]:
+        return HorizonTable.of(*followed(rng, n, until), horizon_days=TWO_YEARS).metrics(left_edges(1024)[440])
+
+    whole, rng = at_horizon(np.random.default_rng(1), 400_000, 0.0), np.random.default_rng(0)
+    hits: dict[str, list[bool]] = {name: [] for name in (*WEIGHTED, *map(str, range(len(THRESHOLDS))))}
+    for _ in range(1000):
+        found = at_horizon(rng, patients, followed_days)
+        ends = {name: (found[f"{name}_low"], found[f"{name}_high"], whole[name]) for name in WEIGHTED}
+        curve = zip(
+            *(each[f"net_benefit{end}"] for each, end in ((found, "_low"), (found, "_high"), (whole, ""))), strict=True
+        )
+        ends |= {str(index): point for index, point in enumerate(curve)}
+        for name, (low, high, truth) in ends.items():
+            if not np.isnan(low):
+                hits[name].append(bool(low <= truth <= high))
+    coverage = {name: float(np.mean(covered)) for name, covered in hits.items()}
+    assert coverage["auc"] >= 0.93
     assert min(coverage.values()) >= 0.90, coverage
 
 

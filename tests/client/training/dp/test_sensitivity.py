@@ -84,6 +84,7 @@ DRAWN = {
 # What a round at a site does not depend on, or only by the task that it makes.
 ELSEWHERE = {
     *("study", "features", "modalities", "targets", "grids", "time_edges_days", "horizon_days", "threshold"),
+    "subgroups",
     *("report", "sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate"),
     *("server_momentum", "server_tau"),
     "require_sites",
