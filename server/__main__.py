@@ -131,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
 
     start = add("start", "Run the center in the foreground, and keep it running.")
     choice = start.add_mutually_exclusive_group()
-    choice.add_argument("--only", choices=("superlink", "superexec", "proxy"), help="run as this one process")
+    choice.add_argument(
+        "--only", choices=("superlink", "superexec", "auto-resume", "proxy"), help="run as this one process"
+    )
     choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="start no TLS proxy: you run one")
 
     register = add("register", "Register a hospital's public key.")

@@ -275,6 +275,13 @@ class StudySettings(Settings):
     join_timeout_s: Positive = Field(600.0, description="time to wait for the sites before round 1")
     round_timeout_s: Positive = Field(3600.0, description="time a site may take for one message")
     round_attempts: int = Field(3, ge=1, description="attempts at a round with too few usable updates")
+    auto_resume: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="how often in a row, without a round in between, a run is resumed by itself whose process at the "
+        "center died; 0: never",
+    )
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     overwrite: Overwrite = Field(
         False, description="start again where the folder of the study has results or checkpoints, which are deleted"

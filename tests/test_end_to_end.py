@@ -16,6 +16,7 @@ import yaml
 
 from client.config.site import load_site
 from client.governance.approval import approvals
+from server.operations.bundle import recorded_runs
 from server.operations.proxy import find_nginx
 from server.study.checkpoint import describe
 from shared_models.study_settings import parse_study_settings
@@ -106,6 +107,26 @@ def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_a_secure
 
     assert undisturbed["rounds"][0]["counted"] == ["a", "b", "c"]
     assert without_time(undisturbed) == without_time(simulated)
+
+
+@pytest.mark.slow
+def test_a_study_whose_process_dies_is_resumed_by_itself_and_equals_its_simulation(
+    hospitals: Hospitals, small_study: dict[str, Any], tmp_path: Path
+) -> None:
+    sites = hospitals({"a": 60, "b": 60})
+    study = {**small_study, "sites": "a,b", "rounds": 3, "join-timeout-s": 120.0}
+    config = parse_study_settings(study)
+    simulated = run_in_process(sites, parse_study_settings({**study, "results-dir": str(tmp_path / "runs")}))
+    folder = tmp_path / "rehearsal"
+    folder.mkdir()
+    with rehearse(sites, folder) as federation:
+        run_id = federation.begin(config)
+        wait_for_round(federation, config.study, 1)
+        kill(federation, "center", "flwr-serverapp")
+        results = federation.finish(run_id, config)
+        runs = recorded_runs(federation.center)
+    assert [record.get("resumes") for record in runs.values()] == [None, str(run_id)]
+    assert without_time(results) == without_time(simulated)
 
 
 @pytest.mark.slow

@@ -29,8 +29,13 @@ COMPONENTS = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
 LONGEST_APP_NAME = 32  # Flower's limit
 
 
-def start_study(center: Center, config: StudySettings) -> tuple[int, Path]:
+def start_study(center: Center, config: StudySettings, **links: str | int) -> tuple[int, Path]:
     """Writes a study's bundle and starts a run of it.
+
+    Args:
+        center: Where.
+        config: The study.
+        links: Recorded of the run: which one it resumes.
 
     Returns:
         The run's number, and the bundle's folder.
@@ -40,7 +45,7 @@ def start_study(center: Center, config: StudySettings) -> tuple[int, Path]:
     digest = hashlib.sha256(content).hexdigest()
     note(center.results, {"event": "start", "study": config.study, "bytes": len(content), "sha256": digest})
     run_id = start_run(center, content, digest)
-    line = {"run-id": str(run_id), "study": config.study, "bundle": folder.name, "rounds": config.rounds}
+    line = {"run-id": str(run_id), "study": config.study, "bundle": folder.name, "rounds": config.rounds, **links}
     with (center.directory / "runs.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     return run_id, folder

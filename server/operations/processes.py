@@ -1,4 +1,4 @@
-"""Processes of the center (SuperLink, SuperExec, nginx): their commands and environments."""
+"""Processes of the center (SuperLink, SuperExec, resumption, nginx): their commands and environments."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from server.operations.center import Center
 from server.operations.proxy import find_nginx
 from shared_models.flower_environment import flower_environment
 
-PROCESS_NAMES = ("superlink", "superexec", "proxy")
+PROCESS_NAMES = ("superlink", "superexec", "auto-resume", "proxy")
 
 UNIT = """\
-# {description}. Install all three, once:
+# {description}. Install all of them, once:
 #   sudo cp {folder}/systemd/*.service /etc/systemd/system/ && sudo systemctl daemon-reload
 #   sudo systemctl enable --now {units}
 [Unit]
@@ -101,6 +101,8 @@ def center_process(center: Center, name: str) -> Process:
             ),
         )
         # fmt: on
+    if name == "auto-resume":
+        return Process(name, (sys.executable, "-P", "-m", "server.operations.auto_resume", str(folder)))
     nginx = find_nginx()
     if nginx is None:
         raise CenterError(
@@ -118,7 +120,7 @@ def process_environment(center: Center) -> dict[str, str]:
 
 
 def start_script(center: Center) -> str:
-    """`start.sh`: all three processes under one supervisor, for a terminal, a container or one systemd unit."""
+    """`start.sh`: all processes under one supervisor, for a terminal, a container or one systemd unit."""
     python = shlex.quote(sys.executable)
     return f"""\
 #!/bin/sh
@@ -130,6 +132,7 @@ exec {python} -P -m server start --directory {shlex.quote(str(center.directory))
 def systemd_units(center: Center) -> dict[str, str]:
     """One hardened unit a process: the alternative to `start.sh`, with systemd as the supervisor."""
     titles = {"superlink": "Flower SuperLink", "superexec": "Flower SuperExec", "proxy": "TLS proxy"}
+    titles["auto-resume"] = "resumption of lost runs"
     names = {name: f"breast-federation-{name}.service" for name in PROCESS_NAMES}
     return {
         names[name]: UNIT.format(

@@ -83,8 +83,8 @@ def unregister(directory: Path, name: str) -> None:
 
 def run(directory: Path, study: Path | None, assignments: list[str], write: Path | None, follow: bool) -> None:
     """Starts a study, and with `follow` stays until it ends; with `write` only writes down what hospitals approve."""
+    from server.operations.auto_resume import follow_to_end
     from server.operations.bundle import start_study
-    from server.operations.superlink import find_run, follow_run
     from server.study.aggregation.rule import load_rule
     from server.study.aggregation.rules import rule_names
     from server.study.missing_sites import require_named_sites
@@ -111,14 +111,10 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     if not follow:
         console.print(f"Watch it: python -m server status --directory {directory}")
         return
-    for text in follow_run(center, run_id):
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    ended = find_run(center, run_id)
-    console.print(f"Run {run_id}: {ended.state}")
+    ended = follow_to_end(center, run_id, _write)
     if ended.state != "finished:completed":
         raise CenterError(
-            what=f"run {run_id} did not complete",
+            what=f"run {ended.run_id} did not complete",
             where=bundle,
             found=f"{ended.state} {ended.details}",
             fix="the log above and logs/superexec.log say why; `--set resume=true` continues from the last checkpoint",
@@ -177,6 +173,11 @@ def print_json(value: Any) -> None:
     import json
 
     print(json.dumps(value, indent=2))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:

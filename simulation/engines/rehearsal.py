@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 from client.config.site import load_site
 from client.governance.approval import approve
 from server.errors import CenterError
+from server.operations.auto_resume import follow_to_end
 from server.operations.bundle import start_study
 from server.operations.center import Center
 from server.operations.create import create_center
 from server.operations.proxy import find_nginx
 from server.operations.registration import register
-from server.operations.superlink import find_run, follow_run, list_sites
+from server.operations.superlink import list_sites
 from server.operations.supervisor import die_with_parent
 from server.study.exchange import StudyError
 from shared_models.installation import child_environment
@@ -91,13 +92,13 @@ class Federation:
         return start_study(self.center, config)[0]
 
     def finish(self, run_id: int, config: StudySettings) -> dict[str, Any]:
-        """Waits for a run to end and returns its results.
+        """Waits for a run to end, or for the one that resumes it, and returns the study's results.
 
         Raises:
             StudyError: If it failed; with the end of its log.
         """
-        log = list(follow_run(self.center, run_id))
-        state = find_run(self.center, run_id).state
+        log = list[str]()
+        state = follow_to_end(self.center, run_id, log.append).state
         if state != "finished:completed":
             msg = f"the run ended as {state}:\n{''.join(log)[-2000:]}"
             raise StudyError(msg)

@@ -98,7 +98,7 @@ def test_systemd_accepts_the_units(folder: Path) -> None:
 
 def test_units_are_hardened_and_only_the_proxy_may_bind_low_ports(folder: Path) -> None:
     units = {path.stem: path.read_text() for path in (folder / "systemd").glob("*.service")}
-    assert len(units) == 3
+    assert len(units) == 4
     for name, unit in units.items():
         assert "NoNewPrivileges=yes" in unit
         assert "ProtectSystem=strict" in unit

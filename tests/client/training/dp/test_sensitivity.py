@@ -88,6 +88,7 @@ ELSEWHERE = {
     *("report", "sites", "evaluation_only_sites", "min_sites", "rounds", "server_learning_rate"),
     *("server_momentum", "server_tau"),
     "require_sites",
+    "auto_resume",
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
     *(
         "optimizer_state",
