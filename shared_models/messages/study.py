@@ -163,8 +163,8 @@ class EvaluateTestReply(Reply):
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
-        "its own metrics on its test patients, rates in steps of five patients and all else to two decimals, where "
-        "each class has `minimum_count` patients or more; where the study names subgroups, in each of these, too",
+        "its own metrics on its test patients, also in each subgroup that the study names, rates in steps of five "
+        "patients and all else to two decimals, where each class has `minimum_count` patients or more",
         "the results list them by hospital",
     )
     provenance: Mapping[str, str] = leaves(
