@@ -33,6 +33,7 @@ examples
                                                          of one table; and the settings of a first simulation
   python -m client check --site duke                     run every check, join nothing
   python -m client check --site duke --study study.toml  also count what this study would use
+  python -m client fetch --site duke                     copy images from the hospital's own DICOMweb server
   python -m client --site duke                           take part until Ctrl-C or SIGTERM
   python -m client approve study.toml --site duke        show what a study reads and sends, ask, and approve it
   python -m client approvals --site duke                 the approved studies
@@ -80,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         config_file = find_site(options.site)
         site = load_site(config_file, options.data_root)
+        if options.verb == "fetch":
+            return _fetch(site)
         if options.verb in (None, "check"):
             return _run(options, site, config_file)
         _show_records(options, site)
@@ -112,6 +115,15 @@ def _init(folder: Path, name: str, study: Path | None) -> int:
         lines += ["and for a first simulation", f"  python -m simulation --study {study} --split {path} --into 3"]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def _fetch(site: SiteConfig) -> int:
+    from rich.console import Console
+
+    from client.verbs.fetch import fetch
+
+    fetch(site, Console())
     return 0
 
 
@@ -196,6 +208,7 @@ def _parser() -> CommandLine:
     init.add_argument("--study", type=Path, metavar="FILE", help="also write the settings of a first study there")
     check = add("check", "Check the site's YAML, credentials, connection and data, and write a report.")
     check.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
+    add("fetch", "Copy the patients' images from the hospital's DICOMweb server; what is there is not copied again.")
     approve = add("approve", "Show what a study reads and sends here, ask, and approve it.")
     approve.add_argument("study", type=Path, metavar="STUDY.toml", help="the study's settings, from the center")
     approve.add_argument("--yes", action="store_true", help="ask nothing, for scripts")

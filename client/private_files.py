@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from client.errors import SiteError
 from shared_models.atomic_files import write_atomically
+
+
+def secret_problem(path: Path) -> str:
+    """Why a file is none to keep a password or token in; empty where it is."""
+    if not path.is_file():
+        return f"no file {path}"
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return f"a file that others on this computer can use: {path}"
+    return ""
 
 
 def write_private(path: Path, content: bytes | str) -> None:

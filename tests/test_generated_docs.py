@@ -30,6 +30,7 @@ UNEXPECTED, CTRL_C = 1, 130
 SECTIONS = {  # of the YAML, from the whole to its parts
     "A site": "SiteConfig",
     "center": "Center",
+    "dicomweb": "DicomWeb",
     "policy": "Policy",
     "tables": "TableSource",
     "genes": "Genes",

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
+from client.config.dicomweb import DicomWeb
 from client.config.policy import Policy
 from client.config.state_folder import require_own_state
 from client.config.yaml_file import read_yaml
@@ -121,6 +122,7 @@ class SiteConfig(Settings):
     workers: int = Field(0, ge=0, description="processes that read images; 0: as many as there are cores")
     cache_gib: float = Field(50.0, gt=0, description="room on disk for what was read; the oldest goes first")
     center: Center | None = Field(None, description="the coordinating center; left out for a simulation")
+    dicomweb: DicomWeb | None = Field(None, description="the hospital's own, from which `fetch` copies images")
     tables: dict[str, TableSource] = Field(min_length=1, description="the site's tables, by a name of its choice")
     patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")
     instances: Instances | None = Field(None, description="lesions or views, where a patient has several")
@@ -206,9 +208,14 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
         name: table.model_copy(update={"password_file": folder / table.password_file}) if table.password_file else table
         for name, table in site.tables.items()
     }
+    secrets = ("ca_certificate", "password_file", "token_file")
+    dicomweb = site.dicomweb and site.dicomweb.model_copy(
+        update={key: folder / path for key in secrets if (path := getattr(site.dicomweb, key))}
+    )
     partners = {name: folder / file for name, file in site.policy.partners.items()}
     policy = site.policy.model_copy(update={"partners": partners})
-    absolute = {"data_root": root, "state_dir": state, "center": center, "tables": tables, "policy": policy}
+    absolute: dict[str, object] = {"data_root": root, "state_dir": state, "center": center, "dicomweb": dicomweb}
+    absolute |= {"tables": tables, "policy": policy}
     return site.model_copy(update=absolute)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,6 +19,7 @@ from urllib.parse import quote
 from client.contract.columns import TableSource
 from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
+from client.private_files import secret_problem
 from client.tables.source import Row, Source, bounded, unreadable
 
 if TYPE_CHECKING:
@@ -134,11 +134,8 @@ def _password(settings: TableSource, where: str) -> str:
     elif settings.password_env:
         return password
     if path := settings.password_file:
-        if not path.is_file():
-            found = f"no file {path}"
-        elif path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            found = f"a file that others on this computer can use: {path}"
-        else:
+        found = secret_problem(path)
+        if not found:
             return path.read_text(encoding="utf-8").strip()
     if not found:
         return ""
