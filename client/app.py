@@ -13,7 +13,7 @@ from client.cohort.description import data_fingerprint, describe
 from client.cohort.splits import name_of_tested
 from client.errors import ExitCode, SiteError
 from client.gate import answers
-from client.governance.ledger import charge
+from client.governance.ledger import charge, spent_on
 from client.governance.policy import ledger_of
 from client.governance.scorings import count_scoring
 from client.session import StudySession, load_weights
@@ -129,6 +129,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         validation=summaries,
         rule_change=half.finish(request.round) if half else {},
+        spent=_spent(study),
     )
 
 
@@ -238,6 +239,14 @@ def _optimizer(
         return private, PoissonLoader(patients, asked), private.moments
     plain = make_optimizer(model.parameters(), config, correct, wide_weights(model))
     return plain, make_loader(patients, config, study.seed(server_round)), plain
+
+
+def _spent(study: StudySession) -> dict[str, float]:
+    """What the study has spent of the cohort's privacy, this round with it; nothing without private training."""
+    if study.config.privacy == "none":
+        return {}
+    limit = study.site.policy.limit
+    return {"epsilon": spent_on(ledger_of(study.site), study.config.study, limit), "delta": limit.delta}
 
 
 def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> Half | None:

@@ -32,6 +32,7 @@ the usual order:
   center/start.sh                                         # or the systemd units in center/systemd
   python -m server register duke duke.key.pub             # each hospital's PUBLIC key
   python -m server run recurrence.toml --follow           # a study
+  python -m server watch recurrence                       # how far it is, live
   python -m server results                                # its table, one line a site""",
     "init": """\
   python -m server init --address center.example.org
@@ -66,6 +67,13 @@ Effective at once, including in a run. The same key cannot be registered again."
 STUDY.toml holds `key = value` lines; docs/study_settings.md explains the keys. The hospitals
 receive these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
+    "watch": """\
+  python -m server watch recurrence                       # live, until the study ends; Ctrl-C ends the watch alone
+  python -m server watch > watch.txt                      # a line for each change, of the study written last
+
+Shows the round, who answered, who is awaited since when, the time that is left, the validation by round, norms, what
+was rejected and why, and what each site spent of its privacy. status.html in the study's folder of results shows the
+same in a browser. Ends as the study does: 0 done, 7 failed, 8 done without a site that it names.""",
     "audit": """\
   python -m server audit                                  # keys registered and revoked, studies started
   python -m server audit recurrence                       # each message of a study
@@ -163,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     add("status", "Show sites, runs and the study's progress.").add_argument(
         "--json", action="store_true", dest="as_json", help="print JSON, for scripts"
     )
+    watch = add("watch", "Show a study live until it ends.")
+    watch.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
     audit = add("audit", "Verify and show what was sent and received in a study, or registered and started.")
     audit.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the center's own log]")
     results = add("results", "Show a study's results, one line a site.")

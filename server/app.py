@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import HttpGrid
 
 from server.report.page import try_to_report
+from server.report.status_page import draw_status
 from server.study import scoring
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
@@ -25,6 +28,7 @@ from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
 from server.study.patients_section import descriptions
 from server.study.preparation import prepare
+from server.study.progress import Progress, begin_progress, progress_of, watch
 from server.study.results import RESULTS, Results, write_results
 from server.study.results_contents import make_results, unfinished_results
 from server.study.results_csv import write_csv
@@ -33,6 +37,7 @@ from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
 from server.study.secure_exchange import unverified_sites
 from server.study.subgroups_section import pool_subgroups
+from server.study.study_log import study_log
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import EvaluateTestRequest
 from shared_models.patience import shorten_pulls
@@ -68,13 +73,28 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         require_free(folder, config)
         if config.overwrite:
             clear(folder)
-        if folds:
-            finished = [run_fold(grid, config, fold, folder) for fold in folds]
-            results = combine(load_task(config), config, finished)
-            finish(results, folder)
-        else:
-            results = run_split(grid, config, folder)
+        with study_log(folder, aloud=isinstance(grid, NetworkGrid)), watched(grid, config, folder) as progress:
+            if folds:
+                finished = [run_fold(grid, config, fold, folder) for fold in folds]
+                results = combine(load_task(config), config, finished)
+                finish(results, folder)
+            else:
+                results = run_split(grid, config, folder)
+            progress.end(results.missing)
         return results.model_dump(mode="json")
+
+
+@contextmanager
+def watched(grid: Grid, config: StudySettings, folder: Path) -> Iterator[Progress]:
+    """Shows in the study's folder how far it is; what ends the study ends that too."""
+    progress = begin_progress(config, folder, draw_status)
+    watch(grid, progress)
+    try:
+        yield progress
+    except BaseException as error:  # also a signal that stops the study
+        log.error("the study ends: %s", error or type(error).__name__)
+        progress.end({}, failure=str(error) or type(error).__name__)
+        raise
 
 
 def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Finished:
@@ -92,6 +112,7 @@ def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Fin
     elif config.resume:
         own = own.model_copy(update={"resume": False})
     log.info("%s: fold %d of %d", fold.label, fold.number, len(folds_of(config)))
+    progress_of(grid).fold(fold.label, fold.number, len(folds_of(config)))
     with only_run(place):
         run_split(grid, own, place)
     return read_finished(fold, place, task, config)
@@ -105,6 +126,7 @@ def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
     deadline = time.monotonic() + config.join_timeout_s
     state = Checkpoint(config.to_flat(), 0, {}, {}, {}, start=start)
     try:
+        progress_of(grid).stage("waiting for sites")
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
         while state.round < config.rounds and not out_of_patience(state, config):
@@ -145,6 +167,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     Raises:
         StudyError: If too few sites that train gave test scores.
     """
+    progress_of(grid).stage("testing")
     if last.best_value is None:
         save_checkpoint(last, folder / BEST)
     best = load_checkpoint(folder / BEST)

@@ -32,6 +32,22 @@ def write_atomically(path: Path, content: bytes | str, mode: int = OWNER_ONLY) -
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def replace_quickly(path: Path, content: str) -> None:
+    """Writes a text that is written anew all the time: a reader sees it whole, and a power failure may take it.
+
+    Args:
+        path: The file; one that is there is replaced.
+        content: Written as UTF-8.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    draft = path.with_name(f"{DRAFT_PREFIX}{path.name}")
+    draft.touch(OWNER_ONLY)
+    draft.write_text(content, encoding="utf-8")
+    draft.replace(path)
+
+
 @contextmanager
 def atomic_path(path: Path, mode: int = OWNER_ONLY) -> Iterator[Path]:
     """A draft to be written meanwhile, such as by a library that takes a path; it becomes `path` at the end.

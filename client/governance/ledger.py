@@ -104,6 +104,24 @@ def spent(ledger: Path, limit: Limit) -> float:
     return max(composed.recorded(limit), epsilon(composed.mechanisms, limit))
 
 
+def spent_on(ledger: Path, study: str, limit: Limit) -> float:
+    """What one study has spent by itself, in all its folds: the cohort's epsilon where it is the only one.
+
+    Raises:
+        SiteError: If the ledger is damaged.
+    """
+    charged = charges(ledger)
+    own = [line for line in charged if _root(line["study"]) == _root(study)]
+    if len(own) == len(charged):
+        return last_epsilon(ledger)
+    return epsilon(map(_mechanism, own), limit)
+
+
+def _root(study: str) -> str:
+    """The study of a fold."""
+    return study.partition("/")[0]
+
+
 def last_epsilon(ledger: Path) -> float:
     """What the last charge said, without checking those before it; 0 before the first.
 

@@ -109,7 +109,7 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
     if not follow:
-        console.print(f"Watch it: python -m server status --directory {directory}")
+        console.print(f"Watch it: python -m server watch {config.study} --directory {directory}", soft_wrap=True)
         return
     ended = follow_to_end(center, run_id, _write)
     if ended.state != "finished:completed":
@@ -117,7 +117,8 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
             what=f"run {ended.run_id} did not complete",
             where=bundle,
             found=f"{ended.state} {ended.details}",
-            fix="the log above and logs/superexec.log say why; `--set resume=true` continues from the last checkpoint",
+            fix="the log above says why, and study.log in the study's folder of results; `--set resume=true` "
+            "continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
     require_named_sites(center.results / config.study / RESULTS)
@@ -132,6 +133,13 @@ def status(directory: Path, as_json: bool) -> None:
         print_json(report)
     else:
         print_status(report, Console(highlight=False))
+
+
+def watch(directory: Path, study: str) -> None:
+    """Shows a study until it ends."""
+    from server.operations.watch import watch as show
+
+    show(open_center(directory), study, Console(highlight=False))
 
 
 def results(directory: Path, study: str, as_json: bool) -> None:

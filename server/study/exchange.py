@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -16,6 +16,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from server.errors import ExitCode
 from server.study.audit import note, received, sent
+from server.study.progress import progress_of
 from shared_models.errors import UserError
 from shared_models.folds import fold_of
 from shared_models.messages import in_fold
@@ -31,6 +32,13 @@ NOT_CONNECTED, NO_ANSWER, FLOWER_ERROR = "not connected", "no answer", "Flower e
 UNREADABLE = "the reply cannot be read"
 # How Flower 1.41 sends an exception: "<class 'RuntimeError'>:<'the text'>".
 _FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
+
+
+@runtime_checkable
+class TellsOfReplies(Protocol):
+    """A grid that calls `hear` for each reply when it is there, before it has all of them."""
+
+    hear: Callable[[Message], None]
 
 
 class StudyError(UserError):
@@ -75,7 +83,9 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
     deadline = time.monotonic() + config.join_timeout_s
     announced: tuple[str, ...] | None = None
     while True:
-        names = sorted(n for n in connected(grid) if not config.expected_sites or n in config.expected_sites)
+        here = connected(grid)
+        progress_of(grid).here(here, config.expected_sites)
+        names = sorted(n for n in here if not config.expected_sites or n in config.expected_sites)
         missing = tuple(sorted(set(config.expected_sites) - set(names)))
         least = max(config.min_sites, config.required_sites)
         enough = len(names) >= least
@@ -130,16 +140,27 @@ def ask(
     folder = Path(config.results_dir) / config.study
     reached = {site: content for site, content in contents.items() if site in here}
     note(folder, *sent(config.study, reached, message_type))
-    replies = _send_and_receive(grid, messages, timeout_s) if messages else []
-    # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
-    # message it answers. A message has its identifier once it is sent.
     names = {node: site for site, node in here.items()}
-    asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
-    for reply in replies:
-        site = names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
-        if site in answers:
+    progress = progress_of(grid)
+    progress.here(here, contents)
+    progress.asked(reached, message_type)
+
+    def site_of(reply: Message) -> str | None:
+        # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
+        # message it answers. A message has its identifier once it is sent.
+        asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
+        return names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
+
+    def hear(reply: Message) -> None:
+        if (site := site_of(reply)) in reached:
+            progress.heard(site, asked_at, reply.metadata.created_at)
+
+    asked_at = time.time()
+    for reply in _send_and_receive(grid, messages, timeout_s, hear) if messages else []:
+        if (site := site_of(reply)) in answers:
             answers[site] = _answer(site, reply)
     given = [answers[site] for site in contents]
+    progress.failed({answer.site: answer.problem for answer in given if answer.reply is None})
     lines = (
         received(config.study, one.site, message_type, contents[one.site], one.reply, one.problem) for one in given
     )
@@ -156,16 +177,26 @@ def _read(answer: Answer[RecordDict], read: Callable[[RecordDict], R]) -> Answer
         return Answer(answer.site, None, f"{UNREADABLE}: {error}")
 
 
-def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float) -> list[Message]:
+def _send_and_receive(
+    grid: Grid, messages: Sequence[Message], timeout_s: float, hear: Callable[[Message], None]
+) -> list[Message]:
     """Sends the messages, again if the SuperLink went away while it was taking them, and returns the replies.
+
+    A grid of ours calls `hear` for each reply when it is there; of another one they are heard of together.
 
     A SuperLink that is killed after it stored a part of a message and before it said so refuses that part when
     Flower 1.41 repeats it. The same messages keep their identifiers, so sending them again sends what is missing,
     and no site is asked twice.
     """
+    at_once = isinstance(grid, TellsOfReplies)
+    if at_once:
+        grid.hear = hear
     for attempt in range(1, SEND_ATTEMPTS + 1):
         try:
-            return list(grid.send_and_receive(messages, timeout=timeout_s))
+            replies = list(grid.send_and_receive(messages, timeout=timeout_s))
+            for reply in () if at_once else replies:
+                hear(reply)
+            return replies
         except ObjectPushError as error:
             log.warning("the SuperLink lost a part of the request (%d of %d): %s", attempt, SEND_ATTEMPTS, error)
             time.sleep(POLL_S)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from flwr.serverapp import Grid
 
 from server.study.exchange import NOT_CONNECTED, POLL_S, Answer, connected
+from server.study.progress import progress_of
 from shared_models.agreed import NOT_APPROVED, OTHERWISE_APPROVED
 from shared_models.study_settings import StudySettings
 
@@ -54,6 +55,7 @@ def ask_until_answered(
     while True:
         waiting = _waited_for(answers, tries, config, awaited)
         here, now = connected(grid), time.monotonic()
+        progress_of(grid).here(here, sites)
         if asked := sorted(s for s in here if due.get(s, math.inf) <= now and (s in waiting or not tries[s])):
             tries.update(asked)
             answers |= {answer.site: answer for answer in ask_some(asked)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
@@ -22,10 +22,14 @@ class NetworkGrid(Grid):
 
     Args:
         grid: Flower's.
+
+    Attributes:
+        hear: Called for each reply when it is there.
     """
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        self.hear: Callable[[Message], None] = lambda reply: None
 
     def set_run(self, run: Run) -> None:
         """Sets the run."""
@@ -83,6 +87,8 @@ class NetworkGrid(Grid):
             if waited_s > LONGEST_S:  # a SuperNode that was there has taken its message by then
                 lost = self._lost(pending, activations)
                 came += [Message(GONE, reply_to=pending.pop(identifier)) for identifier in lost]
+            for reply in came:
+                self.hear(reply)
             replies += came
             if not pending or (timeout is not None and waited_s >= timeout):
                 break

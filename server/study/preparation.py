@@ -24,6 +24,7 @@ from server.study.enrolment import (
 from server.study.exchange import StudyError, log_problems
 from server.study.initial_weights import initial_model
 from server.study.missing_sites import require_sites
+from server.study.progress import progress_of
 from server.study.secure_exchange import first_exchange
 from server.study.subgroups_section import require_somebody
 from shared_models.combat import references
@@ -42,6 +43,7 @@ def prepare(
     grid: Grid, task: Task, config: StudySettings, deadline: float = 0.0, start: Mapping[str, Any] | None = None
 ) -> Checkpoint:
     """Sums the training patients' statistics over the sites, freezes them, and makes the first global model."""
+    progress_of(grid).stage("preparing")
     enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config, deadline)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
     combat_references = references([site.statistics for site in sums], config)
@@ -64,6 +66,7 @@ def ask_to_enrol(
     answers, parts = first_exchange(grid, config, deadline)
     enrolled, sums, refused = enrol(answers, parts, task)
     problems = log_problems(answers, config, refused)
+    progress_of(grid).failed(refused)
     training = sum(site.trains for site in enrolled.values())
     if not sums or training < config.min_sites:
         nothing = "no other site is connected" if training < config.min_sites else "secure aggregation came to nothing"

@@ -154,6 +154,13 @@ class UpdateInfluence(_Section):
     clipped: bool = Field(description="whether its norm was scaled down to the bound")
 
 
+class Spent(_Section):
+    """What a study has spent of a site's privacy, as the site says."""
+
+    epsilon: float = Field(description="of this study alone, all its charges so far together")
+    delta: float = Field(description="at which it holds")
+
+
 class RoundAttempt(_Section):
     """One attempt of a round of training."""
 
@@ -164,6 +171,9 @@ class RoundAttempt(_Section):
     problems: dict[str, str] = Field(description="why others did not count, by site")
     updates: dict[str, UpdateInfluence] = Field(
         description="each update's influence, by site; empty with secure aggregation, where no single update is seen"
+    )
+    spent: dict[str, Spent] = Field(
+        default={}, description="what the study has spent until then, by site; empty without private training"
     )
     seconds: float = Field(description="how long the attempt took")
 

@@ -20,13 +20,15 @@ from server.study.checkpoint import (
 )
 from server.study.delivery import deliver, forget_lost, travelling
 from server.study.evaluation import ask_to_evaluate
-from server.study.exchange import StudyError, log_problems, wait_for_sites
+from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.progress import progress_of
 from server.study.secure_exchange import exchange
-from server.study.selection import keep_best, validation_scores
+from server.study.selection import keep_best, newest_score, validation_scores
 from shared_models.agreed import DIVERGED
 from shared_models.messages import (
     Arrays,
     EvaluateValidationRequest,
+    TrainReply,
     TrainRequest,
 )
 from shared_models.study_settings import StudySettings
@@ -56,8 +58,10 @@ def train_round(
     rule_state = state.rule_state if at_sites(rule) else {}
     before = travelling(state.model, config)
     request = TrainRequest(round=server_round, model=before, statistics=state.statistics, rule_state=rule_state)
+    progress = progress_of(grid)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
+        progress.begin_round(server_round, attempt)
         state = deliver(grid, config, state)
         answers, parts = exchange(grid, sites, request, config, group=str(server_round))
         state = forget_lost(state, answers)
@@ -66,9 +70,11 @@ def train_round(
         counted = sorted(site for update in updates for site in update.sites)
         record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
         problems = log_problems(answers, config, rejected)
-        record |= {"problems": problems, "updates": log_influences(influences)}
+        record |= {"problems": problems, "updates": log_influences(influences), "spent": spent_of(answers)}
         record |= {"seconds": round(time.monotonic() - started, 3)}
         state = replace(state, history=(*state.history, record))
+        progress.failed(rejected)
+        progress.end_round(record, counts=len(counted) >= config.min_sites)
         if len(counted) >= config.min_sites:
             break
         if sum(problem.startswith(DIVERGED) for problem in problems.values()) > len(sites) - config.min_sites:
@@ -83,7 +89,9 @@ def train_round(
             f"{state.round}, whose weights stay. {reasons}"
         )
         raise StudyError(msg)
-    state = keep_best(state, validation_scores(parts), task, config, folder)
+    scores = validation_scores(parts)
+    state = keep_best(state, scores, task, config, folder)
+    progress.scored(newest_score(state, scores, task, config), best_round=state.best_round)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
     said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
     log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
@@ -91,6 +99,13 @@ def train_round(
     model, rule_state = take_step(rule, this, state.rule_state)
     require_learning(before, model, loss, config, server_round)
     return replace(state, round=server_round, model={**state.model, **model}, rule_state=rule_state)
+
+
+def spent_of(answers: Sequence[Answer[TrainReply]]) -> dict[str, dict[str, float]]:
+    """What the study has spent of each site's privacy, of those that say so."""
+    names = ("epsilon", "delta")
+    told = {one.site: dict(one.reply.spent) for one in answers if one.reply and one.reply.spent}
+    return {site: {name: spent[name] for name in names} for site, spent in told.items() if spent.keys() >= {*names}}
 
 
 def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySettings, server_round: int) -> None:
@@ -114,8 +129,12 @@ def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySe
 def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    progress_of(grid).stage("scoring the last round")
     state, model = deliver(grid, config, state), travelling(state.model, config)
     request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
-    return keep_best(state, validation_scores(parts), task, config, folder)
+    scores = validation_scores(parts)
+    state = keep_best(state, scores, task, config, folder)
+    progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
+    return state

@@ -15,8 +15,9 @@ import numpy as np
 from server.study import scoring
 from server.study.checkpoint import BEST, Checkpoint, save_checkpoint
 from server.study.exchange import Answer
+from server.study.status import Scored
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
-from shared_models.metrics.summary import selection_score
+from shared_models.metrics.summary import selection_interval, selection_score
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -55,6 +56,14 @@ def keep_best(
     state = replace(state, best_round=state.round, best_value=value, best_scores=packed)
     save_checkpoint(replace(state, validation=scoring.pack(pooled)), folder / BEST)
     return state
+
+
+def newest_score(state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Scored:
+    """The newest validation value with its interval; `scores` are those that it is of."""
+    number, value = state.values[-1]
+    ends = selection_interval(scoring.total(scoring.readable(scores, task, config).values(), task, config).values())
+    told = [None if np.isnan(one) else float(one) for one in (value, *ends)]
+    return Scored(round=number, value=told[0], low=told[1], high=told[2])
 
 
 def scored_by_others(state: Checkpoint) -> list[int]:

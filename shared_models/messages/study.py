@@ -115,6 +115,13 @@ class TrainReply(Reply):
         "summed",
         default_factory=dict,
     )
+    spent: Mapping[str, float] = leaves(
+        Named(number(0, MAX_SUM)),
+        "in private training: the epsilon that this study has spent here so far, as the site's ledger has it, and at "
+        "which delta; neither depends on a patient's data",
+        "the status page and the results list what each hospital spent",
+        default_factory=dict,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

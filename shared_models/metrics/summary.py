@@ -121,6 +121,33 @@ def selection_score(summaries: Iterable[Summary]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def selection_interval(summaries: Iterable[Summary]) -> tuple[float, float]:
+    """The 95 % interval of `selection_score`, NaN where a target has none.
+
+    Targets are taken as independent, which they are not quite: the interval of a mean over several is for the eye.
+    """
+    judged = [(value, _interval(summary)) for summary in summaries if not np.isnan(value := target_score(summary))]
+    if not judged:
+        return float("nan"), float("nan")
+    mean = float(np.mean([value for value, _ in judged]))
+    below, above = (np.array([abs(value - ends[end]) for value, ends in judged]) for end in (0, 1))
+    reach_low, reach_high = (float(np.sqrt((reach**2).sum())) / len(judged) for reach in (below, above))
+    return mean - reach_low, mean + reach_high
+
+
+def _interval(summary: Summary) -> tuple[float, float]:
+    """The interval of `target_score`."""
+    for statistic in summary.values():
+        if isinstance(statistic, WithinSitePairs) and not np.isnan(statistic.share()):
+            interval = statistic.interval()
+            return interval.low, interval.high
+    first = next(iter(summary.values()))
+    name = {ScoreHistogram: "auc", ConcordanceTable: "c_index", ConfusionMatrix: "macro_f1", RegressionSums: "r2"}
+    metrics = first.metrics(0.5)
+    low, high = (metrics.get(f"{name.get(type(first), '')}_{end}") for end in ("low", "high"))
+    return (low, high) if isinstance(low, float) and isinstance(high, float) else (float("nan"), float("nan"))
+
+
 def target_score(summary: Summary) -> float:
     """How well one target is predicted: higher is better, NaN if undefined.
 

@@ -31,6 +31,9 @@ class InProcessGrid(Grid):
         sites: Site name to its settings file.
         run_config: Flower's flat run config.
         on_message: Called with the site's name, the message's type and its group before each message.
+
+    Attributes:
+        hear: Called for each reply when it is there.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class InProcessGrid(Grid):
             )
             for node, name in self._names.items()
         }
+        self.hear: Callable[[Message], None] = lambda reply: None
         self._on_message = on_message or (lambda site, kind, group: None)
         self._replies: dict[str, Message] = {}
         self._numbers = itertools.count(1)
@@ -90,6 +94,7 @@ class InProcessGrid(Grid):
             message.metadata.__dict__["_message_id"] = identifier
             identifiers.append(identifier)
             self._replies[identifier] = self._handle(message)
+            self.hear(self._replies[identifier])
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "init", "start", "register", "unregister", "run", "status", "audit", "results"]
+    "command", ["", "init", "start", "register", "unregister", "run", "status", "watch", "audit", "results"]
 )
 def test_help_shows_an_example_and_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
