@@ -155,7 +155,7 @@ def _run(options: argparse.Namespace) -> int:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
         sites = find_sites(options.sites, options.data_root, work / "sites")
-    config = fitted_to(config, sites)
+    named, config = bool(config.sites), fitted_to(config, sites)
     folds = folds_of(config)
     if folds and options.compare:
         msg = "--compare goes with one split: take --folds or --leave-out away, or compare after a study without them"
@@ -175,7 +175,8 @@ def _run(options: argparse.Namespace) -> int:
         print_comparison(sites, config, console)
     if options.opens:
         open_report(page)
-    require_named_sites(work / RESULTS)
+    if named:
+        require_named_sites(work / RESULTS)
     return 0
 
 

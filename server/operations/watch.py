@@ -18,7 +18,7 @@ from server.study.results import RESULTS
 from server.study.status import STATUS, StudyProgress, read_status
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Console, Group, RenderableType
     from rich.text import Text
 
     from server.operations.center import Center
@@ -78,8 +78,8 @@ def table(state: StudyProgress) -> Group:
     colours = {"away": "yellow", "failed": "red", "answered": "green"}
     for row in rows:
         sites.add_row(*(Line(row[index]) for index in columns), style=colours.get(state.sites[row[0]].doing))
-    lines = [Line(headline(state), style="bold"), Line(awaited(state)), sites, *_below(state)]
-    return Group(*(line for line in lines if not isinstance(line, Line) or line.plain))
+    lines: list[RenderableType] = [Line(headline(state), style="bold"), Line(awaited(state)), sites, *_below(state)]
+    return Group(*(line for line in lines if line))
 
 
 def _below(state: StudyProgress) -> list[Text]:

@@ -1,4 +1,4 @@
-"""Status page of a study that runs: one HTML file that loads and runs nothing, and shows itself anew."""
+"""Status page of a study that runs: one HTML file that loads and runs nothing, and reloads itself."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from server.report.elements import Element, Facts, Notice, Panels, Section
+from server.report.elements import Element, Facts, Notice, Panels, Row, Section, Table
 from server.report.numbers import names, number
 from server.report.study import Study
+from server.study.results import Spent
 
 
 def section(study: Study) -> Section:
@@ -28,7 +29,7 @@ def section(study: Study) -> Section:
         ],
         "Never left: a row of a table, an image, a mask, an identifier.",
     )
-    elements: list[Element] = [Facts(facts), panels]
+    elements: list[Element] = [Facts(facts), *_spent_table(study), panels]
     if keys := privacy.sites_with_unverified_keys:
         elements.append(
             Notice(
@@ -61,7 +62,23 @@ def _epsilon(study: Study) -> str:
         if target
         else f"noise multiplier {study.setting('noise-multiplier')}"
     )
-    return f"{asked}; what each site spent, and its δ, is in its own ledger and does not leave it"
+    told = "the table has what each site charged" if spent_by_site(study) else "no site has told what it charged"
+    return f"{asked}; {told}"
+
+
+def spent_by_site(study: Study) -> dict[str, Spent]:
+    """What each site has charged for the study, as it said last; of folds in their last round."""
+    return {site: one for attempt in study.results.rounds for site, one in attempt.spent.items()}
+
+
+def _spent_table(study: Study) -> list[Element]:
+    spent = spent_by_site(study)
+    rows = [Row(site, (number(one.epsilon), f"{one.delta:g}")) for site, one in sorted(spent.items())]
+    caption = (
+        "What each site charged to its own privacy ledger for this study, in all its rounds and attempts, by the "
+        "site's accountant. What it spent on other studies is not told."
+    )
+    return [Table(("site", "ε spent", "δ"), rows, caption)] if rows else []
 
 
 def _secure(study: Study) -> str:
