@@ -69,7 +69,7 @@ receive these settings and no code.""",
     "status": "  python -m server status\n  python -m server status --json",
     "watch": """\
   python -m server watch recurrence                       # live, until the study ends; Ctrl-C ends the watch alone
-  python -m server watch                                  # of the study written last; into a file, a line for each change
+  python -m server watch                                  # of the study written last; piped, a line a change
 
 Shows the round, who answered, who is awaited since when, the time that is left, the validation by round, norms, what
 was rejected and why, and what each site spent of its privacy. status.html in the study's folder of results shows the
