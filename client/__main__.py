@@ -35,6 +35,7 @@ examples
   python -m client check --site duke --study study.toml  also count what this study would use
   python -m client fetch --site duke                     copy images from the hospital's own DICOMweb server
   python -m client --site duke                           take part until Ctrl-C or SIGTERM
+  python -m client status --site duke                    connected since, study, what left today, epsilon and disk
   python -m client approve study.toml --site duke        show what a study reads and sends, ask, and approve it
   python -m client approvals --site duke                 the approved studies
   python -m client revoke recurrence --site duke         revoke an approval, including for a running study
@@ -145,6 +146,10 @@ def _show_records(options: argparse.Namespace, site: SiteConfig) -> None:
             records.print_ledger(site, console)
         case "audit":
             records.print_audit(site, console)
+        case "status":
+            from client.verbs.status import print_status
+
+            print_status(site, console, options.as_json)
         case "accept-clock":
             records.accept_clock(site, console)
         case "accept-key":
@@ -217,6 +222,9 @@ def _parser() -> CommandLine:
     revoke.add_argument("study", metavar="STUDY", help="the study's name")
     add("ledger", "Show the privacy that the cohort has spent, and what is left of it.")
     add("audit", "Verify and show what left the site.")
+    add(
+        "status", "Show whether the site is connected, what it was asked last, what left today and what is left."
+    ).add_argument("--json", action="store_true", dest="as_json", help="print JSON, for scripts")
     add("accept-clock", "Record that this computer's clock is right now, after it was wrong.")
     accept = add("accept-key", "Forget an unverified key of another hospital, so that its new one is accepted.")
     accept.add_argument("hospital", metavar="HOSPITAL", help="its name at the center")

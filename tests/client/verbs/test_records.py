@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from client.__main__ import main
 from client.app import app
 from client.config.site import load_site
+from client.connection.supervisor import claim
 from client.errors import ExitCode
 from client.governance import chained_log
 from client.governance.audit import audit_of
@@ -105,3 +107,24 @@ def test_a_new_key_of_another_hospital_is_accepted_once_a_person_says_so(hospita
     assert run("third")["rounds"][0]["counted"] == ["a", "b", "c"]
     assert main(["accept-key", "d", "--site", str(sites["a"])]) == ExitCode.USAGE
     assert "there is no key of d to forget" in capsys.readouterr().err
+
+
+def test_the_status_tells_the_last_message_what_left_today_and_what_is_left(site_file, capsys):
+    site = load_site(site_file)
+    assert main(["status", "--site", str(site_file)]) == 0
+    said = capsys.readouterr().out
+    last = read(ledger_of(site))[-1]
+    assert "it does not run: python -m client --site a" in said
+    assert f"epsilon {last['epsilon']:.2f} of 8 spent, {8 - last['epsilon']:.2f} left" in said
+    assert "small: evaluate.test of round" in said
+    with claim(site.state_dir):
+        (site.state_dir / "logs").mkdir(exist_ok=True)
+        lines = ["08:00:00,123 * joined the center as node 7; waiting for work", "08:01:00,001 Flower says this"]
+        lines += ["08:02:00,001 * round 1: asked to train"]
+        (site.state_dir / "logs" / "supernode.log").write_text("".join(f"2026-11-28 {line}\n" for line in lines))
+        assert main(["status", "--json", "--site", str(site_file)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["connected_since"] == "2026-11-28 08:00:00"
+    sent = [line for line in read(audit_of(site)) if line["event"] == "sent"]
+    assert (told["sent_today"], told["bytes_today"]) == (len(sent), sum(line["bytes"] for line in sent))
+    assert told["state_bytes"] > told["cache_bytes"] > 0
