@@ -18,6 +18,7 @@ from client.governance.policy import ledger_of
 from client.governance.scorings import count_scoring
 from client.session import StudySession, load_weights
 from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
+from client.site_result import keep_result
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism
@@ -157,6 +158,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         for name, predicted in scores.items()
     }
     by_subgroup = own_metrics(study, patients, scores, request.thresholds, DEFAULT_THRESHOLD)
+    keep_result(study, request, patients, scores, metrics)
     of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
     own = _summaries(study, patients, scores) | described.pack()  # once a study: what is withheld follows from others

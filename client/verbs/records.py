@@ -16,6 +16,7 @@ from client.governance.ledger import charges, spent
 from client.governance.partners import key_fingerprint
 from client.governance.policy import check_policy, ledger_of
 from client.governance.secure_aggregation.record import Record
+from client.site_result import PAGE, STUDIES
 from shared_models.agreed import settings_hash
 from shared_models.secure_aggregation.wire import ProtocolError
 
@@ -53,6 +54,9 @@ def print_ledger(site: SiteConfig, console: Console) -> None:
         runs,
     )
     console.print(f"{len(charged)} charges, unbroken, in {path}", soft_wrap=True, highlight=False, markup=False)
+    for page in sorted((site.state_dir / STUDIES).rglob(PAGE)):
+        told = f"own result, with its patients' predictions, which stays here: {page}"
+        console.print(told, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_audit(site: SiteConfig, console: Console) -> None:
