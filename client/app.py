@@ -17,8 +17,8 @@ from client.governance.ledger import charge, spent_on
 from client.governance.policy import ledger_of
 from client.governance.scorings import count_scoring
 from client.session import StudySession, load_weights
-from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
 from client.site_result import keep_result
+from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
 from client.training.combat import keep as keep_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism

@@ -36,8 +36,8 @@ from server.study.results_folder import clear, require_free
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
 from server.study.secure_exchange import unverified_sites
-from server.study.subgroups_section import pool_subgroups
 from server.study.study_log import study_log
+from server.study.subgroups_section import pool_subgroups
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import EvaluateTestRequest
 from shared_models.patience import shorten_pulls

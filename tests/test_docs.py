@@ -30,7 +30,9 @@ FILE = re.compile(
 MODULE = re.compile(r"`(?P<name>(?:client|server|shared_models|simulation)(?:\.(?!crt|key|toml)\w+)+)`")
 PACKAGES = ("client", "server", "shared_models", "simulation")
 # Files that the reader of a document makes.
-OWN_FILES = {f"site_configs/{name}" for name in ("oak.yaml", "oak.key", "duke.yaml", "duke.key", "NAME.yaml")}
+OWN_FILES = {f"site_configs/{name}" for name in ("oak.yaml", "oak.key", "duke.yaml", "duke.key", "NAME.yaml")} | {
+    "studies/STUDY/"
+}
 
 
 @pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

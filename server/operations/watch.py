@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from server.operations.center import Center
 
 LOOK_S = 1.0
-SILENT_S = 20.0  # before the lock of the study's folder is looked at, which its process holds
+SILENT_S = 90.0  # before the lock of the study's folder is looked at, which its process holds
 BEGINS_WITHIN_S = 120.0  # of `run`: the SuperExec starts a process first
 EMPTY = 3  # columns without which a table does: norm, epsilon and problem, where no site has any
 
