@@ -25,7 +25,8 @@ what leaves     weights of the network, sums and counts over patients; never a r
 what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
                 (what left), approvals.jsonl and approvals/ (which studies may run, and what they were said to do),
                 excluded.csv (who has files that cannot be used, and why), readiness.html (check: counts, problems,
-                pictures; stays here); init: site_configs/NAME.yaml, if there is none
+                pictures; stays here); init: site_configs/NAME.yaml, if there is none; predict: the file that --out
+                names and a JSON file beside it, which stay here
 
 examples
   python -m client init /data/duke --site duke           write a first site_configs/duke.yaml from the files there
@@ -41,6 +42,12 @@ examples
   python -m client revoke recurrence --site duke         revoke an approval, including for a running study
   python -m client ledger --site duke                    the privacy spent, and what is left of it
   python -m client audit --site duke                     what left this hospital, message by message
+  python -m client predict best.safetensors --site duke --out predictions.csv
+                                                         predictions of a finished network
+  python -m client predict best.safetensors --site duke --new-data /data/new --recalibrate --coverage 0.9 --out new.csv
+                                                         of new patients, recalibrated by those with known outcomes
+  python -m client validate best.safetensors --site duke
+                                                         its figures here, and a file to send
   python -m client --site /etc/federation/duke.yaml --data-root /data/duke
 
 --site and --data-root may come before or after the verb.
@@ -86,6 +93,12 @@ def main(arguments: list[str] | None = None) -> int:
             return _fetch(site)
         if options.verb in (None, "check"):
             return _run(options, site, config_file)
+        if options.verb == "validate":
+            _validate(options, site, config_file)
+            return 0
+        if options.verb == "predict":
+            _predict(options, site)
+            return 0
         _show_records(options, site)
         return 0
     except UserError as error:
@@ -126,6 +139,26 @@ def _fetch(site: SiteConfig) -> int:
 
     fetch(site, Console())
     return 0
+
+
+def _validate(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> None:
+    from rich.console import Console
+
+    from client.verbs.validate import validate
+
+    paths = {"config_file": config_file, "data_root": options.data_root}
+    out = options.out or Path(f"{site.site}.validation.json")
+    validate(site, options.checkpoint, out, Console(), overwrite=options.overwrite, **paths)
+
+
+def _predict(options: argparse.Namespace, site: SiteConfig) -> None:
+    from rich.console import Console
+
+    from client.inference.predictions import Wanted
+    from client.verbs.predict import predict
+
+    wanted = Wanted(options.out, options.new_data, options.recalibrate, options.coverage, options.overwrite)
+    predict(site, options.checkpoint, wanted, Console())
 
 
 def _show_records(options: argparse.Namespace, site: SiteConfig) -> None:
@@ -217,6 +250,11 @@ def _parser() -> CommandLine:
     approve = add("approve", "Show what a study reads and sends here, ask, and approve it.")
     approve.add_argument("study", type=Path, metavar="STUDY.toml", help="the study's settings, from the center")
     approve.add_argument("--yes", action="store_true", help="ask nothing, for scripts")
+    validate = add("validate", "Score a finished network at a site that was not in its study; writes a file to send.")
+    validate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its file, from the center")
+    validate.add_argument("--out", type=Path, metavar="FILE.json", help="the file to send [SITE.validation.json]")
+    validate.add_argument("--overwrite", action="store_true", help="replace that file, if there is one")
+    _add_predict(add("predict", "Predict for the site's patients by a finished study's network; nothing leaves."))
     add("approvals", "Show the approved studies.")
     revoke = add("revoke", "Revoke an approval, including for a running study.")
     revoke.add_argument("study", metavar="STUDY", help="the study's name")
@@ -229,6 +267,37 @@ def _parser() -> CommandLine:
     accept = add("accept-key", "Forget an unverified key of another hospital, so that its new one is accepted.")
     accept.add_argument("hospital", metavar="HOSPITAL", help="its name at the center")
     return parser
+
+
+def _add_predict(predict: CommandLine) -> None:
+    predict.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its file, from the center")
+    predict.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="where the predictions go")
+    predict.add_argument(
+        "--new-data", type=Path, metavar="DIR", help="predict for the patients there, laid out as data_root is"
+    )
+    predict.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="correct intercept and slope by the site's own patients with known outcomes; reports before and after",
+    )
+    predict.add_argument(
+        "--coverage",
+        type=_share,
+        metavar="SHARE",
+        help="also a conformal set or interval that holds the right outcome of this share of patients, as 0.9",
+    )
+    predict.add_argument("--overwrite", action="store_true", help="replace the files, if there are any")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.5 <= share < 1:
+        msg = f"expected a share from 0.5 up to 1, as 0.9 (found {text!r})"
+        raise argparse.ArgumentTypeError(msg)
+    return share
 
 
 def _add_site(parser: CommandLine, default: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.clientapp import ClientApp
 from torch import nn
 
-from client import out_of_fold, secure_aggregation
+from client import external_validation, out_of_fold, secure_aggregation
 from client.cohort.description import data_fingerprint, describe
 from client.cohort.splits import name_of_tested
 from client.errors import ExitCode, SiteError
@@ -30,18 +30,20 @@ from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_w
 from client.training.optimizer_state import Moments, kept_moments
 from client.training.oversampling import oversample
 from client.training.rule import Half, OwnState, site_rule
+from client.training.scores import pack_scores
 from shared_models.agreed import DIVERGED
 from shared_models.description import Description
 from shared_models.folds import fold_of
 from shared_models.installation import hardware, software
 from shared_models.messages import (
-    Arrays,
     ConfirmReply,
     ConfirmRequest,
     DealReply,
     DealRequest,
     EnrolReply,
     EnrolRequest,
+    EvaluateExternalReply,
+    EvaluateExternalRequest,
     EvaluateTestReply,
     EvaluateTestRequest,
     EvaluateValidationReply,
@@ -56,7 +58,7 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.messages.fields import MAX_WEIGHT
-from shared_models.metrics.summary import empty_summary, pack_summary, site_metrics, summarise
+from shared_models.metrics.summary import site_metrics
 from shared_models.schedules import at_round
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
@@ -108,7 +110,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     model, features = study.model(request.round - 1), study.frozen.features
     validation = select_patients(study.cohort, "validation", study.task, features)
     scores = predict(model, validation, study.task) if len(validation) else {}
-    summaries = _summaries(study, validation, scores)
+    summaries = pack_scores(validation, study.task, scores)
 
     seed, cohort, config = study.seed(request.round), study.cohort, at_round(study.config, request.round)
     if config.oversampling == "smotenc":
@@ -139,7 +141,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
 def evaluate_validation(study: StudySession, request: EvaluateValidationRequest) -> EvaluateValidationReply:
     """Scores the received model on validation patients; their sums choose the best round and the threshold."""
     patients, scores = _score(study, request.round, "validation")
-    return EvaluateValidationReply(validation=_summaries(study, patients, scores))
+    return EvaluateValidationReply(validation=pack_scores(patients, study.task, scores))
 
 
 @app.evaluate("test")
@@ -161,9 +163,9 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     keep_result(study, request, patients, scores, metrics)
     of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
-    own = _summaries(study, patients, scores) | described.pack()  # once a study: what is withheld follows from others
-    own |= count_tested(study, patients, scores)
-    none = _summaries(study, patients, {}) | of_nobody.pack() | count_tested(study, patients, {})
+    # who they are is told once a study: what is withheld would follow from others
+    own = pack_scores(patients, study.task, scores) | described.pack() | count_tested(study, patients, scores)
+    none = pack_scores(patients, study.task, {}) | of_nobody.pack() | count_tested(study, patients, {})
     internal, external = (own, none) if study.trains else (none, own)
     tested = name_of_tested(study.site, study.config)
     folds, in_sum = out_of_fold.count_fold(study, own, metrics), uses_secure_aggregation(study.config)
@@ -180,6 +182,13 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
             "hardware": hardware(),
         },
     )
+
+
+@app.evaluate("external")
+@answers(EvaluateExternalRequest)
+def evaluate_external(study: StudySession, request: EvaluateExternalRequest) -> EvaluateExternalReply:
+    """Scores a finished network on all patients of a site that was not in its study; nothing is trained."""
+    return external_validation.evaluate(study, request)
 
 
 @app.query("enrol")
@@ -264,12 +273,3 @@ def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDa
     """The patients of a part, and the received model's scores of them by target; none where there is nobody."""
     patients = select_patients(study.cohort, part, study.task, study.frozen.features)
     return patients, predict(study.model(server_round), patients, study.task) if len(patients) else {}
-
-
-def _summaries(study: StudySession, patients: PatientDataset, scores: Scores) -> Arrays:
-    """Each target's additive statistics of some patients; of nobody where they have no scores."""
-    results: Arrays = {}
-    for name, target in study.task.targets.items():
-        summary = summarise(target, scores[name], patients.known(name)) if name in scores else empty_summary(target)
-        results |= pack_summary(summary, name)
-    return results

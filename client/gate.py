@@ -16,13 +16,23 @@ from flwr.app import Context, Message, RecordDict
 
 from client.errors import ExitCode, SiteError
 from client.governance.audit import record_refused, record_sent
-from client.governance.budget import spend
+from client.governance.budget import spend, trained_in
 from client.governance.disclosure import disclose
 from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
 from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
 from shared_models.errors import UserError
-from shared_models.messages import InFold, JoinSum, ModelRequest, Payload, Reply, Request, TrainRequest, claimed_round
+from shared_models.messages import (
+    EvaluateExternalRequest,
+    InFold,
+    JoinSum,
+    ModelRequest,
+    Payload,
+    Reply,
+    Request,
+    TrainRequest,
+    claimed_round,
+)
 from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
@@ -106,9 +116,30 @@ def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:
     """
     if isinstance(request, ModelRequest) and request.round > study.config.rounds:
         _unexpected(study, request, f"at most {study.config.rounds} rounds", "the study has no such round")
+    if isinstance(request, EvaluateExternalRequest) or study.config.validates:
+        require_validation(study, request)
     if isinstance(request, TrainRequest) and not study.trains:
         expected = "`role: train` in the site's settings, and no mention in evaluation-only-sites"
         _unexpected(study, request, expected, "the site only validates")
+
+
+def require_validation(study: AdmittedStudy, request: Request[Any]) -> None:
+    """Refuses all but the validation that was approved: of that very network, at a site that did not train it.
+
+    Raises:
+        SiteError: If so.
+    """
+    config = study.config
+    if not isinstance(request, EvaluateExternalRequest) or not config.validates:
+        _unexpected(study, request, "an external validation and nothing else, or none", "it is no such study")
+    if request.question != config.validates_sha256:
+        expected = f"the network with SHA-256 {config.validates_sha256[:16]}..."
+        _unexpected(study, request, expected, "the network is not the one that the site approved")
+    if study.trains:
+        _unexpected(study, request, f"{study.site.site} among evaluation-only-sites", "the site would not score all")
+    if trained_in(study.site, config.validates):
+        expected = f"a site that did not train in {config.validates}"
+        _unexpected(study, request, expected, "the site trained in that study: its patients are not external")
 
 
 def _unexpected(study: AdmittedStudy, request: Request[Any], expected: str, public: str) -> NoReturn:

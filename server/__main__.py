@@ -19,6 +19,7 @@ from shared_models.study_file import (
     take_fold_options,
 )
 
+FORMATS = ("safetensors", "monai-bundle", "onnx", "torch-export")
 DESCRIPTION = "Sets up a coordinating center, runs it, registers hospitals, starts studies and shows their results."
 EXIT_CODES = """\
 exit codes:
@@ -66,6 +67,23 @@ Effective at once, including in a run. The same key cannot be registered again."
 
 STUDY.toml holds `key = value` lines; docs/study_settings.md explains the keys. The hospitals
 receive these settings and no code.""",
+    "validate": """\
+  python -m server validate recurrence --sites elm --write elm.toml     # what the hospital approves
+  python -m server validate recurrence --sites elm --follow             # then have it score the network
+  python -m server validate recurrence --file elm.json                  # or add a file that it sent by hand
+
+A finished network, frozen, at hospitals that were not in its study. No weights leave a hospital: it scores all its
+patients with a known outcome and sends what it sends of test patients. A hospital that is not connected makes the file
+by itself, with the verb validate of its own program. Both ways give the same numbers, which are added to the results
+and the report of the study.""",
+    "export": """\
+  python -m server export recurrence --format safetensors --out model    # for hospitals: predict, validate
+  python -m server export recurrence --format onnx --out onnx            # for other programs
+  python -m server export recurrence --format monai-bundle --out bundle
+
+With a model card, the licence, and a description of the inputs. ONNX and torch.export files standardise tables
+themselves; what they compute is compared with the network, on every subset of the modalities, before anything is
+written.""",
     "status": "  python -m server status\n  python -m server status --json",
     "watch": """\
   python -m server watch recurrence                       # live, until the study ends; Ctrl-C ends the watch alone
@@ -84,6 +102,7 @@ One line for each message sent and received, each key registered or revoked, eac
     "report": """\
   python -m server report recurrence                      # writes report.html and figures/ into the study's folder
   python -m server report recurrence --answers study.toml --open
+  python -m server report --file exact.json --checkpoint model.safetensors    # of the validation at one hospital
 
 A study writes its report when it ends, also when it fails. One HTML file, which loads and runs nothing; figures as
 SVG, PDF and CSV beside it. All of it is made of results.json. What no data can tell, as the population and the
@@ -168,6 +187,14 @@ def _parser() -> argparse.ArgumentParser:
     add_fold_options(run)
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
+    _add_validate(add("validate", "Score a finished study's network at hospitals that were not in the study."))
+    export = add("export", "Write a finished study's network for other programs.")
+    export.add_argument("study", metavar="STUDY", help="its name")
+    export.add_argument("--format", choices=FORMATS, required=True, dest="how", help="of the file")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    export.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="which of the study's weights [best]"
+    )
     add("status", "Show sites, runs and the study's progress.").add_argument(
         "--json", action="store_true", dest="as_json", help="print JSON, for scripts"
     )
@@ -181,8 +208,21 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", "Write a study's report again: one HTML file, and its figures for a paper.")
     report.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
     report.add_argument("--answers", type=Path, metavar="TOML", help="a file whose [report] table replaces the study's")
+    report.add_argument("--file", type=Path, metavar="JSON", help="a hospital's validation instead of a study")
+    report.add_argument("--checkpoint", type=Path, metavar="FILE", help="with --file: the network that it is of")
     report.add_argument("--open", action="store_true", dest="opens", help="show it in a browser")
     return parser
+
+
+def _add_validate(validate: CommandLine) -> None:
+    validate.add_argument("study", metavar="STUDY", help="its name")
+    validate.add_argument("--sites", default="", metavar="NAME,NAME", help="the hospitals to ask")
+    validate.add_argument("--file", type=Path, nargs="+", default=[], metavar="JSON", help="files sent by hand, to add")
+    validate.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="which of the study's weights [best]"
+    )
+    validate.add_argument("--write", type=Path, metavar="FILE", help="write what hospitals approve, and ask none")
+    validate.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
 
 def _describe(make: Callable[..., Any], name: str, text: str) -> CommandLine:

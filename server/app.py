@@ -13,6 +13,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import HttpGrid
 
+from server.report.external_validation import finish_validation
 from server.report.page import try_to_report
 from server.report.status_page import draw_status
 from server.study import scoring
@@ -22,6 +23,7 @@ from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, onl
 from server.study.delivery import deliver, frozen_of, travelling
 from server.study.evaluation import ask_to_evaluate, require_tested
 from server.study.exchange import StudyError, log_problems, wait_for_sites
+from server.study.external_validation import ask_sites, find_network
 from server.study.fold_results import Finished, combine, keep_tested, read_finished
 from server.study.initial_weights import start_of
 from server.study.late_enrolment import enrol_late
@@ -68,6 +70,8 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         SettingsError: If too few sites would train while each is left out in turn.
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
+    if config.validates:
+        return run_validation(grid, config).model_dump(mode="json")
     folder, folds = Path(config.results_dir) / config.study, folds_of(config)
     with only_run(folder):
         require_free(folder, config)
@@ -95,6 +99,20 @@ def watched(grid: Grid, config: StudySettings, folder: Path) -> Iterator[Progres
         log.error("the study ends: %s", error or type(error).__name__)
         progress.end({}, failure=str(error) or type(error).__name__)
         raise
+
+
+def run_validation(grid: Grid, config: StudySettings) -> Results:
+    """Has sites that were not in a finished study score its network, and adds what they tell to the study's results.
+
+    Raises:
+        StudyError: If none does, or the network is not there.
+    """
+    results_dir = Path(config.results_dir)
+    model = find_network(results_dir, config.validates, config.validates_sha256)
+    folder = results_dir / config.study
+    with only_run(folder):
+        problems = ask_sites(grid, config, model, folder)
+        return finish_validation(model, results_dir, problems)
 
 
 def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Finished:

@@ -128,6 +128,19 @@ class StudySettings(Settings):
         "empty: `min-sites` that train, and who is named and missing is told in results and exit code",
     )
 
+    # What is validated, where nothing is trained
+    validates: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9_.-]{1,64})?)?$",
+        description="name of a finished study whose network the sites score and none trains; `python -m server "
+        "validate` writes such settings",
+    )
+    validates_sha256: str = Field(
+        "",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 of that network with its standardisation and thresholds: sites score no other",
+    )
+
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
     strategy: Strategy = Field(

@@ -189,9 +189,13 @@ class TimeToEvent:
         return (survived * functional.softplus(output) + failed * functional.softplus(-output)).sum(dim=1)
 
     def predict(self, output: Tensor) -> Tensor:
-        """Probability of the event by the horizon `(N,)`; within an interval the hazard is constant."""
+        """Probability of the event by the horizon `(N,)`."""
+        return self.risk_by(output, self.horizon_days)
+
+    def risk_by(self, output: Tensor, days: float) -> Tensor:
+        """Probability of the event by a day `(N,)`; within an interval the hazard is constant, after the last 0."""
         edges = np.asarray([0.0, *self.edges_days])
-        passed = np.clip((self.horizon_days - edges[:-1]) / np.diff(edges), 0.0, 1.0)
+        passed = np.clip((days - edges[:-1]) / np.diff(edges), 0.0, 1.0)
         return -torch.expm1(-(functional.softplus(output) * output.new_tensor(passed)).sum(dim=1))
 
     def counts(self, truth: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def _only_reports_that_are_looked_at(request: pytest.FixtureRequest, monkeypatch
     app = sys.modules.get("server.app")
     if app is not None and not request.node.get_closest_marker("report"):
         monkeypatch.setattr(app, "try_to_report", lambda results, folder: None)
+        monkeypatch.setattr("server.report.external_validation.try_to_report", lambda results, folder: None)
 
 
 @dataclass
@@ -192,30 +194,78 @@ SMALL_STUDY: dict[str, Any] = {
 @pytest.fixture
 def hospitals(tmp_path: Path) -> Callable[..., dict[str, Path]]:
     """Writes hospitals with clinical tables only: size drives recurrence, on real files."""
-    import numpy as np
 
     def write(patients: dict[str, int], evaluate_only: tuple[str, ...] = ()) -> dict[str, Path]:
-        files = {}
-        for number, (name, count) in enumerate(patients.items()):
-            chance = np.random.default_rng(number)
-            age, size = chance.uniform(30, 80, count), chance.gamma(4, 6, count)
-            event_days = chance.exponential(9000 * np.exp(-(size - 24) / 10)) + 1
-            censored_days = chance.uniform(400, 4000, count)
-            lines = ["id,age,size,er,event,days"]
-            for index in range(count):
-                event = event_days[index] < censored_days[index]
-                days = min(event_days[index], censored_days[index])
-                er, word = chance.choice(["-", "+"]), "yes" if event else "no"
-                lines.append(f"{name}-{index:04d},{age[index]:.0f},{size[index]:.1f},{er},{word},{days:.0f}")
-            folder = tmp_path / "hospitals" / name
-            folder.mkdir(parents=True)
-            (folder / "clinical.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-            files[name] = folder / f"{name}.yaml"
-            role = "evaluate" if name in evaluate_only else "train"
-            files[name].write_text(HOSPITAL_YAML.format(name=name, role=role), encoding="utf-8")
-        return files
+        return write_hospitals(tmp_path / "hospitals", patients, evaluate_only)
 
     return write
+
+
+def write_hospitals(root: Path, patients: dict[str, int], evaluate_only: tuple[str, ...] = ()) -> dict[str, Path]:
+    """Each hospital's YAML, by its name."""
+    import numpy as np
+
+    files = {}
+    for number, (name, count) in enumerate(patients.items()):
+        chance = np.random.default_rng(number)
+        age, size = chance.uniform(30, 80, count), chance.gamma(4, 6, count)
+        event_days = chance.exponential(9000 * np.exp(-(size - 24) / 10)) + 1
+        censored_days = chance.uniform(400, 4000, count)
+        lines = ["id,age,size,er,event,days"]
+        for index in range(count):
+            event = event_days[index] < censored_days[index]
+            days = min(event_days[index], censored_days[index])
+            er, word = chance.choice(["-", "+"]), "yes" if event else "no"
+            lines.append(f"{name}-{index:04d},{age[index]:.0f},{size[index]:.1f},{er},{word},{days:.0f}")
+        folder = root / name
+        folder.mkdir(parents=True)
+        (folder / "clinical.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        files[name] = folder / f"{name}.yaml"
+        role = "evaluate" if name in evaluate_only else "train"
+        files[name].write_text(HOSPITAL_YAML.format(name=name, role=role), encoding="utf-8")
+    return files
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """A study that two of three hospitals trained in, `a` and `b`; `elm` was not in it.
+
+    Attributes:
+        sites: Each hospital's YAML.
+        folder: The study's results.
+    """
+
+    sites: dict[str, Path]
+    folder: Path
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint."""
+        return self.folder / "best.safetensors"
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
+    """A study that has ended, trained once for all tests, which leave it as it is."""
+    from shared_models.study_settings import parse_study_settings
+    from simulation.engines.in_process import run_in_process
+
+    root = tmp_path_factory.mktemp("finished")
+    sites = write_hospitals(root / "hospitals", {"a": 240, "b": 200, "elm": 150})
+    settings = {**SMALL_STUDY, "results-dir": str(root / "runs"), "secure-aggregation": "off", "rounds": 2}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("server.app.try_to_report", lambda results, folder: None)
+        run_in_process({name: sites[name] for name in ("a", "b")}, parse_study_settings(settings))
+    return FinishedStudy(sites, root / "runs" / "small")
+
+
+@pytest.fixture
+def finished_study(trained_once: FinishedStudy, tmp_path: Path) -> FinishedStudy:
+    """A copy of it, which a test may change."""
+    root = trained_once.folder.parents[1]
+    shutil.copytree(root, tmp_path / "finished")
+    sites = {name: tmp_path / "finished" / file.relative_to(root) for name, file in trained_once.sites.items()}
+    return FinishedStudy(sites, tmp_path / "finished" / "runs" / "small")
 
 
 @pytest.fixture

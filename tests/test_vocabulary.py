@@ -38,7 +38,7 @@ BANNED = {
     r"\bheld against\b": "checked against",
     r"\bbrought to\b": "resampled to, normalised to",
     r"\bdrawn by chance\b": "sampled at random",
-    r"\bwithdraw": "revoke",
+    r"\bwithdraw\w* (an |the |its )?approval": "revoke",
     r"\blooks? at (it|everything|all)\b": "review, check",
     r"\btold (why|which)\b": "with the reason, with the name",
     r"\bmeasured (on|by) (the )?(images|modality)\b": "extracted from",

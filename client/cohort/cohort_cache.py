@@ -23,18 +23,19 @@ VERSION = 6
 ATTEMPTS = 3
 
 
-def cached(site: SiteConfig, task: Task, parse: Callable[[], Entry]) -> Entry:
+def cached(site: SiteConfig, task: Task, parse: Callable[[], Entry], whom: str = "") -> Entry:
     """The entry for the site's files and the task as they are now, parsed if it is not there yet.
 
     Args:
         site: The site.
         task: The task, with the study's features.
         parse: Makes the entry.
+        whom: Of whom it is, where not of a study's patients.
 
     Raises:
         SiteError: If the cache cannot be written, or other studies' entries push this one out at once.
     """
-    path = site.state_dir / store.CACHE / ENTRIES / f"{_key(site, task)}.safetensors"
+    path = site.state_dir / store.CACHE / ENTRIES / f"{_key(site, task, whom)}.safetensors"
     entry = read_entry(path)
     for _ in range(ATTEMPTS):
         if entry is not None:
@@ -56,13 +57,14 @@ def cached(site: SiteConfig, task: Task, parse: Callable[[], Entry]) -> Entry:
     )
 
 
-def _key(site: SiteConfig, task: Task) -> str:
+def _key(site: SiteConfig, task: Task, whom: str) -> str:
     settings = site.model_dump_json(
         include={"tables", "patients", "instances", "include", "split", "modalities", "targets"}
     )
     digest = hashlib.sha256(f"{VERSION} {store.VERSION}\n{settings}\n{task.modalities!r}\n{task.targets!r}\n".encode())
     if task.subgroups:
         digest.update(f"{task.subgroups!r}\n".encode())
+    digest.update(whom.encode())
     for name, table in site.tables.items():
         if table.sql:
             digest.update(query_stamp(site, table, f"table {name!r}").encode())

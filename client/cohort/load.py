@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from client.tables.values import mask_out_of_range, normal_code, numbers
 from shared_models.study_settings import StudySettings
 from shared_models.task import Modality, Table, Task
 
+EVERYONE = "everyone"
 SPLIT_UNUSED = "the study draws folds from all patients: the site's own `split` is not used in it"
 
 
@@ -104,20 +105,45 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     if site.role == "train" and site.site not in config.never_train and "train" not in assigned_parts.values():
         raise _nobody_to_train_on(site, len(assigned_parts))
     labels = np.asarray([assigned_parts.get(patient, "") for patient in patients])
-    excluded = tuple(Exclusion(*values) for values in entry.facts["excluded"])
-    write_exclusions(site.state_dir, excluded)
+    warnings = (SPLIT_UNUSED,) if published and config.folds else ()
+    cohort = _cohort(site, task, entry, {part: np.flatnonzero(labels == part) for part in PARTS}, warnings)
+    write_exclusions(site.state_dir, cohort.excluded)
+    return cohort
+
+
+def load_everyone(site: SiteConfig, task: Task) -> Cohort:
+    """Reads all patients of a site, with a known outcome or without, as one part `everyone`; nothing is split.
+
+    A column may be empty for all of them: they may be few.
+
+    Args:
+        site: The site's settings.
+        task: The task; of its targets those that are wanted, or none.
+
+    Raises:
+        SiteError: If the data cannot be used.
+    """
+    site = site.model_copy(update={"split": None})  # a new patient is in none
+    entry = cached(site, task, lambda: _parse(site, task, may_lack=True), EVERYONE)
+    everyone = np.arange(len(entry.facts["patients"]))
+    return _cohort(site, task, entry, {**dict.fromkeys(PARTS, everyone[:0]), EVERYONE: everyone})
+
+
+def _cohort(
+    site: SiteConfig, task: Task, entry: Entry, parts: Mapping[str, NDArray[np.int64]], warnings: Sequence[str] = ()
+) -> Cohort:
     return Cohort(
         site=site.site,
-        patients=patients,
-        first=first,
+        patients=tuple(entry.facts["patients"]),
+        first=np.array(entry.arrays["first"]),
         sampling_weight=np.array(entry.arrays["sampling_weight"]),
         inputs={name: entry.arrays[f"input.{name}"] for name in task.modalities},
-        present=present,
-        truths=truths,
-        parts={part: np.flatnonzero(labels == part) for part in PARTS},
+        present=np.array(entry.arrays["present"]),
+        truths={name: np.array(entry.arrays[f"truth.{name}"]) for name in task.targets},
+        parts=parts,
         subgroups={(name := each.feature.name): np.array(entry.arrays[f"subgroup.{name}"]) for each in task.subgroups},
-        excluded=excluded,
-        warnings=(*entry.facts["warnings"], *([SPLIT_UNUSED] if published and config.folds else [])),
+        excluded=tuple(Exclusion(*values) for values in entry.facts["excluded"]),
+        warnings=(*entry.facts["warnings"], *warnings),
         exams={
             name: {int(row): facts_of_values(dict(values)) for row, values in exams.items()}
             for name, exams in entry.facts["exams"].items()
@@ -125,11 +151,11 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     )
 
 
-def _parse(site: SiteConfig, task: Task) -> Entry:
-    cohort_rows = open_rows(site, task)
+def _parse(site: SiteConfig, task: Task, may_lack: bool = False) -> Entry:
+    cohort_rows = open_rows(site, task, may_lack=may_lack)
     first = np.append(np.flatnonzero(np.diff(cohort_rows.owner, prepend=-1)), len(cohort_rows))
     truths = {name: read_truth(cohort_rows, name, kind) for name, kind in task.targets.items()}
-    if not _known(truths).any():
+    if truths and not _known(truths).any() and not may_lack:
         raise _no_outcome(site, task)
     arrays: dict[str, NDArray[Any] | RowFiles] = {f"truth.{name}": truth for name, truth in truths.items()}
     exams = ExamArtefacts(cohort_rows, task.modalities)

@@ -39,6 +39,7 @@ class CohortRows:
         keys: The R rows' patients and instances.
         positions: For each table, `(R,)` positions of the rows in it, -1 for none.
         near_misses: Rows that are not used, since their identifiers nearly fit.
+        may_lack: Whether a column may be empty for all of them, as for a few new patients.
     """
 
     site: SiteConfig
@@ -49,6 +50,7 @@ class CohortRows:
     keys: tuple[Instance, ...]
     positions: Mapping[str, NDArray[np.int64]]
     near_misses: Sequence[NearMiss] = ()
+    may_lack: bool = False
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -98,8 +100,13 @@ class CohortRows:
         return tuple(table.rows[i] if i >= 0 else 0 for i in self.positions[table.name])
 
 
-def open_rows(site: SiteConfig, task: Task) -> CohortRows:
+def open_rows(site: SiteConfig, task: Task, *, may_lack: bool = False) -> CohortRows:
     """Reads the tables that the task needs and selects the cohort.
+
+    Args:
+        site: The site's settings.
+        task: The task.
+        may_lack: Whether a column may be empty for all patients.
 
     Raises:
         SiteError: If a table or column is missing, a patient stands twice where a row is a patient, or nobody is left.
@@ -126,7 +133,7 @@ def open_rows(site: SiteConfig, task: Task) -> CohortRows:
         if (position < 0).all():
             raise _strangers(tables[name], tables[site.patients_table], len([one for one in near if one.table == name]))
     keys = tuple(Instance(patients[patient], instance) for patient, instance, _ in rows)
-    return CohortRows(site, patients, frozenset(everybody), tables, owner, keys, positions, near)
+    return CohortRows(site, patients, frozenset(everybody), tables, owner, keys, positions, near, may_lack)
 
 
 def _rows(table: Table, site: SiteConfig, patients: Sequence[str]) -> list[tuple[int, str, int]]:

@@ -69,6 +69,11 @@ class Rows(Protocol):
         ...
 
     @property
+    def may_lack(self) -> bool:
+        """Whether a column may be empty for all rows."""
+        ...
+
+    @property
     def row_table(self) -> str:
         """The table whose rows these are, for messages."""
         ...

@@ -6,7 +6,7 @@ counts too much and never too little. An approval of R rounds and A attempts all
 * `prepare`, A times;
 * `train` for rounds 1 to R in an order that never goes back, each up to A times and with the same weights;
 * scores of validation patients with one network for each round, in the same order: a `train` scores the one before it;
-* scores of test patients with one network and its thresholds, up to A times.
+* scores of test patients, or in an external validation of all, with one network and its thresholds, up to A times.
 
 All questions after `prepare` must standardise tables by the same feature statistics. A study that resumes goes on
 within what is left. Approving a study again, as a person does, begins anew.
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.errors import ExitCode, SiteError
-from client.governance.chained_log import locked
+from client.governance.chained_log import locked, read
 from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
 from shared_models.folds import each_fold
-from shared_models.messages import EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
+from shared_models.messages import EVALUATE_EXTERNAL, EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
 from shared_models.secure_aggregation.wire import ProtocolError
 
 if TYPE_CHECKING:
@@ -76,11 +76,17 @@ class Spent:
     @classmethod
     def carried(cls, line: Mapping[str, Any]) -> Spent:
         """As a line holds it."""
-        kinds = {name: Asked(**line[name]) for name in KINDS.values()}
+        kinds = {name: Asked(**line[name]) for name in {*KINDS.values()}}
         return cls(**kinds, statistics=str(line["statistics"]))
 
 
-KINDS = {PREPARE: "prepare", TRAIN: "train", EVALUATE_VALIDATION: "validation", EVALUATE_TEST: "test"}
+KINDS = {
+    PREPARE: "prepare",
+    TRAIN: "train",
+    EVALUATE_VALIDATION: "validation",
+    EVALUATE_TEST: "test",
+    EVALUATE_EXTERNAL: "test",
+}
 
 
 def budget_of(site: SiteConfig, settings: StudySettings) -> Path:
@@ -91,6 +97,21 @@ def budget_of(site: SiteConfig, settings: StudySettings) -> Path:
 def budgets_of(site: SiteConfig) -> list[Path]:
     """The files of all approvals under which something was asked."""
     return sorted((site.state_dir / "budgets").rglob("*.jsonl"))
+
+
+def trained_in(site: SiteConfig, study: str) -> bool:
+    """Whether this site was asked to train in a study, under any approval of it.
+
+    Raises:
+        SiteError: If a record is damaged.
+    """
+    files = (site.state_dir / "budgets").glob(f"{study}-{'[0-9a-f]' * 16}.jsonl")
+    return any(
+        Spent.carried(line["so_far"]).train != Asked()
+        for file in files
+        for line in read(file)
+        if line["event"] == SPENT
+    )
 
 
 def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> None:
@@ -166,7 +187,7 @@ def _after(before: Spent, settings: StudySettings, request: Request[Any], only_t
     if not 1 <= request.round <= settings.rounds:
         return before, f"a round that is not one of the {settings.rounds} approved"
     after, new = replace(before, statistics=request.statistics_hash), Asked(request.round, request.question, 1)
-    if kind == EVALUATE_TEST:
+    if kind in (EVALUATE_TEST, EVALUATE_EXTERNAL):
         asked, refused = _again(before.test, new, most)
         refused = TRAINED if before.train != Asked() and only_tests else refused
         return replace(after, test=asked), refused

@@ -17,7 +17,14 @@ from client.governance.small_cells import suppress_small_cells
 from client.governance.small_subgroups import counted_without_small_cells, told_metrics
 from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
-from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Payload, PrepareReply, TrainReply
+from shared_models.messages import (
+    EvaluateExternalReply,
+    EvaluateTestReply,
+    EvaluateValidationReply,
+    Payload,
+    PrepareReply,
+    TrainReply,
+)
 from shared_models.metrics.arrays import Array
 from shared_models.metrics.merged_cells import group_small_classes, merged_cells
 from shared_models.metrics.summary import merge_small_cells, pack_summary, unpack_summary
@@ -53,6 +60,9 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
         if reply.all_folds:
             late, by_subgroup = reply.all_folds, counted_without_small_cells(reply.all_folds, task, least)
             changed["all_folds"] = scores_without_small_cells(late, task, least) | by_subgroup
+    if isinstance(reply, EvaluateExternalReply):
+        changed["metrics"] = {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}
+        changed["external"] = tested_without_small_cells(reply.external, task, least)
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):

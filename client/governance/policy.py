@@ -60,7 +60,7 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
     if (rounds := config.rounds * trainings(config)) > policy.maximum_rounds:
         folds = f" in {trainings(config)} folds" if trainings(config) > 1 else ""
         yield f"{rounds} rounds{folds}, at most {policy.maximum_rounds}"
-    if policy.differential_privacy == "required" and config.privacy == "none":
+    if policy.differential_privacy == "required" and config.privacy == "none" and not config.validates:
         yield "training without noise, and it is required"
     if policy.secure_aggregation == "required" and not uses_secure_aggregation(config):
         yield "weights and statistics outside secure aggregation"

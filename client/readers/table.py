@@ -130,7 +130,7 @@ class TableReader(Settings):
             values, outside = categories(cells, column, feature.categories), 0
         else:
             values, outside = mask_out_of_range(numbers(cells, column), column)
-        if np.isnan(values).all():
+        if np.isnan(values).all() and not rows.may_lack:
             low, high = column.range or (None, None)
             raise SiteError(
                 what=f"the feature {feature.name!r} is missing for every patient",

@@ -152,11 +152,17 @@ def fit(
     return mean_loss
 
 
-@torch.no_grad()
 def predict(
     model: nn.Module, patients: PatientDataset, task: Task, batch_size: int = 64
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Predictions `{target: (P,) or (P, K)}` of P patients, from the mean output over each one's lesions or views."""
+    mean = mean_outputs(model, patients, task, batch_size)
+    return {name: target.predict(mean[name]).numpy() for name, target in task.targets.items()}
+
+
+@torch.no_grad()
+def mean_outputs(model: nn.Module, patients: PatientDataset, task: Task, batch_size: int = 64) -> dict[str, Tensor]:
+    """The network's mean output `{target: (P, outputs)}` over each of P patients' lesions or views."""
     device = next(model.parameters()).device
     model.eval()
     rows, owner = patients.all_rows()
@@ -166,8 +172,7 @@ def predict(
         outputs = model(*_to(device, (inputs, present)))
         for name in task.targets:
             scores[name].append(outputs[name].float().cpu())
-    mean = {name: _mean_by_owner(torch.cat(parts), owner, len(patients)) for name, parts in scores.items()}
-    return {name: target.predict(mean[name]).numpy() for name, target in task.targets.items()}
+    return {name: _mean_by_owner(torch.cat(parts), owner, len(patients)) for name, parts in scores.items()}
 
 
 def _mean_by_owner(outputs: Tensor, owner: Tensor, patients: int) -> Tensor:

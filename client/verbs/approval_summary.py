@@ -19,7 +19,7 @@ from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
 from shared_models.agreed import settings_hash
 from shared_models.folds import folds_of, trainings
-from shared_models.messages import EvaluateValidationReply, TrainReply
+from shared_models.messages import EvaluateExternalReply, EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
@@ -128,6 +128,8 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
     details = _details(site, config, task)
     secure, why = choose_secure_aggregation(config, named_training_sites(config))
     for reply in replies():
+        if issubclass(reply, EvaluateExternalReply) != bool(config.validates):
+            continue
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
             continue
         for name, facts in fields_of(reply).items():
@@ -137,7 +139,9 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
             yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
     yield f"scores are {BINS}"
     if not _trains(site, config):
-        yield "no weights: this site only validates"
+        yield (
+            "no weights leave: nothing is trained here" if config.validates else "no weights: this site only validates"
+        )
     yield why
     yield from _protection(site, config) if secure else ()
     if not secure:
@@ -176,6 +180,10 @@ def _details(site: SiteConfig, config: StudySettings, task: Task) -> dict[str, s
 
 def _start(config: StudySettings, task: Task) -> Iterator[str]:
     """Whose weights come first, what of them stays, and what this site checks."""
+    if config.validates:
+        yield f"the finished network of the study {config.validates}, SHA-256 {config.validates_sha256}"
+        yield "this site scores no other: one network, with its standardisation and thresholds, frozen"
+        return
     if config.initial_weights == "file":
         yield f"weights of a file ({config.initial_weights_format}), SHA-256 {config.initial_weights_sha256}"
         yield "this site takes no part if the first weights have another hash"
@@ -200,12 +208,18 @@ def _tiles(config: StudySettings) -> str:
 
 
 def _takes(site: SiteConfig, config: StudySettings) -> list[str]:
+    if config.validates:
+        often = f"up to {config.round_attempts} times" if config.round_attempts > 1 else "once"
+        return [f"one question, answered {often}: the scores of all patients with a known outcome", _limit(config)]
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
     sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"
     once = "one run of the study: nothing beyond is answered until it is approved again"
-    limit = f"at most {config.round_timeout_s:g} s for one answer"
-    return [sites, *_folds(site, config), f"{config.rounds} rounds, {passes}", tries, once, limit]
+    return [sites, *_folds(site, config), f"{config.rounds} rounds, {passes}", tries, once, _limit(config)]
+
+
+def _limit(config: StudySettings) -> str:
+    return f"at most {config.round_timeout_s:g} s for one answer"
 
 
 def _folds(site: SiteConfig, config: StudySettings) -> Iterator[str]:

@@ -14,6 +14,7 @@ from server.errors import CenterError, ExitCode
 from server.operations.center import Center, open_center, parse_address, split_address
 
 if TYPE_CHECKING:
+    from server.export.folder import Format
     from shared_models.study_settings import StudySettings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -83,12 +84,8 @@ def unregister(directory: Path, name: str) -> None:
 
 def run(directory: Path, study: Path | None, assignments: list[str], write: Path | None, follow: bool) -> None:
     """Starts a study, and with `follow` stays until it ends; with `write` only writes down what hospitals approve."""
-    from server.operations.auto_resume import follow_to_end
-    from server.operations.bundle import start_study
     from server.study.aggregation.rule import load_rule
     from server.study.aggregation.rules import rule_names
-    from server.study.missing_sites import require_named_sites
-    from server.study.results import RESULTS
     from shared_models.agreed import settings_hash
     from shared_models.folds import folds_of
     from shared_models.study_file import read_study
@@ -100,16 +97,64 @@ def run(directory: Path, study: Path | None, assignments: list[str], write: Path
     if folds:
         console.print(f"{len(folds)} folds in one study: {', '.join(fold.label for fold in folds)}", markup=False)
     if write:
-        with write.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
-            file.write(tomli_w.dumps(config.to_flat()))
-        console.print(f"Wrote {write}. Send it to the hospitals: python -m client approve {write.name} --site NAME")
+        _write_settings(write, config)
         return
     center = open_center(directory)
     _say_what_resuming_needs(center, config)
+    _start(center, config, follow)
+
+
+def validate(
+    directory: Path, study: str, sites: str, file: list[Path], checkpoint: str, write: Path | None, follow: bool
+) -> None:
+    """Has hospitals that were not in a study score its network, or adds what they sent by hand."""
+    from server.operations.validation import add_files, validation_of
+    from shared_models.agreed import settings_hash
+
+    center = open_center(directory)
+    if file:
+        for line in add_files(center, study, checkpoint, file):
+            console.print(line, markup=False)
+        return
+    config = validation_of(center, study, checkpoint, sites)
+    console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
+    if write:
+        _write_settings(write, config)
+        return
+    _start(center, config, follow)
+
+
+def export(directory: Path, study: str, how: Format, out: Path, checkpoint: str) -> None:
+    """Writes a finished study's network for other programs, and says what is to be known of it."""
+    from server.export.folder import export as export_network
+    from server.operations.validation import network_of
+    from server.study.results import RESULTS, read_results
+
+    center = open_center(directory)
+    model, results = network_of(center, study, checkpoint), center.results / study / RESULTS
+    for line in export_network(model, read_results(results) if results.exists() else None, how, out):
+        console.print(line, markup=False)
+    console.print(f"Wrote {out}, network {model.sha256[:12]} of {study}, round {model.round}", markup=False)
+
+
+def _write_settings(path: Path, config: StudySettings) -> None:
+    with path.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
+        file.write(tomli_w.dumps(config.to_flat()))
+    console.print(f"Wrote {path}. Send it to the hospitals: python -m client approve {path.name} --site NAME")
+
+
+def _start(center: Center, config: StudySettings, follow: bool) -> None:
+    """Starts a run, and with `follow` stays until it ends."""
+    from server.operations.auto_resume import follow_to_end
+    from server.operations.bundle import start_study
+    from server.study.missing_sites import require_named_sites
+    from server.study.results import RESULTS
+
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
     if not follow:
-        console.print(f"Watch it: python -m server watch {config.study} --directory {directory}", soft_wrap=True)
+        see = "status" if config.validates else f"watch {config.study}"
+        console.print(f"Watch it: python -m server {see} --directory {center.directory}", soft_wrap=True)
         return
     ended = follow_to_end(center, run_id, _write)
     if ended.state != "finished:completed":
@@ -149,12 +194,18 @@ def results(directory: Path, study: str, as_json: bool) -> None:
     print_results(find_results(open_center(directory), study), as_json)
 
 
-def report(directory: Path, study: str, answers: Path | None, opens: bool) -> None:
-    """Writes a study's report again, and says where."""
+def report(
+    directory: Path, study: str, answers: Path | None, file: Path | None, checkpoint: Path | None, opens: bool
+) -> None:
+    """Writes a study's report again, or that of one hospital's validation, and says where."""
     from server.operations.status import find_results
+    from server.operations.validation import report_of
     from server.report.page import open_report, report_again
 
-    path = report_again(find_results(open_center(directory), study, unfinished=True), answers)
+    if file or checkpoint:
+        path = report_of(file, checkpoint)
+    else:
+        path = report_again(find_results(open_center(directory), study, unfinished=True), answers)
     console.print(f"Wrote {path}", markup=False)
     if opens:
         open_report(path)

@@ -27,9 +27,10 @@ from shared_models.agreed import agreed_settings, settings_hash
 from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
 from shared_models.messages import Arrays
 from shared_models.study_settings import StudySettings
+from shared_models.trained_model import CHECKPOINT, CHECKPOINT_VERSION
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-FORMAT, FORMAT_VERSION = "breast-federation checkpoint", "2"
+FORMAT, FORMAT_VERSION = CHECKPOINT, CHECKPOINT_VERSION
 
 
 @dataclass(frozen=True)

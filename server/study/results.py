@@ -144,6 +144,17 @@ class SiteResults(_Section):
     )
 
 
+class ExternalValidation(_Section):
+    """The study's network at hospitals that were not in the study, scored after it had ended."""
+
+    sha256: str = Field(description="of the network, its standardisation and its thresholds")
+    round: int = Field(description="the round after which these were its weights")
+    finished: str = Field(description="when the last answer was added, UTC")
+    sites: list[SiteResults] = Field(description="results of each hospital")
+    targets: dict[str, TargetResults] = Field(description="results over all of them, by target; under `external`")
+    problems: dict[str, str] = Field(description="why hospitals that were asked gave no scores, by site")
+
+
 class UpdateInfluence(_Section):
     """How one site's update stood to the others of its round."""
 
@@ -234,6 +245,9 @@ class Results(_Section):
     )
     folds: list[FoldResults] = Field(
         default=[], description="of a study of folds each one; all else in this file is of all folds together"
+    )
+    external_validation: ExternalValidation | None = Field(
+        None, description="the network at hospitals that were not in the study; null where none was asked"
     )
     failure: str | None = Field(
         None, description="why the study ended before its test; such a file is `unfinished.json`, of the same schema"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from math import isnan
 
 from shared_models.messages import Arrays
-from shared_models.metrics.binary import ScoreHistogram
-from shared_models.metrics.horizon import HorizonTable
-from shared_models.metrics.summary import Summary, empty_summary, pack_summary, total_summary, unpack_summary
-from shared_models.secure_aggregation.choice import uses_secure_aggregation
+from shared_models.metrics.summary import pack_summary, total_summary
+from shared_models.pooled_scores import Summaries as Summaries
+from shared_models.pooled_scores import no_scores
+from shared_models.pooled_scores import thresholds as thresholds
+from shared_models.pooled_scores import unpack as unpack
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 log = logging.getLogger("server")
-Summaries = dict[str, Summary]
 
 
 def pool(scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Summaries:
@@ -36,7 +35,7 @@ def readable(scores: Mapping[str, Arrays], task: Task, config: StudySettings) ->
 
 def total(summaries: Iterable[Summaries], task: Task, config: StudySettings) -> Summaries:
     """Statistics of all patients together, from those of each site."""
-    parts = [_zeros(task, config), *summaries]
+    parts = [no_scores(task, config), *summaries]
     return {name: total_summary([part[name] for part in parts]) for name in task.targets}
 
 
@@ -46,34 +45,3 @@ def pack(summaries: Summaries) -> Arrays:
     for name, summary in summaries.items():
         arrays |= pack_summary(summary, name)
     return arrays
-
-
-def unpack(arrays: Arrays, task: Task, config: StudySettings) -> Summaries:
-    """The inverse of `pack`; of no patients where nothing was packed."""
-    merged = not uses_secure_aggregation(config)  # what a site sends outside of secure aggregation is of merged cells
-    if not arrays:
-        return _zeros(task, config)
-    return {name: unpack_summary(target, arrays, name, merged) for name, target in task.targets.items()}
-
-
-def _zeros(task: Task, config: StudySettings) -> Summaries:
-    """Statistics of no patients; what a site sends outside of secure aggregation is of merged cells."""
-    merged = not uses_secure_aggregation(config)
-    return {name: empty_summary(target, merged) for name, target in task.targets.items()}
-
-
-def thresholds(validation: Summaries, rule: str) -> dict[str, tuple[float, str]]:
-    """The decision threshold of each binary target and time to event: from pooled validation, never test patients.
-
-    Where the validation patients are all of one class there is no best threshold, and it is 0.5.
-    """
-    chosen: dict[str, tuple[float, str]] = {}
-    for name, summary in validation.items():
-        for scores in summary.values():
-            if isinstance(scores, ScoreHistogram | HorizonTable):
-                histogram = scores.histogram() if isinstance(scores, HorizonTable) else scores
-                value = histogram.threshold(rule)
-                chosen[name] = (value, f"{rule}, pooled validation")
-                if isnan(value):
-                    chosen[name] = (0.5, "0.5: no validation patients of both classes")
-    return chosen

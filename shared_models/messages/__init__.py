@@ -2,10 +2,12 @@
 
 `pack` makes Flower's records of one, `unpack` checks what has arrived. In the order of a study: `prepare`, where the
 first weights are of a file or stay as they are `weights`, `train` in each round, `evaluate.validation`,
-`evaluate.test`; with secure aggregation, `enrol` and `deal` before the first, and `confirm` and `open` after each.
+`evaluate.test`; of a finished study's network `evaluate.external`; with secure aggregation, `enrol` and `deal` before
+the first, and `confirm` and `open` after each.
 """
 
 from shared_models.messages.arrays import Arrays
+from shared_models.messages.external import EVALUATE_EXTERNAL, EvaluateExternalReply, EvaluateExternalRequest
 from shared_models.messages.fold import InFold, in_fold
 from shared_models.messages.parts import claimed_round
 from shared_models.messages.payload import Payload, Reply, Request
@@ -43,6 +45,7 @@ from shared_models.messages.study import (
 )
 
 __all__ = [
+    "EVALUATE_EXTERNAL",
     "EVALUATE_TEST",
     "EVALUATE_VALIDATION",
     "INITIAL_WEIGHTS",
@@ -56,6 +59,8 @@ __all__ = [
     "DealRequest",
     "EnrolReply",
     "EnrolRequest",
+    "EvaluateExternalReply",
+    "EvaluateExternalRequest",
     "EvaluateTestReply",
     "EvaluateTestRequest",
     "EvaluateValidationReply",

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from shared_models.messages.external import EvaluateExternalReply, EvaluateExternalRequest
 from shared_models.messages.fold import InFold
-from shared_models.messages.payload import Payload, Reply, fields_of
+from shared_models.messages.payload import Payload, Reply, Request, fields_of
 from shared_models.messages.secure import EXCHANGES, JoinSum
 from shared_models.messages.study import REQUESTS
 
@@ -28,6 +29,7 @@ BINS = (
     "are merged until each holds `minimum_count` patients of one outcome, and pairs leave in multiples of the number "
     "of patients"
 )
+VALIDATED = "of all its patients with a known outcome what leaves at the end of a study that it does not train in"
 NEVER_LEAVES = (
     "a row of a table, an image, a mask",
     "a patient's identifier",
@@ -35,18 +37,19 @@ NEVER_LEAVES = (
     "the hospital's YAML, its private key",
     "an error's details",
 )
+ALL: tuple[type[Request[Payload]], ...] = (*REQUESTS, EvaluateExternalRequest)
 MARK = re.compile(r"(?P<start><!-- generated: (?P<name>[a-z ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def replies() -> list[type[Reply]]:
     """Everything that a hospital answers about patients, in the order of a study."""
-    return [request.REPLY for request in REQUESTS if issubclass(request.REPLY, Reply)]
+    return [request.REPLY for request in ALL if issubclass(request.REPLY, Reply)]
 
 
 def messages_table() -> str:
     """Each message with what its request and its reply hold."""
     lines = ["| message | request | reply |", "|---|---|---|"]
-    for request in REQUESTS:
+    for request in ALL:
         lines.append(f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |")
     lines.append(f"| each of them, and of secure aggregation's | {_listed(InFold)} | |")
     return "\n".join(lines) + "\n"
@@ -64,6 +67,11 @@ def leaving_table() -> str:
     """What leaves a hospital, when, and why."""
     lines = ["| when | what leaves | why | with secure aggregation, the center sees |", "|---|---|---|---|"]
     for reply in replies():
+        if reply is EvaluateExternalReply:
+            lines.append(
+                f"| {reply.WHEN} | {VALIDATED} | a finished network is judged elsewhere | {IN_SUMS['shown']} |"
+            )
+            continue
         for facts in fields_of(reply).values():
             lines.append(f"| {reply.WHEN} | {facts['what']} | {facts['why']} | {IN_SUMS[facts['in_sums']]} |")
     lines.append(f"| when something is wrong | {ERRORS} | the center knows what to ask for | {IN_SUMS['shown']} |")

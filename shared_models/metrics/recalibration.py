@@ -59,6 +59,20 @@ def recalibration(positives: Array, negatives: Array, squares: tuple[Array, Arra
     return dict(zip(METRICS, (number for three in numbers for number in three), strict=True))
 
 
+def logistic_recalibration(logits: Array, positives: Array, negatives: Array) -> tuple[Interval, Interval]:
+    """Intercept and slope of a logistic regression of the outcome on the logit, of rows; nan where classes part.
+
+    Args:
+        logits: (N,) of the predicted probabilities.
+        positives: (N,) the weight of a row with the outcome, 0 of one without.
+        negatives: (N,) the weight of a row without it, 0 of one with.
+    """
+    design = np.column_stack([np.ones(len(logits)), logits])
+    squares = (positives**2, negatives**2)
+    intercept, slope = _logistic(design, positives, negatives, np.zeros(len(logits)), squares)
+    return intercept, slope
+
+
 def bin_logits(bins: int) -> Array:
     """The middle of each bin on the logit scale, (bins,); of the two open ones their edge."""
     inner = np.log((edges := left_edges(bins)[1:]) / (1 - edges))

@@ -56,7 +56,8 @@ class TokenSets(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Tokens `{name: (N, T, width)}` of inputs `{name: (N, ...)}` and presence `(N, M)`."""
-        rows = torch.arange(sum(self.counts), device=present.device).expand(len(present), -1)
+        # not `len`, which an export takes for a constant
+        rows = torch.arange(sum(self.counts), device=present.device).expand(present.shape[0], -1)
         absent = self.absent(rows).split(self.counts, dim=1)
         tokens = {}
         for index, (name, encoder) in enumerate(self.encoders.items()):

@@ -17,6 +17,7 @@ ORDER = (
     "calibration",
     "risk_groups",
     "thresholds",
+    "external_validation",
     "comparisons",
     "importance",
     "subgroups",

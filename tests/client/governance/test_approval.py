@@ -24,6 +24,7 @@ from client.verbs.approval_summary import make_sheet
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
 from shared_models.errors import UserError
+from shared_models.messages import EvaluateExternalReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import replies
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -238,9 +239,15 @@ def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small
     lines = make_sheet(site, config, load_task(config))["It sends to the center"]
     plain = make_sheet(site, parse_study_settings(small_study), load_task(config))["It sends to the center"]
     assert [line for line in lines if line not in plain] == [line for line in lines if "control variate" in line]
+    study = {**small_study, "validates": "other", "validates-sha256": "0" * 64, "evaluation-only-sites": "a"}
+    page = make_sheet(site, parse_study_settings(study), load_task(config))
+    assert "no weights leave: nothing is trained here" in page["It sends to the center"]
+    assert not any("weights as trained here" in line for line in page["It sends to the center"])
+    assert any("0" * 64 in line for line in page["The network starts from"])
     for reply in replies():
+        told = page["It sends to the center"] if reply is EvaluateExternalReply else lines
         for name, facts in fields_of(reply).items():
-            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in lines), (reply, name)
+            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in told), (reply, name)
 
 
 def test_an_approval_says_what_when_by_whom_and_is_listed_and_revoked(deployed, study_file, capsys):

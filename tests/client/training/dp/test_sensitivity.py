@@ -89,6 +89,7 @@ ELSEWHERE = {
     *("server_momentum", "server_tau"),
     "require_sites",
     "auto_resume",
+    *("validates", "validates_sha256"),  # which train nothing
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
     *(
         "optimizer_state",

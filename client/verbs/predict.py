@@ -1,0 +1,62 @@
+"""Predictions of a finished network on the terminal: progress, what was found, and recalibration before and after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.config.site import SiteConfig
+from client.inference.predictions import Predictions, Wanted, predict_patients, require_free, write_predictions
+from client.inference.recalibration import Recalibrated
+from client.inference.remarks import NO_INPUT
+from shared_models.trained_model import RESEARCH_ONLY, read_model
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console) -> None:
+    """Predicts for a site's patients, and writes the CSV and the file beside it.
+
+    Raises:
+        ModelFileError: If the checkpoint cannot be used.
+        SiteError: If the data cannot be used, or a file is there already. Then nothing is written.
+    """
+    require_free(wanted)
+    model = read_model(checkpoint)
+    with console.status("reading and scoring the patients"):
+        predictions = predict_patients(site, model, wanted)
+        write_predictions(predictions, wanted)
+    for line in _summary(predictions, wanted):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
+    columns, about = predictions.columns, predictions.about
+    said = Counter(part for text in columns["warnings"] for part in text.split("; ") if part)
+    network = about["network"]
+    lines = [f"{about['patients']} patients, network of {network['study']}, round {network['round']}"]
+    lines += [f"  {count} patients: {remark}" for remark, count in said.most_common(10)]
+    lines += [f"  and {len(said) - 10} other warnings"] if len(said) > 10 else []
+    lines += [f"  {warning}" for warning in about["warnings"]]
+    for name, fitted in predictions.recalibrated.items():
+        lines += _recalibration(name, fitted)
+    without = said[NO_INPUT]
+    lines += [
+        f"wrote {wanted.out} and {wanted.about}" + (f"; {without} patients have no prediction" if without else "")
+    ]
+    return [*lines, RESEARCH_ONLY]
+
+
+def _recalibration(name: str, fitted: Recalibrated) -> list[str]:
+    """Of one target: how many patients, and each measure before and after."""
+    if fitted.use is None:
+        return [f"{name}: not recalibrated: {fitted.why_not}"]
+    counts = ", ".join(f"{outcome} {count}" for outcome, count in fitted.patients.items())
+    few = "; few for a recalibration: treat it with caution" if fitted.few else ""
+    lines = [f"{name}: recalibrated by {counts}{few}"]
+    for measure, value in fitted.before.items():
+        after = f"{fitted.after[measure]:.3f}" if fitted.after else "not measurable"
+        lines.append(f"  {measure.replace('_', ' '):<26}{value:.3f} before, {after} after")
+    return lines

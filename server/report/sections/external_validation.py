@@ -1,0 +1,67 @@
+"""Section on external validation: the study's network at hospitals that were not in the study, after it had ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
+from server.report.numbers import NBSP, count, with_interval
+from server.report.sections import calibration, discrimination, thresholds
+from server.report.study import Study
+from server.study.results import ExternalValidation, Metric
+
+TITLE = "External validation"
+MEASURES = (
+    ("AUC", "auc", 2),
+    ("calibration slope", "calibration_slope", 2),
+    ("expected/observed", "expected_observed_ratio", 2),
+    ("sensitivity", "sensitivity", 2),
+    ("specificity", "specificity", 2),
+)
+
+
+def section(study: Study) -> Section:
+    """What hospitals told of the network, each and together."""
+    validation = study.results.external_validation
+    if validation is None:
+        return not_recorded(TITLE, "the network was not scored at a hospital outside the study.")
+    own = Study(
+        study.results.model_copy(
+            update={"targets": validation.targets, "sites": validation.sites, "folds": [], "external_validation": None}
+        ),
+        study.answers,
+    )
+    parts = [discrimination.section(own), calibration.section(own), thresholds.section(own)]
+    elements = [element for part in parts if not part.absent for element in part.elements]
+    return Section(TITLE, _lead(validation, parts[0].lead), [_table(own, validation), *map(_renamed, elements)])
+
+
+def _lead(validation: ExternalValidation, found: str) -> str:
+    sites = ", ".join(site.site for site in validation.sites)
+    network = f"the weights after round {validation.round} (SHA-256 {validation.sha256[:12]})"
+    missing = "".join(f" {site} gave no scores: {why}." for site, why in validation.problems.items())
+    return f"Scored at {sites}, which had no part in the study: {network}, frozen. {found}{missing}"
+
+
+def _table(own: Study, validation: ExternalValidation) -> Table:
+    rows: list[Row] = []
+    for outcome in own.outcomes:
+        for site in validation.sites:
+            told = site.targets.get(outcome.name, {})
+            rows.append(Row(f"{site.site}: {outcome.label}", _cells(told)))
+        rows.append(Row(f"together: {outcome.label}", _cells(outcome.results.external), kind="chosen"))
+    caption = (
+        f"All patients with a known outcome; 95{NBSP}% intervals in brackets. A hospital's row is what it tells of "
+        "itself; the last is of the sums over hospitals, in which cells of few patients are merged."
+    )
+    return Table(["Hospital and outcome", "patients", *(head for head, _, _ in MEASURES)], rows, caption)
+
+
+def _cells(metrics: Mapping[str, Metric]) -> list[str]:
+    return [count(metrics.get("patients")), *(with_interval(metrics, name, digits) for _, name, digits in MEASURES)]
+
+
+def _renamed(element: Element) -> Element:
+    """A figure under a name of its own beside the study's."""
+    return replace(element, name=f"external_{element.name}") if isinstance(element, Figure) else element
