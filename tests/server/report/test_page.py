@@ -22,7 +22,7 @@ from server.report.verdict import verdict
 from server.study.checkpoint import Checkpoint
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
-from server.study.results import UNFINISHED, Results, write_results
+from server.study.results import UNFINISHED, Results, Spent, write_results
 from server.study.results_contents import make_results, unfinished_results
 from server.study.scoring import pool, thresholds
 from shared_models.messages import EvaluateTestReply
@@ -39,10 +39,10 @@ Make = Callable[..., Results]
 Scored = tuple[np.ndarray, np.ndarray]
 
 
-def patients(target: Target, count: int, seed: int, strength: float) -> Scored:
+def patients(target: Target, count: int, seed: int, strength: float, prevalence: float = 0.4) -> Scored:
     """Scores and labels of some patients; the scores say the more of the labels the larger `strength` is."""
     rng = np.random.default_rng(seed)
-    truth = rng.uniform(size=count) < 0.4
+    truth = rng.uniform(size=count) < prevalence
     logit = strength * (truth - 0.4) + rng.normal(0, 0.7, count) - 0.4
     risk = 1 / (1 + np.exp(-logit))
     if isinstance(target, TimeToEvent):
@@ -81,6 +81,8 @@ def make() -> Callable[..., Results]:
         count: int = 120,
         rounds: int = 6,
         strength: float = 1.6,
+        prevalence: float = 0.4,
+        validated: bool = True,
         missing: Mapping[int, str] | None = None,
         **settings: Any,
     ) -> Results:
@@ -90,7 +92,7 @@ def make() -> Callable[..., Results]:
         parts: dict[str, dict[str, np.ndarray]] = {}
         answers = []
         for seed, site in enumerate((*train, *outside)):
-            scored = {name: patients(target, count, seed, strength) for name, target in targets.items()}
+            scored = {name: patients(target, count, seed, strength, prevalence) for name, target in targets.items()}
             parts[site] = {}
             for name, target in targets.items():
                 parts[site] |= pack_summary(summarise(target, *scored[name]), name)
@@ -101,9 +103,17 @@ def make() -> Callable[..., Results]:
         enrolled = {s: Enrolment(True, split, {"clinical": 4 * count}, excluded=2) for s in train}
         enrolled |= {s: Enrolment(False, {"test": count}, {"clinical": 0}, excluded=0) for s in outside}
         history = tuple(attempt(n, sorted(train), missing or {}) for n in range(1, rounds + 1))
-        values = tuple((n, 0.5 + 0.02 * n) for n in range(rounds + 1))
+        values = tuple((n, 0.5 + 0.02 * n if validated else float("nan")) for n in range(rounds + 1))
         best = Checkpoint(
-            {}, rounds, {}, {}, enrolled, best_round=rounds, best_value=0.6, values=values, history=history
+            {},
+            rounds,
+            {},
+            {},
+            enrolled,
+            best_round=rounds,
+            best_value=0.6 if validated else None,
+            values=values,
+            history=history,
         )
         secure = {"secure_aggregation": "on"} if config.secure_aggregation != "off" else {}
         counting = config.model_copy(update=secure)  # statistics of all cells, as they leave in sums
@@ -204,6 +214,18 @@ def test_a_csv_holds_every_site_with_all_digits(written: Results, folder: Path) 
     assert float(within["high"]) == written.targets["er"].external["auc_within_sites_high"]
 
 
+def test_what_each_site_spent_and_who_is_missing_is_on_the_page(make: Make) -> None:
+    results = make(rounds=2, privacy="patient")
+    spent = {"oak": Spent(epsilon=1.234, delta=1e-4), "elm": Spent(epsilon=0.567, delta=1e-5)}
+    rounds = [one.model_copy(update={"spent": spent}) for one in results.rounds]
+    results = results.model_copy(update={"rounds": rounds, "missing": {"far": "not connected"}})
+    said = words(draw_page(results)[0])
+    assert "oak 1.23 0.0001" in said
+    assert "elm 0.57 1e-05" in said
+    assert "The study also names far: missing, and in no figure." in said
+    assert "far is named by the study and missing. not connected" in said
+
+
 def test_who_was_missing_is_named_with_rounds_and_reason(page: str) -> None:
     assert "elm did not count in 2 of 6 rounds (2 to 3). did not answer" in words(page)
 
@@ -239,11 +261,14 @@ def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
         ({"train": ("oak",), "outside": ()}, "In one hospital that trained it"),
         ({"count": 12}, "too few test patients have an outcome that their hospital tells"),
         ({"count": 0}, "too few test patients have an outcome that their hospital tells"),
+        ({"prevalence": 0.0}, "too few test patients have an outcome that their hospital tells"),
+        ({"prevalence": 1.0}, "too few test patients have an outcome that their hospital tells"),
+        ({"validated": False}, "No validation patients"),
         ({"outside": ()}, "that it works in a hospital that took no part in training, for all took part"),
         ({"privacy": "patient"}, "DP-SGD"),
         ({"secure_aggregation": "on", "min_sites": 3}, "The center saw weights and scores only in sums"),
     ],
-    ids=["one site", "few", "none", "no external", "private", "secure"],
+    ids=["one site", "few", "none", "no case", "only cases", "no validation", "no external", "private", "secure"],
 )
 def test_a_study_of_another_kind_has_its_page_too(make: Make, changes: dict[str, object], said: str) -> None:
     assert said in words(draw_page(make(rounds=3, **changes))[0])
