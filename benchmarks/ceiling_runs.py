@@ -26,8 +26,9 @@ from shared_models.task import Task, load_task
 from simulation.__main__ import cohort_writer
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
 from simulation.cohorts.ceiling import Ceiling
+from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
-from simulation.splits import Sites, write_site
+from simulation.splits import Sites, fitted_to, write_site
 
 STUDIES = Path(__file__).parents[1] / "studies"
 EXTERNAL_PATIENTS = 320  # at the site that never trains: they cost no training
@@ -73,7 +74,7 @@ def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterato
             hidden = functools.partial(without, experiment, seed, folder / "full", sites, modality, how)
             yield f"{how.__name__} {modality}", hidden
     if task.tables:
-        linear = {"modalities": ", ".join(task.tables), "fusion": "late"}
+        linear = {"modalities": ", ".join(task.tables), "fusion": "late", "grids": ""}
         yield "linear", functools.partial(study, folder / "linear", sites, sites, **linear)
         yield "deep", functools.partial(study, folder / "deep", sites, sites, wide=False)
     yield "plain", functools.partial(plain, experiment, seed, sites)
@@ -122,7 +123,9 @@ def federated(
     experiment: Experiment, seed: int, results: Path, sites: Sites, tested_at: Sites, **changes: Any
 ) -> Found:
     """A whole study through the ServerApp and the sites' ClientApps."""
-    config = config_of(experiment, seed, **{"results-dir": str(results)}, **changes)
+    # named, as a center would name them: only then are validation patients added up unseen, and none is suppressed
+    config = fitted_to(config_of(experiment, seed, **{"results-dir": str(results)}, **changes), sites)
+    begin_budgets(sites, config)
     run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
     return tested(from_best(config), tested_at, config_of(experiment, seed, **changes))
 
@@ -180,9 +183,10 @@ def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> 
         order = np.random.default_rng(seed).permutation(len(cohort.patients))
         return dataclasses.replace(cohort, truths={name: truth[order] for name, truth in cohort.truths.items()})
 
-    config = config_of(experiment, seed, **{"results-dir": str(results)})
+    config = fitted_to(config_of(experiment, seed, **{"results-dir": str(results)}), sites)
     with mock.patch.object(client_study, "load_cohort", reassigned):
         client_study.forget_cohorts()
+        begin_budgets(sites, config)
         run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
     client_study.forget_cohorts()
     task = load_task(config)

@@ -26,8 +26,9 @@ from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts
 from simulation.baselines.trees import Trees, fit_classifiers
+from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
-from simulation.splits import Sites
+from simulation.splits import Sites, fitted_to
 
 RANKS = ("auc", "c_index", "mae")
 
@@ -68,7 +69,10 @@ def config_of(table: Table, row: Row, seed: int, work: Path) -> StudySettings:
         return settings(data_set, work, study, seed, **own, **_features(data_set.study, row))
     experiment = Experiment(table.task, dict, slack=0.0)
     base = {"study": study, "seed": seed, "split-seed": seed, "test-fraction": 0.2}
-    return parse_study_settings(experiment.settings | base | own)
+    values = experiment.settings | base | own
+    if values.get("grids", "").partition(":")[0] not in values.get("modalities", values.get("grids", "")):
+        values["grids"] = ""  # a row of tables alone has no image to give a grid to
+    return parse_study_settings(values)
 
 
 def _features(study: str, row: Row) -> dict[str, str]:
@@ -89,10 +93,12 @@ def run_row(table: Table, row: Row, seed: int, sites: Sites, work: Path) -> Iter
     config = config_of(table, row, seed, work)
     task = load_task(config)
     own = _with_inputs(sites, task)
+    config = fitted_to(config, own)
     make = classifier(row.learner, seed) if row.learner else None
     cohorts = [load_cohort(load_site(file), task, config) for file in own.values()]
     trained: Trained | Trees | None
     if make is None:
+        begin_budgets(own, config)
         run_study(InProcessGrid(client_app, own, config.to_flat()), config)
         checkpoint = load_checkpoint(Path(config.results_dir) / config.study / BEST)
         trained = from_checkpoint(checkpoint, task, config)

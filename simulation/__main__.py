@@ -146,6 +146,7 @@ def _run(options: argparse.Namespace) -> int:
     from simulation.engines.in_process import run_in_process
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
+    from simulation.site_remarks import site_remarks
     from simulation.splits import divide, find_sites, fitted_to, require_folds
 
     console = Console()
@@ -165,6 +166,8 @@ def _run(options: argparse.Namespace) -> int:
         console.print('outcome = "binary": an event by the horizon, or the sites\' own label; times are not used')
     run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[options.engine]
     results = run(sites, config, console)
+    for remark in site_remarks(sites, config):
+        console.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
     print_table(Results.model_validate(results), console)
     console.print(f"Checkpoints and results.json: {work}")
     if (page := work / REPORT).exists():

@@ -1,0 +1,42 @@
+"""Remarks on a simulation's sites: what a hospital's own `check` would have said of the cohort that was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from client.cohort.load import Cohort, load_cohort
+from client.config.site import load_site
+from client.errors import SiteError
+from shared_models.folds import each_fold
+from shared_models.study_settings import StudySettings
+from shared_models.targets import Binary, Categorical
+from shared_models.task import Task, load_task
+
+
+def site_remarks(sites: Mapping[str, Path], config: StudySettings) -> Iterator[str]:
+    """What should be known of each site's cohort, though it need not stop it; of folds, in the first.
+
+    Args:
+        sites: Name to settings file.
+        config: The study.
+    """
+    first = each_fold(config)[0]
+    task = load_task(first)
+    for name, file in sites.items():
+        try:
+            cohort = load_cohort(load_site(file), task, first, store_split=False)
+        except SiteError:
+            continue  # the study has told of it
+        for remark in (*cohort.warnings, *_one_class(cohort, task)):
+            yield f"{name}: {remark}"
+
+
+def _one_class(cohort: Cohort, task: Task) -> Iterator[str]:
+    """Targets of which all of a site's training patients are of the same class."""
+    for name, target in task.targets.items():
+        truth = cohort.truths[name][cohort.parts["train"]]
+        if isinstance(target, Binary | Categorical) and len(known := np.unique(truth[~np.isnan(truth)])) == 1:
+            yield f"{name}: every training patient is {known[0]:g}; the site learns nothing that tells classes apart"
