@@ -25,7 +25,7 @@ from server.study.checkpoint import BEST, load_checkpoint
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts
-from simulation.baselines.trees import Trees, fit_classifiers
+from simulation.baselines.tabular import Tabular, fit_classifiers
 from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import Sites, fitted_to
@@ -96,7 +96,7 @@ def run_row(table: Table, row: Row, seed: int, sites: Sites, work: Path) -> Iter
     config = fitted_to(config, own)
     make = classifier(row.learner, seed) if row.learner else None
     cohorts = [load_cohort(load_site(file), task, config) for file in own.values()]
-    trained: Trained | Trees | None
+    trained: Trained | Tabular | None
     if make is None:
         begin_budgets(own, config)
         run_study(InProcessGrid(client_app, own, config.to_flat()), config)

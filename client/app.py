@@ -25,6 +25,7 @@ from client.training.dp.mechanism import mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
 from client.training.fedbn import keep, own_names
+from client.training.importance import importance_of
 from client.training.initial_weights import keep_initial
 from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_weights
 from client.training.optimizer_state import Moments, kept_moments
@@ -34,6 +35,7 @@ from client.training.scores import pack_scores
 from shared_models.agreed import DIVERGED
 from shared_models.description import Description
 from shared_models.folds import fold_of
+from shared_models.importance import Importance
 from shared_models.installation import hardware, software
 from shared_models.messages import (
     ConfirmReply,
@@ -163,9 +165,12 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     keep_result(study, request, patients, scores, metrics)
     of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
+    lost = importance_of(study.model(request.round), patients, scores, study.task, study.config, study.seed(0))
     # who they are is told once a study: what is withheld would follow from others
     own = pack_scores(patients, study.task, scores) | described.pack() | count_tested(study, patients, scores)
+    own |= lost.pack()
     none = pack_scores(patients, study.task, {}) | of_nobody.pack() | count_tested(study, patients, {})
+    none |= Importance.of_nobody(study.task, study.config).pack()
     internal, external = (own, none) if study.trains else (none, own)
     tested = name_of_tested(study.site, study.config)
     folds, in_sum = out_of_fold.count_fold(study, own, metrics), uses_secure_aggregation(study.config)

@@ -106,7 +106,7 @@ def validate_by_hand(
     admitted = AdmittedStudy(config, site, model.task, place, RecordDict())
     session = open_session(admitted, Received(network, model.statistics))
     exact = evaluate(session, request)
-    sent = disclose(exact, model.task, site.policy, summed=False)
+    sent = disclose(exact, model.task, config, site.policy, summed=False)
     file = ValidationFile(model.config.study, model.sha256, site.site, version("breast-federation"), sent)
     return Validated(exact, sent, file)
 

@@ -77,7 +77,7 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
 def work_on(handler: Handler[Q], session: StudySession, request: Q) -> Any:
     """A handler's reply as it may leave: small cells stay."""
     summed = uses_secure_aggregation(session.config)
-    return disclose(handler(session, request), session.task, session.site.policy, summed=summed)
+    return disclose(handler(session, request), session.task, session.config, session.site.policy, summed=summed)
 
 
 def read_request(

@@ -24,6 +24,7 @@ from client.governance.small_cells import AT_THE_CUT, AT_THE_HORIZON, COUNTS, su
 from client.private_files import write_private
 from client.session import StudySession
 from shared_models.folds import fold_of
+from shared_models.importance import PREFIX as IMPORTANCE
 from shared_models.messages import Arrays
 from shared_models.metrics.by_subgroup import PREFIX
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
@@ -60,8 +61,13 @@ class OutOfFold:
     statistics: Arrays = field(default_factory=dict)
 
     def of_this_fold(self, counted: Arrays) -> Arrays:
-        """The statistics of the fold that may leave; zeros in place of the others."""
-        return _only(counted, lambda name: name not in self.together)
+        """The statistics of the fold that may leave; zeros in place of the others.
+
+        What its scores lose with a part of the input changed is of the same patients' pairs, and leaves with them.
+        """
+        held = {name.partition(".")[0] for name in self.together}
+        lost = {f"{IMPORTANCE}.{target}" for target in held}
+        return _only(counted, lambda name: name not in self.together and ".".join(name.split(".")[:2]) not in lost)
 
 
 def forget(study: StudySession) -> None:

@@ -25,6 +25,7 @@ from server.study.evaluation import ask_to_evaluate, require_tested
 from server.study.exchange import StudyError, log_problems, wait_for_sites
 from server.study.external_validation import ask_sites, find_network
 from server.study.fold_results import Finished, combine, keep_tested, read_finished
+from server.study.importance_section import pool_importance
 from server.study.initial_weights import start_of
 from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
@@ -32,7 +33,7 @@ from server.study.patients_section import descriptions
 from server.study.preparation import prepare
 from server.study.progress import Progress, begin_progress, progress_of, watch
 from server.study.results import RESULTS, Results, write_results
-from server.study.results_contents import make_results, unfinished_results
+from server.study.results_contents import Role, make_results, unfinished_results
 from server.study.results_csv import write_csv
 from server.study.results_folder import clear, require_free
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
@@ -41,6 +42,7 @@ from server.study.secure_exchange import unverified_sites
 from server.study.study_log import study_log
 from server.study.subgroups_section import pool_subgroups
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
+from shared_models.importance import Importance
 from shared_models.messages import EvaluateTestRequest
 from shared_models.patience import shorten_pulls
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -205,11 +207,15 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     )
     problems, unverified = log_problems(answers, config), unverified_sites(grid)
     require_tested(parts, last.enrolled, problems, config)
+    lost: dict[Role, Importance] = {
+        "internal": pool_importance({site: reply.test for site, reply in replies.items()}, task, config),
+        "external": pool_importance({site: reply.external for site, reply in replies.items()}, task, config),
+    }
     if fold_of(config):
         late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
-        late_by_subgroup = pool_subgroups(late, task, config)
-        keep_tested((internal, external, scoring.pool(late, task, config)), (*by_subgroup, late_by_subgroup), folder)
+        late_by_subgroup = (*by_subgroup, pool_subgroups(late, task, config))
+        keep_tested((internal, external, scoring.pool(late, task, config)), late_by_subgroup, lost, folder)
     tested, described = (internal, external), descriptions(parts, task)
     return make_results(
-        task, config, best, last, thresholds, answers, tested, problems, unverified, described, by_subgroup
+        task, config, best, last, thresholds, answers, tested, problems, unverified, described, by_subgroup, lost
     )

@@ -283,6 +283,11 @@ class StudySettings(Settings):
         description="subgroups of test patients that are judged by themselves, too: "
         "`age_years: <50 | 50-70 | >70; scanner{ge|siemens}; er`, columns that hospitals map as they do features",
     )
+    importance: Literal["off", "modalities", "features"] = Field(
+        "modalities",
+        description="what the scores of test patients lose with each modality shuffled between a site's patients, or "
+        "absent; features: with each feature of a table, too, at five scorings of the test patients each",
+    )
 
     # When things go wrong
     join_timeout_s: Positive = Field(600.0, description="time to wait for the sites before round 1")

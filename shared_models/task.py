@@ -99,6 +99,10 @@ TRAINING_ON_IMAGES: Mapping[str, str | int | float] = {
 # The tumour's distance channel where a site has no mask: all of the image counts as tumour, far from its surface.
 FAR_INSIDE_MM = 100.0
 
+SHUFFLES = 5
+"""How often a modality or a feature is shuffled to see what the network loses without it; the losses are averaged."""
+MAX_FEATURES_SHUFFLED = 2_000
+
 
 @dataclass(frozen=True)
 class Task:
@@ -179,6 +183,8 @@ def load_task(config: StudySettings) -> Task:
         _check_oversampling(dataclasses.replace(chosen, targets=targets), config)
     if config.harmonisation != "none":
         _check_harmonisation(modalities, config)
+    if config.importance == "features":
+        _check_importance(modalities)
     tables = [kind for kind in modalities.values() if isinstance(kind, Table)]
     subgroups = parse_subgroups(config.subgroups, [feature for table in tables for feature in table.features])
     return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets, subgroups=subgroups)
@@ -227,6 +233,15 @@ def _check_harmonisation(modalities: Mapping[str, Modality], config: StudySettin
     if stray or not config.harmonised_tables:
         what = f"no table {', '.join(stray)} in this study" if stray else "no table is named"
         msg = f"harmonised: {what}; {config.task} has {', '.join(tables) or 'none'}"
+        raise SettingsError(msg)
+
+
+def _check_importance(modalities: Mapping[str, Modality]) -> None:
+    count = sum(len(kind.features) for kind in modalities.values() if isinstance(kind, Table))
+    if not 0 < count <= MAX_FEATURES_SHUFFLED:
+        found = f"the tables have {count:,} features" if count else "the study has no table"
+        why = f'each is scored {SHUFFLES} times and {MAX_FEATURES_SHUFFLED:,} at most are; importance = "modalities"'
+        msg = f"importance: {found}; {why} shuffles whole modalities"
         raise SettingsError(msg)
 
 

@@ -38,6 +38,10 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation studies/demo.toml --synthetic runs/cohort --folds 5 --repeats 3
   python -m simulation studies/demo.toml --synthetic runs/cohort --leave-out each --set study=demo-new-hospital
 
+  # other models on the same test patients, with DeLong's and McNemar's tests; and each hospital's own model at each
+  python -m simulation studies/demo.toml --synthetic runs/cohort --compare --models pooled,modalities,random-forest
+  python -m simulation studies/demo.toml --synthetic runs/cohort --matrix
+
 Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
 Results and checkpoints are written to <results-dir>/<study>/, and nothing there is overwritten without --overwrite;
 --resume continues from the last checkpoint.
@@ -56,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--patients goes with --synthetic and is at least 1; a phantom has `patients=N`")
     if options.split is None and (options.by is not None or options.into is not None):
         parser.error("--by and --into go with --split")
+    if options.models and not options.compare:
+        parser.error("--models goes with --compare")
     if options.study and options.file:
         parser.error(f"one study at a time: {options.file} or --study {options.study}")
     from rich.console import Console
@@ -113,8 +119,18 @@ def _parser() -> CommandLine:
     add_fold_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the study's last checkpoint")
     parser.add_argument(
-        "--compare", action="store_true", help="also train on the pooled patients and at each site alone"
+        "--compare",
+        action="store_true",
+        help="also train on the pooled patients, at each site alone, with each modality and target alone, and "
+        "baselines on tables; all in results.json, comparisons.csv and the report, with paired tests",
     )
+    parser.add_argument(
+        "--models",
+        metavar="LIST",
+        help="with --compare: these alone, of pooled, local, modalities, targets, logistic-regression, random-forest, "
+        "svm, gradient-boosting, and, where they are installed, xgboost and catboost",
+    )
+    parser.add_argument("--matrix", action="store_true", help="also score each site's own model at every site")
     parser.add_argument("--open", action="store_true", dest="opens", help="show the study's report in a browser")
     parser.add_argument("--seed", type=int, help="shorthand for --set seed=N")
     return parser
@@ -130,6 +146,11 @@ def _run(options: argparse.Namespace) -> int:
     resume = ["resume=true"] if options.resume else []
     words = [*shorthands, *options.assignments, *take_fold_options(vars(options)), *resume]
     config = read_study(options.study or options.file, words, rule_names())
+    models: Sequence[str] = ()
+    if options.compare:
+        from simulation.baselines.comparison import chosen_models
+
+        models = chosen_models(options.models)
 
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
@@ -158,8 +179,8 @@ def _run(options: argparse.Namespace) -> int:
         sites = find_sites(options.sites, options.data_root, work / "sites")
     named, config = bool(config.sites), fitted_to(config, sites)
     folds = folds_of(config)
-    if folds and options.compare:
-        msg = "--compare goes with one split: take --folds or --leave-out away, or compare after a study without them"
+    if folds and (options.compare or options.matrix):
+        msg = "--compare and --matrix go with one split: take --folds or --leave-out away, or compare without them"
         raise SettingsError(msg)
     require_folds(config, sites)
     if config.outcome == "binary":
@@ -172,10 +193,12 @@ def _run(options: argparse.Namespace) -> int:
     console.print(f"Checkpoints and results.json: {work}")
     if (page := work / REPORT).exists():
         console.print(f"Report: {page.resolve()}", soft_wrap=True, highlight=False)
-    if options.compare:
-        from simulation.baselines.comparison import print_comparison
+    if options.compare or options.matrix:
+        from simulation.baselines.comparison import add_comparisons
+        from simulation.baselines.comparison_table import print_comparisons
 
-        print_comparison(sites, config, console)
+        compared = add_comparisons(sites, config, models, options.matrix, run_in_process, console)
+        print_comparisons(compared, work, console)
     if options.opens:
         open_report(page)
     if named:

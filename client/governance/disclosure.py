@@ -17,6 +17,7 @@ from client.governance.small_cells import suppress_small_cells
 from client.governance.small_subgroups import counted_without_small_cells, told_metrics
 from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
+from shared_models.importance import PREFIX, Importance
 from shared_models.messages import (
     EvaluateExternalReply,
     EvaluateTestReply,
@@ -33,17 +34,19 @@ from shared_models.targets import Regression, Target, TimeToEvent
 if TYPE_CHECKING:
     from client.config.policy import Policy
     from shared_models.messages import Arrays
+    from shared_models.study_settings import StudySettings
     from shared_models.task import Task
 
 P = TypeVar("P", bound=Payload)
 
 
-def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
+def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, summed: bool) -> P:
     """The reply as it may leave.
 
     Args:
         reply: What the handler gave.
         task: The study's.
+        config: Its settings.
         policy: The site's; its `minimum_count` counts.
         summed: Whether it leaves in secure aggregation; then only the site's own metrics are coarsened.
     """
@@ -55,14 +58,14 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
             counted = {name: array + reply.external[name] for name, array in reply.test.items()}  # one is of nobody
             changed["metrics"] = told_metrics(changed["metrics"], counted, task, least)
     if not summed and isinstance(reply, EvaluateTestReply):
-        changed["test"] = tested_without_small_cells(reply.test, task, least)
-        changed["external"] = tested_without_small_cells(reply.external, task, least)
+        changed["test"] = tested_without_small_cells(reply.test, task, config, least)
+        changed["external"] = tested_without_small_cells(reply.external, task, config, least)
         if reply.all_folds:
             late, by_subgroup = reply.all_folds, counted_without_small_cells(reply.all_folds, task, least)
             changed["all_folds"] = scores_without_small_cells(late, task, least) | by_subgroup
     if isinstance(reply, EvaluateExternalReply):
         changed["metrics"] = {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}
-        changed["external"] = tested_without_small_cells(reply.external, task, least)
+        changed["external"] = tested_without_small_cells(reply.external, task, config, least)
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):
@@ -73,13 +76,16 @@ def disclose(reply: P, task: Task, policy: Policy, *, summed: bool) -> P:
     return replace(reply, **changed) if changed else reply  # type: ignore[type-var]
 
 
-def tested_without_small_cells(tested: Arrays, task: Task, least: int) -> Arrays:
-    """What is told of test patients: their scores, also by subgroup, and who they are."""
+def tested_without_small_cells(tested: Arrays, task: Task, config: StudySettings, least: int) -> Arrays:
+    """What is told of test patients: scores, also by subgroup, their losses by changes of the input, who they are."""
     if not tested:
         return scores_without_small_cells(tested, task, least)
     described = description_without_small_cells(Description.unpack(tested, task), task, least).pack()
     by_subgroup = counted_without_small_cells(tested, task, least)
-    return scores_without_small_cells(tested, task, least) | described | by_subgroup
+    told = scores_without_small_cells(tested, task, least) | described | by_subgroup
+    if f"{PREFIX}.patients" not in tested:
+        return told
+    return told | Importance.unpack(tested, task, config).without_small_cells(task, least).pack()
 
 
 def description_without_small_cells(description: Description, task: Task, least: int) -> Description:

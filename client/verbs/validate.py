@@ -63,7 +63,7 @@ def validate(
 def _write_exact(site: SiteConfig, model: TrainedModel, validated: Validated) -> Path:
     """All digits, which stay here: in a file of the form that the report is drawn from."""
     reply = validated.exact
-    whole = replace(reply, external=tested_without_small_cells(reply.external, model.task, 1))
+    whole = replace(reply, external=tested_without_small_cells(reply.external, model.task, model.config, 1))
     path = site.state_dir / "validations" / model.config.study / "exact.json"
     write_private(path, write_validation(replace(validated.file, reply=whole)))
     return path

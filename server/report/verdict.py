@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from server.report.numbers import bounds, count, duration, in_words, names, number, span
 from server.report.study import ROLES, Outcome, Role, Study
+from server.study.importance_section import shuffled_modalities
 from server.study.results import Metric
 
 CHANCE = 0.5
@@ -121,6 +122,10 @@ def _not_shown(study: Study, outcome: Outcome, role: Role, several: bool) -> Ite
     """Clauses after "Not shown:" that the figures of one target call for."""
     metrics = outcome.metrics(role)
     of = f" of {outcome.label}" if several else ""
+    for row in shuffled_modalities(outcome.results.importance.get(role, [])):
+        if row.drop is not None and not row.used:
+            modality = row.modality.replace("_", " ")
+            yield f"that the network uses {modality}{of}: shuffled between patients, it is not missed"
     if not outcome.ranks or outcome.too_few(metrics):
         return
     if doubts := list(_doubts(metrics)):

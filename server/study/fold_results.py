@@ -22,6 +22,7 @@ from server.study.aggregation_section import aggregation_section
 from server.study.checkpoint import BEST, now
 from server.study.fold_means import mean_metrics, mean_number
 from server.study.fold_subgroups import TestedSubgroups, subgroups_over_folds
+from server.study.importance_section import ImportanceResults, importance_section, mean_importance
 from server.study.privacy_section import privacy_section
 from server.study.results import (
     RESULTS,
@@ -34,23 +35,26 @@ from server.study.results import (
     TargetResults,
     read_results,
 )
-from server.study.results_contents import between_sites
+from server.study.results_contents import Role, between_sites
 from server.study.rounding import rounded
 from server.study.scoring import Summaries, pack, unpack
 from server.study.subgroups_section import pool_subgroups
 from shared_models.atomic_files import write_atomically
 from shared_models.folds import Fold, fold_settings
+from shared_models.importance import Importance
 from shared_models.installation import hardware, software
 from shared_models.messages import Arrays
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import rate_bounds
 from shared_models.metrics.summary import Summary, pack_summary, pooled_metrics, total_summary
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 TESTED = "tested.safetensors"
 ALL_FOLDS = "all folds"
-TESTED_AS = ("internal", "external", ALL_FOLDS)
+ROLES: tuple[Role, ...] = ("internal", "external")
+TESTED_AS = (*ROLES, ALL_FOLDS)
 AT_THRESHOLD = (*threshold_metrics(ConfusionCounts(0, 0, 0, 0)), "accuracy", "balanced_accuracy", "mcc")
 CELLS = ("tp", "fp", "tn", "fn")
 BOUNDS = tuple(rate_bounds(ConfusionCounts(0, 0, 0, 0), ConfusionCounts(0, 0, 0, 0)))
@@ -67,16 +71,21 @@ class Finished:
         results: Its own.
         tested: Its test patients' statistics, by role; and those of sites that tell of all their folds at once.
         by_subgroup: The same by subgroup.
+        lost: What their scores lose with a part of the input changed, by role.
     """
 
     fold: Fold
     results: Results
     tested: Mapping[str, Summaries]
     by_subgroup: Mapping[str, Arrays]
+    lost: Mapping[str, Importance]
 
 
 def keep_tested(
-    tested: tuple[Summaries, Summaries, Summaries], by_subgroup: tuple[Arrays, Arrays, Arrays], folder: Path
+    tested: tuple[Summaries, Summaries, Summaries],
+    by_subgroup: tuple[Arrays, Arrays, Arrays],
+    lost: Mapping[Role, Importance],
+    folder: Path,
 ) -> None:
     """Keeps the test patients' statistics of a fold beside its results.
 
@@ -84,10 +93,12 @@ def keep_tested(
         tested: Those of the sites that train and of those that do not, of this fold; and those of sites that tell of
             all their folds at once, after the last one of a repeat.
         by_subgroup: The same by subgroup.
+        lost: What their scores lose with a part of the input changed, by role.
         folder: The fold's.
     """
     by_role = zip(TESTED_AS, tested, by_subgroup, strict=True)
     arrays = {f"{role}:{name}": a for role, sums, also in by_role for name, a in {**pack(sums), **also}.items()}
+    arrays |= {f"{role}:{name}": array for role, one in lost.items() for name, array in one.pack().items()}
     write_atomically(folder / TESTED, save(arrays))
 
 
@@ -100,7 +111,9 @@ def read_finished(fold: Fold, folder: Path, task: Task, config: StudySettings) -
     own = fold_settings(config, fold)
     tested = {role: unpack(found, task, own) for role, found in arrays.items()}
     by_subgroup = {role: pool_subgroups({fold.label: found}, task, own) for role, found in arrays.items()}
-    return Finished(fold, read_results(folder / RESULTS), tested, by_subgroup)
+    merged = not uses_secure_aggregation(own)
+    lost: dict[str, Importance] = {role: Importance.unpack(arrays[role], task, own, merged) for role in ROLES}
+    return Finished(fold, read_results(folder / RESULTS), tested, by_subgroup, lost)
 
 
 def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> Results:
@@ -183,7 +196,20 @@ def _target(
             hidden={*AT_THRESHOLD, *BOUNDS, *CELLS},
         ),
         between_sites=between_sites(own, trained),
+        importance={
+            "internal": _lost(name, "internal", inside, task, config),
+            "external": _lost(name, "external", outside, task, config),
+        },
     )
+
+
+def _lost(
+    name: str, role: Role, groups: Sequence[Sequence[Finished]], task: Task, config: StudySettings
+) -> list[ImportanceResults]:
+    """What a role's scores lose: pairs are of patients of the same fold and site, and add up over folds."""
+    nothing = Importance.of_nobody(task, config, merged=not uses_secure_aggregation(config))
+    totals = [sum((one.lost[role] for one in group), start=nothing) for group in groups]
+    return mean_importance(importance_section(name, total, task, config) for total in totals)
 
 
 def _over(name: str, role: str, group: Sequence[Finished]) -> Metrics:

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import ExitCode
 from server.study.aggregation_section import AggregationSection
+from server.study.comparison_section import MatrixCell, ModelComparison
 from server.study.exchange import StudyError
+from server.study.importance_section import ImportanceResults
 from server.study.patients_section import PatientFlow
 from server.study.privacy_section import PrivacySection
 from server.study.start_section import StartSection
@@ -95,6 +97,11 @@ class TargetResults(_Section):
     )
     between_sites: dict[str, BetweenSites] = Field(
         description="how a metric differs between sites, by its name; empty where fewer than three sites tell theirs"
+    )
+    importance: dict[Literal["internal", "external"], list[ImportanceResults]] = Field(
+        default={},
+        description="what the scores of test patients lose with a modality or a feature shuffled between them, or "
+        "absent; none of a network of one modality whose features are not asked for",
     )
 
 
@@ -248,6 +255,12 @@ class Results(_Section):
     )
     external_validation: ExternalValidation | None = Field(
         None, description="the network at hospitals that were not in the study; null where none was asked"
+    )
+    comparisons: list[ModelComparison] = Field(
+        default=[], description="other models on the same test patients; in a simulation that asks for them"
+    )
+    matrix: list[MatrixCell] = Field(
+        default=[], description="each site's own model at every site; in a simulation that asks for it"
     )
     failure: str | None = Field(
         None, description="why the study ended before its test; such a file is `unfinished.json`, of the same schema"

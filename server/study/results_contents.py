@@ -6,11 +6,12 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from server.study.aggregation_section import aggregation_section
 from server.study.checkpoint import BEST, LAST, Checkpoint, now
 from server.study.exchange import Answer
+from server.study.importance_section import importance_section
 from server.study.missing_sites import missing_sites
 from server.study.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
 from server.study.privacy_section import privacy_section
@@ -30,6 +31,7 @@ from server.study.start_section import start_section
 from server.study.subgroups_section import own_subgroups, subgroup_results
 from server.study.survival_section import survival_section
 from shared_models.description import Description
+from shared_models.importance import Importance
 from shared_models.installation import hardware, software
 from shared_models.messages import Arrays, EvaluateTestReply
 from shared_models.metrics.heterogeneity import MIN_SITES, random_effects_of_shares
@@ -40,6 +42,7 @@ from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 Thresholds = Mapping[str, tuple[float, str]]
+Role = Literal["internal", "external"]
 
 
 def make_results(
@@ -54,6 +57,7 @@ def make_results(
     unverified: Sequence[str] = (),
     described: tuple[Descriptions, Descriptions] = ({}, {}),
     by_subgroup: tuple[Arrays, Arrays] = ({}, {}),
+    lost: Mapping[Role, Importance] | None = None,
 ) -> Results:
     """The study's results: per site, pooled by role, and how they came about.
 
@@ -69,6 +73,7 @@ def make_results(
         unverified: Sites that took others' public keys from the center.
         described: Counts of the patients of sites that train, and of those that do not, by site or of sums over sites.
         by_subgroup: Summed statistics by subgroup, of sites that train, and of those that do not.
+        lost: What scores lose with a part of the input changed, by role; None where it is not known.
     """
     targets = {}
     own = {name: {a.site: a.reply.metrics.get(name, {}) for a in answers if a.reply} for name in task.targets}
@@ -91,6 +96,7 @@ def make_results(
             },
             subgroups=subgroup_results(by_subgroup, task, config, name, 0.5 if threshold is None else threshold),
             between_sites=between_sites(own[name], {site for site, one in last.enrolled.items() if one.trains}),
+            importance={role: importance_section(name, one, task, config) for role, one in (lost or {}).items()},
         )
     return Results(
         **_how_far(task, config, last),

@@ -46,3 +46,8 @@ def _rows(study: str, fold: str, part: Results | FoldResults) -> Iterator[Row]:
                 if isinstance(value, float) and not metric.endswith(("_low", "_high")):
                     low, high = (metrics.get(f"{metric}{end}") for end in ("_low", "_high"))
                     yield study, fold, target, place, metric, value, low, high
+        for role, losses in found.importance.items():
+            for lost in losses:
+                metric = f"{lost.measure}_lost, {lost.called}"
+                if lost.drop is not None:
+                    yield study, fold, target, role, metric, lost.drop, lost.drop_low, lost.drop_high

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from server.study.endpoints import differing
 from server.study.fold_table import cell, fold_table, of_all_folds
+from server.study.importance_section import ImportanceResults, shuffled_modalities
 from server.study.results import BetweenSites, Results, SiteResults, TargetResults
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def print_table(results: Results, console: Console | None = None) -> None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
         for metric, spread in target.between_sites.items():
             console.print(_between(metric, spread), highlight=False, markup=False)
-        for line in (*_loose(target), *_knows_the_hospital(target, len(results.sites))):
+        for role, rows in target.importance.items():
+            for used in _used(role, shuffled_modalities(rows)):
+                console.print(used, highlight=False, markup=False)
+        for line in (*_loose(target), *_knows_the_hospital(target, len(results.sites)), *_unused(target)):
             console.print(line, style="yellow", highlight=False, markup=False)
         if target.internal.get("free_at_horizon") == 0 and target.internal.get("patients"):
             console.print(_nobody_at_horizon(target), style="yellow", markup=False)
@@ -90,6 +94,28 @@ def _scored_before(results: Results) -> Iterator[str]:
         if site.scorings > 1:
             networks = f"{site.scorings} networks have been scored on these test patients"
             yield f"{site.site}: {networks}, of this study or others: a choice among them by these figures flatters."
+
+
+MEASURES = {"auc": "AUC", "c_index": "C-index", "auc_by_class": "AUC of the classes"}
+
+
+def _used(role: str, rows: Sequence[ImportanceResults]) -> Iterator[str]:
+    """What is lost with each modality shuffled, in a sentence."""
+    told = []
+    for row in rows:
+        if row.drop is not None:
+            ends = "" if row.drop_low is None or row.drop_high is None else f" ({row.drop_low:.2f}-{row.drop_high:.2f})"
+            told.append(f"{row.modality} {abs(row.drop) if abs(row.drop) < 0.005 else row.drop:.2f}{ends}")
+    if told:
+        measure = MEASURES[rows[0].measure]
+        yield f"The {measure} within {role} sites loses, shuffled between patients: {', '.join(told)}."
+
+
+def _unused(target: TargetResults) -> Iterator[str]:
+    """Modalities whose use is not shown."""
+    for role, rows in target.importance.items():
+        if unused := [row.modality for row in shuffled_modalities(rows) if row.drop is not None and not row.used]:
+            yield f"No use of {', '.join(unused)} is shown in {role} test patients."
 
 
 def _loose(target: TargetResults) -> Iterator[str]:

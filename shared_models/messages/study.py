@@ -149,8 +149,11 @@ class EvaluateTestReply(Reply):
         "where the hospital trains: scores of test patients, counted in bins and pairs; how many patients of each part "
         "have which outcome, and how many are in none and why; sums of the columns of tables, as before round 1, of "
         "training and of test patients; where the study names subgroups, these counts of scores and outcomes of each, "
-        "without secure aggregation pairs and outcomes only, those of small subgroups in one",
-        "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics",
+        "without secure aggregation pairs and outcomes only, those of small subgroups in one; how many pairs of test "
+        "patients are no longer in the right order, and with which scores, where a modality or a feature "
+        "(`importance`) is shuffled between them or absent",
+        "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics, "
+        "what the network uses",
         "summed",
     )
     external: Arrays = leaves(

@@ -51,7 +51,7 @@ def auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     m, n = np.count_nonzero(positive), np.count_nonzero(~positive)
     if m == 0 or n == 0:
         return math.nan
-    return float((_midranks(values)[positive].sum() - m * (m + 1) / 2) / (m * n))
+    return float((midranks(values)[positive].sum() - m * (m + 1) / 2) / (m * n))
 
 
 def auc_interval(scores: npt.ArrayLike, labels: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -130,13 +130,13 @@ def delong_test(
 def _components(values: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
     """Share of negatives below each positive, (m,), and of positives above each negative, (n,); ties one half."""
     m, n = np.count_nonzero(positive), np.count_nonzero(~positive)
-    ranks = _midranks(values)
-    below = ranks[positive] - _midranks(values[positive])
-    above = m - (ranks[~positive] - _midranks(values[~positive]))
+    ranks = midranks(values)
+    below = ranks[positive] - midranks(values[positive])
+    above = m - (ranks[~positive] - midranks(values[~positive]))
     return below / n, above / m
 
 
-def _midranks(values: Array) -> Array:
+def midranks(values: Array) -> Array:
     """Ranks from 1, (N,); tied values share the mean of theirs."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)

@@ -31,7 +31,7 @@ from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
 from shared_models.task import Task
 from shared_models.trained_parts import build_network
-from simulation.baselines.trees import Trees
+from simulation.baselines.tabular import Tabular
 
 Statistics = Mapping[str, FeatureStatistics]
 Scores = tuple[Any, Any]  # (N,) or (N, K), and truths (N,) or (N, 2)
@@ -125,16 +125,16 @@ def as_module(weights: Arrays, task: Task, config: StudySettings) -> nn.Module:
     return model.to(choose_device())
 
 
-def score(trained: Trained | Trees, cohort: Cohort, task: Task, part: str = "test") -> dict[str, Scores]:
+def score(trained: Trained | Tabular, cohort: Cohort, task: Task, part: str = "test") -> dict[str, Scores]:
     """Scores and truths of each target for the patients of `part`."""
     patients = select_patients(cohort, part, task, trained.statistics)
-    if isinstance(trained, Trees):
+    if isinstance(trained, Tabular):
         return {name: (scores, patients.known(name)) for name, scores in trained.predict(patients).items()}
     return {name: (scores, patients.known(name)) for name, scores in predict(trained.model, patients, task).items()}
 
 
 def measure(
-    trained: Trained | Trees, cohorts: Sequence[Cohort], task: Task, part: str = "test", target: str = ""
+    trained: Trained | Tabular, cohorts: Sequence[Cohort], task: Task, part: str = "test", target: str = ""
 ) -> dict[str, Metrics]:
     """Exact metrics of a target, by default the first: by site, and of all their patients together under `pooled`."""
     name = target or next(iter(task.targets))
@@ -142,7 +142,7 @@ def measure(
 
 
 def score_everywhere(
-    trained: Trained | Trees, cohorts: Sequence[Cohort], task: Task, part: str = "test"
+    trained: Trained | Tabular, cohorts: Sequence[Cohort], task: Task, part: str = "test"
 ) -> dict[str, dict[str, Scores]]:
     """For each target, scores and truths by site."""
     by_site = {cohort.site: score(trained, cohort, task, part) for cohort in cohorts if len(cohort.parts[part])}

@@ -23,6 +23,7 @@ from shared_models.task import load_task
 
 LEAST = 10
 EDGES = (365.0, 730.0, 1461.0, 2922.0)
+STUDY = parse_study_settings({"features": "clinical: age_years, grade{1|2|3}"})
 
 
 @given(st.integers(0, 10**6), st.integers(0, 200), st.floats(300, 20_000))
@@ -70,7 +71,7 @@ def test_sums_of_a_feature_that_few_have_and_of_a_rare_category_are_not_told():
 
 @pytest.fixture
 def task():
-    return load_task(parse_study_settings({"features": "clinical: age_years, grade{1|2|3}"}))
+    return load_task(STUDY)
 
 
 def replies(task):
@@ -103,7 +104,7 @@ def replies(task):
 
 def test_no_statistic_of_a_reply_has_a_small_cell(task):
     policy = Policy()
-    prepare, *others = (disclose(reply, task, policy, summed=False) for reply in replies(task))
+    prepare, *others = (disclose(reply, task, STUDY, policy, summed=False) for reply in replies(task))
     assert prepare.features["clinical"].total[1:].tolist() == [0, 0, 80]
     counts = prepare.counts["recurrence"]
     assert ((counts == 0) | (counts >= LEAST)).all()
@@ -119,7 +120,7 @@ def test_no_statistic_of_a_reply_has_a_small_cell(task):
 
 
 def test_of_the_patients_described_no_small_cell_is_told_nor_one_that_gives_it_away(task):
-    sent = Description.unpack(disclose(replies(task)[-1], task, Policy(), summed=False).test, task)
+    sent = Description.unpack(disclose(replies(task)[-1], task, STUDY, Policy(), summed=False).test, task)
     assert {part: counts.tolist() for part, counts in sent.outcomes["recurrence"].items()} == {
         "train": [0, 0, 0, 0, 0],
         "validation": [1, 0, 12, 11, 0],
@@ -132,7 +133,7 @@ def test_of_the_patients_described_no_small_cell_is_told_nor_one_that_gives_it_a
 
 def test_inside_a_secure_sum_nothing_is_merged(task):
     for reply in replies(task):
-        assert disclose(reply, task, Policy(), summed=True).to_sum().keys() == reply.to_sum().keys()
-        for field, arrays in disclose(reply, task, Policy(), summed=True).to_sum().items():
+        assert disclose(reply, task, STUDY, Policy(), summed=True).to_sum().keys() == reply.to_sum().keys()
+        for field, arrays in disclose(reply, task, STUDY, Policy(), summed=True).to_sum().items():
             for key, array in arrays.items():
                 assert np.array_equal(array, reply.to_sum()[field][key])

@@ -22,6 +22,7 @@ from server.report.verdict import verdict
 from server.study.checkpoint import Checkpoint
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
+from server.study.importance_section import ImportanceResults
 from server.study.results import UNFINISHED, Results, Spent, write_results
 from server.study.results_contents import make_results, unfinished_results
 from server.study.scoring import pool, thresholds
@@ -243,6 +244,38 @@ def test_what_the_results_do_not_hold_is_not_made_up(page: str) -> None:
     sections = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL))
     assert "Not recorded: " in words(sections["comparisons"])
     assert "<svg" not in sections["comparisons"]
+
+
+def test_a_network_that_ignores_its_images_is_seen_at_once(make: Make) -> None:
+    results = make({"er": Binary()})
+    drops = (("clinical", "", 0.12, 0.03), ("mri", "", 0.0, 0.01), ("clinical", "size_mm", 0.1, 0.04))
+    rows = [
+        ImportanceResults(
+            modality=modality,
+            feature=feature,
+            change="shuffled",
+            patients=480,
+            measure="auc",
+            drop=drop,
+            drop_low=drop - reach,
+            drop_high=drop + reach,
+            pooled_drop=None,
+            pooled_drop_low=None,
+            pooled_drop_high=None,
+        )
+        for modality, feature, drop, reach in drops
+    ]
+    told = {"er": results.targets["er"].model_copy(update={"importance": {"internal": rows}})}
+    page, figures = draw_page(results.model_copy(update={"targets": told}))
+    (section,) = re.findall(r'<section id="importance">(.*?)</section>', page, re.DOTALL)
+    assert "clinical 0.12 (0.09 to 0.15); no use of mri is shown" in words(section)
+    assert "size mm 0.10 (0.06 to 0.14)" in words(section)
+    (figure,) = (one.figure for one in figures if one.figure.name == "importance_er")
+    assert [row[5] for row in figure.values] == [0.12, 0.0, 0.1]
+    inside = results.model_copy(update={"targets": told, "sites": [s for s in results.sites if s.role == "train"]})
+    nobody = told["er"].model_copy(update={"external": {}})
+    seen = verdict(Study(inside.model_copy(update={"targets": {"er": nobody}}), Answers()))
+    assert any("that the network uses mri" in clause for clause in seen.not_shown)
 
 
 def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:

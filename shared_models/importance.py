@@ -1,0 +1,176 @@
+"""Permutation importance: what scores lose with a part of the input shuffled between patients, or absent.
+
+As Breiman 2001 (10.1023/A:1010933404324) does it: each modality, and where a study asks for it each
+feature of a table, is shuffled between a site's own test patients who have it. It then says nothing about them, and
+looks as it did. Beside it, each modality is hidden, as if no patient had it. What is lost are pairs of patients of the
+same site in the right order (`shared_models/metrics/paired.py`); of a binary target and of a time to event also the
+order of all patients together, from histograms. A modality that tells the hospital and nothing else is lost in the
+second and not in the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from shared_models.metrics.arrays import Array, TargetStatistic, add, from_arrays, to_arrays
+from shared_models.metrics.binary import ScoreHistogram
+from shared_models.metrics.paired import PairedPairs
+from shared_models.metrics.summary import merge_small_cells
+from shared_models.metrics.survival import ConcordanceTable
+from shared_models.study_settings import StudySettings
+from shared_models.targets import Binary, Target, TimeToEvent
+from shared_models.task import Task
+
+PREFIX = "importance"
+RISK_BINS = 64
+"""Of all patients' C-index: a table of 1,024 bins for each modality would be tens of megabytes."""
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a network's input.
+
+    Attributes:
+        modality: What is changed.
+        feature: The feature of that table alone; empty for all of the modality.
+        kind: `shuffled` between a site's patients who have it, or `absent` of all.
+    """
+
+    modality: str
+    feature: str = ""
+    kind: Literal["shuffled", "absent"] = "shuffled"
+
+
+def changes(task: Task, config: StudySettings) -> tuple[Change, ...]:
+    """The changes whose loss a study measures: modalities shuffled, then absent, then features shuffled.
+
+    Of a single modality nothing is told: without it there is nothing left.
+    """
+    several = list(task.modalities) if len(task.modalities) > 1 else []
+    modalities = [Change(name) for name in several] + [Change(name, kind="absent") for name in several]
+    if config.importance == "features":
+        features = ((name, feature.name) for name, table in task.tables.items() for feature in table.features)
+        return (*modalities, *(Change(name, feature) for name, feature in features))
+    return tuple(modalities) if config.importance == "modalities" else ()
+
+
+def pooled_changes(task: Task, config: StudySettings) -> tuple[Change, ...]:
+    """Those whose loss is measured over all patients together, too: whole modalities, shuffled."""
+    return tuple(change for change in changes(task, config) if not change.feature and change.kind == "shuffled")
+
+
+def pooled_statistic(target: Target, scores: Array, truth: Array) -> TargetStatistic | None:
+    """Histogram from which the AUC or C-index of all patients together follows; None for other targets."""
+    if isinstance(target, Binary):
+        return ScoreHistogram.of(scores, truth)
+    if isinstance(target, TimeToEvent):
+        days, event = np.asarray(truth, dtype=np.float64).T
+        return ConcordanceTable.of(scores, days, event, RISK_BINS)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """What is lost by V changes at a site, or at several together. Merges by addition.
+
+    Attributes:
+        patients: `(V,)` patients who have what is changed.
+        pairs: By target, V comparisons of the network's scores with those after a change.
+        pooled: By target, histograms of the network's scores, and of those after each of `pooled_changes`; none of
+            targets without.
+    """
+
+    patients: Array
+    pairs: Mapping[str, PairedPairs]
+    pooled: Mapping[str, tuple[TargetStatistic, ...]]
+
+    @classmethod
+    def of_nobody(cls, task: Task, config: StudySettings, merged: bool = False) -> Self:
+        """The zero of the sum, and the shapes that a site's answer must have.
+
+        Args:
+            task: The study's.
+            config: Its settings.
+            merged: Whether of merged cells, as sites send them outside of secure aggregation.
+        """
+        count, tables = len(changes(task, config)), 1 + len(pooled_changes(task, config))
+        pooled = {}
+        for name, target in task.targets.items():
+            truth = np.zeros((0, 2)) if isinstance(target, TimeToEvent) else np.zeros(0)
+            empty = pooled_statistic(target, np.zeros(0), truth)
+            if empty is not None and tables > 1:
+                pooled[name] = (_merged(target, empty, 1) if merged else empty,) * tables
+        return cls(np.zeros(count), dict.fromkeys(task.targets, PairedPairs.of_nobody(count)), pooled)
+
+    def pack(self) -> Arrays:
+        """As named arrays; none where nothing is changed."""
+        if not len(self.patients):
+            return {}
+        arrays: Arrays = {f"{PREFIX}.patients": self.patients}
+        for name, pairs in self.pairs.items():
+            arrays |= to_arrays(pairs, f"{PREFIX}.{name}")
+        for name, tables in self.pooled.items():
+            for index, table in enumerate(tables):
+                arrays |= to_arrays(table, f"{PREFIX}.{name}.pooled.{index}")
+        return arrays
+
+    @classmethod
+    def unpack(
+        cls, arrays: Mapping[str, np.ndarray[Any, Any]], task: Task, config: StudySettings, merged: bool = False
+    ) -> Self:
+        """The inverse of `pack` for one study.
+
+        Raises:
+            ValueError: If an array is missing, of another shape, negative where it counts, or not finite.
+        """
+        zero = cls.of_nobody(task, config, merged)
+        if not len(zero.patients):
+            return zero
+        patients = np.asarray(arrays.get(f"{PREFIX}.patients", np.empty(0)), dtype=np.float64)
+        if patients.shape != zero.patients.shape or not np.isfinite(patients).all() or (patients < 0).any():
+            msg = f"{PREFIX}.patients is missing, or holds no {len(zero.patients)} counts"
+            raise ValueError(msg)
+        return cls(
+            patients,
+            {
+                name: from_arrays(PairedPairs, arrays, f"{PREFIX}.{name}", like=like)
+                for name, like in zero.pairs.items()
+            },
+            {
+                name: tuple(
+                    from_arrays(type(like), arrays, f"{PREFIX}.{name}.pooled.{index}", like=like)
+                    for index, like in enumerate(likes)
+                )
+                for name, likes in zero.pooled.items()
+            },
+        )
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.patients + other.patients,
+            {name: pairs + other.pairs[name] for name, pairs in self.pairs.items()},
+            {
+                name: tuple(add(one, another) for one, another in zip(tables, other.pooled[name], strict=True))
+                for name, tables in self.pooled.items()
+            },
+        )
+
+    def without_small_cells(self, task: Task, least: float) -> Self:
+        """What one site may send of it by itself: pairs in steps that hide one patient, histograms of merged cells."""
+        return type(self)(
+            self.patients,
+            {name: pairs.without_small_cells(least) for name, pairs in self.pairs.items()},
+            {
+                name: tuple(_merged(task.targets[name], table, least) for table in tables)
+                for name, tables in self.pooled.items()
+            },
+        )
+
+
+def _merged(target: Target, statistic: TargetStatistic, least: float) -> TargetStatistic:
+    return merge_small_cells(target, {PREFIX: statistic}, int(least))[PREFIX]

@@ -1,0 +1,92 @@
+"""Comparisons and the matrix as a researcher asks for them: each row is stored, and its tests are those of the rows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from server.study.comparison_section import SiteScores, compare, corrected
+from server.study.results import read_results
+from shared_models.metrics.delong import auc, delong_test
+from shared_models.study_settings import parse_study_settings
+from shared_models.targets import Binary
+from shared_models.task import load_task
+from simulation.__main__ import main
+from simulation.baselines.comparison import ablations
+
+Hospitals = Callable[..., dict[str, Path]]
+
+
+def test_a_row_has_delongs_and_mcnemars_tests_of_the_patients_themselves() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.uniform(size=90) < 0.4).astype(float)
+    study, other = (1 / (1 + np.exp(-truth * s - rng.normal(0, 1, 90))) for s in (2.0, 0.5))
+    truth[5] = np.nan
+    row = compare("er", Binary(), "pooled", {"oak": SiteScores(study, other, truth)}, (0.5, 0.6))
+    expected = delong_test(other, study, truth)
+    assert (row.patients, row.value) == (89, pytest.approx(auc(other, truth), abs=1e-5))
+    assert row.difference == pytest.approx(expected.difference.value, abs=1e-5)
+    assert (row.difference_low, row.p) == (
+        pytest.approx(expected.difference.low, abs=1e-4),
+        pytest.approx(expected.p_value, rel=1e-3),
+    )
+    known = ~np.isnan(truth)
+    first, second = (study >= 0.5) == (truth == 1), (other >= 0.6) == (truth == 1)
+    only = ((first & ~second & known).sum(), (second & ~first & known).sum())
+    assert (row.only_study_right, row.only_other_right) == only
+    assert row.mcnemar_p == pytest.approx(binomtest(min(only), sum(only)).pvalue, rel=1e-4)
+    again = corrected([row, row.model_copy(update={"p": 0.5})])
+    assert [one.p_holm for one in again] == [pytest.approx(2 * row.p, rel=1e-4), pytest.approx(0.5)]  # type: ignore[operator]
+
+
+def test_every_model_is_a_row_of_the_results_of_the_csv_and_of_the_table(
+    hospitals: Hospitals, small_study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sites = hospitals({"a": 90, "b": 70})
+    settings = [f"{key}={value}" for key, value in {**small_study, "rounds": 2, "outcome": "binary"}.items()]
+    words = ["--sites", *map(str, sites.values()), "--compare", "--matrix", "--set", *settings]
+    assert main([*words, "--models", "pooled,local,svm"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    folder = tmp_path / "runs" / "small"
+    results = read_results(folder / "results.json")
+    models = ["pooled", "a alone", "b alone", "pooled, svm on tables"]
+    assert [row.model for row in results.comparisons] == models
+    with (folder / "comparisons.csv").open() as file:
+        stored = list(csv.DictReader(file))
+    assert [row["model"] for row in stored] == models
+    assert all({"value at a", "value at b", "p_holm", "mcnemar_p_holm"} <= row.keys() for row in stored)
+    assert [float(row["value"]) for row in stored] == [row.value for row in results.comparisons]
+    cells = {(one.trained_on, one.tested_on): one.value for one in results.matrix}
+    assert set(cells) == {(model, site) for model in ("federated (fedavg)", "a", "b") for site in ("a", "b")}
+    with (folder / "matrix.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 6
+    assert all(word in said for word in (*models[:3], "comparisons.csv: 4 rows", "matrix.csv: 6 rows"))
+    assert "AUC of the model of each row" in said
+
+
+def test_models_that_there_are_not_are_refused_before_the_study_runs(
+    hospitals: Hospitals, small_study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--sites", *map(str, hospitals({"a": 20, "b": 20}).values()), "--compare", "--models", "pooled,smv"]
+    assert main([*words, "--set", f"results-dir={small_study['results-dir']}"]) == 3
+    assert "there is no model 'smv'; did you mean 'svm'?" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_ablation_keeps_what_is_said_of_its_own_modality() -> None:
+    features = "clinical: age_years; genomic: ESR1:log, PGR:log"
+    settings = {"task": "recurrence_mri", "features": features, "grids": "mri: 16x16x16 at 4x4x4 mm", "study": "all"}
+    config = parse_study_settings(settings)
+    made = {one.study: one for _, _, one in ablations(load_task(config), config)}
+    assert set(made) == {"mri-alone", "clinical-alone", "genomic-alone"}
+    for study, one in made.items():
+        assert list(load_task(one).modalities) == [study.removesuffix("-alone")]
+    assert [made[name].features for name in ("genomic-alone", "mri-alone")] == ["genomic: ESR1:log, PGR:log", ""]
+    assert made["mri-alone"].grids == config.grids
+    assert Path(made["mri-alone"].results_dir) == Path(config.results_dir) / "all" / "ablations"
