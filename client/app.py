@@ -16,6 +16,7 @@ from client.gate import answers
 from client.governance.ledger import charge, spent_on
 from client.governance.policy import ledger_of
 from client.governance.scorings import count_scoring
+from client.personal_network import test_own_network
 from client.session import StudySession, load_weights
 from client.site_result import keep_result
 from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
@@ -151,14 +152,9 @@ def evaluate_validation(study: StudySession, request: EvaluateValidationRequest)
 def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> EvaluateTestReply:
     """Scores the received model on test patients at the thresholds it was sent."""
     patients, scores = _score(study, request.round, "test")
+    cuts = {name: request.thresholds.get(name, DEFAULT_THRESHOLD) for name in study.task.targets}
     metrics = {
-        name: site_metrics(
-            study.task.targets[name],
-            predicted,
-            patients.known(name),
-            request.thresholds.get(name, DEFAULT_THRESHOLD),
-            study.config.seed,
-        )
+        name: site_metrics(study.task.targets[name], predicted, patients.known(name), cuts[name], study.config.seed)
         for name, predicted in scores.items()
     }
     by_subgroup = own_metrics(study, patients, scores, request.thresholds, DEFAULT_THRESHOLD)
@@ -179,6 +175,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         external=external,
         all_folds={} if in_sum else folds.statistics,
         metrics={name: own for name, own in metrics.items() if name not in folds.silent} | by_subgroup,
+        personal=test_own_network(study, study.model(request.round), request, cuts),
         out_of_fold=folds.metrics,
         scorings=count_scoring(study.site, tested, study.config.study, request.question),
         provenance={

@@ -66,6 +66,11 @@ class AdmittedStudy:
         return self.site.state_dir / "optimizer" / self.config.study
 
     @property
+    def own_network_file(self) -> Path:
+        """Where this site keeps its own network, in a study with `personal`."""
+        return self.site.state_dir / "personal" / f"{self.config.study}.safetensors"
+
+    @property
     def initial_weights_file(self) -> Path:
         """Where this site keeps the study's frozen weights."""
         return self.site.state_dir / "initial_weights" / f"{self.config.study}.safetensors"

@@ -111,6 +111,9 @@ def _privacy(privacy: str, info: ValidationInfo) -> str:
     if privacy == "patient" and any(info.data.get(name, value) != value for name, value in plain.items()):
         msg = "oversampling mixes patients, local normalisation keeps their sums: neither can be private"
         raise ValueError(msg)
+    if privacy == "patient" and info.data.get("personal", "off") != "off":
+        msg = "expected personal = off: a site's own network has no noise, and its scores would tell of its patients"
+        raise ValueError(msg)
     return privacy
 
 
@@ -136,9 +139,12 @@ def _patients_bound(count: int, info: ValidationInfo) -> int:
     return count
 
 
-def _folds(count: int) -> int:
+def _folds(count: int, info: ValidationInfo) -> int:
     if count == 1:
         msg = "expected 2 or more, or 0 for one split"
+        raise ValueError(msg)
+    if count and info.data.get("personal", "off") != "off":
+        msg = "expected one split beside `personal`: the results compare networks on one split's test patients"
         raise ValueError(msg)
     return count
 
@@ -153,6 +159,9 @@ def _repeats(count: int, info: ValidationInfo) -> int:
 def _leave_out(which: str, info: ValidationInfo) -> str:
     if which != "none" and info.data.get("folds"):
         msg = "expected it or `folds`, not both: these test each site's own patients, it tests a site as a whole"
+        raise ValueError(msg)
+    if which != "none" and info.data.get("personal", "off") != "off":
+        msg = "expected none beside `personal`: a site that is left out has no network of its own"
         raise ValueError(msg)
     return which
 

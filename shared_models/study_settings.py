@@ -211,6 +211,23 @@ class StudySettings(Settings):
         0.2, description="probability of hiding an available modality of a patient during training"
     )
 
+    # Each site's own network
+    personal: Literal["off", "head", "fine-tune", "ditto"] = Field(
+        "off",
+        description="network of its own that each training site makes of the study's at the end and retains, tested "
+        "beside it: head (all but the encoders is trained), fine-tune (all of it), ditto (all of it, pulled to the "
+        "study's)",
+    )
+    personal_epochs: int = Field(
+        5,
+        ge=1,
+        le=1_000,
+        description="with `personal`: passes, of which the site's validation patients choose the best",
+    )
+    personal_pull: Positive = Field(
+        0.1, description="Ditto's lambda: weight of half the squared distance to the study's network"
+    )
+
     # Privacy
     privacy: Privacy = Field("none", description="patient: patient-level differential privacy (DP-SGD)")
     clip_norm: Positive = Field(1.0, description="clipping norm of the per-patient gradients in private training")

@@ -34,6 +34,10 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --by "Manufacturer Model Name"
   python -m simulation --task recurrence_clinical --split site_configs/duke.yaml --into 5
 
+  # the same with unequal shares of each outcome, or of patients; and half of the sites without a modality
+  python -m simulation --split site_configs/duke.yaml --into 5 --skew dirichlet:0.3
+  python -m simulation --task recurrence_mri --synthetic runs/cohort --skew missing:mri:0.5
+
   # cross-validation in each site; and each site in turn as a hospital that the network has not seen
   python -m simulation studies/demo.toml --synthetic runs/cohort --folds 5 --repeats 3
   python -m simulation studies/demo.toml --synthetic runs/cohort --leave-out each --set study=demo-new-hospital
@@ -62,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--by and --into go with --split")
     if options.models and not options.compare:
         parser.error("--models goes with --compare")
+    if options.skew and options.report:
+        parser.error("--skew goes with --split, --sites or --synthetic")
     if options.study and options.file:
         parser.error(f"one study at a time: {options.file} or --study {options.study}")
     from rich.console import Console
@@ -98,6 +104,14 @@ def _parser() -> CommandLine:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
     how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
+    parser.add_argument(
+        "--skew",
+        nargs="+",
+        default=[],
+        metavar="KIND:VALUE",
+        help="dirichlet:A or quantity:A, with --into N: shares of each outcome, or of patients, differ between the "
+        "sites, the more the smaller A; missing:MODALITY:SHARE: that share of the sites lacks the modality",
+    )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
     parser.add_argument("file", type=Path, nargs="?", metavar="STUDY", help="the study's settings, as --study")
     parser.add_argument("--study", type=Path, metavar="TOML", help="the study's settings")
@@ -168,16 +182,23 @@ def _run(options: argparse.Namespace) -> int:
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
     from simulation.site_remarks import site_remarks
+    from simulation.skew import divide_unequally, parse_skew, without_modalities
     from simulation.splits import divide, find_sites, fitted_to, require_folds
 
-    console = Console()
-    if options.synthetic:
+    console, skew = Console(), parse_skew(options.skew)
+    if skew.kind and options.into is None:
+        msg = f"--skew {skew.kind}:{skew.concentration:g} divides one cohort: it goes with --split YAML --into N"
+        raise SettingsError(msg)
+    if skew.kind:
+        sites = divide_unequally(options.split, work / "sites", options.into, skew, config, options.data_root)
+    elif options.synthetic:
         sites = find_sites(synthetic_cohort(options.synthetic, config.task, console, options.phantom, options.patients))
     elif options.split:
         sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
     else:
         sites = find_sites(options.sites, options.data_root, work / "sites")
     named, config = bool(config.sites), fitted_to(config, sites)
+    sites = without_modalities(sites, skew, config, work / "sites")
     folds = folds_of(config)
     if folds and (options.compare or options.matrix):
         msg = "--compare and --matrix go with one split: take --folds or --leave-out away, or compare without them"

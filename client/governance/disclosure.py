@@ -52,7 +52,7 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
     """
     least, changed = policy.minimum_count, dict[str, Any]()
     if isinstance(reply, EvaluateTestReply):
-        for which in ("metrics", "out_of_fold"):
+        for which in ("metrics", "personal", "out_of_fold"):
             changed[which] = {n: suppress_small_cells(exact, least) for n, exact in getattr(reply, which).items()}
         if task.subgroups:
             counted = {name: array + reply.external[name] for name, array in reply.test.items()}  # one is of nobody

@@ -137,6 +137,11 @@ class SiteResults(_Section):
         "fewer patients than the site lets out; in a study of folds of all its patients, each scored by the network "
         "that was trained without that patient, or without the site"
     )
+    personal: dict[str, dict[str, Number]] = Field(
+        default={},
+        description="of a study with `personal`, the same metrics of the site's own network on the same test patients, "
+        "by target; none of a target that it has too few training patients to learn by itself",
+    )
     out_of_fold: dict[str, dict[str, Number]] = Field(
         default={},
         description="in the last fold of a repeat: these metrics over all its folds, as the site computed them",

@@ -101,7 +101,7 @@ def make_results(
     return Results(
         **_how_far(task, config, last),
         best_round=best.round,
-        selected_by=_selected_by(best, last, task, config),
+        selected_by=_selected_by(best, last, task, config) + _ended_early(last, config),
         targets=targets,
         sites=[_site(answer, last, task, config, {**described[0], **described[1]}) for answer in answers],
         flow={
@@ -206,6 +206,14 @@ def _other_sites(last: Checkpoint, config: StudySettings) -> str:
     return f"; {rounds}, and were compared at the sites in common"
 
 
+def _ended_early(last: Checkpoint, config: StudySettings) -> str:
+    """That `patience` ran out, for whoever wonders about the missing rounds."""
+    if not config.patience or last.round >= config.rounds:
+        return ""
+    since = f"of which the last {config.patience} scored no better"
+    return f"; training ended early, after {last.round} of {config.rounds} rounds, {since}"
+
+
 def _flow(parts: Sequence[Description], task: Task) -> PatientFlow | None:
     return patient_flow(total_description(parts, task), task, sum(map(sites_of, parts))) if parts else None
 
@@ -220,8 +228,10 @@ def _site(
     targets: dict[str, dict[str, Number]] = {}
     provenance = answer.reply.provenance if answer.reply else {}
     over_folds: dict[str, dict[str, Number]] = {}
+    personal: dict[str, dict[str, Number]] = {}
     if answer.reply is not None:
         targets = {name: rounded_numbers(answer.reply.metrics.get(name, {})) for name in task.targets}
+        personal = {name: rounded_numbers(own) for name, own in answer.reply.personal.items() if name in task.targets}
         over_folds = {
             name: rounded_numbers(own) for name, own in answer.reply.out_of_fold.items() if name in task.targets
         }
@@ -236,6 +246,7 @@ def _site(
         flow=_flow([described[answer.site]], task) if answer.site in described else None,
         **{name: provenance.get(name, "") for name in ("fingerprint", "software", "hardware")},
         targets=targets,
+        personal=personal,
         out_of_fold=over_folds,
         subgroups=[one for name in task.targets for one in own_subgroups(answer.reply, task, name)]
         if answer.reply

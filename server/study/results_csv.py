@@ -41,6 +41,11 @@ def _rows(study: str, fold: str, part: Results | FoldResults) -> Iterator[Row]:
         for site in part.sites:
             told = [one for one in site.subgroups if one.target == target]
             by_place |= {f"site {site.site}, {one.column}: {one.subgroup}": {**one.metrics} for one in told}
+        by_place |= {
+            f"site {site.site}, own network": {**site.personal[target]}
+            for site in part.sites
+            if target in site.personal
+        }
         for place, metrics in by_place.items():
             for metric, value in metrics.items():
                 if isinstance(value, float) and not metric.endswith(("_low", "_high")):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from server.study.endpoints import differing
 from server.study.fold_table import cell, fold_table, of_all_folds
 from server.study.importance_section import ImportanceResults, shuffled_modalities
+from server.study.own_networks_table import own_networks_table, without_own_network
 from server.study.results import BetweenSites, Results, SiteResults, TargetResults
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(_table(results, name, target))
         if results.folds:
             console.print(fold_table(results.folds, name))
+        if own := own_networks_table(results, name):
+            said = (
+                f"Each site's own network ({results.config['personal']}), beside the study's on the same test patients:"
+            )
+            console.print(said, highlight=False)
+            console.print(own)
         if target.threshold is not None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
         for metric, spread in target.between_sites.items():
@@ -50,7 +57,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
     for said in differing({site.site: site.endpoints for site in results.sites}):
         console.print(f"{said}.", style="yellow", highlight=False, markup=False)
-    for said in _scored_before(results):
+    for said in (*_scored_before(results), *without_own_network(results)):
         console.print(said, style="yellow", markup=False)
     for said in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):
         console.print(said, highlight=False, markup=False)

@@ -177,6 +177,12 @@ class EvaluateTestReply(Reply):
         "patients and all else to two decimals, where each class has `minimum_count` patients or more",
         "the results list them by hospital",
     )
+    personal: Mapping[str, Mapping[str, float]] = leaves(
+        Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
+        "under `personal`, the same metrics of its own network, which stays at the hospital, on the same patients",
+        "the results list them beside those of the study's network",
+        default_factory=dict,
+    )
     provenance: Mapping[str, str] = leaves(
         Named(text(MAX_NAME)),
         "a keyed hash of the data that were read, with a secret of the hospital that never leaves; versions of this "

@@ -90,6 +90,7 @@ ELSEWHERE = {
     "require_sites",
     "auto_resume",
     *("validates", "validates_sha256"),  # which train nothing
+    *("personal", "personal_epochs", "personal_pull"),  # refused
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
     *(
         "optimizer_state",
