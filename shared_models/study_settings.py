@@ -182,7 +182,9 @@ class StudySettings(Settings):
         0, ge=0, description="scored rounds without a better one after which the study ends early; 0: never"
     )
     warmup_rounds: WarmupRounds = Field(0, ge=0, description="first rounds, while the learning rate rises to its value")
-    weight_decay: float = Field(0.01, ge=0.0, description="weight decay at the sites")
+    weight_decay: float = Field(
+        0.01, ge=0.0, description="weight decay at the sites, of all weights but biases and scales of normalisation"
+    )
     fusion: Literal["task", "concatenation", "late"] = Field(
         "task",
         description="fusion of modalities: the task's own, concatenation, or late (logits of each modality are added)",
@@ -375,7 +377,7 @@ class StudySettings(Settings):
 def parse_study_settings(
     values: Mapping[str, Any], source: str = "run config", strategies: Sequence[str] = ()
 ) -> StudySettings:
-    """Validates a run config; what it does not set is as the task is trained by default.
+    """Validates a run config; what it does not set is as the task is trained by default, with the task's optimizer.
 
     Args:
         values: Its keys and values.
@@ -389,7 +391,10 @@ def parse_study_settings(
     given = {key.replace("-", "_") for key in values}
     if config.privacy == "patient" or given >= set(StudySettings.model_fields):
         return config
-    defaults = {key: value for key, value in _training_of(config.task).items() if key not in given}
+    training = _training_of(config.task)
+    if "optimizer" in given and config.optimizer != training.get("optimizer", config.optimizer):
+        return config  # the task's rates and decay are of its own optimizer
+    defaults = {key: value for key, value in training.items() if key not in given}
     return config.model_copy(update=defaults)
 
 

@@ -57,9 +57,15 @@ def make_optimizer(
     _leave_compiler_out()
     held, apart = [weight for weight in weights if weight.requires_grad], {id(weight) for weight in wide}
     kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
-    groups = [{"params": [weight for weight in held if id(weight) not in apart], "factor": 1.0}]
-    groups += [{"params": [weight], "factor": _wide_factor(weight, config)} for weight in held if id(weight) in apart]
-    optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for weight in held:
+        factor = _wide_factor(weight, config) if id(weight) in apart else 1.0
+        # a bias is a base rate, and a normalisation's scale 1: decay would pull both to 0
+        groups.setdefault((factor, config.weight_decay if weight.dim() > 1 else 0.0), []).append(weight)
+    optimizer = kind(
+        [{"params": each, "factor": factor, "weight_decay": decay} for (factor, decay), each in groups.items()],
+        lr=config.learning_rate,
+    )
     set_learning_rate(optimizer, config.learning_rate)
     # `step` itself also imports the compiler, in a wrapper that otherwise only switches gradients off
     plain_step = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)

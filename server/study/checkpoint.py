@@ -47,8 +47,8 @@ class Checkpoint:
         enrolled: What each site counted before round 1.
         not_enrolled: Why a site that was named or connected is not enrolled.
         history: A record of each attempt of a round.
-        best_round: The round whose weights had the best pooled validation value.
-        best_value: That value, or None before any.
+        best_round: The round whose weights are chosen so far (`selection.py`).
+        best_value: Their pooled validation value, or None before any.
         best_scores: Validation statistics of that round's weights, by site or sum: `SITE/NAME`.
         values: Pooled validation value of each round's weights; NaN where undefined.
         scored_by: The sites that scored each round's weights; of a secure sum all in one, joined by `+`.

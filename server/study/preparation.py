@@ -23,6 +23,7 @@ from server.study.enrolment import (
 )
 from server.study.exchange import StudyError, log_problems
 from server.study.initial_weights import initial_model
+from server.study.learnable import require_learnable
 from server.study.missing_sites import require_sites
 from server.study.progress import progress_of
 from server.study.secure_exchange import first_exchange
@@ -46,6 +47,7 @@ def prepare(
     progress_of(grid).stage("preparing")
     enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config, deadline)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
+    require_learnable(task.targets, counts, exact=uses_secure_aggregation(config))
     combat_references = references([site.statistics for site in sums], config)
     features = pooled_statistics(sums, task, combat_references)
     statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts)).pack()

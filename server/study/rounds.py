@@ -24,7 +24,7 @@ from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.progress import progress_of
 from server.study.secure_exchange import exchange
-from server.study.selection import keep_best, newest_score, validation_scores
+from server.study.selection import keep_best, newest_score, settle, validation_scores
 from shared_models.agreed import DIVERGED
 from shared_models.messages import (
     Arrays,
@@ -136,6 +136,6 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
     scores = validation_scores(parts)
-    state = keep_best(state, scores, task, config, folder)
+    state = settle(keep_best(state, scores, task, config, folder), scores, task, config, folder)
     progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
     return state

@@ -2,6 +2,10 @@
 
 Hospitals differ in how well their patients can be ranked. A round that only the easy ones scored would look better than
 one that all of them scored, and would be chosen for who was away.
+
+Of many rounds the best is often one that chance has lifted: with a dozen cases the first may be it. So the last round
+is chosen unless the best is better by a quarter of a standard error, as where a network learns its patients by heart.
+Values of rounds are of the same patients, and chance makes less of a difference between them than their error says.
 """
 
 from __future__ import annotations
@@ -17,9 +21,11 @@ from server.study.checkpoint import BEST, Checkpoint, save_checkpoint
 from server.study.exchange import Answer
 from server.study.status import Scored
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
-from shared_models.metrics.summary import selection_interval, selection_score
+from shared_models.metrics.summary import selection_error, selection_interval, selection_score
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
+
+TOLERANCE = 0.25
 
 
 def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValidationReply]]) -> dict[str, Arrays]:
@@ -52,10 +58,45 @@ def keep_best(
         return state
     if state.best_value is not None and not _is_better(read, state, task, config):
         return state
+    return _chosen(state, read, pooled, folder)
+
+
+def settle(
+    state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings, folder: Path
+) -> Checkpoint:
+    """Chooses the last round in place of the best one, unless that is clearly better at the sites that scored both.
+
+    Args:
+        state: The study after its last round, which `keep_best` has seen.
+        scores: As for `keep_best`.
+        task: The study's task.
+        config: Its settings.
+        folder: Of the study.
+    """
+    read = scoring.readable(scores, task, config)
+    if state.best_round in (0, state.round) or len(_sites(read)) < config.min_sites:
+        return state
+    last, best = _at_sites_in_common(read, state, task, config)
+    value = selection_score(last.values())
+    if np.isnan(value) or is_clearly_better(selection_score(best.values()), value, selection_error(last.values())):
+        return state
+    return _chosen(state, read, scoring.total(read.values(), task, config), folder)
+
+
+def _chosen(
+    state: Checkpoint, read: Mapping[str, scoring.Summaries], pooled: scoring.Summaries, folder: Path
+) -> Checkpoint:
+    """The study with its latest weights as the choice, which are then on disk."""
     packed = {f"{part}/{name}": array for part, one in read.items() for name, array in scoring.pack(one).items()}
+    value = selection_score(pooled.values())
     state = replace(state, best_round=state.round, best_value=value, best_scores=packed)
     save_checkpoint(replace(state, validation=scoring.pack(pooled)), folder / BEST)
     return state
+
+
+def is_clearly_better(best: float, last: float, standard_error: float) -> bool:
+    """Whether the best round's value is higher than the last one's by more than their patients leave open."""
+    return not best - last <= TOLERANCE * standard_error
 
 
 def newest_score(state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Scored:
@@ -78,18 +119,24 @@ def _is_better(read: Mapping[str, scoring.Summaries], state: Checkpoint, task: T
     Where nothing can be told apart of what both were scored on, as of two secure sums over different sites, the best
     round is one of those that the most frequent sites scored.
     """
+    new, old = (selection_score(one.values()) for one in _at_sites_in_common(read, state, task, config))
+    if not np.isnan(new) and not np.isnan(old):
+        return new > old
+    same = [sorted(parts) for number, parts in state.scored_by.items() if number > 0]
+    return same.count(sorted(read)) > same.count(sorted({key.partition("/")[0] for key in state.best_scores}))
+
+
+def _at_sites_in_common(
+    read: Mapping[str, scoring.Summaries], state: Checkpoint, task: Task, config: StudySettings
+) -> tuple[scoring.Summaries, scoring.Summaries]:
+    """A round's statistics and the best one's, of those sites or sums that scored both."""
     best: dict[str, Arrays] = {}
     for key, array in state.best_scores.items():
         part, _, name = key.partition("/")
         best.setdefault(part, {})[name] = array
     before = scoring.readable({part: best[part] for part in read if part in best}, task, config)
-    new, old = (
-        selection_score(scoring.total([one[part] for part in before], task, config).values()) for one in (read, before)
-    )
-    if not np.isnan(new) and not np.isnan(old):
-        return new > old
-    same = [sorted(parts) for number, parts in state.scored_by.items() if number > 0]
-    return same.count(sorted(read)) > same.count(sorted(best))
+    new, old = (scoring.total([one[part] for part in before], task, config) for one in (read, before))
+    return new, old
 
 
 def _sites(parts: Iterable[str]) -> set[str]:

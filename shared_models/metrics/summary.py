@@ -18,6 +18,7 @@ from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
+from shared_models.metrics.interval import normal_quantile
 from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
@@ -27,6 +28,7 @@ from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 Values = NDArray[np.floating[Any]]
 Metrics = dict[str, float]
 Arrays = dict[str, np.ndarray[Any, Any]]
+JUDGING = ("auc", "c_index", "macro_f1", "r2")
 Summary = dict[str, TargetStatistic]
 """A target's statistics, by the names that it lists them under."""
 
@@ -141,11 +143,16 @@ def _interval(summary: Summary) -> tuple[float, float]:
         if isinstance(statistic, WithinSitePairs) and not np.isnan(statistic.share()):
             interval = statistic.interval()
             return interval.low, interval.high
-    first = next(iter(summary.values()))
-    name = {ScoreHistogram: "auc", ConcordanceTable: "c_index", ConfusionMatrix: "macro_f1", RegressionSums: "r2"}
-    metrics = first.metrics(0.5)
-    low, high = (metrics.get(f"{name.get(type(first), '')}_{end}") for end in ("low", "high"))
+    metrics = next(iter(summary.values())).metrics(0.5)
+    judged = next((name for name in JUDGING if name in metrics), "")
+    low, high = (metrics.get(f"{judged}_{end}") for end in ("low", "high"))
     return (low, high) if isinstance(low, float) and isinstance(high, float) else (float("nan"), float("nan"))
+
+
+def selection_error(summaries: Iterable[Summary]) -> float:
+    """The standard error of `selection_score`; that of a single coin where too few patients leave it unknown."""
+    low, high = selection_interval(summaries)
+    return 0.5 if np.isnan(low + high) else (high - low) / (2 * normal_quantile(0.95))
 
 
 def target_score(summary: Summary) -> float:

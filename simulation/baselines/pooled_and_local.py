@@ -21,11 +21,12 @@ from client.training.oversampling import oversample
 from server.study.checkpoint import Checkpoint
 from server.study.enrolment import class_weights
 from server.study.initial_weights import initial_model
+from server.study.selection import is_clearly_better
 from shared_models.combat import references
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays
 from shared_models.messages.statistics import unpack_features
-from shared_models.metrics.summary import Metrics, selection_score, site_metrics, summarise
+from shared_models.metrics.summary import Metrics, selection_error, selection_score, site_metrics, summarise
 from shared_models.schedules import learning_rate
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
@@ -76,7 +77,7 @@ def harmonised(cohorts: Sequence[Cohort], task: Task, config: StudySettings) -> 
 def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Trained:
     """Trains on one cohort for as many epochs as the study has rounds times local epochs.
 
-    Like the study, it keeps the weights with the best validation value, looked at once a round.
+    Like the study, it keeps the last weights, or the best if these are clearly better on validation patients.
     """
     train = cohort.parts["train"]
     statistics = feature_statistics(cohort, task)
@@ -89,7 +90,7 @@ def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Traine
         cohort = oversample(cohort, task, statistics, config.seed)
     patients = select_patients(cohort, "train", task, statistics, config.seed)
     validation = select_patients(cohort, "validation", task, statistics)
-    best_value, best = -np.inf, model.state_dict()
+    best_value, last, best = -np.inf, (np.nan, 0.0), model.state_dict()
     # pooled training is one long optimisation: its optimizer keeps its state
     plain = config.model_copy(update={"strategy": "fedavg"})
     optimizer = make_optimizer(model.parameters(), plain, wide=wide_weights(model))
@@ -97,20 +98,21 @@ def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Traine
         seed = config.seed * 100_003 + server_round
         set_learning_rate(optimizer, learning_rate(config, server_round))
         fit(model, optimizer, make_loader(patients, config, seed), task, config, seed, weights)
-        value = _validation_value(model, validation, task)
-        if value > best_value or not len(validation):
-            best_value, best = value, {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(best)
+        last = _validation_value(model, validation, task)
+        if last[0] > best_value:
+            best_value, best = last[0], {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if np.isfinite(best_value) and is_clearly_better(best_value, *last):
+        model.load_state_dict(best)
     return Trained(model, statistics)
 
 
-def _validation_value(model: nn.Module, validation: PatientDataset, task: Task) -> float:
+def _validation_value(model: nn.Module, validation: PatientDataset, task: Task) -> tuple[float, float]:
+    """The value of the weights, and its standard error."""
     if not len(validation):
-        return float("nan")
+        return float("nan"), 0.0
     scores = predict(model, validation, task)
-    return selection_score(
-        summarise(target, scores[name], validation.known(name)) for name, target in task.targets.items()
-    )
+    summaries = [summarise(target, scores[name], validation.known(name)) for name, target in task.targets.items()]
+    return selection_score(summaries), selection_error(summaries)
 
 
 def from_checkpoint(checkpoint: Checkpoint, task: Task, config: StudySettings) -> Trained:

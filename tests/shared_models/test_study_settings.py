@@ -79,3 +79,13 @@ def test_the_tables_a_study_lists_are_all_its_tables() -> None:
     ]
     with pytest.raises(SettingsError, match="recurrence_clinical has no table radiomics"):
         load_task(parse_study_settings({"features": "radiomics: volume"}))
+
+
+def test_a_task_is_trained_by_its_own_settings_with_its_own_optimizer_only() -> None:
+    plain = StudySettings()
+    own = parse_study_settings({"task": "recurrence_clinical"})
+    assert (own.optimizer, own.learning_rate, own.weight_decay) == ("sgd", 0.1, 0.03)
+    assert parse_study_settings({"task": "recurrence_clinical", "learning-rate": 0.02}).weight_decay == 0.03
+    other = parse_study_settings({"task": "recurrence_clinical", "optimizer": "adamw"})
+    assert (other.learning_rate, other.local_epochs) == (plain.learning_rate, plain.local_epochs)  # not its rate of .1
+    assert parse_study_settings({"task": "relapse_mammogram", "optimizer": "adamw"}).local_epochs == 3

@@ -186,6 +186,19 @@ def test_predictions_stand_in_the_order_of_the_rows() -> None:
     assert model.training is False
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_decay_leaves_biases_and_scales_where_they_are(name: str) -> None:
+    """A bias starts at the base rate: decay would predict an event for half of the patients."""
+    network = nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    optimizer = make_optimizer(network.parameters(), StudySettings(optimizer=name, weight_decay=0.5, learning_rate=0.1))
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    changed = {key for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"0.weight"}
+
+
 def test_an_optimizers_first_step_does_not_import_torchs_compiler() -> None:
     script = """
 import sys

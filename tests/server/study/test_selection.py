@@ -11,7 +11,7 @@ import pytest
 from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from server.study.results_contents import make_results
 from server.study.scoring import pack
-from server.study.selection import keep_best
+from server.study.selection import keep_best, settle
 from shared_models.messages import Arrays
 from shared_models.metrics.summary import merge_small_cells, summarise
 from shared_models.study_settings import StudySettings
@@ -59,6 +59,30 @@ def test_of_rounds_that_tie_the_first_is_the_best(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / BEST).round == 1
     state = best_of([{"a": scores(0.5)}, {"a": scores(0.5)}, {"a": scores(1.0)}], tmp_path)
     assert (state.best_round, state.best_value, load_checkpoint(tmp_path / BEST).round) == (3, 1.0, 3)
+
+
+def settled(values: list[float], folder: Path) -> int:
+    """The round that is chosen of these AUCs of a hundred patients with the outcome, and is on disk, after the last."""
+    scored = []
+    for value in values:
+        above = round(value * 100)
+        risk = np.r_[np.full(100, 0.5), np.full(above, 0.9), np.full(100 - above, 0.1)]
+        scored.append({"a+b+c": pack({"er": summarise(Binary(), risk, np.repeat([0.0, 1.0], 100))})})
+    state = settle(best_of(scored, folder, SECURE), scored[-1], TASK, SECURE, folder)
+    assert load_checkpoint(folder / BEST).round == state.best_round
+    return state.best_round
+
+
+def test_the_last_round_is_chosen_unless_another_is_clearly_better(tmp_path: Path) -> None:
+    assert settled([0.71, 0.7, 0.7, 0.7], tmp_path / "a") == 4  # a first round that chance has lifted
+    assert settled([0.5, 0.5, 0.5, 0.9], tmp_path / "b") == 4  # a network that starts late
+    assert settled([0.5, 0.7, 0.8, 0.7], tmp_path / "c") == 3  # one that learns its patients by heart
+    assert settled([0.6, 0.6], tmp_path / "d") == 2
+
+
+def test_where_no_site_scored_both_the_best_round_stays(tmp_path: Path) -> None:
+    state = best_of([{"a": scores(0.9)}, {"b": scores(0.8)}], tmp_path)
+    assert settle(state, {"b": scores(0.8)}, TASK, PLAIN, tmp_path).best_round == state.best_round
 
 
 def test_untrained_weights_are_never_the_best(tmp_path: Path) -> None:
