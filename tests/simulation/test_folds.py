@@ -217,10 +217,10 @@ def _app() -> Any:
 
 
 def test_the_mean_over_repeats_is_of_defined_values() -> None:
-    from server.study.fold_results import _mean
+    from server.study.fold_means import mean_metrics
 
-    assert _mean([{"auc": 0.5, "curve": [0.0, 1.0]}, {"auc": None, "curve": [1.0, 1.0]}]) == {
+    assert mean_metrics([{"auc": 0.5, "curve": [0.0, 1.0]}, {"auc": None, "curve": [1.0, 1.0]}]) == {
         "auc": 0.5,
         "curve": [0.5, 1.0],
     }
-    assert np.isclose(_mean([{"auc": 0.5}, {"auc": 0.8}])["auc"], 0.65)
+    assert np.isclose(mean_metrics([{"auc": 0.5}, {"auc": 0.8}])["auc"], 0.65)
