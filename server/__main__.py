@@ -84,6 +84,13 @@ and the report of the study.""",
 With a model card, the licence, and a description of the inputs. ONNX and torch.export files standardise tables
 themselves; what they compute is compared with the network, on every subset of the modalities, before anything is
 written.""",
+    "withdraw": """\
+  python -m server withdraw recurrence --site oak
+  python -m server withdraw recurrence --site oak --write without-oak.toml    # and the settings to train without it
+
+What a hospital's patients taught the weights cannot be taken out of them. So weights, results and report are marked,
+who uses them is told, and what holds the hospital's part is listed. The settings written are those of the same study
+with the other hospitals, under another name: these approve them, and the study runs again.""",
     "status": "  python -m server status\n  python -m server status --json",
     "watch": """\
   python -m server watch recurrence                       # live, until the study ends; Ctrl-C ends the watch alone
@@ -195,6 +202,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--checkpoint", choices=("best", "last"), default="best", help="which of the study's weights [best]"
     )
+    withdraw = add("withdraw", "Mark a finished study from which a hospital withdraws, and list what holds its part.")
+    withdraw.add_argument("study", metavar="STUDY", help="its name")
+    withdraw.add_argument("--site", required=True, metavar="NAME", help="the hospital")
+    withdraw.add_argument("--write", type=Path, metavar="FILE", help="also write the settings of a study without it")
     add("status", "Show sites, runs and the study's progress.").add_argument(
         "--json", action="store_true", dest="as_json", help="print JSON, for scripts"
     )

@@ -137,6 +137,20 @@ def export(directory: Path, study: str, how: Format, out: Path, checkpoint: str)
     console.print(f"Wrote {out}, network {model.sha256[:12]} of {study}, round {model.round}", markup=False)
 
 
+def withdraw(directory: Path, study: str, site: str, write: Path | None) -> None:
+    """Marks a study from which a site withdraws, and says what holds its part and how to train without it."""
+    from server.operations.withdrawal import settings_without, withdraw_site
+
+    center = open_center(directory)
+    for line in withdraw_site(center, study, site):
+        console.print(line, markup=False)
+    if write:
+        _write_settings(write, settings_without(center, study, site))
+        console.print(f"Then train without it: python -m server run {write} --follow")
+        return
+    console.print("To train without it, add --write FILE, have the hospitals approve that file, and run it.")
+
+
 def _write_settings(path: Path, config: StudySettings) -> None:
     with path.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
         file.write(tomli_w.dumps(config.to_flat()))

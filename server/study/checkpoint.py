@@ -53,6 +53,7 @@ class Checkpoint:
         values: Pooled validation value of each round's weights; NaN where undefined.
         scored_by: The sites that scored each round's weights; of a secure sum all in one, joined by `+`.
         start: What the network started from (`server/study/initial_weights.py`).
+        withdrawn: When a site withdrew after the study, by its name.
         delivered: Sites that have the first weights, where these travel by themselves.
         package_version: Of the program that wrote it.
         started: When the first weights were made, UTC.
@@ -74,6 +75,7 @@ class Checkpoint:
     scored_by: dict[int, list[str]] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     delivered: tuple[str, ...] = ()
+    withdrawn: dict[str, str] = field(default_factory=dict)
     package_version: str = field(default_factory=lambda: version("breast-federation"))
     started: str = field(default_factory=lambda: now())
 

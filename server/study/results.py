@@ -258,6 +258,9 @@ class Results(_Section):
     folds: list[FoldResults] = Field(
         default=[], description="of a study of folds each one; all else in this file is of all folds together"
     )
+    withdrawn: dict[str, str] = Field(
+        default={}, description="when a site withdrew after the study, by its name: these results are with it"
+    )
     external_validation: ExternalValidation | None = Field(
         None, description="the network at hospitals that were not in the study; null where none was asked"
     )

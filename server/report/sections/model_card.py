@@ -58,6 +58,8 @@ def _output(outcome: Outcome) -> str:
 
 def _limits(study: Study) -> Iterator[str]:
     results = study.results
+    for site, day in results.withdrawn.items():
+        yield f"{site} withdrew from the study ({day}): the weights and all figures here are with its patients."
     if results.failure:
         yield "The study did not come to its end; its last weights were not tested."
     if not study.external and results.sites:
