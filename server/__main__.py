@@ -95,6 +95,7 @@ with the other hospitals, under another name: these approve them, and the study 
     "watch": """\
   python -m server watch recurrence                       # live, until the study ends; Ctrl-C ends the watch alone
   python -m server watch                                  # of the study written last; piped, a line a change
+  python -m server watch recurrence --notify 'mail -s study lead@center.example.org'
 
 Shows the round, who answered, who is awaited since when, the time that is left, the validation by round, norms, what
 was rejected and why, and what each site spent of its privacy. status.html in the study's folder of results shows the
@@ -211,6 +212,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     watch = add("watch", "Show a study live until it ends.")
     watch.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
+    watch.add_argument(
+        "--notify",
+        default="",
+        metavar="COMMAND",
+        help="run it, with JSON on stdin, when a person is needed or it ended",
+    )
     audit = add("audit", "Verify and show what was sent and received in a study, or registered and started.")
     audit.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the center's own log]")
     results = add("results", "Show a study's results, one line a site.")

@@ -194,11 +194,12 @@ def status(directory: Path, as_json: bool) -> None:
         print_status(report, Console(highlight=False))
 
 
-def watch(directory: Path, study: str) -> None:
+def watch(directory: Path, study: str, notify: str) -> None:
     """Shows a study until it ends."""
+    from server.operations.notify import notifier
     from server.operations.watch import watch as show
 
-    show(open_center(directory), study, Console(highlight=False))
+    show(open_center(directory), study, Console(highlight=False), notifier(notify) if notify else None)
 
 
 def results(directory: Path, study: str, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from server.app import run_study
 from server.errors import CenterError, ExitCode
 from server.operations import watch
 from server.operations.center import Center
+from server.operations.notify import notifier
 from server.report.status_page import draw_status
 from server.study.exchange import StudyError
 from server.study.progress import PAGE, Progress
@@ -123,6 +124,22 @@ def test_the_terminal_shows_the_same_and_ends_as_the_study_does(
     assert "not connected: elm since" in said.lower()
     with pytest.raises(CenterError, match="studies with a status: elms"):
         watch.watch(center, "oaks", console)
+
+
+def test_a_command_is_told_once_of_each_thing_that_waits_for_a_person_and_of_the_end(tmp_path: Path) -> None:
+    file, script = tmp_path / "told.jsonl", tmp_path / "tell.sh"
+    script.write_text(f'#!/bin/sh\ncat >> "{file}"; echo >> "{file}"\n')
+    script.chmod(0o700)
+    tell = notifier(f"'{script}' 'one word; two'")
+    waits = running(stage="waiting for sites")
+    waits.sites["oak"].problem = "the site has not approved this study"
+    assert [tell.look(state) for state in (waits, waits, running(state="completed"))] == ["", "", ""]
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    expected = [("approval", "oak"), ("away", "elm"), ("completed", "elms")]
+    assert [(one["event"], one["about"]) for one in told] == expected
+    assert "did not run" in notifier(str(tmp_path / "nowhere")).look(waits)
+    with pytest.raises(CenterError, match="the notification has no command"):
+        notifier("'")
 
 
 def test_a_study_whose_process_is_gone_is_told_of(tmp_path: Path) -> None:
