@@ -28,6 +28,7 @@ from client.config.site import load_site
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from client.training.dataset import select_patients
+from server.study.delivery import arrived
 from server.study.preparation import prepare
 from server.study.secure_exchange import exchange
 from shared_models.messages import StudyStatistics, TrainRequest
@@ -98,7 +99,8 @@ def attack(folder: Path, seed: int, changes: dict[str, Any]) -> tuple[int, int, 
         model = trap(state.model, np.random.default_rng([seed, number]), rows.std(axis=0) > 0, per_update)
         request = TrainRequest(round=number, model=model, statistics=state.statistics)
         _, parts = exchange(grid, sorted(sites), request, config, group=str(number))
-        guesses += [guess for part in parts if part.reply for guess in read(model, part.reply.model)]
+        came = [part.reply.model for part in arrived(parts, model, config) if part.reply]
+        guesses += [guess for weights in came for guess in read(model, weights)]
     near = np.array([any(np.abs(guess - row).max() < CLOSE for guess in guesses) for row in rows])
     spent = [charges(ledger_of(load_site(file))) for file in sites.values()]
     return int(near.sum()), len(rows), max((lines[-1]["epsilon"] for lines in spent if lines), default=0.0)

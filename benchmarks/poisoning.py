@@ -42,6 +42,7 @@ from server.app import run_study
 from server.study.checkpoint import BEST, load_checkpoint
 from server.study.exchange import StudyError
 from shared_models.messages import TrainReply, TrainRequest
+from shared_models.messages.bfloat16 import change_of, changed_by
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import from_checkpoint
@@ -241,8 +242,9 @@ def hostile(attack: Attack) -> ClientApp:
                 reply = client.app.app(message, context)
             sent, own = TrainRequest.unpack(message.content), TrainReply.unpack(reply.content)
             sign = -1.0 if attack.reverse else 1.0
-            far = {name: w + attack.times * (sign * own.model[name] - w) for name, w in sent.model.items()}
-            reply.content = replace(own, model={name: w.astype(np.float32) for name, w in far.items()}).pack()
+            trained = changed_by(sent.model, own.model)
+            far = {name: w + attack.times * (sign * trained[name] - w) for name, w in sent.model.items()}
+            reply.content = replace(own, model=change_of(far, sent.model)).pack()
             return reply
 
     return HostileApp()

@@ -60,10 +60,11 @@ from shared_models.messages import (
     TrainReply,
     TrainRequest,
 )
+from shared_models.messages.bfloat16 import change_of
 from shared_models.messages.fields import MAX_WEIGHT
 from shared_models.metrics.summary import site_metrics
 from shared_models.schedules import at_round
-from shared_models.secure_aggregation.choice import uses_secure_aggregation
+from shared_models.secure_aggregation.choice import sends_changes, uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.trained_parts import build_network, frozen_names, trained_state
 
@@ -129,8 +130,9 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
 
     if study.config.normalisation == "local":
         keep(model, study.normalisation_folder, request.round)
+    weights = {name: value.detach().cpu().numpy() for name, value in trained_state(model).items()}
     return TrainReply(
-        model={name: value.detach().cpu().numpy() for name, value in trained_state(model).items()},
+        model=change_of(weights, request.model) if sends_changes(study.config) else weights,
         patients=len(study.cohort.parts["train"]),
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         validation=summaries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from server.study import scoring
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
 from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.study.delivery import deliver, frozen_of, travelling
+from server.study.delivery import as_scored, deliver, frozen_of, travelling
 from server.study.evaluation import ask_to_evaluate, require_tested
 from server.study.exchange import StudyError, log_problems, wait_for_sites
 from server.study.external_validation import ask_sites, find_network
@@ -157,7 +158,8 @@ def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
         save_checkpoint(state, folder / LAST)
         results = evaluate(grid, task, config, state, folder)
     except StudyError as error:
-        finish(unfinished_results(task, config, with_failed_attempts(state, folder), str(error)), folder)
+        with contextlib.suppress(StudyError):  # on a full disk this is not written either, and the first reason counts
+            finish(unfinished_results(task, config, with_failed_attempts(state, folder), str(error)), folder)
         raise
     finish(results, folder, report=fold_of(config) is None)
     return results
@@ -189,13 +191,13 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     """
     progress_of(grid).stage("testing")
     if last.best_value is None:
-        save_checkpoint(last, folder / BEST)
+        save_checkpoint(as_scored(last, config), folder / BEST)
     best = load_checkpoint(folder / BEST)
     validation = scoring.unpack(best.validation, task, config)
     thresholds = scoring.thresholds(validation, config.threshold)
     values = {name: value for name, (value, _) in thresholds.items()}
     deliver(grid, config, last)
-    model = travelling(best.model, config)
+    model = travelling(best, config)
     request = EvaluateTestRequest(round=best.round, model=model, statistics=best.statistics, thresholds=values)
     answers, parts = ask_to_evaluate(grid, task, sorted(last.enrolled), request, config, group="test")
     replies = {part.site: part.reply for part in parts if part.reply}

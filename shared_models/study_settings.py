@@ -243,6 +243,12 @@ class StudySettings(Settings):
     patient_gradients: Literal["auto", "hooks", "functorch", "ghost"] = Field(
         "auto", description="method for per-sample gradients: auto is the fastest, the others are Opacus's"
     )
+    wire: Literal["float32", "bfloat16"] = Field(
+        "bfloat16",
+        description="numbers of weights on the way: bfloat16 halves the bytes; sites send rounded changes of weights, "
+        "and what rounding takes from a weight stays at the center and adds up. With secure aggregation only weights "
+        "to the sites are rounded, for it sends whole numbers; SCAFFOLD's variates are float32",
+    )
     secure_aggregation: SecureAggregation = Field(
         "auto",
         description="on: the center sees weights and statistics only as sums over three sites or more; "

@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from server.errors import ExitCode
 from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
+from server.study.study_files import writing
 from shared_models.agreed import agreed_settings, settings_hash
 from shared_models.atomic_files import DRAFT_PREFIX, write_atomically
 from shared_models.messages import Arrays
@@ -89,12 +90,17 @@ _ARRAYS = ("model", "rule_state", "statistics", "validation", "best_scores")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes the file whole or not at all: a kill at any instant leaves the previous one."""
+    """Writes the file whole or not at all: a kill at any instant leaves the previous one.
+
+    Raises:
+        StudyError: If it cannot be written, as on a full disk.
+    """
     tensors = {f"{group}:{name}": array for group in _ARRAYS for name, array in getattr(checkpoint, group).items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint) if f.name not in _ARRAYS}
     facts["enrolled"] = {site: dataclasses.asdict(counted) for site, counted in checkpoint.enrolled.items()}
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "study": json.dumps(facts)}
-    write_atomically(path, save(tensors, metadata=metadata))
+    with writing(path):
+        write_atomically(path, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Delivery of a study's first weights: once to each site, before anything is asked that needs them."""
+"""Travel of weights: the first ones once to each site, those that are trained in each round."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from flwr.serverapp import Grid
 
 from server.study.checkpoint import Checkpoint
 from server.study.exchange import Answer, ask, log_problems
-from shared_models.messages import LACKS_WEIGHTS, Arrays, InitialWeightsRequest
+from shared_models.messages import LACKS_WEIGHTS, Arrays, InitialWeightsRequest, TrainReply
+from shared_models.messages.bfloat16 import changed_by, rounded_arrays
+from shared_models.secure_aggregation.choice import sends_changes
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 from shared_models.trained_parts import build_network, frozen_names, of_trained
@@ -43,9 +46,45 @@ def forget_lost(state: Checkpoint, answers: Sequence[Answer[object]]) -> Checkpo
     return replace(state, delivered=tuple(site for site in state.delivered if site not in lost)) if lost else state
 
 
-def travelling(model: Arrays, config: StudySettings) -> Arrays:
-    """The arrays of a model that travel in every round: those that are trained."""
-    return of_trained(model, frozen_of(config))
+def travelling(state: Checkpoint, config: StudySettings) -> Arrays:
+    """The arrays of the global model that travel in every round: those that are trained, in the numbers that do.
+
+    The first weights that are of a file go as they are: sites hold them against the hash that they approved.
+    """
+    trained = of_trained(state.model, frozen_of(config))
+    approved = state.round == 0 and config.initial_weights == "file"
+    return rounded_arrays(trained) if config.wire == "bfloat16" and not approved else trained
+
+
+def as_scored(state: Checkpoint, config: StudySettings) -> Checkpoint:
+    """The study with the weights as the sites scored them: with the numbers that travelled."""
+    return replace(state, model={**state.model, **travelling(state, config)})
+
+
+def arrived(parts: Sequence[Answer[TrainReply]], sent: Arrays, config: StudySettings) -> list[Answer[TrainReply]]:
+    """The answers to a request with these weights, their own weights as the sites have them.
+
+    Outside of secure aggregation, whose sums are of whole numbers, sites send rounded changes where `wire` says so.
+    """
+    if not sends_changes(config):
+        return list(parts)
+    return [
+        replace(part, reply=replace(part.reply, model=changed_by(sent, part.reply.model))) if part.reply else part
+        for part in parts
+    ]
+
+
+def advanced(model: Arrays, sent: Arrays, after: Arrays) -> Arrays:
+    """The global model after a round, from what was sent of it and what became of that.
+
+    What rounding took from a weight on its way to the sites is not lost, but stays at the center: steps smaller than
+    its last place add up over rounds.
+    """
+    moved = {
+        name: (model[name] + (array - sent[name])).astype(array.dtype) if array.dtype == np.float32 else array
+        for name, array in after.items()
+    }
+    return {**model, **moved}
 
 
 @functools.lru_cache(maxsize=8)

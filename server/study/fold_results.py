@@ -38,6 +38,7 @@ from server.study.results import (
 from server.study.results_contents import Role, between_sites
 from server.study.rounding import rounded
 from server.study.scoring import Summaries, pack, unpack
+from server.study.study_files import writing
 from server.study.subgroups_section import pool_subgroups
 from shared_models.atomic_files import write_atomically
 from shared_models.folds import Fold, fold_settings
@@ -99,7 +100,8 @@ def keep_tested(
     by_role = zip(TESTED_AS, tested, by_subgroup, strict=True)
     arrays = {f"{role}:{name}": a for role, sums, also in by_role for name, a in {**pack(sums), **also}.items()}
     arrays |= {f"{role}:{name}": array for role, one in lost.items() for name, array in one.pack().items()}
-    write_atomically(folder / TESTED, save(arrays))
+    with writing(folder / TESTED):
+        write_atomically(folder / TESTED, save(arrays))
 
 
 def read_finished(fold: Fold, folder: Path, task: Task, config: StudySettings) -> Finished:

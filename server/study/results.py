@@ -19,6 +19,7 @@ from server.study.importance_section import ImportanceResults
 from server.study.patients_section import PatientFlow
 from server.study.privacy_section import PrivacySection
 from server.study.start_section import StartSection
+from server.study.study_files import writing
 from server.study.survival_section import Survival
 from shared_models.atomic_files import write_atomically
 
@@ -283,7 +284,8 @@ class Results(_Section):
 def write_results(results: Results, folder: Path) -> Path:
     """Writes `results.json` into the study's folder, or `unfinished.json` of a study that failed before its test."""
     path = folder / (UNFINISHED if results.failure else RESULTS)
-    write_atomically(path, results.model_dump_json(indent=1) + "\n")
+    with writing(path):
+        write_atomically(path, results.model_dump_json(indent=1) + "\n")
     if not results.failure:
         (folder / UNFINISHED).unlink(missing_ok=True)
     return path

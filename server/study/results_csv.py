@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from server.study.results import FoldResults, Metric, Results
+from server.study.study_files import writing
 from shared_models.atomic_files import write_atomically
 
 CSV = "results.csv"
@@ -20,7 +21,8 @@ def write_csv(results: Results, folder: Path) -> Path:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows(results)])
     path = folder / CSV
-    write_atomically(path, text.getvalue())
+    with writing(path):
+        write_atomically(path, text.getvalue())
     return path
 
 

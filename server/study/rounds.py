@@ -19,7 +19,7 @@ from server.study.checkpoint import (
     Checkpoint,
     save_checkpoint,
 )
-from server.study.delivery import deliver, forget_lost, travelling
+from server.study.delivery import advanced, arrived, deliver, forget_lost, travelling
 from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.progress import progress_of
@@ -57,7 +57,7 @@ def train_round(
     server_round = state.round + 1
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     rule_state = state.rule_state if at_sites(rule) else {}
-    before = travelling(state.model, config)
+    before = travelling(state, config)
     request = TrainRequest(round=server_round, model=before, statistics=state.statistics, rule_state=rule_state)
     progress = progress_of(grid)
     for attempt in range(1, config.round_attempts + 1):
@@ -65,7 +65,7 @@ def train_round(
         progress.begin_round(server_round, attempt)
         state = deliver(grid, config, state)
         answers, parts = exchange(grid, sites, request, config, group=str(server_round))
-        state = forget_lost(state, answers)
+        state, parts = forget_lost(state, answers), arrived(parts, before, config)
         updates, rejected = sort_updates(parts, before, state.enrolled, at_sites(rule))
         updates, influences = clip_updates(updates, before, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
@@ -99,7 +99,7 @@ def train_round(
     this = Round(server_round, before, updates, config, state.enrolled)
     model, rule_state = take_step(rule, this, state.rule_state)
     require_learning(before, model, loss, config, server_round)
-    return replace(state, round=server_round, model={**state.model, **model}, rule_state=rule_state)
+    return replace(state, round=server_round, model=advanced(state.model, before, model), rule_state=rule_state)
 
 
 def spent_of(answers: Sequence[Answer[TrainReply]]) -> dict[str, dict[str, float]]:
@@ -131,7 +131,7 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     progress_of(grid).stage("scoring the last round")
-    state, model = deliver(grid, config, state), travelling(state.model, config)
+    state, model = deliver(grid, config, state), travelling(state, config)
     request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)

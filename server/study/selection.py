@@ -18,6 +18,7 @@ import numpy as np
 
 from server.study import scoring
 from server.study.checkpoint import BEST, Checkpoint, save_checkpoint
+from server.study.delivery import as_scored
 from server.study.exchange import Answer
 from server.study.status import Scored
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
@@ -58,7 +59,7 @@ def keep_best(
         return state
     if state.best_value is not None and not _is_better(read, state, task, config):
         return state
-    return _chosen(state, read, pooled, folder)
+    return _chosen(state, read, pooled, config, folder)
 
 
 def settle(
@@ -80,17 +81,21 @@ def settle(
     value = selection_score(last.values())
     if np.isnan(value) or is_clearly_better(selection_score(best.values()), value, selection_error(last.values())):
         return state
-    return _chosen(state, read, scoring.total(read.values(), task, config), folder)
+    return _chosen(state, read, scoring.total(read.values(), task, config), config, folder)
 
 
 def _chosen(
-    state: Checkpoint, read: Mapping[str, scoring.Summaries], pooled: scoring.Summaries, folder: Path
+    state: Checkpoint,
+    read: Mapping[str, scoring.Summaries],
+    pooled: scoring.Summaries,
+    config: StudySettings,
+    folder: Path,
 ) -> Checkpoint:
     """The study with its latest weights as the choice, which are then on disk."""
     packed = {f"{part}/{name}": array for part, one in read.items() for name, array in scoring.pack(one).items()}
     value = selection_score(pooled.values())
     state = replace(state, best_round=state.round, best_value=value, best_scores=packed)
-    save_checkpoint(replace(state, validation=scoring.pack(pooled)), folder / BEST)
+    save_checkpoint(replace(as_scored(state, config), validation=scoring.pack(pooled)), folder / BEST)
     return state
 
 

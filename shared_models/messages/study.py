@@ -92,7 +92,10 @@ class TrainReply(Reply):
     WHEN: ClassVar[str] = "after each round"
 
     model: Arrays = leaves(
-        Tensors(MAX_WEIGHT), "the network's weights as trained here", "they are averaged with the others'", "summed"
+        Tensors(MAX_WEIGHT),
+        "the network's weights as trained here, or how training changed each of them (`wire`)",
+        "they are averaged with the others'",
+        "summed",
     )
     patients: int = leaves(PATIENTS, "how many patients they were trained on", "the weight in the average", "summed")
     loss: float = leaves(

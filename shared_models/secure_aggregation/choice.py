@@ -54,3 +54,11 @@ def named_training_sites(settings: StudySettings) -> int:
 def uses_secure_aggregation(settings: StudySettings) -> bool:
     """The choice that follows from the settings alone, so that center and sites make the same one."""
     return choose_secure_aggregation(settings, named_training_sites(settings))[0]
+
+
+def sends_changes(settings: StudySettings) -> bool:
+    """Whether a site sends what training changed of each weight, rounded, in place of the weights themselves.
+
+    With secure aggregation the change is a whole number already, which is masked as it is.
+    """
+    return settings.wire == "bfloat16" and not uses_secure_aggregation(settings)

@@ -72,7 +72,7 @@ def test_a_site_trains_at_the_learning_rate_of_the_round(
     hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
 ) -> None:
     one_step = {"optimizer": "sgd", "weight-decay": 0.0, "batch-size": 1000, "modality-dropout": 0.0, "rounds": 4}
-    study = {**small_study, **one_step, "learning-rate-schedule": "step", "warmup-rounds": 1}
+    study = {**small_study, **one_step, "wire": "float32", "learning-rate-schedule": "step", "warmup-rounds": 1}
     sites, values = hospitals({"a": 60}), asked(study)
     model = values["model"]
 

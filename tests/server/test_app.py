@@ -325,7 +325,8 @@ def test_one_hostile_site_of_five_does_not_spoil_the_study_at_any_scale(
 ) -> None:
     """It pulls towards a network that ranks everybody the wrong way round, with all weights within the guard."""
     sites = hospitals(dict.fromkeys("abcde", 150))
-    config = parse_study_settings({**small_study, "rounds": 6, "strategy": strategy, "overwrite": True})
+    settings = {"rounds": 6, "strategy": strategy, "wire": "float32", "overwrite": True}
+    config = parse_study_settings({**small_study, **settings})
 
     def pooled(scale: float) -> tuple[float, dict[str, Any]]:
         def hostile(message: Message, context: Context) -> Message:

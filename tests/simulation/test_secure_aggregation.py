@@ -251,6 +251,7 @@ def test_an_encoder_stays_as_it_was_while_fewer_than_three_have_its_modality(
     for name in "abc":
         with_genes(sites[name])
     study = {**small_study, **SECURE, "features": small_study["features"] + "\ngenomic: ESR1", "rounds": 2}
+    study |= {"wire": "float32"}
     drops = drop_out(1, "train", 1)  # in round 2
     sent: dict[int, dict[str, np.ndarray]] = {}
 

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -38,6 +39,21 @@ def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
         best_round=1,
         best_value=0.75,
     )
+
+
+def test_a_disk_without_room_is_a_sentence_and_leaves_the_last_round(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint(1), tmp_path / "last.safetensors")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(StudyError, match="the center cannot write a file of the study") as error:
+            save_checkpoint(checkpoint(2, size=10_000), tmp_path / "last.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in str(error.value)
+    assert "resume=true" in str(error.value)
+    assert load_checkpoint(tmp_path / "last.safetensors").round == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from shared_models.messages.compact import COMPACT, MAX_BYTES, compact, expand
 
 
 def request(weights: int) -> TrainRequest:
-    model = {f"layer{number}.weight": np.full(weights, 0.5, np.float32) for number in range(3)}
+    model = {f"layer{number}.weight": np.full(weights, 0.3, np.float32) for number in range(3)}
     return TrainRequest(round=2, model=model, statistics={"features.clinical.known": np.ones(4)})
 
 
@@ -24,7 +24,7 @@ def test_a_small_message_is_two_objects_on_the_way_and_what_it_was_after_it() ->
     assert compact(packed) is packed
     found = TrainRequest.unpack(received)
     assert found.round == 2
-    np.testing.assert_array_equal(found.model["layer2.weight"], 0.5)
+    np.testing.assert_array_equal(found.model["layer2.weight"], np.float32(0.3))
 
 
 def test_a_large_message_goes_as_it_is() -> None:

@@ -91,6 +91,7 @@ ELSEWHERE = {
     "auto_resume",
     *("validates", "validates_sha256"),  # which train nothing
     *("personal", "personal_epochs", "personal_pull"),  # refused
+    "wire",  # rounding, after the noise
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
     *(
         "optimizer_state",
