@@ -99,8 +99,9 @@ def watched(grid: Grid, config: StudySettings, folder: Path) -> Iterator[Progres
     try:
         yield progress
     except BaseException as error:  # also a signal that stops the study
-        log.error("the study ends: %s", error or type(error).__name__)
-        progress.end({}, failure=str(error) or type(error).__name__)
+        why = "it was stopped" if isinstance(error, KeyboardInterrupt | SystemExit) else str(error) or repr(error)
+        log.error("the study ends: %s", why)
+        progress.end({}, failure=why)
         raise
 
 
