@@ -99,8 +99,8 @@ def test_a_monai_bundle_runs_in_a_process_without_this_package(tmp_path: Path) -
     model = trained(QUICK)
     export(model, None, "monai-bundle", tmp_path / "bundle")
     expected = [value.numpy() for value in Predictor(model)(*example_inputs(model, 2))]
-    command = [sys.executable, "-P", "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
-    command += ["--meta_file", "configs/metadata.json", "--bundle_root", "."]
+    files = "config_file='configs/inference.json', meta_file='configs/metadata.json', bundle_root='.'"
+    command = [sys.executable, "-P", "-c", f"from monai.bundle import run; run({files})"]
     found = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, text=True, env={}, check=True)
     (line,) = [line for line in found.stdout.splitlines() if line.startswith("{")]
     for got, wanted in zip(json.loads(line).values(), expected, strict=True):
