@@ -41,10 +41,8 @@ def write_bundle(model: TrainedModel, results: Results | None, folder: Path) -> 
     _write_json(folder / "configs" / "inference.json", inference(predictor))
     write_documents(model, results, folder / "docs")
     (folder / "LICENSE").write_text((folder / "docs" / "LICENSE").read_text(encoding="utf-8"), encoding="utf-8")
-    return [
-        *said,
-        "MONAI bundle: monai.bundle.run(config_file='configs/inference.json', bundle_root='.') predicts docs/example.npz",
-    ]
+    how = "monai.bundle.run(config_file='configs/inference.json', bundle_root='.') predicts docs/example.npz"
+    return [*said, f"MONAI bundle: {how}"]
 
 
 def metadata(model: TrainedModel, predictor: Predictor) -> dict[str, Any]:
