@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import defaultdict
@@ -9,9 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from client.imaging.dicom.dicom_files import modality
+from client.imaging.dicom.structure_set import region_names
+
 MAX_FILES = 200_000
 IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 TILES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+MASK_KINDS = ("SEG", "RTSTRUCT")
+TUMOUR = re.compile(r"(?i)gtv|tumou?r|lesion|mass|cancer|index")
+_UID = re.compile(r"\d[\d.]{9,}")
 MASK = re.compile(r"(?i)mask|seg|roi|tumou?r|label")
 
 Guesses = dict[str, tuple[dict[str, Any], str]]
@@ -98,28 +105,53 @@ def _in_time(pattern: str) -> tuple[bool, list[tuple[int, str]]]:
 
 
 def _dicom(folder: Path, patterns: Mapping[str, set[str]]) -> Guesses:
-    """Folders of DICOM files below a patient's own."""
+    """Folders of DICOM files below a patient's own, and masks by their modality, or by the name of their folder."""
     folders: dict[str, set[str]] = defaultdict(set)
-    segmented: dict[str, set[str]] = defaultdict(set)
+    drawn: dict[str, set[str]] = defaultdict(set)
+    firsts: dict[str, Path] = {}
     for pattern, who in patterns.items():
-        patient = min(who)
-        if pattern.lower().endswith((*IMAGES, *TILES)) or not _is_dicom(folder / pattern.replace("{patient}", patient)):
+        example = folder / pattern.replace("{patient}", min(who))
+        if pattern.lower().endswith((*IMAGES, *TILES)) or not _is_dicom(example):
             continue
         above, _, below = pattern.partition("{patient}")
-        if not below.startswith("/"):
-            continue
-        folders[f"{above}{{patient}}"] |= who
-        if MASK.search(str(PurePosixPath(below).parent)):
-            segmented[f"{PurePosixPath(pattern).parent}/*.dcm"] |= who
+        place = _place(PurePosixPath(pattern))
+        first = firsts.setdefault(place, example)
+        if _kind(first) in MASK_KINDS:
+            drawn[place] |= who
+        elif below.startswith("/"):
+            folders[f"{above}{{patient}}"] |= who
+            if MASK.search(str(PurePosixPath(below).parent)):
+                drawn[place] |= who
     if not folders:
         return {}
-    best = max(folders, key=lambda one: len(folders[one]))
-    entry: dict[str, Any] = {"reader": "dicom", "folder": best}
+    entry: dict[str, Any] = {"reader": "dicom", "folder": max(folders, key=lambda one: len(folders[one]))}
     why = "which series is the dynamic one: see `series` in example.yaml"
-    if segmented:
-        entry["mask"] = max(segmented, key=lambda one: len(segmented[one]))
-        why += "; that the mask is the tumour's, and not the breast's"
+    if drawn:
+        best = max(drawn, key=lambda one: len(drawn[one]))
+        entry["mask"], said = _mask(best, firsts[best])
+        why += f"; that the mask is the tumour's, and not the breast's{said}"
     return {"dce_mri": (entry, why)}
+
+
+def _place(pattern: PurePosixPath) -> str:
+    """The pattern of a file and of those beside it; a folder that is named by a UID may have any."""
+    name = pattern.name if "{patient}" in pattern.name else "*.dcm"
+    return "/".join(["*" if _UID.fullmatch(part) else part for part in pattern.parent.parts] + [name])
+
+
+@functools.cache
+def _kind(path: Path) -> str:
+    return modality(path)
+
+
+def _mask(pattern: str, example: Path) -> tuple[Any, str]:
+    """The entry of a mask, and what to check of its region where a structure set has several."""
+    regions = region_names(example) if _kind(example) == "RTSTRUCT" else []
+    if len(regions) < 2:
+        return pattern, ""
+    likely = [name for name in regions if TUMOUR.search(name)]
+    said = f"; `segment` is one of {', '.join(regions[:8])}"
+    return ({"file": pattern, "segment": likely[0]} if len(likely) == 1 else pattern), said
 
 
 def _is_dicom(path: Path) -> bool:

@@ -18,6 +18,7 @@ from client.onboarding.found_tables import FoundTable
 from client.onboarding.target_guesses import MappedTarget
 from shared_models.task import Task
 
+_NO_IMAGES = "# no images: those of a PACS with DICOMweb are copied by `fetch`; see `dicomweb` in example.yaml"
 MOST_MAPPED = 120  # lines of a table's map
 NAME_WIDTH = 44
 MOST_LISTED = 120  # features in columns of their own names that are listed one by one
@@ -58,6 +59,7 @@ def yaml_text(found: Findings, path: Path, tasks: Sequence[Task]) -> str:
         *_target_lines(found),
         "",
         *_map(found),
+        *([] if found.images else [_NO_IMAGES]),
         *(f"# not used: {' '.join(sentence.split())}" for sentence in found.refused),
         *(f"# not used: {sentence}" for sentence in found.features.left_out),
         *_not_found(found, tasks),

@@ -193,3 +193,49 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: set FEDERATION_TEST_DATA (looked in {folder})")
     return folder
+
+
+@pytest.fixture
+def structure_set(tmp_path, slice_file):
+    """Writes 6 slices, turned in space, and an RTSTRUCT on them, whose contours are given in voxels."""
+
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+    def write(regions, frame=None, kind="CLOSED_PLANAR"):
+        axes = np.array([[0.0, 1.0, 0.0], [0.6, 0.0, -0.8], [-0.8, 0.0, -0.6]])  # along a row, a column, the normal
+        origin, spacing = np.array([-5.0, -8.0, 3.0]), np.array([0.8, 1.2, 3.0])
+        for place in range(6):
+            slice_file(
+                tmp_path / f"{place}.dcm",
+                np.ones((8, 10)),
+                tuple(origin + 3.0 * place * axes[2]),
+                InstanceNumber=place + 1,
+                ImageOrientationPatient=[*axes[0], *axes[1]],
+                PixelSpacing=[1.2, 0.8],
+            )
+        image = pydicom.dcmread(tmp_path / "0.dcm")
+        file = Dataset()
+        file.file_meta = FileMetaDataset()
+        file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        file.SOPClassUID, file.SOPInstanceUID, file.Modality = RTStructureSetStorage, generate_uid(), "RTSTRUCT"
+        file.StructureSetROISequence, file.ROIContourSequence = [], []
+        for number, (name, contours) in enumerate(regions.items(), start=1):
+            region, drawn = Dataset(), Dataset()
+            region.ROINumber, region.ROIName = number, name
+            region.ReferencedFrameOfReferenceUID = frame or image.FrameOfReferenceUID
+            drawn.ReferencedROINumber, drawn.ContourSequence = number, []
+            for points in contours:
+                contour = Dataset()
+                contour.ContourGeometricType = kind
+                contour.NumberOfContourPoints = len(points)
+                placed = origin + (np.array(points) * spacing) @ axes
+                contour.ContourData = [f"{value:.6g}" for value in placed.ravel()]
+                drawn.ContourSequence.append(contour)
+            file.StructureSetROISequence.append(region)
+            file.ROIContourSequence.append(drawn)
+        file.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
+        return tmp_path / "rt.dcm"
+
+    return write

@@ -53,6 +53,18 @@ def read_structure(path: Path, name: str | int | None, image: Any, frame_of_refe
         raise bad_file(path, "a mask cannot be read", found, "an RTSTRUCT with the points of each contour") from None
 
 
+def region_names(path: Path) -> list[str]:
+    """The regions of a structure set that have closed contours; none where it cannot be read."""
+    import pydicom
+
+    try:
+        file = pydicom.dcmread(path)
+        regions = file.StructureSetROISequence
+        return [str(item.get("ROIName", "")) for item in regions if _contours(file, int(item.ROINumber))]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError):
+        return []
+
+
 def _number(path: Path, file: Any, name: str | int | None) -> int:
     """The number of the region that is wanted."""
     names = {int(item.ROINumber): str(item.get("ROIName", "")) for item in file.StructureSetROISequence}

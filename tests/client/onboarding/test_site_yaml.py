@@ -173,6 +173,31 @@ def test_dukes_sheet(shared_data, first):
     assert {"age_years", "nodes", "er", "pr", "her2"} <= set(made.modalities["clinical"].features)
 
 
+def test_regions_of_structure_sets_are_offered(structure_set, tmp_path, first):
+    square = [(2.5, 1.5, 2), (6.5, 1.5, 2), (6.5, 5.5, 2), (2.5, 5.5, 2)]
+    drawn = structure_set({"BODY": [square], "GTV": [square]})
+    folder = tmp_path / "hospital"
+    for patient in ("P-1", "P-2"):
+        images, masks = (
+            folder / f"dicom/{patient}/MR/1.2.840.10008.1{patient[-1]}",
+            folder / f"dicom/{patient}/RTSTRUCT/1.2.840.10008.2",
+        )
+        for place in (images, masks):
+            place.mkdir(parents=True)
+        for path in drawn.parent.glob("?.dcm"):
+            shutil.copy(path, images)
+        shutil.copy(drawn, masks / "1.2.840.3.dcm")
+    (folder / "clinical.csv").write_text("ID,Age,Relapse\nP-1,50,0\nP-2,60,1\n")
+    made, text = first(folder)
+    reader = made.modalities["dce_mri"]
+    assert (reader.folder, reader.mask.file, reader.mask.segment) == (
+        "dicom/{patient}", "dicom/{patient}/RTSTRUCT/*/*.dcm", "GTV",
+    )  # fmt: skip
+    assert "`segment` is one of BODY, GTV" in text
+    (exam, _) = reader.exams(made).values()
+    assert exam.load().mask_share == 1.0
+
+
 def test_a_real_dicom_study(shared_data, tmp_path, first):
     folder = tmp_path / "ucsf"
     shutil.copytree(shared_data / "dce_dicom", folder / "dicom")

@@ -1,10 +1,7 @@
 """A DICOM structure set as the tumour's mask."""
 
 import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from client.errors import SiteError
 from client.imaging.dicom.exam_folder import DicomFiles
@@ -12,48 +9,6 @@ from client.imaging.masks import MaskFile
 
 SQUARE = [(2.5, 1.5), (6.5, 1.5), (6.5, 5.5), (2.5, 5.5)]  # around columns 3 to 6 and rows 2 to 5
 HOLE = [(3.5, 2.5), (5.5, 2.5), (5.5, 4.5), (3.5, 4.5)]
-
-
-@pytest.fixture
-def structure_set(tmp_path, slice_file):
-    """Writes 6 slices, turned in space, and an RTSTRUCT on them, whose contours are given in voxels."""
-
-    def write(regions, frame=None, kind="CLOSED_PLANAR"):
-        axes = np.array([[0.0, 1.0, 0.0], [0.6, 0.0, -0.8], [-0.8, 0.0, -0.6]])  # along a row, a column, the normal
-        origin, spacing = np.array([-5.0, -8.0, 3.0]), np.array([0.8, 1.2, 3.0])
-        for place in range(6):
-            slice_file(
-                tmp_path / f"{place}.dcm",
-                np.ones((8, 10)),
-                tuple(origin + 3.0 * place * axes[2]),
-                InstanceNumber=place + 1,
-                ImageOrientationPatient=[*axes[0], *axes[1]],
-                PixelSpacing=[1.2, 0.8],
-            )
-        image = pydicom.dcmread(tmp_path / "0.dcm")
-        file = Dataset()
-        file.file_meta = FileMetaDataset()
-        file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        file.SOPClassUID, file.SOPInstanceUID, file.Modality = RTStructureSetStorage, generate_uid(), "RTSTRUCT"
-        file.StructureSetROISequence, file.ROIContourSequence = [], []
-        for number, (name, contours) in enumerate(regions.items(), start=1):
-            region, drawn = Dataset(), Dataset()
-            region.ROINumber, region.ROIName = number, name
-            region.ReferencedFrameOfReferenceUID = frame or image.FrameOfReferenceUID
-            drawn.ReferencedROINumber, drawn.ContourSequence = number, []
-            for points in contours:
-                contour = Dataset()
-                contour.ContourGeometricType = kind
-                contour.NumberOfContourPoints = len(points)
-                placed = origin + (np.array(points) * spacing) @ axes
-                contour.ContourData = [f"{value:.6g}" for value in placed.ravel()]
-                drawn.ContourSequence.append(contour)
-            file.StructureSetROISequence.append(region)
-            file.ROIContourSequence.append(drawn)
-        file.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
-        return tmp_path / "rt.dcm"
-
-    return write
 
 
 def at(plane, points, shift=0.0):
