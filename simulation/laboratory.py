@@ -1,0 +1,102 @@
+"""Studies from Python: `run(study, sites)` as the command line runs them, and their results as pandas tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.study import results as stored
+from server.study.results_csv import COLUMNS, rows
+from server.study.results_folder import require_free
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from shared_models.study_settings import StudySettings
+
+Setting = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study that has ended.
+
+    Attributes:
+        content: All of `results.json`; docs/results.md describes it.
+        folder: Of its results, checkpoints and report.
+    """
+
+    content: stored.Results
+    folder: Path
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row a metric, as in results.csv: study, fold, target, of, metric, value, low, high."""
+        import pandas as pd
+
+        return pd.DataFrame(list(rows(self.content)), columns=list(COLUMNS))
+
+    @property
+    def sites(self) -> pd.DataFrame:
+        """A row a site: its role, and its patients in each part of the split."""
+        import pandas as pd
+
+        return pd.DataFrame([{"site": s.site, "role": s.role, **s.patients} for s in self.content.sites])
+
+    @property
+    def validation(self) -> pd.DataFrame:
+        """A row a scored round and its value on validation patients; empty in a study of folds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.content.validation, columns=["round", "value"])
+
+
+def run(
+    study: Path | str | Mapping[str, Setting] | StudySettings,
+    sites: Sequence[Path | str] | Mapping[str, Path],
+    /,
+    **settings: Setting,
+) -> Results:
+    """Runs a study over sites on this machine, and returns what is in its folder then.
+
+    Args:
+        study: Its TOML file, its settings by name, or `StudySettings`.
+        sites: The sites' YAML files, or these by name as `simulation.splits.divide` makes them.
+        settings: Settings that win over the study's, with `_` for `-`: `rounds=30, overwrite=True`.
+
+    Raises:
+        SettingsError: If a setting cannot be used, or there are results of this study that are not to be overwritten.
+        SiteError: If a site's file cannot be used.
+        StudyError: If the study fails.
+    """
+    from server.study.aggregation.rules import rule_names
+    from shared_models.study_file import read_study
+    from shared_models.study_settings import StudySettings, parse_study_settings
+    from simulation.engines.in_process import run_in_process
+    from simulation.splits import find_sites, fitted_to, require_folds
+
+    if isinstance(study, str | os.PathLike):
+        given = read_study(Path(study), [], rule_names()).to_flat()
+    else:
+        given = study.to_flat() if isinstance(study, StudySettings) else dict(study)
+    named = {key.replace("_", "-"): value for key, value in given.items()}
+    named |= {key.replace("_", "-"): value for key, value in settings.items()}
+    config = parse_study_settings(named, "simulation.run", rule_names())
+    folder = Path(config.results_dir) / config.study
+    require_free(folder, config)
+    files = dict(sites) if isinstance(sites, Mapping) else find_sites([Path(file) for file in sites])
+    config = fitted_to(config, files)
+    require_folds(config, files)
+    return Results(stored.Results.model_validate(run_in_process(files, config)), folder)
+
+
+def load(folder: Path | str) -> Results:
+    """The results of a study that ended earlier, from its folder.
+
+    Raises:
+        StudyError: If they are damaged, or of another schema version.
+    """
+    return Results(stored.read_results(Path(folder) / stored.RESULTS), Path(folder))
