@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 def test_the_page_of_studies_from_python_runs_as_written(
     hospitals: Callable[..., dict[str, Path]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sites = hospitals({"oak": 90, "elm": 90})
+    sites = hospitals({"oak": 400, "elm": 400})
     monkeypatch.chdir(sites["oak"].parents[1])
     names: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
