@@ -74,7 +74,7 @@ def test_sites_of_one_size_learn_as_under_fedavg(
     weights = []
     for strategy in ("fedavg", "fednova"):
         study = {**small_study, "study": strategy, "strategy": strategy, "rounds": 1}
-        config = parse_study_settings({**study, "secure-aggregation": "off", "clip-updates": 0})
+        config = parse_study_settings({**study, "secure-aggregation": "off", "clip-updates": 0, "wire": "float32"})
         run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
         weights.append(load_checkpoint(Path(config.results_dir) / strategy / LAST).model)
     for name, array in weights[0].items():
