@@ -2,7 +2,9 @@
 
 Flower 1.41 starts a SuperExec beside each SuperNode, which asks it for work over HTTP, and ends unnoticed; and it looks
 for the center's messages every 3 s, for its own reply every 0.5 s. Here the SuperNode hands a message over once it has
-all of it, and its looks follow the wait so far.
+all of it, and its looks follow the wait so far. A ClientApp that ends without a reply, Flower notices when its
+heartbeats have been missed for a minute or more, and never if it failed while it replied; here the center is told at
+once.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.servicer.runtime.runtime_handlers import acquire_task
 from flwr.supernode.cli.flower_supernode import flower_supernode
+from flwr.supernode.nodestate.in_memory_nodestate import CLIENT_APP_CRASHED_ERROR
 
 from shared_models.patience import pause_s, shorten_pulls
 
@@ -33,10 +38,12 @@ class Looks:
     Attributes:
         idle_since: When the center was last heard of, on the monotonic clock.
         asked_at: When the message that is being answered was handed over.
+        while_waiting: What is done before each look for a reply.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, while_waiting: Callable[[], None]) -> None:
         self.idle_since = self.asked_at = time.monotonic()
+        self.while_waiting = while_waiting
 
     def sleep(self, seconds: float) -> None:
         """Stands for `time.sleep`: of 3 s, until the center has work; of less, until a ClientApp has replied."""
@@ -44,14 +51,37 @@ class Looks:
         if seconds > LONGEST_LOOK_FOR_REPLY_S:
             time.sleep(pause_s(now - self.idle_since))
         else:
+            self.while_waiting()
             time.sleep(pause_s(now - self.asked_at, FIRST_LOOK_FOR_REPLY_S, LONGEST_LOOK_FOR_REPLY_S))
 
 
-def hand_over(state: Any, address: str) -> None:
-    """Starts a ClientApp for each task that waits, as Flower's SuperExec would."""
-    while (given := acquire_task(AcquireTaskRequest(supported_task_types=TASK_TYPES), state)).token:
-        program = ["flwr-clientapp", "--runtime-api-address", address, "--token", given.token, "--insecure"]
-        subprocess.Popen([*program, "--parent-pid", str(os.getpid())])
+class ClientApps:
+    """ClientApps of the message that is being answered: Flower's SuperNode answers one at a time.
+
+    Args:
+        address: Where the SuperNode serves them.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.state: Any = None
+        self.running: list[tuple[Any, subprocess.Popen[bytes]]] = []
+
+    def hand_over(self, state: Any) -> None:
+        """Starts one for each task that waits, as Flower's SuperExec would."""
+        self.state, self.running = state, []
+        while (given := acquire_task(AcquireTaskRequest(supported_task_types=TASK_TYPES), state)).token:
+            program = ["flwr-clientapp", "--runtime-api-address", self.address, "--token", given.token, "--insecure"]
+            self.running.append((given.task, subprocess.Popen([*program, "--parent-pid", str(os.getpid())])))
+
+    def answer_for_ended(self) -> None:
+        """Answers with an error in place of each that has ended without a reply."""
+        for task, process in self.running:
+            if process.poll() is not None:
+                self.state.get_messages_legacy(run_ids=[task.run_id], is_reply=False)  # what it had not taken yet
+                self.state.finish_task(task.task_id, SubStatus.FAILED, CLIENT_APP_CRASHED_ERROR.reason)
+                self.state._store_error_replies({task.run_id}, CLIENT_APP_CRASHED_ERROR)
+        self.running = [(task, process) for task, process in self.running if process.returncode is None]
 
 
 def main(address: str) -> None:
@@ -61,11 +91,12 @@ def main(address: str) -> None:
         address: Where it serves its own ClientApps.
     """
     loop: Any = importlib.import_module("flwr.supernode.start_client_internal")
-    looks, push = Looks(), loop._push_messages
+    apps = ClientApps(address)
+    looks, push = Looks(apps.answer_for_ended), loop._push_messages
 
     def hand_over_and_push(state: Any, **others: Any) -> None:
         looks.asked_at = time.monotonic()
-        hand_over(state, address)
+        apps.hand_over(state)
         push(state=state, **others)
         looks.idle_since = time.monotonic()
 

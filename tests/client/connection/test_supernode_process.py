@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message, RecordDict
 from flwr.supercore.constant import TaskType
 from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
 
 from client.connection import supernode_process
-from client.connection.supernode_process import Looks, hand_over
+from client.connection.supernode_process import ClientApps, Looks
 from shared_models.patience import FIRST_PULL_S, LONGEST_PULL_S, LONGEST_S, shorten_pulls
 
 
@@ -35,8 +37,9 @@ def test_a_task_of_whatever_kind_starts_the_sites_own_program_once(
     real = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda command: started.append(real(command)) or started[-1])
     state.create_task(task_type=kind, run_id=7, fab_hash="0" * 64)
-    hand_over(state, "127.0.0.1:9101")
-    hand_over(state, "127.0.0.1:9101")
+    apps = ClientApps("127.0.0.1:9101")
+    apps.hand_over(state)
+    apps.hand_over(state)
     assert [process.wait(60) for process in started] == [0]
     (line,) = (tmp_path / "started").read_text().splitlines()
     assert line.startswith("--runtime-api-address 127.0.0.1:9101 --token ")
@@ -49,7 +52,8 @@ def test_flower_still_sleeps_where_it_is_made_to_sleep_less(monkeypatch: pytest.
     assert "_push_messages(\n                state=state," in code
     naps: list[float] = []
     monkeypatch.setattr(supernode_process.time, "sleep", naps.append)
-    looks = Looks()
+    looked: list[str] = []
+    looks = Looks(lambda: looked.append("for a reply"))
     looks.sleep(3)
     looks.sleep(0.5)
     looks.idle_since -= 3600
@@ -57,6 +61,42 @@ def test_flower_still_sleeps_where_it_is_made_to_sleep_less(monkeypatch: pytest.
     looks.sleep(3)
     looks.sleep(0.5)
     assert naps == [0.1, 0.01, LONGEST_S, 0.5]
+    assert looked == ["for a reply"] * 2
+
+
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("replied", [True, False])
+def test_a_clientapp_that_ends_without_a_reply_is_answered_for_at_once_and_once(
+    state: Any, taken: bool, replied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "flwr-clientapp"
+    program.write_text("#!/bin/sh\nexit 250\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(TaskIdentity, "_run_id", 7)
+    monkeypatch.setattr(TaskIdentity, "_node_id", 2)
+    monkeypatch.setattr(TaskIdentity, "_task_id", 3)
+    asked = Message(RecordDict(), 1, "train")
+    asked.metadata.__dict__["_message_id"] = "asked"
+    state.set_node_id(1)
+    assert state.store_message(asked) is not None
+    state.create_task(task_type=TaskType.CLIENT_APP, run_id=7, fab_hash="0" * 64)
+    apps = ClientApps("127.0.0.1:9101")
+    apps.hand_over(state)
+    if taken:
+        state.get_messages_legacy(run_ids=[7], is_reply=False)
+    if replied:
+        reply = Message(RecordDict(), reply_to=asked)
+        reply.metadata.__dict__["_message_id"] = "reply"
+        state.store_message(reply)
+    ((_, process),) = apps.running
+    process.wait(60)
+    apps.answer_for_ended()
+    apps.answer_for_ended()
+    (reply,) = state.get_messages_legacy(is_reply=True)
+    assert reply.metadata.reply_to_message_id == "asked"
+    assert reply.has_error() is not replied
+    assert apps.running == []
 
 
 def test_parts_that_are_on_their_way_are_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,11 @@ def test_a_large_message_goes_as_it_is() -> None:
     assert expand(sent) is sent
 
 
+def test_an_empty_text_and_an_empty_list_travel_like_others() -> None:
+    sent = RecordDict({"values": ConfigRecord({"text": "", "bytes": b"", "list": [], "zero": 0})})
+    assert fingerprint(expand(compact(sent))) == fingerprint(sent)
+
+
 @pytest.mark.parametrize(
     "content",
     [
