@@ -259,8 +259,16 @@ def test_a_rule_with_a_half_at_the_sites_is_two_files(house: Path, files_of: Cal
     files_of(house, "server.study.aggregation.rules")
     files_of(house, "client.training.rules")
     (words,) = commands(blocks)
-    one_step = ["batch-size=1000", "optimizer=sgd", "learning-rate=0.5", "weight-decay=0", "clip-updates=0"]
+    one_step = [
+        "batch-size=1000",
+        "optimizer=sgd",
+        "learning-rate=0.5",
+        "weight-decay=0",
+        "clip-updates=0",
+        "wire=float32",
+    ]
     words += ["--set", "learning-rate-schedule=constant", "warmup-rounds=0", "local-epochs=1", *one_step]
+    words += ["wire=float32"]  # the step is compared to its last place
 
     def trained(folder: str, *settings: str) -> Checkpoint:
         assert run([*words, f"results-dir={folder}", *settings]) == 0

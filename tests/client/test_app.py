@@ -71,7 +71,15 @@ def test_counts_are_all_that_leaves_before_round_1(hospitals: Hospitals, small_s
 def test_a_site_trains_at_the_learning_rate_of_the_round(
     hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any]
 ) -> None:
-    one_step = {"optimizer": "sgd", "weight-decay": 0.0, "batch-size": 1000, "modality-dropout": 0.0, "rounds": 4}
+    one_step = {
+        "optimizer": "sgd",
+        "weight-decay": 0.0,
+        "clip-gradients": 0.0,
+        "local-epochs": 1,
+        "batch-size": 1000,
+        "modality-dropout": 0.0,
+        "rounds": 4,
+    }
     study = {**small_study, **one_step, "wire": "float32", "learning-rate-schedule": "step", "warmup-rounds": 1}
     sites, values = hospitals({"a": 60}), asked(study)
     model = values["model"]

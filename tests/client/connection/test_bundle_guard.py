@@ -22,7 +22,7 @@ from client.connection.bundle_guard import RefusedBundleError, guard_installatio
 from client.governance.approval import approve
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
-from shared_models.study_settings import StudySettings
+from shared_models.study_settings import parse_study_settings
 
 OTHER_ROUNDS = "the site has approved this study with other settings (rounds); it takes part once it has approved these"
 SETTINGS = """
@@ -195,7 +195,7 @@ def test_a_bundle_whose_settings_are_not_approved_is_refused_and_audited_before_
     site, flower, content = load_site(file), pulled(file), bundle(tmp_path)
     with pytest.raises(RefusedBundleError, match=r"^the site has not approved this study$"):
         flower.install_from_fab(content, skip_prompt=True)
-    approve(site, StudySettings(rounds=21))
+    approve(site, parse_study_settings({"rounds": 21}))
     with pytest.raises(RefusedBundleError, match=f"^{re.escape(OTHER_ROUNDS)}$"):
         flower.install_from_fab(content, skip_prompt=True)
     assert not (tmp_path / "flwr").exists()
@@ -203,7 +203,7 @@ def test_a_bundle_whose_settings_are_not_approved_is_refused_and_audited_before_
         ("refused", "train", "the site has not approved this study"),
         ("refused", "train", OTHER_ROUNDS),
     ]
-    approve(site, StudySettings())
+    approve(site, parse_study_settings({}))
     assert flower.install_from_fab(content, skip_prompt=True).is_dir()
 
 

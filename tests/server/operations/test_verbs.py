@@ -147,7 +147,7 @@ def test_a_checkpoint_of_an_earlier_release_stops_a_study_before_it_starts_and_s
 def test_a_resumed_study_with_more_rounds_says_before_it_starts_that_hospitals_must_approve_anew(
     folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = StudySettings(study="elms", rounds=3)
+    config = parse_study_settings({"study": "elms", "rounds": 3})
     save_checkpoint(Checkpoint(config.to_flat(), 3, {}, {}, {}), Path(folder) / "results" / "elms" / LAST)
     words = ["run", "--directory", folder, "--set", "study=elms", "--set", "resume=true"]
     assert main([*words, "--set", "rounds=3"]) == ExitCode.SUPERLINK_UNREACHABLE

@@ -91,7 +91,7 @@ def test_one_modality_alone_attends_to_nothing(modalities: str) -> None:
 
 def test_only_the_fusion_of_the_task_attends() -> None:
     names = {fusion: {name.split(".")[0] for name in small(fusion=fusion)[1].state_dict()} for fusion in FUSIONS}
-    assert names["task"] - names["concatenation"] == {"attention"}
+    assert names["task"] - names["concatenation"] == {"attention", "products"}
     assert names["late"] == {"tokens", "outputs"}
 
 
