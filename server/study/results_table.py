@@ -213,8 +213,8 @@ def _table(results: Results, name: str, target: TargetResults) -> Table:
         cells = (cell(target.internal, name, digits) if name in target.internal else "" for name, digits in in_sites)
         table.add_row("within sites", *([""] if outside else []), *cells)
     for row, metrics in {"internal": target.internal, "external": target.external}.items() if outside else ():
-        if results.folds and not metrics.get("patients"):
-            continue  # with secure aggregation a site that is left out alone is in no sum
+        if not metrics.get("patients"):
+            continue  # with secure aggregation one or two sites are in no sum; each has its own line
         table.add_row(row, "", *(cell(metrics, metric, digits) for _, metric, digits in shown))
     if not outside:
         table.add_row("pooled", *(cell(target.pooled, metric, digits) for _, metric, digits in shown))
