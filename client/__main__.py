@@ -10,8 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.errors import ExitCode
-from shared_models.command_line import CommandLine
+from client.verbs.arguments import parse
 from shared_models.errors import UserError
 from shared_models.installation import begin, describe
 
@@ -19,57 +18,6 @@ if TYPE_CHECKING:
     from client.config.site import SiteConfig
 
 UNEXPECTED, CTRL_C = 1, 130
-EPILOG = """\
-what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
-what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
-what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
-                (what left), approvals.jsonl and approvals/ (which studies may run, and what they were said to do),
-                excluded.csv (who has files that cannot be used, and why), readiness.html (check: counts, problems,
-                pictures; stays here); init: site_configs/NAME.yaml, if there is none; predict: the file that --out
-                names and a JSON file beside it, which stay here
-
-examples
-  python -m client init /data/duke --site duke           write a first site_configs/duke.yaml from the files there
-  python -m client init /data/duke.csv --site duke --study first.toml
-                                                         of one table; and the settings of a first simulation
-  python -m client check --site duke                     run every check, join nothing
-  python -m client check --site duke --study study.toml  also count what this study would use
-  python -m client fetch --site duke                     copy images from the hospital's own DICOMweb server
-  python -m client --site duke                           take part until Ctrl-C or SIGTERM
-  python -m client status --site duke                    connected since, study, what left today, epsilon and disk
-  python -m client approve study.toml --site duke        show what a study reads and sends, ask, and approve it
-  python -m client approvals --site duke                 the approved studies
-  python -m client revoke recurrence --site duke         revoke an approval, including for a running study
-  python -m client ledger --site duke                    the privacy spent, and what is left of it
-  python -m client audit --site duke                     what left this hospital, message by message
-  python -m client predict best.safetensors --site duke --out predictions.csv
-                                                         predictions of a finished network
-  python -m client predict best.safetensors --site duke --new-data /data/new --recalibrate --coverage 0.9 --out new.csv
-                                                         of new patients, recalibrated by those with known outcomes
-  python -m client validate best.safetensors --site duke
-                                                         its figures here, and a file to send
-  python -m client --site /etc/federation/duke.yaml --data-root /data/duke
-
---site and --data-root may come before or after the verb.
-
-exit codes
-  0  done: check passed, or stopped by SIGTERM         4  the data need attention
-  1  something unexpected; a log file says what        5  CA certificate or private key
-  2  the command line, or this site already runs       6  the server cannot be reached or proves nothing
-  3  the site's YAML                                   7  the study's settings
-  130  stopped by Ctrl-C
-"""
-# The flags of version 0.1 that became verbs, and how each is written now.
-OLD_FLAGS = {
-    "--init": "init FOLDER",
-    "--check": "check",
-    "--approve": "approve STUDY.toml",
-    "--approvals": "approvals",
-    "--revoke": "revoke STUDY",
-    "--ledger": "ledger",
-    "--audit": "audit",
-    "--accept-clock": "accept-clock",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Its exit code.
     """
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     site = None
     try:
         begin()
@@ -210,101 +158,6 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)
 
     return run_forever(launch_config(site, site.center, config_file, options.data_root), report)
-
-
-def _parse(words: list[str]) -> argparse.Namespace:
-    parser = _parser()
-    for word in words:
-        if (flag := word.partition("=")[0]) in OLD_FLAGS:
-            new = f"python -m client {OLD_FLAGS[flag]} --site NAME"
-            parser.exit(ExitCode.USAGE, f"error: {flag} is a verb now: {new}\n")
-    options = parser.parse_args(words)
-    if options.site is None:
-        parser.error("which site? add --site NAME")
-    if options.verb == "init" and options.data_root is not None:
-        parser.error("init takes the data's FOLDER, and no --data-root")
-    return options
-
-
-def _parser() -> CommandLine:
-    parser = CommandLine(
-        prog="python -m client",
-        description="Takes part in the federation for as long as it runs; with a verb, does that one thing and stops.",
-        epilog=EPILOG,
-    )
-    parser.add_version()
-    _add_site(parser, default=None)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-
-    def add(name: str, text: str) -> CommandLine:
-        verb: CommandLine = verbs.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
-        _add_site(verb, default=argparse.SUPPRESS)
-        return verb
-
-    init = add("init", "Write a first YAML of the site from the files in a folder.")
-    init.add_argument("folder", type=Path, metavar="FOLDER", help="where the site's data are, or one table's file")
-    init.add_argument("--study", type=Path, metavar="FILE", help="also write the settings of a first study there")
-    check = add("check", "Check the site's YAML, credentials, connection and data, and write a report.")
-    check.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
-    add("fetch", "Copy the patients' images from the hospital's DICOMweb server; what is there is not copied again.")
-    approve = add("approve", "Show what a study reads and sends here, ask, and approve it.")
-    approve.add_argument("study", type=Path, metavar="STUDY.toml", help="the study's settings, from the center")
-    approve.add_argument("--yes", action="store_true", help="ask nothing, for scripts")
-    validate = add("validate", "Score a finished network at a site that was not in its study; writes a file to send.")
-    validate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its file, from the center")
-    validate.add_argument("--out", type=Path, metavar="FILE.json", help="the file to send [SITE.validation.json]")
-    validate.add_argument("--overwrite", action="store_true", help="replace that file, if there is one")
-    _add_predict(add("predict", "Predict for the site's patients by a finished study's network; nothing leaves."))
-    add("approvals", "Show the approved studies.")
-    revoke = add("revoke", "Revoke an approval, including for a running study.")
-    revoke.add_argument("study", metavar="STUDY", help="the study's name")
-    add("ledger", "Show the privacy that the cohort has spent, and what is left of it.")
-    add("audit", "Verify and show what left the site.")
-    add(
-        "status", "Show whether the site is connected, what it was asked last, what left today and what is left."
-    ).add_argument("--json", action="store_true", dest="as_json", help="print JSON, for scripts")
-    add("accept-clock", "Record that this computer's clock is right now, after it was wrong.")
-    accept = add("accept-key", "Forget an unverified key of another hospital, so that its new one is accepted.")
-    accept.add_argument("hospital", metavar="HOSPITAL", help="its name at the center")
-    return parser
-
-
-def _add_predict(predict: CommandLine) -> None:
-    predict.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its file, from the center")
-    predict.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="where the predictions go")
-    predict.add_argument(
-        "--new-data", type=Path, metavar="DIR", help="predict for the patients there, laid out as data_root is"
-    )
-    predict.add_argument(
-        "--recalibrate",
-        action="store_true",
-        help="correct intercept and slope by the site's own patients with known outcomes; reports before and after",
-    )
-    predict.add_argument(
-        "--coverage",
-        type=_share,
-        metavar="SHARE",
-        help="also a conformal set or interval that holds the right outcome of this share of patients, as 0.9",
-    )
-    predict.add_argument("--overwrite", action="store_true", help="replace the files, if there are any")
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0.5 <= share < 1:
-        msg = f"expected a share from 0.5 up to 1, as 0.9 (found {text!r})"
-        raise argparse.ArgumentTypeError(msg)
-    return share
-
-
-def _add_site(parser: CommandLine, default: str | None) -> None:
-    parser.add_argument(
-        "--site", default=default, metavar="NAME|FILE", help="site_configs/NAME.yaml, or a YAML file (required)"
-    )
-    parser.add_argument("--data-root", type=Path, default=default, metavar="DIR", help="replaces data_root of the YAML")
 
 
 def _say_error(text: str) -> None:

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -78,13 +79,18 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command["module"], shlex.split(re.split(r"\s{2,}", command["words"].strip())[0])
 
 
+def commands_of(module: str) -> ModuleType:
+    """Where a program's verbs and flags are."""
+    return importlib.import_module("client.verbs.arguments" if module == "client" else f"{module}.__main__")
+
+
 def parse(module: str, words: list[str]) -> None:
     """Parses a command line as the program does."""
-    main = importlib.import_module(f"{module}.__main__")
+    main = commands_of(module)
     status, said = 0, io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
-            main._parse(words) if module == "client" else main._parser().parse_args(separate_assignments(words))
+            main.parse(words) if module == "client" else main._parser().parse_args(separate_assignments(words))
         except SystemExit as ended:
             status = int(ended.code or 0)
     assert status == 0, f"python -m {module} {shlex.join(words)}: {said.getvalue()}"
@@ -101,7 +107,7 @@ def test_every_command_of_a_block_can_be_run_as_written(document: Path) -> None:
 def test_every_command_of_a_sentence_has_known_verbs_and_flags(document: Path) -> None:
     for text in code(document):
         for module, words in commands(text):
-            parser = importlib.import_module(f"{module}.__main__")._parser()
+            parser = commands_of(module)._parser()
             assert parser.unknown_flags(words) == [], document.name
             if words and not words[0].startswith("-") and module != "simulation":
                 parse(module, [words[0], "--help"])
@@ -112,13 +118,13 @@ def test_every_command_that_the_sources_mention_has_known_flags() -> None:
     sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     for path in [*sources, *ROOT.glob("site_configs/*.yaml")]:
         for found in mention.finditer(path.read_text(encoding="utf-8")):
-            parser = importlib.import_module(f"{found['module']}.__main__")._parser()
+            parser = commands_of(found["module"])._parser()
             assert parser.unknown_flags(found["words"].split()) == [], f"{path.name}: {found[0]}"
 
 
 @pytest.mark.parametrize("module", ["client", "server", "simulation"])
 def test_every_example_of_a_help_text_can_be_run_as_written(module: str) -> None:
-    main = importlib.import_module(f"{module}.__main__")
+    main = commands_of(module)
     text = {"client": "EPILOG", "server": "EXAMPLES", "simulation": "HELP"}[module]
     examples = getattr(main, text)
     found = list(commands(examples if isinstance(examples, str) else "\n".join(examples.values())))

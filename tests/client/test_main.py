@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from client.__main__ import OLD_FLAGS, main
+from client.__main__ import main
 from client.errors import ExitCode
+from client.verbs.arguments import OLD_FLAGS
 from server.operations.certificates import create_authority, issue_server_certificate
 from shared_models.installation import describe
 
