@@ -165,7 +165,7 @@ def test_the_command_writes_a_yaml_that_its_check_accepts(hospital, tmp_path):
 @pytest.mark.slow  # the sheet is read several times
 def test_dukes_sheet(shared_data, first):
     made, _ = first(shared_data / "duke")
-    table = made.tables["clinical_and_other_features"]
+    table = made.tables["data"]
     assert (table.header_rows, table.patient_id) == (3, "Patient ID")
     found = readiness(made, None, None)
     assert found.targets["recurrence"] == {"censored": 818, "event": 87, "unknown": 17}
