@@ -60,10 +60,17 @@ def test_a_document_uses_the_terms_of_the_glossary(path: Path) -> None:
     assert dialect(path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("program", ["client", "server", "simulation"])
-def test_a_help_text_uses_the_terms_of_the_glossary(program: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("client", "client.verbs.arguments"),
+        ("server", "server.__main__"),
+        ("simulation", "simulation.__main__"),
+    ],
+)
+def test_a_help_text_uses_the_terms_of_the_glossary(program: str, arguments: str) -> None:
     main = importlib.import_module(f"{program}.__main__")
-    for verb in ["", *main._parser()._verbs()]:
+    for verb in ["", *importlib.import_module(arguments)._parser()._verbs()]:
         with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
             main.main([*([verb] if verb else []), "--help"])
         assert dialect(said.getvalue()) == [], verb
