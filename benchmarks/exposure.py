@@ -28,9 +28,9 @@ from client.config.site import load_site
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from client.training.dataset import select_patients
-from server.study.delivery import arrived
 from server.study.preparation import prepare
-from server.study.secure_exchange import exchange
+from server.study.secure_aggregation.secure_exchange import exchange
+from server.study.weights.delivery import arrived
 from shared_models.messages import StudyStatistics, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task

@@ -21,7 +21,7 @@ from client.app import app as client_app
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from server.app import run_study
-from server.study.checkpoint import BEST, load_checkpoint
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts

@@ -39,8 +39,8 @@ from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
 from client.training.dataset import PatientDataset
 from server.app import run_study
-from server.study.checkpoint import BEST, load_checkpoint
 from server.study.exchange import StudyError
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.messages import TrainReply, TrainRequest
 from shared_models.messages.bfloat16 import change_of, changed_by
 from shared_models.study_settings import parse_study_settings

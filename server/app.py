@@ -20,28 +20,29 @@ from server.report.status_page import draw_status
 from server.study import scoring
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
-from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.study.delivery import as_scored, deliver, frozen_of, travelling
 from server.study.evaluation import ask_to_evaluate, require_tested
 from server.study.exchange import StudyError, log_problems, wait_for_sites
 from server.study.external_validation import ask_sites, find_network
-from server.study.fold_results import Finished, combine, keep_tested, read_finished
-from server.study.importance_section import pool_importance
-from server.study.initial_weights import start_of
 from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
-from server.study.patients_section import descriptions
 from server.study.preparation import prepare
 from server.study.progress import Progress, begin_progress, progress_of, watch
-from server.study.results import RESULTS, Results, write_results
-from server.study.results_contents import Role, make_results, unfinished_results
-from server.study.results_csv import write_csv
-from server.study.results_folder import clear, require_free
+from server.study.results.contents import Role, make_results, unfinished_results
+from server.study.results.csv_file import write_csv
+from server.study.results.fold_results import Finished, combine, keep_tested, read_finished
+from server.study.results.folder import clear, require_free
+from server.study.results.importance_section import pool_importance
+from server.study.results.patients_section import descriptions
+from server.study.results.results_file import RESULTS, write_results
+from server.study.results.schema import Results
+from server.study.results.subgroups_section import pool_subgroups
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
-from server.study.secure_exchange import unverified_sites
+from server.study.secure_aggregation.secure_exchange import unverified_sites
 from server.study.study_log import study_log
-from server.study.subgroups_section import pool_subgroups
+from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
+from server.study.weights.delivery import as_scored, deliver, frozen_of, travelling
+from server.study.weights.initial_weights import start_of
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.importance import Importance
 from shared_models.messages import EvaluateTestRequest

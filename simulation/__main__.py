@@ -170,14 +170,15 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from server.report.page import REPORT, open_report
-    from server.study.results_folder import require_free
+    from server.study.results.folder import require_free
 
     work = Path(config.results_dir) / config.study
     require_free(work, config)
 
     from server.study.missing_sites import require_named_sites
-    from server.study.results import RESULTS, Results
-    from server.study.results_table import print_table
+    from server.study.results.results_file import RESULTS
+    from server.study.results.schema import Results
+    from server.study.results.table import print_table
     from simulation.engines.in_process import run_in_process
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
@@ -232,7 +233,7 @@ def _report(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from server.report.page import open_report, report_again
-    from server.study.results import RESULTS, UNFINISHED
+    from server.study.results.results_file import RESULTS, UNFINISHED
 
     files = [options.report / RESULTS, options.report / UNFINISHED]
     page = report_again(next((file for file in files if file.exists()), files[0]), options.study)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.study import results as stored
-from server.study.results_csv import COLUMNS, rows
-from server.study.results_folder import require_free
+from server.study.results import results_file, schema
+from server.study.results.csv_file import COLUMNS, rows
+from server.study.results.folder import require_free
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ class Results:
         folder: Of its results, checkpoints and report.
     """
 
-    content: stored.Results
+    content: schema.Results
     folder: Path
 
     @property
@@ -90,7 +90,7 @@ def run(
     files = dict(sites) if isinstance(sites, Mapping) else find_sites([Path(file) for file in sites])
     config = fitted_to(config, files)
     require_folds(config, files)
-    return Results(stored.Results.model_validate(run_in_process(files, config)), folder)
+    return Results(schema.Results.model_validate(run_in_process(files, config)), folder)
 
 
 def load(folder: Path | str) -> Results:
@@ -99,4 +99,4 @@ def load(folder: Path | str) -> Results:
     Raises:
         StudyError: If they are damaged, or of another schema version.
     """
-    return Results(stored.read_results(Path(folder) / stored.RESULTS), Path(folder))
+    return Results(results_file.read_results(Path(folder) / results_file.RESULTS), Path(folder))

@@ -210,7 +210,7 @@ def test_a_modality_is_a_reader_and_its_name(house: Path) -> None:
 def test_an_aggregation_rule_is_one_file_and_its_state_outlives_a_stop(
     house: Path, files_of: Callable[[Path, str], None]
 ) -> None:
-    from server.study.checkpoint import LAST, load_checkpoint
+    from server.study.weights.checkpoint import LAST, load_checkpoint
 
     blocks = recipe("Add an aggregation rule")
     follow(blocks, house)
@@ -250,7 +250,7 @@ sys.exit(pytest.main([*plain, "tests/test_generated_results.py"]))
 
 
 def test_a_rule_with_a_half_at_the_sites_is_two_files(house: Path, files_of: Callable[[Path, str], None]) -> None:
-    from server.study.checkpoint import LAST, Checkpoint, load_checkpoint
+    from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 
     (house / "shared_models/messages").mkdir(parents=True)
     shutil.copy(ROOT / "shared_models/messages/study.py", house / "shared_models/messages/study.py")

@@ -18,7 +18,7 @@ from client.config.site import load_site
 from client.governance.approval import approvals
 from server.operations.bundle import recorded_runs
 from server.operations.proxy import find_nginx
-from server.study.checkpoint import describe
+from server.study.weights.checkpoint import describe
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process import run_in_process
 from simulation.engines.rehearsal import Federation, rehearse

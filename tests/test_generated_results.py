@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from server.study import results
 from server.study.aggregation.rule import load_rule
 from server.study.aggregation.rules import rule_names
+from server.study.results.schema import Results
 from shared_models.metrics.summary import empty_summary
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
@@ -76,7 +76,7 @@ def kind_of(schema: dict[str, Any]) -> str:
 
 def results_tables() -> str:
     lines = []
-    for place, model in sections(results.Results, "results.json"):
+    for place, model in sections(Results, "results.json"):
         schema = model.model_json_schema()["properties"]
         lines += [f"### `{place}`", "", inspect.getdoc(model) or "", "", "| key | type | what it is |", "|---|---|---|"]
         for name, field in model.model_fields.items():
@@ -106,12 +106,12 @@ def rules_table() -> str:
 
 
 def test_the_schema_of_the_results_is_in_step() -> None:
-    schema = results.Results.model_json_schema()
+    schema = Results.model_json_schema()
     hold(DOCS / "results.schema.json", json.dumps(schema, indent=1, ensure_ascii=False) + "\n")
 
 
 def test_the_page_on_the_results_is_in_step() -> None:
-    hold_block(DOCS / "results.md", "server/study/results.py", results_tables())
+    hold_block(DOCS / "results.md", "server/study/results/schema.py", results_tables())
     hold_block(DOCS / "results.md", "shared_models/metrics", metrics_tables())
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from server.study.initial_weights import initial_model
+from server.study.weights.initial_weights import initial_model
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Categorical, Regression, TimeToEvent
 from shared_models.task import Bag, Modality, Table, Task, Volume, load_task, task_names

@@ -29,7 +29,7 @@ from server.__main__ import main
 from server.errors import ExitCode
 from server.operations.superlink import list_sites
 from server.study.audit import audit_of
-from server.study.checkpoint import describe
+from server.study.weights.checkpoint import describe
 from shared_models.chained_log import read
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.rehearsal import rehearse

@@ -20,7 +20,7 @@ from shared_models.task import Table as TableKind
 from shared_models.trained_model import RESEARCH_ONLY
 
 if TYPE_CHECKING:
-    from server.study.results import Results
+    from server.study.results.schema import Results
     from shared_models.trained_model import TrainedModel
 
 CARD, LICENCE, INPUTS = "MODEL_CARD.md", "LICENSE", "inputs.json"

@@ -12,7 +12,7 @@ from shared_models.atomic_files import DRAFT_PREFIX
 from shared_models.trained_model import write_model
 
 if TYPE_CHECKING:
-    from server.study.results import Results
+    from server.study.results.schema import Results
     from shared_models.trained_model import TrainedModel
 
 Format = Literal["safetensors", "monai-bundle", "onnx", "torch-export"]

@@ -19,7 +19,7 @@ from server.export.torch_program import FILE, write_program
 from shared_models.trained_model import RESEARCH_ONLY
 
 if TYPE_CHECKING:
-    from server.study.results import Results
+    from server.study.results.schema import Results
     from shared_models.trained_model import TrainedModel
 
 EXAMPLE = "example.npz"

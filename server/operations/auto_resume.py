@@ -18,7 +18,7 @@ from server.errors import CenterError
 from server.operations.bundle import recorded_runs, start_study
 from server.operations.center import Center, open_center
 from server.operations.superlink import Run, find_run, follow_run, list_runs
-from server.study.checkpoint import describe
+from server.study.weights.checkpoint import describe
 from shared_models.study_settings import StudySettings, parse_study_settings
 
 CHECK_EVERY_S = 10.0

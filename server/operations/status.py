@@ -69,7 +69,7 @@ def find_results(center: Center, study: str, unfinished: bool = False) -> Path:
     Raises:
         CenterError: If there are none.
     """
-    from server.study.results import RESULTS, UNFINISHED
+    from server.study.results.results_file import RESULTS, UNFINISHED
 
     endings = (RESULTS, UNFINISHED) if unfinished else (RESULTS,)
     files = [path for ending in endings for path in center.results.glob(f"*/{ending}")]
@@ -96,8 +96,8 @@ def print_results(file: Path, as_json: bool) -> None:
     Raises:
         StudyError: If the file is damaged, or another release's.
     """
-    from server.study.results import read_results
-    from server.study.results_table import print_table
+    from server.study.results.results_file import read_results
+    from server.study.results.table import print_table
 
     results = read_results(file)
     if as_json:
@@ -108,8 +108,8 @@ def print_results(file: Path, as_json: bool) -> None:
 
 def read_study(center: Center, study: str) -> dict[str, Any]:
     """A study's name, how far it is, and why that cannot be read where it cannot."""
-    from server.study import checkpoint
     from server.study.exchange import StudyError
+    from server.study.weights import checkpoint
 
     try:
         facts = checkpoint.describe(center.results, _begun_last(center, study)) if study else None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from server.errors import CenterError, ExitCode
 from server.operations.center import Center
-from server.study.checkpoint import only_run
 from server.study.external_validation import take_by_hand
+from server.study.weights.checkpoint import only_run
 from shared_models.external_validation import validation_settings
 from shared_models.trained_model import TrainedModel, read_model
 

@@ -128,7 +128,7 @@ def export(directory: Path, study: str, how: Format, out: Path, checkpoint: str)
     """Writes a finished study's network for other programs, and says what is to be known of it."""
     from server.export.folder import export as export_network
     from server.operations.validation import network_of
-    from server.study.results import RESULTS, read_results
+    from server.study.results.results_file import RESULTS, read_results
 
     center = open_center(directory)
     model, results = network_of(center, study, checkpoint), center.results / study / RESULTS
@@ -162,7 +162,7 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     from server.operations.auto_resume import follow_to_end
     from server.operations.bundle import start_study
     from server.study.missing_sites import require_named_sites
-    from server.study.results import RESULTS
+    from server.study.results.results_file import RESULTS
 
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
@@ -261,8 +261,8 @@ def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:
         StudyError: If the folder holds a checkpoint or results that this release cannot read, or that the study would
             overwrite without being told to.
     """
-    from server.study.checkpoint import approval_notice, describe
-    from server.study.results_folder import require_free
+    from server.study.results.folder import require_free
+    from server.study.weights.checkpoint import approval_notice, describe
 
     require_free(center.results / config.study, config)
     facts = describe(center.results, config.study) if config.resume else None

@@ -14,7 +14,7 @@ from server.report.numbers import number
 from server.report.status_page import HEADINGS, awaited, clock, headline, site_row
 from server.study.missing_sites import require_named_sites
 from server.study.progress import PAGE
-from server.study.results import RESULTS
+from server.study.results.results_file import RESULTS
 from server.study.status import STATUS, StudyProgress, read_status
 
 if TYPE_CHECKING:

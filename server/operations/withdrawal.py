@@ -16,8 +16,8 @@ from server.errors import CenterError, ExitCode
 from server.operations.center import Center
 from server.report.page import try_to_report
 from server.study.audit import note
-from server.study.checkpoint import BEST, LAST, load_checkpoint, only_run, save_checkpoint
-from server.study.results import RESULTS, read_results, write_results
+from server.study.results.results_file import RESULTS, read_results, write_results
+from server.study.weights.checkpoint import BEST, LAST, load_checkpoint, only_run, save_checkpoint
 from shared_models.study_settings import parse_study_settings
 
 if TYPE_CHECKING:

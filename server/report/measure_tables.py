@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from server.report.elements import Row, Table
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Study
-from server.study.results import Metric
+from server.study.results.schema import Metric
 
 _MEASURES: Mapping[str, tuple[tuple[str, str, int], ...]] = {
     "time-to-event": (

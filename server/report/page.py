@@ -16,7 +16,8 @@ from server.report.sections import sections
 from server.report.study import Study
 from server.report.verdict import listed, verdict
 from server.study.exchange import StudyError
-from server.study.results import Results, read_results
+from server.study.results.results_file import read_results
+from server.study.results.schema import Results
 from shared_models.atomic_files import write_atomically
 from shared_models.report_answers import Answers, parse_answers
 from shared_models.study_file import read_study

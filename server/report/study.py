@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from server.report.numbers import duration
-from server.study.results import Metric, Results, SiteResults, TargetResults
+from server.study.results.schema import Metric, Results, SiteResults, TargetResults
 from shared_models.report_answers import Answers
 
 Role = Literal["internal", "external"]

@@ -13,7 +13,7 @@ from server.study import scoring
 from server.study.enrolment import Enrolment
 from server.study.exchange import POLL_S, UNREADABLE, Answer, StudyError, connected
 from server.study.joining import ask_until_answered
-from server.study.secure_exchange import exchange
+from server.study.secure_aggregation.secure_exchange import exchange
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Request
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.study import terms_of

@@ -15,12 +15,13 @@ from flwr.serverapp import Grid
 
 from server.errors import ExitCode
 from server.study import scoring
-from server.study.checkpoint import BEST, LAST, Checkpoint
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
-from server.study.results import ExternalValidation, Results, read_results
-from server.study.results_contents import make_results
-from server.study.secure_exchange import exchange
+from server.study.results.contents import make_results
+from server.study.results.results_file import read_results
+from server.study.results.schema import ExternalValidation, Results
+from server.study.secure_aggregation.secure_exchange import exchange
+from server.study.weights.checkpoint import BEST, LAST, Checkpoint
 from shared_models.atomic_files import write_atomically
 from shared_models.description import Description
 from shared_models.external_validation import ValidationFile, read_validation, validation_settings, write_validation

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from flwr.serverapp import Grid
 
-from server.study.checkpoint import Checkpoint
 from server.study.enrolment import enrol
 from server.study.exchange import FLOWER_ERROR, NO_ANSWER, NOT_CONNECTED, connected, log_problems
-from server.study.secure_exchange import exchange
+from server.study.secure_aggregation.secure_exchange import exchange
+from server.study.weights.checkpoint import Checkpoint
 from shared_models.agreed import NOT_APPROVED, OTHERWISE_APPROVED
 from shared_models.messages import PrepareRequest
 from shared_models.secure_aggregation.choice import uses_secure_aggregation

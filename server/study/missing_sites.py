@@ -11,7 +11,7 @@ from server.study.exchange import StudyError
 from shared_models.study_settings import StudySettings
 
 if TYPE_CHECKING:
-    from server.study.checkpoint import Checkpoint
+    from server.study.weights.checkpoint import Checkpoint
 
 AWAY = "not connected"
 
@@ -67,7 +67,7 @@ def require_named_sites(file: Path) -> None:
     Raises:
         StudyError: If there are any, and the study was not told that fewer are enough.
     """
-    from server.study.results import read_results
+    from server.study.results.results_file import read_results
 
     results = read_results(file)
     asked, named = str(results.config.get("require-sites", "")), str(results.config.get("sites", "")).split(",")

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from flwr.serverapp import Grid
 
-from server.study.checkpoint import (
-    Checkpoint,
-)
 from server.study.endpoints import differing
 from server.study.enrolment import (
     Enrolment,
@@ -22,12 +19,15 @@ from server.study.enrolment import (
     pooled_statistics,
 )
 from server.study.exchange import StudyError, log_problems
-from server.study.initial_weights import initial_model
 from server.study.learnable import require_learnable
 from server.study.missing_sites import require_sites
 from server.study.progress import progress_of
-from server.study.secure_exchange import first_exchange
-from server.study.subgroups_section import require_somebody
+from server.study.results.subgroups_section import require_somebody
+from server.study.secure_aggregation.secure_exchange import first_exchange
+from server.study.weights.checkpoint import (
+    Checkpoint,
+)
+from server.study.weights.initial_weights import initial_model
 from shared_models.combat import references
 from shared_models.messages import (
     StudyStatistics,

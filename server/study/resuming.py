@@ -8,8 +8,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from server.study.checkpoint import LAST, Checkpoint, approval_notice, load_checkpoint
 from server.study.exchange import StudyError
+from server.study.weights.checkpoint import LAST, Checkpoint, approval_notice, load_checkpoint
 from shared_models.agreed import CENTERS_OWN
 from shared_models.study_settings import StudySettings
 

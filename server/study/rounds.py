@@ -14,17 +14,17 @@ from flwr.serverapp import Grid
 from server.study.aggregation.clipping import clip_updates, log_influences
 from server.study.aggregation.guard import sort_updates
 from server.study.aggregation.rule import Round, Rule, at_sites, take_step
-from server.study.checkpoint import (
+from server.study.evaluation import ask_to_evaluate
+from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
+from server.study.progress import progress_of
+from server.study.secure_aggregation.secure_exchange import exchange
+from server.study.selection import keep_best, newest_score, settle, validation_scores
+from server.study.weights.checkpoint import (
     LAST,
     Checkpoint,
     save_checkpoint,
 )
-from server.study.delivery import advanced, arrived, deliver, forget_lost, travelling
-from server.study.evaluation import ask_to_evaluate
-from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
-from server.study.progress import progress_of
-from server.study.secure_exchange import exchange
-from server.study.selection import keep_best, newest_score, settle, validation_scores
+from server.study.weights.delivery import advanced, arrived, deliver, forget_lost, travelling
 from shared_models.agreed import DIVERGED
 from shared_models.messages import (
     Arrays,

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from server.study import scoring
-from server.study.checkpoint import BEST, Checkpoint, save_checkpoint
-from server.study.delivery import as_scored
 from server.study.exchange import Answer
 from server.study.status import Scored
+from server.study.weights.checkpoint import BEST, Checkpoint, save_checkpoint
+from server.study.weights.delivery import as_scored
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
 from shared_models.metrics.summary import selection_error, selection_interval, selection_score
 from shared_models.study_settings import StudySettings

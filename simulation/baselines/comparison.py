@@ -17,8 +17,7 @@ import numpy as np
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
 from server.app import finish
-from server.study.checkpoint import BEST, load_checkpoint
-from server.study.comparison_section import (
+from server.study.results.comparison_section import (
     MatrixCell,
     ModelComparison,
     SiteScores,
@@ -27,7 +26,9 @@ from server.study.comparison_section import (
     corrected,
     write_comparisons,
 )
-from server.study.results import RESULTS, Results, read_results
+from server.study.results.results_file import RESULTS, read_results
+from server.study.results.schema import Results
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.errors import UserError
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.settings import SettingsError, nearest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.study.comparison_section import COMPARISONS, MATRIX, MatrixCell, ModelComparison
-from server.study.results import Results
+from server.study.results.comparison_section import COMPARISONS, MATRIX, MatrixCell, ModelComparison
+from server.study.results.schema import Results
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,10 +18,10 @@ from client.training.combat import harmonise, own_statistics
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.loop import choose_device, fit, make_optimizer, predict, set_learning_rate, wide_weights
 from client.training.oversampling import oversample
-from server.study.checkpoint import Checkpoint
 from server.study.enrolment import class_weights
-from server.study.initial_weights import initial_model
 from server.study.selection import is_clearly_better
+from server.study.weights.checkpoint import Checkpoint
+from server.study.weights.initial_weights import initial_model
 from shared_models.combat import references
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays

@@ -17,7 +17,7 @@ from client.app import app
 from client.config.site import load_site
 from client.site_result import NETWORK, PAGE, PREDICTIONS, folder_of
 from server.app import run_study
-from server.study.checkpoint import load_checkpoint
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.metrics.summary import site_metrics
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task

@@ -12,7 +12,7 @@ import numpy as np
 from federation import Federation, federation, numbers
 
 from client.governance.secure_aggregation.session import Session
-from server.study.secure_aggregation import Opened, SecureAggregation
+from server.study.secure_aggregation.summing import Opened, SecureAggregation
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.wire import Message, ProtocolError

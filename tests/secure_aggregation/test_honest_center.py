@@ -10,7 +10,7 @@ from algebra import revealed, violations
 from federation import question, with_groups
 from network import Network, assert_exact, run_of, world_of
 
-from server.study.secure_aggregation import NoSumError, SecureAggregation
+from server.study.secure_aggregation.summing import NoSumError, SecureAggregation
 
 TABLE = {(3, 1): 0, (4, 1): 1, (4, 2): 0, (5, 1): 1, (5, 2): 1, (5, 3): 0, (8, 1): 3, (8, 2): 2, (8, 3): 2, (8, 4): 1}
 QUICK = [(3, 1), (4, 1), (4, 2), (5, 2)]

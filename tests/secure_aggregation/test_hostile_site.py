@@ -12,7 +12,7 @@ from federation import node_key, question
 from network import Network, assert_exact, run_of, spoil, world_of
 
 from client.governance.secure_aggregation import dealing
-from server.study.secure_aggregation import NoSumError
+from server.study.secure_aggregation.summing import NoSumError
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Proof
 from shared_models.secure_aggregation.secrets import new_private_key, public_of

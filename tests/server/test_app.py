@@ -21,10 +21,10 @@ from server.app import run_study
 from server.report.study import Study as ReportedStudy
 from server.report.verdict import verdict
 from server.study import joining
-from server.study.checkpoint import load_checkpoint, save_checkpoint
 from server.study.exchange import StudyError
-from server.study.results import read_results
-from server.study.results_table import print_table
+from server.study.results.results_file import read_results
+from server.study.results.table import print_table
+from server.study.weights.checkpoint import load_checkpoint, save_checkpoint
 from shared_models.messages import EvaluateTestReply, TrainReply, TrainRequest
 from shared_models.report_answers import parse_answers
 from shared_models.settings import SettingsError

@@ -20,7 +20,7 @@ from server.app import run_study
 from server.operations.center import Center
 from server.operations.create import create_center
 from server.study.exchange import StudyError
-from server.study.results import read_results
+from server.study.results.results_file import read_results
 from shared_models.external_validation import read_validation, validation_settings, write_validation
 from shared_models.messages import EvaluateExternalReply, TrainRequest
 from shared_models.messages.payload import fields_of

@@ -15,9 +15,9 @@ from flwr.clientapp import ClientApp
 from client.app import app as client_app
 from client.config.site import load_site
 from server.app import run_study
-from server.study.checkpoint import LAST, load_checkpoint
 from server.study.exchange import StudyError
-from server.study.initial_weights import from_file
+from server.study.weights.checkpoint import LAST, load_checkpoint
+from server.study.weights.initial_weights import from_file
 from shared_models.messages import InitialWeightsRequest, TrainReply, TrainRequest
 from shared_models.messages.arrays import hash_arrays
 from shared_models.settings import SettingsError

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from server.study.checkpoint import load_checkpoint
 from server.study.exchange import StudyError
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process import run_in_process
 

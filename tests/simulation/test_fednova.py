@@ -18,8 +18,8 @@ from client.training.rules import fednova
 from server.app import run_study
 from server.study.aggregation.guard import Update
 from server.study.aggregation.rule import Round, load_rule, take_step
-from server.study.checkpoint import LAST, load_checkpoint
 from server.study.enrolment import Enrolment
+from server.study.weights.checkpoint import LAST, load_checkpoint
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 

@@ -17,10 +17,11 @@ from client.errors import SiteError
 from client.governance.ledger import charges
 from client.governance.policy import ledger_of
 from server.app import run_study
-from server.study.checkpoint import BEST, load_checkpoint
 from server.study.exchange import StudyError
-from server.study.results import Results, read_results
-from server.study.results_table import print_table
+from server.study.results.results_file import read_results
+from server.study.results.schema import Results
+from server.study.results.table import print_table
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.folds import each_fold
 from shared_models.metrics.within_site import WithinSiteConcordance
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -217,7 +218,7 @@ def _app() -> Any:
 
 
 def test_the_mean_over_repeats_is_of_defined_values() -> None:
-    from server.study.fold_means import mean_metrics
+    from server.study.results.fold_means import mean_metrics
 
     assert mean_metrics([{"auc": 0.5, "curve": [0.0, 1.0]}, {"auc": None, "curve": [1.0, 1.0]}]) == {
         "auc": 0.5,

@@ -13,9 +13,9 @@ from client.config.site import load_site
 from client.training.dataset import select_patients
 from client.training.importance import importance_of
 from client.training.loop import predict
-from server.study.checkpoint import BEST, load_checkpoint
-from server.study.results import Results
-from server.study.results_table import print_table
+from server.study.results.schema import Results
+from server.study.results.table import print_table
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.importance import Importance
 from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings

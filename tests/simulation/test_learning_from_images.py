@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
-from server.study.checkpoint import load_checkpoint
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, pool_cohorts, score

@@ -219,7 +219,7 @@ def test_all_five_tasks_train_privately(tmp_path, task):
     assert main(["--synthetic", str(tmp_path / "cohort"), "--set", *settings]) == 0
     (ledger,) = (tmp_path / "cohort").glob("A/**/ledger/A.jsonl")
     assert [line["task"] for line in charges(ledger)] == [task]
-    from server.study.checkpoint import LAST, load_checkpoint
+    from server.study.weights.checkpoint import LAST, load_checkpoint
 
     weights = load_checkpoint(tmp_path / "runs" / "private" / LAST).model
     assert all(np.isfinite(array).all() for array in weights.values())

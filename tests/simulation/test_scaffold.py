@@ -21,8 +21,8 @@ from client.training.rules.scaffold import begin, check
 from server.app import run_study
 from server.study.aggregation.guard import Update
 from server.study.aggregation.rule import Round, load_rule, take_step
-from server.study.checkpoint import LAST, Checkpoint, load_checkpoint
 from server.study.enrolment import Enrolment
+from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from shared_models.messages import TrainReply
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid

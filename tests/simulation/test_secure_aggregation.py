@@ -28,8 +28,8 @@ from client.governance.policy import ledger_of
 from client.governance.secure_aggregation import dealing
 from client.governance.secure_aggregation.session import Session
 from server.app import run_study
-from server.study.checkpoint import LAST, Checkpoint, load_checkpoint
 from server.study.exchange import StudyError
+from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import MaskedReply, PrepareReply, Reply, TrainReply, TrainRequest
 from shared_models.messages.arrays import pack_arrays, unpack_arrays

@@ -13,9 +13,9 @@ import pytest
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
 from server.report.page import write_report
-from server.study.checkpoint import BEST, load_checkpoint
 from server.study.exchange import StudyError
-from server.study.results import Results
+from server.study.results.schema import Results
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.folds import each_fold
 from shared_models.metrics.summary import pooled_metrics, summarise
 from shared_models.study_settings import StudySettings, parse_study_settings

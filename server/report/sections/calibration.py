@@ -10,7 +10,7 @@ from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study, pairs
 from server.report.verdict import horizon_note, is_coarse, judged_role
-from server.study.results import Metric
+from server.study.results.schema import Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -8,7 +8,7 @@ from server.report.elements import Element, Figure, Row, Section, Table, not_rec
 from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, NONE, count, number, p_value, span
 from server.report.study import Study
-from server.study.comparison_section import MatrixCell, ModelComparison
+from server.study.results.comparison_section import MatrixCell, ModelComparison
 
 TITLE = "Comparisons"
 MEASURES = {"auc": "AUC", "c_index": "C-index", "auc_by_class": "AUC of the classes against the rest"}

@@ -11,7 +11,7 @@ from server.report.numbers import count, duration, in_words
 from server.report.study import Outcome, Study
 from server.report.tables import by_site
 from server.study.endpoints import differing
-from server.study.patients_section import Counted, CountedOutcomes, PatientFlow
+from server.study.results.patients_section import Counted, CountedOutcomes, PatientFlow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, count, names, number, span
 from server.report.study import ROLES, Outcome, Role, Study
-from server.study.importance_section import ImportanceResults, shuffled_modalities
+from server.study.results.importance_section import ImportanceResults, shuffled_modalities
 
 TITLE = "What the model uses"
 MOST_FEATURES = 25  # in the figure, those that lose most; the CSV has all

@@ -11,7 +11,7 @@ from server.report.elements import Element, Notice, Row, Section, Table, not_rec
 from server.report.numbers import NBSP, NONE, count, names, number, percent
 from server.report.study import ROLES, Study
 from server.report.tables import by_site
-from server.study.patients_section import Characteristic, PatientFlow
+from server.study.results.patients_section import Characteristic, PatientFlow
 
 TITLE = "Patients and missing values"
 MOST_FEATURES = 25

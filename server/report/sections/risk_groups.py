@@ -9,7 +9,7 @@ from server.report.elements import Element, Figure, Row, Section, Table, not_rec
 from server.report.numbers import NBSP, YEAR_DAYS, count, number, p_value, percent
 from server.report.study import ROLES, Outcome, Role, Study, pairs
 from server.report.verdict import judged_role
-from server.study.survival_section import RiskGroup, Survival
+from server.study.results.survival_section import RiskGroup, Survival
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from server.report.elements import Row, Section, Table, not_recorded
 from server.report.numbers import NBSP, NONE, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
-from server.study.results import Metric, SubgroupResults
+from server.study.results.schema import Metric, SubgroupResults
 
 TITLE = "Subgroups"
 _FURTHER = (

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from client.__main__ import main
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from server.study.checkpoint import load_checkpoint
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from shared_models.trained_model import RESEARCH_ONLY, read_model, write_model

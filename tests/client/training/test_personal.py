@@ -20,9 +20,9 @@ from client.app import app as client_app
 from client.training.dataset import PatientDataset
 from client.training.personal import learnable, train_own
 from server.app import run_study
-from server.study.results import Results
-from server.study.results_csv import rows
-from server.study.results_table import print_table
+from server.study.results.csv_file import rows
+from server.study.results.schema import Results
+from server.study.results.table import print_table
 from shared_models.features import Feature
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings

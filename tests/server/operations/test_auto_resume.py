@@ -12,7 +12,7 @@ from server.operations.auto_resume import LOST, resume_lost
 from server.operations.bundle import start_study
 from server.operations.center import Center
 from server.operations.superlink import Run
-from server.study.checkpoint import LAST, Checkpoint, save_checkpoint
+from server.study.weights.checkpoint import LAST, Checkpoint, save_checkpoint
 from shared_models.study_settings import StudySettings
 
 

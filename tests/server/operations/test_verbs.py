@@ -16,9 +16,10 @@ from server.operations.center import Center, open_center
 from server.operations.create import create_center
 from server.operations.status import read_study
 from server.study import scoring
-from server.study.checkpoint import LAST, Checkpoint, save_checkpoint
-from server.study.results import Results, write_results
-from server.study.results_contents import make_results
+from server.study.results.contents import make_results
+from server.study.results.results_file import write_results
+from server.study.results.schema import Results
+from server.study.weights.checkpoint import LAST, Checkpoint, save_checkpoint
 from shared_models.agreed import settings_hash
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task

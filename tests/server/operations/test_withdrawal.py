@@ -12,7 +12,7 @@ from client.__main__ import main as client_main
 from server.__main__ import main
 from server.operations.center import Center
 from server.operations.create import create_center
-from server.study.results import read_results
+from server.study.results.results_file import read_results
 
 
 def test_weights_and_results_are_marked_and_the_next_study_is_without_it(

@@ -19,13 +19,14 @@ from server.report.drawing import table_text
 from server.report.page import FIGURES, REPORT, draw_page, report_again, write_report
 from server.report.study import Study
 from server.report.verdict import verdict
-from server.study.checkpoint import Checkpoint
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
-from server.study.importance_section import ImportanceResults
-from server.study.results import UNFINISHED, Results, Spent, write_results
-from server.study.results_contents import make_results, unfinished_results
+from server.study.results.contents import make_results, unfinished_results
+from server.study.results.importance_section import ImportanceResults
+from server.study.results.results_file import UNFINISHED, write_results
+from server.study.results.schema import Results, Spent
 from server.study.scoring import pool, thresholds
+from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pack_summary, site_metrics, summarise
 from shared_models.report_answers import Answers

@@ -13,7 +13,7 @@ import pytest
 
 from client.cohort.load import load_cohort
 from client.config.site import load_site
-from server.study.checkpoint import load_checkpoint
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
 from simulation.baselines.pooled_and_local import from_checkpoint, harmonised, measure

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from server.study.endpoints import differing
-from server.study.results import Results
-from server.study.results_table import print_table
+from server.study.results.schema import Results
+from server.study.results.table import print_table
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process import run_in_process
 

@@ -9,7 +9,7 @@ import pytest
 
 from server.study.enrolment import enrol, pooled_statistics
 from server.study.exchange import Answer
-from server.study.initial_weights import initial_model
+from server.study.weights.initial_weights import initial_model
 from shared_models.features import FeatureStatistics
 from shared_models.messages import PrepareReply
 from shared_models.study_settings import StudySettings

@@ -13,9 +13,9 @@ from flwr.proto.node_pb2 import NodeInfo
 from client.app import app as client_app
 from server.app import run_study
 from server.study import joining
-from server.study.checkpoint import load_checkpoint
-from server.study.results import read_results
-from server.study.results_table import print_table
+from server.study.results.results_file import read_results
+from server.study.results.table import print_table
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 

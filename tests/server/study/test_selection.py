@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.study.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
-from server.study.results_contents import make_results
+from server.study.results.contents import make_results
 from server.study.scoring import pack
 from server.study.selection import keep_best, settle
+from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from shared_models.messages import Arrays
 from shared_models.metrics.summary import merge_small_cells, summarise
 from shared_models.study_settings import StudySettings

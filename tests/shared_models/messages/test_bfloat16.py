@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors.numpy import save
 
-from server.study.delivery import advanced
+from server.study.weights.delivery import advanced
 from shared_models.messages.arrays import PACKED, pack_arrays, unpack_arrays
 from shared_models.messages.bfloat16 import change_of, changed_by, fits, rounded
 

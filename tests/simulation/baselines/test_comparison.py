@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from server.study.comparison_section import SiteScores, compare, corrected
-from server.study.results import read_results
+from server.study.results.comparison_section import SiteScores, compare, corrected
+from server.study.results.results_file import read_results
 from shared_models.metrics.delong import auc, delong_test
 from shared_models.study_settings import parse_study_settings
 from shared_models.targets import Binary

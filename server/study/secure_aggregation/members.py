@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from server.study.secure_replies import Dealt, Enrolled, Envelopes, read_deal
+from server.study.secure_aggregation.replies import Dealt, Enrolled, Envelopes, read_deal
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.groups import participants
 from shared_models.secure_aggregation.membership import (

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from server.study.checkpoint import Checkpoint
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer, StudyError
-from server.study.results import RESULTS, Results, read_results, write_results
-from server.study.results_contents import make_results
-from server.study.results_table import print_table
+from server.study.results.contents import make_results
+from server.study.results.results_file import RESULTS, read_results, write_results
+from server.study.results.schema import Results
+from server.study.results.table import print_table
 from server.study.scoring import pack, pool
+from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import merge_small_cells, pack_summary, site_metrics, summarise
 from shared_models.study_settings import StudySettings

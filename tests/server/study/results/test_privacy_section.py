@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.study.privacy_section import privacy_section
+from server.study.results.privacy_section import privacy_section
 from shared_models.study_settings import parse_study_settings
 
 PRIVATE = {"privacy": "patient", "noise-multiplier": 1.5, "clip-norm": 0.7}

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from server.study.checkpoint import (
+from server.study.enrolment import Enrolment
+from server.study.exchange import StudyError
+from server.study.weights.checkpoint import (
     FORMAT,
     Checkpoint,
     approval_notice,
@@ -20,8 +22,6 @@ from server.study.checkpoint import (
     require_own_folder,
     save_checkpoint,
 )
-from server.study.enrolment import Enrolment
-from server.study.exchange import StudyError
 from shared_models.agreed import settings_hash
 from shared_models.study_settings import StudySettings
 

@@ -15,9 +15,9 @@ from flwr.serverapp import Grid
 
 from server.study.exchange import Answer, ask, connected
 from server.study.joining import ask_until_answered
-from server.study.secure_aggregation import ANSWER, NoSumError, SecureAggregation
-from server.study.secure_members import ENROL
-from server.study.secure_reply import reply_of
+from server.study.secure_aggregation.members import ENROL
+from server.study.secure_aggregation.summed_reply import reply_of
+from server.study.secure_aggregation.summing import ANSWER, NoSumError, SecureAggregation
 from shared_models.messages import (
     EVALUATE_TEST,
     EVALUATE_VALIDATION,

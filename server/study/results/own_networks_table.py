@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from server.study.fold_table import cell
-from server.study.results import Results, SiteResults
+from server.study.results.fold_table import cell
+from server.study.results.schema import Results, SiteResults
 
 if TYPE_CHECKING:
     from rich.table import Table

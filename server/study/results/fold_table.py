@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.study.results import FoldResults, Metric
+from server.study.results.schema import FoldResults, Metric
 
 if TYPE_CHECKING:
     from rich.table import Table

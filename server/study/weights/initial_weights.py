@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from server.study.weight_files import ADAPTERS, Weights, read_weights
+from server.study.weights.weight_files import ADAPTERS, Weights, read_weights
 from shared_models.messages.arrays import Arrays, hash_arrays
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings

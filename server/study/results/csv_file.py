@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from server.study.results import FoldResults, Metric, Results
+from server.study.results.schema import FoldResults, Metric, Results
 from server.study.study_files import writing
 from shared_models.atomic_files import write_atomically
 

@@ -53,7 +53,7 @@ class Checkpoint:
         best_scores: Validation statistics of that round's weights, by site or sum: `SITE/NAME`.
         values: Pooled validation value of each round's weights; NaN where undefined.
         scored_by: The sites that scored each round's weights; of a secure sum all in one, joined by `+`.
-        start: What the network started from (`server/study/initial_weights.py`).
+        start: What the network started from (`server/study/weights/initial_weights.py`).
         withdrawn: When a site withdrew after the study, by its name.
         delivered: Sites that have the first weights, where these travel by themselves.
         package_version: Of the program that wrote it.

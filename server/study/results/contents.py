@@ -8,14 +8,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Literal
 
-from server.study.aggregation_section import aggregation_section
-from server.study.checkpoint import BEST, LAST, Checkpoint, now
 from server.study.exchange import Answer
-from server.study.importance_section import importance_section
 from server.study.missing_sites import missing_sites
-from server.study.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
-from server.study.privacy_section import privacy_section
-from server.study.results import (
+from server.study.results.aggregation_section import aggregation_section
+from server.study.results.importance_section import importance_section
+from server.study.results.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
+from server.study.results.privacy_section import privacy_section
+from server.study.results.rounding import finite, rounded, rounded_numbers
+from server.study.results.schema import (
     SCHEMA_VERSION,
     BetweenSites,
     Number,
@@ -24,12 +24,12 @@ from server.study.results import (
     SiteResults,
     TargetResults,
 )
-from server.study.rounding import finite, rounded, rounded_numbers
+from server.study.results.start_section import start_section
+from server.study.results.subgroups_section import own_subgroups, subgroup_results
+from server.study.results.survival_section import survival_section
 from server.study.scoring import Summaries, unpack
 from server.study.selection import scored_by_others
-from server.study.start_section import start_section
-from server.study.subgroups_section import own_subgroups, subgroup_results
-from server.study.survival_section import survival_section
+from server.study.weights.checkpoint import BEST, LAST, Checkpoint, now
 from shared_models.description import Description
 from shared_models.importance import Importance
 from shared_models.installation import hardware, software

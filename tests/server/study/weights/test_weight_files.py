@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from client.training.dp.grad_sample_modes import require_right_gradients
 from client.training.loop import fit, make_optimizer
-from server.study.initial_weights import from_file, initial_model, start_of
-from server.study.weight_files import read_weights
+from server.study.weights.initial_weights import from_file, initial_model, start_of
+from server.study.weights.weight_files import read_weights
 from shared_models.networks.pretrained import Backbone
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 from flwr.serverapp import Grid
 
-from server.study.checkpoint import Checkpoint
 from server.study.exchange import Answer, ask, log_problems
+from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import LACKS_WEIGHTS, Arrays, InitialWeightsRequest, TrainReply
 from shared_models.messages.bfloat16 import changed_by, rounded_arrays
 from shared_models.secure_aggregation.choice import sends_changes

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from server.study.exchange import Answer
-from server.study.secure_aggregation import Opened
+from server.study.secure_aggregation.summing import Opened
 from shared_models.messages import Arrays, ModelRequest, Reply, Request
 from shared_models.secure_aggregation.encoding import Block
 from shared_models.secure_aggregation.groups import RULE_CHANGE, TRAIN, group_of_parameter

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.errors import ExitCode
-from server.study.checkpoint import BEST, LAST, read_facts, require_own_folder
 from server.study.exchange import StudyError
-from server.study.fold_results import TESTED
-from server.study.results import RESULTS, UNFINISHED, require_own_results
-from server.study.results_csv import CSV
+from server.study.results.csv_file import CSV
+from server.study.results.fold_results import TESTED
+from server.study.results.results_file import RESULTS, UNFINISHED, require_own_results
+from server.study.weights.checkpoint import BEST, LAST, read_facts, require_own_folder
 from shared_models.study_settings import StudySettings
 
 WRITTEN = (RESULTS, UNFINISHED, CSV, BEST, LAST, TESTED)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.study.delivery import frozen_of
+from server.study.weights.delivery import frozen_of
 from shared_models.messages import Arrays
 from shared_models.study_settings import StudySettings
 from shared_models.task import Bag, Task

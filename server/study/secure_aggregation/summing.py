@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.study.secure_members import ANSWER, CONFIRM, OPEN, Ask, Members, NoSumError, require_quorum
-from server.study.secure_opening import CheatError, Held, SharesError, open_blocks, recover
-from server.study.secure_replies import (
+from server.study.secure_aggregation.members import ANSWER, CONFIRM, OPEN, Ask, Members, NoSumError, require_quorum
+from server.study.secure_aggregation.opening import CheatError, Held, SharesError, open_blocks, recover
+from server.study.secure_aggregation.replies import (
     Dealt,
     Envelopes,
     Masked,

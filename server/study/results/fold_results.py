@@ -18,28 +18,19 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from server.study.aggregation_section import aggregation_section
-from server.study.checkpoint import BEST, now
-from server.study.fold_means import mean_metrics, mean_number
-from server.study.fold_subgroups import TestedSubgroups, subgroups_over_folds
-from server.study.importance_section import ImportanceResults, importance_section, mean_importance
-from server.study.privacy_section import privacy_section
-from server.study.results import (
-    RESULTS,
-    SCHEMA_VERSION,
-    FoldResults,
-    Metric,
-    Number,
-    Results,
-    SiteResults,
-    TargetResults,
-    read_results,
-)
-from server.study.results_contents import Role, between_sites
-from server.study.rounding import rounded
+from server.study.results.aggregation_section import aggregation_section
+from server.study.results.contents import Role, between_sites
+from server.study.results.fold_means import mean_metrics, mean_number
+from server.study.results.fold_subgroups import TestedSubgroups, subgroups_over_folds
+from server.study.results.importance_section import ImportanceResults, importance_section, mean_importance
+from server.study.results.privacy_section import privacy_section
+from server.study.results.results_file import RESULTS, read_results
+from server.study.results.rounding import rounded
+from server.study.results.schema import SCHEMA_VERSION, FoldResults, Metric, Number, Results, SiteResults, TargetResults
+from server.study.results.subgroups_section import pool_subgroups
 from server.study.scoring import Summaries, pack, unpack
 from server.study.study_files import writing
-from server.study.subgroups_section import pool_subgroups
+from server.study.weights.checkpoint import BEST, now
 from shared_models.atomic_files import write_atomically
 from shared_models.folds import Fold, fold_settings
 from shared_models.importance import Importance

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from server.study.endpoints import differing
-from server.study.fold_table import cell, fold_table, of_all_folds
-from server.study.importance_section import ImportanceResults, shuffled_modalities
-from server.study.own_networks_table import own_networks_table, without_own_network
-from server.study.results import BetweenSites, Results, SiteResults, TargetResults
+from server.study.results.fold_table import cell, fold_table, of_all_folds
+from server.study.results.importance_section import ImportanceResults, shuffled_modalities
+from server.study.results.own_networks_table import own_networks_table, without_own_network
+from server.study.results.schema import BetweenSites, Results, SiteResults, TargetResults
 
 if TYPE_CHECKING:
     from rich.console import Console

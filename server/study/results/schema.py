@@ -1,29 +1,22 @@
-"""Schema of a study's `results.json`, and how the file is written and read.
+"""Schema of a study's `results.json`.
 
-`docs/results.md` and `docs/results.schema.json` are generated from the models here; `results_contents.py` fills them.
+`docs/results.md` and `docs/results.schema.json` are generated from the models here; `contents.py` fills them.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.errors import ExitCode
-from server.study.aggregation_section import AggregationSection
-from server.study.comparison_section import MatrixCell, ModelComparison
-from server.study.exchange import StudyError
-from server.study.importance_section import ImportanceResults
-from server.study.patients_section import PatientFlow
-from server.study.privacy_section import PrivacySection
-from server.study.start_section import StartSection
-from server.study.study_files import writing
-from server.study.survival_section import Survival
-from shared_models.atomic_files import write_atomically
+from server.study.results.aggregation_section import AggregationSection
+from server.study.results.comparison_section import MatrixCell, ModelComparison
+from server.study.results.importance_section import ImportanceResults
+from server.study.results.patients_section import PatientFlow
+from server.study.results.privacy_section import PrivacySection
+from server.study.results.start_section import StartSection
+from server.study.results.survival_section import Survival
 
-RESULTS, UNFINISHED = "results.json", "unfinished.json"
 SCHEMA_VERSION = 3
 Number = float | None
 Metric = Number | list[Number]
@@ -279,45 +272,3 @@ class Results(_Section):
     def untested(self) -> tuple[str, ...]:
         """The sites of the study that gave no test scores, or not in each fold."""
         return tuple(site.site for site in self.sites if site.site in self.problems)
-
-
-def write_results(results: Results, folder: Path) -> Path:
-    """Writes `results.json` into the study's folder, or `unfinished.json` of a study that failed before its test."""
-    path = folder / (UNFINISHED if results.failure else RESULTS)
-    with writing(path):
-        write_atomically(path, results.model_dump_json(indent=1) + "\n")
-    if not results.failure:
-        (folder / UNFINISHED).unlink(missing_ok=True)
-    return path
-
-
-def read_results(path: Path) -> Results:
-    """Reads what `write_results` wrote.
-
-    Raises:
-        StudyError: If it is damaged, or of another schema version.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        schema = content.get("schema_version", "none") if isinstance(content, dict) else "none"
-        if schema == SCHEMA_VERSION:
-            return Results.model_validate(content)
-    except ValueError as error:  # not text, not JSON, or not as the schema says
-        reason = str(error).splitlines()[0]
-        msg = f"{path}: the results are damaged ({reason}). Restore them, or move them away and run the study again."
-        raise StudyError(msg, exit_code=ExitCode.FILE) from None
-    msg = (
-        f"{path}: results of schema version {schema}, and this release reads version {SCHEMA_VERSION} only. Read them "
-        "with the release that wrote them, or run the study under another `study` name; nothing was changed."
-    )
-    raise StudyError(msg, exit_code=ExitCode.FILE)
-
-
-def require_own_results(folder: Path) -> None:
-    """Refuses a folder whose results this release cannot read, so that it does not overwrite them.
-
-    Raises:
-        StudyError: If so.
-    """
-    if (folder / RESULTS).exists():
-        read_results(folder / RESULTS)

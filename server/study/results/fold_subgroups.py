@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from server.study.fold_means import Metrics, mean_metrics
-from server.study.results import Metric, SubgroupResults
-from server.study.subgroups_section import subgroup_results
+from server.study.results.fold_means import Metrics, mean_metrics
+from server.study.results.schema import Metric, SubgroupResults
+from server.study.results.subgroups_section import subgroup_results
 from shared_models.messages import Arrays
 from shared_models.metrics.by_subgroup import add_subgroups
 from shared_models.secure_aggregation.choice import uses_secure_aggregation

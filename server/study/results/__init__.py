@@ -1,0 +1,1 @@
+"""Results of a study: their schema, contents, sections and tables."""
