@@ -76,8 +76,8 @@ def contradictory_codes(name: str, codes: Mapping[str | int | float, str | int |
     """
     if any(stem in "".join(words(name)) for stem in _GOOD):
         return ""
-    said = [str(code) for code in codes if math.isnan(as_number(normal_code(code)))]
-    meant = binary_codes(name, said)[0]
+    texts = [str(code) for code in codes if math.isnan(as_number(normal_code(code)))]
+    meant = binary_codes(name, texts)[0]
     given = {str(code): binary_codes("", [str(to)])[0].get(str(to)) for code, to in codes.items()}
     return next((f"{code}: {codes[code]}" for code in meant if given[code] not in (None, meant[code])), "")
 
@@ -114,8 +114,8 @@ def step_codes(name: str, distinct: Sequence[str]) -> tuple[dict[str, int], list
             codes[text] = _ROMAN.get(step[1]) or int(step[1])
         elif re.fullmatch(r"[cp]?tis.*", plain) and name == "t_stage":
             codes[text] = 0
-        elif name == "grade" and (said := set(words(plain)) & set(_GRADES)):
-            codes[text] = _GRADES[min(said)]
+        elif name == "grade" and (grades := set(words(plain)) & set(_GRADES)):
+            codes[text] = _GRADES[min(grades)]
     return codes, [text for text in distinct if text not in codes]
 
 

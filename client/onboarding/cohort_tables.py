@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from client.onboarding.column_guesses import guesses
-from client.onboarding.found_tables import FoundTable
-from client.onboarding.outcome_guesses import FoundOutcome, find_outcome
+from client.onboarding.outcome_guesses import OutcomeGuess, find_outcome
+from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import KNOWN, words
 from shared_models.features import Feature
 from shared_models.task import Task
@@ -39,16 +39,16 @@ class CohortTables:
         refused: A sentence on each of the others.
     """
 
-    patients: FoundTable
-    tables: tuple[FoundTable, ...]
-    instances: FoundTable | None
+    patients: DiscoveredTable
+    tables: tuple[DiscoveredTable, ...]
+    instances: DiscoveredTable | None
     refused: tuple[str, ...]
 
 
-def same_cohort(found: Sequence[FoundTable], tasks: Sequence[Task]) -> CohortTables:
+def same_cohort(candidates: Sequence[DiscoveredTable], tasks: Sequence[Task]) -> CohortTables:
     """The tables of the patients of whom most that studies ask for is known; at least one table is given."""
-    worth = {table.name: _worth(table) for table in found}
-    groups = _groups(found)
+    worth = {table.name: _worth(table) for table in candidates}
+    groups = _groups(candidates)
     best = max(groups, key=lambda group: (sum(worth[one.name] for one in group), max(len(t.patients) for t in group)))
     refused = [f"{one.place}: {_apart(one, best)}" for group in groups if group is not best for one in group]
     ranked = sorted(best, key=lambda one: (one.several, -worth[one.name], -len(one.patients)))
@@ -64,20 +64,20 @@ def same_cohort(found: Sequence[FoundTable], tasks: Sequence[Task]) -> CohortTab
     return CohortTables(tables[0], tables, instances, tuple(refused))
 
 
-def _groups(found: Sequence[FoundTable]) -> list[list[FoundTable]]:
-    groups: list[list[FoundTable]] = []
-    for table in found:
+def _groups(tables: Sequence[DiscoveredTable]) -> list[list[DiscoveredTable]]:
+    groups: list[list[DiscoveredTable]] = []
+    for table in tables:
         near = [group for group in groups if any(_share(table, one) >= SAME_COHORT for one in group)]
         groups = [group for group in groups if group not in near]
         groups.append([*(one for group in near for one in group), table])
     return groups
 
 
-def _share(one: FoundTable, other: FoundTable) -> float:
+def _share(one: DiscoveredTable, other: DiscoveredTable) -> float:
     return len(one.patients & other.patients) / min(len(one.patients), len(other.patients))
 
 
-def _apart(table: FoundTable, chosen: Sequence[FoundTable]) -> str:
+def _apart(table: DiscoveredTable, chosen: Sequence[DiscoveredTable]) -> str:
     most = max(chosen, key=lambda one: len(one.patients))
     there = len(table.patients & most.patients)
     return (
@@ -86,7 +86,7 @@ def _apart(table: FoundTable, chosen: Sequence[FoundTable]) -> str:
     )
 
 
-def _worth(table: FoundTable) -> float:
+def _worth(table: DiscoveredTable) -> float:
     """How much a table holds that studies ask for; its name counts little."""
     known = {
         guess.entry["column"]
@@ -94,11 +94,11 @@ def _worth(table: FoundTable) -> float:
         for guess in guesses(Feature(name, thing.categories), table)[:1]
     }
     named = any(word in str(table.form["file"]).lower() for word in ("clin", "patient", "klin"))
-    outcome = isinstance(find_outcome(table), FoundOutcome)
+    outcome = isinstance(find_outcome(table), OutcomeGuess)
     return len(known) + 3 * outcome + named + min(len(table.columns), 100) / 100
 
 
-def _of_instances(table: FoundTable, tasks: Sequence[Task]) -> bool:
+def _of_instances(table: DiscoveredTable, tasks: Sequence[Task]) -> bool:
     """Whether the rows look like lesions or views: by the table's or a column's name, or by what tasks ask of each."""
     if _LESIONS & {word for name in (table.place, *table.columns) for word in words(name)}:
         return True

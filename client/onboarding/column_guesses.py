@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.onboarding.code_meanings import BINARY, binary_codes, is_unknown, named_codes, step_codes
-from client.onboarding.found_columns import day_zero, known_texts, numbers_of
-from client.onboarding.found_tables import FoundTable
+from client.onboarding.column_texts import day_zero, known_texts, numbers_of
 from client.onboarding.outcome_words import is_after_diagnosis
+from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import (
     FILLERS,
     FOREIGN,
@@ -58,9 +58,9 @@ class Guess:
 
 
 @functools.cache
-def guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
+def guesses(feature: Feature, table: DiscoveredTable) -> tuple[Guess, ...]:
     """The columns of a table that a feature may be, the most likely first."""
-    found = []
+    candidates = []
     many = len(table.columns) > MANY_COLUMNS
     for name in _exactly(table).get(words(feature.name), ()) if many else table.columns:
         score = likeness(feature.name, name)
@@ -72,22 +72,22 @@ def guesses(feature: Feature, table: FoundTable) -> tuple[Guess, ...]:
         ) or _age(feature.name, name, table)
         if made is not None:
             entry, why = made
-            found.append(Guess({"column": name, **entry}, score, why, feature.categories))
-    return tuple(sorted(found, key=lambda one: -one.score))
+            candidates.append(Guess({"column": name, **entry}, score, why, feature.categories))
+    return tuple(sorted(candidates, key=lambda one: -one.score))
 
 
-def _may_be_gene(column: str, table: FoundTable) -> bool:
+def _may_be_gene(column: str, table: DiscoveredTable) -> bool:
     """Whether a column may hold expression: `pgr` among clinical columns is the receptor's amount."""
     return not column.islower() or all(name.islower() for name in table.columns if name != table.patient_id)
 
 
 @functools.cache
-def _exactly(table: FoundTable) -> dict[tuple[str, ...], list[str]]:
+def _exactly(table: DiscoveredTable) -> dict[tuple[str, ...], list[str]]:
     """The columns by the words of their names."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    columns: dict[tuple[str, ...], list[str]] = {}
     for name in table.columns:
-        found.setdefault(words(name), []).append(name)
-    return found
+        columns.setdefault(words(name), []).append(name)
+    return columns
 
 
 def likeness(wanted: str, column: str) -> int:
@@ -108,13 +108,13 @@ def likeness(wanted: str, column: str) -> int:
 
 def _number(name: str, column: str, texts: Sequence[str], decimal: str) -> tuple[Entry, str] | None:
     thing = KNOWN.get(name)
-    found = numbers_of(texts, decimal)
-    values = found[0] if found else []
+    parsed = numbers_of(texts, decimal)
+    values = parsed[0] if parsed else []
     if thing and thing.ordinal and not (set(values) <= set(range(5)) and len(set(values)) > 2):
         return None if values else _steps(name, texts)
-    if found is None or _too_few(name, values):
+    if parsed is None or _too_few(name, values):
         return None
-    _, words_there, percent = found
+    _, words_there, percent = parsed
     entry: Entry = {}
     why = "the unit" if name in KNOWN and not (thing and thing.ordinal) else ""
     if thing and thing.median:
@@ -140,7 +140,7 @@ def _steps(name: str, texts: Sequence[str]) -> tuple[Entry, str] | None:
     return {"codes": codes, **({"missing": left} if left else {})}, "the codes"
 
 
-def _age(name: str, column: str, table: FoundTable) -> tuple[Entry, str] | None:
+def _age(name: str, column: str, table: DiscoveredTable) -> tuple[Entry, str] | None:
     """The age of a date of birth, where another column has the day of the diagnosis."""
     if name != "age_years" or not date_form(texts := known_texts(table, column)):
         return None
@@ -180,7 +180,7 @@ def _category(feature: Feature, texts: Sequence[str]) -> tuple[Entry, str] | Non
     )
 
 
-def under_own_name(name: str, table: FoundTable) -> tuple[str, Guess] | str:
+def under_own_name(name: str, table: DiscoveredTable) -> tuple[str, Guess] | str:
     """A column that no study is known to ask for, as a feature of its own name; or why it is none."""
     own, texts = feature_name(name), known_texts(table, name)
     counts = Counter(texts)
@@ -194,15 +194,15 @@ def under_own_name(name: str, table: FoundTable) -> tuple[str, Guess] | str:
         return "is known after the diagnosis, and would give the outcome away"
     if len(counts) == 1:
         return "is the same in every row"
-    found = numbers_of(texts, table.decimal)
-    if date_form(texts) and not (found and not found[1]):
+    parsed = numbers_of(texts, table.decimal)
+    if date_form(texts) and not (parsed and not parsed[1]):
         return "holds dates"
     if set(map(str.lower, counts)) <= _PARTS or {text.rpartition("_")[0].lower() for text in counts} <= _PARTS:
         return "names a split; to take it, see `split` in example.yaml"
     if set(words(name)) & IDENTIFIER and len(counts) > MAX_CODES:
         return "names somebody or something"
-    if found is not None:
-        return _own_number(name, own, found[0], found[1], texts)
+    if parsed is not None:
+        return _own_number(name, own, parsed[0], parsed[1], texts)
     if any("/" in text and len(text) > 40 for text in texts[:50]):
         return "holds paths"
     return _own_category(own, name, counts)

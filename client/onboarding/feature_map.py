@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from client.onboarding.box_columns import box_columns
 from client.onboarding.column_guesses import GENE, MANY_COLUMNS, Guess, guesses, likeness, under_own_name
-from client.onboarding.found_boxes import box_columns
-from client.onboarding.found_tables import FoundTable
+from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import KNOWN
 from shared_models.features import Feature
 from shared_models.task import Task
@@ -29,7 +29,7 @@ _RADIOMIC = ("original_", "wavelet", "log-sigma", "squareroot_", "diagnostics_")
 class MappedFeature:
     """A feature of a modality: the table it stands in, and how."""
 
-    table: FoundTable
+    table: DiscoveredTable
     guess: Guess
 
 
@@ -47,7 +47,7 @@ class FeatureMap:
     uses: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     left_out: list[str] = field(default_factory=list)
 
-    def add(self, modality: str, name: str, table: FoundTable, one: Guess) -> None:
+    def add(self, modality: str, name: str, table: DiscoveredTable, one: Guess) -> None:
         """Notes a feature and, beside it, what its columns are used for."""
         self.modalities.setdefault(modality, {})[name] = MappedFeature(table, one)
         for column in {one.entry["column"], one.entry.get("since")} - {None}:
@@ -57,7 +57,7 @@ class FeatureMap:
 
 
 def map_features(
-    tables: Sequence[FoundTable], tasks: Sequence[Task], taken: Mapping[tuple[str, str], str]
+    tables: Sequence[DiscoveredTable], tasks: Sequence[Task], taken: Mapping[tuple[str, str], str]
 ) -> FeatureMap:
     """Offers every column: under the name that a task or the vocabulary has for it, else under its own.
 
@@ -66,23 +66,23 @@ def map_features(
         tasks: All tasks; a feature of theirs goes to their modality.
         taken: What columns are used for that no feature may be made of, by table and column.
     """
-    found = FeatureMap()
+    feature_map = FeatureMap()
     wanted = _wanted(tasks)
     for modality, features in wanted.items():
         best = _best(features, tables, taken)
         if _enough(modality, best, wanted):
             for name, one in best.items():
-                found.add(modality, name, one.table, one.guess)
+                feature_map.add(modality, name, one.table, one.guess)
         elif best:
-            found.left_out.append(
+            feature_map.left_out.append(
                 f"{modality}: of its {len(features)} features only {', '.join(best)}: too few to be meant; what else "
                 "became of their columns is said above"
             )
     for (table_name, column), use in taken.items():
-        found.uses[table_name][column] = use
+        feature_map.uses[table_name][column] = use
     for table in tables:
-        _add_others(found, table)
-    return found
+        _add_others(feature_map, table)
+    return feature_map
 
 
 def _wanted(tasks: Iterable[Task]) -> dict[str, dict[str, Feature]]:
@@ -100,7 +100,7 @@ def _wanted(tasks: Iterable[Task]) -> dict[str, dict[str, Feature]]:
 
 
 def _best(
-    features: Mapping[str, Feature], tables: Sequence[FoundTable], used: Iterable[tuple[str, str]]
+    features: Mapping[str, Feature], tables: Sequence[DiscoveredTable], used: Iterable[tuple[str, str]]
 ) -> dict[str, MappedFeature]:
     """The best column of each feature; a column goes to the feature whose name is most like it."""
     offers = [
@@ -132,12 +132,12 @@ def _enough(modality: str, best: Mapping[str, MappedFeature], wanted: Mapping[st
     return 2 * len(best) >= len(wanted[modality]) or len(set(best) - others) >= 2
 
 
-def _add_others(found: FeatureMap, table: FoundTable) -> None:
+def _add_others(feature_map: FeatureMap, table: DiscoveredTable) -> None:
     """Every column that no known feature has taken, under its own name; of very many, as of all genes, none."""
-    uses = found.uses[table.name]
+    uses = feature_map.uses[table.name]
     uses.setdefault(table.patient_id, "the patient's identifier")
     uses |= {column: _BOX for ends in box_columns(table).values() for column in ends}
-    genes = _is_of_genes(found, table)
+    genes = _is_of_genes(feature_map, table)
     for column in table.columns:
         if column in uses:
             continue
@@ -148,11 +148,11 @@ def _add_others(found: FeatureMap, table: FoundTable) -> None:
             uses[column] = f"not used: {offer}"
             continue
         name = offer[0] if modality in {OWN, MAMMOGRAPHY} else column
-        others = found.modalities.get(modality, {})
+        others = feature_map.modalities.get(modality, {})
         if twin := next((other for other in others if other == name or likeness(other, column) > 2), ""):
             uses[column] = f"not used: {modality}: {twin} is in another column"
         else:
-            found.add(modality, name, table, offer[1])
+            feature_map.add(modality, name, table, offer[1])
 
 
 def _modality_of(column: str, *, genes: bool) -> str:
@@ -165,10 +165,10 @@ def _modality_of(column: str, *, genes: bool) -> str:
     return MAMMOGRAPHY if of_mammogram else GENES if genes and GENE.fullmatch(column) else OWN
 
 
-def _is_of_genes(found: FeatureMap, table: FoundTable) -> bool:
+def _is_of_genes(feature_map: FeatureMap, table: DiscoveredTable) -> bool:
     """Whether a table's columns are genes: it has two that tasks know, and hardly anything clinical."""
 
     def count(modality: str) -> int:
-        return sum(one.table is table for one in found.modalities.get(modality, {}).values())
+        return sum(one.table is table for one in feature_map.modalities.get(modality, {}).values())
 
     return "genes" in table.form or (max(count(GENES), count("expression")) >= 2 and count(OWN) < 3)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from client.onboarding.found_tables import FoundTable
+from client.onboarding.table_discovery import DiscoveredTable
 
 LEAST_PATIENTS = 0.5  # of the columns, which are named as patients of another table
 PATIENT = "the header"  # in place of a column's name
 
 
-def with_patients_in_rows(tables: Sequence[FoundTable]) -> list[FoundTable]:
+def with_patients_in_rows(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
     """The tables; one whose header names another one's patients is turned, and its rows are genes."""
     return [next((turned for other in tables if (turned := _turned(table, other))), table) for table in tables]
 
 
-def _turned(table: FoundTable, other: FoundTable) -> FoundTable | None:
+def _turned(table: DiscoveredTable, other: DiscoveredTable) -> DiscoveredTable | None:
     patients = [name for name in table.columns if name in other.patients]
     if other is table or len(patients) < max(3, LEAST_PATIENTS * len(table.columns)):
         return None

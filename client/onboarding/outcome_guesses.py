@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.onboarding.code_meanings import BINARY, binary_codes, is_unknown
-from client.onboarding.found_columns import day_zero, known_texts, numbers_of
-from client.onboarding.found_tables import FoundTable
+from client.onboarding.column_texts import day_zero, known_texts, numbers_of
 from client.onboarding.outcome_words import (
     AGE,
     TIMES,
@@ -17,6 +16,7 @@ from client.onboarding.outcome_words import (
     speaks_of_follow_up,
     speaks_of_recurrence,
 )
+from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import words
 from client.tables.date_forms import date_form
 
@@ -29,7 +29,7 @@ Speaks = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class FoundOutcome:
+class OutcomeGuess:
     """An event with its times.
 
     Attributes:
@@ -41,18 +41,18 @@ class FoundOutcome:
     why: str
 
 
-def find_outcome(table: FoundTable) -> FoundOutcome | str:
+def find_outcome(table: DiscoveredTable) -> OutcomeGuess | str:
     """The recurrence of a table's patients, else their death, else what has no name; or why there is none."""
-    said = []
+    reasons = []
     for what, speaks in (("recurrence", speaks_of_recurrence), ("death", speaks_of_death), ("", _is_generic)):
-        found = _of(table, speaks, what)
-        if isinstance(found, FoundOutcome):
-            return found
-        said.append(found)
-    return next(filter(None, said), "no column of an event, nor of times, was recognised")
+        outcome = _of(table, speaks, what)
+        if isinstance(outcome, OutcomeGuess):
+            return outcome
+        reasons.append(outcome)
+    return next(filter(None, reasons), "no column of an event, nor of times, was recognised")
 
 
-def _of(table: FoundTable, speaks: Speaks, what: str) -> FoundOutcome | str:
+def _of(table: DiscoveredTable, speaks: Speaks, what: str) -> OutcomeGuess | str:
     events, times, last = _events(table, speaks), *_times(table, speaks)
     if not events and not times:
         return ""
@@ -70,7 +70,7 @@ def _of(table: FoundTable, speaks: Speaks, what: str) -> FoundOutcome | str:
     why = "which code is the event, and that days are counted from the diagnosis"
     if what != "recurrence":
         why += f"; {'death' if what else 'whatever it is'} counts as recurrence here"
-    return FoundOutcome({"event": event, "event_days": times or either, "followup_days": last or either}, why)
+    return OutcomeGuess({"event": event, "event_days": times or either, "followup_days": last or either}, why)
 
 
 def _is_generic(name: str) -> bool:
@@ -78,11 +78,11 @@ def _is_generic(name: str) -> bool:
     return len(words(name)) == 1 and words(name)[0] in _GENERIC_EVENTS | _GENERIC_TIMES
 
 
-def _events(table: FoundTable, speaks: Speaks) -> list[tuple[str, dict[str, int]]]:
+def _events(table: DiscoveredTable, speaks: Speaks) -> list[tuple[str, dict[str, int]]]:
     return [(name, codes) for name in table.columns if speaks(name) and (codes := _event_codes(table, name))]
 
 
-def _times(table: FoundTable, speaks: Speaks) -> tuple[list[Any], list[Any]]:
+def _times(table: DiscoveredTable, speaks: Speaks) -> tuple[list[Any], list[Any]]:
     """The columns of times of the event, and of the last time that a patient was seen."""
     times: list[Any] = []
     last: list[Any] = []
@@ -92,7 +92,7 @@ def _times(table: FoundTable, speaks: Speaks) -> tuple[list[Any], list[Any]]:
     return times, last
 
 
-def _event_codes(table: FoundTable, name: str) -> dict[str, int]:
+def _event_codes(table: DiscoveredTable, name: str) -> dict[str, int]:
     """Which of a column's texts are the event; empty where they are no yes and no."""
     known = known_texts(table, name)
     distinct = sorted(set(known))
@@ -104,7 +104,7 @@ def _event_codes(table: FoundTable, name: str) -> dict[str, int]:
     return {text: BINARY.index(meaning) for text, meaning in codes.items()}
 
 
-def _time(table: FoundTable, name: str, speaks: Speaks) -> Any:
+def _time(table: DiscoveredTable, name: str, speaks: Speaks) -> Any:
     """A column of times as it stands in the YAML: a number with its unit, or a date and the one it counts from."""
     there = set(words(name))
     if there & AGE or not (speaks(name) or speaks_of_follow_up(name)):
@@ -112,13 +112,13 @@ def _time(table: FoundTable, name: str, speaks: Speaks) -> Any:
     known = known_texts(table, name)
     if form := date_form(known):
         return _since(table, name, known) if form else None
-    found = numbers_of(known, table.decimal)
+    parsed = numbers_of(known, table.decimal)
     units = [TIMES_DAYS[word] for word in words(name) if word in TIMES_DAYS and word not in ("d", "mo")]
-    if found is None or found[1] or min(found[0]) < 0 or len(set(found[0])) < min(5, len(found[0]) / 2):
+    if parsed is None or parsed[1] or min(parsed[0]) < 0 or len(set(parsed[0])) < min(5, len(parsed[0]) / 2):
         return None
     if not units and not there & TIMES and not there & _GENERIC_TIMES:
         return None
-    scale = units[0] if units else _guessed_unit(found[0])
+    scale = units[0] if units else _guessed_unit(parsed[0])
     return name if scale == 1 else {"column": name, "scale": scale}
 
 
@@ -129,7 +129,7 @@ def _guessed_unit(values: Sequence[float]) -> float:
     return TIMES_DAYS["months"] if _SHORTEST_MONTHS < longest < _LONGEST_MONTHS else 1.0
 
 
-def _since(table: FoundTable, name: str, known: Sequence[str]) -> Entry | None:
+def _since(table: DiscoveredTable, name: str, known: Sequence[str]) -> Entry | None:
     start = day_zero(table)
     form = date_form([*known, *known_texts(table, start)]) if start and start != name else ""
     if not form:

@@ -40,9 +40,9 @@ AGE = _words("age alter edad eta leeftijd idade")  # a time since birth is none 
 
 
 def _speaks_of(name: str, thing: tuple[frozenset[str], tuple[str, ...]]) -> bool:
-    found = words(name)
-    compact = "".join(found)
-    return bool(set(found) & thing[0]) or any(stem in compact for stem in thing[1])
+    name_words = words(name)
+    compact = "".join(name_words)
+    return bool(set(name_words) & thing[0]) or any(stem in compact for stem in thing[1])
 
 
 def speaks_of_recurrence(name: str) -> bool:

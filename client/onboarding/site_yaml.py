@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from client.errors import ExitCode, SiteError
+from client.onboarding.box_columns import with_boxes
 from client.onboarding.cohort_tables import CohortTables, same_cohort
 from client.onboarding.feature_map import FeatureMap, map_features
-from client.onboarding.found_boxes import with_boxes
-from client.onboarding.found_images import Guesses, find_images
-from client.onboarding.found_tables import find_tables
 from client.onboarding.gene_matrices import with_patients_in_rows
+from client.onboarding.image_discovery import Guesses, find_images
 from client.onboarding.study_skeleton import study_text
+from client.onboarding.table_discovery import find_tables
 from client.onboarding.target_guesses import MappedTarget, find_targets
 from client.onboarding.yaml_lines import Findings, yaml_text
 from client.private_files import write_private
@@ -46,16 +46,18 @@ def write_first_config(source: Path, path: Path, study: Path | None = None) -> l
         raise _refused(what="there is no such folder", where=source, fix=fix)
     folder = source if source.is_dir() else source.parent
     tasks = _tasks()
-    found = _findings(folder, None if source.is_dir() else source, tasks)
-    write_private(path, yaml_text(found, path, tasks))
-    said = list(_summary(found))
+    findings = _findings(folder, None if source.is_dir() else source, tasks)
+    write_private(path, yaml_text(findings, path, tasks))
+    summary = list(_summary(findings))
     if study is not None:
-        task, text = study_text(path, found, tasks)
+        task, text = study_text(path, findings, tasks)
         if text:
             write_private(study, text)
         what = f"a study of {task} is in {study}" if text else "no study was written: no task learns one of the targets"
-        said.append(what + ("" if text else f" from {', '.join({**found.features.modalities, **found.images})}"))
-    return said
+        summary.append(
+            what + ("" if text else f" from {', '.join({**findings.features.modalities, **findings.images})}")
+        )
+    return summary
 
 
 def _check_free(path: Path, what: str, fix: str) -> None:
@@ -77,12 +79,12 @@ def _tasks() -> list[Task]:
 
 
 def _findings(folder: Path, only: Path | None, tasks: list[Task]) -> Findings:
-    found, refused = find_tables(folder, only)
-    if not found:
+    candidates, refused = find_tables(folder, only)
+    if not candidates:
         seen = "; ".join(refused[:5]) or "no CSV, TSV, TXT, XLSX or Parquet file"
         fix = "export a table with a row a patient and a column with the patient's identifier"
         raise _refused(what="no table names patients", where=folder, fix=fix, found=seen)
-    cohort = same_cohort(with_patients_in_rows(found), tasks)
+    cohort = same_cohort(with_patients_in_rows(candidates), tasks)
     targets, without = find_targets(cohort.tables, tasks)
     features = map_features(cohort.tables, tasks, _target_uses(targets))
     patients = frozenset().union(*(table.patients for table in cohort.tables))
@@ -101,20 +103,20 @@ def _target_uses(targets: dict[str, MappedTarget]) -> dict[tuple[str, str], str]
     }
 
 
-def _summary(found: Findings) -> Iterator[str]:
-    cohort: CohortTables = found.cohort
-    features: FeatureMap = found.features
-    images: Guesses = found.images
+def _summary(findings: Findings) -> Iterator[str]:
+    cohort: CohortTables = findings.cohort
+    features: FeatureMap = findings.features
+    images: Guesses = findings.images
     count = len(cohort.tables)
     patients = len(frozenset().union(*(table.patients for table in cohort.tables)))
     yield f"{count} table{'s' if count > 1 else ''} with {patients} patients"
     for name, mapped in features.modalities.items():
         yield f"{name}: {len(mapped)} feature{'s' if len(mapped) > 1 else ''}"
     yield f"images: {', '.join(images) or 'none'}"
-    yield f"targets: {', '.join(found.targets) or 'none was recognised: the one in the file is only a column'}"
-    for sentence in found.without_outcome if "recurrence" not in found.targets else ():
+    yield f"targets: {', '.join(findings.targets) or 'none was recognised: the one in the file is only a column'}"
+    for sentence in findings.without_outcome if "recurrence" not in findings.targets else ():
         yield f"no time to an event: {sentence}"
     left = sum(use.startswith("not used") for uses in features.uses.values() for use in uses.values())
-    if left or found.refused:
-        what = [f"{left} columns"] * bool(left) + [f"{len(found.refused)} files or tables"] * bool(found.refused)
+    if left or findings.refused:
+        what = [f"{left} columns"] * bool(left) + [f"{len(findings.refused)} files or tables"] * bool(findings.refused)
         yield f"not used: {' and '.join(what)}; the reasons are at the end of the file"

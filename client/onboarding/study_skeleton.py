@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from client.onboarding.column_texts import known_texts, numbers_of
 from client.onboarding.feature_map import MappedFeature
-from client.onboarding.found_columns import known_texts, numbers_of
 from client.onboarding.yaml_lines import Findings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
@@ -21,19 +21,19 @@ LEAST_SHARE = 0.1
 LEAST = 5  # values from which a skewness is told
 
 
-def study_text(site: Path, found: Findings, tasks: Sequence[Task]) -> tuple[str, str]:
+def study_text(site: Path, findings: Findings, tasks: Sequence[Task]) -> tuple[str, str]:
     """The task of a study that a simulation can run on this site alone, and the study's TOML; both empty without one.
 
     Args:
         site: The site's YAML to be.
-        found: What it holds.
+        findings: What it holds.
         tasks: All tasks.
     """
-    offer = _task(found, tasks)
+    offer = _task(findings, tasks)
     if offer is None:
         return "", ""
     task, modalities = offer
-    targets = [name for name in task.targets if name in found.targets]
+    targets = [name for name in task.targets if name in findings.targets]
     name, task_name = f"{site.stem}_first", _name_of(task)
     lines = [
         f"# A first study of {site.stem}, written by `python -m client init`. It names features and categories, and no",
@@ -45,26 +45,26 @@ def study_text(site: Path, found: Findings, tasks: Sequence[Task]) -> tuple[str,
     ]
     if len(targets) < len(task.targets):
         lines.append(f'targets = "{", ".join(targets)}"')
-    if all("label" in found.targets[name].entry for name in targets) and any(
+    if all("label" in findings.targets[name].entry for name in targets) and any(
         isinstance(kind, TimeToEvent) for kind in task.targets.values()
     ):
         lines.append('outcome = "binary"')
     tables = [name for name in modalities if isinstance(task.modalities[name], Table)]
     if tables:
-        lines += ['features = """', *(f"{name}: {', '.join(_features(found, name))}" for name in tables), '"""']
+        lines += ['features = """', *(f"{name}: {', '.join(_features(findings, name))}" for name in tables), '"""']
     return task_name, "\n".join(lines) + "\n"
 
 
-def _task(found: Findings, tasks: Sequence[Task]) -> tuple[Task, list[str]] | None:
+def _task(findings: Findings, tasks: Sequence[Task]) -> tuple[Task, list[str]] | None:
     """The task with most of what was found, and those of its modalities; None where none learns a target of these."""
     offers = []
     for task in tasks:
-        there = [name for name, kind in task.modalities.items() if _has(found, name, kind)]
-        targets = sum(name in found.targets for name in task.targets)
+        there = [name for name, kind in task.modalities.items() if _has(findings, name, kind)]
+        targets = sum(name in findings.targets for name in task.targets)
         if there and targets:
             images = sum(not isinstance(task.modalities[name], Table) for name in there)
             features = sum(
-                feature.name in found.features.modalities[name]
+                feature.name in findings.features.modalities[name]
                 for name, kind in task.tables.items()
                 if name in there
                 for feature in kind.features
@@ -77,13 +77,13 @@ def _task(found: Findings, tasks: Sequence[Task]) -> tuple[Task, list[str]] | No
     return task, there
 
 
-def _has(found: Findings, name: str, kind: object) -> bool:
+def _has(findings: Findings, name: str, kind: object) -> bool:
     """Whether a modality was found; images count where their number of phases is known to be the task's."""
     if isinstance(kind, Table):
-        return name in found.features.modalities
-    if name not in found.images or not isinstance(kind, Volume):
+        return name in findings.features.modalities
+    if name not in findings.images or not isinstance(kind, Volume):
         return False
-    phases = found.images[name][0].get("phases", ())
+    phases = findings.images[name][0].get("phases", ())
     return len(phases) == kind.shape[0] - kind.tumour or (kind.shape[0] - kind.tumour == 1 and len(phases) > 1)
 
 
@@ -96,9 +96,9 @@ def _name_of(task: Task) -> str:
     return next(name for name in task_names() if import_module(f"shared_models.tasks.{name}").TASK is task)
 
 
-def _features(found: Findings, modality: str) -> Iterator[str]:
+def _features(findings: Findings, modality: str) -> Iterator[str]:
     """Those of a modality that are known of enough patients that each of a few hospitals has some."""
-    for name, one in found.features.modalities[modality].items():
+    for name, one in findings.features.modalities[modality].items():
         texts = one.table.columns[one.guess.entry["column"]]
         if len(known_texts(one.table, one.guess.entry["column"])) < LEAST_SHARE * len(texts):
             continue

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from client.onboarding.code_meanings import BINARY, named_codes
 from client.onboarding.column_guesses import Entry, guesses
-from client.onboarding.found_columns import known_texts
-from client.onboarding.found_tables import FoundTable
-from client.onboarding.outcome_guesses import FoundOutcome, find_outcome
+from client.onboarding.column_texts import known_texts
+from client.onboarding.outcome_guesses import OutcomeGuess, find_outcome
+from client.onboarding.table_discovery import DiscoveredTable
 from shared_models.features import Feature
 from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 from shared_models.task import Task
@@ -27,7 +27,7 @@ class MappedTarget:
         why: What to look at.
     """
 
-    table: FoundTable
+    table: DiscoveredTable
     entry: Entry
     why: str
 
@@ -39,22 +39,22 @@ class MappedTarget:
         return {one[key] for one in named for key in ("column", "since") if key in one}
 
 
-def find_targets(tables: Sequence[FoundTable], tasks: Sequence[Task]) -> tuple[dict[str, MappedTarget], list[str]]:
+def find_targets(tables: Sequence[DiscoveredTable], tasks: Sequence[Task]) -> tuple[dict[str, MappedTarget], list[str]]:
     """The targets of all tasks that some table has, and why there is no time to an event."""
-    found: dict[str, MappedTarget] = {}
+    targets: dict[str, MappedTarget] = {}
     outcomes = [(table, find_outcome(table)) for table in tables]
-    timed = [(table, one) for table, one in outcomes if isinstance(one, FoundOutcome)]
+    timed = [(table, one) for table, one in outcomes if isinstance(one, OutcomeGuess)]
     for name, kind in {name: kind for task in tasks for name, kind in task.targets.items()}.items():
         if isinstance(kind, TimeToEvent) and timed:
             table, outcome = timed[0]
-            found[name] = MappedTarget(table, outcome.entry, outcome.why)
+            targets[name] = MappedTarget(table, outcome.entry, outcome.why)
         elif one := _label(name, kind, tables):
-            found[name] = one
-    said = [f"{table.place}: {one}" for table, one in outcomes if isinstance(one, str)]
-    return found, [] if timed else said
+            targets[name] = one
+    reasons = [f"{table.place}: {one}" for table, one in outcomes if isinstance(one, str)]
+    return targets, [] if timed else reasons
 
 
-def _label(name: str, kind: Target, tables: Sequence[FoundTable]) -> MappedTarget | None:
+def _label(name: str, kind: Target, tables: Sequence[DiscoveredTable]) -> MappedTarget | None:
     """The column of a label; an event without times serves a study of its label."""
     binary = isinstance(kind, Binary | TimeToEvent)
     classes = kind.classes if isinstance(kind, Categorical) else BINARY if binary else ()
@@ -69,7 +69,7 @@ def _label(name: str, kind: Target, tables: Sequence[FoundTable]) -> MappedTarge
     return None
 
 
-def _from_subtype(table: FoundTable) -> MappedTarget | None:
+def _from_subtype(table: DiscoveredTable) -> MappedTarget | None:
     """Whether a tumour is basal or HER2-enriched, from its intrinsic subtype."""
     for one in guesses(Feature("pam50", tuple(_BASAL_OR_HER2)), table)[:1]:
         column = one.entry["column"]

@@ -191,8 +191,8 @@ def category_name(text: str) -> str:
     >>> [category_name(text) for text in ("<=20", "20-50", ">50", "Invasive ductal")]
     ['up_to_20', '20_to_50', 'above_50', 'invasive_ductal']
     """
-    for sign, said in (("<=", " up to "), ("≤", " up to "), (">=", " from "), ("≥", " from "), ("<", " below ")):
-        text = text.replace(sign, said)
+    for sign, phrase in (("<=", " up to "), ("≤", " up to "), (">=", " from "), ("≥", " from "), ("<", " below ")):
+        text = text.replace(sign, phrase)
     text = re.sub(r"(?<=\d)\s*[-\u2013]\s*(?=\d)", " to ", text.replace(">", " above "))
     return "_".join(words(text))
 
@@ -207,9 +207,9 @@ def known_feature(name: str) -> Known | None:
     """
     if name in KNOWN:
         return KNOWN[name]
-    called, units = plain(name), set(words(name)) & _UNITS
+    plain_name, units = plain(name), set(words(name)) & _UNITS
     for other, thing in KNOWN.items():
-        if called in thing.names and units <= set(words(other)):
+        if plain_name in thing.names and units <= set(words(other)):
             return thing
     return None
 
@@ -221,6 +221,6 @@ def meanings(name: str) -> frozenset[str]:
     >>> sorted(meanings("Tumorgröße (mm)") & meanings("size_mm")), sorted(meanings("MIB-1 %") & meanings("size_mm"))
     (['size_mm'], [])
     """
-    called = plain(name)
-    said = {thing for thing, known in KNOWN.items() if name == thing or called in known.names}
-    return frozenset(said.union(*(group for group in _RELATED if group & said)))
+    plain_name = plain(name)
+    meant = {thing for thing, known in KNOWN.items() if name == thing or plain_name in known.names}
+    return frozenset(meant.union(*(group for group in _RELATED if group & meant)))

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from client.onboarding.cohort_tables import CohortTables
+from client.onboarding.column_texts import missing_codes
 from client.onboarding.feature_map import FeatureMap, MappedFeature
-from client.onboarding.found_columns import missing_codes
-from client.onboarding.found_images import Guesses
-from client.onboarding.found_tables import FoundTable
+from client.onboarding.image_discovery import Guesses
+from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.target_guesses import MappedTarget
 from shared_models.task import Task
 
@@ -47,22 +47,22 @@ class Findings:
     without_outcome: Sequence[str]
 
 
-def yaml_text(found: Findings, path: Path, tasks: Sequence[Task]) -> str:
+def yaml_text(findings: Findings, path: Path, tasks: Sequence[Task]) -> str:
     """The file's text; `path` is where it will stand."""
     lines = [
-        *_head(found.folder, path),
-        *_tables(found.cohort),
+        *_head(findings.folder, path),
+        *_tables(findings.cohort),
         "modalities:",
-        *_modality_lines(found),
+        *_modality_lines(findings),
         "",
         "targets:",
-        *_target_lines(found),
+        *_target_lines(findings),
         "",
-        *_map(found),
-        *([] if found.images else [_NO_IMAGES]),
-        *(f"# not used: {' '.join(sentence.split())}" for sentence in found.refused),
-        *(f"# not used: {sentence}" for sentence in found.features.left_out),
-        *_not_found(found, tasks),
+        *_map(findings),
+        *([] if findings.images else [_NO_IMAGES]),
+        *(f"# not used: {' '.join(sentence.split())}" for sentence in findings.refused),
+        *(f"# not used: {sentence}" for sentence in findings.features.left_out),
+        *_missing_modalities(findings, tasks),
     ]
     return "\n".join(lines) + "\n"
 
@@ -95,8 +95,8 @@ def _tables(cohort: CohortTables) -> Iterator[str]:
     yield ""
 
 
-def _modality_lines(found: Findings) -> Iterator[str]:
-    for name, features in found.features.modalities.items():
+def _modality_lines(findings: Findings) -> Iterator[str]:
+    for name, features in findings.features.modalities.items():
         tables = [one.table for one in features.values()]
         main = max(dict.fromkeys(tables), key=tables.count)
         yield f"  {name}:"
@@ -110,31 +110,31 @@ def _modality_lines(found: Findings) -> Iterator[str]:
         for feature, one in features.items():
             look = "that it is this column" + (f", and {one.guess.why}" if one.guess.why else "")
             yield f"      {_flow(feature)}: {_flow(_entry(one, main))}  # check: {look}"
-    for name, (entry, why) in found.images.items():
+    for name, (entry, why) in findings.images.items():
         yield f"  {name}: {_flow(entry)}  # check: {why}"
-    if not found.features.modalities and not found.images:
-        entry = {"reader": "table", "features": {"unknown": _any_column(found.cohort.patients)}}
+    if not findings.features.modalities and not findings.images:
+        entry = {"reader": "table", "features": {"unknown": _any_column(findings.cohort.patients)}}
         yield f"  clinical: {_flow(entry)}  # check: nothing was recognised: this is only a column"
 
 
-def _entry(one: MappedFeature, main: FoundTable) -> Any:
+def _entry(one: MappedFeature, main: DiscoveredTable) -> Any:
     entry = one.guess.entry
     if one.table is not main:
         return {"column": entry["column"], "table": one.table.name, **entry}
     return entry["column"] if list(entry) == ["column"] else entry
 
 
-def _target_lines(found: Findings) -> Iterator[str]:
-    for name, target in found.targets.items():
-        entry = target.entry if target.table is found.cohort.patients else _in_table(target.entry, target.table.name)
+def _target_lines(findings: Findings) -> Iterator[str]:
+    for name, target in findings.targets.items():
+        entry = target.entry if target.table is findings.cohort.patients else _in_table(target.entry, target.table.name)
         look = f"that it is this column{', and ' + target.why if target.why else ''}"
         yield f"  {name}: {_flow(entry)}  # check: {look}"
-    if not found.targets:
-        entry = {"label": {"column": _any_column(found.cohort.patients)}}
+    if not findings.targets:
+        entry = {"label": {"column": _any_column(findings.cohort.patients)}}
         yield f"  outcome: {_flow(entry)}  # check: no outcome was recognised: this is only a column"
 
 
-def _any_column(table: FoundTable) -> str:
+def _any_column(table: DiscoveredTable) -> str:
     """A site needs a target: some column, for the data manager to replace."""
     return next((name for name in table.columns if name != table.patient_id), table.patient_id)
 
@@ -150,10 +150,10 @@ def _in_table(entry: Any, table: str) -> Any:
     return {key: _in_table(value, table) for key, value in entry.items()}
 
 
-def _map(found: Findings) -> Iterator[str]:
+def _map(findings: Findings) -> Iterator[str]:
     """What became of each column, as a table in comments; those that are used alike in very wide tables are counted."""
-    for table in found.cohort.tables:
-        uses = found.features.uses.get(table.name, {})
+    for table in findings.cohort.tables:
+        uses = findings.features.uses.get(table.name, {})
         columns = [" ".join(name.split()) for name in table.columns]
         width = min(NAME_WIDTH, max(map(len, columns)))
         yield f"# The columns of {table.name}, and what became of each:"
@@ -165,13 +165,13 @@ def _map(found: Findings) -> Iterator[str]:
         yield "#"
 
 
-def _not_found(found: Findings, tasks: Sequence[Task]) -> Iterator[str]:
+def _missing_modalities(findings: Findings, tasks: Sequence[Task]) -> Iterator[str]:
     """What tasks ask for and nothing here is known to be, so that nobody looks for it in vain."""
-    there = {*found.features.modalities, *found.images}
+    there = {*findings.features.modalities, *findings.images}
     lacking = dict.fromkeys(name for task in tasks for name in task.modalities if name not in there)
     if lacking:
         yield f"# nothing was found for these modalities of this release's tasks: {', '.join(lacking)}"
-    for sentence in found.without_outcome:
+    for sentence in findings.without_outcome:
         yield f"# no time to an event: {sentence}"
 
 

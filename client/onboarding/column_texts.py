@@ -1,4 +1,4 @@
-"""Texts of a found table's columns for `init`: the known ones, numbers and dates among them."""
+"""Texts of a discovered table's columns for `init`: the known ones, numbers and dates among them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import functools
 import math
 from collections.abc import Sequence
 
-from client.onboarding.found_tables import FoundTable
 from client.onboarding.outcome_words import speaks_of_birth, speaks_of_diagnosis, speaks_of_surgery
+from client.onboarding.table_discovery import DiscoveredTable
 from client.tables.date_forms import date_form
 from client.tables.number_formats import as_number
 from client.tables.words import is_missing_word
@@ -16,19 +16,19 @@ SENTINELS = frozenset(("-9", "-99", "-999", "-9999"))
 
 
 @functools.cache
-def missing_codes(table: FoundTable) -> tuple[str, ...]:
+def missing_codes(table: DiscoveredTable) -> tuple[str, ...]:
     """Texts of a table that mean that nothing is known; beside a `+`, a `-` does not."""
-    found = set()
+    codes = set()
     for texts in table.columns.values():
-        found |= {text for text in set(texts) if is_missing_word(text)} - ({"-"} if "+" in texts else set())
+        codes |= {text for text in set(texts) if is_missing_word(text)} - ({"-"} if "+" in texts else set())
         values = [as_number(text, table.decimal) for text in set(texts) - SENTINELS]  # type: ignore[arg-type]
         if SENTINELS & set(texts) and all(not value < 0 for value in values):
-            found |= SENTINELS & set(texts)
+            codes |= SENTINELS & set(texts)
     signs = {"-"} if any("+" in texts for texts in table.columns.values()) else set()
-    return tuple(sorted(found - signs))
+    return tuple(sorted(codes - signs))
 
 
-def known_texts(table: FoundTable, name: str) -> list[str]:
+def known_texts(table: DiscoveredTable, name: str) -> list[str]:
     """The texts of a column that are not missing."""
     missing = {*missing_codes(table), ""}
     return [text for text in table.columns[name] if text not in missing]
@@ -46,7 +46,7 @@ def numbers_of(texts: Sequence[str], decimal: str) -> tuple[list[float], list[st
     return known, others, percent
 
 
-def day_zero(table: FoundTable) -> str:
+def day_zero(table: DiscoveredTable) -> str:
     """The column of the date from which days are counted: of the diagnosis, else of surgery; empty where none is."""
     dated = [name for name in table.columns if date_form(known_texts(table, name)) and not speaks_of_birth(name)]
     return next((name for speaks in (speaks_of_diagnosis, speaks_of_surgery) for name in dated if speaks(name)), "")

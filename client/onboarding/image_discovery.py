@@ -107,7 +107,7 @@ def _in_time(pattern: str) -> tuple[bool, list[tuple[int, str]]]:
 def _dicom(folder: Path, patterns: Mapping[str, set[str]]) -> Guesses:
     """Folders of DICOM files below a patient's own, and masks by their modality, or by the name of their folder."""
     folders: dict[str, set[str]] = defaultdict(set)
-    drawn: dict[str, set[str]] = defaultdict(set)
+    masks: dict[str, set[str]] = defaultdict(set)
     firsts: dict[str, Path] = {}
     for pattern, who in patterns.items():
         example = folder / pattern.replace("{patient}", min(who))
@@ -117,19 +117,19 @@ def _dicom(folder: Path, patterns: Mapping[str, set[str]]) -> Guesses:
         place = _place(PurePosixPath(pattern))
         first = firsts.setdefault(place, example)
         if _kind(first) in MASK_KINDS:
-            drawn[place] |= who
+            masks[place] |= who
         elif below.startswith("/"):
             folders[f"{above}{{patient}}"] |= who
             if MASK.search(str(PurePosixPath(below).parent)):
-                drawn[place] |= who
+                masks[place] |= who
     if not folders:
         return {}
     entry: dict[str, Any] = {"reader": "dicom", "folder": max(folders, key=lambda one: len(folders[one]))}
     why = "which series is the dynamic one: see `series` in example.yaml"
-    if drawn:
-        best = max(drawn, key=lambda one: len(drawn[one]))
-        entry["mask"], said = _mask(best, firsts[best])
-        why += f"; that the mask is the tumour's, and not the breast's{said}"
+    if masks:
+        best = max(masks, key=lambda one: len(masks[one]))
+        entry["mask"], region_note = _mask(best, firsts[best])
+        why += f"; that the mask is the tumour's, and not the breast's{region_note}"
     return {"dce_mri": (entry, why)}
 
 
@@ -150,8 +150,8 @@ def _mask(pattern: str, example: Path) -> tuple[Any, str]:
     if len(regions) < 2:
         return pattern, ""
     likely = [name for name in regions if TUMOUR.search(name)]
-    said = f"; `segment` is one of {', '.join(regions[:8])}"
-    return ({"file": pattern, "segment": likely[0]} if len(likely) == 1 else pattern), said
+    region_note = f"; `segment` is one of {', '.join(regions[:8])}"
+    return ({"file": pattern, "segment": likely[0]} if len(likely) == 1 else pattern), region_note
 
 
 def _is_dicom(path: Path) -> bool:

@@ -33,8 +33,8 @@ Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class FoundTable:
-    """A table that was found.
+class DiscoveredTable:
+    """A table that names patients, as `init` reads it.
 
     Attributes:
         name: Its name in the YAML to be.
@@ -63,7 +63,7 @@ class FoundTable:
         return frozenset(self.columns[self.patient_id]) if self.patient_id else frozenset()
 
 
-def find_tables(folder: Path, only: Path | None = None) -> tuple[list[FoundTable], list[str]]:
+def find_tables(folder: Path, only: Path | None = None) -> tuple[list[DiscoveredTable], list[str]]:
     """The tables under a folder that name patients; and why the other files are none.
 
     Args:
@@ -73,7 +73,7 @@ def find_tables(folder: Path, only: Path | None = None) -> tuple[list[FoundTable
     Returns:
         The tables, and a sentence on each file or sheet that is none.
     """
-    unidentified: list[FoundTable] = []
+    unidentified: list[DiscoveredTable] = []
     refused: list[str] = []
     paths = [path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth))]
     paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_ours(path)]
@@ -111,8 +111,8 @@ def _is_ours(path: Path) -> bool:
     return path.name[0] in ".~" or path.name == SET_ASIDE or path.parent.name == "splits"
 
 
-def _with_names(tables: Sequence[FoundTable]) -> list[FoundTable]:
-    named: dict[str, FoundTable] = {}
+def _with_names(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
+    named: dict[str, DiscoveredTable] = {}
     for table in tables:
         title = str(table.form.get("sheet", Path(table.form["file"]).stem))
         stem = re.sub(r"[^A-Za-z0-9]+", "_", title).strip("_").lower() or "table"
@@ -121,7 +121,7 @@ def _with_names(tables: Sequence[FoundTable]) -> list[FoundTable]:
     return list(named.values())
 
 
-def _tables(path: Path, place: str, form: Mapping[str, Any]) -> Iterator[FoundTable]:
+def _tables(path: Path, place: str, form: Mapping[str, Any]) -> Iterator[DiscoveredTable]:
     """The table of a file, or of one sheet of it."""
     suffix = path.suffix.lower()
     if suffix == ".xlsx":
@@ -192,7 +192,7 @@ def _open(path: Path, settings: TableSource, place: str) -> AbstractContextManag
     return open_parquet([path], place) if path.suffix.lower() == ".parquet" else open_text(path, settings, place)
 
 
-def _table(raw: Sequence[Texts], form: dict[str, Any], decimal: str, header_rows: int = 0) -> Iterator[FoundTable]:
+def _table(raw: Sequence[Texts], form: dict[str, Any], decimal: str, header_rows: int = 0) -> Iterator[DiscoveredTable]:
     """The table of some rows; nothing where there is but one column, or no row."""
     rows = header_rows or _header_rows(raw, decimal)
     heads, body = header_columns(raw[:rows]), [row for row in raw[rows:] if any(row)]
@@ -205,7 +205,7 @@ def _table(raw: Sequence[Texts], form: dict[str, Any], decimal: str, header_rows
         reference = next((name for name in _names(cells) if named.get(name) == [position]), "")
         if reference:
             columns[reference] = texts
-    yield FoundTable("", form | ({"header_rows": rows} if rows > 1 else {}), decimal, columns)
+    yield DiscoveredTable("", form | ({"header_rows": rows} if rows > 1 else {}), decimal, columns)
 
 
 def _names(cells: Sequence[str]) -> Iterator[str]:
@@ -230,7 +230,7 @@ def _numeric_share(row: Texts, decimal: str) -> float:
     return sum(as_number(text, decimal) == as_number(text, decimal) for text in texts) / max(len(texts), 1)  # type: ignore[arg-type]
 
 
-def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
+def _identified(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
     """The tables with the column that says who a row is: one value a row, and the same people in other tables."""
     looked_at = [dict(_possible_identifiers(table)) for table in tables]
     everywhere = [{frozenset(texts) for texts in columns.values() if _distinct(texts)} for columns in looked_at]
@@ -241,22 +241,22 @@ def _identified(tables: Sequence[FoundTable]) -> list[FoundTable]:
         hint = 2.0 * bool(IDENTIFIER & set(words(name)))
         return hint + 2.0 * shared + 1.0 * (name == next(iter(tables[index].columns)))
 
-    found = []
+    identified = []
     for index, (table, columns) in enumerate(zip(tables, looked_at, strict=True)):
         unique = {name: score(index, name, texts) for name, texts in columns.items() if _distinct(texts)}
         full = {n: score(index, n, t) for n, t in columns.items() if all(t) and IDENTIFIER & set(words(n))}
         best = max(unique, key=lambda name: unique[name], default="")
         often = max(full, key=lambda name: full[name], default="")
         if best and unique[best] >= 1:
-            found.append(replace(table, patient_id=best))
+            identified.append(replace(table, patient_id=best))
         elif often:
-            found.append(replace(table, patient_id=often, several=True))
+            identified.append(replace(table, patient_id=often, several=True))
         else:
-            found.append(table)
-    return found
+            identified.append(table)
+    return identified
 
 
-def _possible_identifiers(table: FoundTable) -> Iterator[tuple[str, Texts]]:
+def _possible_identifiers(table: DiscoveredTable) -> Iterator[tuple[str, Texts]]:
     for position, (name, texts) in enumerate(table.columns.items()):
         if position < FIRST_COLUMNS or IDENTIFIER & set(words(name)):
             yield name, texts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from client.onboarding.found_images import Guesses
-from client.onboarding.found_tables import FoundTable
+from client.onboarding.image_discovery import Guesses
+from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import words
 
 _FIRST = frozenset(("start", "first", "min", "from", "begin"))
@@ -15,9 +15,9 @@ _AXES = {"rows": frozenset(("row", "rows", "y")), "columns": frozenset(("column"
          "slices": frozenset(("slice", "slices", "z"))}  # fmt: skip
 
 
-def box_columns(table: FoundTable) -> dict[str, list[str]]:
+def box_columns(table: DiscoveredTable) -> dict[str, list[str]]:
     """The first and the last column of each axis of a box, where the table has all six; else nothing."""
-    found = {}
+    ends_by_axis = {}
     for axis, names in _AXES.items():
         ends = [
             next((name for name in table.columns if set(words(name)) & side and set(words(name)) & names), "")
@@ -25,19 +25,19 @@ def box_columns(table: FoundTable) -> dict[str, list[str]]:
         ]
         if not all(ends):
             return {}
-        found[axis] = ends
-    return found
+        ends_by_axis[axis] = ends
+    return ends_by_axis
 
 
-def with_boxes(images: Guesses, tables: Sequence[FoundTable]) -> Guesses:
+def with_boxes(images: Guesses, tables: Sequence[DiscoveredTable]) -> Guesses:
     """The image modalities, those without a mask with the boxes of a table where there are some."""
     boxed = [(table, box) for table in tables if (box := box_columns(table))]
     if not boxed:
         return images
     table, box = boxed[0]
-    found: dict[str, tuple[dict[str, Any], str]] = {}
+    guesses: dict[str, tuple[dict[str, Any], str]] = {}
     for name, (entry, why) in images.items():
         takes = entry["reader"] in {"dicom", "image_files"} and "mask" not in entry
         mask = {"mask": {"box": {"table": table.name, **box}}}
-        found[name] = ({**entry, **mask}, f"{why}; that the box is the tumour's") if takes else (entry, why)
-    return found
+        guesses[name] = ({**entry, **mask}, f"{why}; that the box is the tumour's") if takes else (entry, why)
+    return guesses
