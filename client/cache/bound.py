@@ -69,7 +69,7 @@ def _drop_empty(state_dir: Path) -> None:
     """Empty folders that earlier versions have left; others may be about to be written to."""
     today = {state_dir / CACHE / name for name in (ARTEFACTS, ENTRIES)}
     old = [folder for folder in (state_dir / CACHE).iterdir() if folder.is_dir() and folder not in today]
-    kept = state_dir / PREDECESSORS
-    for folder in (*old, *kept.glob("*"), kept):
+    predecessors = state_dir / PREDECESSORS
+    for folder in (*old, *predecessors.glob("*"), predecessors):
         with suppress(OSError):
             folder.rmdir()

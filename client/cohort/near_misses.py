@@ -47,7 +47,7 @@ def near_misses(tables: Mapping[str, Table], patients_table: str) -> list[NearMi
 
 def near_miss_warnings(misses: Sequence[NearMiss], tables: Mapping[str, Table], patients_table: str) -> list[str]:
     """A sentence on each table that has some; it names rows, and no patient."""
-    said = []
+    warnings = []
     for name in dict.fromkeys(one.table for one in misses):
         rows = [one.row for one in misses if one.table == name]
         differ = "only in leading zeros, capitals, blanks or signs"
@@ -58,8 +58,8 @@ def near_miss_warnings(misses: Sequence[NearMiss], tables: Mapping[str, Table], 
         )
         place = "columns " if tables[name].settings.genes_in_rows else ""
         listed = named_rows(rows).removeprefix("rows ").removeprefix("row ") if place else named_rows(rows)
-        said.append(f"{tables[name].where}: {len(rows)} identifiers, in {place}{listed}, {what}; see {FILE}")
-    return said
+        warnings.append(f"{tables[name].where}: {len(rows)} identifiers, in {place}{listed}, {what}; see {FILE}")
+    return warnings
 
 
 def write_near_misses(state_dir: Path, misses: Sequence[NearMiss]) -> None:

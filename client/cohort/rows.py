@@ -85,8 +85,8 @@ class CohortRows:
     @property
     def remarks(self) -> list[str]:
         """What a person should know of how the tables were read; no patient is named."""
-        said = [f"{table.where}: {remark}" for table in self.tables.values() for remark in table.remarks]
-        return said + near_miss_warnings(self.near_misses, self.tables, self.site.patients_table)
+        remarks = [f"{table.where}: {remark}" for table in self.tables.values() for remark in table.remarks]
+        return remarks + near_miss_warnings(self.near_misses, self.tables, self.site.patients_table)
 
     @property
     def row_table(self) -> str:

@@ -43,15 +43,17 @@ def read_split(path: Path, columns: Sequence[str], seed: int) -> dict[str, Parts
     except (KeyError, TypeError, ValueError, csv.Error):
         raise stored(path, "the stored split cannot be read", "other columns", expected) from None
     parts: dict[str, Parts] = {}
-    for number, (patient, row, drawn) in enumerate(rows, start=2):
+    for number, (patient, row, stored_seed) in enumerate(rows, start=2):
         tested_once = len(columns) == 1 or row.count("test") == 1
         if not {*row} <= {*PARTS} or not tested_once or parts.setdefault(patient, row) != row:
             found = f"another part than before, or none, in {named_rows([number])}"
             expected = "one of train, validation, test" + ("; test in one fold" if len(columns) > 1 else "")
             raise stored(path, "a patient appears in more than one split", found, expected)
-        if drawn != seed:
+        if stored_seed != seed:
             fix = "give the split another name (`split`), or set split-seed back"
-            raise stored(path, "the study's split was drawn with another seed", f"seed {drawn}", f"seed {seed}", fix)
+            raise stored(
+                path, "the study's split was drawn with another seed", f"seed {stored_seed}", f"seed {seed}", fix
+            )
     return parts
 
 

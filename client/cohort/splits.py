@@ -45,15 +45,15 @@ def split_file(site: SiteConfig, config: StudySettings) -> SplitFile:
     A file of the study's own, as earlier releases wrote, stays in use for that study.
     """
     folder, name, fold = site.state_dir / "splits", config.split or COHORT, fold_of(config)
-    drawn = f"{name}.seed-{config.split_seed}"
+    stem = f"{name}.seed-{config.split_seed}"
     validation = f"validation-{config.validation_fraction:g}"
     if config.folds:
         repeat, part = (fold.repeat, fold.part) if fold else (1, 1)
-        path = folder / f"{drawn}.folds-{config.folds}.{validation}.repeat-{repeat}.csv"
+        path = folder / f"{stem}.folds-{config.folds}.{validation}.repeat-{repeat}.csv"
         return SplitFile(path, columns_of(config.folds), part - 1, f"{name}/{config.split_seed}/repeat-{repeat}")
     if not config.split and (own := folder / f"{config.study}.csv").exists():
         return SplitFile(own, columns_of(0), 0, f"{config.study}/{config.split_seed}")
-    path = folder / f"{drawn}.test-{config.test_fraction:g}.{validation}.csv"
+    path = folder / f"{stem}.test-{config.test_fraction:g}.{validation}.csv"
     return SplitFile(path, columns_of(0), 0, f"{name}/{config.split_seed}")
 
 
@@ -94,16 +94,16 @@ def split_patients(
     before = read_split(file.path, file.columns, config.split_seed)
     known = {patient: parts for patient, parts in before.items() if patient in strata}
     if config.folds:
-        drawn = _in_folds(site, config, strata, file.draw, known)
+        assigned = _in_folds(site, config, strata, file.draw, known)
     else:
         single = {patient: parts[0] for patient, parts in known.items()}
-        drawn = {p: (part,) for p, part in _in_one(config, strata, published, file.draw, single).items()}
-    if moved := [patient for patient, parts in known.items() if drawn[patient] != parts]:
-        first = known[moved[0]][file.column], drawn[moved[0]][file.column]
+        assigned = {p: (part,) for p, part in _in_one(config, strata, published, file.draw, single).items()}
+    if moved := [patient for patient, parts in known.items() if assigned[patient] != parts]:
+        first = known[moved[0]][file.column], assigned[moved[0]][file.column]
         raise _moved(file.path, len(moved), *first)
-    if store and drawn.keys() - before.keys():
-        write_split(file.path, file.columns, before | drawn, config.split_seed)
-    return {patient: parts[file.column] for patient, parts in drawn.items()}
+    if store and assigned.keys() - before.keys():
+        write_split(file.path, file.columns, before | assigned, config.split_seed)
+    return {patient: parts[file.column] for patient, parts in assigned.items()}
 
 
 def draw_parts(
@@ -152,16 +152,16 @@ def draw_folds(strata: Mapping[str, str], folds: int, seed: str, known: Mapping[
     Returns:
         The fold of every patient in `strata`, from 0.
     """
-    drawn = {patient: known[patient] for patient in strata if patient in known}
-    sizes = Counter(drawn.values())
+    assigned = {patient: known[patient] for patient in strata if patient in known}
+    sizes = Counter(assigned.values())
     for _, patients in sorted(_members(strata).items()):
-        own = Counter(drawn[patient] for patient in patients if patient in drawn)
-        for patient in sorted((p for p in patients if p not in drawn), key=lambda p: _rank(seed, p)):
+        own = Counter(assigned[patient] for patient in patients if patient in assigned)
+        for patient in sorted((p for p in patients if p not in assigned), key=lambda p: _rank(seed, p)):
             fold = min(range(folds), key=lambda number: (own[number], sizes[number], number))
-            drawn[patient] = fold
+            assigned[patient] = fold
             own[fold] += 1
             sizes[fold] += 1
-    return drawn
+    return assigned
 
 
 def _only_tests(site: SiteConfig, config: StudySettings) -> bool:
@@ -183,8 +183,8 @@ def _in_one(
     if "validation" in published.values():
         return parts
     training = {patient: strata[patient] for patient, part in parts.items() if part == "train"}
-    kept = {patient: part for patient, part in known.items() if patient in training and part != "test"}
-    return parts | draw_parts(training, _validating(config.validation_fraction), draw, kept)
+    assigned = {patient: part for patient, part in known.items() if patient in training and part != "test"}
+    return parts | draw_parts(training, _validating(config.validation_fraction), draw, assigned)
 
 
 def _in_folds(
@@ -199,10 +199,10 @@ def _in_folds(
     rows: dict[str, list[str]] = {patient: [] for patient in strata}
     for fold in range(config.folds):
         others = {patient: stratum for patient, stratum in strata.items() if tested[patient] != fold}
-        kept = {patient: parts[fold] for patient, parts in known.items() if patient in others}
-        drawn = draw_parts(others, fractions, f"{draw}/fold-{fold + 1}", kept)
+        stored_parts = {patient: parts[fold] for patient, parts in known.items() if patient in others}
+        assigned = draw_parts(others, fractions, f"{draw}/fold-{fold + 1}", stored_parts)
         for patient, row in rows.items():
-            row.append(drawn.get(patient, "test"))
+            row.append(assigned.get(patient, "test"))
     return {patient: tuple(row) for patient, row in rows.items()}
 
 

@@ -48,7 +48,7 @@ def read_subgroups(cohort_rows: Rows, task: Task, first: NDArray[np.int64]) -> d
     Raises:
         SiteError: If a cell cannot be read, or no patient has a value.
     """
-    found = {}
+    subgroups = {}
     for grouping in task.subgroups:
         reader = reader_of(cohort_rows.site, task, grouping)
         values = np.full(len(cohort_rows), np.nan)
@@ -58,5 +58,5 @@ def read_subgroups(cohort_rows: Rows, task: Task, first: NDArray[np.int64]) -> d
             each.reduceat(np.where(np.isnan(values), end, values), first[:-1])
             for each, end in ((np.minimum, np.inf), (np.maximum, -np.inf))
         )
-        found[grouping.feature.name] = grouping.divide(np.where(lowest == highest, lowest, np.nan))
-    return found
+        subgroups[grouping.feature.name] = grouping.divide(np.where(lowest == highest, lowest, np.nan))
+    return subgroups

@@ -56,17 +56,17 @@ class Pacs:
             SiteError: If the server cannot be asked, or the identifier has signs that stand for any others.
         """
         if not patient or _WILDCARDS & set(patient):
-            said = "no identifier" if not patient else "an identifier with *, ? or a backslash, which means any"
+            identifier = "no identifier" if not patient else "an identifier with *, ? or a backslash, which means any"
             expected, fix = "one patient's identifier", "correct `dicomweb.patient_id`"
-            raise _refused(self.settings.url, said, expected, fix, ExitCode.DATA)
+            raise _refused(self.settings.url, identifier, expected, fix, ExitCode.DATA)
         wanted = self.settings
-        found: list[WebImage] = []
+        images: list[WebImage] = []
         for study in self._all("studies", STUDY, search_filters={"PatientID": patient}, fields=["StudyDescription"]):
             if _value(study, PATIENT) not in ("", patient) or not _fits(wanted.study, study, STUDY_DESCRIPTION):
                 continue  # some servers ignore a filter
             for modality in wanted.modalities:
-                found += self._of_study(_value(study, STUDY), modality)
-        return found
+                images += self._of_study(_value(study, STUDY), modality)
+        return images
 
     def _of_study(self, study: str, modality: str) -> list[WebImage]:
         series = [

@@ -51,8 +51,8 @@ def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_
         try:
             with context.wrap_socket(plain, server_hostname=host) as secure:
                 valid = (secure.getpeercert() or {}).get("notAfter", "unknown")
-                said = f"{secure.version()}, its certificate is valid until {valid}"
-                return Reached(said, seconds_ahead(secure, host))
+                description = f"{secure.version()}, its certificate is valid until {valid}"
+                return Reached(description, seconds_ahead(secure, host))
         except ssl.SSLCertVerificationError as error:
             _refuse_certificate(address, ca_certificate, error)
         except (ssl.SSLError, OSError) as error:

@@ -82,8 +82,8 @@ def _keep_running(launch: LaunchConfig, log: logging.Logger, report: Report) -> 
         status = run_once(launch, parser, log, report)
         ended = time.monotonic()
         report(parser.ending(status))
-        if (parser.refused or parser.evicted) and (said := clock_remark(center.address, center.ca_certificate)):
-            report(said)
+        if (parser.refused or parser.evicted) and (remark := clock_remark(center.address, center.ca_certificate)):
+            report(remark)
         if parser.joined:
             refusals, last_joined = 0, float("-inf") if parser.evicted else ended
         counted = ended - last_joined < FORGOTTEN_S

@@ -58,12 +58,12 @@ class WebProxy:
         return connection.sock
 
     def _refused(self, error: Exception, host: str, port: int, timeout_s: float) -> ProxyError:
-        said = str(getattr(error, "strerror", None) or error)
-        if "407" in said:
+        reason = str(getattr(error, "strerror", None) or error)
+        if "407" in reason:
             with_password = "another user or password" if self.headers else "a user and a password"
             return ProxyError(f"the web proxy {self} asks for {with_password}", "status 407", f"set {_FORM}")
-        if said.startswith("Tunnel connection failed"):
-            found = said.partition(": ")[2]
+        if reason.startswith("Tunnel connection failed"):
+            found = reason.partition(": ")[2]
             fix = f"ask your network team to let this computer reach {joined_address(host, port)} through the proxy"
             return ProxyError(f"the web proxy {self} does not connect to the center", found, fix)
         kinds: dict[type[Exception], str] = {
@@ -72,7 +72,7 @@ class WebProxy:
             TimeoutError: "the web proxy does not answer",
         }
         what = kinds.get(type(error), "the web proxy cannot be used")
-        found = f"nothing within {timeout_s:.0f} s" if isinstance(error, TimeoutError) else said
+        found = f"nothing within {timeout_s:.0f} s" if isinstance(error, TimeoutError) else reason
         return ProxyError(f"{what}: {self}", found, f"correct HTTPS_PROXY, or ask your network team: {_FORM}")
 
 

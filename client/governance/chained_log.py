@@ -55,7 +55,7 @@ def append(path: Path, entry: Mapping[str, Any]) -> Line:
     Raises:
         SiteError: If the file is broken, cannot be written, or the computer's clock is behind its last line.
     """
-    with _told_to_the_site():
+    with _as_site_errors():
         return chained_log.append(path, entry)[0]
 
 
@@ -66,7 +66,7 @@ def locked(path: Path) -> Iterator[Log]:
     Raises:
         SiteError: If the file's end is broken, it cannot be written, or another process does not let go of it.
     """
-    with _told_to_the_site(), chained_log.locked(path) as log:
+    with _as_site_errors(), chained_log.locked(path) as log:
         yield log
 
 
@@ -76,7 +76,7 @@ def newest(path: Path, event: str) -> Line | None:
     Raises:
         SiteError: If a line from there on was changed, removed or put elsewhere.
     """
-    with _told_to_the_site():
+    with _as_site_errors():
         return chained_log.newest(path, event)
 
 
@@ -86,12 +86,12 @@ def read(path: Path) -> list[Line]:
     Raises:
         SiteError: If a line was changed, removed or put elsewhere.
     """
-    with _told_to_the_site():
+    with _as_site_errors():
         return chained_log.read(path)
 
 
 @contextmanager
-def _told_to_the_site() -> Iterator[None]:
+def _as_site_errors() -> Iterator[None]:
     try:
         yield
     except RecordError as error:

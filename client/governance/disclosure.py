@@ -82,10 +82,10 @@ def tested_without_small_cells(tested: Arrays, task: Task, config: StudySettings
         return scores_without_small_cells(tested, task, least)
     described = description_without_small_cells(Description.unpack(tested, task), task, least).pack()
     by_subgroup = counted_without_small_cells(tested, task, least)
-    told = scores_without_small_cells(tested, task, least) | described | by_subgroup
+    released = scores_without_small_cells(tested, task, least) | described | by_subgroup
     if f"{PREFIX}.patients" not in tested:
-        return told
-    return told | Importance.unpack(tested, task, config).without_small_cells(task, least).pack()
+        return released
+    return released | Importance.unpack(tested, task, config).without_small_cells(task, least).pack()
 
 
 def description_without_small_cells(description: Description, task: Task, least: int) -> Description:

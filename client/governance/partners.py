@@ -101,15 +101,15 @@ def _make(path: Path) -> None:
     write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
 
 
-def _unusable(what: str, path: Path, found: object) -> NoReturn:
-    if isinstance(found, Exception):
-        found = str(found.strerror if isinstance(found, OSError) else found)
+def _unusable(what: str, path: Path, problem: object) -> NoReturn:
+    if isinstance(problem, Exception):
+        problem = str(problem.strerror if isinstance(problem, OSError) else problem)
     else:
-        found = f"a key of another kind, {getattr(getattr(found, 'curve', None), 'name', type(found).__name__)}"
+        problem = f"a key of another kind, {getattr(getattr(problem, 'curve', None), 'name', type(problem).__name__)}"
     raise SiteError(
         what=f"{what} cannot be used",
         where=str(path),
-        found=found,
+        found=problem,
         expected=EXPECTED,
         fix="for a partner, get the .pub file that the hospital made for the center, from that hospital; "
         "for this site, make a key as docs/hospital.md says and register it again",

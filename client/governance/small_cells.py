@@ -28,10 +28,10 @@ def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, 
         least: The site's `policy.minimum_count`.
     """
     few = dict.fromkeys(metrics, _few(metrics, least)) | dict.fromkeys(_few_at_horizon(metrics, least), True)
-    kept = {name: value for name, value in metrics.items() if name not in AT_THE_CUT}
+    released = {name: value for name, value in metrics.items() if name not in AT_THE_CUT}
     if not any(few[name] for name in metrics if name not in AT_THE_HORIZON):
-        kept |= _in_steps(metrics)
-    return {name: _coarse(name, value, few.get(name, False)) for name, value in kept.items()}
+        released |= _in_steps(metrics)
+    return {name: _coarse(name, value, few.get(name, False)) for name, value in released.items()}
 
 
 def _few(metrics: Mapping[str, float], least: int) -> bool:

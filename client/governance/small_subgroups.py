@@ -30,13 +30,13 @@ def told_metrics(
         task: The study's.
         least: The site's `policy.minimum_count`.
     """
-    told = {
+    large_enough = {
         f"{name}/{column}.{index}"
         for column in range(len(task.subgroups))
         for name in task.targets
         for index in np.flatnonzero(told_subgroups(outcomes_by_subgroup(counted, column, name), least))
     }
-    return {key: own for key, own in metrics.items() if key in task.targets or key in told}
+    return {key: own for key, own in metrics.items() if key in task.targets or key in large_enough}
 
 
 def counted_without_small_cells(counted: Arrays, task: Task, least: int) -> Arrays:

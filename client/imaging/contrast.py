@@ -29,8 +29,8 @@ def contrast_remarks(exam: Exam) -> list[str]:
     if len(exam.phases) < 2:
         return []
     phases = [_array(phase) for phase in exam.phases]
-    if said := _copies(phases):
-        return [said]
+    if remark := _copies(phases):
+        return [remark]
     step = max(1, phases[0].size // SAMPLE)
     sampled = [phase.ravel()[::step].astype(np.float64) for phase in phases]
     tissue = _tissue(sampled[0])
@@ -38,12 +38,12 @@ def contrast_remarks(exam: Exam) -> list[str]:
         return []
     ratios = [phase[tissue] / sampled[0][tissue] for phase in sampled[1:]]
     medians = [float(np.median(ratio)) for ratio in ratios]
-    if said := _of_phases(sampled, ratios, medians):
-        return [said]
+    if remark := _of_phases(sampled, ratios, medians):
+        return [remark]
     if exam.mask is None:
         return []
-    said = _of_tumour(phases, _array(exam.mask) != 0, float(max(medians)))
-    return [said] if said else []
+    remark = _of_tumour(phases, _array(exam.mask) != 0, float(max(medians)))
+    return [remark] if remark else []
 
 
 def _array(image: Any) -> NDArray[Any]:

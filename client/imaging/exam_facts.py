@@ -87,9 +87,9 @@ def remark_warnings(place: str, facts: Iterable[ExamFacts]) -> list[str]:
     facts = list(facts)
     intents = Counter(intent for one in facts if (intent := one.choice.get("intent")))
     mixed = ", ".join(f"{count} {intent}" for intent, count in intents.most_common())
-    said = f"{place}: mammograms are mixed: {mixed}; give those of one intent, whose grey values are alike"
+    warning = f"{place}: mammograms are mixed: {mixed}; give those of one intent, whose grey values are alike"
     counts = Counter(remark for one in facts for remark in one.remarks)
-    return [said] * (len(intents) > 1) + [
+    return [warning] * (len(intents) > 1) + [
         f"{place}: {'1 exam' if count == 1 else f'{count} exams'}: {remark}" for remark, count in counts.most_common()
     ]
 
@@ -149,12 +149,12 @@ def _extent(first: Any) -> list[str]:
 
     longer_mm = max(size * mm for size, mm in zip(first.GetSize()[:2], first.GetSpacing()[:2], strict=True))
     low, high = BREAST_MM
-    said = []
+    remarks = []
     if not low <= longer_mm <= high:
-        said.append(f"the image measures less than {low:g} or more than {high:g} mm; check its unit: is it mm?")
+        remarks.append(f"the image measures less than {low:g} or more than {high:g} mm; check its unit: is it mm?")
     voxels = sitk.GetArrayViewFromImage(first)
     if len(voxels) == 1:  # a mammogram has much air
-        return said
+        return remarks
     full = 1.0
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -162,8 +162,8 @@ def _extent(first: Any) -> list[str]:
         shown = np.flatnonzero(few.max(axis=others) > few.min(axis=others))
         full *= (shown[-1] - shown[0] + 1) / voxels.shape[axis] if len(shown) else 0.0
     if full < 1 - EMPTY_SHARE:
-        said.append(f"more than {EMPTY_SHARE:.0%} of the image are empty planes at its edges; cut off such padding")
-    return said
+        remarks.append(f"more than {EMPTY_SHARE:.0%} of the image are empty planes at its edges; cut off such padding")
+    return remarks
 
 
 def _mask(exam: Exam, mm3: float, share: float) -> list[str]:

@@ -144,13 +144,13 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> tuple[Any, float]:
     """
     import SimpleITK as sitk
 
-    drawn = sitk.Cast(mask != 0, sitk.sitkUInt8)
-    if not sitk.GetArrayViewFromImage(drawn).any():
+    binary = sitk.Cast(mask != 0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(binary).any():
         raise bad_file(path, "a mask is empty", "0 everywhere", "other values where the tumour is")
-    resampled = sitk.Resample(drawn, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    resampled = sitk.Resample(binary, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     if not sitk.GetArrayViewFromImage(resampled).any():
-        voxels = np.argwhere(sitk.GetArrayViewFromImage(drawn))
-        middle = drawn.TransformContinuousIndexToPhysicalPoint(voxels.mean(axis=0)[::-1].tolist())
+        voxels = np.argwhere(sitk.GetArrayViewFromImage(binary))
+        middle = binary.TransformContinuousIndexToPhysicalPoint(voxels.mean(axis=0)[::-1].tolist())
         raise bad_file(
             path,
             "a mask lies outside its image, or between its voxels",
@@ -158,20 +158,20 @@ def on_images_grid(path: Path, mask: Any, image: Any) -> tuple[Any, float]:
             f"a place within the image, {corners(image)}",
         )
     check_share(path, sitk.GetArrayViewFromImage(resampled))
-    share = _share_within(drawn, image)
+    share = _share_within(binary, image)
     if share < MIN_WITHIN_IMAGE:
         expected = f"{MIN_WITHIN_IMAGE:.0%} or more within the image, {corners(image)}"
         raise bad_file(path, "a mask lies mostly outside its image", f"{share:.0%} of it within", expected)
     return resampled, share
 
 
-def _share_within(drawn: Any, image: Any) -> float:
+def _share_within(mask: Any, image: Any) -> float:
     """The share of a mask's voxels whose centres lie within an image, to its edges."""
     import SimpleITK as sitk
 
-    turns = [np.asarray(one.GetDirection()).reshape(3, 3) for one in (drawn, image)]
-    index = np.argwhere(sitk.GetArrayViewFromImage(drawn))[:, ::-1]
-    points = index * drawn.GetSpacing() @ turns[0].T + drawn.GetOrigin() - np.asarray(image.GetOrigin())
+    turns = [np.asarray(one.GetDirection()).reshape(3, 3) for one in (mask, image)]
+    index = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
+    points = index * mask.GetSpacing() @ turns[0].T + mask.GetOrigin() - np.asarray(image.GetOrigin())
     place = points @ np.linalg.inv(turns[1]).T / image.GetSpacing()
     edge = 0.5 + SAME_GEOMETRY
     return float(((place >= -edge) & (place <= np.asarray(image.GetSize()) - 1 + edge)).all(axis=1).mean())

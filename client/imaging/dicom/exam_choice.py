@@ -101,11 +101,11 @@ def _grouped(slices: Iterable[Slice], key: Callable[[Slice], Hashable]) -> dict[
 def _of_study(studies: Mapping[Hashable, list[Slice]], study: Study | None, folder: Path) -> list[Slice]:
     dates = sorted({part[0].study_date for part in studies.values()})
     if study is None or "" in dates:
-        said = " and ".join(f"{date[:4]}-{date[4:6]}-{date[6:]}" for date in dates if date) or "unknown dates"
+        listed = " and ".join(f"{date[:4]}-{date[4:6]}-{date[6:]}" for date in dates if date) or "unknown dates"
         raise SiteError(
             what="several exams of one patient",
             where=str(folder),
-            found=f"dynamic series in studies of {said}",
+            found=f"dynamic series in studies of {listed}",
             expected="one exam a patient",
             fix="set `study: first` or `study: last`, or move the other study out of data_root",
             public="an image of the site cannot be used",

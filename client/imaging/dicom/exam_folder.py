@@ -77,7 +77,7 @@ class DicomFiles:
         instances = np.argsort([slice_.instance for slice_ in phases[0]], kind="stable")
         mask, share = tumour_mask(self.mask, images[0], instances) if self.mask else (None, 1.0)
         side = self.side or phases[0][0].side
-        remarks = tuple(said for said in dynamic.remarks if not (self.seconds and "`seconds`" in said))
+        remarks = tuple(remark for remark in dynamic.remarks if not (self.seconds and "`seconds`" in remark))
         exam = Exam(folder, tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
         return dataclasses.replace(exam, choice=_choice(phases), remarks=remarks)
 

@@ -50,8 +50,8 @@ def in_time(phases: Sequence[Phase]) -> tuple[tuple[Phase, ...], tuple[float, ..
             seconds = tuple(starts[index] - min(starts) for index in order)
             exported = name == "created_s" and any(len(set(row)) > 1 for row in times)
             return tuple(phases[index] for index in order), *_believed(seconds, exported)
-    said = f"acquisition times contradict the order of the phases, whose times are unknown: {_CURE}"
-    return tuple(phases), None, (said,) if contradicts else ()
+    remark = f"acquisition times contradict the order of the phases, whose times are unknown: {_CURE}"
+    return tuple(phases), None, (remark,) if contradicts else ()
 
 
 def _believed(seconds: tuple[float, ...], exported: bool) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:

@@ -68,17 +68,19 @@ def region_names(path: Path) -> list[str]:
 def _number(path: Path, file: Any, name: str | int | None) -> int:
     """The number of the region that is wanted."""
     names = {int(item.ROINumber): str(item.get("ROIName", "")) for item in file.StructureSetROISequence}
-    drawn = {number: label for number, label in names.items() if _contours(file, number)}
-    fitting = [number for number, label in drawn.items() if name in (None, number, label)]
+    with_contours = {number: label for number, label in names.items() if _contours(file, number)}
+    fitting = [number for number, label in with_contours.items() if name in (None, number, label)]
     if len(fitting) == 1:
         return fitting[0]
-    empty = [label for number, label in names.items() if number not in drawn and name in (None, number, label)]
+    empty = [label for number, label in names.items() if number not in with_contours and name in (None, number, label)]
     if empty and name is not None:
         raise bad_file(path, "a mask is empty", f"no closed contour of the region {name!r}", "contours of the tumour")
-    found = "; ".join(f"{number}: {label!r}" for number, label in drawn.items()) or "no region with closed contours"
-    near = difflib.get_close_matches(str(name), drawn.values(), n=1)
-    said = f"one region {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    expected = "one region; set `segment` to its name or number" if name is None else said
+    found = (
+        "; ".join(f"{number}: {label!r}" for number, label in with_contours.items()) or "no region with closed contours"
+    )
+    near = difflib.get_close_matches(str(name), with_contours.values(), n=1)
+    named = f"one region {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    expected = "one region; set `segment` to its name or number" if name is None else named
     raise bad_file(path, "it is not clear which region is the tumour", found, expected)
 
 
