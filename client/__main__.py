@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return CTRL_C
     except Exception:
-        _say_error(f"something unexpected happened; the details are in {_keep_traceback(site)}")
+        _say_error(f"something unexpected happened; the details are in {_write_traceback(site)}")
         return UNEXPECTED
 
 
@@ -167,7 +167,7 @@ def _say_error(text: str) -> None:
     Console(stderr=True).print(Text(text), soft_wrap=True)
 
 
-def _keep_traceback(site: SiteConfig | None) -> Path:
+def _write_traceback(site: SiteConfig | None) -> Path:
     folder = site.state_dir / "logs" if site else Path(tempfile.mkdtemp(prefix="federation-"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"

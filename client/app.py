@@ -18,18 +18,18 @@ from client.governance.policy import ledger_of
 from client.governance.scorings import count_scoring
 from client.personal_network import test_own_network
 from client.session import StudySession, load_weights
-from client.site_result import keep_result
+from client.site_result import store_result
 from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
-from client.training.combat import keep as keep_sums
+from client.training.combat import store_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
-from client.training.fedbn import keep, own_names
+from client.training.fedbn import own_names, store_local_layers
 from client.training.importance import importance_of
-from client.training.initial_weights import keep_initial
+from client.training.initial_weights import store_initial
 from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_weights
-from client.training.optimizer_state import Moments, kept_moments
+from client.training.optimizer_state import Moments, stored_moments
 from client.training.oversampling import oversample
 from client.training.rule import Half, OwnState, site_rule
 from client.training.scores import pack_scores
@@ -82,7 +82,7 @@ def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
     cohort, task = study.cohort, study.task
     train = cohort.parts["train"]
     if study.config.harmonised_tables:
-        keep_sums(cohort, task, study.harmonisation_file)
+        store_sums(cohort, task, study.harmonisation_file)
     learned = train if study.trains else train[:0]
     with_modality = enumerate(task.modalities)
     return PrepareReply(
@@ -104,7 +104,7 @@ def initial_weights(study: StudySession, request: InitialWeightsRequest) -> Init
     frozen = frozen_names(
         load_weights(build_network(study.task, study.config), request.model, study.task), study.config
     )
-    return InitialWeightsReply(kept=keep_initial(request, frozen, study.config, study.initial_weights_file))
+    return InitialWeightsReply(kept=store_initial(request, frozen, study.config, study.initial_weights_file))
 
 
 @app.train()
@@ -123,13 +123,13 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     half = begin_rule(study, model, request)
     optimizer, loader, moments = _optimizer(study, model, patients, request.round, half)
     folder = study.optimizer_folder if config.optimizer_state == "local" else None
-    with kept_moments(moments, folder, request.round):
+    with stored_moments(moments, folder, request.round):
         loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
         if not uses_secure_aggregation(config):  # there, a refusal would tell the center of one site what sums hide
             require_bounded(model, config, request.round)
 
     if study.config.normalisation == "local":
-        keep(model, study.normalisation_folder, request.round)
+        store_local_layers(model, study.normalisation_folder, request.round)
     weights = {name: value.detach().cpu().numpy() for name, value in trained_state(model).items()}
     return TrainReply(
         model=change_of(weights, request.model) if sends_changes(study.config) else weights,
@@ -160,7 +160,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
         for name, predicted in scores.items()
     }
     by_subgroup = own_metrics(study, patients, scores, request.thresholds, DEFAULT_THRESHOLD)
-    keep_result(study, request, patients, scores, metrics)
+    store_result(study, request, patients, scores, metrics)
     of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
     lost = importance_of(study.model(request.round), patients, scores, study.task, study.config, study.seed(0))

@@ -92,10 +92,13 @@ def count_fold(study: StudySession, counted: Arrays, own: Mapping[str, Metrics])
     fold = fold_of(study.config)
     if fold is None or not fold.part or not study.trains:
         return OutOfFold()
-    cells = {f"calls.{name}": np.array([found.get(key, np.nan) for key in AT_THE_CUT]) for name, found in own.items()}
+    cells = {
+        f"calls.{name}": np.array([metrics_of.get(key, np.nan) for key in AT_THE_CUT])
+        for name, metrics_of in own.items()
+    }
     arrays = {name: np.asarray(array, np.float64) for name, array in {**counted, **cells}.items()}
     write_private(_file(study, fold.number), save(arrays))
-    silent, together = _kept_back(study, own)
+    silent, together = _suppressed_metrics(study, own)
     by_subgroup = [key for key in counted if key.startswith(f"{PREFIX}.")]
     together |= {key.rpartition(".")[0] for key in by_subgroup}  # a fold of a subgroup has few patients
     files = [_file(study, number) for number in range(fold.number - fold.part + 1, fold.number + 1)]
@@ -110,7 +113,7 @@ def count_fold(study: StudySession, counted: Arrays, own: Mapping[str, Metrics])
     return OutOfFold(silent, together, metrics, late)
 
 
-def _kept_back(study: StudySession, own: Mapping[str, Metrics]) -> tuple[frozenset[str], frozenset[str]]:
+def _suppressed_metrics(study: StudySession, own: Mapping[str, Metrics]) -> tuple[frozenset[str], frozenset[str]]:
     """Targets whose metrics differ between folds in what is suppressed, and statistics that are in one of them.
 
     Which outcomes a fold's patients have decides it; scores play no part.
@@ -138,8 +141,8 @@ def _summary_alike(target: Target, truth: Values) -> Summary:
 
 def _suppressed(exact: Summary, metrics: Metrics, least: int) -> frozenset[str]:
     """Names of the metrics that small-cell suppression takes away of patients who are counted so."""
-    found = pooled_metrics(exact, 0.5)
-    counts = {name: float(value) for name, value in found.items() if isinstance(value, float)}
+    pooled = pooled_metrics(exact, 0.5)
+    counts = {name: float(value) for name, value in pooled.items() if isinstance(value, float)}
     counted = {name: counts[name] if name in (*COUNTS, *AT_THE_HORIZON) else 1.0 for name in metrics}
     return frozenset(name for name, value in suppress_small_cells(counted, least).items() if math.isnan(value))
 
@@ -159,13 +162,13 @@ def _total(target: Target, parts: list[Arrays], name: str) -> Summary:
 
 def _metrics(total: Summary, parts: list[Arrays], name: str, own: Metrics) -> Metrics:
     """One target's metrics over some folds: pairs are of patients of the same fold, calls by each fold's threshold."""
-    found = pooled_metrics(total, 0.5)
+    pooled = pooled_metrics(total, 0.5)
     cells = np.sum([part[f"calls.{name}"] for part in parts], axis=0)
-    found |= threshold_metrics(ConfusionCounts(*map(float, cells))) if np.isfinite(cells).all() else {}
+    pooled |= threshold_metrics(ConfusionCounts(*map(float, cells))) if np.isfinite(cells).all() else {}
     for stem, end in itertools.product(WITHIN_FOLDS, ("", "_low", "_high")):
-        if (pairs := f"{stem}_within_sites{end}") in found:
-            found[f"{stem}{end}"] = found[pairs]
-    return {key: value if isinstance(value := found.get(key), float) else math.nan for key in own}
+        if (pairs := f"{stem}_within_sites{end}") in pooled:
+            pooled[f"{stem}{end}"] = pooled[pairs]
+    return {key: value if isinstance(value := pooled.get(key), float) else math.nan for key in own}
 
 
 def _folder(study: StudySession) -> Path:

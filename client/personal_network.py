@@ -62,7 +62,7 @@ def test_own_network(
     parts = {"train": train, "validation": select_patients(study.cohort, "validation", task, features)}
     own = train_own(model, parts, task, config, seed, study.class_weights())
     arrays = {name: value.detach().cpu().numpy() for name, value in own.state_dict().items()}
-    _keep(arrays, study, request)
+    _store(arrays, study, request)
     count_scoring(study.site, name_of_tested(study.site, config), config.study, hash_arrays(arrays))
     tested = select_patients(study.cohort, "test", task, features)
     scores = predict(own, tested, task) if len(tested) else {}
@@ -79,7 +79,7 @@ _TOO_FEW = (
 )
 
 
-def _keep(weights: Arrays, study: StudySession, request: EvaluateTestRequest) -> None:
+def _store(weights: Arrays, study: StudySession, request: EvaluateTestRequest) -> None:
     """Stores the network with all that turns a patient's data into its input."""
     arrays = {f"model:{name}": array for name, array in weights.items()}
     arrays |= {f"statistics:{name}": array for name, array in request.statistics.items()}

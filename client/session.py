@@ -17,7 +17,7 @@ from client.config.site import SiteConfig, load_site
 from client.errors import ExitCode, SiteError
 from client.governance.approval import check_approval
 from client.governance.policy import check_policy
-from client.training.combat import harmonise, kept
+from client.training.combat import harmonise, stored_sums
 from client.training.fedbn import restore
 from client.training.initial_weights import with_frozen
 from client.training.loop import choose_device
@@ -229,7 +229,7 @@ def open_session(study: AdmittedStudy, received: Received) -> StudySession:
     """
     cohort = _read_cohort(study.place, study.config)
     if received.statistics and study.config.harmonised_tables:
-        own = kept(cohort, study.task, study.harmonisation_file)
+        own = stored_sums(cohort, study.task, study.harmonisation_file)
         cohort = harmonise(cohort, own, received.statistics.references)
     known = (study.config, study.site, study.task, study.place, study.memory)
     return StudySession(*known, cohort, received.network, received.statistics)

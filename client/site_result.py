@@ -71,7 +71,7 @@ class TargetResult:
     calibration: tuple[CalibrationGroup, ...]
 
 
-def keep_result(
+def store_result(
     study: StudySession,
     request: EvaluateTestRequest,
     patients: PatientDataset,

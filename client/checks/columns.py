@@ -74,9 +74,9 @@ def column_warnings(columns: Sequence[FeatureColumn]) -> list[str]:
 
 
 def _column_warnings(one: FeatureColumn) -> list[str]:
-    said = [*_dates(one), *_percentages(one)]
+    warnings = [*_dates(one), *_percentages(one)]
     if one.column.codes is None and not one.feature.categories:
-        said += [
+        warnings += [
             *_unit(one),
             *_implausible(one),
             *_sentinels(one),
@@ -85,8 +85,8 @@ def _column_warnings(one: FeatureColumn) -> list[str]:
             *_signs(one),
         ]
     if len(one.known) >= FEW and np.ptp(one.known) == 0:
-        said.append("is the same for every patient; check that it is the right column")
-    return [f"{one.feature.name} {text}" for text in said]
+        warnings.append("is the same for every patient; check that it is the right column")
+    return [f"{one.feature.name} {text}" for text in warnings]
 
 
 def outcome_warnings(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -> list[str]:

@@ -102,8 +102,12 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
             features += counts
             # without a study, a feature may have a target's name: no study has both
             tried = [one for one in columns if cohort or one.feature.name not in task.targets]
-            said = [*column_warnings(columns), *whole_table_warnings(columns, owners), *outcome_warnings(tried, labels)]
-            warnings += [f"{name}: {text}" for text in said]
+            of_columns = [
+                *column_warnings(columns),
+                *whole_table_warnings(columns, owners),
+                *outcome_warnings(tried, labels),
+            ]
+            warnings += [f"{name}: {text}" for text in of_columns]
         else:
             read = None if cohort else errors.attempt(partial(read_modality, cohort_rows, name, kind, exams))
         if cohort:
@@ -140,8 +144,8 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
 def _notes_below(cohort_rows: CohortRows) -> list[str]:
     table = cohort_rows.tables[cohort_rows.site.patients_table]
     cells = [texts for name, texts in table.cells.items() if name != table.settings.patient_id]
-    said = notes_below(table.patients, cells, table.rows)
-    return [f"{table.where}: {said}"] if said else []
+    note = notes_below(table.patients, cells, table.rows)
+    return [f"{table.where}: {note}"] if note else []
 
 
 def _parts_of(task: Task) -> list[Task]:

@@ -39,12 +39,12 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
     """
     outcome = cohort_rows.site.targets.get(name)
     coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
-    said = [
+    remarks = [
         f"{name} has `codes` that say the contrary: {pair}; check them"
         for column in coded
         if (pair := contradictory_codes(name, column.codes or {}))
     ]
-    return said + _of_times(cohort_rows, name, target)
+    return remarks + _of_times(cohort_rows, name, target)
 
 
 def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
@@ -58,13 +58,13 @@ def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
     if len(days) < FEW:
         return []
     horizon = target.horizon_days if isinstance(target, Binary) else None
-    said = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
-    said += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
-    said += _unit_in_name((*outcome.event_days, *outcome.followup_days))
-    said += _after_the_last(cohort_rows, outcome.event_days, outcome.followup_days)
-    said += _many_zeros(cohort_rows, outcome.followup_days)
-    said += _not_to_horizon(truth, target) if isinstance(target, TimeToEvent) else []
-    return [f"{name}: {text}" for text in said]
+    remarks = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
+    remarks += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
+    remarks += _unit_in_name((*outcome.event_days, *outcome.followup_days))
+    remarks += _after_the_last(cohort_rows, outcome.event_days, outcome.followup_days)
+    remarks += _many_zeros(cohort_rows, outcome.followup_days)
+    remarks += _not_to_horizon(truth, target) if isinstance(target, TimeToEvent) else []
+    return [f"{name}: {text}" for text in remarks]
 
 
 def _two_numbers(name: str, cohort_rows: CohortRows) -> list[str]:
@@ -99,7 +99,7 @@ def _not_to_horizon(truth: NDArray[np.floating], target: TimeToEvent) -> list[st
 
 
 def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
-    said = []
+    remarks = []
     for column in dict.fromkeys(columns) if len(columns) else ():
         if column.since:
             continue
@@ -108,20 +108,20 @@ def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
         highest = float(np.nanmax(written)) if not np.isnan(written).all() else 0.0
         if highest >= 999 and set(f"{highest:g}") == {"9"}:
             rows = named_rows([cells.rows[index] for index in np.flatnonzero(written == highest)])
-            said.append(
+            remarks.append(
                 f"{cells.where} is {highest:g} in {rows}; if that means unknown, add `missing: [{highest:g}]` to it"
             )
-    return said
+    return remarks
 
 
 def _unit_in_name(columns: Sequence[Column]) -> list[str]:
     """Columns that are named by months or years, and are not scaled to days."""
-    said = []
+    remarks = []
     for column in dict.fromkeys(columns):
         days = {TIMES_DAYS[word] for word in words(column.column) if len(word) > 2 and word in TIMES_DAYS}
         if len(days) == 1 and not column.since and days != {1.0} and column.scale == 1.0:
-            said.append(f"column {column.column!r} is read as days; by its name, set `scale: {min(days):g}`")
-    return said
+            remarks.append(f"column {column.column!r} is read as days; by its name, set `scale: {min(days):g}`")
+    return remarks
 
 
 def _after_the_last(cohort_rows: CohortRows, events: Sequence[Column], last: Sequence[Column]) -> list[str]:
@@ -142,14 +142,14 @@ def _after_the_last(cohort_rows: CohortRows, events: Sequence[Column], last: Seq
 
 def _many_zeros(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
     """Follow-up of no day at all for more patients than are lost on the first."""
-    said = []
+    remarks = []
     for column in dict.fromkeys(columns):
         values, cells = read_days(cohort_rows, column), cohort_rows.cells(column)
         zero = np.flatnonzero(values == 0)
         if len(zero) >= max(3, MANY_ZEROS * int((~np.isnan(values)).sum())):
             rows = named_rows([cells.rows[index] for index in zero])
-            said.append(f"{cells.where} is 0 in {rows}; if that means unknown, add `missing: [0]` to it")
-    return said
+            remarks.append(f"{cells.where} is 0 in {rows}; if that means unknown, add `missing: [0]` to it")
+    return remarks
 
 
 def _two_units(cohort_rows: CohortRows, first: Sequence[Column], second: Sequence[Column]) -> list[str]:

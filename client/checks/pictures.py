@@ -118,8 +118,8 @@ def planes(array: Floats, kind: Volume) -> Iterator[Picture]:
     images = array[:-1] if kind.tumour else array
     image = images[min(1, len(images) - 1)]  # the first phase after contrast
     inside = array[-1] >= 0 if kind.tumour else np.zeros(image.shape, dtype=bool)
-    drawn = bool(inside.any() and not inside.all())
-    centre = np.argwhere(inside).mean(axis=0) if drawn else np.asarray(image.shape) / 2
+    outlined = bool(inside.any() and not inside.all())
+    centre = np.argwhere(inside).mean(axis=0) if outlined else np.asarray(image.shape) / 2
     low, high = np.percentile(image, [1, 99])
     grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     for axis, plane in enumerate(_PLANES):
@@ -129,7 +129,7 @@ def planes(array: Floats, kind: Volume) -> Iterator[Picture]:
             continue  # a mammogram has one plane
         if axis:
             layers = [layer[::-1] for layer in layers]  # the head is up
-        yield _plane(plane, layers[0], layers[1] if drawn else None, spacing)
+        yield _plane(plane, layers[0], layers[1] if outlined else None, spacing)
 
 
 def _cropped(array: Floats) -> Floats:

@@ -181,8 +181,8 @@ def _approvals(site: SiteConfig) -> tuple[str, str]:
         return "none needed: " + ("the policy waives them" if site.center else "no center reaches this site"), ""
     approved = approvals(site)
     names = f": {', '.join(approved)}" if approved else ""
-    said = f"{len(approved)} stud{'y' if len(approved) == 1 else 'ies'} approved{names}"
-    return said, "" if approved else f"every study is refused until: {COMMAND.format(site=site.site)}"
+    summary = f"{len(approved)} stud{'y' if len(approved) == 1 else 'ies'} approved{names}"
+    return summary, "" if approved else f"every study is refused until: {COMMAND.format(site=site.site)}"
 
 
 def _policy(site: SiteConfig, config: StudySettings, task: Task) -> tuple[str, str]:
@@ -212,8 +212,10 @@ def check_data(
         result = readiness(site, config, task)
     print_readiness(result, console)
     errors = sum(problem.severity == "error" for problem in result.problems)
-    said = f"{errors} error{'s' if errors > 1 else ''}, each with what to do above" if errors else str(site.data_root)
-    yield Check("data", said, exit_code=result.exit_code)
+    outcome = (
+        f"{errors} error{'s' if errors > 1 else ''}, each with what to do above" if errors else str(site.data_root)
+    )
+    yield Check("data", outcome, exit_code=result.exit_code)
     if page:
         with console.status("writing the report"):
             yield _attempt("report", lambda: _page(result, site, config.study if config else ""))

@@ -11,11 +11,13 @@ MOST_NAMED = 12  # columns
 def tables_read(rows: CohortRows | None) -> list[tuple[str, str, str]]:
     """`(table, what, value)`; it names columns, and no patient or value."""
     return [
-        (name, what, value) for name, table in (rows.tables if rows else {}).items() for what, value in _said(table)
+        (name, what, value)
+        for name, table in (rows.tables if rows else {}).items()
+        for what, value in _description(table)
     ]
 
 
-def _said(table: Table) -> list[tuple[str, str]]:
+def _description(table: Table) -> list[tuple[str, str]]:
     columns = [name for name in table.cells if name != table.settings.patient_id]
     more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
     sheet = f", sheet {table.settings.sheet!r}" if table.settings.sheet is not None else ""

@@ -42,20 +42,20 @@ def _other_things(columns: Sequence[FeatureColumn]) -> Iterator[str]:
     read_by = {one.feature.name: one.column.column for one in columns}
     for one in columns:
         name, column = one.feature.name, one.column.column
-        meant, said = meanings(name), meanings(column)
+        meant, named = meanings(name), meanings(column)
         units, own = (set(words(text)) & LENGTHS for text in (column, name))
         if column != name and column in read_by and read_by[column] != column:
             yield f"{name} is read from {column!r}, which is another feature's name; check both columns"
-        elif meant and said and not meant & said:
-            yield f"{name} is read from {column!r}, a name of {' or '.join(sorted(said))}; check the column"
+        elif meant and named and not meant & named:
+            yield f"{name} is read from {column!r}, a name of {' or '.join(sorted(named))}; check the column"
         elif units and own and not units & own and one.column.scale == 1.0 and one.column.codes is None:
             yield f"{name} is read from {column!r} without `scale`, though the names say {min(own)} and {min(units)}"
 
 
 def _reversed(columns: Sequence[FeatureColumn]) -> Iterator[str]:
     for one in columns:
-        if said := contradictory_codes(one.feature.name, one.column.codes or {}):
-            yield f"{one.feature.name} has `codes` that say the contrary: {said}; check them"
+        if pair := contradictory_codes(one.feature.name, one.column.codes or {}):
+            yield f"{one.feature.name} has `codes` that say the contrary: {pair}; check them"
 
 
 def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from client.governance.small_cells import suppress_small_cells
-from client.governance.small_subgroups import counted_without_small_cells, told_metrics
+from client.governance.small_subgroups import counted_without_small_cells, releasable_metrics
 from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
 from shared_models.importance import PREFIX, Importance
@@ -56,7 +56,7 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
             changed[which] = {n: suppress_small_cells(exact, least) for n, exact in getattr(reply, which).items()}
         if task.subgroups:
             counted = {name: array + reply.external[name] for name, array in reply.test.items()}  # one is of nobody
-            changed["metrics"] = told_metrics(changed["metrics"], counted, task, least)
+            changed["metrics"] = releasable_metrics(changed["metrics"], counted, task, least)
     if not summed and isinstance(reply, EvaluateTestReply):
         changed["test"] = tested_without_small_cells(reply.test, task, config, least)
         changed["external"] = tested_without_small_cells(reply.external, task, config, least)

@@ -10,8 +10,8 @@ import numpy as np
 from shared_models.metrics.by_subgroup import (
     outcomes_by_subgroup,
     read_subgroups,
+    releasable_subgroups,
     subgroups_without_small_cells,
-    told_subgroups,
 )
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared_models.task import Task
 
 
-def told_metrics(
+def releasable_metrics(
     metrics: Mapping[str, Mapping[str, float]], counted: Arrays, task: Task, least: int
 ) -> dict[str, Mapping[str, float]]:
     """A site's own metrics, by target and by `TARGET/COLUMN.SUBGROUP`, without those of small subgroups.
@@ -34,7 +34,7 @@ def told_metrics(
         f"{name}/{column}.{index}"
         for column in range(len(task.subgroups))
         for name in task.targets
-        for index in np.flatnonzero(told_subgroups(outcomes_by_subgroup(counted, column, name), least))
+        for index in np.flatnonzero(releasable_subgroups(outcomes_by_subgroup(counted, column, name), least))
     }
     return {key: own for key, own in metrics.items() if key in task.targets or key in large_enough}
 

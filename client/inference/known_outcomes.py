@@ -70,8 +70,10 @@ def known_outcomes(scored: ScoredCohort, name: str, target: Target, usable: Arra
         return KnownOutcomes(scores[known], truth[known].astype(np.float64), np.ones(int(known.sum())))
     days, event = truth[known, 0].astype(np.float64), truth[known, 1] == 1
     at = at_horizon(days, event, target.horizon_days)
-    told = at.event | at.free
-    return KnownOutcomes(scores[known][told], at.event[told].astype(np.float64), at.weights[told])
+    status_known = at.event | at.free
+    return KnownOutcomes(
+        scores[known][status_known], at.event[status_known].astype(np.float64), at.weights[status_known]
+    )
 
 
 def class_names(target: Target) -> Sequence[str]:

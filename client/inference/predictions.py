@@ -111,7 +111,7 @@ def predict_patients(site: SiteConfig, model: TrainedModel, wanted: Wanted) -> P
     for row in np.flatnonzero(~scored.has_input):
         for name in list(columns)[1:]:
             columns[name][row] = ""
-    columns["warnings"] = ["; ".join(said) for said in _remarks(scored, site, model)]
+    columns["warnings"] = ["; ".join(remarks) for remarks in _remarks(scored, site, model)]
     columns["use"] = [RESEARCH_ONLY] * len(scored.cohort.patients)
     about = _about(site, model, scored, wanted, fits)
     if wanted.coverage:
@@ -148,8 +148,8 @@ def _target_columns(
         return {name: _texts(mend(raw) if mend else raw)}
     if isinstance(target, Categorical):
         shares = mend(raw) if mend else raw
-        found = {f"{name}_{one}": _texts(shares[:, index]) for index, one in enumerate(target.classes)}
-        return found | {f"{name}_class": [target.classes[index] for index in shares.argmax(axis=1)]}
+        columns = {f"{name}_{one}": _texts(shares[:, index]) for index, one in enumerate(target.classes)}
+        return columns | {f"{name}_class": [target.classes[index] for index in shares.argmax(axis=1)]}
     if isinstance(target, TimeToEvent):
         days = sorted({*target.edges_days, target.horizon_days})
         risks = {f"{name}_risk_by_day_{day:.0f}": target.risk_by(scored.outputs[name], day).numpy() for day in days}
@@ -169,12 +169,12 @@ def _texts(values: Array) -> list[str]:
 
 
 def _remarks(scored: ScoredCohort, site: SiteConfig, model: TrainedModel) -> list[list[str]]:
-    said = remarks_of(scored.cohort, model)
+    by_patient = remarks_of(scored.cohort, model)
     learned = trained_on(site, model) or ()
-    for patient, remarks in zip(scored.cohort.patients, said, strict=True):
+    for patient, remarks in zip(scored.cohort.patients, by_patient, strict=True):
         if patient in learned and NO_INPUT not in remarks:
             remarks.append(TRAINED_ON)
-    return said
+    return by_patient
 
 
 def _about(
@@ -203,8 +203,8 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
 
 def withdrawal_warnings(model: TrainedModel) -> Sequence[str]:
     """What must be known of a network of whose training sites one withdrew."""
-    told = "withdrew from the study, and the network was trained on its patients, too"
-    return [f"{site} {told} ({day})" for site, day in model.withdrawn.items()]
+    withdrew = "withdrew from the study, and the network was trained on its patients, too"
+    return [f"{site} {withdrew} ({day})" for site, day in model.withdrawn.items()]
 
 
 def _fit_facts(fitted: Recalibrated) -> dict[str, Any]:

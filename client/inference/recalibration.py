@@ -128,9 +128,9 @@ def _fit_classes(known: KnownOutcomes) -> Recalibration:
         return -float((right * logp).sum()) / len(logs), gradient / len(logs)
 
     start = np.concatenate([[1.0], np.zeros(logs.shape[1] - 1)])
-    found = minimize(loss, start, jac=True, method="BFGS")
-    slope = float(found.x[0]) if np.abs(found.jac).max() < 1e-3 else math.nan
-    return Recalibration("log", np.concatenate([[0.0], found.x[1:]]), slope)
+    optimum = minimize(loss, start, jac=True, method="BFGS")
+    slope = float(optimum.x[0]) if np.abs(optimum.jac).max() < 1e-3 else math.nan
+    return Recalibration("log", np.concatenate([[0.0], optimum.x[1:]]), slope)
 
 
 def _out_of_fold(target: Target, known: KnownOutcomes) -> KnownOutcomes | None:

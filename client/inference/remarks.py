@@ -25,36 +25,36 @@ NO_INPUT = "none of the modalities: no prediction"
 def remarks_of(cohort: Cohort, model: TrainedModel) -> list[list[str]]:
     """Of each of N patients, what a reader of the prediction must know; empty where there is nothing."""
     modalities = list(model.task.modalities.items())
-    said: list[list[str]] = [[] for _ in cohort.patients]
+    remarks: list[list[str]] = [[] for _ in cohort.patients]
     for index, (name, kind) in enumerate(modalities):
         by_row = _of_table(cohort, name, index, kind, model) if isinstance(kind, Table) else {}
         for patient in range(len(cohort.patients)):
             rows = range(cohort.first[patient], cohort.first[patient + 1])
             if not cohort.present[rows.start : rows.stop, index].any():
-                said[patient].append(f"lacks {name}")
-            said[patient] += dict.fromkeys(remark for row in rows for remark in by_row.get(row, ()))
+                remarks[patient].append(f"lacks {name}")
+            remarks[patient] += dict.fromkeys(remark for row in rows for remark in by_row.get(row, ()))
             exams = cohort.exams.get(name, {})
-            said[patient] += dict.fromkeys(
+            remarks[patient] += dict.fromkeys(
                 f"{name}: {remark}" for row in rows if row in exams for remark in exams[row].remarks
             )
     for patient in range(len(cohort.patients)):
         if not cohort.present[cohort.first[patient] : cohort.first[patient + 1]].any():
-            said[patient] = [NO_INPUT]
+            remarks[patient] = [NO_INPUT]
     for exclusion in cohort.excluded:
-        said[cohort.patients.index(exclusion.patient)].append(f"{exclusion.modality}: its files cannot be used")
-    return said
+        remarks[cohort.patients.index(exclusion.patient)].append(f"{exclusion.modality}: its files cannot be used")
+    return remarks
 
 
 def _of_table(cohort: Cohort, name: str, index: int, table: Table, model: TrainedModel) -> dict[int, list[str]]:
     values, statistics = np.asarray(cohort.inputs[name]), model.statistics.features[name]
     there = np.flatnonzero(cohort.present[:, index])
-    said: dict[int, list[str]] = {int(row): [] for row in there}
+    remarks: dict[int, list[str]] = {int(row): [] for row in there}
     start = 0
     for feature in table.features:
         columns = slice(start, start := start + len(feature.columns))
         for row, remark in _of_feature(feature, values[there, columns], statistics, columns):
-            said[int(there[row])].append(f"{name}: {remark}")
-    return said
+            remarks[int(there[row])].append(f"{name}: {remark}")
+    return remarks
 
 
 def _of_feature(

@@ -15,7 +15,7 @@ from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
 from client.governance.budget import trained_in
 from client.session import load_weights
-from client.training.combat import harmonise, kept
+from client.training.combat import harmonise, stored_sums
 from client.training.dataset import select_patients
 from client.training.fedbn import restore
 from client.training.loop import choose_device, mean_outputs
@@ -58,7 +58,7 @@ def score(site: SiteConfig, model: TrainedModel, *, outcomes: bool, home: SiteCo
     cohort = load_everyone(site, task)
     if model.statistics.references:
         file = site.state_dir / "harmonisation" / f"{model.config.study}.safetensors"
-        own = kept(load_everyone(home or site, replace(model.task, targets={})), model.task, file)
+        own = stored_sums(load_everyone(home or site, replace(model.task, targets={})), model.task, file)
         cohort = harmonise(cohort, own, model.statistics.references)
     patients = select_patients(cohort, EVERYONE, model.task, model.statistics.features)
     has_input = np.logical_or.reduceat(cohort.present.any(axis=1), cohort.first[:-1])

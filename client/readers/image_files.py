@@ -75,10 +75,9 @@ class ImageFilesReader(Settings):
         Raises:
             SiteError: If a file lies outside data_root, or the table of boxes cannot be read.
         """
-        drawn, side = boxes(site, self.mask.box) if self.mask and self.mask.box else {}, sides(site, self.laterality)
+        box, side = boxes(site, self.mask.box) if self.mask and self.mask.box else {}, sides(site, self.laterality)
         return {
-            key: self._exam(files, drawn.get(key), side.get(key.patient, ""))
-            for key, files in self._roles(site).items()
+            key: self._exam(files, box.get(key), side.get(key.patient, "")) for key, files in self._roles(site).items()
         }
 
     def exam_recipes(self, name: str, kind: Volume) -> tuple[str, Recipes]:

@@ -96,7 +96,7 @@ def number_fix(cells: Cells, bad: Sequence[int]) -> str:
     grouped = [text for text in texts if _GROUPED.fullmatch(text)]
     decimals = [text for text in texts if text not in grouped and math.isfinite(as_number(text, other))]
     left = [text for text in texts if text not in {*words, *bounds, *grouped, *decimals}]
-    said = [
+    fixes = [
         f"add `missing: {json.dumps(words[:9], ensure_ascii=False)}` to the column or the table" if words else "",
         f"write {_quoted(grouped)} without marks or blanks between thousands" if grouped else "",
         f"write {_quoted(decimals)} with {cells.decimal!r}" if decimals else "",
@@ -105,7 +105,7 @@ def number_fix(cells: Cells, bad: Sequence[int]) -> str:
         else "",
         "correct the cells, list a word for unknown under `missing`, or give the column `codes`" if left else "",
     ]
-    return "; ".join(filter(None, said))
+    return "; ".join(filter(None, fixes))
 
 
 def _quoted(texts: Sequence[str]) -> str:

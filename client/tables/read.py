@@ -125,8 +125,8 @@ def table_files(site: Site, name: str) -> list[Path]:
     settings = site.tables[name]
     genes = {"aliases_file": settings.genes.aliases_file, "sets": settings.genes.sets} if settings.genes else {}
     files = {"file": settings.file, **{f"genes.{key}": path for key, path in genes.items()}}
-    found = {key: inside_data_root(site, path, f"tables.{name}.{key}") for key, path in files.items() if path}
-    return [path for key, file in found.items() for path in _parts(site, file, f"tables.{name}.{key}")]
+    inside = {key: inside_data_root(site, path, f"tables.{name}.{key}") for key, path in files.items() if path}
+    return [path for key, file in inside.items() for path in _parts(site, file, f"tables.{name}.{key}")]
 
 
 def _parts(site: Site, path: Path, place: str) -> list[Path]:

@@ -128,21 +128,21 @@ def _password(settings: TableSource, where: str) -> str:
     Raises:
         SiteError: If it is not there, or others on this computer can read it.
     """
-    found = ""
+    problem = ""
     if settings.password_env and not (password := os.environ.get(settings.password_env, "")):
-        found = f"no environment variable {settings.password_env}"
+        problem = f"no environment variable {settings.password_env}"
     elif settings.password_env:
         return password
     if path := settings.password_file:
-        found = secret_problem(path)
-        if not found:
+        problem = secret_problem(path)
+        if not problem:
             return path.read_text(encoding="utf-8").strip()
-    if not found:
+    if not problem:
         return ""
     raise SiteError(
         what="the database's password cannot be read",
         where=where,
-        found=found,
+        found=problem,
         expected="the password in the variable, or in a file that is yours alone",
         fix="set the variable, or write the file and `chmod 600` it",
         public="one of the site's tables cannot be read",
@@ -161,16 +161,16 @@ def _rows(result: Any, header: Sequence[str], positions: Sequence[int], where: s
 
 
 def _refused(settings: TableSource, where: str, error: Exception, password: str) -> SiteError:
-    said = str(getattr(error, "orig", None) or error)
-    message = said.replace(password, "***") if password else said
-    return unreadable(where, message, _EXPECTED, _cure(said, settings))
+    reason = str(getattr(error, "orig", None) or error)
+    message = reason.replace(password, "***") if password else reason
+    return unreadable(where, message, _EXPECTED, _cure(reason, settings))
 
 
-def _cure(said: str, settings: TableSource) -> str:
-    if "interrupted" in said or "statement timeout" in said:
+def _cure(reason: str, settings: TableSource) -> str:
+    if "interrupted" in reason or "statement timeout" in reason:
         return f"make the query faster, or raise `timeout_s` above {settings.timeout_s:g}"
-    if "read-only" in said or "readonly" in said:
+    if "read-only" in reason or "readonly" in reason:
         return "let the query only read"
-    if "password" in said or "authentication" in said:
+    if "password" in reason or "authentication" in reason:
         return "set `password_file` or `password_env`, or correct the user in `database`"
     return "try the query, or the connection, in the database's own program (sqlite3, psql)"

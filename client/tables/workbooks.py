@@ -57,8 +57,8 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
                 _check_cells(book, sheet, settings, set(positions), where)
                 return _chosen(rows, positions, width, where)
 
-            said = f"{hidden} hidden rows of the sheet {sheet.title!r} are read like the others"
-            yield Source(header, chosen, (said,) if hidden else ())
+            remark = f"{hidden} hidden rows of the sheet {sheet.title!r} are read like the others"
+            yield Source(header, chosen, (remark,) if hidden else ())
         finally:
             book.close()
 

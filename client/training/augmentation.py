@@ -53,34 +53,34 @@ def augment(inputs: Mapping[str, Tensor], present: Tensor, task: Task, draws: Te
 
 def _changed(image: Tensor, kind: Volume, numbers: list[float]) -> Tensor:
     """One patient's image `(C, D, H, W)`."""
-    drawn = iter(numbers)
+    draws = iter(numbers)
     if kind.tiles:
-        return _colours(_turned(image, drawn), drawn)
-    if next(drawn) < 1 / 2:
+        return _colours(_turned(image, draws), draws)
+    if next(draws) < 1 / 2:
         image = _flip(-1)(image)
-    degrees, zoom = _between(drawn, MAX_DEGREES), 1 + _between(drawn, MAX_ZOOM)
+    degrees, zoom = _between(draws, MAX_DEGREES), 1 + _between(draws, MAX_ZOOM)
     image = _plain(_resampler(degrees, zoom, tuple(kind.spacing_mm[1:]))(image))
-    gain, shift = 1 + _between(drawn, MAX_GAIN), _between(drawn, MAX_SHIFT)
+    gain, shift = 1 + _between(draws, MAX_GAIN), _between(draws, MAX_SHIFT)
     if not kind.tumour:
         return image * gain + shift
     # a lesion that is drawn larger is thicker by as much: its distances are in mm
     return torch.cat([image[:-1] * gain + shift, image[-1:] * zoom])
 
 
-def _turned(tiles: Tensor, drawn: Iterator[float]) -> Tensor:
+def _turned(tiles: Tensor, draws: Iterator[float]) -> Tensor:
     """All of a patient's tiles `(3, T, H, W)` in one of the square's eight positions, or four where they are none."""
     from monai.transforms import Rotate90
 
     for axis in (-1, -2):
-        if next(drawn) < 1 / 2:
+        if next(draws) < 1 / 2:
             tiles = _flip(axis)(tiles)
     square = tiles.shape[-1] == tiles.shape[-2]
-    return _plain(Rotate90(k=1, spatial_axes=(1, 2))(tiles)) if next(drawn) < 1 / 2 and square else tiles
+    return _plain(Rotate90(k=1, spatial_axes=(1, 2))(tiles)) if next(draws) < 1 / 2 and square else tiles
 
 
-def _colours(tiles: Tensor, drawn: Iterator[float]) -> Tensor:
+def _colours(tiles: Tensor, draws: Iterator[float]) -> Tensor:
     """Brightness, contrast and saturation of colours in 0 to 1, the same for all tiles of a patient."""
-    brightness, contrast, saturation = (1 + _between(drawn, MAX_COLOUR) for _ in range(3))
+    brightness, contrast, saturation = (1 + _between(draws, MAX_COLOUR) for _ in range(3))
     tiles = tiles * brightness
     middle = tiles.mean()
     tiles = middle + contrast * (tiles - middle)
@@ -113,6 +113,6 @@ def _plain(image: Tensor) -> Tensor:
     return image.as_tensor() if hasattr(image, "as_tensor") else image
 
 
-def _between(drawn: Iterator[float], most: float) -> float:
+def _between(draws: Iterator[float], most: float) -> float:
     """A number from `-most` to `most`."""
-    return (2 * next(drawn) - 1) * most
+    return (2 * next(draws) - 1) * most

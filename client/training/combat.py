@@ -27,22 +27,22 @@ def own_statistics(cohort: Cohort, task: Task) -> dict[str, FeatureStatistics]:
     return feature_statistics(cohort, task, train if len(train) else np.arange(len(cohort.patients)))
 
 
-def keep(cohort: Cohort, task: Task, file: Path) -> None:
+def store_sums(cohort: Cohort, task: Task, file: Path) -> None:
     """Keeps the sums for a study: patients who come later must not move the others under the network."""
     from safetensors.numpy import save
 
     write_private(file, save(pack_features(own_statistics(cohort, task))))
 
 
-def kept(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]:
-    """The sums that the site kept; taken anew, and kept, where its disk has lost them."""
+def stored_sums(cohort: Cohort, task: Task, file: Path) -> dict[str, FeatureStatistics]:
+    """The sums that the site stored; computed and stored again where its disk has lost them."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         return unpack_features(load_file(file), task)
     except (FileNotFoundError, SafetensorError, ValueError):
-        keep(cohort, task, file)
+        store_sums(cohort, task, file)
         return own_statistics(cohort, task)
 
 

@@ -26,7 +26,7 @@ def own_names(model: nn.Module) -> list[str]:
     ]
 
 
-def keep(model: nn.Module, folder: Path, server_round: int) -> None:
+def store_local_layers(model: nn.Module, folder: Path, server_round: int) -> None:
     """Keeps the site's own values after its training in a round; the first round forgets an earlier run's."""
     if server_round == 1:
         shutil.rmtree(folder, ignore_errors=True)
@@ -37,9 +37,9 @@ def keep(model: nn.Module, folder: Path, server_round: int) -> None:
 
 def restore(model: nn.Module, folder: Path, server_round: int) -> None:
     """Puts the site's own values of a round, or of its last one before, into the global weights of that round."""
-    kept = [path for path in sorted(folder.glob("*.safetensors")) if int(path.stem) <= server_round]
-    if server_round > 0 and kept:
+    paths = [path for path in sorted(folder.glob("*.safetensors")) if int(path.stem) <= server_round]
+    if server_round > 0 and paths:
         with torch.no_grad():
             values = dict(model.named_parameters())
-            for name, value in load_file(kept[-1]).items():
+            for name, value in load_file(paths[-1]).items():
                 values[name].copy_(value)

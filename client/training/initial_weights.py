@@ -23,7 +23,7 @@ from shared_models.trained_parts import of_frozen
 FROM_FILE = "from_file"
 
 
-def keep_initial(request: InitialWeightsRequest, frozen: Collection[str], config: StudySettings, file: Path) -> int:
+def store_initial(request: InitialWeightsRequest, frozen: Collection[str], config: StudySettings, file: Path) -> int:
     """Keeps the frozen arrays and the names of those that came from the center's file; returns how many are frozen.
 
     Raises:
@@ -31,22 +31,24 @@ def keep_initial(request: InitialWeightsRequest, frozen: Collection[str], config
     """
     if config.initial_weights == "file":
         require_approved(request.model, request.from_file, config)
-    kept = of_frozen(request.model, frozenset(frozen))
+    frozen_arrays = of_frozen(request.model, frozenset(frozen))
     names = {FROM_FILE: json.dumps(list(request.from_file))}
-    write_private(file, save({name: np.ascontiguousarray(array) for name, array in kept.items()}, metadata=names))
-    return len(kept)
+    write_private(
+        file, save({name: np.ascontiguousarray(array) for name, array in frozen_arrays.items()}, metadata=names)
+    )
+    return len(frozen_arrays)
 
 
 def with_frozen(model: Arrays, frozen: Collection[str], config: StudySettings, server_round: int, file: Path) -> Arrays:
-    """The weights of a message beside the kept ones; in round 1 those of the center's file are held against their hash.
+    """The weights of a message beside the stored ones; in round 1 those of the file are checked against their hash.
 
     Raises:
         SiteError: If the site has none, or they are not the ones that it approved.
     """
     if not frozen and config.initial_weights == "seeded":
         return model
-    kept, from_file = _read(file, config)
-    whole = {**model, **{name: kept[name] for name in frozen if name in kept and name not in model}}
+    stored, from_file = _read(file, config)
+    whole = {**model, **{name: stored[name] for name in frozen if name in stored and name not in model}}
     if config.initial_weights == "file" and server_round == 1:
         require_approved(whole, from_file, config)
     return whole
@@ -59,13 +61,13 @@ def require_approved(model: Arrays, from_file: Collection[str], config: StudySet
         SiteError: If so.
     """
     own = {name: model[name] for name in from_file if name in model}
-    found = hash_arrays(own)
-    if len(own) == len(from_file) > 0 and found == config.initial_weights_sha256:
+    sha256 = hash_arrays(own)
+    if len(own) == len(from_file) > 0 and sha256 == config.initial_weights_sha256:
         return
     raise SiteError(
         what="the first weights are not those of the file that this site approved",
         where=f"study {config.study}, {len(own)} arrays of a file",
-        found=f"SHA-256 {found}",
+        found=f"SHA-256 {sha256}",
         expected=f"initial-weights-sha256 {config.initial_weights_sha256}",
         fix="nothing: the study continues without this site; ask the center which file it has used",
         public="the first weights are not those that the site approved: their SHA-256 is another",
@@ -76,8 +78,8 @@ def require_approved(model: Arrays, from_file: Collection[str], config: StudySet
 def _read(file: Path, config: StudySettings) -> tuple[Arrays, list[str]]:
     try:
         with safe_open(file, framework="numpy") as opened:
-            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
-            return kept, json.loads(opened.metadata()[FROM_FILE])
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+            return arrays, json.loads(opened.metadata()[FROM_FILE])
     except (OSError, SafetensorError) as error:
         raise SiteError(
             what="the weights that the study leaves as they are have not come, or are gone",

@@ -211,10 +211,10 @@ def drop_modalities(present: Tensor, drop_prob: float, draw: Tensor) -> Tensor:
     """
     if not drop_prob:
         return present
-    kept = present * (draw >= drop_prob)
+    remaining = present * (draw >= drop_prob)
     # the one with the largest draw among those present stays when all would go
     last = torch.zeros_like(present).scatter_(1, (draw * present).argmax(dim=1, keepdim=True), 1.0) * present
-    return torch.where(kept.sum(dim=1, keepdim=True) > 0, kept, last)
+    return torch.where(remaining.sum(dim=1, keepdim=True) > 0, remaining, last)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ KEPT_ROUNDS = 2  # the last, and the one before it: a round may be asked again
 
 
 @contextlib.contextmanager
-def kept_moments(optimizer: Moments, folder: Path | None, server_round: int) -> Iterator[None]:
+def stored_moments(optimizer: Moments, folder: Path | None, server_round: int) -> Iterator[None]:
     """Trains a round with the moments of the last one before, and keeps those it ends with; without a folder, neither.
 
     The first round forgets an earlier run's. Moments of other weights, or of another kind of optimizer, are left alone.
@@ -35,10 +35,10 @@ def kept_moments(optimizer: Moments, folder: Path | None, server_round: int) -> 
         shutil.rmtree(folder, ignore_errors=True)
     _restore(optimizer, folder, server_round - 1)
     yield
-    _keep(optimizer, folder, server_round)
+    _store(optimizer, folder, server_round)
 
 
-def _keep(optimizer: Moments, folder: Path, server_round: int) -> None:
+def _store(optimizer: Moments, folder: Path, server_round: int) -> None:
     state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
     values = {f"{index}/{name}": value for index, moments in state.items() for name, value in moments.items()}
     # plain SGD has none; those of a round that diverged would spoil all later ones
@@ -51,11 +51,11 @@ def _keep(optimizer: Moments, folder: Path, server_round: int) -> None:
 
 
 def _restore(optimizer: Moments, folder: Path, server_round: int) -> None:
-    kept = [path for path in sorted(folder.glob("*.safetensors")) if int(path.stem) <= server_round]
-    if not kept:
+    paths = [path for path in sorted(folder.glob("*.safetensors")) if int(path.stem) <= server_round]
+    if not paths:
         return
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(kept[-1]).items():
+    for key, value in load_file(paths[-1]).items():
         index, _, name = key.partition("/")
         state.setdefault(int(index), {})[name] = value
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]

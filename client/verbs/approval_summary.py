@@ -71,7 +71,7 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
             console.print(f"  {line}", style=style, soft_wrap=True, highlight=False, markup=False)
 
 
-def keep_sheet(sheet: Sheet, path: Path) -> None:
+def store_sheet(sheet: Sheet, path: Path) -> None:
     """Writes the page as one HTML file that loads nothing, readable for its owner only.
 
     Raises:
@@ -190,9 +190,9 @@ def _start(config: StudySettings, task: Task) -> Iterator[str]:
     else:
         yield f"random weights of seed {config.seed}"
     network = build_network(task, config)
-    kept, numbers = (sum(array.numel() for array in state.values()) for state in _states(network))
-    if kept < numbers:
-        yield f"{numbers - kept:,} of its {numbers:,} numbers stay as they start, and come to this site once"
+    frozen, numbers = (sum(array.numel() for array in state.values()) for state in _states(network))
+    if frozen < numbers:
+        yield f"{numbers - frozen:,} of its {numbers:,} numbers stay as they start, and come to this site once"
     if any(isinstance(kind, Bag) for kind in task.modalities.values()):
         yield f"features of tiles: {_tiles(config)}"
 

@@ -34,15 +34,15 @@ def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console
 
 def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
     columns, about = predictions.columns, predictions.about
-    said = Counter(part for text in columns["warnings"] for part in text.split("; ") if part)
+    remarks = Counter(part for text in columns["warnings"] for part in text.split("; ") if part)
     network = about["network"]
     lines = [f"{about['patients']} patients, network of {network['study']}, round {network['round']}"]
-    lines += [f"  {count} patients: {remark}" for remark, count in said.most_common(10)]
-    lines += [f"  and {len(said) - 10} other warnings"] if len(said) > 10 else []
+    lines += [f"  {count} patients: {remark}" for remark, count in remarks.most_common(10)]
+    lines += [f"  and {len(remarks) - 10} other warnings"] if len(remarks) > 10 else []
     lines += [f"  {warning}" for warning in about["warnings"]]
     for name, fitted in predictions.recalibrated.items():
         lines += _recalibration(name, fitted)
-    without = said[NO_INPUT]
+    without = remarks[NO_INPUT]
     lines += [
         f"wrote {wanted.out} and {wanted.about}" + (f"; {without} patients have no prediction" if without else "")
     ]

@@ -55,8 +55,8 @@ def print_ledger(site: SiteConfig, console: Console) -> None:
     )
     console.print(f"{len(charged)} charges, unbroken, in {path}", soft_wrap=True, highlight=False, markup=False)
     for page in sorted((site.state_dir / STUDIES).rglob(PAGE)):
-        told = f"own result, with its patients' predictions, which stays here: {page}"
-        console.print(told, soft_wrap=True, highlight=False, markup=False)
+        own_result = f"own result, with its patients' predictions, which stays here: {page}"
+        console.print(own_result, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_audit(site: SiteConfig, console: Console) -> None:
@@ -128,7 +128,7 @@ def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) 
             nothing is approved.
     """
     from client.checks.run import load_study
-    from client.verbs.approval_summary import keep_sheet, make_sheet, print_sheet
+    from client.verbs.approval_summary import make_sheet, print_sheet, store_sheet
 
     config, task = load_study(study)
     with console.status("looking at the study and at the site's tables"):
@@ -144,7 +144,7 @@ def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) 
             exit_code=ExitCode.USAGE,
         )
     page = site.state_dir / "approvals" / f"{config.study}-{settings_hash(config)[:16]}.html"
-    keep_sheet(sheet, page)
+    store_sheet(sheet, page)
     approve(site, config)
     console.print(f"approved; the page is stored as {page}", soft_wrap=True, highlight=False, markup=False)
 

@@ -87,13 +87,13 @@ def read_status(site: SiteConfig) -> SiteStatus:
     sent = [line for line in of_today if line["event"] in ("sent", "sum")]
     last: Mapping[str, object] = next((line for line in reversed(lines) if "study" in line), Line())
     runs = _runs(site.state_dir)
-    since, said = _connection(site.state_dir / SUPERNODE)
+    since, message = _connection(site.state_dir / SUPERNODE)
     there = site.state_dir if site.state_dir.exists() else site.state_dir.parent
     return SiteStatus(
         site=site.site,
         takes_part=runs,
         connected_since=since if runs else "",
-        last_said=said,
+        last_said=message,
         study=str(last.get("study", "")),
         message=str(last.get("message", "")) or ("secure aggregation" if "secure_aggregation" in last else ""),
         round=int(str(last.get("round") or 0)),
@@ -168,18 +168,18 @@ def _runs(state_dir: Path) -> bool:
 
 def _connection(log: Path) -> tuple[str, str]:
     """Since when the site is connected, empty where it is not, and the newest sentence."""
-    since, said = "", ""
+    since, message = "", ""
     for path in (log.with_name(f"{log.name}.1"), log):
         if not path.exists():
             continue
         with path.open(encoding="utf-8", errors="replace") as file:
             for match in filter(None, map(SAID.match, file)):
-                said = match["text"]
-                if said.startswith(JOINED):
+                message = match["text"]
+                if message.startswith(JOINED):
                     since = match["time"]
-                elif said.startswith(ENDED):
+                elif message.startswith(ENDED):
                     since = ""
-    return since, said
+    return since, message
 
 
 def _size(folder: Path) -> int:

@@ -76,9 +76,9 @@ def _figures(metrics: Mapping[str, float]) -> str:
 def _written(exact: Path, out: Path, checkpoint: Path) -> list[str]:
     """Where everything is; the report is drawn by the program that draws a study's."""
     words = ["report", "--file", str(exact), "--checkpoint", str(checkpoint)]
-    drawn = subprocess.run([sys.executable, "-P", "-m", "server", *words], capture_output=True, check=False)
+    completed = subprocess.run([sys.executable, "-P", "-m", "server", *words], capture_output=True, check=False)
     page = exact.with_name("report.html")
     report = f"report, stays here: {page}"
-    if drawn.returncode:
+    if completed.returncode:
         report = f"the report was not drawn; try: python -m server {' '.join(words)}"
     return [f"exact figures, stay here: {exact}", report, f"to send to the center: {out}"]

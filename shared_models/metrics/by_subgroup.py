@@ -134,7 +134,7 @@ def _counts(target: Target, outcomes: Array) -> PooledMetrics:
     return counts
 
 
-def told_subgroups(outcomes: Array, least: float) -> NDArray[np.bool_]:
+def releasable_subgroups(outcomes: Array, least: float) -> NDArray[np.bool_]:
     """Which of L subgroups one site may tell of by itself, `(L,)`; it counts the rest with the others.
 
     Those with a few patients of an outcome are not; nor is the smallest of the remaining ones, as long as the others
@@ -145,7 +145,7 @@ def told_subgroups(outcomes: Array, least: float) -> NDArray[np.bool_]:
         least: Fewest patients of an outcome, if there are any.
 
     Example:
-        >>> told_subgroups(np.array([[30.0, 20, 0], [40, 3, 0], [25, 25, 0], [0, 8, 0]]), 10).tolist()
+        >>> releasable_subgroups(np.array([[30.0, 20, 0], [40, 3, 0], [25, 25, 0], [0, 8, 0]]), 10).tolist()
         [True, False, True]
     """
     known = outcomes[:, :-1]
@@ -169,7 +169,7 @@ def subgroups_without_small_cells(arrays: Arrays, task: Task, least: float) -> A
     sent = dict(of_nobody(task, summed=False))
     for column, grouping, name, target in _each(task):
         outcomes = arrays[_outcomes(column, name)]
-        told = told_subgroups(outcomes, least)
+        told = releasable_subgroups(outcomes, least)
         if not told.any() and _few(outcomes[:, :-1].sum(axis=0, keepdims=True), least)[0]:
             continue
         kept = np.zeros_like(outcomes)

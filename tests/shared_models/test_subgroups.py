@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared_models.features import Feature
-from shared_models.metrics.by_subgroup import told_subgroups
+from shared_models.metrics.by_subgroup import releasable_subgroups
 from shared_models.settings import SettingsError
 from shared_models.subgroups import parse_subgroups
 
@@ -57,7 +57,7 @@ def test_what_one_site_tells_leaves_no_few_patients_over() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         outcomes = np.concatenate([rng.integers(0, 40, (4, 2)), np.zeros((4, 1))], axis=1)
-        told = told_subgroups(outcomes, 10)
+        told = releasable_subgroups(outcomes, 10)
         known = outcomes[:, :-1]
         rest = known[-1] + known[:-1][~told].sum(axis=0)
         shown = known[:-1][told]

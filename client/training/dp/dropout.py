@@ -34,8 +34,8 @@ class PatientDropout(nn.Module):
         if self.draws is None:
             msg = "private dropout was asked for masks before it was given a batch's draws"
             raise RuntimeError(msg)
-        kept = self.draws.uniform(*values.shape[1:]).to(values.device) >= self.drop_prob
-        return torch.where(kept, values / (1.0 - self.drop_prob), values.new_zeros(()))
+        mask = self.draws.uniform(*values.shape[1:]).to(values.device) >= self.drop_prob
+        return torch.where(mask, values / (1.0 - self.drop_prob), values.new_zeros(()))
 
 
 def replace_dropout(model: nn.Module) -> None:

@@ -107,11 +107,11 @@ class PatientGradients:
             out.requires_grad_(True)
         out.register_hook(
             partial(  # type: ignore[no-untyped-call]
-                self._keep, own, layer, inputs[0].detach()
+                self._add_gradient, own, layer, inputs[0].detach()
             )
         )
 
-    def _keep(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
+    def _add_gradient(self, own: tuple[nn.Parameter, ...], layer: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
         gradients = GRADIENTS[type(layer)](layer, inputs, gradient)
         for parameter, one in zip(own, gradients, strict=True):
             if parameter in self._trained:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from client.cohort.load import Cohort
-from client.training.combat import harmonise, keep, kept, own_statistics
+from client.training.combat import harmonise, own_statistics, store_sums, stored_sums
 from client.training.dataset import feature_statistics, select_patients
 from shared_models.combat import adjustment, references
 from shared_models.features import parse_features
@@ -120,11 +120,11 @@ def test_network_input_is_finite_also_for_an_absurd_scanner() -> None:
 
 def test_patients_who_come_later_do_not_move_the_others(cohorts: list[Cohort], tmp_path: Path) -> None:
     file = tmp_path / "harmonisation" / "study.safetensors"
-    keep(cohorts[0], TASK, file)
+    store_sums(cohorts[0], TASK, file)
     first = own_statistics(cohorts[0], TASK)["radiomics"]
-    np.testing.assert_array_equal(kept(cohorts[1], TASK, file)["radiomics"].total, first.total)
-    keep(cohorts[1], TASK, file)  # a study that starts anew
-    assert (kept(cohorts[1], TASK, file)["radiomics"].total != first.total).all()
+    np.testing.assert_array_equal(stored_sums(cohorts[1], TASK, file)["radiomics"].total, first.total)
+    store_sums(cohorts[1], TASK, file)  # a study that starts again
+    assert (stored_sums(cohorts[1], TASK, file)["radiomics"].total != first.total).all()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x" * 99])
@@ -135,5 +135,5 @@ def test_sums_that_were_lost_or_damaged_are_taken_anew(
     if content is not None:
         file.write_bytes(content)
     expected = own_statistics(cohorts[0], TASK)["radiomics"]
-    for cohort in cohorts[:2]:  # the second reads what the first has kept
-        np.testing.assert_array_equal(kept(cohort, TASK, file)["radiomics"].squares, expected.squares)
+    for cohort in cohorts[:2]:  # the second reads what the first has stored
+        np.testing.assert_array_equal(stored_sums(cohort, TASK, file)["radiomics"].squares, expected.squares)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from client.training.fedbn import keep, own_names, restore
+from client.training.fedbn import own_names, restore, store_local_layers
 
 
 class Net(nn.Module):
@@ -27,9 +27,9 @@ def filled(value: float) -> Net:
 
 
 def test_a_rounds_own_values_come_back_and_nothing_else(tmp_path) -> None:
-    keep(filled(1.0), tmp_path, 1)
-    keep(filled(2.0), tmp_path, 2)
-    keep(filled(5.0), tmp_path, 5)
+    store_local_layers(filled(1.0), tmp_path, 1)
+    store_local_layers(filled(2.0), tmp_path, 2)
+    store_local_layers(filled(5.0), tmp_path, 5)
     for server_round, expected in ((0, 9.0), (1, 1.0), (2, 2.0), (4, 2.0), (5, 5.0), (8, 5.0)):
         net = filled(9.0)
         restore(net, tmp_path, server_round)
@@ -42,7 +42,7 @@ def test_a_site_that_never_trained_takes_the_global_values_and_a_new_run_forgets
     net = filled(9.0)
     restore(net, tmp_path / "none", 3)
     assert net.norm.weight.tolist() == [9.0] * 3
-    keep(filled(4.0), tmp_path, 4)
-    keep(filled(1.0), tmp_path, 1)
+    store_local_layers(filled(4.0), tmp_path, 4)
+    store_local_layers(filled(1.0), tmp_path, 1)
     restore(net, tmp_path, 4)
     assert net.norm.weight.tolist() == [1.0] * 3

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from client.training.loop import make_optimizer
-from client.training.optimizer_state import kept_moments
+from client.training.optimizer_state import stored_moments
 from shared_models.study_settings import StudySettings
 
 
@@ -17,7 +17,7 @@ def trained(
         model.load_state_dict(state)
     for server_round in range(start, start + rounds):
         optimizer = make_optimizer(model.parameters(), StudySettings(learning_rate=0.1))
-        with kept_moments(optimizer, folder, server_round):
+        with stored_moments(optimizer, folder, server_round):
             for step in range(4):
                 optimizer.zero_grad()
                 (model(torch.eye(3) * (step + server_round)) ** 2).sum().backward()
@@ -29,7 +29,7 @@ def weights(model: nn.Module) -> list[float]:
     return [round(value, 6) for value in model.weight.flatten().tolist()]
 
 
-def test_rounds_with_kept_moments_are_one_long_training(tmp_path: Path) -> None:
+def test_rounds_with_stored_moments_are_one_long_training(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     optimizer = make_optimizer(model.parameters(), StudySettings(learning_rate=0.1))
@@ -55,14 +55,14 @@ def test_the_first_round_forgets_an_earlier_run_and_other_weights_are_left_alone
     assert weights(trained(tmp_path, 1)) == first
     other = nn.Linear(5, 2)
     optimizer = make_optimizer(other.parameters(), StudySettings())
-    with kept_moments(optimizer, tmp_path, 2):
+    with stored_moments(optimizer, tmp_path, 2):
         assert not optimizer.state_dict()["state"]
 
 
 def test_moments_of_a_round_that_diverged_do_not_spoil_the_next(tmp_path: Path) -> None:
     before = trained(tmp_path, 1).state_dict()
     optimizer = make_optimizer((model := nn.Linear(3, 1)).parameters(), StudySettings())
-    with kept_moments(optimizer, tmp_path, 2):
+    with stored_moments(optimizer, tmp_path, 2):
         (model(torch.full((1, 3), torch.inf)) ** 2).sum().backward()
         optimizer.step()
     assert [path.stem for path in tmp_path.iterdir()] == ["00001"]
