@@ -29,7 +29,7 @@ from server.study.preparation import prepare
 from server.study.progress import Progress, begin_progress, progress_of, watch
 from server.study.results.contents import Role, make_results, unfinished_results
 from server.study.results.csv_file import write_csv
-from server.study.results.fold_results import Finished, combine, keep_tested, read_finished
+from server.study.results.fold_results import Finished, combine, read_finished, store_tested
 from server.study.results.folder import clear, require_free
 from server.study.results.importance_section import pool_importance
 from server.study.results.patients_section import descriptions
@@ -218,7 +218,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     if fold_of(config):
         late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
         late_by_subgroup = (*by_subgroup, pool_subgroups(late, task, config))
-        keep_tested((internal, external, scoring.pool(late, task, config)), late_by_subgroup, lost, folder)
+        store_tested((internal, external, scoring.pool(late, task, config)), late_by_subgroup, lost, folder)
     tested, described = (internal, external), descriptions(parts, task)
     return make_results(
         task, config, best, last, thresholds, answers, tested, problems, unverified, described, by_subgroup, lost

@@ -71,8 +71,8 @@ def _performance(outcome: Outcome) -> Iterator[str]:
         if metrics.get("patients"):
             name, _ = outcome.primary(metrics)
             whose = "test patients where it was trained" if role == "internal" else "hospitals that did not train it"
-            told = [outcome.called, count(metrics.get("patients")), whose, name.replace("_", " ")]
-            yield f"| {' | '.join([*told, with_interval(metrics, name)])} |"
+            cells = [outcome.full_label, count(metrics.get("patients")), whose, name.replace("_", " ")]
+            yield f"| {' | '.join([*cells, with_interval(metrics, name)])} |"
 
 
 def _as_text(section: Section) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _as_text(section: Section) -> Iterator[str]:
     yield f"\n## {section.title}\n"
     for element in section.elements:
         if isinstance(element, Facts):
-            yield from (f"- {term}: {said or element.missing}" for term, said in element.rows)
+            yield from (f"- {term}: {text or element.missing}" for term, text in element.rows)
         elif isinstance(element, Panels):
             for panel in element.panels:
                 if isinstance(panel, Table):

@@ -43,14 +43,14 @@ def export(model: TrainedModel, results: Results | None, how: Format, folder: Pa
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=folder.parent))
     try:
-        said = _write(model, results, how, draft)
+        remarks = _write(model, results, how, draft)
         if folder.exists():
             folder.rmdir()
         draft.replace(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return said
+    return remarks
 
 
 def _write(model: TrainedModel, results: Results | None, how: Format, folder: Path) -> list[str]:

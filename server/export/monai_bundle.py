@@ -33,7 +33,7 @@ def write_bundle(model: TrainedModel, results: Results | None, folder: Path) -> 
     """
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()
-    said = write_program(model, folder / "models")
+    remarks = write_program(model, folder / "models")
     predictor = Predictor(model)
     examples = dict(zip(predictor.input_names, (value.numpy() for value in example_inputs(model, 2)), strict=True))
     np.savez(folder / "docs" / EXAMPLE, **examples)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def write_bundle(model: TrainedModel, results: Results | None, folder: Path) -> 
     write_documents(model, results, folder / "docs")
     (folder / "LICENSE").write_text((folder / "docs" / "LICENSE").read_text(encoding="utf-8"), encoding="utf-8")
     how = "monai.bundle.run(config_file='configs/inference.json', bundle_root='.') predicts docs/example.npz"
-    return [*said, f"MONAI bundle: {how}"]
+    return [*remarks, f"MONAI bundle: {how}"]
 
 
 def metadata(model: TrainedModel, predictor: Predictor) -> dict[str, Any]:

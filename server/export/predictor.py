@@ -103,11 +103,13 @@ def example_inputs(model: TrainedModel, patients: int, seed: int = 0) -> tuple[T
 
 
 def _example(kind: Modality, name: str, model: TrainedModel, patients: int, rng: torch.Generator) -> Tensor:
-    drawn = torch.randn((patients, *kind.shape), generator=rng)
+    standard_normal = torch.randn((patients, *kind.shape), generator=rng)
     if not isinstance(kind, Table):
-        return drawn
+        return standard_normal
     statistics = model.statistics.features[name]
-    columns = drawn * torch.from_numpy(statistics.deviation).float() + torch.from_numpy(statistics.mean).float()
+    columns = (
+        standard_normal * torch.from_numpy(statistics.deviation).float() + torch.from_numpy(statistics.mean).float()
+    )
     gaps = torch.rand(columns.shape, generator=rng) < 0.2
     return torch.where(gaps, torch.full_like(columns, torch.nan), columns)
 

@@ -22,11 +22,11 @@ class Notifier:
 
     Attributes:
         command: Its words.
-        told: What was told already.
+        notified: What was notified already.
     """
 
     command: list[str]
-    told: set[tuple[str, str]] = field(default_factory=set)
+    notified: set[tuple[str, str]] = field(default_factory=set)
 
     def look(self, state: StudyProgress) -> str:
         """Tells what is new in the state.
@@ -36,9 +36,9 @@ class Notifier:
         """
         problems = []
         for event, about, text in _waiting(state):
-            if (event, about) in self.told:
+            if (event, about) in self.notified:
                 continue
-            self.told.add((event, about))
+            self.notified.add((event, about))
             problems.append(self._run({"event": event, "study": state.study, "about": about, "text": text}))
         return "; ".join(filter(None, problems))
 

@@ -155,9 +155,11 @@ def _control(center: Center) -> Iterator[ControlHttpClient]:
             exit_code=ExitCode.SUPERLINK_UNREACHABLE,
         ) from None
     except httpx.HTTPStatusError as error:
-        told = FlowerError.from_json(error.response.text)
-        code = told.code if told else None
-        raise _refused(center, told.message if told else f"HTTP {error.response.status_code}", code) from None
+        flower_error = FlowerError.from_json(error.response.text)
+        code = flower_error.code if flower_error else None
+        raise _refused(
+            center, flower_error.message if flower_error else f"HTTP {error.response.status_code}", code
+        ) from None
     finally:
         client.close()
 

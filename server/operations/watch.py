@@ -108,8 +108,8 @@ def _spark(state: StudyProgress) -> str:
         return ""
     low, high = min(values), max(values)
     steps = "▁▂▃▄▅▆▇█"
-    drawn = "".join(steps[round((value - low) / (high - low or 1.0) * 7)] for value in values)
-    return f"{number(low)} {drawn} {number(high)}"
+    blocks = "".join(steps[round((value - low) / (high - low or 1.0) * 7)] for value in values)
+    return f"{number(low)} {blocks} {number(high)}"
 
 
 def _find(center: Center, study: str) -> Path:

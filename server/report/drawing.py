@@ -153,20 +153,20 @@ def _tidy(svg: str, figure: Figure) -> str:
     svg = re.sub(r"font: (?:(bold|700) )?([\d.]+)px 'DejaVu Sans'(?:, sans-serif)?", _font, svg)
     svg = re.sub(r">\s+<", "><", svg)
     used = {"".join(pair) for pair in _REFERENCE.findall(svg)}
-    svg = re.sub(r' id="([^"]*)"', lambda found: found.group() if found.group(1) in used else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", svg)
     size = re.search(r'viewBox="[^"]*"', svg)
     assert size, "matplotlib writes a viewBox"
     head = f'<svg class="plot" role="img" {size.group()} aria-label={quoteattr(figure.alt)}>'
     return re.sub(r"^<svg[^>]*>", lambda _: head, svg)
 
 
-def _one_decimal(found: re.Match[str]) -> str:
-    return f"{float(found.group()):.1f}".removesuffix(".0")
+def _one_decimal(match: re.Match[str]) -> str:
+    return f"{float(match.group()):.1f}".removesuffix(".0")
 
 
-def _font(found: re.Match[str]) -> str:
-    weight = "font-weight: 700; " if found.group(1) else ""
-    return f"{weight}font-size: {found.group(2)}px"
+def _font(match: re.Match[str]) -> str:
+    weight = "font-weight: 700; " if match.group(1) else ""
+    return f"{weight}font-size: {match.group(2)}px"
 
 
 def look(role: Role) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Line:
         cells: Numbers between label and axes.
         value: The estimate, or None.
         ends: Its interval, or None.
-        told: The same as text, at the right edge; or why there is none.
+        estimate: The same as text, at the right edge; or why there is none.
         kind: `heading` of rows; `one` site; `sum` of several; `spread`, where a new one may lie.
         role: Of the site, which gives colour and marker.
     """
@@ -37,7 +37,7 @@ class Line:
     cells: Sequence[str] = ()
     value: float | None = None
     ends: tuple[float, float] | None = None
-    told: str = ""
+    estimate: str = ""
     kind: Literal["heading", "one", "sum", "spread"] = "one"
     role: Role | None = None
 
@@ -91,7 +91,7 @@ def _draw_line(axes: Axes, row: int, line: Line, low: float) -> None:
         axes.text(
             0.5,
             row,
-            line.told,
+            line.estimate,
             transform=axes.get_yaxis_transform(),
             ha="center",
             va="center_baseline",
@@ -100,7 +100,7 @@ def _draw_line(axes: Axes, row: int, line: Line, low: float) -> None:
             color=SOFT,
         )
         return
-    _text_row(axes, row, [line.label, *line.cells], line.told, bold, indent=indent)
+    _text_row(axes, row, [line.label, *line.cells], line.estimate, bold, indent=indent)
     colour = COLOUR[line.role] if line.role else NAVY
     if line.kind == "spread" and line.ends:
         axes.barh(row, line.ends[1] - line.ends[0], 0.32, line.ends[0], color="#b9c4cd")

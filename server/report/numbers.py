@@ -72,8 +72,8 @@ def span(ends: tuple[float, float] | None, digits: int = 2) -> str:
 def with_interval(metrics: Mapping[str, Metric], name: str, digits: int = 2) -> str:
     """A metric with its interval: `0.69 (0.62 to 0.75)`."""
     value, ends = metrics.get(name), bounds(metrics, name)
-    told = number(value, digits)
-    return f"{told} ({span(ends, digits)})" if ends and told != NONE else told
+    estimate = number(value, digits)
+    return f"{estimate} ({span(ends, digits)})" if ends and estimate != NONE else estimate
 
 
 def in_words(value: int, noun: str) -> str:
@@ -82,8 +82,8 @@ def in_words(value: int, noun: str) -> str:
     >>> in_words(2, "hospital"), in_words(1, "round"), in_words(30, "round")
     ('two hospitals', 'one round', '30 rounds')
     """
-    said = WORDS[value] if value < len(WORDS) else f"{value:,}"
-    return f"{said} {noun}{'' if value == 1 else 's'}"
+    words = WORDS[value] if value < len(WORDS) else f"{value:,}"
+    return f"{words} {noun}{'' if value == 1 else 's'}"
 
 
 def names(words: Sequence[str], most: int = 8) -> str:

@@ -66,11 +66,11 @@ def awaited(state: StudyProgress) -> str:
     answered = sum(site.doing == "answered" for site in state.sites.values())
     asked = [(name, site) for name, site in state.sites.items() if site.doing == "working"]
     away = [f"{name} since {clock(site.since)}" for name, site in state.sites.items() if site.doing == "away"]
-    told = [f"{in_words(answered, 'site')} answered"] if answered or asked else []
-    told += [f"awaited: {_some([f'{name} since {clock(site.asked)}' for name, site in asked])}"] if asked else []
-    told += [f"not connected: {_some(away)}"] if away else []
-    said = "; ".join(told)
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    parts = [f"{in_words(answered, 'site')} answered"] if answered or asked else []
+    parts += [f"awaited: {_some([f'{name} since {clock(site.asked)}' for name, site in asked])}"] if asked else []
+    parts += [f"not connected: {_some(away)}"] if away else []
+    sentence = "; ".join(parts)
+    return f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""
 
 
 def site_row(name: str, site: SiteProgress, state: StudyProgress) -> tuple[str, ...]:

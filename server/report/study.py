@@ -55,7 +55,7 @@ class Outcome:
         return f"within {duration(days)}" if days else ""
 
     @property
-    def called(self) -> str:
+    def full_label(self) -> str:
         """Its name with its horizon."""
         return f"{self.label} {self.within}".strip()
 
@@ -86,8 +86,8 @@ class Outcome:
         """Whether too few patients have the outcome, or are free of it, to judge."""
         if not self.ranks:
             return not metrics.get("patients")
-        told = (self.events(metrics), self.free(metrics))
-        return any(not isinstance(value, float) or value < LEAST_OUTCOMES for value in told)
+        counts = (self.events(metrics), self.free(metrics))
+        return any(not isinstance(value, float) or value < LEAST_OUTCOMES for value in counts)
 
 
 _KINDS: tuple[tuple[str, Kind, str, str], ...] = (
@@ -130,11 +130,11 @@ class Study:
         """What the page is called."""
         if self.answers.title:
             return self.answers.title
-        said = " and ".join(filter(None, [", ".join(o.called for o in self.outcomes[:-1]), *self._last()]))
-        return f"{said[:1].upper()}{said[1:]}" if said else self.results.study
+        outcomes = " and ".join(filter(None, [", ".join(o.full_label for o in self.outcomes[:-1]), *self._last()]))
+        return f"{outcomes[:1].upper()}{outcomes[1:]}" if outcomes else self.results.study
 
     def _last(self) -> list[str]:
-        return [outcome.called for outcome in self.outcomes[-1:]]
+        return [outcome.full_label for outcome in self.outcomes[-1:]]
 
     def setting(self, name: str) -> bool | int | float | str:
         """A setting of the study; empty where its release had none of that name."""
@@ -144,8 +144,8 @@ class Study:
 def _outcome(name: str, target: TargetResults, external: Sequence[SiteResults]) -> Outcome:
     alone = external[0].targets.get(name, {}) if len(external) == 1 else {}
     kinds = (kind for kind in _KINDS if kind[0] in target.pooled)
-    _, kind, measure, called = next(kinds, _KINDS[-1])
-    return Outcome(name, target, kind, measure, called, alone)
+    _, kind, measure, measure_name = next(kinds, _KINDS[-1])
+    return Outcome(name, target, kind, measure, measure_name, alone)
 
 
 def pairs(first: Metric, second: Metric) -> list[tuple[float, float]]:

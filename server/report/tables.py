@@ -25,6 +25,6 @@ def by_site(
     columns = [*sites, *([last] if last else [])]
     if len(sites) <= MOST_COLUMNS and sum(map(len, sites)) <= 90:
         return Table([head, *columns], rows, caption, shaded=shaded)
-    told = [row for row in rows if row.kind != "group"]
-    turned = [Row(name, [row.cells[index] for row in told]) for index, name in enumerate(columns)]
-    return Table(["Site", *(row.head for row in told)], turned, caption, shaded=shaded)
+    shown = [row for row in rows if row.kind != "group"]
+    turned = [Row(name, [row.cells[index] for row in shown]) for index, name in enumerate(columns)]
+    return Table(["Site", *(row.head for row in shown)], turned, caption, shaded=shaded)

@@ -87,27 +87,27 @@ def sentence(study: Study, outcome: Outcome, role: Role) -> str:
     hospitals, people = where(study, role), _people(outcome, metrics)
     if outcome.too_few(metrics):
         few = "too few" if outcome.ranks else "no"
-        told = f"{few} test patients have an outcome that their hospital tells ({people})"
-        return f"In {hospitals}, {told} to judge {outcome.called}."
+        known = f"{few} test patients have an outcome that their hospital tells ({people})"
+        return f"In {hospitals}, {known} to judge {outcome.full_label}."
     name, value = outcome.primary(metrics)
     ends = bounds(metrics, name)
-    told = f"{outcome.measure_name} of {number(value)}"
+    estimate = f"{outcome.measure_name} of {number(value)}"
     interval = f"95\N{NO-BREAK SPACE}% interval {span(ends)}" if ends else "its interval is not recorded"
     if not outcome.ranks:
         verb = "assigned patients to" if outcome.kind == "classes" else "predicted"
-        return f"In {hospitals}, the network {verb} {outcome.label} with {_article(told)} ({interval}; {people})."
+        return f"In {hospitals}, the network {verb} {outcome.label} with {_article(estimate)} ({interval}; {people})."
     if (ends and ends[0] <= CHANCE <= ends[1]) or not ends:
         return (
-            f"In {hospitals}, the network was not shown to rank patients by {outcome.called} better than chance "
-            f"({told}; {interval}; {people})."
+            f"In {hospitals}, the network was not shown to rank patients by {outcome.full_label} better than chance "
+            f"({estimate}; {interval}; {people})."
         )
-    by = f"by their {outcome.called}" if outcome.kind == "time-to-event" else f"by {outcome.called}"
+    by = f"by their {outcome.full_label}" if outcome.kind == "time-to-event" else f"by {outcome.full_label}"
     worse = " worse than chance," if ends and ends[1] < CHANCE else ""
-    return f"In {hospitals}, the network ranked patients {by}{worse} with {_article(told)} ({interval}; {people})."
+    return f"In {hospitals}, the network ranked patients {by}{worse} with {_article(estimate)} ({interval}; {people})."
 
 
-def _article(told: str) -> str:
-    return f"{'an' if told[0] in 'AR' else 'a'} {told}"
+def _article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'AR' else 'a'} {phrase}"
 
 
 def _people(outcome: Outcome, metrics: Mapping[str, Metric]) -> str:
@@ -188,14 +188,14 @@ def _cards(study: Study, outcome: Outcome, role: Role) -> Iterator[Card]:
             yield Card(number(value), f"{outcome.measure_name} in {place}", detail)
     between = outcome.results.between_sites.get(outcome.measure)
     if between and between.prediction_low is not None and between.prediction_high is not None:
-        told = f"95\N{NO-BREAK SPACE}% prediction interval; {between.sites} sites, {between.trained} of them trained"
+        detail = f"95\N{NO-BREAK SPACE}% prediction interval; {between.sites} sites, {between.trained} of them trained"
         new = span((between.prediction_low, between.prediction_high))
-        yield Card(new, f"{outcome.measure_name} a new hospital may see", told)
+        yield Card(new, f"{outcome.measure_name} a new hospital may see", detail)
     metrics = outcome.metrics(role)
     for name, what in (("calibration_slope", "calibration slope"), ("expected_observed_ratio", "expected / observed")):
         if isinstance(metrics.get(name), float) and not outcome.too_few(metrics):
-            told = span(bounds(metrics, name)) or "interval not recorded"
-            yield Card(number(metrics[name]), f"{what}, {role}", f"{told}; 1 is right")
+            detail = span(bounds(metrics, name)) or "interval not recorded"
+            yield Card(number(metrics[name]), f"{what}, {role}", f"{detail}; 1 is right")
     results = study.results
     chosen = f"of {results.rounds_completed}; {results.selected_by}"
     if results.folds:
@@ -209,8 +209,8 @@ def privacy_card(study: Study) -> Card:
     """What protects the weights."""
     if study.results.privacy.unit:
         target = study.setting("target-epsilon")
-        told = f"ε ≤ {number(float(target), 1)}" if target else "DP-SGD"
-        return Card(told, "differential privacy per patient", "spent as each hospital's own ledger says")
+        bound = f"ε ≤ {number(float(target), 1)}" if target else "DP-SGD"
+        return Card(bound, "differential privacy per patient", "spent as each hospital's own ledger says")
     if study.results.privacy.only_in_sums_of_three_sites_or_more:
         return Card("in sums", "weights and scores seen by the center", "secure aggregation, of three sites or more")
     return Card("none", "differential privacy or secure aggregation", "the center saw each hospital's weights")

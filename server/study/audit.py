@@ -40,7 +40,7 @@ def note(folder: Path, *events: Mapping[str, Any]) -> None:
         CenterError: If they cannot be noted.
     """
     if events:
-        with _told():
+        with _as_center_errors():
             append(audit_of(folder), *events)
 
 
@@ -50,7 +50,7 @@ def check(folder: Path) -> None:
     Raises:
         CenterError: If a line was changed, removed or put elsewhere.
     """
-    with _told():
+    with _as_center_errors():
         read(audit_of(folder))
 
 
@@ -89,7 +89,7 @@ def print_audit(folder: Path, console: Console) -> None:
     """
     from rich.table import Table
 
-    with _told():
+    with _as_center_errors():
         lines = read(audit_of(folder))
     table = Table(title=f"the last {min(SHOWN, len(lines))} of {len(lines)} lines", title_justify="left")
     for head in ("time", "event", "site", "study", "message", "bytes", "sha256", "why"):
@@ -115,7 +115,7 @@ def _weight(content: RecordDict) -> dict[str, Any]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_center_errors() -> Iterator[None]:
     try:
         yield
     except RecordError as error:

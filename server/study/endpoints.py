@@ -10,28 +10,28 @@ NOT_SAID = "not defined"
 def differing(endpoints: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """A sentence for each target that sites define differently.
 
-    Who does not say how it is defined is named with the others; where nobody says it, there is nothing to compare.
+    A site that gives no definition is named with the others; where none gives one, there is nothing to compare.
 
     Args:
         endpoints: By site, the definition of each of its targets; empty where it does not say.
 
     Example:
-        >>> (said,) = differing({"oak": {"relapse": "RFI"}, "elm": {"relapse": "rfi"}, "fir": {"relapse": "OS"}})
-        >>> said.partition(";")[0]
+        >>> (sentence,) = differing({"oak": {"relapse": "RFI"}, "elm": {"relapse": "rfi"}, "fir": {"relapse": "OS"}})
+        >>> sentence.partition(";")[0]
         'relapse differs between hospitals: RFI (oak, elm), OS (fir)'
     """
-    for target in dict.fromkeys(name for said in endpoints.values() for name in said):
+    for target in dict.fromkeys(name for defined in endpoints.values() for name in defined):
         sites: dict[str, list[str]] = {}
         words: dict[str, str] = {}
-        for site, said in endpoints.items():
-            if target in said:
-                key = " ".join(said[target].lower().split())
-                words.setdefault(key, said[target] or NOT_SAID)
+        for site, defined in endpoints.items():
+            if target in defined:
+                key = " ".join(defined[target].lower().split())
+                words.setdefault(key, defined[target] or NOT_SAID)
                 sites.setdefault(key, []).append(site)
         if len(sites) > 1:
-            told = ", ".join(f"{words[key]} ({', '.join(names)})" for key, names in sites.items())
+            definitions = ", ".join(f"{words[key]} ({', '.join(names)})" for key, names in sites.items())
             differs = "may differ" if "" in sites else "differs"
             yield (
-                f"{target} {differs} between hospitals: {told}; one network learns them as one outcome. Ask for the "
-                "same `endpoint` and `deaths` in their settings, or tell readers of it"
+                f"{target} {differs} between hospitals: {definitions}; one network learns them as one outcome. Ask for "
+                "the same `endpoint` and `deaths` in their settings, or tell readers of it"
             )

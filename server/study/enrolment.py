@@ -93,7 +93,7 @@ def _enrolment(reply: PrepareReply, task: Task) -> Enrolment:
     if too_many := [name for name, count in patients.items() if count > train]:
         msg = f"more training patients have {', '.join(too_many)} than there are: {train}"
         raise ValueError(msg)
-    endpoints = {name: said for name, said in reply.endpoints.items() if name in task.targets}
+    endpoints = {name: definition for name, definition in reply.endpoints.items() if name in task.targets}
     return Enrolment(reply.trains, dict(reply.patients), dict(patients), reply.excluded, endpoints=endpoints)
 
 

@@ -46,16 +46,16 @@ def missing_sites(config: StudySettings, last: Checkpoint, untested: Mapping[str
         last: The study after its last round.
         untested: Why sites gave no test scores.
     """
-    found = {}
+    reasons = {}
     for site in config.expected_sites:
         enrolled = last.enrolled.get(site)
         if enrolled is None:
-            found[site] = last.not_enrolled.get(site, AWAY)
+            reasons[site] = last.not_enrolled.get(site, AWAY)
         elif site in untested:
-            found[site] = f"gave no test scores: {untested[site]}"
+            reasons[site] = f"gave no test scores: {untested[site]}"
         elif enrolled.trains and last.history and not any(site in attempt["counted"] for attempt in last.history):
-            found[site] = f"no update of it counted: {_last_reason(last.history, site)}"
-    return found
+            reasons[site] = f"no update of it counted: {_last_reason(last.history, site)}"
+    return reasons
 
 
 def require_named_sites(file: Path) -> None:

@@ -18,7 +18,7 @@ from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.progress import progress_of
 from server.study.secure_aggregation.secure_exchange import exchange
-from server.study.selection import keep_best, newest_score, settle, validation_scores
+from server.study.selection import newest_score, settle, store_best, validation_scores
 from server.study.weights.checkpoint import (
     LAST,
     Checkpoint,
@@ -91,11 +91,12 @@ def train_round(
         )
         raise StudyError(msg)
     scores = validation_scores(parts)
-    state = keep_best(state, scores, task, config, folder)
+    state = store_best(state, scores, task, config, folder)
     progress.scored(newest_score(state, scores, task, config), best_round=state.best_round)
     loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
-    said = f", training loss {loss:.4f}" if config.privacy == "none" else ""  # no noise covers a loss: it stays there
-    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), said)
+    # in private training no noise would cover the loss: it stays at the site
+    training_loss = f", training loss {loss:.4f}" if config.privacy == "none" else ""
+    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), training_loss)
     this = Round(server_round, before, updates, config, state.enrolled)
     model, rule_state = take_step(rule, this, state.rule_state)
     require_learning(before, model, loss, config, server_round)
@@ -105,8 +106,8 @@ def train_round(
 def spent_of(answers: Sequence[Answer[TrainReply]]) -> dict[str, dict[str, float]]:
     """What the study has spent of each site's privacy, of those that say so."""
     names = ("epsilon", "delta")
-    told = {one.site: dict(one.reply.spent) for one in answers if one.reply and one.reply.spent}
-    return {site: {name: spent[name] for name in names} for site, spent in told.items() if spent.keys() >= {*names}}
+    replies = {one.site: dict(one.reply.spent) for one in answers if one.reply and one.reply.spent}
+    return {site: {name: spent[name] for name in names} for site, spent in replies.items() if spent.keys() >= {*names}}
 
 
 def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySettings, server_round: int) -> None:
@@ -136,6 +137,6 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
     scores = validation_scores(parts)
-    state = settle(keep_best(state, scores, task, config, folder), scores, task, config, folder)
+    state = settle(store_best(state, scores, task, config, folder), scores, task, config, folder)
     progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
     return state

@@ -34,7 +34,7 @@ def validation_scores(parts: Sequence[Answer[TrainReply] | Answer[EvaluateValida
     return {"+".join(part.members) or part.site: part.reply.validation for part in parts if part.reply}
 
 
-def keep_best(
+def store_best(
     state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings, folder: Path
 ) -> Checkpoint:
     """Keeps the weights of `state` on disk if no earlier ones scored as high on validation patients.
@@ -68,8 +68,8 @@ def settle(
     """Chooses the last round in place of the best one, unless that is clearly better at the sites that scored both.
 
     Args:
-        state: The study after its last round, which `keep_best` has seen.
-        scores: As for `keep_best`.
+        state: The study after its last round, which `store_best` has seen.
+        scores: As for `store_best`.
         task: The study's task.
         config: Its settings.
         folder: Of the study.
@@ -108,8 +108,8 @@ def newest_score(state: Checkpoint, scores: Mapping[str, Arrays], task: Task, co
     """The newest validation value with its interval; `scores` are those that it is of."""
     number, value = state.values[-1]
     ends = selection_interval(scoring.total(scoring.readable(scores, task, config).values(), task, config).values())
-    told = [None if np.isnan(one) else float(one) for one in (value, *ends)]
-    return Scored(round=number, value=told[0], low=told[1], high=told[2])
+    values = [None if np.isnan(one) else float(one) for one in (value, *ends)]
+    return Scored(round=number, value=values[0], low=values[1], high=values[2])
 
 
 def scored_by_others(state: Checkpoint) -> list[int]:

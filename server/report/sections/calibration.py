@@ -48,8 +48,8 @@ def _lead(outcome: Outcome) -> str:
     metrics = outcome.metrics(role)
     place = "external hospitals" if role == "external" else "hospitals that trained"
     ratio, slope = (with_interval(metrics, name) for name in ("expected_observed_ratio", "calibration_slope"))
-    told = f"{outcome.called}, in {place}: expected over observed {ratio}, calibration slope {slope}; 1 is right."
-    return f"{told}{_doubt(metrics)}"
+    estimates = f"expected over observed {ratio}, calibration slope {slope}; 1 is right"
+    return f"{outcome.full_label}, in {place}: {estimates}.{_doubt(metrics)}"
 
 
 def _doubt(metrics: Mapping[str, Metric]) -> str:
@@ -65,8 +65,8 @@ def _calibration(outcome: Outcome) -> Figure:
     return Figure(
         name=f"calibration_{outcome.name}",
         draw=lambda: _draw_calibration(outcome),
-        alt=f"Calibration curve of {outcome.called}",
-        caption=f"Observed share of {outcome.called} against the mean predicted risk, in cells of risk with five "
+        alt=f"Calibration curve of {outcome.full_label}",
+        caption=f"Observed share of {outcome.full_label} against the mean predicted risk, in cells of risk with five "
         f"patients or more. {horizon_note(outcome)} Dashed: perfect. No recalibration was done after testing.",
         columns=("role", "predicted", "observed"),
         values=[(role, *point) for role in ROLES for point in _points(outcome, role)],
@@ -86,7 +86,7 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
         axes.plot(xs, ys, MARKER[role], color=COLOUR[role], linestyle=joined, linewidth=1, markersize=4.5)
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted risk", ylabel="observed share")
         axes.set_title(f"{role}: {count(metrics.get('patients'))} patients")
-        told = "\n".join(
+        legend = "\n".join(
             f"{what} {with_interval(metrics, name)}"
             for what, name in (
                 ("slope", "calibration_slope"),
@@ -95,7 +95,9 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
                 ("Brier score", "brier"),
             )
         )
-        axes.text(0.98, 0.02, told, transform=axes.transAxes, va="bottom", ha="right", fontsize=9, color=INK, bbox=BOX)
+        axes.text(
+            0.98, 0.02, legend, transform=axes.transAxes, va="bottom", ha="right", fontsize=9, color=INK, bbox=BOX
+        )
     return drawing
 
 
@@ -113,7 +115,7 @@ def _decision(outcome: Outcome) -> Figure:
     return Figure(
         name=f"net_benefit_{outcome.name}",
         draw=lambda: _draw_decision(outcome),
-        alt=f"Decision curve of {outcome.called}",
+        alt=f"Decision curve of {outcome.full_label}",
         caption="Net benefit per 1,000 patients: patients with the outcome who are found, less patients treated in "
         "vain at the exchange rate that the threshold implies (Vickers 2006). The model is of use only where it lies "
         "above both other strategies.",

@@ -151,13 +151,13 @@ def _item(number: str, text: str, by: str, answers: Answers, made: Mapping[str, 
 
 def _counts(items: Sequence[Item]) -> str:
     counts: Counter[str] = Counter(_states(items))
-    told = [
+    parts = [
         f"{counts['data']} of {len(items)} items are answered by the data",
         f"{counts['authors']} by the authors",
         f"{counts['author']} are for the paper",
         f"{counts['unfilled']} are not filled or recorded",
     ]
-    return ", ".join(told)
+    return ", ".join(parts)
 
 
 def _states(items: Sequence[Item]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def _triple(row: ModelComparison, name: str) -> list[float | None]:
     return [getattr(row, f"{name}{end}") for end in ("", "_low", "_high")]
 
 
-def _told(value: float | None, low: float | None, high: float | None, sign: bool = False) -> str:
+def _estimate(value: float | None, low: float | None, high: float | None, sign: bool = False) -> str:
     ends = _ends(low, high)
     return number(value, 2, sign) + (f" ({span(ends)})" if ends and value is not None else "")
 
@@ -64,7 +64,7 @@ def _figure(target: str, rows: Sequence[ModelComparison]) -> Figure:
             [count(row.patients)],
             row.difference,
             _ends(row.difference_low, row.difference_high),
-            _told(row.difference, row.difference_low, row.difference_high, sign=True)
+            _estimate(row.difference, row.difference_low, row.difference_high, sign=True)
             if row.difference is not None
             else "too few patients to tell",
         )
@@ -87,7 +87,7 @@ def _figure(target: str, rows: Sequence[ModelComparison]) -> Figure:
 
 def _table(target: str, rows: Sequence[ModelComparison]) -> Table:
     measure = MEASURES[rows[0].measure]
-    called = any(row.mcnemar_p is not None for row in rows)
+    with_calls = any(row.mcnemar_p is not None for row in rows)
     return Table(
         [
             "Model",
@@ -95,22 +95,22 @@ def _table(target: str, rows: Sequence[ModelComparison]) -> Table:
             measure,
             "p",
             "after Holm",
-            *(["only study's right", "only other right"] if called else []),
+            *(["only study's right", "only other right"] if with_calls else []),
         ]
-        + (["McNemar's p", "after Holm"] if called else []),
-        [Row(row.model, list(_cells(row, called))) for row in rows],
+        + (["McNemar's p", "after Holm"] if with_calls else []),
+        [Row(row.model, list(_cells(row, with_calls))) for row in rows],
         f"{target.replace('_', ' ')}, test patients whom both models score. p: of no difference from the study's "
         f"network, {'DeLong' if rows[0].measure == 'auc' else 'jackknife'}, paired, by hospital. "
-        + ("McNemar's exact test is of right calls, each model at its own threshold. " if called else "")
+        + ("McNemar's exact test is of right calls, each model at its own threshold. " if with_calls else "")
         + "Holm's correction is over all tests of a kind in this study.",
     )
 
 
-def _cells(row: ModelComparison, called: bool) -> Iterator[str]:
+def _cells(row: ModelComparison, with_calls: bool) -> Iterator[str]:
     yield count(row.patients)
-    yield _told(row.value, row.value_low, row.value_high)
+    yield _estimate(row.value, row.value_low, row.value_high)
     yield from (p_value(row.p), p_value(row.p_holm))
-    if called:
+    if with_calls:
         numbers = (row.only_study_right, row.only_other_right)
         yield from (NONE if one is None else count(one) for one in numbers)
         yield from (p_value(row.mcnemar_p), p_value(row.mcnemar_p_holm))
@@ -126,13 +126,16 @@ def _matrix(target: str, cells: Sequence[MatrixCell]) -> Table:
     )
     if len(sites) > MOST_COLUMNS:
         rows = [
-            Row(one.trained_on, [one.tested_on, count(one.patients), _told(one.value, one.value_low, one.value_high)])
+            Row(
+                one.trained_on,
+                [one.tested_on, count(one.patients), _estimate(one.value, one.value_low, one.value_high)],
+            )
             for one in cells
         ]
         return Table(["Trained at", "tested at", "patients", measure], rows, caption, text_columns=1)
     rows = []
     for model in dict.fromkeys(one.trained_on for one in cells):
         own = {one.tested_on: one for one in cells if one.trained_on == model}
-        told = (_told(own[site].value, own[site].value_low, own[site].value_high) for site in sites)
-        rows.append(Row(model, list(told)))
+        estimates = (_estimate(own[site].value, own[site].value_low, own[site].value_high) for site in sites)
+        rows.append(Row(model, list(estimates)))
     return Table(["Trained at", *sites], rows, caption)

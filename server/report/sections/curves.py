@@ -32,21 +32,21 @@ def _points(outcome: Outcome, role: Role, curve: str) -> list[tuple[float, float
 
 
 def _lead(outcome: Outcome) -> str:
-    told = [
+    estimates = [
         f"{with_interval(outcome.metrics(role), 'average_precision')} in {role} patients"
         for role in reversed(ROLES)
         if _points(outcome, role, "ROC")
     ]
     coarse = any(is_coarse(outcome.metrics(role)) for role in ROLES)
     doubt = " Cells of few patients were merged at the hospitals, so the curves are of few steps." if coarse else ""
-    return f"{outcome.called}: area under the precision–recall curve {', '.join(told)}.{doubt}"
+    return f"{outcome.full_label}: area under the precision–recall curve {', '.join(estimates)}.{doubt}"
 
 
 def _figure(outcome: Outcome) -> Figure:
     return Figure(
         name=f"curves_{outcome.name}",
         draw=lambda: _draw(outcome),
-        alt=f"ROC and precision-recall curves of {outcome.called}",
+        alt=f"ROC and precision-recall curves of {outcome.full_label}",
         caption=f"Test patients of all sites of a role, in one. {horizon_note(outcome)} These curves hold pairs of "
         "patients of different hospitals, too; the AUC within hospitals is in the section on discrimination. Dashed "
         "grey: chance; dotted: share of patients with the outcome.",
@@ -63,8 +63,8 @@ def _draw(outcome: Outcome) -> Drawing:
         metrics = outcome.metrics(role)
         left.plot(*zip(*roc, strict=True), **look(role), label=f"{role}: {count(metrics.get('patients'))} patients")
         if recall := _points(outcome, role, "PR"):
-            told = with_interval(metrics, "average_precision")
-            right.plot(*zip(*recall, strict=True), **look(role), label=f"{role}: {told}")
+            estimate = with_interval(metrics, "average_precision")
+            right.plot(*zip(*recall, strict=True), **look(role), label=f"{role}: {estimate}")
             _share(right, outcome, role)
     left.plot([0, 1], [0, 1], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
     left.set(xlabel="1 − specificity", ylabel="sensitivity", title="a  ROC")

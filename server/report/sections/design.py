@@ -46,8 +46,8 @@ def _predictors(study: Study) -> str | None:
     """The modalities; tables of the study's own with how many columns they have."""
     modalities = dict.fromkeys(name for site in study.results.sites for name in site.modalities)
     columns = dict(line.split(":", 1) for line in str(study.setting("features")).splitlines() if ":" in line)
-    told = {name: listed.count(",") + 1 for name, listed in columns.items()}
-    sized = [f"{name} ({told[name]} features)" if name in told else name for name in modalities]
+    counts = {name: listed.count(",") + 1 for name, listed in columns.items()}
+    sized = [f"{name} ({counts[name]} features)" if name in counts else name for name in modalities]
     return names(sized) or None
 
 

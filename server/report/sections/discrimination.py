@@ -35,20 +35,20 @@ def section(study: Study) -> Section:
 
 
 def _lead(outcome: Outcome) -> str:
-    told = []
+    estimates = []
     for role in reversed(ROLES):
         metrics = outcome.metrics(role)
         name, value = outcome.primary(metrics)
         if value is not None:
             place = "external hospitals" if role == "external" else "hospitals that trained"
-            told.append(f"{with_interval(metrics, name)} within {place}")
+            estimates.append(f"{with_interval(metrics, name)} within {place}")
     between = outcome.results.between_sites.get(outcome.measure)
     prediction = (between.prediction_low, between.prediction_high) if between else (None, None)
     new = ""
     if prediction[0] is not None and prediction[1] is not None:
         new = f" The 95{NBSP}% prediction interval for a further hospital is {span((prediction[0], prediction[1]))}."
-    head = f"{outcome.measure_name} of {outcome.called}"
-    return f"{head}: {', '.join(told)}.{new}" if told else f"{head}: too few patients to tell."
+    head = f"{outcome.measure_name} of {outcome.full_label}"
+    return f"{head}: {', '.join(estimates)}.{new}" if estimates else f"{head}: too few patients to tell."
 
 
 def _forest(study: Study, outcome: Outcome) -> Figure:
@@ -61,7 +61,7 @@ def _forest(study: Study, outcome: Outcome) -> Figure:
     return Figure(
         name=f"performance_{outcome.name}",
         draw=lambda: draw_forest(lines, headings, axis, chance, interval),
-        alt=f"{outcome.measure_name} of {outcome.called} by site, within sites and between sites",
+        alt=f"{outcome.measure_name} of {outcome.full_label} by site, within sites and between sites",
         caption=_caption(study, outcome),
         columns=("role", "row", *headings[1:], outcome.measure, "low", "high"),
         values=list(_values(study, outcome)),
@@ -70,28 +70,28 @@ def _forest(study: Study, outcome: Outcome) -> Figure:
 
 def _caption(study: Study, outcome: Outcome) -> str:
     between = outcome.results.between_sites.get(outcome.measure)
-    told = [f"{outcome.measure_name} of {outcome.called}, test patients.", horizon_note(outcome)]
+    sentences = [f"{outcome.measure_name} of {outcome.full_label}, test patients.", horizon_note(outcome)]
     if outcome.ranks:
-        told.append("Diamonds of a role: pairs of patients of the same site, over its sites.")
+        sentences.append("Diamonds of a role: pairs of patients of the same site, over its sites.")
     if between:
-        told.append(
+        sentences.append(
             f"Random-effects mean over {between.sites} sites (REML, Hartung–Knapp), {between.trained} of which "
             f"trained: τ² = {number(between.tau2, 3)} on the logit scale, I² = {percent(between.i2)}."
         )
         few = "below five sites no prediction interval is given."
-        told.append(
+        sentences.append(
             f"Pale bar: 95{NBSP}% prediction interval of a new hospital."
             if between.prediction_low is not None
             else few.capitalize()
         )
     elif len(study.results.sites) > 1:
-        told.append("Fewer than three sites tell an interval, so no mean between sites is given.")
+        sentences.append("Fewer than three sites tell an interval, so no mean between sites is given.")
     hidden = [site.site for site in study.results.sites if _own(site, outcome, outcome.measure) is None]
     if hidden:
-        told.append(f"{names(hidden)}: {FEW}; {'its' if len(hidden) == 1 else 'their'} pairs count within sites.")
+        sentences.append(f"{names(hidden)}: {FEW}; {'its' if len(hidden) == 1 else 'their'} pairs count within sites.")
     if len(study.results.sites) > MOST_SITES:
-        told.append(f"The {MOST_SITES} sites with most test patients are drawn; the CSV has all.")
-    return " ".join(filter(None, told))
+        sentences.append(f"The {MOST_SITES} sites with most test patients are drawn; the CSV has all.")
+    return " ".join(filter(None, sentences))
 
 
 def _own(site: SiteResults, outcome: Outcome, metric: str) -> float | None:
@@ -106,8 +106,8 @@ def _of_site(site: SiteResults, outcome: Outcome) -> dict[str, Metric]:
     parts = site.flow.outcomes.get(outcome.name, {}) if site.flow else {}
     counted = parts["test"].patients if "test" in parts and parts["test"].patients else {}
     counts = {_COUNTED[name]: float(value) for name, value in counted.items() if name in _COUNTED}
-    told = {name: value for name, value in site.targets.get(outcome.name, {}).items() if value is not None}
-    return {**counts, **told}
+    metrics = {name: value for name, value in site.targets.get(outcome.name, {}).items() if value is not None}
+    return {**counts, **metrics}
 
 
 def _counts(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[Metric]:
@@ -117,25 +117,25 @@ def _counts(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[Metric]:
     return [*counts, outcome.events(metrics)] if outcome.ranks else counts
 
 
-def _drawn(study: Study) -> set[str]:
+def _largest_sites(study: Study) -> set[str]:
     largest = sorted(study.results.sites, key=lambda site: -site.patients.get("test", 0))[:MOST_SITES]
     return {site.site for site in largest}
 
 
 def _lines(study: Study, outcome: Outcome) -> Iterator[Line]:
-    drawn, digits = _drawn(study), 2
+    shown, digits = _largest_sites(study), 2
     for role in ROLES:
-        sites = [s for s in (study.training if role == "internal" else study.external) if s.site in drawn]
+        sites = [s for s in (study.training if role == "internal" else study.external) if s.site in shown]
         if not sites:
             continue
         yield Line(HEADS[role], kind="heading")
         for site in sites:
             own = _of_site(site, outcome)
-            value, told = _own(site, outcome, outcome.measure), with_interval(own, outcome.measure, digits)
+            value, estimate = _own(site, outcome, outcome.measure), with_interval(own, outcome.measure, digits)
             cells = [count(c) if c is not None else "few" for c in _counts(outcome, own)]
             cells[0] = count(own.get("patients")) if own.get("patients") is not None else "few"
             yield Line(
-                site.site, cells, value, bounds(own, outcome.measure), told if value is not None else FEW, role=role
+                site.site, cells, value, bounds(own, outcome.measure), estimate if value is not None else FEW, role=role
             )
         metrics = outcome.metrics(role)
         name, of_all = outcome.primary(metrics)
@@ -153,11 +153,11 @@ def _between(outcome: Outcome) -> Iterator[Line]:
     yield Line(f"Between sites ({between.sites} shown)", kind="heading")
     ends = (between.mean_low, between.mean_high)
     known = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
-    told = f"{number(between.mean)} ({span(known)})" if known else number(between.mean)
-    yield Line("Random-effects mean", value=between.mean, ends=known, told=told, kind="sum")
+    estimate = f"{number(between.mean)} ({span(known)})" if known else number(between.mean)
+    yield Line("Random-effects mean", value=between.mean, ends=known, estimate=estimate, kind="sum")
     if between.prediction_low is not None and between.prediction_high is not None:
         new = (between.prediction_low, between.prediction_high)
-        yield Line(f"A new hospital (95{NBSP}% prediction)", ends=new, told=span(new), kind="spread")
+        yield Line(f"A new hospital (95{NBSP}% prediction)", ends=new, estimate=span(new), kind="spread")
 
 
 def _values(study: Study, outcome: Outcome) -> Iterator[list[object]]:

@@ -37,19 +37,19 @@ def section(study: Study) -> Section:
     return Section(TITLE, _lead(validation, parts[0].lead), [_table(own, validation), *map(_renamed, elements)])
 
 
-def _lead(validation: ExternalValidation, found: str) -> str:
+def _lead(validation: ExternalValidation, result: str) -> str:
     sites = ", ".join(site.site for site in validation.sites)
     network = f"the weights after round {validation.round} (SHA-256 {validation.sha256[:12]})"
     missing = "".join(f" {site} gave no scores: {why}." for site, why in validation.problems.items())
-    return f"Scored at {sites}, which had no part in the study: {network}, frozen. {found}{missing}"
+    return f"Scored at {sites}, which had no part in the study: {network}, frozen. {result}{missing}"
 
 
 def _table(own: Study, validation: ExternalValidation) -> Table:
     rows: list[Row] = []
     for outcome in own.outcomes:
         for site in validation.sites:
-            told = site.targets.get(outcome.name, {})
-            rows.append(Row(f"{site.site}: {outcome.label}", _cells(told)))
+            metrics = site.targets.get(outcome.name, {})
+            rows.append(Row(f"{site.site}: {outcome.label}", _cells(metrics)))
         rows.append(Row(f"together: {outcome.label}", _cells(outcome.results.external), kind="chosen"))
     caption = (
         f"All patients with a known outcome; 95{NBSP}% intervals in brackets. A hospital's row is what it tells of "

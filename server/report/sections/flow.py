@@ -40,7 +40,8 @@ def section(study: Study) -> Section:
     if out := _left_out(study):
         lead += f" Left out: {'; '.join(f'{number} {why}' for why, number in out.items())}."
     differ = [
-        Notice("Other endpoints", f"{said}.", "warning") for said in differing({s.site: s.endpoints for s in sites})
+        Notice("Other endpoints", f"{sentence}.", "warning")
+        for sentence in differing({s.site: s.endpoints for s in sites})
     ]
     return Section("Flow of patients", lead, [*differ, *_endpoints(study), _figure(study, boxes), *_tables(study)])
 
@@ -48,10 +49,11 @@ def section(study: Study) -> Section:
 def _endpoints(study: Study) -> Iterator[Facts]:
     """How each site defines the outcomes, where one does."""
     rows = [
-        (f"{target.replace('_', ' ')} at {site.site}", said or None)
+        (f"{target.replace('_', ' ')} at {site.site}", definition or None)
         for target in study.results.targets
         for site in study.results.sites
-        if (said := site.endpoints.get(target, "")) or any(one.endpoints.get(target) for one in study.results.sites)
+        if (definition := site.endpoints.get(target, ""))
+        or any(one.endpoints.get(target) for one in study.results.sites)
     ]
     if rows:
         yield Facts(rows, missing="not defined by the hospital")
@@ -66,13 +68,13 @@ def _boxes(study: Study) -> dict[str, int]:
 def _left_out(study: Study) -> dict[str, str]:
     """Why patients are in no split, and how many; of counts that a site withholds, that there are more."""
     flows = [flow for flow in study.results.flow.values() if flow is not None]
-    told = {}
-    for why, said in REASONS.items():
+    counts = {}
+    for why, reason in REASONS.items():
         counted = [flow.left_out[why] for flow in flows if why in flow.left_out]
         if any(one.patients for one in counted):
-            told[said] = _sum(counted, sum(flow.sites for flow in flows))
+            counts[reason] = _sum(counted, sum(flow.sites for flow in flows))
     excluded = sum(site.excluded for site in study.results.sites)
-    return {**told, **({"whose files cannot be used": count(excluded)} if excluded else {})}
+    return {**counts, **({"whose files cannot be used": count(excluded)} if excluded else {})}
 
 
 def _sum(counted: Sequence[Counted], sites: int) -> str:
@@ -160,7 +162,7 @@ def _tables(study: Study) -> Iterator[Table]:
     rows += [Row(part, [count(site.patients.get(part)) for site in sites], "sub") for part in PARTS]
     rows.append(Row("Excluded: files that cannot be used", [count(site.excluded) for site in sites]))
     if any(flows):
-        rows += [Row(f"Left out: {said}", [_told(flow, why) for flow in flows]) for why, said in REASONS.items()]
+        rows += [Row(f"Left out: {reason}", [_count(flow, why) for flow in flows]) for why, reason in REASONS.items()]
         for outcome in study.outcomes:
             rows += _outcome_rows(outcome, flows)
     caption = (
@@ -175,7 +177,7 @@ def _tables(study: Study) -> Iterator[Table]:
         yield Table(["Outcomes of all sites", *columns], rows, "Sums over those sites that tell them.")
 
 
-def _told(flow: PatientFlow | None, why: str) -> str:
+def _count(flow: PatientFlow | None, why: str) -> str:
     counted = flow.left_out.get(why) if flow else None
     return FEW if counted is None or counted.patients is None else count(counted.patients)
 
@@ -202,4 +204,4 @@ def _role_rows(outcome: Outcome, flows: Sequence[PatientFlow]) -> list[Row]:
     counted = [flow.outcomes.get(outcome.name, {}).get(part) for flow in flows for part in PARTS]
     names = list(dict.fromkeys(name for one in counted if one and one.patients for name in one.patients))
     rows = [Row(outcome_label(outcome, name), [_outcome(one, name) for one in counted], "sub") for name in names]
-    return [Row(outcome.called, kind="group"), *rows] if rows else []
+    return [Row(outcome.full_label, kind="group"), *rows] if rows else []

@@ -18,8 +18,8 @@ COLUMNS = ("role", "modality", "feature", "change", "patients", "drop", "low", "
 
 def section(study: Study) -> Section:
     """A figure for each target, and in words which modalities the scores depend on."""
-    told = [(outcome, role) for outcome in study.outcomes for role in ROLES if _rows(outcome, role)]
-    if not told:
+    shown_roles = [(outcome, role) for outcome in study.outcomes for role in ROLES if _rows(outcome, role)]
+    if not shown_roles:
         return not_recorded(
             TITLE,
             "the results of this study hold no metric with a modality or a feature shuffled between patients; the "
@@ -27,7 +27,7 @@ def section(study: Study) -> Section:
         )
     shown = [outcome for outcome in study.outcomes if any(_rows(outcome, role) for role in ROLES)]
     elements: list[Element] = [_figure(outcome) for outcome in shown]
-    return Section(TITLE, " ".join(_lead(outcome, role) for outcome, role in told), elements)
+    return Section(TITLE, " ".join(_lead(outcome, role) for outcome, role in shown_roles), elements)
 
 
 def _rows(outcome: Outcome, role: Role) -> Sequence[ImportanceResults]:
@@ -41,18 +41,18 @@ def _lead(outcome: Outcome, role: Role) -> str:
     features = sorted((row for row in rows if row.feature), key=lambda row: -(row.drop or 0.0))
     measure = MEASURES[rows[0].measure]
     parts = []
-    if used := [f"{_said(row.modality)} {_interval(row)}" for row in whole if row.used]:
+    if used := [f"{_words(row.modality)} {_interval(row)}" for row in whole if row.used]:
         parts.append(f"the {measure} loses, shuffled between patients of a hospital: {names(used)}")
-    if unused := [_said(row.modality) for row in whole if not row.used]:
+    if unused := [_words(row.modality) for row in whole if not row.used]:
         parts.append(f"no use of {names(unused)} is shown")
-    if of_features := [f"{_said(row.feature)} {_interval(row)}" for row in features[:3] if row.used]:
+    if of_features := [f"{_words(row.feature)} {_interval(row)}" for row in features[:3] if row.used]:
         parts.append(f"the features whose shuffling costs most are {names(of_features)}")
     elif features:
         parts.append("no use of any single feature is shown")
-    return f"{outcome.called}, {role} test patients: {'; '.join(parts) or 'too few patients to tell'}."
+    return f"{outcome.full_label}, {role} test patients: {'; '.join(parts) or 'too few patients to tell'}."
 
 
-def _said(name: str) -> str:
+def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -70,7 +70,7 @@ def _figure(outcome: Outcome) -> Figure:
     return Figure(
         name=f"importance_{outcome.name}",
         draw=lambda: draw_forest(lines, ["input", "patients"], axis, 0.0, f"loss (95{NBSP}% interval)"),
-        alt=f"What the {measure} of {outcome.called} loses without each modality or feature",
+        alt=f"What the {measure} of {outcome.full_label} loses without each modality or feature",
         caption=_caption(outcome, measure, len(rows)),
         columns=COLUMNS,
         values=[list(_values(role, row)) for role in ROLES for row in _rows(outcome, role)],
@@ -78,22 +78,22 @@ def _figure(outcome: Outcome) -> Figure:
 
 
 def _caption(outcome: Outcome, measure: str, rows: int) -> str:
-    told = [
-        f"{measure} of {outcome.called} lost by a change of the input, test patients, pairs of patients of the same "
-        "hospital. Shuffled: each patient has that of another one there, five times, so that it still looks as it did. "
-        "Absent: hidden, as of patients who lack it; a network that was trained with modality dropout has met that.",
+    sentences = [
+        f"{measure} of {outcome.full_label} lost by a change of the input, test patients, pairs of patients of the "
+        "same hospital. Shuffled: each patient has that of another one there, five times, so that it still looks as "
+        "it did. Absent: hidden, as of patients who lack it; a network that was trained with modality dropout has met that.",
         "Intervals are DeLong's of paired scores, for a C-index the jackknife; the shuffles are taken as given. What "
         "two inputs tell alike is lost by neither alone.",
     ]
     apart = [row for row in (*_rows(outcome, "internal"), *_rows(outcome, "external")) if row.pooled_drop is not None]
     if apart:
-        told.append(
+        sentences.append(
             "The CSV has the loss over pairs of all hospitals' patients, too: where it is larger, the input tells the "
             "hospital."
         )
     if rows > MOST_FEATURES:
-        told.append(f"Of features, the {MOST_FEATURES} that cost most are drawn; the CSV has all.")
-    return " ".join(told)
+        sentences.append(f"Of features, the {MOST_FEATURES} that cost most are drawn; the CSV has all.")
+    return " ".join(sentences)
 
 
 def _lines(outcome: Outcome, role: Role) -> Iterator[Line]:
@@ -102,11 +102,11 @@ def _lines(outcome: Outcome, role: Role) -> Iterator[Line]:
         whole = [row for row in rows if not row.feature and row.change == change]
         if whole:
             yield Line(f"{role.capitalize()}: {heading}", kind="heading")
-            yield from (_line(row, _said(row.modality), role) for row in whole)
+            yield from (_line(row, _words(row.modality), role) for row in whole)
     features = sorted((row for row in rows if row.feature), key=lambda row: -(row.drop or 0.0))[:MOST_FEATURES]
     if features:
         yield Line(f"{role.capitalize()}: features shuffled", kind="heading")
-        yield from (_line(row, f"{_said(row.modality)}: {row.feature}", role) for row in features)
+        yield from (_line(row, f"{_words(row.modality)}: {row.feature}", role) for row in features)
 
 
 def _line(row: ImportanceResults, label: str, role: Role) -> Line:
@@ -114,8 +114,8 @@ def _line(row: ImportanceResults, label: str, role: Role) -> Line:
         return Line(label, [count(row.patients)], row.drop, None, f"{number(row.drop)}, no place changes", role=role)
     ends = (row.drop_low, row.drop_high)
     known = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
-    told = _interval(row) if row.drop is not None else "too few patients to tell"
-    return Line(label, [count(row.patients)], row.drop, known, told, role=role)
+    estimate = _interval(row) if row.drop is not None else "too few patients to tell"
+    return Line(label, [count(row.patients)], row.drop, known, estimate, role=role)
 
 
 def _values(role: Role, row: ImportanceResults) -> Iterator[object]:

@@ -53,7 +53,7 @@ def _output(outcome: Outcome) -> str:
         "classes": "a probability of each class",
         "number": "a number",
     }
-    return f"{outcome.called}: {kinds[outcome.kind]}"
+    return f"{outcome.full_label}: {kinds[outcome.kind]}"
 
 
 def _limits(study: Study) -> Iterator[str]:
@@ -100,5 +100,5 @@ def _limits_of(study: Study, outcome: Outcome) -> Iterator[str]:
     slope = bounds(metrics, "calibration_slope")
     if slope and not slope[0] <= 1 <= slope[1]:
         wrong = "extreme" if slope[1] < 1 else "moderate"
-        told = f"slope {number(metrics['calibration_slope'])}, 95{NBSP}% interval {span(slope)}"
-        yield f"Risks of {label} are too {wrong} ({told})."
+        estimate = f"slope {number(metrics['calibration_slope'])}, 95{NBSP}% interval {span(slope)}"
+        yield f"Risks of {label} are too {wrong} ({estimate})."

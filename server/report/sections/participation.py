@@ -80,8 +80,8 @@ def _missed(rounds: list[int], fates: list[tuple[int, str]]) -> str:
 def _runs(rounds: Sequence[int]) -> str:
     """Rounds as ranges: `3, 11 to 17`."""
     runs = [[r for _, r in run] for _, run in groupby(enumerate(rounds), key=lambda pair: pair[1] - pair[0])]
-    told = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
-    return ", ".join(told[:6]) + (f" and {len(told) - 6} more" if len(told) > 6 else "")
+    ranges = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return ", ".join(ranges[:6]) + (f" and {len(ranges) - 6} more" if len(ranges) > 6 else "")
 
 
 def _lead(study: Study, missed: dict[str, list[int]]) -> str:

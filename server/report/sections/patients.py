@@ -75,14 +75,14 @@ def _table_one(
     rows = []
     for key in shown:
         values = [column.get(key) for column in columns.values()]
-        told = number(smd[key]) if smd[key] is not None else NONE
+        difference = number(smd[key]) if smd[key] is not None else NONE
         kind = next((one for one in values if one), None)
         if kind is None or not kind.categories:
             log = " (log)" if kind and kind.log else ""
-            rows.append(Row(f"{key[1]}{log}, mean (SD)", [*map(_mean, values), told]))
+            rows.append(Row(f"{key[1]}{log}, mean (SD)", [*map(_mean, values), difference]))
             continue
         for category in list(kind.categories)[-1 if len(kind.categories) == 2 else 0 :]:
-            rows.append(Row(f"{key[1]}: {category}", [*(_share(one, category) for one in values), told]))
+            rows.append(Row(f"{key[1]}: {category}", [*(_share(one, category) for one in values), difference]))
     caption = (
         "Test patients by hospital, of those with a known value; “all trained on”: training patients of all sites. "
         f"SMD: largest standardised mean difference between two of the columns. {NONE}: not told, or not there."

@@ -62,8 +62,8 @@ def _epsilon(study: Study) -> str:
         if target
         else f"noise multiplier {study.setting('noise-multiplier')}"
     )
-    told = "the table has what each site charged" if spent_by_site(study) else "no site has told what it charged"
-    return f"{asked}; {told}"
+    spent = "the table has what each site charged" if spent_by_site(study) else "no site has told what it charged"
+    return f"{asked}; {spent}"
 
 
 def spent_by_site(study: Study) -> dict[str, Spent]:

@@ -11,13 +11,13 @@ from shared_models.study_settings import StudySettings, parse_study_settings
 
 def section(study: Study) -> Section:
     """What somebody else needs to run the study again."""
-    results, said = study.results, study.setting
-    parts = f"{said('validation-fraction')} validation, {said('test-fraction')} test"
+    results, setting = study.results, study.setting
+    parts = f"{setting('validation-fraction')} validation, {setting('test-fraction')} test"
     facts: list[tuple[str, str | None]] = [
         ("Settings, SHA-256", _hash(study)),
         ("Versions", _versions(study)),
-        ("Split", f"by patient, seed {said('split-seed')}: {parts}, unless a site has a split of its own"),
-        ("Seed", f"{said('seed')}, of weights, batches and dropout"),
+        ("Split", f"by patient, seed {setting('split-seed')}: {parts}, unless a site has a split of its own"),
+        ("Seed", f"{setting('seed')}, of weights, batches and dropout"),
         (
             "Weights",
             f"{results.checkpoints.get('best', 'best.safetensors')}, round {results.best_round}"
@@ -46,8 +46,8 @@ def _versions(study: Study) -> str:
 
 def _scorings(study: Study) -> str | None:
     """How often test patients were scored, of any study: a choice among several networks by them flatters."""
-    told = [f"{site.site} {site.scorings}" for site in study.results.sites if site.scorings]
-    return f"{', '.join(told[:40])}; of this study or others, as each site counts" if told else None
+    counts = [f"{site.site} {site.scorings}" for site in study.results.sites if site.scorings]
+    return f"{', '.join(counts[:40])}; of this study or others, as each site counts" if counts else None
 
 
 def _dates(study: Study) -> str | None:
@@ -56,11 +56,11 @@ def _dates(study: Study) -> str | None:
 
 
 def _hardware(study: Study) -> str | None:
-    told = [
+    machines = [
         f"center: {study.results.hardware}",
         *(f"{s.site}: {s.hardware}" for s in study.results.sites if s.hardware),
     ]
-    return "; ".join(told[:12]) if study.results.hardware else None
+    return "; ".join(machines[:12]) if study.results.hardware else None
 
 
 def _config(study: Study) -> StudySettings | None:

@@ -42,18 +42,18 @@ def _roles(outcome: Outcome) -> list[Role]:
 
 def _lead(outcome: Outcome) -> str:
     role = judged_role(outcome) if _survival(outcome, judged_role(outcome)) else _roles(outcome)[0]
-    found = _survival(outcome, role)
-    assert found is not None
-    last = [(group, _last(group)) for group in found.groups]
-    days = max((found.times_days[index] for _, index in last if index is not None), default=0.0)
-    told = [
+    survival = _survival(outcome, role)
+    assert survival is not None
+    last = [(group, _last(group)) for group in survival.groups]
+    days = max((survival.times_days[index] for _, index in last if index is not None), default=0.0)
+    shares = [
         f"{percent(group.survival[index])} of those {group.name} "
         f"({_bounds(group, index)} of {count(group.patients)} patients)"
         for group, index in last
         if index is not None
     ]
     where = f"{role} patients, {number(days / YEAR_DAYS, 1)} years after time zero"
-    return f"{outcome.label}, {where}: free of it were {' and '.join(told) or 'too few to tell'}."
+    return f"{outcome.label}, {where}: free of it were {' and '.join(shares) or 'too few to tell'}."
 
 
 def _last(group: RiskGroup) -> int | None:
@@ -78,10 +78,10 @@ def _figure(outcome: Outcome) -> Figure:
         values=[
             (role, group.name, *row)
             for role in _roles(outcome)
-            if (found := _survival(outcome, role))
-            for group in found.groups
+            if (survival := _survival(outcome, role))
+            for group in survival.groups
             for row in zip(
-                found.times_days,
+                survival.times_days,
                 group.at_risk,
                 group.survival,
                 group.survival_low,
@@ -93,24 +93,24 @@ def _figure(outcome: Outcome) -> Figure:
 
 
 def _test(outcome: Outcome, role: Role) -> str:
-    found = _survival(outcome, role)
-    if found is None or found.log_rank_p is None:
+    survival = _survival(outcome, role)
+    if survival is None or survival.log_rank_p is None:
         return f"{role} not recorded"
-    follow = found.median_follow_up_days
+    follow = survival.median_follow_up_days
     years = f", median follow-up {number(follow / YEAR_DAYS, 1)} years" if follow is not None else ""
-    told = p_value(found.log_rank_p)
-    return f"{role} p {told if told.startswith('<') else f'= {told}'}{years}"
+    p = p_value(survival.log_rank_p)
+    return f"{role} p {p if p.startswith('<') else f'= {p}'}{years}"
 
 
 def _draw(outcome: Outcome) -> Drawing:
     roles = _roles(outcome)
     drawing, all_axes = canvas(3.2, len(roles), share=len(roles) / 2, same_y=True)
     for axes, role in zip(all_axes, roles, strict=True):
-        found = _survival(outcome, role)
-        assert found is not None
-        for group, colour, dash in zip(found.groups, COLOURS, DASHES, strict=False):
-            _curve(axes, found, group, colour, dash)
-        patients = count(sum(group.patients for group in found.groups))
+        survival = _survival(outcome, role)
+        assert survival is not None
+        for group, colour, dash in zip(survival.groups, COLOURS, DASHES, strict=False):
+            _curve(axes, survival, group, colour, dash)
+        patients = count(sum(group.patients for group in survival.groups))
         axes.set(xlabel="years", ylim=(0, 1.02), title=f"{role}: {patients} patients")
         axes.set_xlim(left=0)
         axes.legend(loc="lower left")
@@ -118,8 +118,8 @@ def _draw(outcome: Outcome) -> Drawing:
     return drawing
 
 
-def _curve(axes: Axes, found: Survival, group: RiskGroup, colour: str, dash: object) -> None:
-    years: list[float | None] = [day / YEAR_DAYS for day in found.times_days]
+def _curve(axes: Axes, survival: Survival, group: RiskGroup, colour: str, dash: object) -> None:
+    years: list[float | None] = [day / YEAR_DAYS for day in survival.times_days]
     if not (curve := pairs(years, group.survival)):
         return
     label = f"{group.name}: {count(group.patients)} patients, {count(group.events)} events"
@@ -133,12 +133,12 @@ def _curve(axes: Axes, found: Survival, group: RiskGroup, colour: str, dash: obj
 
 
 def _at_risk(outcome: Outcome, role: Role) -> Table:
-    found = _survival(outcome, role)
-    assert found is not None
-    step = max(1, (len(found.times_days) - 1) // SHOWN_TIMES)
-    shown = range(0, len(found.times_days), step)
-    headings = [f"{number(found.times_days[index] / YEAR_DAYS, 1)} years" for index in shown]
-    rows = [Row(group.name, [count(group.at_risk[index]) for index in shown]) for group in found.groups]
+    survival = _survival(outcome, role)
+    assert survival is not None
+    step = max(1, (len(survival.times_days) - 1) // SHOWN_TIMES)
+    shown = range(0, len(survival.times_days), step)
+    headings = [f"{number(survival.times_days[index] / YEAR_DAYS, 1)} years" for index in shown]
+    rows = [Row(group.name, [count(group.at_risk[index]) for index in shown]) for group in survival.groups]
     return Table(
         [f"At risk, {role}", *headings], rows, f"Patients still observed without {outcome.label} from then on."
     )

@@ -34,23 +34,23 @@ def section(study: Study) -> Section:
 
 def _tables(study: Study, outcome: Outcome) -> Iterator[Table]:
     for column in dict.fromkeys(one.column for one in outcome.results.subgroups):
-        found = [one for one in outcome.results.subgroups if one.column == column]
-        rows = [row for role in ROLES for row in _rows(outcome, role, found)]
+        subgroups = [one for one in outcome.results.subgroups if one.column == column]
+        rows = [row for role in ROLES for row in _rows(outcome, role, subgroups)]
         rows += list(_own(study, outcome, column))
         if rows:
             heads = ["patients", "with outcome", outcome.measure_name, *(head for head, _ in _FURTHER)]
             caption = (
-                f"{outcome.called}; 95{NBSP}% intervals; `others` have no value of {column}, lie in none of these, or "
-                "are of a subgroup that is too small at their hospital to be told."
+                f"{outcome.full_label}; 95{NBSP}% intervals; `others` have no value of {column}, lie in none of these, "
+                "or are of a subgroup that is too small at their hospital to be told."
             )
             yield Table([f"{outcome.label} by {column.replace('_', ' ')}", *heads], rows, caption)
 
 
-def _rows(outcome: Outcome, role: Role, found: list[SubgroupResults]) -> Iterator[Row]:
-    told = [one for one in found if getattr(one, role).get("patients")]
-    if told:
+def _rows(outcome: Outcome, role: Role, subgroups: list[SubgroupResults]) -> Iterator[Row]:
+    shown = [one for one in subgroups if getattr(one, role).get("patients")]
+    if shown:
         yield Row(role, kind="group")
-    for one in told:
+    for one in shown:
         yield Row(one.subgroup, _cells(outcome, getattr(one, role)), "sub")
 
 

@@ -37,17 +37,18 @@ def _roles(outcome: Outcome) -> list[Role]:
 def _lead(outcome: Outcome) -> str:
     role = judged_role(outcome)
     metrics = outcome.metrics(role)
-    found, flagged = metrics.get("sensitivity"), _flagged(metrics)
+    sensitivity, flagged = metrics.get("sensitivity"), _flagged(metrics)
     if is_coarse(metrics):
         return (
-            f"{outcome.called}: the sums over sites are of merged cells, and too coarse for rates at one threshold; "
-            "those that sites tell of themselves are exact."
+            f"{outcome.full_label}: the sums over sites are of merged cells, and too coarse for rates at one "
+            "threshold; those that sites tell of themselves are exact."
         )
-    if found is None:
-        return f"{outcome.called}: too few patients to say what the threshold does.".capitalize()
+    if sensitivity is None:
+        return f"{outcome.full_label}: too few patients to say what the threshold does.".capitalize()
     return (
-        f"At the frozen threshold of {number(outcome.results.threshold)}, {percent(found)} of {role} patients with "
-        f"{outcome.called} were found{'' if flagged is None else f', and {percent(flagged)} of patients flagged'}."
+        f"At the frozen threshold of {number(outcome.results.threshold)}, {percent(sensitivity)} of {role} patients "
+        f"with {outcome.full_label} were found"
+        f"{'' if flagged is None else f', and {percent(flagged)} of patients flagged'}."
     )
 
 
@@ -71,7 +72,7 @@ def _share(metrics: Mapping[str, Metric], name: str) -> str:
 def _table(study: Study, outcomes: list[Outcome]) -> Table:
     rows = []
     for outcome in outcomes:
-        rows.append(Row(f"{outcome.called}, risk at or above {number(outcome.results.threshold)}", kind="group"))
+        rows.append(Row(f"{outcome.full_label}, risk at or above {number(outcome.results.threshold)}", kind="group"))
         for role in _roles(outcome):
             metrics = outcome.metrics(role)
             shares = [_share(metrics, name) for _, name in SHARES]

@@ -116,10 +116,11 @@ def _label(axes: Axes, ends: dict[str, tuple[int, float]], top: float) -> None:
 
 
 def _facts(study: Study) -> list[tuple[str, str | None]]:
-    said, results = study.setting, study.results
-    steps = f"{said('optimizer')}, learning rate {said('learning-rate')} ({said('learning-rate-schedule')})"
-    steps += (
-        f", {said('local-epochs')} local epochs, batches of {said('batch-size')}, weight decay {said('weight-decay')}"
+    setting, results = study.setting, study.results
+    steps = (
+        f"{setting('optimizer')}, learning rate {setting('learning-rate')} ({setting('learning-rate-schedule')}), "
+        f"{setting('local-epochs')} local epochs, batches of {setting('batch-size')}, "
+        f"weight decay {setting('weight-decay')}"
     )
     seconds = [attempt.seconds for attempt in results.rounds]
     time = (
@@ -129,6 +130,6 @@ def _facts(study: Study) -> list[tuple[str, str | None]]:
         ("Optimiser and schedule", steps),
         ("Aggregation", f"{results.strategy}. {results.aggregation.said}"),
         ("Chosen on validation", "round and decision threshold; nothing else" if _validation(study) else "nothing"),
-        ("Class weights, oversampling", f"{said('class-weights')}, {said('oversampling')}"),
+        ("Class weights, oversampling", f"{setting('class-weights')}, {setting('oversampling')}"),
         ("Time", time),
     ]

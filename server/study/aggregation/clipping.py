@@ -70,12 +70,12 @@ def clip_updates(
 
 def log_influences(influences: Mapping[str, Influence]) -> dict[str, dict[str, float | bool | None]]:
     """Logs the round's influences, and returns them as a record for the history."""
-    told = []
+    parts = []
     for site, one in influences.items():
         cosine = "none" if one.cosine is None else f"{one.cosine:.2f}"
-        told.append(f"{site} {one.norm:.3g}{' (clipped)' if one.clipped else ''} {cosine}")
-    if told:
-        log.info("norms of the updates, and cosines to the others' mean: %s", "; ".join(told))
+        parts.append(f"{site} {one.norm:.3g}{' (clipped)' if one.clipped else ''} {cosine}")
+    if parts:
+        log.info("norms of the updates, and cosines to the others' mean: %s", "; ".join(parts))
     return {site: asdict(one) for site, one in influences.items()}
 
 

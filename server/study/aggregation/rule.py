@@ -107,12 +107,12 @@ def at_sites(rule: Rule) -> bool:
     return bool(getattr(rule, "AT_SITES", False))
 
 
-def take_step(rule: Rule, this: Round, kept: Arrays) -> tuple[Arrays, Arrays]:
+def take_step(rule: Rule, this: Round, stored: Arrays) -> tuple[Arrays, Arrays]:
     """The next global model, and the rule's state for the checkpoint, from its state in the last one."""
     fields: dict[str, Arrays] = {field.name: {} for field in dataclasses.fields(rule.State)}
-    for key, array in kept.items():
+    for key, array in stored.items():
         group, _, name = key.partition("/")
         fields[group][name] = array
     model, state = rule.aggregate(this, rule.State(**fields))
-    kept = {f"{group}/{name}": np.asarray(array) for group in fields for name, array in getattr(state, group).items()}
-    return model, kept
+    stored = {f"{group}/{name}": np.asarray(array) for group in fields for name, array in getattr(state, group).items()}
+    return model, stored

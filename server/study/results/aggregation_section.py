@@ -39,7 +39,7 @@ def aggregation_section(config: StudySettings, history: Sequence[Mapping[str, An
         clip_updates=0.0 if secure else config.clip_updates,
         updates=len(influences),
         clipped=clipped,
-        said=_SUMS if secure else _said(config, len(influences), clipped),
+        said=_SUMS if secure else _sentence(config, len(influences), clipped),
     )
 
 
@@ -49,7 +49,7 @@ _SUMS = (
 )
 
 
-def _said(config: StudySettings, updates: int, clipped: Mapping[str, int]) -> str:
+def _sentence(config: StudySettings, updates: int, clipped: Mapping[str, int]) -> str:
     if not config.clip_updates:
         return "Updates were not clipped: with a plain mean one hostile site can replace the model."
     bound = f"{config.clip_updates:g} times the median norm of its round"

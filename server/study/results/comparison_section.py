@@ -98,7 +98,7 @@ def compare(
     pairs = total(PairedPairs.of(target, one.other, [[one.study]], one.truth) for one in sites.values())
     ((difference, p_value),) = pairs.differences()
     value = share([(target, one.other, one.truth) for one in sites.values()])
-    called = _discordant(sites.values(), thresholds) if isinstance(target, Binary) else None
+    discordant = _discordant(sites.values(), thresholds) if isinstance(target, Binary) else None
     return ModelComparison(
         target=name,
         model=model,
@@ -107,9 +107,9 @@ def compare(
         by_site={site: _finite(share([(target, one.other, one.truth)]).value) for site, one in sites.items()},
         p=_finite(p_value),
         p_holm=None,
-        only_study_right=called[0] if called else None,
-        only_other_right=called[1] if called else None,
-        mcnemar_p=_finite(mcnemar(*called)) if called else None,
+        only_study_right=discordant[0] if discordant else None,
+        only_other_right=discordant[1] if discordant else None,
+        mcnemar_p=_finite(mcnemar(*discordant)) if discordant else None,
         mcnemar_p_holm=None,
         **_bounds("value", value),
         **_bounds("difference", difference),

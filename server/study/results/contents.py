@@ -171,15 +171,17 @@ def between_sites(own: Mapping[str, Mapping[str, Number]], trained: Collection[s
     """
     summaries = {}
     for metric in ("auc", "c_index"):
-        told = {}
+        estimates = {}
         for site, metrics in own.items():
             values = [finite(metrics.get(f"{metric}{end}")) for end in ("", "_low", "_high")]
             if None not in values:
-                told[site] = Interval(*(value for value in values if value is not None))
-        if len(told) >= MIN_SITES:
-            summary = random_effects_of_shares([*told.values()])
+                estimates[site] = Interval(*(value for value in values if value is not None))
+        if len(estimates) >= MIN_SITES:
+            summary = random_effects_of_shares([*estimates.values()])
             numbers = {name: finite(value) for name, value in asdict(summary).items()}
-            summaries[metric] = BetweenSites(sites=len(told), trained=len(told.keys() & {*trained}), **numbers)
+            summaries[metric] = BetweenSites(
+                sites=len(estimates), trained=len(estimates.keys() & {*trained}), **numbers
+            )
     return summaries
 
 
@@ -230,7 +232,7 @@ def _site(
     answer: Answer[EvaluateTestReply], last: Checkpoint, task: Task, config: StudySettings, described: Descriptions
 ) -> SiteResults:
     enrolled = last.enrolled[answer.site]
-    said = (
+    counted_as = (
         bool if uses_secure_aggregation(config) else int
     )  # in a secure study a site says only whether it has a modality
     targets: dict[str, dict[str, Number]] = {}
@@ -247,7 +249,7 @@ def _site(
         site=answer.site,
         role="train" if enrolled.trains else "evaluate",
         patients=dict(enrolled.patients),
-        modalities={name: said(enrolled.modalities[name]) for name in task.modalities},
+        modalities={name: counted_as(enrolled.modalities[name]) for name in task.modalities},
         excluded=enrolled.excluded,
         since_round=enrolled.since_round,
         endpoints=enrolled.endpoints,

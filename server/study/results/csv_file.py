@@ -34,15 +34,15 @@ def rows(results: Results) -> Iterator[Row]:
 
 
 def _rows(study: str, fold: str, part: Results | FoldResults) -> Iterator[Row]:
-    for target, found in part.targets.items():
-        by_place: dict[str, Mapping[str, Metric]] = {"internal": found.internal, "external": found.external}
+    for target, results in part.targets.items():
+        by_place: dict[str, Mapping[str, Metric]] = {"internal": results.internal, "external": results.external}
         by_place |= {f"site {site.site}": {**site.targets.get(target, {})} for site in part.sites}
-        for one in found.subgroups:
+        for one in results.subgroups:
             place = f"{one.column}: {one.subgroup}"
             by_place |= {f"internal, {place}": one.internal, f"external, {place}": one.external}
         for site in part.sites:
-            told = [one for one in site.subgroups if one.target == target]
-            by_place |= {f"site {site.site}, {one.column}: {one.subgroup}": {**one.metrics} for one in told}
+            own = [one for one in site.subgroups if one.target == target]
+            by_place |= {f"site {site.site}, {one.column}: {one.subgroup}": {**one.metrics} for one in own}
         by_place |= {
             f"site {site.site}, own network": {**site.personal[target]}
             for site in part.sites
@@ -53,8 +53,8 @@ def _rows(study: str, fold: str, part: Results | FoldResults) -> Iterator[Row]:
                 if isinstance(value, float) and not metric.endswith(("_low", "_high")):
                     low, high = (metrics.get(f"{metric}{end}") for end in ("_low", "_high"))
                     yield study, fold, target, place, metric, value, low, high
-        for role, losses in found.importance.items():
+        for role, losses in results.importance.items():
             for lost in losses:
-                metric = f"{lost.measure}_lost, {lost.called}"
+                metric = f"{lost.measure}_lost, {lost.label}"
                 if lost.drop is not None:
                     yield study, fold, target, role, metric, lost.drop, lost.drop_low, lost.drop_high

@@ -73,7 +73,7 @@ class Finished:
     lost: Mapping[str, Importance]
 
 
-def keep_tested(
+def store_tested(
     tested: tuple[Summaries, Summaries, Summaries],
     by_subgroup: tuple[Arrays, Arrays, Arrays],
     lost: Mapping[Role, Importance],
@@ -102,8 +102,8 @@ def read_finished(fold: Fold, folder: Path, task: Task, config: StudySettings) -
         role, _, name = key.partition(":")
         arrays[role][name] = array
     own = fold_settings(config, fold)
-    tested = {role: unpack(found, task, own) for role, found in arrays.items()}
-    by_subgroup = {role: pool_subgroups({fold.label: found}, task, own) for role, found in arrays.items()}
+    tested = {role: unpack(counted, task, own) for role, counted in arrays.items()}
+    by_subgroup = {role: pool_subgroups({fold.label: counted}, task, own) for role, counted in arrays.items()}
     merged = not uses_secure_aggregation(own)
     lost: dict[str, Importance] = {role: Importance.unpack(arrays[role], task, own, merged) for role in ROLES}
     return Finished(fold, read_results(folder / RESULTS), tested, by_subgroup, lost)
@@ -211,30 +211,31 @@ def _over(name: str, role: str, group: Sequence[Finished]) -> Metrics:
     if len(own) == 1:
         return own[0]
     also = [one.tested[ALL_FOLDS][name] for one in group if role == "internal"]
-    found = pooled_metrics(total_summary([*(one.tested[role][name] for one in group), *also]), 0.5)
-    if "tp" in found:
-        late = any(map(_called_late, also))
-        found |= {name: math.nan for name in AT_THRESHOLD if name in found} if late else _called(own, found)
-        found |= {name: math.nan for name in BOUNDS if name in found and (late or "event_probability" in found)}
-    return rounded(found)
+    metrics = pooled_metrics(total_summary([*(one.tested[role][name] for one in group), *also]), 0.5)
+    if "tp" in metrics:
+        late = any(map(_threshold_missing, also))
+        undefined = {name: math.nan for name in AT_THRESHOLD if name in metrics}
+        metrics |= undefined if late else _threshold_rates(own, metrics)
+        metrics |= {name: math.nan for name in BOUNDS if name in metrics and (late or "event_probability" in metrics)}
+    return rounded(metrics)
 
 
 def _tested_subgroups(name: str, group: Sequence[Finished], *roles: str) -> TestedSubgroups:
     """What a group of folds tells of one target by subgroup."""
-    told = group[0].results.targets[name].subgroups if len(group) == 1 else None
-    return TestedSubgroups(told, [one.by_subgroup[role] for one in group for role in roles])
+    of_one_fold = group[0].results.targets[name].subgroups if len(group) == 1 else None
+    return TestedSubgroups(of_one_fold, [one.by_subgroup[role] for one in group for role in roles])
 
 
-def _called(own: Sequence[Metrics], found: Mapping[str, Any]) -> dict[str, float]:
+def _threshold_rates(own: Sequence[Metrics], known_metrics: Mapping[str, Any]) -> dict[str, float]:
     """Rates of calls over folds, each by its own threshold."""
     cells = np.array([[metrics.get(cell) or 0.0 for cell in CELLS] for metrics in own])
     counts = ConfusionCounts(*map(float, cells.sum(axis=0)))
     further = ("accuracy", "balanced_accuracy", "mcc")
-    rates = threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in found}
-    return rates | {key: bound for key, bound in rate_bounds(counts, counts).items() if key in found}
+    rates = threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in known_metrics}
+    return rates | {key: bound for key, bound in rate_bounds(counts, counts).items() if key in known_metrics}
 
 
-def _called_late(summary: Summary) -> bool:
+def _threshold_missing(summary: Summary) -> bool:
     """Whether scores of a site are known only over all its folds, where each has a threshold of its own."""
     scores = {name: statistic for name, statistic in summary.items() if "tp" in statistic.metrics(0.5)}
     return any(np.any(array) for array in pack_summary(scores, "").values())
@@ -251,9 +252,9 @@ def _site(name: str, finished: Sequence[Finished], config: StudySettings) -> Sit
     if left_out := [row for fold, row in rows.items() if fold.left_out == name]:
         return left_out[0]
     first = next(iter(rows.values()))
-    told = [row.out_of_fold for row in rows.values() if row.out_of_fold]
+    over_folds = [row.out_of_fold for row in rows.values() if row.out_of_fold]
     trains = first.role == "train"
-    own = told if trains and config.folds else [row.targets for row in rows.values() if row.targets]
+    own = over_folds if trains and config.folds else [row.targets for row in rows.values() if row.targets]
     tested = [row.patients.get("test", 0) for fold, row in rows.items() if fold.repeat == 1]
     patients = {"test": sum(tested) if trains and config.folds else first.patients.get("test", 0)}
     keys = {target: [*metrics] for target, metrics in own[0].items()} if own else {}
@@ -263,7 +264,7 @@ def _site(name: str, finished: Sequence[Finished], config: StudySettings) -> Sit
 
 
 def _number(own: Sequence[Mapping[str, Mapping[str, Number]]], target: str, key: str) -> Number:
-    return mean_number([found.get(target, {}).get(key) for found in own])
+    return mean_number([metrics.get(target, {}).get(key) for metrics in own])
 
 
 def _fold(one: Finished) -> FoldResults:
@@ -281,8 +282,8 @@ def _fold(one: Finished) -> FoldResults:
 
 def _by_fold(finished: Sequence[Finished], problems: Callable[[Results], Mapping[str, str]]) -> dict[str, str]:
     """Why sites gave nothing, with the folds in which they did not."""
-    found: dict[str, list[str]] = {}
+    by_site: dict[str, list[str]] = {}
     for one in finished:
         for site, why in problems(one.results).items():
-            found.setdefault(site, []).append(f"{one.fold.label}: {why}")
-    return {site: "; ".join(reasons) for site, reasons in found.items()}
+            by_site.setdefault(site, []).append(f"{one.fold.label}: {why}")
+    return {site: "; ".join(reasons) for site, reasons in by_site.items()}

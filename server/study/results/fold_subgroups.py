@@ -20,11 +20,11 @@ class TestedSubgroups:
     """What the folds of a group tell.
 
     Attributes:
-        told: The results of a group of a single fold; None of several.
+        of_one_fold: The results of a group of a single fold; None of several.
         counted: Statistics of each fold, and of sites that tell of all their folds at once.
     """
 
-    told: Sequence[SubgroupResults] | None
+    of_one_fold: Sequence[SubgroupResults] | None
     counted: Sequence[Arrays]
 
 
@@ -58,12 +58,12 @@ def subgroups_over_folds(
 def _metrics(
     name: str, task: Task, config: StudySettings, role: str, group: TestedSubgroups, hidden: Collection[str]
 ) -> list[Metrics]:
-    if group.told is not None:
-        return [getattr(one, role) for one in group.told]
+    if group.of_one_fold is not None:
+        return [getattr(one, role) for one in group.of_one_fold]
     total = add_subgroups(group.counted, task, summed=uses_secure_aggregation(config))
-    found = [one.internal for one in subgroup_results((total, total), task, config, name, 0.5)]
+    by_subgroup = [one.internal for one in subgroup_results((total, total), task, config, name, 0.5)]
 
     def known(metrics: Metrics) -> dict[str, Metric]:
         return {key: None if key in hidden else value for key, value in metrics.items()}
 
-    return [known(metrics) for metrics in found]
+    return [known(metrics) for metrics in by_subgroup]

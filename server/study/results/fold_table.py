@@ -31,8 +31,8 @@ def fold_table(folds: Sequence[FoldResults], target: str) -> Table:
     for heading in ("fold", "round", *(f"{role}\n{_OF_A_FOLD[name]}" for role in roles for name in names)):
         table.add_column(heading, no_wrap=heading == "fold", justify="left" if heading == "fold" else "right")
     for fold in folds:
-        found = fold.targets[target]
-        cells = [cell(getattr(found, role), name, 2, bounds=False) for role in roles for name in names]
+        results = fold.targets[target]
+        cells = [cell(getattr(results, role), name, 2, bounds=False) for role in roles for name in names]
         table.add_row(fold.fold, f"{fold.best_round} of {fold.rounds_completed}", *cells)
     return table
 
@@ -59,6 +59,6 @@ def cell(metrics: Mapping[str, Metric], name: str, digits: int, bounds: bool = T
     value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if not isinstance(value, float):
         return "-"
-    told = bounds and name.startswith(WITH_INTERVAL) and isinstance(low, float) and isinstance(high, float)
-    interval = f" ({low:.{digits}f}-{high:.{digits}f})" if told else ""
+    has_interval = bounds and name.startswith(WITH_INTERVAL) and isinstance(low, float) and isinstance(high, float)
+    interval = f" ({low:.{digits}f}-{high:.{digits}f})" if has_interval else ""
     return f"{value:.{digits}f}{interval}"

@@ -59,7 +59,7 @@ class ImportanceResults(BaseModel):
         return self.drop_low is not None and self.drop_low > 0
 
     @property
-    def called(self) -> str:
+    def label(self) -> str:
         """What is changed and how, as `mri shuffled` or `clinical: age_years shuffled`."""
         return f"{self.modality}{': ' if self.feature else ''}{self.feature} {self.change}"
 
@@ -112,12 +112,12 @@ def mean_importance(groups: Iterable[Sequence[ImportanceResults]]) -> list[Impor
 
 
 def _mean_row(rows: Sequence[ImportanceResults]) -> ImportanceResults:
-    found = {}
+    means = {}
     for name in ImportanceResults.model_fields:
         if "drop" in name:
             known = [value for row in rows if (value := getattr(row, name)) is not None]
-            found[name] = round(math.fsum(known) / len(known), 6) if known else None
-    return rows[0].model_copy(update=found)
+            means[name] = round(math.fsum(known) / len(known), 6) if known else None
+    return rows[0].model_copy(update=means)
 
 
 def _pooled(tables: Sequence[TargetStatistic], of: Sequence[Change]) -> dict[Change, Interval]:
@@ -129,9 +129,9 @@ def _pooled(tables: Sequence[TargetStatistic], of: Sequence[Change]) -> dict[Cha
 
 
 def _measured(table: TargetStatistic) -> Interval:
-    found = table.metrics(0.5)
-    (name,) = (name for name in POOLED_MEASURES if name in found)
-    value, low, high = (found[f"{name}{end}"] for end in ("", "_low", "_high"))
+    metrics = table.metrics(0.5)
+    (name,) = (name for name in POOLED_MEASURES if name in metrics)
+    value, low, high = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
     assert isinstance(value, float)
     assert isinstance(low, float)
     assert isinstance(high, float)
@@ -148,5 +148,5 @@ def _less(first: Interval, second: Interval) -> Interval:
 
 def _named(name: str, interval: Interval) -> dict[str, float | None]:
     values = (interval.value, interval.low, interval.high)
-    told = [round(value, 6) if math.isfinite(value) else None for value in values]
-    return dict(zip((name, f"{name}_low", f"{name}_high"), told, strict=True))
+    rounded = [round(value, 6) if math.isfinite(value) else None for value in values]
+    return dict(zip((name, f"{name}_low", f"{name}_high"), rounded, strict=True))

@@ -56,21 +56,23 @@ def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> Pr
         only_in_sums_of_three_sites_or_more=["weights", *_sums(config)] if secure else [],
         colluders=terms_of(config).colluders if secure else None,
         sites_with_unverified_keys=list(unverified),
-        said=" ".join(filter(None, (_noise_said(config), _sums_said(config), _keys_said(config, unverified)))),
+        said=" ".join(filter(None, (_noise_text(config), _sums_text(config), _keys_text(config, unverified)))),
     )
 
 
 _OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, rounded"]
 
 
-def _keys_said(config: StudySettings, unverified: Sequence[str]) -> str:
+def _keys_text(config: StudySettings, unverified: Sequence[str]) -> str:
     if not uses_secure_aggregation(config):
         return ""
-    said = f"Secure aggregation holds against the center and up to {terms_of(config).colluders} of the sites together"
+    strength = (
+        f"Secure aggregation holds against the center and up to {terms_of(config).colluders} of the sites together"
+    )
     if unverified:
         took = "took other sites' public keys from the center, which must have been honest at the start"
-        return f"{said}; {', '.join(unverified)} {took} (no `policy.partners`)."
-    return f"{said}; all sites had each other's public keys from themselves."
+        return f"{strength}; {', '.join(unverified)} {took} (no `policy.partners`)."
+    return f"{strength}; all sites had each other's public keys from themselves."
 
 
 def _sums(config: StudySettings) -> list[str]:
@@ -93,7 +95,7 @@ def _mechanism(config: StudySettings) -> str:
     )
 
 
-def _noise_said(config: StudySettings) -> str:
+def _noise_text(config: StudySettings) -> str:
     if config.privacy == "none":
         return "No differential privacy: nothing that left the sites had noise on it, the weights included."
     return (
@@ -102,7 +104,7 @@ def _noise_said(config: StudySettings) -> str:
     )
 
 
-def _sums_said(config: StudySettings) -> str:
+def _sums_text(config: StudySettings) -> str:
     sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
     if uses_secure_aggregation(config):

@@ -41,10 +41,10 @@ def start_section(task: Task, config: StudySettings, start: Mapping[str, Any], m
     frozen = frozen_of(config)
     numbers = sum(array.size for array in model.values())
     still = sum(array.size for name, array in model.items() if name in frozen)
-    said = [_source(config, start), *_random_networks(task, config)]
+    sentences = [_source(config, start), *_random_networks(task, config)]
     if still:
-        said.append(f"{still / numbers:.0%} of its {numbers:,} numbers stayed as they started.")
-    section = {"numbers": numbers, "frozen": still, "said": " ".join(said)}
+        sentences.append(f"{still / numbers:.0%} of its {numbers:,} numbers stayed as they started.")
+    section = {"numbers": numbers, "frozen": still, "said": " ".join(sentences)}
     if config.initial_weights == "file":
         section |= {"source": "file", "format": config.initial_weights_format, "sha256": config.initial_weights_sha256}
         section |= {"arrays": len(start["names"]), "expected": start["expected"], "share": start["share"]}
@@ -61,9 +61,9 @@ def _source(config: StudySettings, start: Mapping[str, Any]) -> str:
 
 def _random_networks(task: Task, config: StudySettings) -> list[str]:
     """What should have been trained before, and was not."""
-    said = []
+    sentences = []
     if config.backbone != "task" and config.initial_weights == "seeded":
-        said.append(f"NOT PRETRAINED: the backbone {config.backbone} has random weights, for want of a file.")
+        sentences.append(f"NOT PRETRAINED: the backbone {config.backbone} has random weights, for want of a file.")
     if config.tile_network != "file" and any(isinstance(kind, Bag) for kind in task.modalities.values()):
-        said.append(f"NOT PRETRAINED: features of tiles are of {config.tile_network}, whose weights are random.")
-    return said
+        sentences.append(f"NOT PRETRAINED: features of tiles are of {config.tile_network}, whose weights are random.")
+    return sentences

@@ -32,10 +32,10 @@ def print_table(results: Results, console: Console | None = None) -> None:
         if results.folds:
             console.print(fold_table(results.folds, name))
         if own := own_networks_table(results, name):
-            said = (
+            sentence = (
                 f"Each site's own network ({results.config['personal']}), beside the study's on the same test patients:"
             )
-            console.print(said, highlight=False)
+            console.print(sentence, highlight=False)
             console.print(own)
         if target.threshold is not None:
             console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
@@ -47,7 +47,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
         for line in (*_loose(target), *_knows_the_hospital(target, len(results.sites)), *_unused(target)):
             console.print(line, style="yellow", highlight=False, markup=False)
         if target.internal.get("free_at_horizon") == 0 and target.internal.get("patients"):
-            console.print(_nobody_at_horizon(target), style="yellow", markup=False)
+            console.print(_none_at_horizon(target), style="yellow", markup=False)
         if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
             console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
     if results.folds:
@@ -55,16 +55,16 @@ def print_table(results: Results, console: Console | None = None) -> None:
     else:
         chosen = f"round {results.best_round} of {results.rounds_completed}"
         console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
-    for said in differing({site.site: site.endpoints for site in results.sites}):
-        console.print(f"{said}.", style="yellow", highlight=False, markup=False)
-    for said in (*_scored_before(results), *without_own_network(results)):
-        console.print(said, style="yellow", markup=False)
-    for said in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):
-        console.print(said, highlight=False, markup=False)
+    for sentence in differing({site.site: site.endpoints for site in results.sites}):
+        console.print(f"{sentence}.", style="yellow", highlight=False, markup=False)
+    for sentence in (*_scored_before(results), *without_own_network(results)):
+        console.print(sentence, style="yellow", markup=False)
+    for sentence in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):
+        console.print(sentence, highlight=False, markup=False)
     for site in results.sites:
         if site.excluded:
-            said = f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
-            console.print(said, style="yellow", markup=False)
+            sentence = f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
+            console.print(sentence, style="yellow", markup=False)
         if site.since_round > 1:
             console.print(_late(site), style="yellow", markup=False)
     for name, problem in {**results.not_enrolled, **results.problems, **results.missing}.items():
@@ -75,8 +75,9 @@ def print_table(results: Results, console: Console | None = None) -> None:
 def _partial(results: Results) -> str:
     """That not every site was tested, before any figure of those that were."""
     tested, sites = len(results.sites) - len(results.untested), len(results.sites)
-    told = f"{tested} of {sites} sites gave test scores{' in every fold' if results.folds else ''}"
-    return f"PARTIAL TEST: {told}; the figures lack test patients of {', '.join(results.untested)}, for reasons below."
+    tested_sites = f"{tested} of {sites} sites gave test scores{' in every fold' if results.folds else ''}"
+    untested = ", ".join(results.untested)
+    return f"PARTIAL TEST: {tested_sites}; the figures lack test patients of {untested}, for reasons below."
 
 
 def _late(site: SiteResults) -> str:
@@ -87,7 +88,7 @@ def _late(site: SiteResults) -> str:
     )
 
 
-def _nobody_at_horizon(target: TargetResults) -> str:
+def _none_at_horizon(target: TargetResults) -> str:
     """Why there is no AUC at the horizon, in a sentence."""
     return (
         f"No patient was followed to the horizon of {target.horizon_days:g} days without the event, so there is no AUC "
@@ -108,14 +109,14 @@ MEASURES = {"auc": "AUC", "c_index": "C-index", "auc_by_class": "AUC of the clas
 
 def _used(role: str, rows: Sequence[ImportanceResults]) -> Iterator[str]:
     """What is lost with each modality shuffled, in a sentence."""
-    told = []
+    losses = []
     for row in rows:
         if row.drop is not None:
             ends = "" if row.drop_low is None or row.drop_high is None else f" ({row.drop_low:.2f}-{row.drop_high:.2f})"
-            told.append(f"{row.modality} {abs(row.drop) if abs(row.drop) < 0.005 else row.drop:.2f}{ends}")
-    if told:
+            losses.append(f"{row.modality} {abs(row.drop) if abs(row.drop) < 0.005 else row.drop:.2f}{ends}")
+    if losses:
         measure = MEASURES[rows[0].measure]
-        yield f"The {measure} within {role} sites loses, shuffled between patients: {', '.join(told)}."
+        yield f"The {measure} within {role} sites loses, shuffled between patients: {', '.join(losses)}."
 
 
 def _unused(target: TargetResults) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from server.study.results.contents import make_results
 from server.study.scoring import pack
-from server.study.selection import keep_best, settle
+from server.study.selection import settle, store_best
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from shared_models.messages import Arrays
 from shared_models.metrics.summary import merge_small_cells, summarise
@@ -39,7 +39,7 @@ def best_of(rounds: list[dict[str, Arrays]], folder: Path, config: StudySettings
     """The study after these scores of rounds 1, 2 and so on; from a checkpoint each time, as one that is resumed."""
     state = after(0)
     for number, scored in enumerate(rounds, start=1):
-        state = keep_best(replace(state, round=number), scored, TASK, config, folder)
+        state = store_best(replace(state, round=number), scored, TASK, config, folder)
         save_checkpoint(state, folder / LAST)
         state = load_checkpoint(folder / LAST)
     return state
@@ -86,7 +86,7 @@ def test_where_no_site_scored_both_the_best_round_stays(tmp_path: Path) -> None:
 
 
 def test_untrained_weights_are_never_the_best(tmp_path: Path) -> None:
-    state = keep_best(after(0), {"a": scores(1.0)}, TASK, PLAIN, tmp_path)
+    state = store_best(after(0), {"a": scores(1.0)}, TASK, PLAIN, tmp_path)
     assert (state.best_value, state.values) == (None, ((0, 1.0),))
 
 
