@@ -56,12 +56,12 @@ def judged(path: Path, state_dir: Path) -> tuple[str, list[str]]:
     except SiteError as error:
         return "errs", [f"error: {error}"]
     result = readiness(site, None, None)
-    said = [f"{problem.severity}: {problem.text}" for problem in result.problems]
-    said += [f"excluded: {one.patient} {one.modality}: {one.in_short}" for one in result.excluded]
+    lines = [f"{problem.severity}: {problem.text}" for problem in result.problems]
+    lines += [f"excluded: {one.patient} {one.modality}: {one.in_short}" for one in result.excluded]
     severities = {problem.severity for problem in result.problems}
     excludes = bool(result.excluded)
     verdict = "errs" if "error" in severities else "excludes" if excludes else "warns" if severities else "silent"
-    return verdict, said + (list(_values(result)) if result.cohort_rows else [])
+    return verdict, lines + (list(_values(result)) if result.cohort_rows else [])
 
 
 def _values(result: Readiness) -> Iterator[str]:

@@ -33,7 +33,7 @@ from simulation.splits import Sites, fitted_to, write_site
 STUDIES = Path(__file__).parents[1] / "studies"
 EXTERNAL_PATIENTS = 320  # at the site that never trains: they cost no training
 
-Found = dict[str, Metrics]
+MetricsByTarget = dict[str, Metrics]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Experiment:
         return tomllib.loads((STUDIES / f"synthetic_{self.task}.toml").read_text(encoding="utf-8"))
 
 
-def runs(experiment: Experiment, seed: int, work: Path, workers: int) -> Iterator[tuple[str, Callable[[], Found]]]:
+def runs(
+    experiment: Experiment, seed: int, work: Path, workers: int
+) -> Iterator[tuple[str, Callable[[], MetricsByTarget]]]:
     """The name of each run and what does it; a run gives the pooled test metrics of each target."""
     folder = work / f"{experiment.task}-{seed}"
     sites = cohort(experiment, seed, folder / "cohort", workers)
@@ -106,8 +108,10 @@ def without_modality(sites: Sites, experiment: Experiment, folder: Path) -> Site
     with_gaps = dict(sites)
     for name in experiment.gap_at:
         site = load_site(sites[name])
-        kept = site.model_dump(mode="json", exclude_defaults=True)["modalities"]
-        with_gaps[name] = write_site(site, folder, modalities={k: v for k, v in kept.items() if k != experiment.gap})
+        modalities = site.model_dump(mode="json", exclude_defaults=True)["modalities"]
+        with_gaps[name] = write_site(
+            site, folder, modalities={k: v for k, v in modalities.items() if k != experiment.gap}
+        )
     return with_gaps
 
 
@@ -121,7 +125,7 @@ def config_of(experiment: Experiment, seed: int, **changes: Any) -> StudySetting
 
 def federated(
     experiment: Experiment, seed: int, results: Path, sites: Sites, tested_at: Sites, **changes: Any
-) -> Found:
+) -> MetricsByTarget:
     """A whole study through the ServerApp and the sites' ClientApps."""
     # named, as a center would name them: only then are validation patients added up unseen, and none is suppressed
     config = fitted_to(config_of(experiment, seed, **{"results-dir": str(results)}, **changes), sites)
@@ -143,7 +147,7 @@ def without(
     sites: Sites,
     modality: str,
     hide: Callable[[Cohort, str, Task, int], Cohort],
-) -> Found:
+) -> MetricsByTarget:
     """The full network, as it was trained, on test patients whose modality is hidden."""
     config = config_of(experiment, seed, **{"results-dir": str(results)})
     if not (results / config.study / BEST).exists():
@@ -169,13 +173,13 @@ def absent(cohort: Cohort, modality: str, task: Task, seed: int) -> Cohort:
     return dataclasses.replace(cohort, present=present)
 
 
-def plain(experiment: Experiment, seed: int, sites: Sites) -> Found:
+def plain(experiment: Experiment, seed: int, sites: Sites) -> MetricsByTarget:
     """The plain reference network on pooled patients."""
     config = config_of(experiment, seed)
     return plain_reference(cohorts_of(sites, config), load_task(config), seed)
 
 
-def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> Found:
+def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> MetricsByTarget:
     """The same study where each site's outcomes belong to other patients: nothing is left to learn."""
 
     def reassigned(*arguments: Any, **keywords: Any) -> Cohort:
@@ -193,26 +197,26 @@ def permuted(experiment: Experiment, seed: int, results: Path, sites: Sites) -> 
     return metrics(from_best(config), [reassigned(load_site(file), task, config) for file in sites.values()], config)
 
 
-def pooled(experiment: Experiment, seed: int, sites: Sites) -> Found:
+def pooled(experiment: Experiment, seed: int, sites: Sites) -> MetricsByTarget:
     """All training patients in one place."""
     config = config_of(experiment, seed)
     training = [cohort for cohort in cohorts_of(sites, config) if len(cohort.parts["train"])]
     return tested(train_centrally(pool_cohorts(training), load_task(config), config), sites, config)
 
 
-def alone(experiment: Experiment, seed: int, sites: Sites, name: str) -> Found:
+def alone(experiment: Experiment, seed: int, sites: Sites, name: str) -> MetricsByTarget:
     """One site's training patients."""
     config = config_of(experiment, seed)
     task = load_task(config)
     return tested(train_centrally(load_cohort(load_site(sites[name]), task, config), task, config), sites, config)
 
 
-def tested(trained: Trained, sites: Sites, config: StudySettings) -> Found:
+def tested(trained: Trained, sites: Sites, config: StudySettings) -> MetricsByTarget:
     """Exact metrics of each target over the test patients of all sites."""
     return metrics(trained, cohorts_of(sites, config), config)
 
 
-def metrics(trained: Trained, cohorts: list[Cohort], config: StudySettings) -> Found:
+def metrics(trained: Trained, cohorts: list[Cohort], config: StudySettings) -> MetricsByTarget:
     """Exact metrics of each target over the test patients of some cohorts."""
     task = load_task(config)
     return {name: measure(trained, cohorts, task, target=name)["pooled"] for name in task.targets}

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from ceiling_runs import Experiment, Found, runs
+from ceiling_runs import Experiment, MetricsByTarget, runs
 from rich.console import Console
 from rich.table import Table
 
@@ -115,7 +115,7 @@ def run_all(experiment: Experiment, seed: int, work: Path, console: Console) -> 
     logging.getLogger("server").setLevel(logging.WARNING)
     work.mkdir(parents=True, exist_ok=True)
     file = work / f"{experiment.task}.json"
-    done: dict[str, Found] = json.loads(file.read_text()) if file.exists() else {}
+    done: dict[str, MetricsByTarget] = json.loads(file.read_text()) if file.exists() else {}
     for name, run in runs(experiment, seed, work, os.cpu_count() or 1):
         key = f"{seed}/{name}"
         if key not in done:
@@ -135,12 +135,12 @@ def value(metrics: dict[str, float]) -> tuple[float, float]:
     return metrics["mae"], metrics["rmse"] / np.sqrt(metrics["patients"])
 
 
-def summary(done: dict[str, Found], target: str) -> dict[str, tuple[float, float]]:
+def summary(done: dict[str, MetricsByTarget], target: str) -> dict[str, tuple[float, float]]:
     """For each column the mean over the cohorts that were run and its standard error; local is the mean over sites."""
-    return {column: found for column in COLUMNS if (found := mean_of(done, column, target))}
+    return {column: mean for column in COLUMNS if (mean := mean_of(done, column, target))}
 
 
-def mean_of(done: dict[str, Found], column: str, target: str) -> tuple[float, float] | None:
+def mean_of(done: dict[str, MetricsByTarget], column: str, target: str) -> tuple[float, float] | None:
     """Mean over cohorts and its standard error of one column; None where it has not been run.
 
     The error is that over test patients, or that between cohorts where this is larger.
@@ -159,12 +159,12 @@ def mean_of(done: dict[str, Found], column: str, target: str) -> tuple[float, fl
     return float(means.mean()), max(error, between)
 
 
-def _hidden(done: dict[str, Found], target: str) -> Iterator[tuple[str, str]]:
+def _hidden(done: dict[str, MetricsByTarget], target: str) -> Iterator[tuple[str, str]]:
     """What was hidden, `shuffled tiles`, and what the network reaches without it."""
     names = dict.fromkeys(name.partition("/")[2] for name in done)
     for name in names:
-        if name.startswith(("shuffled ", "absent ")) and (found := mean_of(done, name, target)):
-            yield name, cell(*found)
+        if name.startswith(("shuffled ", "absent ")) and (mean := mean_of(done, name, target)):
+            yield name, cell(*mean)
 
 
 def judged(experiment: Experiment, target: str, best: Ceiling, values: dict[str, tuple[float, float]]) -> Iterator[str]:

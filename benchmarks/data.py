@@ -54,7 +54,7 @@ class Result:
 
     what: str
     figures: str
-    found: str
+    measured: str
     aim: str
     reached: bool
 
@@ -77,7 +77,7 @@ def main() -> int:
     for head in ("", "measured", "", "target"):
         grid.add_column(head)
     for one in results:
-        grid.add_row(one.what, one.figures, one.found, one.aim, style="" if one.reached else "red")
+        grid.add_row(one.what, one.figures, one.measured, one.aim, style="" if one.reached else "red")
     Console().print(grid)
     return int(not all(one.reached for one in results))
 

@@ -104,12 +104,12 @@ def exams(data: Path, sample: int = 0) -> Iterator[Exam]:
     site = duke(data)
     table = read_table(site, "clinical", [*CODED, POSITION, SIDE])
     codes = {name: legend(data / str(site.tables["clinical"].file), name) for name in CODED}
-    drawn = sorted(boxes(site, BOX).items())
+    boxes_by_key = sorted(boxes(site, BOX).items())
     if sample:
-        chosen = np.random.default_rng(0).permutation(len(drawn))[:sample]
-        drawn = [drawn[index] for index in sorted(chosen)]
+        chosen = np.random.default_rng(0).permutation(len(boxes_by_key))[:sample]
+        boxes_by_key = [boxes_by_key[index] for index in sorted(chosen)]
     positions = table.positions()
-    for key, box in drawn:
+    for key, box in boxes_by_key:
         assert isinstance(box, MaskBox)
         yield exam_of(key, box, table, positions[key.patient], codes)
 

@@ -64,7 +64,7 @@ def _gain(table: Table, lines: Sequence[Line], targets: Sequence[str]) -> Iterat
     blind = [row for row in table.rows if not row.sees_image]
     if full is None or not blind:
         return
-    said = []
+    sentences = []
     for target in targets:
         ours, best = _by_seed(lines, full, target), _best(lines, blind, target)
         shared = sorted(ours.keys() & best[1].keys())
@@ -73,14 +73,14 @@ def _gain(table: Table, lines: Sequence[Line], targets: Sequence[str]) -> Iterat
         gains = np.array([ours[seed] - best[1][seed] for seed in shared])
         word = "nothing is gained from the image" if gains.mean() <= GAIN else "the image adds to it"
         spread = f" ({gains.min():+.3f} to {gains.max():+.3f})" if len(gains) > 1 else ""
-        said.append(f"{target}: {word}, {gains.mean():+.3f}{spread} over {best[0]}")
-    if said:
+        sentences.append(f"{target}: {word}, {gains.mean():+.3f}{spread} over {best[0]}")
+    if sentences:
         yield ""
-        yield f"{'; '.join(said)}."
+        yield f"{'; '.join(sentences)}."
 
 
 def _best(lines: Sequence[Line], rows: Sequence[Row], target: str) -> tuple[str, dict[int, float]]:
-    known = {row.name: found for row in rows if (found := _by_seed(lines, row, target))}
+    known = {row.name: by_seed for row in rows if (by_seed := _by_seed(lines, row, target))}
     if not known:
         return "", {}
     name = max(known, key=lambda one: float(np.mean(list(known[one].values()))))

@@ -79,8 +79,8 @@ def _features(study: str, row: Row) -> dict[str, str]:
     """The features of the row's tables, where the study lists those of others, too."""
     listed = tomllib.loads((STUDIES / f"{study}.toml").read_text(encoding="utf-8")).get("features", "")
     chosen = [name.strip() for name in str(row.settings.get("modalities", "")).split(",") if name.strip()]
-    kept = [line for line in listed.splitlines() if line.partition(":")[0].strip() in chosen]
-    return {"features": "\n".join(kept)} if kept else {}
+    lines = [line for line in listed.splitlines() if line.partition(":")[0].strip() in chosen]
+    return {"features": "\n".join(lines)} if lines else {}
 
 
 def run_row(table: Table, row: Row, seed: int, sites: Sites, work: Path) -> Iterator[Line]:
@@ -109,10 +109,10 @@ def run_row(table: Table, row: Row, seed: int, sites: Sites, work: Path) -> Iter
         raise NotAtHand(msg)
     minutes = (time.monotonic() - started) / 60
     for target in task.targets:
-        found = measure(trained, cohorts, task, target=target)["pooled"]
-        metric = next(rank for rank in RANKS if rank in found)
-        low, high = (float(found.get(f"{metric}_{end}", np.nan)) for end in ("low", "high"))
-        value, patients = float(found[metric]), int(found["patients"])
+        metrics = measure(trained, cohorts, task, target=target)["pooled"]
+        metric = next(rank for rank in RANKS if rank in metrics)
+        low, high = (float(metrics.get(f"{metric}_{end}", np.nan)) for end in ("low", "high"))
+        value, patients = float(metrics[metric]), int(metrics["patients"])
         yield Line(table.key, row.name, seed, target, metric, value, low, high, patients, minutes)
 
 

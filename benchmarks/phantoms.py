@@ -54,7 +54,7 @@ def main() -> int:
     for seed in range(options.seeds):
         where = f"{options.task} {options.kind}"
         learned, others = (
-            _drawn(options.task, options.kind, patients, 2 * seed + odd)
+            _draw(options.task, options.kind, patients, 2 * seed + odd)
             for odd, patients in enumerate((options.patients, options.others))
         )
         names = [name for name in learned.truth if name != "pam50"]
@@ -69,26 +69,26 @@ def main() -> int:
     return 0
 
 
-def _drawn(task: str, kind: str, patients: int, seed: int) -> Arrays:
+def _draw(task: str, kind: str, patients: int, seed: int) -> Arrays:
     match task:
         case "subtype_histology":
             return slides.draw_arrays(kind, patients, seed, grid=TILES)
         case "recurrence_mri":
             return recurrence.draw_arrays(kind, patients, seed, distance=True)
         case _:
-            drawn: Arrays = SYSTEMS[task].draw_arrays(kind, patients, seed)
-            return drawn
+            arrays: Arrays = SYSTEMS[task].draw_arrays(kind, patients, seed)
+            return arrays
 
 
-def _network_inputs(drawn: Arrays) -> dict[str, Floats]:
+def _network_inputs(arrays: Arrays) -> dict[str, Floats]:
     """What the network sees: not the distance of `recurrence_mri`, which that task's input does not have."""
-    return {name: array[:, :4] if name == "mri" else array for name, array in drawn.inputs.items()}
+    return {name: array[:, :4] if name == "mri" else array for name, array in arrays.inputs.items()}
 
 
-def _summaries(drawn: Arrays) -> Floats:
+def _summaries(arrays: Arrays) -> Floats:
     """A row of numbers `(N, S)` for each patient or lesion."""
     columns = []
-    for name, array in drawn.inputs.items():
+    for name, array in arrays.inputs.items():
         if array.ndim == 2:
             columns.append(array)
         elif name == "tiles":
@@ -106,11 +106,11 @@ def _linear(summaries: Floats, label: Floats, others: Floats) -> Floats:
         return np.asarray(model.decision_function(others), dtype=np.float32)
 
 
-def _score(drawn: Arrays, name: str, score: Floats) -> float:
+def _score(arrays: Arrays, name: str, score: Floats) -> float:
     """The AUC over patients, whose rows are averaged; of a number, Spearman's correlation."""
-    patients, first = np.unique(drawn.group, return_index=True)
-    means = np.array([score[drawn.group == patient].mean() for patient in patients])
-    truth = drawn.truth[name][first]
+    patients, first = np.unique(arrays.group, return_index=True)
+    means = np.array([score[arrays.group == patient].mean() for patient in patients])
+    truth = arrays.truth[name][first]
     if name == NUMBER:
         return float(spearmanr(truth, means)[0])
     return float(roc_auc_score(truth, means))

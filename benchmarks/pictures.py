@@ -77,18 +77,18 @@ def main() -> int:
     return 0
 
 
-def _cohort(drawn: Arrays) -> Cohort:
+def _cohort(arrays: Arrays) -> Cohort:
     """The patients as one site's, every sixth of them for validation."""
-    count = len(drawn.group)
+    count = len(arrays.group)
     validates = np.arange(count) % 6 == 0
     return Cohort(
         site="phantom",
         patients=tuple(f"P{number}" for number in range(count)),
         first=np.arange(count + 1),
         sampling_weight=np.ones(count),
-        inputs=drawn.inputs,
+        inputs=arrays.inputs,
         present=np.ones((count, 1), dtype=bool),
-        truths=drawn.truth,
+        truths=arrays.truth,
         parts={
             "train": np.flatnonzero(~validates),
             "validation": np.flatnonzero(validates),
@@ -98,34 +98,36 @@ def _cohort(drawn: Arrays) -> Cohort:
 
 
 @torch.no_grad()
-def look(trained: Trained, drawn: Arrays) -> Looks:
+def look(trained: Trained, arrays: Arrays) -> Looks:
     """Scores patients one by one, and keeps what attention and gate said."""
     (encoder,) = (layer for layer in trained.model.modules() if isinstance(layer, TumourEncoder))
-    kept: dict[str, list[Tensor]] = {"attention": [], "weights": []}
+    outputs_by_layer: dict[str, list[Tensor]] = {"attention": [], "weights": []}
     hooks = [
-        layer.register_forward_hook(lambda _layer, _inputs, output, name=name: kept[name].append(output))
+        layer.register_forward_hook(lambda _layer, _inputs, output, name=name: outputs_by_layer[name].append(output))
         for name, layer in (("attention", encoder.attention), ("weights", encoder.token.gate))
         if layer is not None
     ]
     trained.model.eval()
     device = next(trained.model.parameters()).device
-    images = torch.from_numpy(drawn.inputs["dce_mri"]).to(device)
+    images = torch.from_numpy(arrays.inputs["dce_mri"]).to(device)
     outputs = [trained.model({"dce_mri": image[None]}, torch.ones(1, 1, device=device)) for image in images]
     for hook in hooks:
         hook.remove()
-    attention = torch.nn.functional.interpolate(torch.cat(kept["attention"]), images.shape[2:], mode="trilinear")
+    attention = torch.nn.functional.interpolate(
+        torch.cat(outputs_by_layer["attention"]), images.shape[2:], mode="trilinear"
+    )
     return Looks(
         {name: torch.cat([output[name] for output in outputs]).cpu() for name in outputs[0]},
         attention[:, 0].cpu().numpy(),
-        torch.cat(kept["weights"])[:, :, 0].cpu().numpy(),
+        torch.cat(outputs_by_layer["weights"])[:, :, 0].cpu().numpy(),
     )
 
 
-def print_figures(drawn: Arrays, looks: Looks) -> None:
+def print_figures(arrays: Arrays, looks: Looks) -> None:
     """AUC of each receptor, mean attention of each region, mean weight of each region."""
     for name in receptors.COINS:
-        print(f"{name}: AUC {roc_auc_score(drawn.truth[name], looks.outputs[name][:, 0]):.3f}")
-    distance = torch.from_numpy(drawn.inputs["dce_mri"][:, -1:])
+        print(f"{name}: AUC {roc_auc_score(arrays.truth[name], looks.outputs[name][:, 0]):.3f}")
+    distance = torch.from_numpy(arrays.inputs["dce_mri"][:, -1:])
     inside = tumour_regions(distance, receptors.GRID.spacing_mm).numpy()
     outside = 1 - inside.sum(axis=1, keepdims=True)
     regions = np.concatenate([inside, outside], axis=1)
@@ -137,7 +139,7 @@ def print_figures(drawn: Arrays, looks: Looks) -> None:
         print(f"weight, {name}: {weights.mean():.2f} (SD {weights.std():.2f} over patients)")
 
 
-def draw(drawn: Arrays, looks: Looks, path: Path) -> None:
+def draw(arrays: Arrays, looks: Looks, path: Path) -> None:
     """Writes the picture: a row for each of the first five patients."""
     import matplotlib as mpl
 
@@ -148,14 +150,14 @@ def draw(drawn: Arrays, looks: Looks, path: Path) -> None:
     low, high = looks.attention[:SHOWN].min(), looks.attention[:SHOWN].max()
     shown: Any = None
     for patient, (image, attention, bars) in enumerate(rows):
-        volume, distance = drawn.inputs["dce_mri"][patient]
+        volume, distance = arrays.inputs["dce_mri"][patient]
         middle = volume.shape[0] // 2
         image.imshow(volume[middle], cmap="gray", vmin=0, vmax=2)
         shown = attention.imshow(looks.attention[patient, middle], cmap="viridis", vmin=low, vmax=high)
         for axes in (image, attention):
             axes.contour(distance[middle], levels=[0.0], colors="tab:orange", linewidths=1.2)
             axes.set_axis_off()
-        truth = ", ".join(f"{name.upper()} {drawn.truth[name][patient]:.0f}" for name in receptors.COINS)
+        truth = ", ".join(f"{name.upper()} {arrays.truth[name][patient]:.0f}" for name in receptors.COINS)
         image.set_title(truth, fontsize=8)
         bars.barh(PARTS, looks.weights[patient], color="tab:blue")
         bars.axvline(1.0, color="black", linewidth=0.8)

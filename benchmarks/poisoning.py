@@ -142,7 +142,7 @@ def main() -> int:
 
 
 @dataclass(frozen=True)
-class Found:
+class AttackOutcome:
     """What is left of a study, by the test patients of the honest hospitals.
 
     Attributes:
@@ -161,7 +161,7 @@ def show(
     title: str,
     study: dict[str, Any],
     attacks: Mapping[str, Attack],
-    shown: Callable[[Found], list[str]],
+    shown: Callable[[AttackOutcome], list[str]],
     options: argparse.Namespace,
     console: Console,
 ) -> None:
@@ -174,7 +174,7 @@ def show(
             cells = []
             for attack in attacks.values():
                 outcomes = [run(study | RULES[rule], sites[seed], attack, seed) for seed in range(options.seeds)]
-                mean = Found(*(statistics.mean(values) for values in zip(*map(_values, outcomes), strict=True)))
+                mean = AttackOutcome(*(statistics.mean(values) for values in zip(*map(_values, outcomes), strict=True)))
                 cells += shown(mean)
             grid.add_row(rule, *cells)
             console.print(rule, *cells, sep=" | ")
@@ -189,16 +189,16 @@ def five_that_train(task: str, folder: Path, seed: int) -> Sites:
     if task == "relapse_mammogram":
         files = {path.stem: path for path in write_mammography(folder, seed=seed, scale=3.0)}
     else:
-        drawn = [{path.stem: path for path in write_slides(folder / str(s), seed=s)} for s in (seed, 1000 + seed)]
-        files = {name: drawn[0][name] for name in "ABCE"} | {"F": drawn[1]["B"]}
+        cohorts = [{path.stem: path for path in write_slides(folder / str(s), seed=s)} for s in (seed, 1000 + seed)]
+        files = {name: cohorts[0][name] for name in "ABCE"} | {"F": cohorts[1]["B"]}
     return {name: write_site(load_site(path), folder, site=name, role="train") for name, path in files.items()}
 
 
-def _values(outcome: Found) -> tuple[float, float, float]:
+def _values(outcome: AttackOutcome) -> tuple[float, float, float]:
     return outcome.auc, outcome.fooled, outcome.missed
 
 
-def run(study: dict[str, Any], sites: Sites, attack: Attack, seed: int) -> Found:
+def run(study: dict[str, Any], sites: Sites, attack: Attack, seed: int) -> AttackOutcome:
     """One study."""
     values = tomllib.loads((ROOT / "studies" / f"synthetic_{study['task']}.toml").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
@@ -209,18 +209,19 @@ def run(study: dict[str, Any], sites: Sites, attack: Attack, seed: int) -> Found
         try:
             run_study(InProcessGrid(hostile(attack), sites, config.to_flat()), config)
         except StudyError:
-            return Found(math.nan, math.nan, math.nan)  # its weights passed all bounds, and nobody takes such a network
+            # its weights passed all bounds, and no study would use such a network
+            return AttackOutcome(math.nan, math.nan, math.nan)
         trained = from_checkpoint(load_checkpoint(Path(folder) / config.study / BEST), task, config)
     honest = [load_cohort(load_site(file), task, config) for file in list(sites.values())[: HOSTILE - 1]]
     target = next(iter(task.targets))
     plain = outcomes(trained, honest, task)
     auc = metrics(plain, task)[target]["auc"]
     if "tiles" not in task.modalities:
-        return Found(auc)
+        return AttackOutcome(auc)
     threshold = float(np.median(plain[target][0]))
     pairs = [plain, outcomes(trained, [_squared(cohort) for cohort in honest], task)]
     missed, fooled = (_below(*pair[target], threshold) for pair in pairs)
-    return Found(auc, fooled, missed)
+    return AttackOutcome(auc, fooled, missed)
 
 
 def _squared(cohort: Cohort) -> Cohort:

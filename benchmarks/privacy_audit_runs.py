@@ -83,8 +83,8 @@ def mislabelled(patients: PatientDataset, task: Task, canaries: int) -> tuple[Pa
 def half(patients: PatientDataset, canaries: int, seed: int) -> tuple[PatientDataset, Members]:
     """All patients but for those of the first who lose the toss of a coin; who of the first is in, `(canaries,)`."""
     members = np.random.default_rng(seed).random(canaries) < 0.5
-    kept = np.concatenate([patients.indices[:canaries][members], patients.indices[canaries:]])
-    return replace(patients, indices=kept), members
+    indices = np.concatenate([patients.indices[:canaries][members], patients.indices[canaries:]])
+    return replace(patients, indices=indices), members
 
 
 def trained(

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from breastdcedl import write_sites
-from real_data_runs import GRAD_SAMPLE_MODES, ROOT, DataSet, Found, leave_out, settings, train
+from real_data_runs import GRAD_SAMPLE_MODES, ROOT, DataSet, MetricsByTarget, leave_out, settings, train
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -113,8 +113,8 @@ def run(name: str, work: Path, seeds: int, console: Console) -> bool:
     started = time.monotonic()
     data_set = DATA_SETS[name]
     sites = data_set.make_sites(work / "sites")
-    rows: dict[str, list[Found]] = {way: [] for way in GRAD_SAMPLE_MODES}
-    outside: dict[str, list[Found]] = {}
+    rows: dict[str, list[MetricsByTarget]] = {way: [] for way in GRAD_SAMPLE_MODES}
+    outside: dict[str, list[MetricsByTarget]] = {}
     seeds = data_set.seeds or seeds
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(name, total=None)
@@ -132,7 +132,7 @@ def run(name: str, work: Path, seeds: int, console: Console) -> bool:
     return verdict(name, rows, console)
 
 
-def table(title: str, rows: dict[str, list[Found]]) -> Table:
+def table(title: str, rows: dict[str, list[MetricsByTarget]]) -> Table:
     """Means over seeds (and sites) of each target's metric and of its interval, and the test patients."""
     shown = Table(title=title, title_justify="left", min_width=70)
     shown.add_column("")
@@ -160,7 +160,7 @@ def rank_of(metrics: Metrics) -> str:
     return next(rank for rank in RANKS if rank in metrics)
 
 
-def verdict(name: str, rows: dict[str, list[Found]], console: Console) -> bool:
+def verdict(name: str, rows: dict[str, list[MetricsByTarget]], console: Console) -> bool:
     """Whether the federated means lie within the data set's bars."""
     data_set, good = DATA_SETS[name], True
     for target, (low, high) in data_set.bar.items():

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GRAD_SAMPLE_MODES = ("federated", "pooled", "local")
 
 Outcomes = dict[str, tuple[Any, Any]]  # of each target, scores and truths
-Found = dict[str, Metrics]  # of each target
+MetricsByTarget = dict[str, Metrics]  # of each target
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def settings(data_set: DataSet, work: Path, study: str, seed: int, **changes: An
     return parse_study_settings(values | changes)
 
 
-def train(data_set: DataSet, sites: Sites, work: Path, seed: int) -> Iterator[tuple[str, Found]]:
+def train(data_set: DataSet, sites: Sites, work: Path, seed: int) -> Iterator[tuple[str, MetricsByTarget]]:
     """Trains federated, on pooled patients, and at each site alone; what each reaches on all test patients."""
     # the study's name is part of what draws a split: the choices share it, and so their patients
     configs = [settings(data_set, work, f"{data_set.study}-{seed}", seed, **choice) for choice in data_set.choices]
@@ -76,7 +76,7 @@ def train(data_set: DataSet, sites: Sites, work: Path, seed: int) -> Iterator[tu
         yield way, metrics(outcomes(train_centrally(cohort, task, config), cohorts, task), task)
 
 
-def leave_out(data_set: DataSet, sites: Sites, work: Path, seed: int) -> dict[str, list[Found]]:
+def leave_out(data_set: DataSet, sites: Sites, work: Path, seed: int) -> dict[str, list[MetricsByTarget]]:
     """Each site in turn only evaluates the others' network; its metrics, and those of all sites' patients together."""
     parts, rows = [], {}
     for name, file in sites.items():
@@ -103,7 +103,7 @@ def outcomes(trained: Trained, cohorts: Sequence[Cohort], task: Task) -> Outcome
     return _joined([score(trained, cohort, task) for cohort in cohorts if len(cohort.parts["test"])])
 
 
-def metrics(scores: Outcomes, task: Task) -> Found:
+def metrics(scores: Outcomes, task: Task) -> MetricsByTarget:
     """Metrics of each target."""
     return {name: site_metrics(task.targets[name], *pair, threshold=0.5) for name, pair in scores.items()}
 

@@ -84,10 +84,10 @@ def measure(count: int, options: argparse.Namespace, console: Console) -> list[t
         (folder / "deployed").mkdir()
         with rehearse(sites, folder / "deployed") as federation:
             for way in WAYS:
-                found = deployed(federation, study(options, way, folder))
-                beyond = f"{found.median_s - alone[way]:.2f}"
-                seconds = f"{found.median_s:.2f} ({found.slowest_s:.2f})"
-                sent = (f"{found.exchanges:g}", f"{found.megabytes:.2f}")
+                deployment = deployed(federation, study(options, way, folder))
+                beyond = f"{deployment.median_s - alone[way]:.2f}"
+                seconds = f"{deployment.median_s:.2f} ({deployment.slowest_s:.2f})"
+                sent = (f"{deployment.exchanges:g}", f"{deployment.megabytes:.2f}")
                 rows.append((str(count), way, seconds, f"{alone[way]:.2f}", beyond, *sent))
     return rows
 

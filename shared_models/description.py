@@ -154,8 +154,8 @@ class Description:
         )
 
 
-def told(counts: Array) -> Array:
-    """One site's counts, marked as told."""
+def one_site_counts(counts: Array) -> Array:
+    """One site's counts, with the number of sites that they are of before them."""
     return np.concatenate([[1.0], np.asarray(counts, dtype=np.float64)])
 
 
@@ -163,7 +163,7 @@ def withheld_if_small(counts: Array, least: float) -> Array:
     """A site's counts if each is 0 or at least `least`; else none of them, so that none follows from the others.
 
     Args:
-        counts: `(1 + K,)`, marked as told.
+        counts: `(1 + K,)`, a 1 before them where they are sent.
         least: Fewest patients of a cell.
     """
     few = (counts[1:] > 0) & (counts[1:] < least)

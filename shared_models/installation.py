@@ -86,15 +86,15 @@ def image() -> str | None:
     Raises:
         UserError: If the variable is not the SHA-256 of an image.
     """
-    told = os.environ.get(IMAGE_VARIABLE, "")
-    if not told:
+    digest = os.environ.get(IMAGE_VARIABLE, "")
+    if not digest:
         return None
-    if found := re.fullmatch(r"(?:\S+@)?(?:sha256:)?([0-9a-f]{64})", told):
-        return f"sha256:{found[1]}"
+    if match := re.fullmatch(r"(?:\S+@)?(?:sha256:)?([0-9a-f]{64})", digest):
+        return f"sha256:{match[1]}"
     raise UserError(
         what="the digest of the image is none",
         where=f"the environment variable {IMAGE_VARIABLE}",
-        found=told,
+        found=digest,
         expected="sha256: and 64 hexadecimal digits",
         fix="take it from `docker image inspect --format '{{.Id}}' IMAGE`, or leave the variable out",
         exit_code=USAGE,

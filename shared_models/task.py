@@ -239,9 +239,9 @@ def _check_harmonisation(modalities: Mapping[str, Modality], config: StudySettin
 def _check_importance(modalities: Mapping[str, Modality]) -> None:
     count = sum(len(kind.features) for kind in modalities.values() if isinstance(kind, Table))
     if not 0 < count <= MAX_FEATURES_SHUFFLED:
-        found = f"the tables have {count:,} features" if count else "the study has no table"
+        problem = f"the tables have {count:,} features" if count else "the study has no table"
         why = f'each is scored {SHUFFLES} times and {MAX_FEATURES_SHUFFLED:,} at most are; importance = "modalities"'
-        msg = f"importance: {found}; {why} shuffles whole modalities"
+        msg = f"importance: {problem}; {why} shuffles whole modalities"
         raise SettingsError(msg)
 
 

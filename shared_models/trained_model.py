@@ -180,10 +180,10 @@ def _weights(arrays: Arrays, task: Task, config: StudySettings) -> Arrays:
 
     network = build_network(task, config).state_dict()
     expected = {name: (tuple(value.shape), value.numpy().dtype) for name, value in network.items()}
-    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    if wrong := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
+    actual = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if wrong := sorted(name for name in {*expected, *actual} if expected.get(name) != actual.get(name)):
         msg = f"the network of task {task.name} has {expected.get(wrong[0], 'no')} as {wrong[0]}, and the file "
-        raise ValueError(msg + f"{found.get(wrong[0], 'has none')}; {len(wrong)} arrays differ")
+        raise ValueError(msg + f"{actual.get(wrong[0], 'has none')}; {len(wrong)} arrays differ")
     if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         msg = f"{bad[0]} holds values that are not finite numbers"
         raise ValueError(msg)
@@ -192,17 +192,17 @@ def _weights(arrays: Arrays, task: Task, config: StudySettings) -> Arrays:
 
 def _thresholds(facts: Mapping[str, Any], validation: Arrays, task: Task, config: StudySettings) -> dict[str, float]:
     if "thresholds" in facts:
-        found = {str(name): float(value) for name, value in facts["thresholds"].items()}
+        by_target = {str(name): float(value) for name, value in facts["thresholds"].items()}
     elif validation or facts["best_value"] is None:  # as the study has chosen them
         chosen = thresholds(unpack(validation, task, config), config.threshold)
-        found = {name: value for name, (value, _) in chosen.items()}
+        by_target = {name: value for name, (value, _) in chosen.items()}
     else:  # the weights were not scored on validation patients
-        found = {}
-    for name, value in found.items():
+        by_target = {}
+    for name, value in by_target.items():
         if name not in task.targets or not (math.isfinite(value) and 0 <= value <= 1):
             msg = f"threshold {value!r} of {name!r}"
             raise ValueError(msg)
-    return found
+    return by_target
 
 
 def _trained_at(facts: Mapping[str, Any]) -> tuple[str, ...]:

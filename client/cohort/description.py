@@ -13,7 +13,15 @@ import numpy as np
 from client.cache.row_files import RowFiles
 from client.cohort.load import Cohort
 from client.private_files import write_private
-from shared_models.description import DESCRIBED_PARTS, LEFT_OUT, PARTS, Description, count_outcomes, is_unknown, told
+from shared_models.description import (
+    DESCRIBED_PARTS,
+    LEFT_OUT,
+    PARTS,
+    Description,
+    count_outcomes,
+    is_unknown,
+    one_site_counts,
+)
 from shared_models.features import FeatureStatistics
 from shared_models.metrics.arrays import Array
 from shared_models.task import Task
@@ -26,12 +34,14 @@ def describe(cohort: Cohort, task: Task) -> Description:
     """The cohort's patients by part of the split and outcome, who is in none and why, and their characteristics."""
     return Description(
         outcomes={
-            name: {part: told(count_outcomes(target, cohort.truths[name][cohort.parts[part]])) for part in PARTS}
+            name: {
+                part: one_site_counts(count_outcomes(target, cohort.truths[name][cohort.parts[part]])) for part in PARTS
+            }
             for name, target in task.targets.items()
         },
-        left_out={why: told(count) for why, count in zip(LEFT_OUT, _left_out(cohort), strict=True)},
+        left_out={why: one_site_counts(count) for why, count in zip(LEFT_OUT, _left_out(cohort), strict=True)},
         excluded={
-            name: told(np.array([len({each.patient for each in cohort.excluded if each.modality == name})]))
+            name: one_site_counts(np.array([len({each.patient for each in cohort.excluded if each.modality == name})]))
             for name in task.modalities
         },
         tables={part: _tables(cohort, task, part) for part in DESCRIBED_PARTS},

@@ -85,7 +85,7 @@ def whole_numbers(axes: Axes) -> None:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """A figure that is drawn.
 
     Attributes:
@@ -118,14 +118,14 @@ class Drawn:
         return _tidy(self.svg, self.figure)
 
 
-def draw(figure: Figure) -> Drawn:
+def draw(figure: Figure) -> DrawnFigure:
     """Draws a figure in the report's style; its layout is then as it stays."""
     with styled(figure.name):
         drawing = figure.draw()
         text = io.StringIO()
         drawing.savefig(text, format="svg", metadata=_NO_METADATA, transparent=True)
         drawing.set_layout_engine("none")
-    return Drawn(figure, drawing, text.getvalue())
+    return DrawnFigure(figure, drawing, text.getvalue())
 
 
 def table_text(columns: Sequence[str], values: Sequence[Sequence[object]]) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from server.errors import ExitCode
-from server.report.drawing import Drawn, draw
+from server.report.drawing import DrawnFigure, draw
 from server.report.elements import Figure, Section, Table
 from server.report.numbers import in_words
 from server.report.sections import sections
@@ -73,7 +73,7 @@ def write_report(results: Results, folder: Path, answers: Answers | None = None)
     return path
 
 
-def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, list[Drawn]]:
+def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, list[DrawnFigure]]:
     """The page, and its figures as they were drawn.
 
     Args:
@@ -123,7 +123,7 @@ def try_to_report(results: Results, folder: Path) -> Path | None:
         return None
 
 
-def render(study: Study, made: Mapping[str, Section], drawn: Mapping[str, Drawn]) -> str:
+def render(study: Study, made: Mapping[str, Section], drawn: Mapping[str, DrawnFigure]) -> str:
     """The page; all that comes from settings, sites and authors is escaped.
 
     Args:

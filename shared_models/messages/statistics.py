@@ -109,7 +109,7 @@ def _class_weights(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task) -> Ar
 def _of_shape(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     array = arrays.get(name)
     if array is None or array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-        found = "missing" if array is None else f"{array.dtype}{array.shape}"
-        msg = f"{name} is {found}, expected finite numbers {shape}"
+        actual = "missing" if array is None else f"{array.dtype}{array.shape}"
+        msg = f"{name} is {actual}, expected finite numbers {shape}"
         raise ValueError(msg)
     return array

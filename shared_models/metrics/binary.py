@@ -174,8 +174,8 @@ class ScoreHistogram:
     def average_precision(self) -> float:
         """Precision averaged over the steps of recall, a bin a step; nan without positives."""
         gained = self.positives[::-1]
-        tp, called = np.cumsum(gained), np.cumsum((self.positives + self.negatives)[::-1])
-        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+        tp, flagged = np.cumsum(gained), np.cumsum((self.positives + self.negatives)[::-1])
+        precision = np.divide(tp, flagged, out=np.zeros_like(tp), where=flagged > 0)
         return share(float(gained @ precision), self.n_positive)
 
 

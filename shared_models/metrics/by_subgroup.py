@@ -54,7 +54,7 @@ def count_by_subgroup(
             target, outcomes = task.targets[name], []
             for index in range(len(grouping.all_names)):
                 inside = subgroups[grouping.feature.name] == index
-                counted = _told(summarise(target, scores[name][inside], truths[name][inside]), summed=summed)
+                counted = _released(summarise(target, scores[name][inside], truths[name][inside]), summed=summed)
                 arrays |= pack_summary(counted, _prefix(column, index, name))
                 outcomes.append(count_outcomes(target, truths[name][inside]))
             arrays[_outcomes(column, name)] = np.stack(outcomes)
@@ -67,7 +67,7 @@ def of_nobody(task: Task, *, summed: bool) -> Arrays:
     for column, grouping in enumerate(task.subgroups):
         for name, target in task.targets.items():
             for index in range(len(grouping.all_names)):
-                arrays |= pack_summary(_told(empty_summary(target), summed=summed), _prefix(column, index, name))
+                arrays |= pack_summary(_released(empty_summary(target), summed=summed), _prefix(column, index, name))
             arrays[_outcomes(column, name)] = np.zeros((len(grouping.all_names), len(outcome_names(target))))
     return arrays
 
@@ -117,9 +117,9 @@ def metrics_by_subgroup(
     target = task.targets[name]
     for column, grouping in enumerate(task.subgroups):
         for index, subgroup in enumerate(grouping.all_names):
-            told = _counts(target, arrays[_outcomes(column, name)][index])
+            counts = _counts(target, arrays[_outcomes(column, name)][index])
             summary = _summary(arrays, _prefix(column, index, name), target, summed)
-            yield grouping, subgroup, pooled_metrics(summary, threshold) | told
+            yield grouping, subgroup, pooled_metrics(summary, threshold) | counts
 
 
 def _counts(target: Target, outcomes: Array) -> PooledMetrics:
@@ -149,15 +149,16 @@ def releasable_subgroups(outcomes: Array, least: float) -> NDArray[np.bool_]:
         [True, False, True]
     """
     known = outcomes[:, :-1]
-    told = ~_few(known[:-1], least)
-    while told.any():
-        rest = known[-1] + known[:-1][~told].sum(axis=0)
+    sizes = known[:-1].sum(axis=1)
+    releasable = ~_few(known[:-1], least)
+    while releasable.any():
+        rest = known[-1] + known[:-1][~releasable].sum(axis=0)
         if not _few(rest[None], least)[0]:
             break
-        told[np.argmin(np.where(told & (known[:-1].sum(axis=1) > 0), known[:-1].sum(axis=1), np.inf))] = False
-        if not (told & (known[:-1].sum(axis=1) > 0)).any():
-            told[:] = False
-    return told
+        releasable[np.argmin(np.where(releasable & (sizes > 0), sizes, np.inf))] = False
+        if not (releasable & (sizes > 0)).any():
+            releasable[:] = False
+    return releasable
 
 
 def _few(counts: Array, least: float) -> NDArray[np.bool_]:
@@ -169,21 +170,21 @@ def subgroups_without_small_cells(arrays: Arrays, task: Task, least: float) -> A
     sent = dict(of_nobody(task, summed=False))
     for column, grouping, name, target in _each(task):
         outcomes = arrays[_outcomes(column, name)]
-        told = releasable_subgroups(outcomes, least)
-        if not told.any() and _few(outcomes[:, :-1].sum(axis=0, keepdims=True), least)[0]:
+        releasable = releasable_subgroups(outcomes, least)
+        if not releasable.any() and _few(outcomes[:, :-1].sum(axis=0, keepdims=True), least)[0]:
             continue
-        kept = np.zeros_like(outcomes)
+        released = np.zeros_like(outcomes)
         others: Summary = {}
         for index in range(len(grouping.all_names)):
             summary = _summary(arrays, _prefix(column, index, name), target, summed=False)
-            if index < len(told) and told[index]:
-                kept[index, :-1] = outcomes[index, :-1]
+            if index < len(releasable) and releasable[index]:
+                released[index, :-1] = outcomes[index, :-1]
                 sent |= pack_summary(_coarse(summary, least), _prefix(column, index, name))
             else:
-                kept[-1, :-1] += outcomes[index, :-1]
+                released[-1, :-1] += outcomes[index, :-1]
                 others = {key: others[key] + one for key, one in summary.items()} if others else summary
-        sent |= pack_summary(_coarse(others, least), _prefix(column, len(told), name))
-        sent[_outcomes(column, name)] = kept
+        sent |= pack_summary(_coarse(others, least), _prefix(column, len(releasable), name))
+        sent[_outcomes(column, name)] = released
     return sent
 
 
@@ -200,7 +201,7 @@ def _coarse(summary: Summary, least: float) -> Summary:
     return coarse
 
 
-def _told(summary: Summary, *, summed: bool) -> Summary:
+def _released(summary: Summary, *, summed: bool) -> Summary:
     return {name: statistic for name, statistic in summary.items() if _may_leave(statistic, summed=summed)}
 
 
@@ -211,7 +212,7 @@ def _may_leave(statistic: TargetStatistic, *, summed: bool) -> bool:
 
 
 def _summary(arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str, target: Target, summed: bool) -> Summary:
-    zeros = _told(empty_summary(target), summed=summed)
+    zeros = _released(empty_summary(target), summed=summed)
     return {name: from_arrays(type(zero), arrays, f"{prefix}.{name}", like=zero) for name, zero in zeros.items()}
 
 

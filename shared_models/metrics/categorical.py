@@ -55,18 +55,18 @@ class ConfusionMatrix:
             raise ValueError(message)
 
     @classmethod
-    def of(cls, called: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> "ConfusionMatrix":
+    def of(cls, predicted: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> "ConfusionMatrix":
         """Count the patients whose label is known.
 
         Args:
-            called: (N,) number of the class called.
+            predicted: (N,) number of the class called.
             labels: (N,) number of the true class; nan for unknown.
             classes: how many there are.
 
         Raises:
             ValueError: for numbers that are not a class, or lengths that differ.
         """
-        calls, truth = finite(called, "called"), np.asarray(labels, dtype=np.float64)
+        calls, truth = finite(predicted, "called"), np.asarray(labels, dtype=np.float64)
         if calls.shape != truth.shape:
             message = f"there are labels of shape {truth.shape} for calls of shape {calls.shape}"
             raise ValueError(message)
@@ -112,14 +112,14 @@ class ConfusionMatrix:
         }
         macro_f1 = self._delta(self.macro_f1, 2 * right, row + column, (1.0, 1.0))
         balanced = self._delta(self.balanced_accuracy, right, row, (1.0, 0.0))
-        found: PooledMetrics = {"patients": self.n, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
-        found |= {"balanced_accuracy": self.balanced_accuracy, "patients_by_class": row.tolist()}
-        found |= named("accuracy", wilson(self.accuracy, self.n)) | named("macro_f1", macro_f1)
-        found |= named("balanced_accuracy", balanced)
+        metrics: PooledMetrics = {"patients": self.n, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
+        metrics |= {"balanced_accuracy": self.balanced_accuracy, "patients_by_class": row.tolist()}
+        metrics |= named("accuracy", wilson(self.accuracy, self.n)) | named("macro_f1", macro_f1)
+        metrics |= named("balanced_accuracy", balanced)
         for name, each in by_class.items():
-            found |= {name: [one.value for one in each]}
-            found |= {f"{name}_low": [one.low for one in each], f"{name}_high": [one.high for one in each]}
-        return found
+            metrics |= {name: [one.value for one in each]}
+            metrics |= {f"{name}_low": [one.low for one in each], f"{name}_high": [one.high for one in each]}
+        return metrics
 
     @staticmethod
     def _wilson(parts: Array, wholes: Array) -> list[Interval]:

@@ -74,9 +74,9 @@ def concordance_interval(
     patients = int(rows.max()) + 1 if len(rows) else 0
     if patients < 2:
         return Interval(concordance(*followed), math.nan, math.nan)
-    drawn = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=repeats)
+    resamples = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=repeats)
     # The first row of weights is the data themselves, so that one pass gives the estimate too.
-    weights = np.vstack([np.ones(patients), drawn])[:, rows]
+    weights = np.vstack([np.ones(patients), resamples])[:, rows]
     concordant, comparable = _weighted(weights, followed)
     resampled = concordant[1:][comparable[1:] > 0] / comparable[1:][comparable[1:] > 0]
     value = float(concordant[0] / comparable[0]) if comparable[0] else math.nan

@@ -44,8 +44,8 @@ class ConfusionCounts:
             message = "a nan threshold calls no patient positive: both classes are needed to choose one"
             raise ValueError(message)
         values, positive = labelled(probabilities(scores, "scores"), labels)
-        called = values >= threshold
-        cells = (called & positive, called & ~positive, ~called & ~positive, ~called & positive)
+        flagged = values >= threshold
+        cells = (flagged & positive, flagged & ~positive, ~flagged & ~positive, ~flagged & positive)
         return cls(*(float(np.count_nonzero(cell)) for cell in cells))
 
     def __add__(self, other: "ConfusionCounts") -> "ConfusionCounts":

@@ -46,7 +46,7 @@ def decision_curve(
     true, false = (np.cumsum(counts[::-1])[::-1] / (total or np.nan) for counts in (positives, negatives))
     counted = (positives, negatives)
     gained = [np.arange(len(edges)) >= cut for cut in cuts]
-    values = [(called.astype(float), -odd * called) for called, odd in zip(gained, odds, strict=True)]
+    values = [(flagged.astype(float), -odd * flagged) for flagged, odd in zip(gained, odds, strict=True)]
     intervals = [mean_interval(value, counted, squares or counted) for value in values]
     few = total * (true + false)[cuts] < MIN_CALLED
     low, high = (np.where(few, np.nan, [getattr(interval, end) for interval in intervals]) for end in ("low", "high"))

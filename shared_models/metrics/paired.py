@@ -162,20 +162,20 @@ class PairedPairs:
         which is more than the pairs that any one patient is part of, with a standard deviation in quarters of a step.
         """
         step = self.cases + self.others
-        told = (self.cases >= least) & ((self.others == 0) | (self.others >= least)) & (self.comparable >= step)
-        size = np.where(told, np.maximum(step, 1.0), 1.0)
-        steps = np.where(told, np.floor(self.comparable / size), 0.0)
+        releasable = (self.cases >= least) & ((self.others == 0) | (self.others >= least)) & (self.comparable >= step)
+        size = np.where(releasable, np.maximum(step, 1.0), 1.0)
+        steps = np.where(releasable, np.floor(self.comparable / size), 0.0)
         share = np.divide(self.gained, self.comparable, out=np.zeros_like(self.gained), where=self.comparable > 0)
         relative = np.divide(
             np.sqrt(self.variance), self.comparable, out=np.zeros_like(step), where=self.comparable > 0
         )
         deviation = np.maximum(np.rint(4 * relative * steps) / 4, 0.5)
         return type(self)(
-            cases=np.where(told, self.cases, 0.0),
-            others=np.where(told, self.others, 0.0),
+            cases=np.where(releasable, self.cases, 0.0),
+            others=np.where(releasable, self.others, 0.0),
             comparable=size * steps,
             gained=size * np.rint(share * steps),
-            variance=np.where(told, size**2 * (deviation**2 + 1 / 12), 0.0),
+            variance=np.where(releasable, size**2 * (deviation**2 + 1 / 12), 0.0),
         )
 
     def differences(self, level: float = 0.95) -> list[tuple[Interval, float]]:

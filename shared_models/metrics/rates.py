@@ -82,7 +82,7 @@ def rate_bounds(counts: ConfusionCounts, squares: ConfusionCounts) -> dict[str, 
 
     sensitivity, specificity = share("tp", "tp fn"), share("tn", "fp tn")
     jaccard = share("tp", "tp fp fn")
-    found = {
+    intervals = {
         "f1": Interval(counts.f1, *(2 * end / (1 + end) for end in (jaccard.low, jaccard.high))),
         "sensitivity": sensitivity,
         "specificity": specificity,
@@ -91,7 +91,7 @@ def rate_bounds(counts: ConfusionCounts, squares: ConfusionCounts) -> dict[str, 
         "balanced_accuracy": _mean(sensitivity, specificity),
         "mcc": _mcc(counts, squares),
     }
-    return {name: end for metric, interval in found.items() for name, end in named(metric, interval).items()}
+    return {name: end for metric, interval in intervals.items() for name, end in named(metric, interval).items()}
 
 
 def _mean(one: Interval, other: Interval) -> Interval:

@@ -81,11 +81,15 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
         1 / (1 + np.exp(-recalibration.bin_logits(len(classes[0])))),
     )
     further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
-    found: PooledMetrics = {**threshold_metrics(counts), **further, **rate_bounds(counts, squared.confusion(threshold))}
-    found["average_precision"] = precision = histogram.average_precision()
+    metrics: PooledMetrics = {
+        **threshold_metrics(counts),
+        **further,
+        **rate_bounds(counts, squared.confusion(threshold)),
+    }
+    metrics["average_precision"] = precision = histogram.average_precision()
     positives = effective(histogram.n_positive, squared.n_positive)
-    found |= named("average_precision", average_precision_interval(precision, positives))
-    found |= named("brier", brier_interval(scores, classes, of_squares))
-    found |= recalibration.recalibration(*classes, of_squares)
-    found |= decision_curve.decision_curve(*classes, of_squares)
-    return found | curves.curves(*classes)
+    metrics |= named("average_precision", average_precision_interval(precision, positives))
+    metrics |= named("brier", brier_interval(scores, classes, of_squares))
+    metrics |= recalibration.recalibration(*classes, of_squares)
+    metrics |= decision_curve.decision_curve(*classes, of_squares)
+    return metrics | curves.curves(*classes)

@@ -229,12 +229,12 @@ def time_to_event_metrics(target: TimeToEvent, risk: Values, truth: Values, thre
     c_index = WithinSiteConcordance.of(risk, truth[known]).interval()
     outcome = at_horizon(days, event, target.horizon_days)
     auc = WithinSiteHorizonAuc.of(risk, truth[known], target.horizon_days).interval()
-    called, sums = risk >= threshold, outcome.weights
+    flagged, sums = risk >= threshold, outcome.weights
     counts = {"patients": len(risk), "events": event.sum(), "events_by_horizon": outcome.event.sum()}
     counts |= {"free_at_horizon": outcome.free.sum()}
     counts |= {"censored_before_horizon": len(risk) - counts["events_by_horizon"] - counts["free_at_horizon"]}
-    tp, fp = sums[called & outcome.event].sum(), sums[called & outcome.free].sum()
-    tn, fn = sums[~called & outcome.free].sum(), sums[~called & outcome.event].sum()
+    tp, fp = sums[flagged & outcome.event].sum(), sums[flagged & outcome.free].sum()
+    tn, fn = sums[~flagged & outcome.free].sum(), sums[~flagged & outcome.event].sum()
     return {
         **{name: float(count) for name, count in counts.items()},
         "c_index": c_index.value,

@@ -100,8 +100,8 @@ def scored(name: str, trained: Trained | Tabular, cohorts: Sequence[Cohort], tas
     thresholds = {}
     for target, parts in validation.items():
         scores, truth = (np.concatenate(values) for values in zip(*parts, strict=True))
-        found = ScoreHistogram.of(scores, truth).threshold(rule)
-        thresholds[target] = 0.5 if np.isnan(found) else found
+        threshold = ScoreHistogram.of(scores, truth).threshold(rule)
+        thresholds[target] = 0.5 if np.isnan(threshold) else threshold
     return Scored(name, test, thresholds)
 
 
@@ -186,9 +186,9 @@ def _others(
     for kind, name, ablated in ablations(task, config):
         if kind in models:
             with console.status(f"training {name}"):
-                found = _run_ablation(sites, name, ablated, run)
-            if found:
-                yield kind, "", found
+                scored_ablation = _run_ablation(sites, name, ablated, run)
+            if scored_ablation:
+                yield kind, "", scored_ablation
     tabular = [kind for kind in KINDS if kind in models]
     if tabular and (why := why_not(task)):
         console.print(f"No baselines on tables: {why}.", highlight=False)
@@ -205,11 +205,11 @@ def ablations(task: Task, config: StudySettings) -> Iterator[tuple[str, str, Stu
     place = {"results_dir": str(Path(config.results_dir) / config.study / "ablations"), "resume": False}
     plain = config.model_copy(update={**place, "overwrite": True, "importance": "off"})
     for name in task.modalities if len(task.modalities) > 1 else ():
-        kept = {"modalities": name, "features": _of(config.features, name), "grids": _of(config.grids, name)}
+        changes = {"modalities": name, "features": _of(config.features, name), "grids": _of(config.grids, name)}
         harmonised_tables = [table for table in config.harmonised_tables if table == name]
-        kept |= {"harmonised": ", ".join(harmonised_tables), "study": f"{name}-alone"}
-        kept |= {} if harmonised_tables else {"harmonisation": "none"}
-        yield "modalities", f"federated, {name} alone", plain.model_copy(update=kept)
+        changes |= {"harmonised": ", ".join(harmonised_tables), "study": f"{name}-alone"}
+        changes |= {} if harmonised_tables else {"harmonisation": "none"}
+        yield "modalities", f"federated, {name} alone", plain.model_copy(update=changes)
     for name in task.targets if len(task.targets) > 1 else ():
         yield (
             "targets",

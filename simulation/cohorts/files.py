@@ -78,7 +78,7 @@ class Patient(Generic[S]):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SyntheticPatient:
     """What was drawn of a patient.
 
     Attributes:
@@ -96,7 +96,7 @@ Tables = Mapping[str, Sequence[Row]]
 def write_hospitals(
     folder: Path,
     sites: Sequence[S],
-    draw: Callable[[Patient[S]], Drawn],
+    draw: Callable[[Patient[S]], SyntheticPatient],
     write: Callable[[Path, S, Tables], Mapping[str, Any]],
     seed: int = 0,
     scale: float = 1.0,
@@ -122,16 +122,18 @@ def write_hospitals(
             raise FileExistsError(message)
         (folder / site.name).mkdir(parents=True, exist_ok=True)
     patients = [Patient(site, number, seed, folder / site.name) for site in sites for number in range(site.patients)]
-    drawn: list[Drawn] = []
+    synthetic: list[SyntheticPatient] = []
     for one in _draw_all(draw, patients, workers):
-        drawn.append(one)
+        synthetic.append(one)
         if progress:
-            progress(len(drawn), len(patients))
+            progress(len(synthetic), len(patients))
     settings = [
-        write(folder / site.name, site, _tables([d for p, d in zip(patients, drawn, strict=True) if p.site == site]))
+        write(
+            folder / site.name, site, _tables([d for p, d in zip(patients, synthetic, strict=True) if p.site == site])
+        )
         for site in sites
     ]
-    _write_truth(folder / "truth.csv", patients, drawn)
+    _write_truth(folder / "truth.csv", patients, synthetic)
     return [_write_settings(folder, site, values) for site, values in zip(sites, settings, strict=True)]
 
 
@@ -153,7 +155,9 @@ def _scaled(site: S, scale: float) -> S:
     return scaled
 
 
-def _draw_all(draw: Callable[[Patient[S]], Drawn], patients: Sequence[Patient[S]], workers: int) -> Iterator[Drawn]:
+def _draw_all(
+    draw: Callable[[Patient[S]], SyntheticPatient], patients: Sequence[Patient[S]], workers: int
+) -> Iterator[SyntheticPatient]:
     if workers <= 1:
         yield from map(draw, patients)
         return
@@ -161,8 +165,8 @@ def _draw_all(draw: Callable[[Patient[S]], Drawn], patients: Sequence[Patient[S]
         yield from pool.map(draw, patients, chunksize=4)
 
 
-def _tables(drawn: Sequence[Drawn]) -> Tables:
-    return {name: [row for one in drawn for row in one.rows[name]] for name in drawn[0].rows}
+def _tables(synthetic: Sequence[SyntheticPatient]) -> Tables:
+    return {name: [row for one in synthetic for row in one.rows[name]] for name in synthetic[0].rows}
 
 
 def _settings_path(folder: Path, site: Hospital) -> Path:
@@ -176,10 +180,10 @@ def _write_settings(folder: Path, site: Hospital, values: Mapping[str, Any]) -> 
     return path
 
 
-def _write_truth(path: Path, patients: Sequence[Patient[S]], drawn: Sequence[Drawn]) -> None:
+def _write_truth(path: Path, patients: Sequence[Patient[S]], synthetic: Sequence[SyntheticPatient]) -> None:
     rows = [
         {"site": patient.site.name, "patient_id": patient.identifier, **one.truth}
-        for patient, one in zip(patients, drawn, strict=True)
+        for patient, one in zip(patients, synthetic, strict=True)
     ]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulation.cohorts.files import Drawn, Patient, Tables, write_volume
+from simulation.cohorts.files import Patient, SyntheticPatient, Tables, write_volume
 from simulation.cohorts.tables import Field, Row
 from simulation.phantoms.brain import TARGETS, draw_patient
 from simulation.phantoms.patients import task_table
@@ -21,12 +21,12 @@ LESIONS = "lesions"
 _OFF_CENTRE_MM = 8.0
 
 
-def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> Drawn:
+def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> SyntheticPatient:
     """Draws a patient and writes its lesions."""
     person, image = patient.generators(2)
-    drawn, identifier = draw_patient(person, kind, ceiling), patient.identifier
+    phantom, identifier = draw_patient(person, kind, ceiling), patient.identifier
     rows: list[Row] = []
-    for number, one in enumerate(drawn.lesions, 1):
+    for number, one in enumerate(phantom.lesions, 1):
         grid = draw_exam_grid(image, FIELD_MM, THROUGH_MM, WITHIN_MM)
         deep, high, wide = (axis - image.uniform(-_OFF_CENTRE_MM, _OFF_CENTRE_MM) for axis in grid.axes())
         axes, folder = (deep, high, wide), patient.folder / "mri" / identifier
@@ -36,8 +36,10 @@ def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> Drawn:
         volume = round(float(inside.sum() * np.prod(grid.spacing_mm)), 1)
         place = {"hemisphere": one.hemisphere, "region": one.region}
         rows.append({"patient_id": identifier, "lesion": f"lesion{number}", "volume_cu_mm": volume, **place})
-    truth = {name: int(drawn.truth[name]) for name in TARGETS}
-    return Drawn({PATIENTS: [{"patient_id": identifier, **truth}], LESIONS: rows}, {**truth, "lesions": len(rows)})
+    truth = {name: int(phantom.truth[name]) for name in TARGETS}
+    return SyntheticPatient(
+        {PATIENTS: [{"patient_id": identifier, **truth}], LESIONS: rows}, {**truth, "lesions": len(rows)}
+    )
 
 
 def write(folder: Path, site: PhantomSite, tables: Tables) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from shared_models.settings import Settings, SettingsError, nearest, parse_settings
 from shared_models.study_file import parse_assignments
-from simulation.cohorts.files import Drawn, Progress, write_hospitals
+from simulation.cohorts.files import Progress, SyntheticPatient, write_hospitals
 from simulation.phantoms import (
     brain,
     brain_files,
@@ -84,11 +84,13 @@ def write_cohort(
     return write_hospitals(folder, sites, draw, write, phantom.seed, workers=workers, progress=progress)
 
 
-def _system(task: str, kind: str, phantom: Phantom) -> tuple[Callable[..., Drawn], Callable[..., Mapping[str, Any]]]:
+def _system(
+    task: str, kind: str, phantom: Phantom
+) -> tuple[Callable[..., SyntheticPatient], Callable[..., Mapping[str, Any]]]:
     """What draws a patient of the task's phantom, and what writes a hospital's tables."""
     match task:
         case "recurrence_mri":
-            draw: Callable[..., Drawn] = partial(recurrence_files.draw, field=phantom.field)
+            draw: Callable[..., SyntheticPatient] = partial(recurrence_files.draw, field=phantom.field)
             write = recurrence_files.write
         case "subtype_histology":
             draw, write = slide_files.draw, slide_files.write

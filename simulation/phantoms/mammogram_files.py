@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simulation.cohorts.files import Drawn, Patient, Tables
+from simulation.cohorts.files import Patient, SyntheticPatient, Tables
 from simulation.phantoms.mammograms import KINDS, TARGET, draw_row
 from simulation.phantoms.patients import task_table
 from simulation.phantoms.sites import PhantomSite
 from simulation.phantoms.tables import PATIENTS, coin_fields, feature_fields, labels, reader, write_tables
 
 
-def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> Drawn:
+def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> SyntheticPatient:
     """Draws a patient."""
     (person,) = patient.generators(1)
     row = draw_row(person)
     risk = KINDS[kind](row, ceiling)
     relapse = int(person.random() < risk)
-    return Drawn(
+    return SyntheticPatient(
         {PATIENTS: [{"patient_id": patient.identifier, **row, TARGET: relapse}]}, {TARGET: relapse, "risk": risk}
     )
 

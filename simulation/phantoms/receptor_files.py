@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulation.cohorts.files import Drawn, Patient, Tables, write_volume
+from simulation.cohorts.files import Patient, SyntheticPatient, Tables, write_volume
 from simulation.cohorts.tables import Field
 from simulation.phantoms.receptors import COINS, NUMBER, draw_tumour
 from simulation.phantoms.sites import PhantomSite
@@ -19,7 +19,7 @@ FIELD_MM, THROUGH_MM, WITHIN_MM = 110.0, 2.8, 1.9
 _OFF_CENTRE_MM = 18.0
 
 
-def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> Drawn:
+def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> SyntheticPatient:
     """Draws a patient and writes its exam."""
     person, image = patient.generators(2)
     tumour = draw_tumour(person, kind, ceiling)
@@ -31,7 +31,7 @@ def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> Drawn:
     inside = tumour.lesion.surface.depth(axes)[0] > 0
     write_volume(folder / "mask.nii.gz", inside.astype(np.uint8), grid.spacing_mm)
     known = {name: int(tumour.truth[name]) for name in COINS} | {NUMBER: round(tumour.truth[NUMBER], 2)}
-    return Drawn({PATIENTS: [{"patient_id": patient.identifier, **known}]}, known)
+    return SyntheticPatient({PATIENTS: [{"patient_id": patient.identifier, **known}]}, known)
 
 
 def write(folder: Path, site: PhantomSite, tables: Tables) -> Mapping[str, Any]:

@@ -152,7 +152,7 @@ def draw_arrays(
         grid: Of the image; its middle is near the tumour's.
         distance: Whether a fifth channel holds the distance to the tumour's surface in mm, positive inside.
     """
-    images, drawn = [], []
+    images, phantoms = [], []
     for stream in np.random.SeedSequence(seed).spawn(patients):
         rng = np.random.default_rng(stream)
         one = draw_patient(rng, kind, ceiling)
@@ -163,10 +163,10 @@ def draw_arrays(
         near = tuple(axis - middle for axis, middle in zip(axes, one.centre_mm, strict=True))
         channels = with_distance(one.phases(axes, rng), one.lesion.surface.distance_mm((near[0], near[1], near[2])))
         images.append(channels if distance else channels[:-1])
-        drawn.append(one)
-    tables = {"clinical": [one.clinical for one in drawn], "genomic": [one.genomic for one in drawn]}
+        phantoms.append(one)
+    tables = {"clinical": [one.clinical for one in phantoms], "genomic": [one.genomic for one in phantoms]}
     return Arrays(
         {"mri": np.array(images, dtype=np.float32), **stacked_tables("recurrence_mri", tables)},
-        {TARGET: np.array([one.recurs for one in drawn], dtype=np.float32)},
+        {TARGET: np.array([one.recurs for one in phantoms], dtype=np.float32)},
         np.arange(patients),
     )

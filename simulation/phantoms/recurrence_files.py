@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simulation.cohorts.files import Drawn, Patient, Tables, write_volume
+from simulation.cohorts.files import Patient, SyntheticPatient, Tables, write_volume
 from simulation.cohorts.tables import Field
 from simulation.phantoms.anatomy import draw_grid
 from simulation.phantoms.patients import Grid, task_table
@@ -18,23 +18,23 @@ from simulation.phantoms.volumes import write_exam
 PHASES = 4
 
 
-def draw(patient: Patient[PhantomSite], kind: str, ceiling: float, field: str) -> Drawn:
+def draw(patient: Patient[PhantomSite], kind: str, ceiling: float, field: str) -> SyntheticPatient:
     """Draws a patient and writes its exam."""
     person, image = patient.generators(2)
-    drawn = draw_patient(person, kind, ceiling, FIELDS[field])
+    phantom = draw_patient(person, kind, ceiling, FIELDS[field])
     grid = Grid(*draw_grid(image, FIELDS[field]))
     axes, folder = grid.axes(), patient.folder / "mri" / patient.identifier
-    for number, phase in enumerate(drawn.phases(axes, image)):
+    for number, phase in enumerate(phantom.phases(axes, image)):
         write_exam(folder / f"phase{number}.nii.gz", phase, grid, patient.site, image)
-    write_volume(folder / "mask.nii.gz", drawn.mask(axes), grid.spacing_mm)
+    write_volume(folder / "mask.nii.gz", phantom.mask(axes), grid.spacing_mm)
     outcome = {
-        TARGET: int(drawn.recurs),
-        "recurrence_days": drawn.days if drawn.recurs else None,
-        "followup_days": drawn.days,
+        TARGET: int(phantom.recurs),
+        "recurrence_days": phantom.days if phantom.recurs else None,
+        "followup_days": phantom.days,
     }
-    places = dict(zip(("deep_mm", "high_mm", "wide_mm"), map(float, drawn.centre_mm), strict=True))
-    row = {"patient_id": patient.identifier, **drawn.clinical, **drawn.genomic, **outcome}
-    return Drawn({PATIENTS: [row]}, {TARGET: int(drawn.recurs), **places})
+    places = dict(zip(("deep_mm", "high_mm", "wide_mm"), map(float, phantom.centre_mm), strict=True))
+    row = {"patient_id": patient.identifier, **phantom.clinical, **phantom.genomic, **outcome}
+    return SyntheticPatient({PATIENTS: [row]}, {TARGET: int(phantom.recurs), **places})
 
 
 def write(folder: Path, site: PhantomSite, tables: Tables) -> Mapping[str, Any]:

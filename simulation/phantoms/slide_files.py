@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from simulation.cohorts.files import Drawn, Patient, Tables
+from simulation.cohorts.files import Patient, SyntheticPatient, Tables
 from simulation.cohorts.tables import Field, Row
 from simulation.phantoms.patients import task_table
 from simulation.phantoms.sites import PhantomSite
@@ -17,16 +17,16 @@ from simulation.phantoms.slides import CLASSES, PAM50, TARGET, draw_patient
 from simulation.phantoms.tables import PATIENTS, feature_fields, reader, write_tables
 
 
-def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> Drawn:
+def draw(patient: Patient[PhantomSite], kind: str, ceiling: float) -> SyntheticPatient:
     """Draws a patient and writes its tiles."""
     (person,) = patient.generators(1)
-    drawn, folder = draw_patient(person, kind, ceiling), patient.folder / "histology" / patient.identifier
+    phantom, folder = draw_patient(person, kind, ceiling), patient.folder / "histology" / patient.identifier
     folder.mkdir(parents=True, exist_ok=True)
-    for number, tile in enumerate(drawn.tiles):
+    for number, tile in enumerate(phantom.tiles):
         pixels = (255 * np.clip(tile * (1 + np.array(patient.site.stain)), 0, 1)).round().astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), folder / f"tile_{number:02d}.png")
-    row: Row = {"patient_id": patient.identifier, "pam50": drawn.subtype, **drawn.genes}
-    return Drawn({PATIENTS: [row]}, {"pam50": drawn.subtype, TARGET: int(drawn.group)})
+    row: Row = {"patient_id": patient.identifier, "pam50": phantom.subtype, **phantom.genes}
+    return SyntheticPatient({PATIENTS: [row]}, {"pam50": phantom.subtype, TARGET: int(phantom.group)})
 
 
 def write(folder: Path, site: PhantomSite, tables: Tables) -> Mapping[str, Any]:

@@ -123,15 +123,15 @@ def draw_arrays(kind: str, patients: int, seed: int, ceiling: float = 1.0, grid:
     PAM50 is a position in `CLASSES`.
     """
     streams = np.random.SeedSequence(seed).spawn(patients)
-    drawn = [draw_patient(np.random.default_rng(stream), kind, ceiling) for stream in streams]
+    phantoms = [draw_patient(np.random.default_rng(stream), kind, ceiling) for stream in streams]
     truth = {
-        TARGET: np.array([one.group for one in drawn], dtype=np.float32),
-        "pam50": np.array([CLASSES.index(one.subtype) for one in drawn], dtype=np.float32),
+        TARGET: np.array([one.group for one in phantoms], dtype=np.float32),
+        "pam50": np.array([CLASSES.index(one.subtype) for one in phantoms], dtype=np.float32),
     }
     table = task_table("subtype_histology", "expression")
     inputs = {
-        "tiles": np.array([_on_grid(one.tiles, grid) for one in drawn], dtype=np.float32),
-        "expression": table_inputs(table, [one.genes for one in drawn]),
+        "tiles": np.array([_on_grid(one.tiles, grid) for one in phantoms], dtype=np.float32),
+        "expression": table_inputs(table, [one.genes for one in phantoms]),
     }
     return Arrays(inputs, truth, np.arange(patients))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared_models.description import Description, count_outcomes, outcome_names, told, withheld_if_small
+from shared_models.description import Description, count_outcomes, one_site_counts, outcome_names, withheld_if_small
 from shared_models.study_settings import parse_study_settings
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 from shared_models.task import load_task
@@ -31,7 +31,7 @@ def test_each_patient_has_one_outcome(target, truth, expected):
 
 
 def test_a_small_cell_takes_those_of_its_part_along_and_a_sum_says_how_many_sites_tell():
-    large, small = told(np.array([40.0, 12.0, 0.0])), told(np.array([40.0, 3.0, 0.0]))
+    large, small = one_site_counts(np.array([40.0, 12.0, 0.0])), one_site_counts(np.array([40.0, 3.0, 0.0]))
     sent = [withheld_if_small(counts, 10) for counts in (large, small)]
     assert sent[0].tolist() == [1, 40, 12, 0]
     assert sent[1].tolist() == [0, 0, 0, 0]  # nor the 40: they and the exact number of patients would give the 3

@@ -81,7 +81,7 @@ def _caption(outcome: Outcome, measure: str, rows: int) -> str:
     sentences = [
         f"{measure} of {outcome.full_label} lost by a change of the input, test patients, pairs of patients of the "
         "same hospital. Shuffled: each patient has that of another one there, five times, so that it still looks as "
-        "it did. Absent: hidden, as of patients who lack it; a network that was trained with modality dropout has met that.",
+        "it did. Absent: hidden, as of patients who lack it; a network trained with modality dropout has met that.",
         "Intervals are DeLong's of paired scores, for a C-index the jackknife; the shuffles are taken as given. What "
         "two inputs tell alike is lost by neither alone.",
     ]

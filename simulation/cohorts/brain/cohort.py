@@ -25,7 +25,15 @@ import SimpleITK as sitk
 from shared_models.radiomics import pyradiomics_features
 from simulation.cohorts import population as who
 from simulation.cohorts.brain.dialects import HEMISPHERES, REGIONS, WORDS
-from simulation.cohorts.files import Drawn, Patient, Progress, Tables, partly_known, write_hospitals, write_volume
+from simulation.cohorts.files import (
+    Patient,
+    Progress,
+    SyntheticPatient,
+    Tables,
+    partly_known,
+    write_hospitals,
+    write_volume,
+)
 from simulation.cohorts.phantom import BRAIN, Exam, acquire
 from simulation.cohorts.population import Array
 from simulation.cohorts.sites import SITES, SyntheticSite
@@ -56,22 +64,22 @@ def write_cohort(
     return write_hospitals(folder, sites, _draw, _write, seed, scale, workers, progress)
 
 
-def _draw(patient: Patient[SyntheticSite]) -> Drawn:
+def _draw(patient: Patient[SyntheticSite]) -> SyntheticPatient:
     person, image, record = patient.generators(3)
-    drawn = who.draw(1, person, patient.site.her2_factor)
+    population = who.draw(1, person, patient.site.her2_factor)
     words, identifier = WORDS[patient.site.name], patient.identifier
     lesions: list[Row] = []
     for number in range(1, 1 + int(person.choice(MAX_LESIONS, p=lesion_shares()) + 1)):
         name = words.name(str(person.choice(HEMISPHERES)), str(person.choice(REGIONS, p=_REGION_SHARES)), number)
-        exam = acquire(drawn.z[0] + LESION_SD * person.standard_normal(6), patient.site.scanner, image, BRAIN)
+        exam = acquire(population.z[0] + LESION_SD * person.standard_normal(6), patient.site.scanner, image, BRAIN)
         features = radiomics(exam)
         folder = patient.folder / "lesions" / identifier
         write_volume(folder / f"{name}.nii.gz", exam.phases[0], BRAIN.spacing_mm)
         write_volume(folder / f"{name}_mask.nii.gz", exam.mask.astype(np.uint8), BRAIN.spacing_mm)
         lesions.append({"patient_id": identifier, "lesion": name, "volume_cu_mm": float(exam.mask.sum()), **features})
-    receptors = dict(zip(who.RECEPTORS, map(int, drawn.receptors[0]), strict=True))
-    latents = dict(zip(who.LATENTS, map(float, drawn.z[0]), strict=True))
-    return Drawn(
+    receptors = dict(zip(who.RECEPTORS, map(int, population.receptors[0]), strict=True))
+    latents = dict(zip(who.LATENTS, map(float, population.z[0]), strict=True))
+    return SyntheticPatient(
         {"patients": [{"patient_id": identifier, **partly_known(receptors, record)}], "lesions": lesions},
         {**receptors, "lesions": len(lesions), **latents},
     )

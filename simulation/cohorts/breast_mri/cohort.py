@@ -21,7 +21,15 @@ import numpy as np
 from simulation.cohorts import population as who
 from simulation.cohorts.breast_mri.kinetics import measure
 from simulation.cohorts.breast_mri.tables import settings, write_tables
-from simulation.cohorts.files import Drawn, Patient, Progress, Tables, partly_known, write_hospitals, write_volume
+from simulation.cohorts.files import (
+    Patient,
+    Progress,
+    SyntheticPatient,
+    Tables,
+    partly_known,
+    write_hospitals,
+    write_volume,
+)
 from simulation.cohorts.phantom import BREAST, Exam, acquire
 from simulation.cohorts.sites import SITES, SyntheticSite
 from simulation.cohorts.tables import Row, Value
@@ -62,44 +70,44 @@ def _write(folder: Path, site: SyntheticSite, tables: Tables, images: bool) -> M
     return settings(site.dialect, images)
 
 
-def _draw(patient: Patient[SyntheticSite], prevalence: float, censored: float, images: bool) -> Drawn:
+def _draw(patient: Patient[SyntheticSite], prevalence: float, censored: float, images: bool) -> SyntheticPatient:
     site, identifier = patient.site, patient.identifier
     person, image, record = patient.generators(3)
-    drawn = who.draw(1, person, site.her2_factor)
-    logit = who.intercept(prevalence) + float(drawn.risk[0])
+    population = who.draw(1, person, site.her2_factor)
+    logit = who.intercept(prevalence) + float(population.risk[0])
     truth, outcome = _outcome(logit, censored, record)
     radiomics: list[Row] = []
     if not site.lacks_imaging(patient.number):
-        exam = acquire(drawn.z[0], site.scanner, image)
+        exam = acquire(population.z[0], site.scanner, image)
         radiomics.append({"patient_id": identifier, **measure(exam)})
         if images:
             _write_exam(patient.folder / "mri" / identifier, exam)
-    latents = dict(zip(who.LATENTS, map(float, drawn.z[0]), strict=True))
-    return Drawn(
+    latents = dict(zip(who.LATENTS, map(float, population.z[0]), strict=True))
+    return SyntheticPatient(
         {
-            "clinical": [{"patient_id": identifier, **_clinical(drawn, record), **outcome}],
-            "genomic": [{"patient_id": identifier, **_genomic(drawn)}],
+            "clinical": [{"patient_id": identifier, **_clinical(population, record), **outcome}],
+            "genomic": [{"patient_id": identifier, **_genomic(population)}],
             "radiomics": radiomics,
         },
-        {"logit": logit, **truth, **latents, "genomic_score": float(drawn.genomic_score[0])},
+        {"logit": logit, **truth, **latents, "genomic_score": float(population.genomic_score[0])},
     )
 
 
-def _clinical(drawn: who.Population, rng: np.random.Generator) -> dict[str, Value]:
-    diameter = who.DIAMETER_MM * np.exp(who.SIZE_ON_LOG_DIAMETER * drawn.measured_size[0])
+def _clinical(population: who.Population, rng: np.random.Generator) -> dict[str, Value]:
+    diameter = who.DIAMETER_MM * np.exp(who.SIZE_ON_LOG_DIAMETER * population.measured_size[0])
     values: dict[str, Value] = {
-        "age_years": round(float(np.clip(who.AGE_MEAN + who.AGE_SD * drawn.age[0], 20, 95)), 1),
+        "age_years": round(float(np.clip(who.AGE_MEAN + who.AGE_SD * population.age[0], 20, 95)), 1),
         "size_mm": float(np.clip(diameter, 2, 150)),
-        "nodes": int(drawn.node[0]),
-        **dict(zip(who.RECEPTORS, map(int, drawn.receptors[0]), strict=True)),
-        "ki67_percent": round(float(drawn.ki67_percent[0]), 1),
+        "nodes": int(population.node[0]),
+        **dict(zip(who.RECEPTORS, map(int, population.receptors[0]), strict=True)),
+        "ki67_percent": round(float(population.ki67_percent[0]), 1),
     }
     return partly_known(values, rng)
 
 
-def _genomic(drawn: who.Population) -> dict[str, Value]:
+def _genomic(population: who.Population) -> dict[str, Value]:
     # As log2 expression: the four genes about 8 with deviation 1.2, proliferation about 0.
-    genes = [*(8 + 1.2 * drawn.expression[0]), drawn.proliferation[0]]
+    genes = [*(8 + 1.2 * population.expression[0]), population.proliferation[0]]
     return dict(zip(who.GENES, map(float, genes), strict=True))
 
 

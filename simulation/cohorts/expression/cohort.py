@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from simulation.cohorts.expression.dialects import FACTOR_GENES, GENES, NOISE_GENES, SUBTYPES, WORDS
 from simulation.cohorts.expression.tiles import Stain, draw_tile
-from simulation.cohorts.files import Drawn, Patient, Progress, Tables, partly_known, write_hospitals
+from simulation.cohorts.files import Patient, Progress, SyntheticPatient, Tables, partly_known, write_hospitals
 from simulation.cohorts.sites import SITES, SyntheticSite
 from simulation.cohorts.tables import Field, in_words, write_table
 
@@ -108,24 +108,24 @@ def write_cohort(
     return write_hospitals(folder, sites, partial(_draw, images=images), write, seed, scale, workers, progress)
 
 
-def _draw(patient: Patient[SyntheticSite], images: bool) -> Drawn:
+def _draw(patient: Patient[SyntheticSite], images: bool) -> SyntheticPatient:
     site, identifier = patient.site, patient.identifier
     person, image, record = patient.generators(3)
-    drawn = draw(1, person, site.her2_factor)
+    population = draw(1, person, site.her2_factor)
     stain = WORDS[site.name].stain
     if images and stain and not site.lacks_imaging(patient.number):
-        _write_tiles(patient.folder / "histology" / identifier, drawn.tissue[0], stain, image)
-    subtype = SUBTYPES[drawn.subtype[0]]
-    genes = _LOG2_LEVEL + _LOG2_UNIT * np.concatenate([drawn.genes[0], person.standard_normal(len(NOISE_GENES))])
-    return Drawn(
+        _write_tiles(patient.folder / "histology" / identifier, population.tissue[0], stain, image)
+    subtype = SUBTYPES[population.subtype[0]]
+    genes = _LOG2_LEVEL + _LOG2_UNIT * np.concatenate([population.genes[0], person.standard_normal(len(NOISE_GENES))])
+    return SyntheticPatient(
         {
             "patients": [{"patient_id": identifier, **partly_known({"pam50": subtype}, record)}],
             "expression": [{"patient_id": identifier, **dict(zip(GENES, map(float, genes), strict=True))}],
         },
         {
             "pam50": subtype,
-            **dict(zip(FACTOR_GENES, map(float, drawn.factors[0]), strict=True)),
-            **dict(zip(("nuclear_density", "nuclear_size"), map(float, drawn.tissue[0]), strict=True)),
+            **dict(zip(FACTOR_GENES, map(float, population.factors[0]), strict=True)),
+            **dict(zip(("nuclear_density", "nuclear_size"), map(float, population.tissue[0]), strict=True)),
         },
     )
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
-from simulation.cohorts.files import Drawn, Patient, Progress, Tables, partly_known, write_hospitals
+from simulation.cohorts.files import Patient, Progress, SyntheticPatient, Tables, partly_known, write_hospitals
 from simulation.cohorts.mammography.dialects import CATEGORIES, fields
 from simulation.cohorts.sites import SITES, SyntheticSite
 from simulation.cohorts.tables import Row, in_words, write_table
@@ -110,27 +110,32 @@ def write_cohort(
     return write_hospitals(folder, sites, _draw, _write, seed, scale, workers, progress)
 
 
-def _draw(patient: Patient[SyntheticSite]) -> Drawn:
+def _draw(patient: Patient[SyntheticSite]) -> SyntheticPatient:
     person, record = patient.generators(2)
-    drawn = draw(1, person)
-    hazard = -np.log1p(-float(drawn.risk[0])) / HORIZON_DAYS
+    population = draw(1, person)
+    hazard = -np.log1p(-float(population.risk[0])) / HORIZON_DAYS
     day, end = int(np.ceil(record.exponential() / hazard)), int(record.integers(*FOLLOW_UP_DAYS, endpoint=True))
-    subtype = CATEGORIES["subtype"][drawn.subtype[0]]
+    subtype = CATEGORIES["subtype"][population.subtype[0]]
     row: Row = {
         "patient_id": patient.identifier,
         **partly_known({"subtype": subtype, "relapse": int(day <= end)}, record),
         "relapse_days": day if day <= end else None,
         "followup_days": end,
     }
-    views = [{"patient_id": patient.identifier, "view": view, **_read(drawn, view, record)} for view in VIEWS]
+    views = [{"patient_id": patient.identifier, "view": view, **_read(population, view, record)} for view in VIEWS]
     relapse = int(day <= HORIZON_DAYS)
-    truth: Row = {"relapse": relapse, "relapse_days": day, "risk": float(drawn.risk[0]), "z": float(drawn.z[0])}
-    return Drawn({"patients": [row], "views": views}, truth)
+    truth: Row = {
+        "relapse": relapse,
+        "relapse_days": day,
+        "risk": float(population.risk[0]),
+        "z": float(population.z[0]),
+    }
+    return SyntheticPatient({"patients": [row], "views": views}, truth)
 
 
-def _read(drawn: Population, view: str, rng: np.random.Generator) -> Row:
+def _read(population: Population, view: str, rng: np.random.Generator) -> Row:
     """What a radiologist reads in a view: the finding itself in the first, nearly the same in the second."""
-    size, codes = float(drawn.size_mm[0]), {name: int(getattr(drawn, name)[0]) for name in _DESCRIPTORS}
+    size, codes = float(population.size_mm[0]), {name: int(getattr(population, name)[0]) for name in _DESCRIPTORS}
     if view != VIEWS[0]:
         size = float(np.clip(size * np.exp(_SIZE_ERROR * rng.standard_normal()), *SIZE_RANGE_MM))
         for name, code in codes.items():

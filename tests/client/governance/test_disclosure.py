@@ -13,7 +13,7 @@ from client.governance.disclosure import (
     disclose,
     features_without_small_cells,
 )
-from shared_models.description import Description, told
+from shared_models.description import Description, one_site_counts
 from shared_models.features import Feature, FeatureStatistics, expand
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, PrepareReply, TrainReply
 from shared_models.metrics.summary import pack_summary, summarise
@@ -84,10 +84,14 @@ def replies(task):
     few = FeatureStatistics.of(expand(task.tables["clinical"].features, table[:9]))
     described = Description(
         outcomes={
-            name: {"train": told([30, 41, 9, 0]), "validation": told([0, 12, 11, 0]), "test": told([3, 60, 17, 0])}
+            name: {
+                "train": one_site_counts([30, 41, 9, 0]),
+                "validation": one_site_counts([0, 12, 11, 0]),
+                "test": one_site_counts([3, 60, 17, 0]),
+            }
         },
-        left_out={"no_known_outcome": told([9]), "no_modality": told([10])},
-        excluded={"clinical": told([0])},
+        left_out={"no_known_outcome": one_site_counts([9]), "no_modality": one_site_counts([10])},
+        excluded={"clinical": one_site_counts([0])},
         tables={"train": {"clinical": features["clinical"]}, "test": {"clinical": few}},
     )
     tested = scores | described.pack()
