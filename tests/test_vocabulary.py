@@ -44,6 +44,9 @@ BANNED = {
     r"\bmeasured (on|by) (the )?(images|modality)\b": "extracted from",
 }
 
+# Names that fit anything; `found` is a part of an error: what, where, found, expected, fix.
+LOOSE_NAMES = {"found", "said", "told", "kept", "keep", "drawn", "called"}
+
 
 def dialect(text: str) -> list[str]:
     """Lines of a text, without its inline code, that use a banned word, each with the word to use."""
@@ -89,6 +92,32 @@ def texts(path: Path) -> list[str]:
     alone = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in alone]
     return [node.value for node in constants if isinstance(node.value, str) and " " in node.value]
+
+
+def loose_names(tree: ast.Module) -> list[str]:
+    """Names that say nothing of what they hold; fields of messages and results are no part of functions."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    nodes = {id(node): node for function in functions for node in ast.walk(function)}.values()
+    names = {node.id for node in nodes if isinstance(node, ast.Name)} | {function.name for function in functions}
+    names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    # what is taken apart: a part of an error, `found`, is only handed on
+    apart = [node.value for node in nodes if isinstance(node, ast.Subscript)]
+    apart += [node.value for node in nodes if isinstance(node, ast.Attribute) and node.attr != "split"]
+    apart += [node.iter for node in nodes if isinstance(node, ast.For | ast.comprehension)]
+    names -= {"found"} - {node.id for node in apart if isinstance(node, ast.Name)}
+    return sorted({name for name in names if name.strip("_") in LOOSE_NAMES})
+
+
+def test_a_name_in_the_code_says_what_it_holds() -> None:
+    sources = [path for package in (*PACKAGES, "benchmarks") for path in sorted((ROOT / package).rglob("*.py"))]
+    names = {path.relative_to(ROOT).as_posix(): loose_names(ast.parse(path.read_text("utf-8"))) for path in sources}
+    assert {path: loose for path, loose in names.items() if loose} == {}
+
+
+def test_a_name_that_says_nothing_is_noticed() -> None:
+    error = "def f(found):\n    raise Error(where='', found=found)"
+    assert loose_names(ast.parse(error)) == []
+    assert loose_names(ast.parse("def told(x):\n    found = x\n    return found[0]")) == ["found", "told"]
 
 
 def test_every_term_of_the_glossary_is_defined_once() -> None:

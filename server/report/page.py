@@ -123,13 +123,13 @@ def try_to_report(results: Results, folder: Path) -> Path | None:
         return None
 
 
-def render(study: Study, made: Mapping[str, Section], drawn: Mapping[str, DrawnFigure]) -> str:
+def render(study: Study, made: Mapping[str, Section], figures: Mapping[str, DrawnFigure]) -> str:
     """The page; all that comes from settings, sites and authors is escaped.
 
     Args:
         study: The study.
         made: Its sections.
-        drawn: Each figure as it was drawn, by its name.
+        figures: Each figure, drawn, by its name.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -143,7 +143,7 @@ def render(study: Study, made: Mapping[str, Section], drawn: Mapping[str, DrawnF
         not_shown=listed(head.not_shown),
         subtitle=_subtitle(study),
         sections=made,
-        drawn=drawn,
+        figures=figures,
         numbers=Numbers(made),
         shade=_shade,
         identity=id,
