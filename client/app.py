@@ -11,6 +11,7 @@ from torch import nn
 from client import external_validation, out_of_fold, secure_aggregation
 from client.cohort.description import data_fingerprint, describe
 from client.cohort.splits import name_of_tested
+from client.differences import tell_differences
 from client.errors import ExitCode, SiteError
 from client.gate import answers
 from client.governance.ledger import charge, spent_on
@@ -111,6 +112,8 @@ def initial_weights(study: StudySession, request: InitialWeightsRequest) -> Init
 @answers(TrainRequest)
 def train(study: StudySession, request: TrainRequest) -> TrainReply:
     """Scores the received model on validation patients, then trains it on training patients."""
+    if request.round == 1:
+        tell_differences(study)
     model, features = study.model(request.round - 1), study.frozen.features
     validation = select_patients(study.cohort, "validation", study.task, features)
     scores = predict(model, validation, study.task) if len(validation) else {}
@@ -153,6 +156,8 @@ def evaluate_validation(study: StudySession, request: EvaluateValidationRequest)
 @answers(EvaluateTestRequest)
 def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> EvaluateTestReply:
     """Scores the received model on test patients at the thresholds it was sent."""
+    if not study.trains:
+        tell_differences(study)
     patients, scores = _score(study, request.round, "test")
     cuts = {name: request.thresholds.get(name, DEFAULT_THRESHOLD) for name in study.task.targets}
     metrics = {

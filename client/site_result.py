@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from client.differences import unlike_others
 from client.private_files import write_private
 from client.session import StudySession
 from client.training.dataset import PatientDataset
@@ -202,6 +203,7 @@ def _page(study: StudySession, server_round: int, patients: int, results: list[T
         parts={part: len(rows) for part, rows in study.cohort.parts.items()},
         excluded=len({one.patient for one in study.cohort.excluded}),
         results=results,
+        differences=unlike_others(study),
         files=(PREDICTIONS, NETWORK),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         exact=_exact,

@@ -10,9 +10,10 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from client.governance.approval import COMMAND
-from client.governance.notices import NOT_APPROVED, read_notice
+from client.governance.notices import NOT_APPROVED, UNLIKE_OTHERS, read_notice
 
 APPROVE = f"if it is wanted: {COMMAND}"
+MOST_LETTERS = 600  # letters of a sentence
 FAILURES_BEFORE_WARNING = 3  # Flower retries at once after a blip; a line for each would be noise
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 ROUND = re.compile(r"\[RUN \d+(?:, ROUND (?P<round>\S+))?\]")
@@ -97,6 +98,9 @@ class SuperNodeLogParser:
             command = APPROVE.format(site=self.site)
             study = repr(notice.get("study"))[:80]  # as a repr: the log also holds text of the center's
             return f"{self._round}refused: study {study} is not approved here with these settings; {command}"
+        if notice.get("event") == UNLIKE_OTHERS:
+            sentence = repr(notice.get("sentence"))[1:-1][:MOST_LETTERS]  # as above
+            return f"{self._round}this site's patients are unlike the other hospitals': {sentence}; check units and codes"
         if match := FAILED.search(line):
             return f"{self._round}could not {match[1]} a message: {match[2]}"
         return ""

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 PREFIX = "breast-federation-notice: "
-NOT_APPROVED = "not-approved"
+NOT_APPROVED, UNLIKE_OTHERS = "not-approved", "unlike-others"
 
 
 def write_notice(event: str, **facts: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from server.study.exchange import Answer
 from shared_models.combat import Reference, adjustment
+from shared_models.differences import Sums, each_from_the_others
 from shared_models.features import FeatureStatistics
 from shared_models.messages import Arrays, PrepareReply
 from shared_models.messages.fields import MAX_PATIENTS
@@ -33,6 +34,7 @@ class Enrolment:
         excluded: Its patients with files that cannot be used.
         since_round: From which round on it takes part: 1, or a later one where it enrolled late.
         endpoints: By target, what counts as it; empty where the site does not say.
+        differences: What of its sums is unlike the other sites', in words; none with secure aggregation.
     """
 
     trains: bool
@@ -41,19 +43,7 @@ class Enrolment:
     excluded: int
     since_round: int = 1
     endpoints: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What training patients add up to, of one site or, with secure aggregation, of all.
-
-    Attributes:
-        statistics: Sums of their features, by tabular modality.
-        counts: Their class counts, by target.
-    """
-
-    statistics: Mapping[str, FeatureStatistics]
-    counts: Arrays
+    differences: list[str] = field(default_factory=list)
 
 
 def enrol(
@@ -82,8 +72,11 @@ def enrol(
         except ValueError as error:
             refused[part.site] = f"enrolment refused: {error}"
             enrolled.pop(part.site, None)
-    counted = [sums[site] for site in sums if secure or (site in enrolled and enrolled[site].trains)]
-    return enrolled, counted, refused
+    counted = {site: sums[site] for site in sums if secure or (site in enrolled and enrolled[site].trains)}
+    if not secure:
+        for site, said in each_from_the_others(counted, task).items():
+            enrolled[site] = replace(enrolled[site], differences=said)
+    return enrolled, list(counted.values()), refused
 
 
 def _enrolment(reply: PrepareReply, task: Task) -> Enrolment:

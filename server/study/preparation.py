@@ -12,7 +12,6 @@ from flwr.serverapp import Grid
 from server.study.endpoints import differing
 from server.study.enrolment import (
     Enrolment,
-    Sums,
     class_weights,
     enrol,
     modalities_below,
@@ -29,6 +28,7 @@ from server.study.weights.checkpoint import (
 )
 from server.study.weights.initial_weights import initial_model
 from shared_models.combat import references
+from shared_models.differences import Sums
 from shared_models.messages import (
     StudyStatistics,
 )
@@ -38,6 +38,7 @@ from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 log = logging.getLogger("server")
+ASK = "Ask it to check units, codes and columns"
 
 
 def prepare(
@@ -50,7 +51,8 @@ def prepare(
     require_learnable(task.targets, counts, exact=uses_secure_aggregation(config))
     combat_references = references([site.statistics for site in sums], config)
     features = pooled_statistics(sums, task, combat_references)
-    statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts)).pack()
+    told = counts if uses_secure_aggregation(config) else {}  # of few sites, one could tell another's
+    statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts), told).pack()
     model = initial_model(task, config, counts)
     return Checkpoint(config.to_flat(), 0, model, statistics, enrolled, not_enrolled, start=dict(start or {}))
 
@@ -86,5 +88,8 @@ def ask_to_enrol(
     require_somebody(answers, task)
     for sentence in differing({site: one.endpoints for site, one in sorted(enrolled.items())}):
         log.warning("%s", sentence)
+    for site, one in sorted(enrolled.items()):
+        for difference in one.differences:
+            log.warning("%s is unlike the other hospitals: %s. %s", site, difference, ASK)
     log.info("%d sites, %d of them train", len(enrolled), training)
     return enrolled, sums, problems

@@ -1,4 +1,4 @@
-"""Statistics frozen before round 1, as named arrays: features, ComBat's references, class weights."""
+"""Statistics frozen before round 1, as named arrays: features, ComBat's references, class weights, class counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared_models.metrics.arrays import from_arrays, to_arrays
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
-FEATURES, HARMONISATION, CLASS_WEIGHTS = "features", "harmonisation", "class-weights"
+FEATURES, HARMONISATION, CLASS_WEIGHTS, COUNTS = "features", "harmonisation", "class-weights", "counts"
 MAX_CLASS_WEIGHT = 1e6
 
 
@@ -27,11 +27,13 @@ class StudyStatistics:
         features: Of each tabular modality, for z-scores; of harmonised tables those after it.
         references: What each harmonised table is brought to.
         class_weights: Weights of the classes in the loss by target; none where classes weigh alike.
+        counts: Class counts by target, by which a site compares its outcomes with the others'; only of a secure sum.
     """
 
     features: Mapping[str, FeatureStatistics]
     references: Mapping[str, Reference] = field(default_factory=dict)
     class_weights: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    counts: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def pack(self) -> Arrays:
         """As named arrays, for a request and for a checkpoint."""
@@ -39,7 +41,8 @@ class StudyStatistics:
         for table, reference in self.references.items():
             arrays |= {f"{HARMONISATION}.{table}.mean": reference.mean}
             arrays |= {f"{HARMONISATION}.{table}.variance": reference.variance}
-        return arrays | {f"{CLASS_WEIGHTS}.{target}": weights for target, weights in self.class_weights.items()}
+        arrays |= {f"{CLASS_WEIGHTS}.{target}": weights for target, weights in self.class_weights.items()}
+        return arrays | {f"{COUNTS}.{target}": counts for target, counts in self.counts.items()}
 
     @classmethod
     def unpack(cls, arrays: Mapping[str, np.ndarray[Any, Any]], task: Task, config: StudySettings) -> Self:
@@ -51,7 +54,7 @@ class StudyStatistics:
         features = unpack_features(arrays, task)
         references = {name: _reference(arrays, name, task) for name in config.harmonised_tables}
         class_weights = _class_weights(arrays, task) if config.class_weights == "balanced" else {}
-        statistics = cls(features, references, class_weights)
+        statistics = cls(features, references, class_weights, _counts(arrays, task))
         if unknown := sorted(set(arrays) - set(statistics.pack())):
             msg = f"the study's statistics hold what this study has none of: {unknown[0]}"
             raise ValueError(msg)
@@ -104,6 +107,18 @@ def _class_weights(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task) -> Ar
                 msg = f"{name} is not between 0 and {MAX_CLASS_WEIGHT:g}"
                 raise ValueError(msg)
     return weights
+
+
+def _counts(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task) -> Arrays:
+    """The class counts that there are; a center without secure aggregation sends none."""
+    from shared_models.targets import TimeToEvent
+
+    nobody = {name: np.zeros((0, 2) if isinstance(kind, TimeToEvent) else 0) for name, kind in task.targets.items()}
+    return {
+        target: _of_shape(arrays, name, kind.counts(nobody[target]).shape)
+        for target, kind in task.targets.items()
+        if (name := f"{COUNTS}.{target}") in arrays
+    }
 
 
 def _of_shape(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

@@ -243,7 +243,9 @@ class ModelRequest(Request[R]):
     round: int = carries(whole(1, MAX_ROUND), "the round, from 1 on")
     model: Arrays = carries(Tensors(MAX_WEIGHT), "the global weights, without those that stay as they are")
     statistics: Arrays = carries(
-        Tensors(MAX_SUM), "all sites' feature statistics, ComBat's references and class weights, frozen before round 1"
+        Tensors(MAX_SUM),
+        "all sites' feature statistics, ComBat's references, class weights and, of a secure sum, class counts; frozen "
+        "before round 1",
     )
 
     @property

@@ -253,6 +253,7 @@ def _site(
         excluded=enrolled.excluded,
         since_round=enrolled.since_round,
         endpoints=enrolled.endpoints,
+        differences=enrolled.differences,
         flow=_flow([described[answer.site]], task) if answer.site in described else None,
         **{name: provenance.get(name, "") for name in ("fingerprint", "software", "hardware")},
         targets=targets,

@@ -117,6 +117,11 @@ class SiteResults(_Section):
     endpoints: dict[str, str] = Field(
         default={}, description="by target, what counts as it and what becomes of deaths without it, as the site says"
     )
+    differences: list[str] = Field(
+        default=[],
+        description="what of its tables and outcomes is unlike the other sites' before round 1, such as a mean in "
+        "another unit; none with secure aggregation, where each site is told at the site",
+    )
     flow: PatientFlow | None = Field(
         description="its patients by outcome, who was left out, and characteristics; null with secure aggregation, "
         "where only sums over sites are told, and where it gave no test scores"

@@ -57,6 +57,11 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
     for sentence in differing({site.site: site.endpoints for site in results.sites}):
         console.print(f"{sentence}.", style="yellow", highlight=False, markup=False)
+    for site in results.sites:
+        for sentence in site.differences:
+            console.print(
+                f"{site.site} is unlike the other sites: {sentence}.", style="yellow", highlight=False, markup=False
+            )
     for sentence in (*_scored_before(results), *without_own_network(results)):
         console.print(sentence, style="yellow", markup=False)
     for sentence in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):

@@ -22,7 +22,7 @@ from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.supervisor import claim
 from client.errors import ExitCode, SiteError
 from client.governance.approval import COMMAND, check_approval
-from client.governance.notices import NOT_APPROVED, PREFIX
+from client.governance.notices import NOT_APPROVED, PREFIX, UNLIKE_OTHERS
 from shared_models.study_settings import StudySettings
 
 SITE = """
@@ -161,6 +161,13 @@ def test_a_notice_with_codes_for_the_terminal_shows_none_of_them() -> None:
     )
     assert told.isprintable()
     assert len(told) < 300
+
+
+def test_a_site_that_is_unlike_the_others_is_told_so() -> None:
+    notice = PREFIX + json.dumps({"event": UNLIKE_OTHERS, "sentence": "clinical: size_mm is 2.1\x1b[2J"})
+    (told,) = sentences(SuperNodeLogParser("oak"), f"INFO :      [RUN 77, ROUND 1]\n{notice}")
+    assert told.startswith("round 1: this site's patients are unlike the other hospitals': clinical: size_mm is 2.1")
+    assert told.isprintable()
 
 
 def test_sentences_of_endings() -> None:

@@ -41,6 +41,15 @@ def test_a_studys_statistics_arrive_as_they_were_sent() -> None:
     np.testing.assert_array_equal(received.class_weights[TARGET], SENT.class_weights[TARGET])
 
 
+def test_class_counts_of_a_secure_sum_come_as_they_were_sent_or_are_refused() -> None:
+    counts = {TARGET: np.array([30.0, 12.0])}
+    sent = dataclasses.replace(SENT, counts=counts).pack()
+    received = StudyStatistics.unpack(sent, TASK, CONFIG)
+    np.testing.assert_array_equal(received.counts[TARGET], counts[TARGET])
+    with pytest.raises(ValueError, match="counts"):
+        StudyStatistics.unpack(sent | {f"counts.{TARGET}": np.ones(9)}, TASK, CONFIG)
+
+
 SPOILT: dict[str, Callable[[Any], Any]] = {
     "missing": lambda array: None,
     "NaN": lambda array: array * np.nan,

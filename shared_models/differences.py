@@ -1,0 +1,158 @@
+"""Differences of one hospital's tables and outcomes from the other hospitals', larger than patients explain.
+
+A size in another unit, codes that say the contrary or logarithms to another base make a table that is plausible by
+itself. Beside the others' it is not: its mean, its spread or the share of a class is elsewhere. Both ends compare, from
+sums that they have anyway: the center hospital by hospital, a hospital itself against all without its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared_models.features import Feature, FeatureStatistics
+from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
+from shared_models.task import Task
+
+Vector = NDArray[np.float64]
+
+LEAST_KNOWN = 20  # patients on either side of a comparison
+SHIFT = 1.5  # deviations between the means
+SPREAD = 3.0  # between the deviations, as a factor
+ODDS, HAZARD_ODDS = 5.0, 3.0  # between the odds of a class, or of an event in an interval, as a factor
+CERTAIN = 4.0  # standard errors
+MOST_NAMED = 6  # columns in a sentence
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What patients add up to.
+
+    Attributes:
+        statistics: Sums of their features, by tabular modality.
+        counts: Their class counts, by target; none where they are not known.
+    """
+
+    statistics: Mapping[str, FeatureStatistics]
+    counts: Mapping[str, NDArray[Any]]
+
+
+def differences(own: Sums, others: Sums, task: Task) -> list[str]:
+    """Sentences on what differs between one hospital's patients and all others', by table and target."""
+    sentences = [
+        _table(name, table.features, own.statistics[name], others.statistics[name])
+        for name, table in task.tables.items()
+        if name in own.statistics and name in others.statistics
+    ]
+    sentences += [
+        _outcome(name, target, own.counts[name], others.counts[name])
+        for name, target in task.targets.items()
+        if name in own.counts and name in others.counts
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def each_from_the_others(sites: Mapping[str, Sums], task: Task) -> dict[str, list[str]]:
+    """What differs at each of several hospitals from the others, by hospital; those that do not are left out.
+
+    Columns are compared with those of the hospital in the middle, so that one in another unit makes no other unlike.
+    """
+    by_site = {}
+    for site, own in sites.items():
+        rest = [sums for other, sums in sites.items() if other != site]
+        if rest:
+            statistics = {n: _middle(mine, [one.statistics[n] for one in rest]) for n, mine in own.statistics.items()}
+            counts = {name: np.sum([one.counts[name] for one in rest], axis=0) for name in own.counts}
+            by_site[site] = differences(own, Sums(statistics, counts), task)
+    return {site: sentences for site, sentences in by_site.items() if sentences}
+
+
+def _middle(own: FeatureStatistics, others: Sequence[FeatureStatistics]) -> FeatureStatistics:
+    """Of each column the sums of the hospital whose mean is in the middle; of two such the one that is nearer."""
+    enough = np.stack([one.known >= LEAST_KNOWN for one in others])
+    means = np.where(enough, [one.mean for one in others], np.inf)
+    order, last, columns = np.argsort(means, axis=0), np.maximum(enough.sum(axis=0) - 1, 0), np.arange(len(own.known))
+    low, high = order[last // 2, columns], order[(last + 1) // 2, columns]
+    nearer = np.abs(means[high, columns] - own.mean) < np.abs(means[low, columns] - own.mean)
+    chosen = np.where(nearer, high, low)
+    known, sums, squares = (
+        np.stack([getattr(one, part) for one in others])[chosen, columns] for part in ("known", "total", "squares")
+    )
+    return FeatureStatistics(sum(one.patients for one in others), known, sums, squares)
+
+
+def without(all_sites: FeatureStatistics, own: FeatureStatistics) -> FeatureStatistics:
+    """The sums of all hospitals but one."""
+    known, sums, squares = (getattr(all_sites, part) - getattr(own, part) for part in ("known", "total", "squares"))
+    return FeatureStatistics(all_sites.patients - own.patients, np.maximum(known, 0), sums, np.maximum(squares, 0))
+
+
+def _table(name: str, features: Sequence[Feature], own: FeatureStatistics, others: FeatureStatistics) -> str:
+    columns = list(_columns(features, own, others))
+    if not columns:
+        return ""
+    more = f"; and {len(columns) - MOST_NAMED} more columns" if len(columns) > MOST_NAMED else ""
+    return f"{name}: {'; '.join(columns[:MOST_NAMED])}{more}"
+
+
+def _columns(features: Sequence[Feature], own: FeatureStatistics, others: FeatureStatistics) -> Iterator[str]:
+    names = [(column, feature) for feature in features for column in feature.columns]
+    enough = np.minimum(own.known, others.known) >= LEAST_KNOWN
+    shares = _only_zeros_and_ones(own) & _only_zeros_and_ones(others)
+    means = np.abs(own.mean - others.mean)
+    error = np.sqrt(own.variance / np.maximum(own.known, 1) + others.variance / np.maximum(others.known, 1))
+    shifted = means > np.maximum(SHIFT * np.sqrt((own.variance + others.variance) / 2), CERTAIN * error)
+    both_vary = (own.variance > 0) & (others.variance > 0)
+    deviations = np.where(both_vary, own.deviation / others.deviation, 1.0)
+    spread = np.abs(np.log(deviations)) > np.log(SPREAD)
+    for index in np.flatnonzero(enough & ~shares & (shifted | spread)):
+        column, feature = names[index]
+        scale = " as log(1 + x)" if feature.log else ""
+        here, there = (f"{one.mean[index]:.4g} (SD {one.variance[index] ** 0.5:.3g})" for one in (own, others))
+        yield f"{column}{scale} is {here} on average, elsewhere {there}"
+    for index in np.flatnonzero(enough & shares):
+        column, feature = names[index]
+        if shares_text := _share(own.total[index], own.known[index], others.total[index], others.known[index]):
+            yield f"{column} is {shares_text}" if feature.categories else f"{column} is 1 for {shares_text}"
+
+
+def _only_zeros_and_ones(sums: FeatureStatistics) -> NDArray[np.bool_]:
+    return np.isclose(sums.total, sums.squares, rtol=1e-9) & (sums.total >= 0) & (sums.total <= sums.known)
+
+
+def _outcome(name: str, target: Target, own: NDArray[Any], others: NDArray[Any]) -> str:
+    """A class, an event in an interval, or the mean of a number, whose odds are several times the others'."""
+    match target:
+        case Binary() | Categorical():
+            classes = ("0", "1") if isinstance(target, Binary) else target.classes
+            pairs = zip(classes, own, others, strict=True)
+            shares = [f"{label} is {text}" for label, a, b in pairs if (text := _share(a, own.sum(), b, others.sum()))]
+            return f"outcome {name}: {'; '.join(shares[-1:] if isinstance(target, Binary) else shares)}" if shares else ""
+        case TimeToEvent():
+            text = _share(
+                own[1].sum(), own.sum(), others[1].sum(), others.sum(), HAZARD_ODDS, "of the intervals at risk"
+            )
+            return f"outcome {name}: the event comes in {text}" if text else ""
+        case Regression():
+            if min(own[0], others[0]) < LEAST_KNOWN:
+                return ""
+            here, there = own[1] / own[0], others[1] / others[0]
+            if here * there > 0 and abs(np.log(here / there)) > np.log(ODDS):
+                return f"outcome {name} is {here:.4g} on average, elsewhere {there:.4g}"
+            return ""
+
+
+def _share(own: float, known: float, others: float, others_known: float, factor: float = ODDS, unit: str = "") -> str:
+    """`12%, elsewhere 80%`, where the odds differ by more than a factor, and more than chance explains."""
+    if min(known, others_known) < LEAST_KNOWN:
+        return ""
+    cells = np.array([own, known - own, others, others_known - others]) + 0.5
+    ratio = np.log(cells[0] * cells[3] / (cells[1] * cells[2]))
+    if abs(ratio) < max(np.log(factor), CERTAIN * float(np.sqrt((1 / cells).sum()))):
+        return ""
+    unit = f" {unit}" if unit else ""
+    return f"{own / known:.0%}{unit}, elsewhere {others / others_known:.0%}"
