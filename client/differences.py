@@ -44,4 +44,4 @@ def tell_differences(study: StudySession) -> None:
     for sentence in unlike_others(study):
         log.warning("%s is unlike the other hospitals: %s; check units and codes", study.site.site, sentence)
         if study.site.center is not None:
-            write_notice(UNLIKE_OTHERS, sentence=sentence)
+            write_notice(UNLIKE_OTHERS, sentence=f"{sentence}; check units and codes")

@@ -131,7 +131,8 @@ def _outcome(name: str, target: Target, own: NDArray[Any], others: NDArray[Any])
             classes = ("0", "1") if isinstance(target, Binary) else target.classes
             pairs = zip(classes, own, others, strict=True)
             shares = [f"{label} is {text}" for label, a, b in pairs if (text := _share(a, own.sum(), b, others.sum()))]
-            return f"outcome {name}: {'; '.join(shares[-1:] if isinstance(target, Binary) else shares)}" if shares else ""
+            shares = shares[-1:] if isinstance(target, Binary) else shares
+            return f"outcome {name}: {'; '.join(shares)}" if shares else ""
         case TimeToEvent():
             text = _share(
                 own[1].sum(), own.sum(), others[1].sum(), others.sum(), HAZARD_ODDS, "of the intervals at risk"

@@ -100,7 +100,7 @@ class SuperNodeLogParser:
             return f"{self._round}refused: study {study} is not approved here with these settings; {command}"
         if notice.get("event") == UNLIKE_OTHERS:
             sentence = repr(notice.get("sentence"))[1:-1][:MOST_LETTERS]  # as above
-            return f"{self._round}this site's patients are unlike the other hospitals': {sentence}; check units and codes"
+            return f"{self._round}this site's patients are unlike the other hospitals': {sentence}"
         if match := FAILED.search(line):
             return f"{self._round}could not {match[1]} a message: {match[2]}"
         return ""

@@ -244,8 +244,8 @@ class ModelRequest(Request[R]):
     model: Arrays = carries(Tensors(MAX_WEIGHT), "the global weights, without those that stay as they are")
     statistics: Arrays = carries(
         Tensors(MAX_SUM),
-        "all sites' feature statistics, ComBat's references, class weights and, of a secure sum, class counts; frozen "
-        "before round 1",
+        "all sites' feature statistics, ComBat's references, class weights and, with secure aggregation, class counts; "
+        "frozen before round 1",
     )
 
     @property
