@@ -125,9 +125,9 @@ def test_every_command_that_the_sources_mention_has_known_flags() -> None:
 @pytest.mark.parametrize("module", ["client", "server", "simulation"])
 def test_every_example_of_a_help_text_can_be_run_as_written(module: str) -> None:
     main = commands_of(module)
-    text = {"client": "EPILOG", "server": "EXAMPLES", "simulation": "HELP"}[module]
-    examples = getattr(main, text)
-    found = list(commands(examples if isinstance(examples, str) else "\n".join(examples.values())))
+    parser = main._parser()
+    texts = [f"{one.description}\n{one.epilog}" for one in (parser, *parser._verbs().values())]
+    found = list(commands("\n".join(texts)))
     assert found
     for program, words in found:
         parse(program, words)

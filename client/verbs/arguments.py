@@ -8,39 +8,57 @@ from pathlib import Path
 from client.errors import ExitCode
 from shared_models.command_line import CommandLine
 
-EPILOG = """\
+MEANING_AT = 57  # the column at which what an example does begins
+FILES = """\
 what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
 what leaves     weights of the network, sums and counts over patients; never a row, an image, a name or an identifier
 what it writes  under state_dir, in ledger/ and a folder of the site's own: splits, cached tensors, logs, audit.jsonl
-                (what left), approvals.jsonl and approvals/ (which studies may run, and what they were said to do),
-                excluded.csv (who has files that cannot be used, and why), readiness.html (check: counts, problems,
-                pictures; stays here); init: site_configs/NAME.yaml, if there is none; predict: the file that --out
-                names and a JSON file beside it, which stay here
-
-examples
-  python -m client init /data/duke --site duke           write a first site_configs/duke.yaml from the files there
-  python -m client init /data/duke.csv --site duke --study first.toml
-                                                         of one table; and the settings of a first simulation
-  python -m client check --site duke                     run every check, join nothing
-  python -m client check --site duke --study study.toml  also count what this study would use
-  python -m client fetch --site duke                     copy images from the hospital's own DICOMweb server
-  python -m client --site duke                           take part until Ctrl-C or SIGTERM
-  python -m client status --site duke                    connected since, study, what left today, epsilon and disk
-  python -m client approve study.toml --site duke        show what a study reads and sends, ask, and approve it
-  python -m client approvals --site duke                 the approved studies
-  python -m client revoke recurrence --site duke         revoke an approval, including for a running study
-  python -m client ledger --site duke                    the privacy spent, and what is left of it
-  python -m client audit --site duke                     what left this hospital, message by message
-  python -m client predict best.safetensors --site duke --out predictions.csv
-                                                         predictions of a finished network
-  python -m client predict best.safetensors --site duke --new-data /data/new --recalibrate --coverage 0.9 --out new.csv
-                                                         of new patients, recalibrated by those with known outcomes
-  python -m client validate best.safetensors --site duke
-                                                         its figures here, and a file to send
-  python -m client --site /etc/federation/duke.yaml --data-root /data/duke
-
---site and --data-root may come before or after the verb.
-
+                (what left), approvals.jsonl and approvals/ (which studies may run, and the page of each), excluded.csv
+                (whose files cannot be used, and why), readiness.html (check: counts, problems, pictures; stays here);
+                init: site_configs/NAME.yaml, if there is none; predict: the file that --out names and a JSON file
+                beside it, which stay here"""
+# What follows `python -m client`, and what that does.
+EXAMPLES = (
+    ("init /data/duke --site duke", "write a first site_configs/duke.yaml from the files there"),
+    ("init /data/duke.csv --site duke --study first.toml", "from one table; also the settings of a first simulation"),
+    ("check --site duke", "run every check, join nothing"),
+    ("check --site duke --study study.toml", "also count what this study would use"),
+    ("fetch --site duke", "copy images from the hospital's own DICOMweb server"),
+    ("--site duke", "take part until Ctrl-C or SIGTERM"),
+    ("status --site duke", "connected since, study, what left today, epsilon and disk"),
+    ("approve study.toml --site duke", "show what a study reads and sends, ask, and approve it"),
+    ("approvals --site duke", "the approved studies"),
+    ("revoke recurrence --site duke", "revoke an approval, including for a running study"),
+    ("ledger --site duke", "the privacy spent, and what is left of it"),
+    ("audit --site duke", "what left this hospital, message by message"),
+    ("predict best.safetensors --site duke --out predictions.csv", "predictions of a finished network"),
+    (
+        "predict best.safetensors --site duke --new-data /data/new --recalibrate --coverage 0.9 --out new.csv",
+        "for new patients, recalibrated by those with known outcomes",
+    ),
+    ("validate best.safetensors --site duke", "its figures here, and a file to send"),
+    ("accept-clock --site duke", "once the clock, which was wrong, is right"),
+    ("accept-key oak --site duke", "after oak has replaced its key"),
+    ("--site /etc/federation/duke.yaml --data-root /data/duke", "take part, with a YAML and data elsewhere"),
+)
+NOTES = {
+    "init": "Asks nothing and overwrites nothing. Review each guess, which is marked `# check:`, and run check.",
+    "check": "Prints every problem with what to do about it, and writes readiness.html, which stays at the hospital.\n"
+    "Ends with the code of the first check that failed.",
+    "fetch": "Needs the section `dicomweb` of the YAML. Can be repeated: only what is missing is copied.",
+    "approve": "No study is answered before it is approved here. Compare the SHA-256 with the center's by telephone.\n"
+    "A study that asks for more than the policy allows is not approved.",
+    "approvals": "Each with its task, its rounds, the hash of its settings, and who approved it when.",
+    "revoke": "The study continues without this site from its next message on.",
+    "ledger": "Each charge of private training, by study; sites with the same patients share one ledger.",
+    "audit": "Every reply and refusal, with size and hash. A line that was changed, removed or moved is an error.",
+    "status": "Reads the site's own records; asks the center nothing, and changes nothing.",
+    "predict": "Nothing leaves the site. The predictions are for research only.",
+    "validate": "The exact figures stay in state_dir; the file holds what a site sends in a study, and no more.",
+    "accept-clock": "A record whose last line is in the future stops the site until this is run.",
+    "accept-key": "Ask that hospital first whether it has a new key: else somebody else may pose as it.",
+}
+EXIT_CODES = """\
 exit codes
   0  done: check passed, or stopped by SIGTERM         4  the data need attention
   1  something unexpected; a log file says what        5  CA certificate or private key
@@ -80,14 +98,18 @@ def _parser() -> CommandLine:
     parser = CommandLine(
         prog="python -m client",
         description="Takes part in the federation for as long as it runs; with a verb, does that one thing and stops.",
-        epilog=EPILOG,
+        epilog="\n\n".join(
+            (FILES, _examples(), "--site and --data-root may come before or after the verb.", EXIT_CODES)
+        ),
     )
     parser.add_version()
     _add_site(parser, default=None)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
     def add(name: str, text: str) -> CommandLine:
-        verb: CommandLine = verbs.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
+        epilog = "\n\n".join((NOTES[name], _examples(name), EXIT_CODES))
+        short = text[0].lower() + text[1:].rstrip(".")
+        verb: CommandLine = verbs.add_parser(name, help=short, description=text, epilog=epilog)
         _add_site(verb, default=argparse.SUPPRESS)
         return verb
 
@@ -117,6 +139,17 @@ def _parser() -> CommandLine:
     accept = add("accept-key", "Forget an unverified key of another hospital, so that its new one is accepted.")
     accept.add_argument("hospital", metavar="HOSPITAL", help="its name at the center")
     return parser
+
+
+def _examples(verb: str = "") -> str:
+    """The examples of a verb, or all: a command in each line, and behind it what it does, or below where it is long."""
+    lines = ["examples"]
+    for words, meaning in EXAMPLES:
+        if not verb or words.split()[0] == verb:
+            command = f"  python -m client {words}"
+            lines.append(f"{command:<{MEANING_AT}}{meaning}" if len(command) < MEANING_AT else command)
+            lines += [" " * MEANING_AT + meaning] if len(command) >= MEANING_AT else []
+    return "\n".join(lines)
 
 
 def _add_predict(predict: CommandLine) -> None:

@@ -74,8 +74,8 @@ def enrol(
             enrolled.pop(part.site, None)
     counted = {site: sums[site] for site in sums if secure or (site in enrolled and enrolled[site].trains)}
     if not secure:
-        for site, said in each_from_the_others(counted, task).items():
-            enrolled[site] = replace(enrolled[site], differences=said)
+        for site, differences in each_from_the_others(counted, task).items():
+            enrolled[site] = replace(enrolled[site], differences=differences)
     return enrolled, list(counted.values()), refused
 
 

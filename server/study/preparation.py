@@ -51,8 +51,8 @@ def prepare(
     require_learnable(task.targets, counts, exact=uses_secure_aggregation(config))
     combat_references = references([site.statistics for site in sums], config)
     features = pooled_statistics(sums, task, combat_references)
-    told = counts if uses_secure_aggregation(config) else {}  # of few sites, one could tell another's
-    statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts), told).pack()
+    shared_counts = counts if uses_secure_aggregation(config) else {}  # of few sites, one could tell another's
+    statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts), shared_counts).pack()
     model = initial_model(task, config, counts)
     return Checkpoint(config.to_flat(), 0, model, statistics, enrolled, not_enrolled, start=dict(start or {}))
 

@@ -149,11 +149,11 @@ class EvaluateTestReply(Reply):
 
     test: Arrays = leaves(
         Tensors(MAX_SUM),
-        "where the hospital trains: scores of test patients, counted in bins and pairs; how many patients of each part "
-        "have which outcome, and how many are in none and why; sums of the columns of tables, as before round 1, of "
-        "training and of test patients; where the study names subgroups, these counts of scores and outcomes of each, "
-        "without secure aggregation pairs and outcomes only, those of small subgroups in one; how many pairs of test "
-        "patients are no longer in the right order, and with which scores, where a modality or a feature "
+        "where the hospital trains: scores of test patients, counted in bins and pairs; how many patients of each "
+        "split have which outcome, and how many are in no split and why; sums of the columns of tables, as before "
+        "round 1, of training and of test patients; for each subgroup that the study names, counts of scores and "
+        "outcomes (without secure aggregation pairs and outcomes only, small subgroups together); how many pairs of "
+        "test patients are no longer in the right order, and with which scores, where a modality or a feature "
         "(`importance`) is shuffled between them or absent",
         "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics, "
         "what the network uses",
@@ -168,9 +168,9 @@ class EvaluateTestReply(Reply):
     )
     all_folds: Arrays = leaves(
         Tensors(MAX_SUM),
-        "after the last fold of a study of several, without secure aggregation: those that of a single fold would be "
-        "of fewer than `minimum_count` patients, of all folds of the hospital together",
-        "no fold of few patients is told of by itself",
+        "after the last fold of a study of several, without secure aggregation: the statistics that a single fold "
+        "withholds because they are of fewer than `minimum_count` patients, added up over the hospital's folds",
+        "no fold with few patients is reported by itself",
         "summed",
         default_factory=dict,
     )
@@ -190,7 +190,7 @@ class EvaluateTestReply(Reply):
         Named(text(MAX_NAME)),
         "a keyed hash of the data that were read, with a secret of the hospital that never leaves; versions of this "
         "package, of Python and of PyTorch; the kind of processor and of GPU",
-        "the results list them, and studies on the same data can be told",
+        "the results list them, and show whether two studies read the same data",
         default_factory=dict,
     )
     out_of_fold: Mapping[str, Mapping[str, float]] = leaves(
@@ -203,7 +203,7 @@ class EvaluateTestReply(Reply):
     scorings: int = leaves(
         whole(0, MAX_SCORINGS),
         "how many networks, of any study, have been scored on these test patients",
-        "the results say how often they were looked at",
+        "the results say how often they were used",
         default=0,
     )
 

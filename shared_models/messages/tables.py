@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from shared_models.agreed import CENTERS_OWN
 from shared_models.messages.external import EvaluateExternalReply, EvaluateExternalRequest
 from shared_models.messages.fold import InFold
 from shared_models.messages.payload import Payload, Reply, Request, fields_of
@@ -29,7 +30,7 @@ BINS = (
     "are merged until each holds `minimum_count` patients of one outcome, and pairs leave in multiples of the number "
     "of patients"
 )
-VALIDATED = "of all its patients with a known outcome what leaves at the end of a study that it does not train in"
+VALIDATED = "what a hospital that does not train sends at the end of a study, for all patients with a known outcome"
 NEVER_LEAVES = (
     "a row of a table, an image, a mask",
     "a patient's identifier",
@@ -69,7 +70,7 @@ def leaving_table() -> str:
     for reply in replies():
         if reply is EvaluateExternalReply:
             lines.append(
-                f"| {reply.WHEN} | {VALIDATED} | a finished network is judged elsewhere | {IN_SUMS['shown']} |"
+                f"| {reply.WHEN} | {VALIDATED} | a finished network is evaluated elsewhere | {IN_SUMS['shown']} |"
             )
             continue
         for facts in fields_of(reply).values():
@@ -83,11 +84,17 @@ def never_leaves() -> str:
     return f"Never leaves: {'; '.join(NEVER_LEAVES)}.\n"
 
 
+def center_settings() -> str:
+    """The settings of a study that no hospital approves."""
+    return f"{', '.join(f'`{name}`' for name in sorted(CENTERS_OWN))}.\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "messages": messages_table,
     "messages of secure aggregation": sums_table,
     "what leaves": leaving_table,
     "what never leaves": never_leaves,
+    "settings of the center alone": center_settings,
 }
 
 

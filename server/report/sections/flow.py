@@ -44,9 +44,13 @@ def section(study: Study) -> Section:
         for sentence in differing({s.site: s.endpoints for s in sites})
     ]
     differ += [
-        Notice(f"{site.site} is unlike the other hospitals", f"{said}. Units, codes or columns may differ.", "warning")
+        Notice(
+            f"{site.site} is unlike the other hospitals",
+            f"{difference}. Units, codes or columns may differ.",
+            "warning",
+        )
         for site in sites
-        for said in site.differences
+        for difference in site.differences
     ]
     return Section("Flow of patients", lead, [*differ, *_endpoints(study), _figure(study, boxes), *_tables(study)])
 
