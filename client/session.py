@@ -192,7 +192,7 @@ def receive(study: AdmittedStudy, request: Request[Any]) -> Received:
         return Received()
     network, config = build_network(study.task, study.config), study.config
     frozen = frozen_names(network, config)
-    weights = with_frozen(request.model, frozen, config, request.round, study.initial_weights_file)
+    weights = with_frozen(request, frozen, config, study.initial_weights_file)
     load_weights(network, weights, study.task)
     if isinstance(request, TrainRequest):
         check_rule_state(request.rule_state, network, study.config)

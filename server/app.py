@@ -41,7 +41,7 @@ from server.study.rounds import out_of_patience, score_last, train_round
 from server.study.secure_aggregation.secure_exchange import unverified_sites
 from server.study.study_log import study_log
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.study.weights.delivery import as_scored, deliver, frozen_of, travelling
+from server.study.weights.delivery import as_scored, deliver, frozen_hash, frozen_of, travelling
 from server.study.weights.initial_weights import start_of
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.importance import Importance
@@ -200,7 +200,13 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     values = {name: value for name, (value, _) in thresholds.items()}
     deliver(grid, config, last)
     model = travelling(best, config)
-    request = EvaluateTestRequest(round=best.round, model=model, statistics=best.statistics, thresholds=values)
+    request = EvaluateTestRequest(
+        round=best.round,
+        model=model,
+        statistics=best.statistics,
+        frozen=frozen_hash(best, config),
+        thresholds=values,
+    )
     answers, parts = ask_to_evaluate(grid, task, sorted(last.enrolled), request, config, group="test")
     replies = {part.site: part.reply for part in parts if part.reply}
     internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)

@@ -8,7 +8,8 @@ counts too much and never too little. An approval of R rounds and A attempts all
 * scores of validation patients with one network for each round, in the same order: a `train` scores the one before it;
 * scores of test patients, or in an external validation of all, with one network and its thresholds, up to A times.
 
-All questions after `prepare` must standardise tables by the same feature statistics. A study that resumes goes on
+All questions after `prepare` must standardise tables by the same feature statistics, and stand on the same weights where
+some of a network stay as they are. A study that resumes goes on
 within what is left. Approving a study again, as a person does, begins anew.
 
 One file holds the questions of one approval, `state_dir/SITE/budgets/STUDY-HASH.jsonl`, chained by hashes as the ledger
@@ -64,7 +65,8 @@ class Spent:
         train: The last round that was trained.
         validation: The last round whose weights were scored on validation patients.
         test: The question that was put to test patients.
-        statistics: Hash of the feature statistics of every question after `prepare`; empty before the first.
+        statistics: Hash of the feature statistics, and of the weights that stay as they are, of every question after
+            `prepare`; empty before the first.
     """
 
     prepare: Asked = Asked()
@@ -120,7 +122,7 @@ def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> N
     Args:
         site: The site.
         settings: The study's, as they were approved.
-        request: What is asked: its kind, round, question and statistics, by their hashes.
+        request: What is asked: its kind, round, question and what the study has frozen, by their hashes.
 
     Raises:
         SiteError: If the approval does not allow it, with what it allows; or if it cannot be written down. Then it must
@@ -182,11 +184,11 @@ def _after(before: Spent, settings: StudySettings, request: Request[Any], only_t
         return replace(before, prepare=asked), refused
     if kind not in KINDS:
         return before, "a message of a kind that no approval allows"
-    if before.statistics not in ("", request.statistics_hash):
-        return before, "the feature statistics are not those of the study's first question"
+    if before.statistics not in ("", request.frozen_hash):
+        return before, "the feature statistics or frozen weights are not those of the study's first question"
     if not 1 <= request.round <= settings.rounds:
         return before, f"a round that is not one of the {settings.rounds} approved"
-    after, new = replace(before, statistics=request.statistics_hash), Asked(request.round, request.question, 1)
+    after, new = replace(before, statistics=request.frozen_hash), Asked(request.round, request.question, 1)
     if kind in (EVALUATE_TEST, EVALUATE_EXTERNAL):
         asked, refused = _again(before.test, new, most)
         refused = TRAINED if before.train != Asked() and only_tests else refused

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,7 @@ from safetensors.numpy import save
 
 from client.errors import ExitCode, SiteError
 from client.private_files import write_private
-from shared_models.messages import LACKS_WEIGHTS, Arrays, InitialWeightsRequest
+from shared_models.messages import LACKS_WEIGHTS, Arrays, InitialWeightsRequest, ModelRequest
 from shared_models.messages.arrays import hash_arrays
 from shared_models.study_settings import StudySettings
 from shared_models.trained_parts import of_frozen
@@ -39,17 +40,24 @@ def store_initial(request: InitialWeightsRequest, frozen: Collection[str], confi
     return len(frozen_arrays)
 
 
-def with_frozen(model: Arrays, frozen: Collection[str], config: StudySettings, server_round: int, file: Path) -> Arrays:
+def with_frozen(request: ModelRequest[Any], frozen: Collection[str], config: StudySettings, file: Path) -> Arrays:
     """The weights of a message beside the stored ones; in round 1 those of the file are checked against their hash.
 
+    The stored ones are those that the message means, by their hash. Otherwise a center that sends others in between, or
+    to each site its own, would have another network trained than the one that is counted, and that a sum is over.
+
     Raises:
-        SiteError: If the site has none, or they are not the ones that it approved.
+        SiteError: If the site has none, or they are not the ones that it approved, or that the message means.
     """
     if not frozen and config.initial_weights == "seeded":
-        return model
-    stored, from_file = _read(file, config)
-    whole = {**model, **{name: stored[name] for name in frozen if name in stored and name not in model}}
-    if config.initial_weights == "file" and server_round == 1:
+        stored, from_file = dict[str, Any](), list[str]()
+    else:
+        stored, from_file = _read(file, config)
+    own = {name: stored[name] for name in frozen if name in stored and name not in request.model}
+    if request.frozen != (hash_arrays(own) if own else ""):
+        raise _lacking(file, config, "weights of another hash than the message has")
+    whole = {**request.model, **own}
+    if config.initial_weights == "file" and request.round == 1:
         require_approved(whole, from_file, config)
     return whole
 
@@ -81,12 +89,16 @@ def _read(file: Path, config: StudySettings) -> tuple[Arrays, list[str]]:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
             return arrays, json.loads(opened.metadata()[FROM_FILE])
     except (OSError, SafetensorError) as error:
-        raise SiteError(
-            what="the weights that the study leaves as they are have not come, or are gone",
-            where=str(file),
-            found=str(error) or type(error).__name__,
-            expected=f"those that the center sends once to each site of {config.study}",
-            fix="nothing: the center sends them again",
-            public=LACKS_WEIGHTS,
-            exit_code=ExitCode.STUDY,
-        ) from None
+        raise _lacking(file, config, str(error) or type(error).__name__) from None
+
+
+def _lacking(file: Path, config: StudySettings, found: str) -> SiteError:
+    return SiteError(
+        what="the weights that the study leaves as they are have not come, or are gone",
+        where=str(file),
+        found=found,
+        expected=f"those that the center sends once to each site of {config.study}",
+        fix="nothing: the center sends them again",
+        public=LACKS_WEIGHTS,
+        exit_code=ExitCode.STUDY,
+    )

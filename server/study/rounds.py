@@ -24,7 +24,7 @@ from server.study.weights.checkpoint import (
     Checkpoint,
     save_checkpoint,
 )
-from server.study.weights.delivery import advanced, arrived, deliver, forget_lost, travelling
+from server.study.weights.delivery import advanced, arrived, deliver, forget_lost, frozen_hash, travelling
 from shared_models.agreed import DIVERGED
 from shared_models.messages import (
     Arrays,
@@ -58,7 +58,10 @@ def train_round(
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     rule_state = state.rule_state if at_sites(rule) else {}
     before = travelling(state, config)
-    request = TrainRequest(round=server_round, model=before, statistics=state.statistics, rule_state=rule_state)
+    frozen = frozen_hash(state, config)
+    request = TrainRequest(
+        round=server_round, model=before, statistics=state.statistics, frozen=frozen, rule_state=rule_state
+    )
     progress = progress_of(grid)
     for attempt in range(1, config.round_attempts + 1):
         started = time.monotonic()
@@ -133,7 +136,8 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     progress_of(grid).stage("scoring the last round")
     state, model = deliver(grid, config, state), travelling(state, config)
-    request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics)
+    frozen = frozen_hash(state, config)
+    request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics, frozen=frozen)
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
     scores = validation_scores(parts)

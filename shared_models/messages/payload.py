@@ -98,8 +98,8 @@ class Request(Payload, Generic[P_co]):
         return ""
 
     @property
-    def statistics_hash(self) -> str:
-        """SHA-256 of the study's frozen statistics; empty before there are any."""
+    def frozen_hash(self) -> str:
+        """Hash of what the study has frozen before round 1; empty before there is anything."""
         return ""
 
     @property

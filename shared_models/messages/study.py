@@ -34,6 +34,7 @@ EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
 R = TypeVar("R", bound=Reply, covariant=True)
 PATIENTS = whole(0, MAX_PATIENTS)
 MAX_ARRAYS = 10_000
+HASH_LETTERS = 64
 MAX_SCORINGS = 1_000_000
 
 
@@ -247,6 +248,11 @@ class ModelRequest(Request[R]):
         "all sites' feature statistics, ComBat's references, class weights and, with secure aggregation, class counts; "
         "frozen before round 1",
     )
+    frozen: str = carries(
+        text(HASH_LETTERS),
+        "SHA-256 of the weights that stay as they are, which the site keeps; empty where none do",
+        default="",
+    )
 
     @property
     def question(self) -> str:
@@ -254,9 +260,9 @@ class ModelRequest(Request[R]):
         return hash_arrays(self.model)
 
     @property
-    def statistics_hash(self) -> str:
-        """See `Request`."""
-        return hash_arrays(self.statistics)
+    def frozen_hash(self) -> str:
+        """See `Request`; of the statistics, and of the weights that stay as they are."""
+        return hash_arrays(self.statistics) + self.frozen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,53 @@ def test_a_site_that_has_lost_frozen_weights_gets_them_again(hospitals: Hospital
         (2, 2, 3),
     ]
     assert "lacks the study's first weights" in results["rounds"][1]["problems"]["b"]
+
+
+class Swapping(ClientApp):
+    """A center that gives node 2 other weights to keep, right before it trains in one of the rounds.
+
+    Its message means those; with `lies` the ones that the others keep.
+    """
+
+    def __init__(self, server_round: int, lies: bool) -> None:
+        super().__init__()
+        self.round, self.lies = server_round, lies
+        self.first: InitialWeightsRequest | None = None
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if message.metadata.message_type == InitialWeightsRequest.KIND:
+            self.first = InitialWeightsRequest.unpack(message.content)
+        values = message.content.config_records["values"]
+        if message.metadata.message_type == TrainRequest.KIND and (context.node_id, values["round"]) == (2, self.round):
+            assert self.first
+            kept = {name: array for name, array in self.first.model.items() if ".deep." in name or "absent" in name}
+            other = {name: np.zeros_like(array) for name, array in kept.items()}
+            swapped = replace(self.first, model={**self.first.model, **other})
+            client_app(Message(swapped.pack(), 2, swapped.KIND), context)
+            if not self.lies:
+                message = deepcopy(message)  # in one process all sites are sent the same
+                message.content.config_records["values"]["frozen"] = hash_arrays(other)
+        return client_app(message, context)
+
+
+@pytest.mark.parametrize(
+    ("ways", "server_round", "lies", "said"),
+    [
+        ({"secure-aggregation": "on"}, 1, False, "it saw something else than the others"),
+        ({"secure-aggregation": "off"}, 2, False, "not those of the study's first question"),
+        ({"secure-aggregation": "off"}, 1, True, "lacks the study's first weights"),
+    ],
+    ids=["other weights for one site of a sum", "other weights later", "other weights than the message means"],
+)
+def test_weights_that_stay_are_those_of_the_first_question_and_of_all_sites(
+    hospitals: Hospitals, study: Study, ways: Study, server_round: int, lies: bool, said: str
+) -> None:
+    """Else the center chooses the network anew: zeros at all sites but one leave that one's update in the sum."""
+    asked = {**study, **ways, "trained": TRAINED, "min-sites": 3, "round-attempts": 1}
+    results = run(hospitals({**THREE, "d": 30}), asked, Swapping(server_round, lies))
+    record = results["rounds"][server_round - 1]
+    assert record["counted"] == ["a", "c", "d"]
+    assert said in record["problems"]["b"]
 
 
 def test_a_network_of_which_a_pattern_names_nothing_is_refused_before_anybody_is_asked(study: Study) -> None:

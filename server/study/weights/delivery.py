@@ -13,11 +13,12 @@ from flwr.serverapp import Grid
 from server.study.exchange import Answer, ask, log_problems
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import LACKS_WEIGHTS, Arrays, InitialWeightsRequest, TrainReply
+from shared_models.messages.arrays import hash_arrays
 from shared_models.messages.bfloat16 import changed_by, rounded_arrays
 from shared_models.secure_aggregation.choice import sends_changes
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
-from shared_models.trained_parts import build_network, frozen_names, of_trained
+from shared_models.trained_parts import build_network, frozen_names, of_frozen, of_trained
 
 log = logging.getLogger("server")
 
@@ -54,6 +55,12 @@ def travelling(state: Checkpoint, config: StudySettings) -> Arrays:
     trained = of_trained(state.model, frozen_of(config))
     approved = state.round == 0 and config.initial_weights == "file"
     return rounded_arrays(trained) if config.wire == "bfloat16" and not approved else trained
+
+
+def frozen_hash(state: Checkpoint, config: StudySettings) -> str:
+    """Hash of the arrays that stay as they are, which a message means and does not bring; empty where there are none."""
+    frozen = of_frozen(state.model, frozen_of(config))
+    return hash_arrays(frozen) if frozen else ""
 
 
 def as_scored(state: Checkpoint, config: StudySettings) -> Checkpoint:

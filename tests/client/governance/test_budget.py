@@ -46,7 +46,7 @@ class Asking:
     KIND: str
     round: int
     question: str
-    statistics_hash: str
+    frozen_hash: str
 
 
 def ask(site, config, kind, server_round, question, statistics):

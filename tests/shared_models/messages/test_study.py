@@ -198,7 +198,7 @@ def test_a_masked_reply_and_a_request_that_joins_a_sum_hold_both_halves() -> Non
 
 def test_the_same_question_has_the_same_hash_whatever_its_round() -> None:
     later = dataclasses.replace(TRAIN, round=9)
-    assert (later.question, later.statistics_hash) == (TRAIN.question, TRAIN.statistics_hash)
+    assert (later.question, later.frozen_hash) == (TRAIN.question, TRAIN.frozen_hash)
     other = dataclasses.replace(TRAIN, model={"head.weight": np.nextafter(MODEL["head.weight"], 9, dtype=np.float32)})
     assert other.question != TRAIN.question
     test = EvaluateTestRequest(round=3, model=MODEL, statistics={}, thresholds={"er": 0.5})
