@@ -143,7 +143,7 @@ def _site(study: StudySession) -> Site:
     if alone and not partners:
         msg = "this site takes part with verified hospitals only, and has no partners' public keys"
         raise _refusal(msg)
-    record = Record(sums_of(site), terms.approval)
+    record = Record(sums_of(site), terms.approval, terms.study)
     return Site(site.site, _facts(study), node_key(site), terms, record, partners, alone)
 
 

@@ -8,9 +8,9 @@ counts too much and never too little. An approval of R rounds and A attempts all
 * scores of validation patients with one network for each round, in the same order: a `train` scores the one before it;
 * scores of test patients, or in an external validation of all, with one network and its thresholds, up to A times.
 
-All questions after `prepare` must standardise tables by the same feature statistics, and stand on the same weights where
-some of a network stay as they are. A study that resumes goes on
-within what is left. Approving a study again, as a person does, begins anew.
+All questions after `prepare` must standardise tables by the same feature statistics, and where some of a network's
+weights stay as they are, be asked of the same ones. A study that resumes goes on within what is left. Approving a study
+again, as a person does, begins anew.
 
 One file holds the questions of one approval, `state_dir/SITE/budgets/STUDY-HASH.jsonl`, chained by hashes as the ledger
 is; each line carries all that counts of the lines before it. Each fold of a study of several has one of its own.
@@ -29,6 +29,7 @@ from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
 from shared_models.folds import each_fold
 from shared_models.messages import EVALUATE_EXTERNAL, EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
+from shared_models.secure_aggregation.study import study_hash
 from shared_models.secure_aggregation.wire import ProtocolError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _renew(site: SiteConfig, settings: StudySettings, sums: Path) -> None:
             log.append(_line(settings, AGAIN, 0, Spent()))
     if sums.exists():
         try:
-            Record(sums, settings_hash(settings)).begin_again()
+            Record(sums, settings_hash(settings), study_hash(settings)).begin_again()
         except ProtocolError as error:
             raise SiteError(
                 what="the study cannot begin again",

@@ -64,6 +64,8 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
         yield "training without noise, and it is required"
     if policy.secure_aggregation == "required" and not uses_secure_aggregation(config):
         yield "weights and statistics outside secure aggregation"
+    if policy.secure_aggregation == "required" and config.leave_out == "each" and not config.validates:
+        yield "leave-out = each: the sums of the folds with a hospital and without it show its own part"
     given = config.privacy == "patient" and not config.target_epsilon
     if given and config.noise_multiplier < policy.minimum_noise:
         yield f"a noise multiplier of {config.noise_multiplier:g}, at least {policy.minimum_noise:g}"

@@ -154,6 +154,8 @@ def _protection(site: SiteConfig, config: StudySettings) -> Iterator[str]:
     """Against whom secure aggregation holds, and whose keys it takes."""
     terms = terms_of(config)
     yield f"secure aggregation holds against the center and {terms.colluders} of the hospitals together"
+    if config.leave_out == "each":
+        yield "each hospital is left out in turn: the sums of the folds with this one and without it show its own part"
     if terms.survivor_sets:
         yield f"at most {terms.survivor_sets} different sets of hospitals are added up; each difference shows some"
     keys = partner_points(site)

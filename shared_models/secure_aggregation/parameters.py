@@ -56,13 +56,15 @@ class Terms:
     """What the hospitals approved of a study's secure sums; the same at all of them and at the center.
 
     Attributes:
-        approval: Hash of the approved settings, 64 hexadecimal digits.
+        approval: Hash of the approved settings, 64 hexadecimal digits; of a fold, of its own.
         colluders: c.
         rounds: Of the study; messages before and after training have rounds 0 and `rounds` + 1.
         attempts: How often a site masks its answer to one kind in one round.
-        survivor_sets: Different sets of members over which one group's block may be opened; None: n.
+        survivor_sets: Different sets of members over which one group's block may be opened, in all folds of a study
+            together; None: n.
         update_bound: B, the largest entry of an update; what is larger is clamped.
         patients_bound: N, the most patients of one site that count.
+        study: Hash of what the folds of a study share; empty: the approval is the study's.
 
     Raises:
         ValueError: If a sum of `MAX_SITES` sites might not fit into 64 bits, or another number is out of its range.
@@ -75,6 +77,7 @@ class Terms:
     survivor_sets: int | None = None
     update_bound: float = 100.0
     patients_bound: int = 1_000_000
+    study: str = ""
 
     def __post_init__(self) -> None:
         largest = self.update_bound * self.patients_bound * 2.0**FRACTION_BITS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared_models.agreed import settings_hash
+from shared_models.folds import FoldSettings
 from shared_models.messages import EvaluateValidationRequest, Request
 from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import named_training_sites
@@ -23,7 +24,19 @@ def terms_of(config: StudySettings) -> Terms:
         survivor_sets=config.survivor_sets or None,
         update_bound=config.update_bound,
         patients_bound=config.patients_bound,
+        study=study_hash(config),
     )
+
+
+def study_hash(config: StudySettings) -> str:
+    """Hash of what the folds of a study share: over how many sets of sites sums are opened counts in all of them.
+
+    Where each site is left out in turn a fold counts by itself, since each has other sites.
+    """
+    if not isinstance(config, FoldSettings) or config.leave_out == "each":
+        return settings_hash(config)
+    shared = config.model_dump(exclude={"fold"}) | {"study": config.study.rpartition("/")[0]}
+    return settings_hash(StudySettings.model_validate(shared))
 
 
 def question_of(request: Request[Any], attempt: int) -> Question:

@@ -167,6 +167,24 @@ def test_only_so_many_sets_of_survivors_as_approved(tmp_path: Path) -> None:
             record.sign_once(number, over, asked, {"train": sites}, 2)
 
 
+def test_the_folds_of_a_study_share_their_sets_of_survivors(tmp_path: Path) -> None:
+    """A center that loses another site in each fold would else see it in the difference of the folds' sums."""
+    folds = [Record(tmp_path / "record.sqlite", fold * 32, "ef" * 32) for fold in ("01", "02", "03")]
+    sets = [("a", "b", "c"), ("a", "b"), ("b", "c")]
+
+    def open_over(fold: Record, sites: tuple[str, ...]) -> None:
+        fold.begin_sum(1)
+        fold.sign_once(1, Survivors("00" * 32, sites, ("train",)), question(), {"train": sites}, 2)
+
+    for fold, sites in zip(folds[:2], sets, strict=False):
+        open_over(fold, sites)
+    with pytest.raises(ProtocolError, match="more than the 2 that were approved"):
+        open_over(folds[2], sets[2])
+    for fold in folds:  # as a person who approves the study again makes it
+        fold.begin_again()
+    folds[2].sign_once(1, Survivors("00" * 32, sets[2], ("train",)), question(), {"train": sets[2]}, 1)
+
+
 def test_attempts_and_kinds_are_counted_over_restarts(tmp_path: Path) -> None:
     file = tmp_path / "record.sqlite"
     for number in range(1, 6):

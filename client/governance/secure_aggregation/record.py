@@ -43,11 +43,13 @@ class Record:
 
     Attributes:
         file: Of all approvals of this site.
-        approval: Its hash.
+        approval: Its hash; of a fold, of its own.
+        study: Hash of what the folds of a study share; empty: the approval is the study's.
     """
 
     file: Path
     approval: str
+    study: str = ""
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -128,8 +130,9 @@ class Record:
         Numbers of sums, keys that were used and pins stay.
         """
         with self._transaction() as db:
-            for table in ("approvals", "asked", "opened", "survivor_sets", "cheats"):
+            for table in ("approvals", "asked", "opened", "cheats"):
                 db.execute(f"DELETE FROM {table} WHERE approval = ?", (self.approval,))
+            db.execute("DELETE FROM survivor_sets WHERE approval = ?", (self.study or self.approval,))
             db.execute("UPDATE sums SET kind = NULL, round = NULL WHERE approval = ?", (self.approval,))
 
     def last_sum(self) -> int:
@@ -216,7 +219,7 @@ class Record:
         db.execute("INSERT OR REPLACE INTO opened VALUES (?, ?, ?, ?, ?)", (*key, inputs, json.dumps(list(sites))))
 
     def _count_set(self, db: sqlite3.Connection, block: str, members: Sequence[str], most: int) -> None:
-        values = (self.approval, block, json.dumps(list(members)))
+        values = (self.study or self.approval, block, json.dumps(list(members)))
         db.execute("INSERT OR IGNORE INTO survivor_sets VALUES (?, ?, ?)", values)
         query = "SELECT count(*) FROM survivor_sets WHERE approval = ? AND block = ?"
         if db.execute(query, values[:2]).fetchone()[0] > most:

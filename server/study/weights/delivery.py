@@ -58,7 +58,7 @@ def travelling(state: Checkpoint, config: StudySettings) -> Arrays:
 
 
 def frozen_hash(state: Checkpoint, config: StudySettings) -> str:
-    """Hash of the arrays that stay as they are, which a message means and does not bring; empty where there are none."""
+    """Hash of the arrays that stay as they are, which a message means without bringing them; empty without any."""
     frozen = of_frozen(state.model, frozen_of(config))
     return hash_arrays(frozen) if frozen else ""
 
