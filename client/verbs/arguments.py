@@ -147,8 +147,8 @@ def _examples(verb: str = "") -> str:
     for words, meaning in EXAMPLES:
         if not verb or words.split()[0] == verb:
             command = f"  python -m client {words}"
-            lines.append(f"{command:<{MEANING_AT}}{meaning}" if len(command) < MEANING_AT else command)
-            lines += [" " * MEANING_AT + meaning] if len(command) >= MEANING_AT else []
+            beside = len(command) < MEANING_AT - 1
+            lines += [f"{command:<{MEANING_AT}}{meaning}"] if beside else [command, " " * MEANING_AT + meaning]
     return "\n".join(lines)
 
 
