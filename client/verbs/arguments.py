@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from client.errors import ExitCode
 from shared_models.command_line import CommandLine
 
+AddVerb = Callable[[str, str], CommandLine]
 MEANING_AT = 57  # the column at which what an example does begins
 FILES = """\
 what it reads   site_configs/NAME.yaml; the tables and images that it names, under data_root; ca.crt; the private key
@@ -113,12 +115,22 @@ def _parser() -> CommandLine:
         _add_site(verb, default=argparse.SUPPRESS)
         return verb
 
+    _add_data(add)
+    _add_studies(add)
+    _add_records(add)
+    return parser
+
+
+def _add_data(add: AddVerb) -> None:
     init = add("init", "Write a first YAML of the site from the files in a folder.")
     init.add_argument("folder", type=Path, metavar="FOLDER", help="where the site's data are, or one table's file")
     init.add_argument("--study", type=Path, metavar="FILE", help="also write the settings of a first study there")
     check = add("check", "Check the site's YAML, credentials, connection and data, and write a report.")
     check.add_argument("--study", type=Path, metavar="FILE", help="a study's settings (TOML) to check the data for")
     add("fetch", "Copy the patients' images from the hospital's DICOMweb server; what is there is not copied again.")
+
+
+def _add_studies(add: AddVerb) -> None:
     approve = add("approve", "Show what a study reads and sends here, ask, and approve it.")
     approve.add_argument("study", type=Path, metavar="STUDY.toml", help="the study's settings, from the center")
     approve.add_argument("--yes", action="store_true", help="ask nothing, for scripts")
@@ -127,18 +139,19 @@ def _parser() -> CommandLine:
     validate.add_argument("--out", type=Path, metavar="FILE.json", help="the file to send [SITE.validation.json]")
     validate.add_argument("--overwrite", action="store_true", help="replace that file, if there is one")
     _add_predict(add("predict", "Predict for the site's patients by a finished study's network; nothing leaves."))
+
+
+def _add_records(add: AddVerb) -> None:
     add("approvals", "Show the approved studies.")
     revoke = add("revoke", "Revoke an approval, including for a running study.")
     revoke.add_argument("study", metavar="STUDY", help="the study's name")
     add("ledger", "Show the privacy that the cohort has spent, and what is left of it.")
     add("audit", "Verify and show what left the site.")
-    add(
-        "status", "Show whether the site is connected, what it was asked last, what left today and what is left."
-    ).add_argument("--json", action="store_true", dest="as_json", help="print JSON, for scripts")
+    status = add("status", "Show whether the site is connected, its last request, what left today and what is left.")
+    status.add_argument("--json", action="store_true", dest="as_json", help="print JSON, for scripts")
     add("accept-clock", "Record that this computer's clock is right now, after it was wrong.")
     accept = add("accept-key", "Forget an unverified key of another hospital, so that its new one is accepted.")
     accept.add_argument("hospital", metavar="HOSPITAL", help="its name at the center")
-    return parser
 
 
 def _examples(verb: str = "") -> str:

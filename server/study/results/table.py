@@ -28,53 +28,63 @@ def print_table(results: Results, console: Console | None = None) -> None:
     if results.untested:
         console.print(_partial(results), style="bold yellow", highlight=False, markup=False)
     for name, target in results.targets.items():
-        console.print(_table(results, name, target))
-        if results.folds:
-            console.print(fold_table(results.folds, name))
-        if own := own_networks_table(results, name):
-            sentence = (
-                f"Each site's own network ({results.config['personal']}), beside the study's on the same test patients:"
-            )
-            console.print(sentence, highlight=False)
-            console.print(own)
-        if target.threshold is not None:
-            console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
-        for metric, spread in target.between_sites.items():
-            console.print(_between(metric, spread), highlight=False, markup=False)
-        for role, rows in target.importance.items():
-            for used in _used(role, shuffled_modalities(rows)):
-                console.print(used, highlight=False, markup=False)
-        for line in (*_loose(target), *_knows_the_hospital(target, len(results.sites)), *_unused(target)):
-            console.print(line, style="yellow", highlight=False, markup=False)
-        if target.internal.get("free_at_horizon") == 0 and target.internal.get("patients"):
-            console.print(_none_at_horizon(target), style="yellow", markup=False)
-        if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
-            console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
+        _print_target(results, name, target, console)
     if results.folds:
         console.print(of_all_folds(results.folds), highlight=False, markup=False)
     else:
         chosen = f"round {results.best_round} of {results.rounds_completed}"
         console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
-    for sentence in differing({site.site: site.endpoints for site in results.sites}):
-        console.print(f"{sentence}.", style="yellow", highlight=False, markup=False)
-    for site in results.sites:
-        for sentence in site.differences:
-            console.print(
-                f"{site.site} is unlike the other sites: {sentence}.", style="yellow", highlight=False, markup=False
-            )
-    for sentence in (*_scored_before(results), *without_own_network(results)):
-        console.print(sentence, style="yellow", markup=False)
+    for sentence in (*_unlike_others(results), *_scored_before(results), *without_own_network(results)):
+        console.print(sentence, style="yellow", highlight=False, markup=False)
     for sentence in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):
         console.print(sentence, highlight=False, markup=False)
+    for sentence in _not_as_enrolled(results):
+        console.print(sentence, style="yellow", markup=False)
+
+
+def _print_target(results: Results, name: str, target: TargetResults, console: Console) -> None:
+    """A target's tables, and what a reader of them must know."""
+    console.print(_table(results, name, target))
+    if results.folds:
+        console.print(fold_table(results.folds, name))
+    if own := own_networks_table(results, name):
+        kind = results.config["personal"]
+        console.print(
+            f"Each site's own network ({kind}), beside the study's on the same test patients:", highlight=False
+        )
+        console.print(own)
+    if target.threshold is not None:
+        console.print(f"Threshold {target.threshold:.3f}, from: {target.threshold_source}.")
+    for metric, spread in target.between_sites.items():
+        console.print(_between(metric, spread), highlight=False, markup=False)
+    for role, rows in target.importance.items():
+        for used in _used(role, shuffled_modalities(rows)):
+            console.print(used, highlight=False, markup=False)
+    for line in (*_loose(target), *_knows_the_hospital(target, len(results.sites)), *_unused(target)):
+        console.print(line, style="yellow", highlight=False, markup=False)
+    if target.internal.get("free_at_horizon") == 0 and target.internal.get("patients"):
+        console.print(_none_at_horizon(target), style="yellow", markup=False)
+    if any(value is None for site in results.sites for value in site.targets.get(name, {}).values()):
+        console.print("-  not defined, or of fewer patients of a class than the site lets out (`minimum_count`).")
+
+
+def _unlike_others(results: Results) -> Iterator[str]:
+    """Outcomes that sites define differently, and sites whose tables or outcomes are unlike the others'."""
+    yield from (f"{sentence}." for sentence in differing({site.site: site.endpoints for site in results.sites}))
+    for site in results.sites:
+        yield from (f"{site.site} is unlike the other sites: {difference}." for difference in site.differences)
+
+
+def _not_as_enrolled(results: Results) -> Iterator[str]:
+    """Patients and sites that are not in the figures, or not from the first round on, and why."""
     for site in results.sites:
         if site.excluded:
-            sentence = f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
-            console.print(sentence, style="yellow", markup=False)
+            yield f"{site.site}: {site.excluded} patients with files that cannot be used were excluded there."
         if site.since_round > 1:
-            console.print(_late(site), style="yellow", markup=False)
+            yield _late(site)
     for name, problem in {**results.not_enrolled, **results.problems, **results.missing}.items():
         absent = "missing, " if name in results.missing else ""
-        console.print(f"{name}: {absent}{problem}", style="yellow", markup=False)
+        yield f"{name}: {absent}{problem}"
 
 
 def _partial(results: Results) -> str:
