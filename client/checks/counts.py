@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.columns import FeatureColumn, column_warnings, outcome_warnings
+from client.checks.columns import column_warnings, outcome_warnings
 from client.checks.exams import write_exams
+from client.checks.feature_column import FeatureColumn
+from client.checks.identifiers import identifier_warnings
 from client.checks.outcomes import outcome_remarks
 from client.checks.problems import CENSORED, UNKNOWN, problems_of
 from client.checks.readiness import FeatureCounts, Readiness
-from client.checks.whole_tables import notes_below, whole_table_warnings
+from client.checks.whole_tables import whole_table_warnings
 from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.load import load_cohort, read_modality
 from client.cohort.near_misses import write_near_misses
@@ -86,7 +88,7 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     present: dict[str, NDArray[np.bool_]] = {}
     features: list[FeatureCounts] = []
     excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
-    warnings += [*cohort_rows.remarks, *_notes_below(cohort_rows)]
+    warnings += [*cohort_rows.remarks, *identifier_warnings(cohort_rows)]
     owners = [key.patient for key in cohort_rows.keys]
     facts = dict(cohort.exams) if cohort else {}
     labels = _labels(cohort_rows, task)
@@ -139,13 +141,6 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     )
     problems = problems_of(cohort_rows.site, counted, errors, list(dict.fromkeys(warnings)))
     return dataclasses.replace(counted, problems=problems)
-
-
-def _notes_below(cohort_rows: CohortRows) -> list[str]:
-    table = cohort_rows.tables[cohort_rows.site.patients_table]
-    cells = [texts for name, texts in table.cells.items() if name != table.settings.patient_id]
-    note = notes_below(table.patients, cells, table.rows)
-    return [f"{table.where}: {note}"] if note else []
 
 
 def _parts_of(task: Task) -> list[Task]:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.columns import FEW
+from client.checks.codes import code_warnings
+from client.checks.event_times import event_time_remarks
+from client.checks.feature_column import FEW
 from client.cohort.outcomes import read_days, read_truth
 from client.cohort.rows import CohortRows
 from client.contract.columns import Column
 from client.errors import named_rows
-from client.onboarding.code_meanings import contradictory_codes
 from client.onboarding.outcome_words import TIMES_DAYS
 from client.onboarding.vocabulary import words
 from shared_models.metrics.censoring import at_horizon
@@ -21,8 +22,7 @@ from shared_models.targets import Binary, Regression, Target, TimeToEvent
 DAYS_A_MONTH, DAYS_A_YEAR = 30.44, 365.25
 SHORTEST_STUDY_DAYS = 730.0  # the longest follow-up of a cohort with outcomes is longer
 MONTHS_AT_MOST = 400.0  # of a follow-up in months; beyond, it may be in weeks
-LONGEST_LIFE_DAYS = 80 * DAYS_A_YEAR
-MANY_ZEROS, NEARLY_ALL = 0.05, 0.9  # of the patients
+LONGEST_FOLLOW_UP_DAYS = 45 * DAYS_A_YEAR
 UNITS_APART = 15.0  # between the medians of two columns of times
 
 
@@ -39,12 +39,7 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
     """
     outcome = cohort_rows.site.targets.get(name)
     coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
-    remarks = [
-        f"{name} has `codes` that say the contrary: {pair}; check them"
-        for column in coded
-        if (pair := contradictory_codes(name, column.codes or {}))
-    ]
-    return remarks + _of_times(cohort_rows, name, target)
+    return [text for column in coded for text in code_warnings(name, column)] + _of_times(cohort_rows, name, target)
 
 
 def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
@@ -61,8 +56,7 @@ def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
     remarks = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
     remarks += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
     remarks += _unit_in_name((*outcome.event_days, *outcome.followup_days))
-    remarks += _after_the_last(cohort_rows, outcome.event_days, outcome.followup_days)
-    remarks += _many_zeros(cohort_rows, outcome.followup_days)
+    remarks += event_time_remarks(cohort_rows, outcome)
     remarks += _not_to_horizon(truth, target) if isinstance(target, TimeToEvent) else []
     return [f"{name}: {text}" for text in remarks]
 
@@ -78,7 +72,7 @@ def _two_numbers(name: str, cohort_rows: CohortRows) -> list[str]:
 
 def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
     longest = float(days.max())
-    if longest > LONGEST_LIFE_DAYS:
+    if longest > LONGEST_FOLLOW_UP_DAYS:
         return [f"the longest follow-up is {longest:,.0f} days, {longest / DAYS_A_YEAR:.0f} years; check `scale`"]
     if longest >= max(SHORTEST_STUDY_DAYS, horizon_days or 0.0):
         return []
@@ -121,34 +115,6 @@ def _unit_in_name(columns: Sequence[Column]) -> list[str]:
         days = {TIMES_DAYS[word] for word in words(column.column) if len(word) > 2 and word in TIMES_DAYS}
         if len(days) == 1 and not column.since and days != {1.0} and column.scale == 1.0:
             remarks.append(f"column {column.column!r} is read as days; by its name, set `scale: {min(days):g}`")
-    return remarks
-
-
-def _after_the_last(cohort_rows: CohortRows, events: Sequence[Column], last: Sequence[Column]) -> list[str]:
-    """Events that nearly all lie after the last follow-up of the same patient, as where one is in another unit.
-
-    Where the last follow-up is the last day free of the event, this is right for those who were not seen again.
-    """
-    event = np.fmin.reduce([read_days(cohort_rows, column) for column in events])
-    followed = np.fmax.reduce([read_days(cohort_rows, column) for column in last])
-    late, both = np.flatnonzero(event > followed + 1), int((~np.isnan(event) & ~np.isnan(followed)).sum())
-    if len(late) < max(FEW / 2, NEARLY_ALL * both):
-        return []
-    cells = cohort_rows.cells(events[0])
-    rows = named_rows([cells.rows[index] for index in late])
-    what = f"the event lies after the last follow-up in {len(late)} of {both} patients who have both"
-    return [f"{what}, in {rows}; check the columns, their units, and whether they count from the same day"]
-
-
-def _many_zeros(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
-    """Follow-up of no day at all for more patients than are lost on the first."""
-    remarks = []
-    for column in dict.fromkeys(columns):
-        values, cells = read_days(cohort_rows, column), cohort_rows.cells(column)
-        zero = np.flatnonzero(values == 0)
-        if len(zero) >= max(3, MANY_ZEROS * int((~np.isnan(values)).sum())):
-            rows = named_rows([cells.rows[index] for index in zero])
-            remarks.append(f"{cells.where} is 0 in {rows}; if that means unknown, add `missing: [0]` to it")
     return remarks
 
 

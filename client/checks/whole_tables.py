@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from client.checks.columns import FEW, FeatureColumn
-from client.errors import named_rows
-from client.onboarding.code_meanings import contradictory_codes
+from client.checks.feature_column import FEW, FeatureColumn
 from client.onboarding.vocabulary import LENGTHS, meanings, words
 
 BY_CHANCE = 1e-3  # patients who are expected to have the values of another one by chance
@@ -23,7 +20,7 @@ def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[st
         columns: The features.
         patients: Of the R rows.
     """
-    parts = (_same(columns), _other_things(columns), _reversed(columns), _sorted_alone(columns, patients))
+    parts = (_same(columns), _other_things(columns), _sorted_alone(columns, patients))
     return [text for part in parts for text in part] + _patients_twice(columns, patients)
 
 
@@ -50,12 +47,6 @@ def _other_things(columns: Sequence[FeatureColumn]) -> Iterator[str]:
             yield f"{name} is read from {column!r}, a name of {' or '.join(sorted(named))}; check the column"
         elif units and own and not units & own and one.column.scale == 1.0 and one.column.codes is None:
             yield f"{name} is read from {column!r} without `scale`, though the names say {min(own)} and {min(units)}"
-
-
-def _reversed(columns: Sequence[FeatureColumn]) -> Iterator[str]:
-    for one in columns:
-        if pair := contradictory_codes(one.feature.name, one.column.codes or {}):
-            yield f"{one.feature.name} has `codes` that say the contrary: {pair}; check them"
 
 
 def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> Iterator[str]:
@@ -120,27 +111,3 @@ def _expected_twins(values: np.ndarray, rows: Sequence[int]) -> float:
 def _places(columns: Sequence[FeatureColumn], rows: Sequence[int]) -> list[int]:
     """Where rows of the cohort stand in the file of the first column that has them."""
     return [next((one.cells.rows[row] for one in columns if one.cells.rows[row]), 0) for row in rows]
-
-
-def notes_below(patients: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[int]) -> str:
-    """Rows of the patients table that hold nothing but an identifier of another form, as a line of notes below it.
-
-    Args:
-        patients: The R identifiers.
-        cells: The R texts of each column that is read besides them.
-        rows: The R rows' numbers in the file.
-    """
-    filled = [any(texts) for texts in zip(*cells, strict=True)] if cells else []
-    forms = [_form(patient) for patient, there in zip(patients, filled, strict=False) if there]
-    notes = [
-        row
-        for row, patient, there in zip(rows, patients, filled, strict=False)
-        if not there and _form(patient) not in forms
-    ]
-    if not notes or not forms:
-        return ""
-    return f"nothing but an identifier unlike the others is in {named_rows(notes)}; if that is no patient, delete it"
-
-
-def _form(identifier: str) -> str:
-    return re.sub(r"\d+", "0", re.sub(r"[^\W\d]+", "a", identifier))

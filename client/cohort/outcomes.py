@@ -65,7 +65,7 @@ def _of_rows(cohort_rows: CohortRows, name: str, outcome: Outcome, target: Targe
         return categories(cells, outcome.label, target.classes)
     if isinstance(target, Regression):
         return mask_out_of_range(numbers(cells, outcome.label), outcome.label)[0]
-    return _zero_or_one(cohort_rows, outcome.label)
+    return read_event(cohort_rows, outcome.label)
 
 
 def _days_and_event(cohort_rows: CohortRows, name: str, outcome: Outcome) -> NDArray[np.float64]:
@@ -78,7 +78,7 @@ def _days_and_event(cohort_rows: CohortRows, name: str, outcome: Outcome) -> NDA
             "map the columns with times; if there are none, leave the target out, or ask the center for a study of the "
             'label: outcome = "binary"',
         )
-    event = _zero_or_one(cohort_rows, outcome.event)
+    event = read_event(cohort_rows, outcome.event)
     event_days = np.fmin.reduce([read_days(cohort_rows, column) for column in outcome.event_days])
     followup_days = np.fmax.reduce([read_days(cohort_rows, column) for column in outcome.followup_days])
     days = np.where(event == 1, event_days, followup_days)
@@ -94,7 +94,12 @@ def _by_horizon(truth: NDArray[np.float64], horizon_days: float) -> NDArray[np.f
     return np.where((event == 1) & (days <= horizon_days), 1.0, label)
 
 
-def _zero_or_one(cohort_rows: CohortRows, column: Column) -> NDArray[np.float64]:
+def read_event(cohort_rows: CohortRows, column: Column) -> NDArray[np.float64]:
+    """`(R,)`: one column of yes and no, 1 and 0; NaN where missing.
+
+    Raises:
+        SiteError: If a cell cannot be read, or is neither.
+    """
     cells = cohort_rows.cells(column)
     values = numbers(cells, column)
     bad = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))

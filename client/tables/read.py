@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.contract.columns import TableSource
@@ -21,6 +21,7 @@ from client.tables.parquet import open_parquet, parquet_parts
 from client.tables.source import MAX_BYTES, MAX_COLUMNS, PatientRows, Source, load_rows, unreadable
 from client.tables.sql import open_query
 from client.tables.text import open_text
+from client.tables.unit_columns import unit_columns, unit_remarks
 from client.tables.workbooks import open_workbook
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".parquet")
@@ -106,14 +107,18 @@ def read_table(site: Site, name: str, references: Iterable[str]) -> Table:
     except OSError as error:
         raise unreadable(where, f"{type(error).__name__}: {error}", "a file that can be read") from None
     columns = dict(zip(wanted, read.columns, strict=True))
-    return Table(name, settings, read.patients, read.numbers, columns, source.remarks)
+    return Table(name, settings, read.patients, read.numbers, columns, (*source.remarks, *read.remarks))
 
 
 def _read_columns(settings: TableSource, source: Source, wanted: Sequence[str], where: str) -> PatientRows:
     columns = header_columns(source.header)
     named = by_name(columns)
     positions = [column_position(reference, columns, named, where) for reference in wanted]
-    return load_rows(settings, source, positions[0], positions, where)
+    units = unit_columns(wanted, named)
+    read = load_rows(settings, source, positions[0], [*positions, *(at for _, at in units.values())], where)
+    in_units = dict(zip(units, read.columns[len(positions) :], strict=True))
+    remarks = unit_remarks(in_units, {column: name for column, (name, _) in units.items()})
+    return replace(read, columns=read.columns[: len(positions)], remarks=tuple(remarks))
 
 
 def table_files(site: Site, name: str) -> list[Path]:

@@ -45,11 +45,13 @@ class PatientRows:
         numbers: The R row numbers in the file, from 1 and counting the header, or column numbers where patients stand
             in columns.
         columns: R texts each, stripped, empty where the file has nothing.
+        remarks: What a person should know of how they are read.
     """
 
     patients: tuple[str, ...]
     numbers: tuple[int, ...]
     columns: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
 
 
 def load_rows(settings: TableSource, source: Source, patient: int, positions: Sequence[int], where: str) -> PatientRows:

@@ -20,7 +20,8 @@ _TOTALS = """
 total totals grand_total subtotal sum sums count n= mean average avg median sd std stdev min max minimum maximum
 gesamt insgesamt summe gesamtsumme anzahl mittelwert durchschnitt mittel standardabweichung somme total_général
 total_general moyenne médiane mediane effectif suma media promedio mediana recuento totale somma conteggio
-deviazione_standard totaal som gemiddelde mediaan aantal soma média contagem
+deviazione_standard totaal som gemiddelde mediaan aantal soma média contagem toplam genel_toplam ortalama ergebnis
+ergebnisse résultat resultat resultado resultados risultato risultati resultaat
 """
 MISSING_WORDS, TOTAL_WORDS = frozenset(_MISSING.split()), frozenset(_TOTALS.split())
 

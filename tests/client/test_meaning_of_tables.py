@@ -201,7 +201,77 @@ def gene_names_by_excel(site: Tables) -> None:
     site.settings["modalities"]["genomic"]["features"]["MARCH1"] = "MARCH1"
 
 
+def some(name: str, change: Cell, share: float) -> Callable[[Tables], None]:
+    """The cells of rows that a seed chooses."""
+
+    def apply(site: Tables) -> None:
+        draw = random.Random(1)
+        site.change(name, lambda text: change(text) if draw.random() < share else text)
+
+    return apply
+
+
+def units_in_a_column(site: Tables) -> None:
+    some("Size", times(0.1), 0.3)(site)
+    draw, clinical = random.Random(1), site.clinical
+    clinical[0].append("Size_unit")
+    for row in clinical[1:]:
+        row.append("cm" if draw.random() < 0.3 else "mm")
+
+
+def line(*cells: str) -> Callable[[Tables], None]:
+    """A line below the clinical table."""
+    return lambda site: site.clinical.append([*cells, *[""] * (len(site.clinical[0]) - len(cells))])
+
+
+def copied(source: int, target: int, every: int) -> Callable[[Tables], None]:
+    """A cell of every n-th row in place of another one."""
+    return lambda site: [row.__setitem__(target, row[source]) for row in site.clinical[1::every]] and None
+
+
+def shifted(name: str) -> Callable[[Tables], None]:
+    """A column one row higher than the others."""
+
+    def apply(site: Tables) -> None:
+        at = site.clinical[0].index(name)
+        cells = [row[at] for row in site.clinical[1:]]
+        for row, cell in zip(site.clinical[1:], [*cells[1:], cells[0]], strict=True):
+            row[at] = cell
+
+    return apply
+
+
+def unknown_as_negative(site: Tables) -> None:
+    some("ER", lambda _: "n.d.", 0.2)(site)
+    feature("clinical", "er", column="ER", codes={"neg": "negative", "pos": "positive", "n.d.": "negative"})(site)
+
+
 CHANGES = {
+    "a column of units of which there are two": units_in_a_column,
+    "size in cm in a third of the rows, without a gap": some("Size", times(0.1), 0.35),
+    "ki67 of 99 for unknown": some("Ki67", lambda _: "99", 0.1),
+    "ki67 of 0 for unknown": some("Ki67", lambda _: "0", 0.2),
+    "a volume cut off at 5000": to("Volume", lambda text: str(min(int(text), 5000))),
+    "missing sizes filled with the mean": some("Size", lambda _: "23.4", 0.3),
+    "volumes as a spreadsheet shows them": to("Volume", lambda text: f"{float(text):.0E}"),
+    "a gene centred": recomputed("ESR1", lambda values: values - values.mean()),
+    "a gene centred by its median": recomputed("ESR1", lambda values: values - np.median(values)),
+    "a volume from 0 to 1": recomputed("Volume", lambda values: (values - values.min()) / np.ptp(values)),
+    "the date of surgery copied where it is not known": copied(2, 3, 3),
+    "years of diagnosis of another calendar": to("Diagnosed", lambda text: f"{text[:6]}{int(text[6:]) - 8}"),
+    "years of birth alone": to("Born", lambda text: f"01/01/{text[6:]}"),
+    "a line of means and deviations": line("Moyenne ± ET", "", "", "", "23.1", "8000"),
+    "a line of totals in Turkish": line("TOPLAM", "", "", "", "1386", "480000"),
+    "a line of numbers of patients": line("N=60", "01/01/1960", "01/06/2014", "01/07/2014", "23.1", "8000", "pos", "2"),
+    "days of relapse of the next row": shifted("RelapseDays"),
+    "days of relapse missing": some("RelapseDays", lambda _: "", 0.3),
+    "follow-up of 1 day for unknown": to_set("LastDays", "1", 8),
+    "follow-up scaled as if it were in weeks": lambda site: site.settings["targets"]["recurrence"].update(
+        event_days=[{"column": "RelapseDays", "scale": 7}], followup_days=[{"column": "LastDays", "scale": 7}]
+    ),
+    "a receptor not done as negative": unknown_as_negative,
+    "identifiers with a Greek letter": to("ID", lambda text: text.replace("P", "\u03a1"), 3, "lab"),
+    "identifiers of another spelling": to("ID", lambda text: f"ab{text}", 2, "lab"),
     "days in weeks": lambda site: (site.change("RelapseDays", times(1 / 7)), site.change("LastDays", times(1 / 7))),
     "follow-up alone in months": to("LastDays", times(1 / 30.44)),
     "relapse after the last follow-up": swapped("RelapseDays", "LastDays"),

@@ -1,0 +1,59 @@
+"""Suspicions of a site's identifiers: lines that are no patients, and tables that know many others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from client.checks.feature_column import FEW
+from client.cohort.rows import CohortRows
+from client.errors import named_rows
+from client.tables.read import Table
+
+NEARLY_ALL = 0.9  # of the identifiers, which have a digit
+MOST_NOTES = 5
+MANY, LEAST = 0.1, 3  # of a table's rows, and of the patients
+
+
+def identifier_warnings(cohort_rows: CohortRows) -> Iterator[str]:
+    """What looks wrong in the identifiers, with what to do about it; it names rows, and no patient."""
+    table = cohort_rows.tables[cohort_rows.site.patients_table]
+    cells = [texts for name, texts in table.cells.items() if name != table.settings.patient_id]
+    if rows := sorted({*_notes(table.patients, cells, table.rows), *_sums(table.patients, table.rows)}):
+        yield (
+            f"{table.where}: the identifier in {named_rows(rows)} is unlike all others, as in a line of notes, means "
+            "or totals; if that is no patient, delete it"
+        )
+    for name, other in cohort_rows.tables.items():
+        if name != cohort_rows.site.patients_table:
+            yield from _strangers(other, cohort_rows)
+
+
+def _notes(patients: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[int]) -> list[int]:
+    """Rows that hold nothing but an identifier of another form, as a line of notes below a table."""
+    filled = [any(texts) for texts in zip(*cells, strict=True)] if cells else []
+    forms = {_form(patient) for patient, there in zip(patients, filled, strict=False) if there}
+    triples = zip(patients, filled, rows, strict=False)
+    return [row for patient, there, row in triples if forms and not there and _form(patient) not in forms]
+
+
+def _sums(patients: Sequence[str], rows: Sequence[int]) -> list[int]:
+    """A few rows whose identifiers have no digit, or a sign of equality, where nearly all others are numbered."""
+    odd = [row for patient, row in zip(patients, rows, strict=True) if "=" in patient or not re.search(r"\d", patient)]
+    return odd if len(patients) >= FEW and len(odd) <= min(MOST_NOTES, (1 - NEARLY_ALL) * len(patients)) else []
+
+
+def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:
+    """A table of which many rows are nobody's, while many patients have none: two ways of spelling, as a rule."""
+    there, patients, known = set(table.patients), cohort_rows.patients, cohort_rows.known
+    strangers = [row for patient, row in zip(table.patients, table.rows, strict=True) if patient not in known]
+    lacking = sum(patient not in there for patient in patients)
+    if len(strangers) >= max(LEAST, MANY * len(table.rows)) and lacking >= max(LEAST, MANY * len(patients)):
+        yield (
+            f"{table.where}: {len(strangers)} of {len(table.rows)} identifiers are not in the patients table, as in "
+            f"{named_rows(strangers)}, and {lacking} patients have no row here; are they spelled alike?"
+        )
+
+
+def _form(identifier: str) -> str:
+    return re.sub(r"\d+", "0", re.sub(r"[^\W\d]+", "a", identifier))

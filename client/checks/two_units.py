@@ -1,0 +1,79 @@
+"""Suspicions of two units in one column: a gap between its values, two ways of writing, two groups ten times apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from client.checks.feature_column import FEW, FeatureColumn
+from client.onboarding.vocabulary import known_feature
+
+GROUPS_APART, ONE_APART = 4.0, 10.0  # factors between two groups of values, and between a few values and the rest
+WRITING_APART = 30.0  # factor between the medians of numbers with decimals and without
+WHOLE = 1e-9
+TENFOLD = (6.0, 16.0)  # between the means of two groups
+GROUPS_DEVIATIONS = 3.8  # between them; the halves of values that spread evenly are 3.5 apart, of a bell's 2.7
+LEAST_SHARE = 0.05
+
+
+def two_units(one: FeatureColumn) -> Iterator[str]:
+    """What says that a column of numbers may be in two units."""
+    yield from _apart(one) or list(_two_ways_of_writing(one)) or _tenfold(one)
+
+
+def _apart(one: FeatureColumn) -> list[str]:
+    """Values in two groups a factor apart, as of two units in one column."""
+    known = one.known[one.known > 0]
+    if len(known) < FEW or len(known) < len(one.known) / 2 or known[0] == known[-1]:
+        return []
+    steps = np.log10(known[1:]) - np.log10(known[:-1])
+    at = int(steps.argmax())
+    low, high = known[: at + 1], known[at + 1 :]
+    few, many = sorted((low, high), key=len)
+    group = len(few) >= max(3, len(known) / 10) and steps[at] > math.log10(GROUPS_APART)
+    span = math.log10(many[-1] / many[0])
+    alone = steps[at] > max(math.log10(ONE_APART), span if few is high else 2 * span)  # anything may come close to 0
+    if not (group or alone):
+        return []
+    rows, far = one.rows(np.isin(one.values, few)), f"{low[-1]:g} and {high[0]:g}"
+    return [f"has no values between {far}: {rows} may be in another unit, or mistyped; check them"]
+
+
+def _two_ways_of_writing(one: FeatureColumn) -> Iterator[str]:
+    """Numbers with decimals that are far below those without: two people, or two programs, with two units."""
+    written = (one.known - one.column.offset) / one.column.scale
+    if np.count_nonzero(np.abs(written - np.round(written)) < WHOLE) < max(3, len(written) / 10):
+        return
+    fraction = np.array([one.cells.decimal in text for text in one.cells.texts])
+    with_decimals, whole = (np.abs(one.values[(one.values != 0) & chosen]) for chosen in (fraction, ~fraction))
+    groups = [group[~np.isnan(group)] for group in (with_decimals, whole)]
+    if min(map(len, groups)) >= max(3, len(one.known) / 10) and len(one.known) >= FEW:
+        low, high = (float(np.median(group)) for group in groups)
+        if high > WRITING_APART * low:
+            yield (
+                f"is {high / low:.0f} times as high where it is written without decimals, as in {one.rows(~fraction)}; "
+                "the two may be in different units: check them"
+            )
+
+
+def _tenfold(one: FeatureColumn) -> Iterator[str]:
+    """Two groups of a known amount, one ten times the other, as of sizes in mm and in cm, though no gap is between."""
+    thing = known_feature(one.feature.name)
+    known = np.log10(one.known[one.known > 0])
+    least = max(3, math.ceil(LEAST_SHARE * len(known)))
+    if not thing or not thing.median or len(known) < 2 * FEW:
+        return
+    sizes = np.arange(1, len(known))
+    low = np.cumsum(known)[:-1] / sizes
+    high = (known.sum() - low * sizes) / (len(known) - sizes)
+    between = sizes * (len(known) - sizes) * (high - low) ** 2 / len(known) ** 2
+    at = int(np.where((sizes >= least) & (len(known) - sizes >= least), between, 0.0).argmax())
+    within = math.sqrt(max(known.var() - between[at], 1e-12))
+    if TENFOLD[0] < 10 ** (high[at] - low[at]) < TENFOLD[1] and high[at] - low[at] > GROUPS_DEVIATIONS * within:
+        few = one.values > 10 ** known[at] if at + 1 > len(known) / 2 else one.values <= 10 ** known[at]
+        yield (
+            f"has two groups of values, about {10 ** low[at]:.3g} and {10 ** high[at]:.3g}: {one.rows(few)} may be in "
+            "another unit, as cm among mm; check them"
+        )
