@@ -30,10 +30,10 @@ def date_columns(one: FeatureColumn) -> Iterator[str]:
             yield f"has no date after the 12th of a month in {cells.where}; day and month may be swapped: check `date`"
         if len(days) >= FEW and len(of_month) == 1 and len(set(days)) > 1:
             yield f"has only dates of one day of the month in {cells.where}, as where the day is not known"
-    days = (one.known - one.column.offset) / one.column.scale
-    if len(days) >= FEW and days[0] > OTHER_CALENDAR_DAYS and np.ptp(days) < HARDLY * days[0]:
-        years = f"{days.mean() / 365.25:.1f} years"
+    counted = (one.known - one.column.offset) / one.column.scale
+    if len(counted) >= FEW and counted[0] > OTHER_CALENDAR_DAYS and np.ptp(counted) < HARDLY * counted[0]:
+        years = f"{counted.mean() / 365.25:.1f} years"
         yield f"counts about {years} for every patient; check the years of both dates, and their calendar"
     same = one.written == 0
-    if len(days) >= FEW and same.sum() >= max(3, MANY_SAME * len(days)):
+    if len(counted) >= FEW and same.sum() >= max(3, MANY_SAME * len(counted)):
         yield f"counts no day in {one.rows(same)}: was one date copied to the other where it was not known?"

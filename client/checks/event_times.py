@@ -73,4 +73,4 @@ def _many_on_one_day(cohort_rows: CohortRows, columns: Sequence[Column]) -> Iter
 
 
 def _rows(chosen: NDArray[np.bool_], rows: Sequence[int]) -> str:
-    return named_rows([rows[index] for index in np.flatnonzero(chosen)])
+    return named_rows([rows[index] for index in np.flatnonzero(chosen).tolist()])

@@ -72,7 +72,8 @@ def _tenfold(one: FeatureColumn) -> Iterator[str]:
     at = int(np.where((sizes >= least) & (len(known) - sizes >= least), between, 0.0).argmax())
     within = math.sqrt(max(known.var() - between[at], 1e-12))
     if TENFOLD[0] < 10 ** (high[at] - low[at]) < TENFOLD[1] and high[at] - low[at] > GROUPS_DEVIATIONS * within:
-        few = one.values > 10 ** known[at] if at + 1 > len(known) / 2 else one.values <= 10 ** known[at]
+        limit = 10 ** ((known[at] + known[at + 1]) / 2)
+        few = one.values > limit if at + 1 > len(known) / 2 else (one.values > 0) & (one.values < limit)
         yield (
             f"has two groups of values, about {10 ** low[at]:.3g} and {10 ** high[at]:.3g}: {one.rows(few)} may be in "
             "another unit, as cm among mm; check them"
