@@ -14,9 +14,10 @@ class SpatialAttention(nn.Module):
 
     At each scale a convolution of kernel 7 reads the mean and the maximum over channels and a sigmoid makes a
     weight of it (Woo 2018, CBAM, arXiv:1807.06521). The weights are brought to the finest grid and averaged,
-    which is their sum up to a constant, so that the result stays between 0 and 1. It starts at one half everywhere,
-    and maps are continued beyond their edge: of random weights and zeros there, attention would be a picture of the
-    edges, the same for all patients, and stay so.
+    which is their sum up to a constant, so that the result stays between 0 and 1. It starts at one half everywhere.
+    Zeros beyond the edge tell a convolution where in the grid, and so about where in the tumour that it is centred on, a
+    voxel lies: with maps continued beyond their edge instead, what shows in a tumour's end slices was read by an AUC of
+    .74 in place of .99 (docs/phantoms.md).
 
     Example:
         >>> fine, coarse = torch.zeros(2, 32, 12, 24, 24), torch.zeros(2, 64, 6, 12, 12)
@@ -26,8 +27,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, scales: int, kernel: int = 7) -> None:
         super().__init__()
-        self.beyond = [kernel // 2] * 6
-        self.gates = nn.ModuleList(nn.Conv3d(2, 1, kernel) for _ in range(scales))
+        self.gates = nn.ModuleList(nn.Conv3d(2, 1, kernel, padding=kernel // 2) for _ in range(scales))
         for gate in self.gates:
             nn.init.zeros_(gate.weight)  # type: ignore[arg-type]
             nn.init.zeros_(gate.bias)  # type: ignore[arg-type]
@@ -38,6 +38,6 @@ class SpatialAttention(nn.Module):
         weights = []
         for gate, maps in zip(self.gates, scales, strict=True):
             summary = torch.stack([maps.mean(dim=1), maps.amax(dim=1)], dim=1)
-            weight = gate(functional.pad(summary, self.beyond, mode="replicate")).sigmoid()
+            weight = gate(summary).sigmoid()
             weights.append(functional.interpolate(weight, size=grid, mode="trilinear", align_corners=False))
         return torch.stack(weights).mean(dim=0)
