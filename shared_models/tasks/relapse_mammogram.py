@@ -25,6 +25,9 @@ mammography: size_mm:log, shape{oval|round_or_irregular|asymmetric|distorted}, m
 class TableConvolution(nn.Module):
     """Spreads a table over 16 positions of 16 channels and convolves along them.
 
+    Half of what is spread is dropped in each step: without it, the network knows some hundred training patients by
+    heart after ten of twenty rounds, and a study without validation scores is left with that.
+
     Example:
         >>> import torch
         >>> TableConvolution(34, 32)(torch.zeros(5, 34)).shape
@@ -34,6 +37,7 @@ class TableConvolution(nn.Module):
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
         self.spread = nn.Linear(width, 16 * 16)
+        self.dropout = nn.Dropout(0.5)
         self.stages = nn.Sequential(
             nn.Conv1d(16, 32, 3, padding=1),
             nn.GroupNorm(8, 32),
@@ -49,7 +53,7 @@ class TableConvolution(nn.Module):
 
     def forward(self, table: Tensor) -> Tensor:
         """Maps `(N, width)` to `(N, outputs)`."""
-        maps = self.stages(self.spread(table).unflatten(1, (16, 16)))
+        maps = self.stages(self.dropout(self.spread(table)).unflatten(1, (16, 16)))
         encoded: Tensor = self.project(self.standardised(maps.mean(dim=2)))
         return encoded
 
