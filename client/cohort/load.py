@@ -177,9 +177,17 @@ def _parse(site: SiteConfig, task: Task, may_lack: bool = False) -> Entry:
             for name, data in read.items()
             if data.facts
         },
-        "warnings": list(dict.fromkeys(warning for data in read.values() for warning in data.warnings)),
+        "warnings": list(dict.fromkeys(warning for data in read.values() for warning in data.warnings))
+        + _without_modalities(present, first),
     }
     return Entry(facts, arrays)
+
+
+def _without_modalities(present: NDArray[np.bool_], first: NDArray[np.int64]) -> list[str]:
+    """A sentence on patients of whom there is nothing to learn from, if there are any."""
+    empty = int((~np.logical_or.reduceat(present.any(axis=1), first[:-1])).sum()) if len(present) else 0
+    who = "1 patient has" if empty == 1 else f"{empty} patients have"
+    return [f"{who} none of the study's modalities: in no part of the split, not learned from"] if empty else []
 
 
 def read_modality(cohort_rows: CohortRows, name: str, kind: Modality, exams: ExamArtefacts) -> ModalityData:
