@@ -15,9 +15,9 @@ class SpatialAttention(nn.Module):
     At each scale a convolution of kernel 7 reads the mean and the maximum over channels and a sigmoid makes a
     weight of it (Woo 2018, CBAM, arXiv:1807.06521). The weights are brought to the finest grid and averaged,
     which is their sum up to a constant, so that the result stays between 0 and 1. It starts at one half everywhere.
-    Zeros beyond the edge tell a convolution where in the grid, and so about where in the tumour that it is centred on, a
-    voxel lies: with maps continued beyond their edge instead, what shows in a tumour's end slices was read by an AUC of
-    .74 in place of .99 (docs/phantoms.md).
+    Zeros beyond the edge tell a convolution where in the grid a voxel lies, and so about where in the tumour, which is
+    in its middle: with maps continued beyond their edge instead, what shows in a tumour's end slices was read by an AUC
+    of .74 in place of .99 (docs/phantoms.md).
 
     Example:
         >>> fine, coarse = torch.zeros(2, 32, 12, 24, 24), torch.zeros(2, 64, 6, 12, 12)
