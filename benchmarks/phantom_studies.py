@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="of the cohorts")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--work", type=Path, default=Path("runs/phantoms"), metavar="DIR", help="cohorts, checkpoints")
-    parser.add_argument("--csv", type=Path, default=Path("docs/phantoms.csv"), metavar="CSV", help="what was found")
+    parser.add_argument("--csv", type=Path, default=Path("docs/phantoms.csv"), metavar="CSV", help="what was measured")
     parser.add_argument("--write", type=Path, metavar="MD", help="only write the table there, between its marks")
     options = parser.parse_args()
     if options.write:
@@ -110,10 +110,10 @@ def run(study: Study, seed: int, rounds: int, work: Path, file: Path, console: C
     config = fitted_to(parse_study_settings({**values, "overwrite": True}), sites)
     for model in models:
         started = time.monotonic()
-        found = federated(sites, config) if model == "federated" else plain(sites, config)
+        results = federated(sites, config) if model == "federated" else plain(sites, config)
         minutes = (time.monotonic() - started) / 60
-        append(file, list(lines(study, model, seed, found, minutes)))
-        figures = ", ".join(f"{target} {_rank(metrics)[1]:.3f}" for target, metrics in found.items())
+        append(file, list(lines(study, model, seed, results, minutes)))
+        figures = ", ".join(f"{target} {_rank(metrics)[1]:.3f}" for target, metrics in results.items())
         console.print(f"{study.name} {seed}, {model}: {figures} ({60 * minutes:.0f} s)")
 
 
@@ -138,9 +138,9 @@ def plain(sites: Sites, config: StudySettings) -> dict[str, Metrics]:
     return plain_reference(cohorts_of(sites, config), load_task(config), config.seed)
 
 
-def lines(study: Study, model: str, seed: int, found: dict[str, Metrics], minutes: float) -> Iterator[Line]:
+def lines(study: Study, model: str, seed: int, results: dict[str, Metrics], minutes: float) -> Iterator[Line]:
     """A line for each target."""
-    for target, metrics in found.items():
+    for target, metrics in results.items():
         metric, value = _rank(metrics)
         low, high = (float(metrics.get(f"{metric}_{end}", np.nan)) for end in ("low", "high"))
         yield Line(study.name, model, seed, target, metric, value, low, high, int(metrics["patients"]), minutes)
