@@ -38,10 +38,10 @@ def recipe(title: str) -> list[Block]:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = re.split(r"^## ", text.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0]
     blocks = []
-    for found in BLOCK.finditer(section):
-        named = HEADING.match(found["text"])
+    for match in BLOCK.finditer(section):
+        named = HEADING.match(match["text"])
         path, key = (named["path"], named["key"] or "") if named else ("", "")
-        blocks.append(Block(found["kind"], found["text"][named.end() if named else 0 :], path, key))
+        blocks.append(Block(match["kind"], match["text"][named.end() if named else 0 :], path, key))
     return blocks
 
 
@@ -202,9 +202,9 @@ def python(house: Path, *words: str, **environment: str) -> str:
 def test_a_modality_is_a_reader_and_its_name(house: Path) -> None:
     copy_of_the_program(house)
     follow(recipe("Add a modality"), house)
-    said = python(house, "-c", READS_THE_MODALITY, PYTHONWARNINGS="error")
-    assert "a volume cannot be used" in said
-    assert "shape (2, 2, 3, 4)" in said
+    output = python(house, "-c", READS_THE_MODALITY, PYTHONWARNINGS="error")
+    assert "a volume cannot be used" in output
+    assert "shape (2, 2, 3, 4)" in output
 
 
 def test_an_aggregation_rule_is_one_file_and_its_state_outlives_a_stop(

@@ -48,8 +48,10 @@ def test_what_travels_and_what_leaves_is_said_as_the_messages_say_it(document: P
 
 
 def test_every_generated_block_is_in_a_document() -> None:
-    found = [match["name"] for path in documents(ROOT) for match in MARK.finditer(path.read_text(encoding="utf-8"))]
-    assert sorted(found) == sorted(BLOCKS)
+    occurrence = [
+        match["name"] for path in documents(ROOT) for match in MARK.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert sorted(occurrence) == sorted(BLOCKS)
 
 
 def test_links_lead_somewhere(document: Path) -> None:
@@ -63,14 +65,14 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def anchors(path: Path) -> set[str]:
     """The anchors that GitHub makes of a document's headings."""
-    titles = [found["title"].lower() for found in HEADING.finditer(path.read_text(encoding="utf-8"))]
+    titles = [match["title"].lower() for match in HEADING.finditer(path.read_text(encoding="utf-8"))]
     return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
 
 
 def code(document: Path) -> Iterator[str]:
     """Blocks and inline code, a block's continued lines joined."""
-    for found in CODE.finditer(document.read_text(encoding="utf-8")):
-        yield (found["block"] or found["inline"]).replace("\\\n", " ")
+    for match in CODE.finditer(document.read_text(encoding="utf-8")):
+        yield (match["block"] or match["inline"]).replace("\\\n", " ")
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -87,18 +89,18 @@ def commands_of(module: str) -> ModuleType:
 def parse(module: str, words: list[str]) -> None:
     """Parses a command line as the program does."""
     main = commands_of(module)
-    status, said = 0, io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    status, output = 0, io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(io.StringIO()):
         try:
             main.parse(words) if module == "client" else main._parser().parse_args(separate_assignments(words))
         except SystemExit as ended:
             status = int(ended.code or 0)
-    assert status == 0, f"python -m {module} {shlex.join(words)}: {said.getvalue()}"
+    assert status == 0, f"python -m {module} {shlex.join(words)}: {output.getvalue()}"
 
 
 def test_every_command_of_a_block_can_be_run_as_written(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    blocks = "\n".join(found["block"] for found in CODE.finditer(text) if found["block"])
+    blocks = "\n".join(match["block"] for match in CODE.finditer(text) if match["block"])
     for module, words in commands(blocks.replace("\\\n", " ")):
         if words:  # not the name alone, as in a drawing
             parse(module, words)
@@ -117,9 +119,9 @@ def test_every_command_that_the_sources_mention_has_known_flags() -> None:
     mention = re.compile(r"python -m (?P<module>client|server|simulation)\b(?P<words>[^\n\"'`(),;:[]*)")
     sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     for path in [*sources, *ROOT.glob("site_configs/*.yaml")]:
-        for found in mention.finditer(path.read_text(encoding="utf-8")):
-            parser = commands_of(found["module"])._parser()
-            assert parser.unknown_flags(found["words"].split()) == [], f"{path.name}: {found[0]}"
+        for match in mention.finditer(path.read_text(encoding="utf-8")):
+            parser = commands_of(match["module"])._parser()
+            assert parser.unknown_flags(match["words"].split()) == [], f"{path.name}: {match[0]}"
 
 
 @pytest.mark.parametrize("module", ["client", "server", "simulation"])
@@ -127,25 +129,25 @@ def test_every_example_of_a_help_text_can_be_run_as_written(module: str) -> None
     main = commands_of(module)
     parser = main._parser()
     texts = [f"{one.description}\n{one.epilog}" for one in (parser, *parser._verbs().values())]
-    found = list(commands("\n".join(texts)))
-    assert found
-    for program, words in found:
+    examples = list(commands("\n".join(texts)))
+    assert examples
+    for program, words in examples:
         parse(program, words)
 
 
 def test_targets_of_make_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    wanted = {found["target"] for found in MAKE.finditer(document.read_text(encoding="utf-8"))}
+    wanted = {match["target"] for match in MAKE.finditer(document.read_text(encoding="utf-8"))}
     assert wanted <= targets
 
 
 def test_named_files_and_modules_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    for found in FILE.finditer(text):
-        path = found["path"] or found["script"]
+    for match in FILE.finditer(text):
+        path = match["path"] or match["script"]
         assert path in OWN_FILES or (ROOT / path).exists(), f"{document.name}: {path}"
-    for found in MODULE.finditer(text):
-        assert is_importable(found["name"]), f"{document.name}: {found['name']}"
+    for match in MODULE.finditer(text):
+        assert is_importable(match["name"]), f"{document.name}: {match['name']}"
 
 
 def is_importable(name: str) -> bool:

@@ -42,11 +42,11 @@ def descendants(pid: int) -> dict[int, str]:
             parents[int(folder.name)] = int(status[1])
         except OSError:
             continue
-    found, frontier = {}, {pid}
+    processes, frontier = {}, {pid}
     while frontier:
         frontier = {child for child, parent in parents.items() if parent in frontier}
-        found |= {child: commands[child] for child in frontier}
-    return found
+        processes |= {child: commands[child] for child in frontier}
+    return processes
 
 
 def kill(federation: Federation, name: str, program: str) -> None:
@@ -65,10 +65,10 @@ def wait_for_round(federation: Federation, study: str, number: int) -> None:
 
 
 def without_time(results: dict[str, Any]) -> str:
-    kept = {key: results[key] for key in ("targets", "validation", "best_round", "rounds_completed")}
+    timeless = {key: results[key] for key in ("targets", "validation", "best_round", "rounds_completed")}
     own = ("fingerprint", "scorings")  # of a state folder: its key of fingerprints, its count of scorings
-    kept["sites"] = [{key: value for key, value in site.items() if key not in own} for site in results["sites"]]
-    return json.dumps(kept, sort_keys=True)
+    timeless["sites"] = [{key: value for key, value in site.items() if key not in own} for site in results["sites"]]
+    return json.dumps(timeless, sort_keys=True)
 
 
 def test_a_study_survives_a_killed_supernode_and_a_killed_superlink_and_a_secure_one_equals_its_simulation(

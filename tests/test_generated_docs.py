@@ -126,8 +126,8 @@ def test_every_key_has_a_meaning() -> None:
     models = {**whole, "SiteConfig": schema, **schema["$defs"]}
     assert [
         f"{model}.{key}"
-        for model, found in models.items()
-        for key, field in found.get("properties", {}).items()
+        for model, schema_of in models.items()
+        for key, field in schema_of.get("properties", {}).items()
         if not field.get("description")
     ] == []
 
@@ -135,7 +135,7 @@ def test_every_key_has_a_meaning() -> None:
 def test_the_example_of_a_site_explains_every_key() -> None:
     text = (ROOT / "site_configs" / "example.yaml").read_text(encoding="utf-8")
     schema = SiteConfig.model_json_schema()
-    keys = {key for found in (schema, *schema["$defs"].values()) for key in found.get("properties", {})}
+    keys = {key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})}
     assert {key for key in keys if not re.search(rf"\b{key}\b", text)} == set()
 
 
@@ -163,7 +163,7 @@ def test_the_documents_list_every_exit_code(document: str, heading: str, codes: 
 def test_the_help_lists_every_exit_code(program: str, codes: set[int]) -> None:
     import importlib
 
-    with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
+    with redirect_stdout(io.StringIO()) as error, pytest.raises(SystemExit):
         importlib.import_module(f"{program}.__main__").main(["--help"])
-    listed = said.getvalue().lower().partition("exit codes")[2]
+    listed = error.getvalue().lower().partition("exit codes")[2]
     assert {int(code) for code in re.findall(r"\b(\d+)  ?(?=[a-z])", listed)} == {int(code) for code in codes}

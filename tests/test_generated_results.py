@@ -39,7 +39,7 @@ def hold_block(path: Path, source: str, block: str) -> None:
     text = path.read_text(encoding="utf-8")
     mark = re.compile(rf"(<!-- generated from {re.escape(source)} -->\n).*?(<!-- end -->)", re.DOTALL)
     assert len(mark.findall(text)) == 1, f"{path.name} has no block of {source}"
-    hold(path, mark.sub(lambda found: found[1] + block + found[2], text))
+    hold(path, mark.sub(lambda match: match[1] + block + match[2], text))
 
 
 def sections(model: type[BaseModel], place: str) -> Iterator[tuple[str, type[BaseModel]]]:

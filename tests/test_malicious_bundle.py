@@ -173,14 +173,14 @@ def test_no_bundle_of_a_hostile_center_runs_each_is_audited_and_an_honest_study_
     canary.write_text(CANARY)
     attempts = attacks(marks, canary)
     with rehearse(files, folder) as federation:
-        center, told = federation.center, {}
+        center, reasons = federation.center, {}
         superexec = int((center.directory / "run" / "superexec.pid").read_text())
         os.kill(superexec, signal.SIGSTOP)
         hostile = HostileCenter(center)
         runs = {hostile.start(content): name for name, (content, _) in attempts.items()}
         for run, grid, sent in [hostile.train() for _ in runs]:
             assert len(sent) == 1
-            told[runs[run]] = answers(grid, sent)[0]
+            reasons[runs[run]] = answers(grid, sent)[0]
         hostile.close()
         os.kill(superexec, signal.SIGCONT)
         site = load_site(next((folder / "sites").glob("oak.yaml")))
@@ -190,8 +190,8 @@ def test_no_bundle_of_a_hostile_center_runs_each_is_audited_and_an_honest_study_
         assert federation.finish(federation.begin(honest), honest)["rounds_completed"] == 1
 
     expected = {name: SENTENCE.format(why) for name, (_, why) in attempts.items()}
-    assert {name: reason.split("<'")[-1].removesuffix("'>") for name, reason in told.items()} == expected
-    for name, reason in told.items():
+    assert {name: reason.split("<'")[-1].removesuffix("'>") for name, reason in reasons.items()} == expected
+    for name, reason in reasons.items():
         print(f"{name}: {reason}")
     assert sorted(line["why"] for line in audited) == sorted(expected.values())
     assert {(line["event"], line["study"], line["message"]) for line in audited} == {("refused", "hostile", "train")}

@@ -46,7 +46,7 @@ def shrunk(kind: Modality) -> Modality:
 
 def studies() -> dict[str, StudySettings]:
     """Each task with its usual modalities and with all, by every fusion that makes a network of its own."""
-    found: dict[str, StudySettings] = {}
+    settings: dict[str, StudySettings] = {}
     for name in task_names():
         networks = []
         for modalities, fusion in itertools.product(("", every_modality(name)), get_args(Fusion)):
@@ -56,8 +56,8 @@ def studies() -> dict[str, StudySettings]:
             network = {key: value.shape for key, value in task.build_model(task, config).state_dict().items()}
             if network not in networks:
                 networks.append(network)
-                found[f"{name}, {fusion}{', all modalities' if modalities else ''}"] = config
-    return found
+                settings[f"{name}, {fusion}{', all modalities' if modalities else ''}"] = config
+    return settings
 
 
 def every_modality(name: str) -> str:
@@ -191,10 +191,13 @@ def test_a_study_may_take_any_modalities_and_any_target(name: str, fusion: str) 
         batch = patients(task, 2)
         assert model(batch[0], batch[1])[target].shape == (2, task.targets[target].outputs)
         assert set(model.output_layers()) == {target}  # type: ignore[operator]
-        found = gradients(model, task, batch)
-        assert all(gradient.isfinite().all() for gradient in found.values())
+        per_parameter = gradients(model, task, batch)
+        assert all(gradient.isfinite().all() for gradient in per_parameter.values())
         for modality in subset:
-            assert any(found[key].any() for key in found if f".encoders.{modality}." in f".{key}"), (subset, modality)
+            assert any(per_parameter[key].any() for key in per_parameter if f".encoders.{modality}." in f".{key}"), (
+                subset,
+                modality,
+            )
 
 
 def test_opacus_accepts_the_network(model: nn.Module) -> None:
@@ -210,8 +213,10 @@ def test_per_sample_gradients_are_those_of_each_patient_alone(task: Task, model:
     task.loss(wrapped(batch[0], batch[1]), batch[2]).sum().backward()
     for key, parameter in wrapped.named_parameters():
         expected = torch.stack([one[key.removeprefix("_module.")] for one in alone])
-        found = parameter.grad_sample if parameter.grad_sample is not None else torch.zeros_like(expected)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        per_sample = parameter.grad_sample if parameter.grad_sample is not None else torch.zeros_like(expected)
+        torch.testing.assert_close(
+            per_sample, expected, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 def test_one_patient_is_untouched_by_the_others_of_the_batch(task: Task, model: nn.Module) -> None:
@@ -222,13 +227,13 @@ def test_one_patient_is_untouched_by_the_others_of_the_batch(task: Task, model: 
         torch.cat([one[1][:1], 1 - one[1][1:]]),
         {key: torch.cat([value[:1], others[2][key][1:]]) for key, value in one[2].items()},
     )
-    found = []
+    results = []
     for batch in (one, mixed):
         model.zero_grad()
         loss = task.loss(model(batch[0], batch[1]), batch[2])[0]
         loss.backward()
-        found.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
-    for first, second in zip(*found, strict=True):
+        results.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
 
@@ -282,9 +287,9 @@ def test_what_stands_in_place_of_an_absent_modality_is_never_looked_at(
     spoilt = {key: value.clone() for key, value in inputs.items()}
     for index, value in enumerate(spoilt.values()):
         value[present[:, index] == 0] = rubbish
-    clean, found = (gradients(model, task, (values, present, truth)) for values in (inputs, spoilt))
+    clean, spoilt_gradients = (gradients(model, task, (values, present, truth)) for values in (inputs, spoilt))
     for key in clean:
-        torch.testing.assert_close(found[key], clean[key], rtol=0, atol=0)
+        torch.testing.assert_close(spoilt_gradients[key], clean[key], rtol=0, atol=0)
     for one, other in zip(model(inputs, present).values(), model(spoilt, present).values(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
@@ -305,8 +310,10 @@ def test_the_seed_decides_the_first_weights_and_the_callers_chance_goes_on(task:
     other = initial_model(task, config.model_copy(update={"seed": 1}), counts)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all((one[key] == same[key]).all() for key in one)
-    drawn = any(parameter.std() > 0 for parameter in task.build_model(task, config).parameters() if parameter.dim() > 1)
-    assert any((one[key] != other[key]).any() for key in one) or not drawn
+    random = any(
+        parameter.std() > 0 for parameter in task.build_model(task, config).parameters() if parameter.dim() > 1
+    )
+    assert any((one[key] != other[key]).any() for key in one) or not random
 
 
 def test_each_target_names_the_layer_whose_bias_starts_at_its_base_rate(task: Task, model: nn.Module) -> None:

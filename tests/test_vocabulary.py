@@ -51,10 +51,10 @@ LOOSE_NAMES = {"found", "said", "told", "kept", "keep", "drawn", "called"}
 def dialect(text: str) -> list[str]:
     """Lines of a text, without its inline code, that use a banned word, each with the word to use."""
     return [
-        f"{found[0]!r} ({instead}): {line.strip()}"
+        f"{match[0]!r} ({instead}): {line.strip()}"
         for line in CODE.sub("", text).splitlines()
         for pattern, instead in BANNED.items()
-        if (found := re.search(pattern, line, re.IGNORECASE))
+        if (match := re.search(pattern, line, re.IGNORECASE))
     ]
 
 
@@ -74,16 +74,16 @@ def test_a_document_uses_the_terms_of_the_glossary(path: Path) -> None:
 def test_a_help_text_uses_the_terms_of_the_glossary(program: str, arguments: str) -> None:
     main = importlib.import_module(f"{program}.__main__")
     for verb in ["", *importlib.import_module(arguments)._parser()._verbs()]:
-        with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
+        with redirect_stdout(io.StringIO()) as error, pytest.raises(SystemExit):
             main.main([*([verb] if verb else []), "--help"])
-        assert dialect(said.getvalue()) == [], verb
+        assert dialect(error.getvalue()) == [], verb
 
 
 def test_a_message_of_the_programs_uses_the_terms_of_the_glossary() -> None:
     sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    found = {path.relative_to(ROOT).as_posix(): texts(path) for path in sources}
-    said = {name: [line for text in found[name] for line in dialect(text)] for name in found}
-    assert {name: lines for name, lines in said.items() if lines} == {}
+    by_file = {path.relative_to(ROOT).as_posix(): texts(path) for path in sources}
+    banned = {name: [line for text in by_file[name] for line in dialect(text)] for name in by_file}
+    assert {name: lines for name, lines in banned.items() if lines} == {}
 
 
 def texts(path: Path) -> list[str]:
@@ -109,7 +109,9 @@ def loose_names(tree: ast.Module) -> list[str]:
 
 
 def test_a_name_in_the_code_says_what_it_holds() -> None:
-    sources = [path for package in (*PACKAGES, "benchmarks") for path in sorted((ROOT / package).rglob("*.py"))]
+    sources = [
+        path for package in (*PACKAGES, "benchmarks", "tests") for path in sorted((ROOT / package).rglob("*.py"))
+    ]
     names = {path.relative_to(ROOT).as_posix(): loose_names(ast.parse(path.read_text("utf-8"))) for path in sources}
     assert {path: loose for path, loose in names.items() if loose} == {}
 

@@ -43,8 +43,8 @@ def test_lines_come_back_from_the_csv_as_they_were(modules, tmp_path):
 @pytest.mark.parametrize(("with_image", "word"), [(0.9, "nothing is gained from the image"), (0.95, "the image adds")])
 def test_the_page_says_what_the_image_adds_over_the_best_row_without_it(modules, with_image, word):
     lines, pages, rows = modules
-    found = [line_of(lines, name, seed, auc) for seed in (0, 1) for name, auc in ((GENES, 0.9), (FULL, with_image))]
-    page = pages.page(rows.TABLES, found)
+    runs = [line_of(lines, name, seed, auc) for seed in (0, 1) for name, auc in ((GENES, 0.9), (FULL, with_image))]
+    page = pages.page(rows.TABLES, runs)
     section = page[page.index("## B synthetic") : page.index("## B tcga_multiomics")]
     assert "| genes | 0.900 (0.85-0.94) | - | 1.5 |" in section
     assert f"basal_or_her2: {word}" in section

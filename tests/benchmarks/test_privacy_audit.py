@@ -57,13 +57,13 @@ def test_the_bound_stays_below_the_epsilon_of_randomised_response(attacks, epsil
 
 def test_the_bound_from_scores_corrects_for_several_tries(attacks):
     chance = np.random.default_rng(1)
-    found = []
+    bounds = []
     for _ in range(60):
         members = chance.random(400) < 0.5
         scores = np.where(members == (chance.random(400) < 1 / (1 + math.exp(-1.0))), 1.0, 0.0)
-        found.append(attacks.empirical_epsilon(scores + 1e-6 * chance.random(400), members, 0.0))
-    assert np.mean(np.array(found) > 1.0) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
-    assert np.median(found) > 0.4
+        bounds.append(attacks.empirical_epsilon(scores + 1e-6 * chance.random(400), members, 0.0))
+    assert np.mean(np.array(bounds) > 1.0) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
+    assert np.median(bounds) > 0.4
 
 
 def test_the_true_positive_rate_of_two_gaussians(attacks):

@@ -222,19 +222,19 @@ def structure_set(tmp_path, slice_file):
         file.SOPClassUID, file.SOPInstanceUID, file.Modality = RTStructureSetStorage, generate_uid(), "RTSTRUCT"
         file.StructureSetROISequence, file.ROIContourSequence = [], []
         for number, (name, contours) in enumerate(regions.items(), start=1):
-            region, drawn = Dataset(), Dataset()
+            region, contour_set = Dataset(), Dataset()
             region.ROINumber, region.ROIName = number, name
             region.ReferencedFrameOfReferenceUID = frame or image.FrameOfReferenceUID
-            drawn.ReferencedROINumber, drawn.ContourSequence = number, []
+            contour_set.ReferencedROINumber, contour_set.ContourSequence = number, []
             for points in contours:
                 contour = Dataset()
                 contour.ContourGeometricType = kind
                 contour.NumberOfContourPoints = len(points)
                 placed = origin + (np.array(points) * spacing) @ axes
                 contour.ContourData = [f"{value:.6g}" for value in placed.ravel()]
-                drawn.ContourSequence.append(contour)
+                contour_set.ContourSequence.append(contour)
             file.StructureSetROISequence.append(region)
-            file.ROIContourSequence.append(drawn)
+            file.ROIContourSequence.append(contour_set)
         file.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
         return tmp_path / "rt.dcm"
 

@@ -49,8 +49,8 @@ def spoilt(content: bytes, seed: int) -> bytes:
         elif change == 4:
             made[at:end] = made[size - (end - at) :]
         elif change == 5:
-            found = [i for i in range(at, size - 1) if made[i : i + 1].isdigit()][:20]
-            place = dice.choice(found) if found else at
+            digits = [i for i in range(at, size - 1) if made[i : i + 1].isdigit()][:20]
+            place = dice.choice(digits) if digits else at
             made[place : place + 1] = dice.choice(DIGITS)
         else:
             number = dice.choice(EXTREMES)
@@ -89,7 +89,7 @@ def look(site: Hospital, file: Path, tabular: bool) -> str:
     if not tabular:
         assert np.isfinite(cohort.inputs["mri"]).all()
         assert all(cohort.present[index, list(kinds).index("mri")] for index in PATIENTS if index != VICTIM)
-    assert {found.patient for found in cohort.excluded} <= {patient(VICTIM)}
+    assert {exclusion.patient for exclusion in cohort.excluded} <= {patient(VICTIM)}
     assert readiness(here, config, task).excluded == cohort.excluded
     return "excluded" if cohort.excluded else "usable"
 
@@ -100,9 +100,9 @@ def alone(site: Hospital, file: Path, tabular: bool) -> str:
     if child := os.fork():
         os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as pipe:
-            said = pipe.read()
+            outcome = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return said if status == 0 else signal.Signals(-status).name if status < 0 else f"exit code {status}"
+        return outcome if status == 0 else signal.Signals(-status).name if status < 0 else f"exit code {status}"
     os.close(reading)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
@@ -113,15 +113,15 @@ def alone(site: Hospital, file: Path, tabular: bool) -> str:
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
     signal.alarm(6 * LIMIT_S)  # a machine has other work, too
     strays: list[str] = []
-    sys.addaudithook(lambda event, found: strays.append(str(found[0])) if event == "open" else None)
+    sys.addaudithook(lambda event, arguments: strays.append(str(arguments[0])) if event == "open" else None)
     try:
-        said = look(site, file, tabular)
+        outcome = look(site, file, tabular)
         inside = tuple(str(site.folder / name) for name in ("data/", "state/", "oak.yaml"))
         astray = [path for path in strays if path.startswith(str(site.folder)) and not path.startswith(inside)]
-        said = f"outside data_root: {astray}" if astray else said
+        outcome = f"outside data_root: {astray}" if astray else outcome
     except BaseException:
-        said = traceback.format_exc(limit=-4)
-    os.write(writing, said.encode("utf-8", "backslashreplace")[:4000])
+        outcome = traceback.format_exc(limit=-4)
+    os.write(writing, outcome.encode("utf-8", "backslashreplace")[:4000])
     os._exit(0)
 
 

@@ -164,14 +164,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "said", "code"), CASES, ids=[case[0].__name__ for case in CASES])
-def test_one_message_says_what_where_and_what_to_do(hospital, imaging_task, config, rows, spoil, said, code):
+@pytest.mark.parametrize(("spoil", "message", "code"), CASES, ids=[case[0].__name__ for case in CASES])
+def test_one_message_says_what_where_and_what_to_do(hospital, imaging_task, config, rows, spoil, message, code):
     spoil(hospital, rows)
     site = hospital.site()
     with pytest.raises(SiteError) as caught:
         load_cohort(site, imaging_task, config)
     error = caught.value
-    for part in [*said, "where:", "found:", "expected:", "to do:"]:
+    for part in [*message, "where:", "found:", "expected:", "to do:"]:
         assert part in str(error)
     assert error.exit_code is code
     assert not any(word in error.public for word in ("secret", ".csv", ".nii", "'Age'", str(hospital.folder)))

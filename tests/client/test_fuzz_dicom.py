@@ -40,7 +40,7 @@ def present(clinic, config):
     task = Task({"mri": MRI}, {"recurrence": TimeToEvent()}, build_model=lambda *_: None)
     cohort = load_cohort(clinic.site(), task, config)
     assert time.process_time() - started < 10
-    assert {found.patient for found in cohort.excluded} <= {"secret-001"}
+    assert {exclusion.patient for exclusion in cohort.excluded} <= {"secret-001"}
     assert bool(cohort.excluded) != cohort.present[1, 0]
     return cohort.present[:3, 0].tolist()
 

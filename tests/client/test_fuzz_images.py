@@ -123,7 +123,7 @@ def a_socket(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda path: path.symlink_to(path), "wrong number of phases"),
         (lambda path: path.symlink_to("nothing"), "wrong number of phases"),
@@ -136,13 +136,13 @@ def a_socket(path):
     ],
     ids=["link to itself", "link to nothing", "pipe", "socket", "folder", "empty", "short", "no gzip"],
 )
-def test_what_is_no_image_sets_its_patient_aside(clinic, config, make, said):
+def test_what_is_no_image_sets_its_patient_aside(clinic, config, make, message):
     victim(clinic).unlink()
     make(victim(clinic))
     cohort = cohort_of(clinic, config)
     assert cohort.present[:3, 0].tolist() == [True, False, True]
     (aside,) = cohort.excluded
-    assert said in aside.why
+    assert message in aside.why
     assert aside.patient == "secret-001"
 
 
@@ -225,7 +225,7 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
     }
     grid = InProcessGrid(app, {"oak": clinic.folder / "oak.yaml"}, parse_study_settings(study).to_flat())
     (reply,) = grid.send_and_receive([Message(PrepareRequest().pack(), 1, PrepareRequest.KIND)])
-    said = [repr(reply.error) if reply.has_error() else repr(dict(reply.content))]
+    sent = [repr(reply.error) if reply.has_error() else repr(dict(reply.content))]
     if kind == "a phase is cut":
         counted = PrepareReply.unpack(reply.content)
         assert counted.excluded == 1
@@ -234,8 +234,8 @@ def test_what_leaves_a_spoilt_site_names_nobody(clinic, kind):
         model = {name: value.numpy() for name, value in network.state_dict().items()}
         train = TrainRequest(round=1, model=model, statistics=StudyStatistics(counted.features).pack())
         (reply,) = grid.send_and_receive([Message(train.pack(), 1, TrainRequest.KIND)])
-        said.append(repr(reply.error) if reply.has_error() else repr(dict(reply.content)))
+        sent.append(repr(reply.error) if reply.has_error() else repr(dict(reply.content)))
     else:
         assert "a column of the site's tables" in reply.error.reason
     for secret in ("secret", "phase1", ".nii", str(clinic.folder), "clinical.csv"):
-        assert secret not in "".join(said)
+        assert secret not in "".join(sent)

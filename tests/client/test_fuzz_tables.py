@@ -85,9 +85,9 @@ def test_settings_that_no_site_can_have_are_one_message(hospital, task, config, 
     hospital.site()
     path = hospital.folder / "oak.yaml"
     key = text.partition(":")[0]
-    kept = re.sub(rf"(?m)^{key}:.*\n(?:[ -].*\n)*", "", path.read_text())
+    content = re.sub(rf"(?m)^{key}:.*\n(?:[ -].*\n)*", "", path.read_text())
     (hospital.folder / "clinical.csv").write_text("")
-    path.write_text(kept + text)
+    path.write_text(content + text)
     with pytest.raises(SiteError) as caught:
         load_cohort(load_site(path), task, config)
     assert len(str(caught.value)) < 20_000

@@ -115,8 +115,8 @@ def add(name: str, record: Any) -> Spoil:
     return lambda content: RecordDict({**content, name: record})
 
 
-def value(name: str, found: Any) -> Spoil:
-    return lambda content: RecordDict({**content, VALUES: ConfigRecord({**content[VALUES], name: found})})
+def value(name: str, replacement: Any) -> Spoil:
+    return lambda content: RecordDict({**content, VALUES: ConfigRecord({**content[VALUES], name: replacement})})
 
 
 def arrays(record: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Spoil:
@@ -127,7 +127,7 @@ def arrays(record: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> S
 
 
 def each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda found: {name: change(np.asarray(array)) for name, array in found.items()}
+    return lambda arrays_sent: {name: change(np.asarray(array)) for name, array in arrays_sent.items()}
 
 
 # What is wrong with any message, and with one that brings a network.
@@ -187,14 +187,14 @@ def spoilt(draw: st.DrawFn, kind: str) -> Spoil:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows whenever a message comes so far that patients are read; a handler runs only after it."""
-    found: list[str] = []
+    opened_paths: list[str] = []
 
     def open_session(*arguments: Any) -> Any:
-        found.append("opened")
+        opened_paths.append("opened")
         return session.open_session(*arguments)
 
     monkeypatch.setattr(gate, "open_session", open_session)
-    return found
+    return opened_paths
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -209,12 +209,12 @@ def test_a_hostile_request_gets_one_sentence_a_line_in_the_audit_log_and_no_pati
     def hold(spoil: Spoil) -> None:
         reply = center.ask(kind, spoil(good))
         assert reply.has_error()
-        said = reply.error.reason
-        assert "\n" not in said
-        assert UNEXPECTED not in said
-        assert len(said) < 400
-        assert "clinical.csv" not in said
-        assert str(center.file.parent) not in said
+        reason = reply.error.reason
+        assert "\n" not in reason
+        assert UNEXPECTED not in reason
+        assert len(reason) < 400
+        assert "clinical.csv" not in reason
+        assert str(center.file.parent) not in reason
         lines[0] += 1
 
     hold()

@@ -74,8 +74,8 @@ def server(folder: Path) -> Iterator[str]:
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     """Runs the command there; whatever happens, no traceback and nothing in the state folder but the report."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
         patch.chdir(folder)
         for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
             patch.delenv(name)
@@ -83,7 +83,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
             status = main([*arguments])
         except SystemExit as ended:
             status = int(ended.code or 0)
-    return looked_at(folder, status, said.getvalue())
+    return looked_at(folder, status, output.getvalue())
 
 
 def run_alone(folder: Path, *arguments: str) -> tuple[int, str]:

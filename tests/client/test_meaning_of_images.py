@@ -124,12 +124,12 @@ def said_and_read(folder: Path, kind: str, **keys: Any) -> tuple[list[str], np.n
     path = folder / f"{kind}.yaml"
     path.write_text(yaml.safe_dump(settings))
     task = Task({"images": KINDS[kind]}, {"relapse": Binary()}, build_model=lambda *_: None)  # type: ignore[arg-type, return-value]
-    found = readiness(load_site(path), StudySettings(study="s"), task)
-    said = [one.text for one in found.problems if one.severity != "note" and "part of the split" not in one.text]
-    if found.cohort is None:
-        return said, np.zeros(0)
-    values = found.cohort.inputs["images"]
-    return said, np.stack([np.asarray(values[row], dtype=float) for row in range(len(PATIENTS))])
+    result = readiness(load_site(path), StudySettings(study="s"), task)
+    warnings = [one.text for one in result.problems if one.severity != "note" and "part of the split" not in one.text]
+    if result.cohort is None:
+        return warnings, np.zeros(0)
+    values = result.cohort.inputs["images"]
+    return warnings, np.stack([np.asarray(values[row], dtype=float) for row in range(len(PATIENTS))])
 
 
 def copied_to_another(kind: str, *, suffix: str = "") -> Change:
@@ -161,19 +161,19 @@ def each(change: Callable[[sitk.Image], sitk.Image], *names: str) -> Change:
 
 
 def voxels(change: Callable[[np.ndarray], np.ndarray], *names: str) -> Change:
-    def of(found: sitk.Image) -> sitk.Image:
-        made = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(found)).astype(np.float32))
-        made.CopyInformation(found)
+    def of(image: sitk.Image) -> sitk.Image:
+        made = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)).astype(np.float32))
+        made.CopyInformation(image)
         return made
 
     return each(of, *names)
 
 
 def header(*names: str, **parts: Any) -> Change:
-    def of(found: sitk.Image) -> sitk.Image:
+    def of(image: sitk.Image) -> sitk.Image:
         for part, value in parts.items():
-            getattr(found, f"Set{part}")(value(np.asarray(getattr(found, f"Get{part}")())).tolist())
-        return found
+            getattr(image, f"Set{part}")(value(np.asarray(getattr(image, f"Get{part}")())).tolist())
+        return image
 
     return each(of, *names)
 
@@ -376,8 +376,8 @@ def expected() -> dict[str, tuple[list[str], np.ndarray]]:
 def clean_tensors(kind: str, clean: Path, expected: dict[str, tuple[list[str], np.ndarray]]) -> np.ndarray:
     if kind not in expected:
         expected[kind] = said_and_read(clean, kind)
-    said, values = expected[kind]
-    assert said == []
+    warnings, values = expected[kind]
+    assert warnings == []
     return values
 
 
@@ -395,15 +395,17 @@ def test_no_change_of_meaning_is_silent(
         shutil.copytree(clean / name, folder / name)
     shutil.copy(clean / "clinical.csv", folder)
     apply(folder)
-    said, values = said_and_read(folder, kind)
-    assert said or np.allclose(values, right, atol=0.02, rtol=0.01), np.abs(values - right).max()
+    warnings, values = said_and_read(folder, kind)
+    assert warnings or np.allclose(values, right, atol=0.02, rtol=0.01), np.abs(values - right).max()
 
 
 def test_times_of_an_exam_in_minutes_are_told(clean: Path, tmp_path: Path) -> None:
     shutil.copytree(clean / "nifti", tmp_path / "nifti")
     shutil.copy(clean / "clinical.csv", tmp_path)
-    said, _ = said_and_read(tmp_path, "nifti", seconds=[0, 1.5, 5])
-    assert said == ["modalities.images: 3 exams: all phases are within 20 s; check their times: are they in minutes?"]
+    warnings, _ = said_and_read(tmp_path, "nifti", seconds=[0, 1.5, 5])
+    assert warnings == [
+        "modalities.images: 3 exams: all phases are within 20 s; check their times: are they in minutes?"
+    ]
 
 
 def test_a_file_of_all_phases_is_an_exam(clean: Path, expected: dict[str, Any], tmp_path: Path) -> None:
@@ -415,6 +417,6 @@ def test_a_file_of_all_phases_is_an_exam(clean: Path, expected: dict[str, Any], 
         place = folder / "nifti" / patient
         joined = sitk.JoinSeries([image(place / f"phase{phase}.nii.gz") for phase in range(3)], 0.0, 90.0)
         sitk.WriteImage(joined, str(place / "dyn.nii.gz"))
-    said, values = said_and_read(folder, "nifti", phases=["nifti/{patient}/dyn.nii.gz"])
-    assert said == []
+    warnings, values = said_and_read(folder, "nifti", phases=["nifti/{patient}/dyn.nii.gz"])
+    assert warnings == []
     np.testing.assert_allclose(values, right, atol=1e-3)

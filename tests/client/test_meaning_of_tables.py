@@ -373,14 +373,14 @@ CHANGES = {
 
 def said_and_read(site: Tables, folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """Errors and warnings, and all values that a study would get; none where the site is stopped."""
-    found = readiness(load_site(site.write(folder)), None, None)
-    said = [f"{problem.severity}: {problem.text}" for problem in found.problems if problem.severity != "note"]
-    if found.exit_code or found.cohort_rows is None:
-        return said, {}
-    cohort_rows, values = found.cohort_rows, {}
-    for name, kind in found.task.modalities.items():
+    result = readiness(load_site(site.write(folder)), None, None)
+    warnings = [f"{problem.severity}: {problem.text}" for problem in result.problems if problem.severity != "note"]
+    if result.exit_code or result.cohort_rows is None:
+        return warnings, {}
+    cohort_rows, values = result.cohort_rows, {}
+    for name, kind in result.task.modalities.items():
         values[name] = cohort_rows.site.modalities[name].read(cohort_rows, name, kind, None).values
-    return said, values | {name: read_truth(cohort_rows, name, kind) for name, kind in found.task.targets.items()}
+    return warnings, values | {name: read_truth(cohort_rows, name, kind) for name, kind in result.task.targets.items()}
 
 
 @pytest.fixture(scope="module")
@@ -389,8 +389,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[
 
 
 def test_nothing_is_said_of_a_clean_site(expected):
-    said, values = expected
-    assert said == []
+    warnings, values = expected
+    assert warnings == []
     assert all(np.isfinite(array).mean() > 0.8 for array in values.values())
 
 
@@ -399,6 +399,6 @@ def test_no_change_of_meaning_is_silent(change, expected, tmp_path):
     site = clean()
     CHANGES[change](site)
     assert site != clean()
-    said, values = said_and_read(site, tmp_path)
+    warnings, values = said_and_read(site, tmp_path)
     same = {name: np.array_equal(values.get(name, ()), array, equal_nan=True) for name, array in expected[1].items()}
-    assert said or all(same.values()), same
+    assert warnings or all(same.values()), same

@@ -72,14 +72,14 @@ def test_duke(real_cohort):
 
 
 def test_dukes_whole_sheet(real_site):
-    found = readiness(real_site("duke"), None, None)
-    missing = {count.feature: count.missing for count in found.features}
+    result = readiness(real_site("duke"), None, None)
+    missing = {count.feature: count.missing for count in result.features}
     assert missing["n_stage"] == 24
     assert missing["nottingham_grade"] == 284
     assert missing["menopause"] == 16
-    assert all(count.out_of_range == 0 for count in found.features)
-    assert found.targets["er"] == {"0": 236, "1": 686, "unknown": 0}
-    assert found.targets["her2"] == {"0": 759, "1": 163, "unknown": 0}
+    assert all(count.out_of_range == 0 for count in result.features)
+    assert result.targets["er"] == {"0": 236, "1": 686, "unknown": 0}
+    assert result.targets["her2"] == {"0": 759, "1": 163, "unknown": 0}
 
 
 def test_rotterdam_and_gbsg_give_the_same_features_on_the_same_scales(real_cohort):
@@ -199,8 +199,8 @@ def test_brain_metastases_split_by_lesion_are_refused(real_site, whole_cohort):
 )
 def test_where_a_metastasis_lies_is_read_from_its_name(name, hemisphere, region):
     features = load_site(PROJECT / "site_configs/bcbm.yaml").modalities["anatomical_position"].features
-    found = {}
+    positions = {}
     for feature in ("hemisphere", "region"):
         match = re.search(features[feature].extract, name)
-        found[feature] = features[feature].codes[match[1]] if match else None
-    assert found == {"hemisphere": hemisphere, "region": region}
+        positions[feature] = features[feature].codes[match[1]] if match else None
+    assert positions == {"hemisphere": hemisphere, "region": region}

@@ -31,15 +31,15 @@ def reconstructed(world: Federation) -> dict[tuple[str, str], bytes]:
     by_secret: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
     for (own, secret, holder), (_, share) in world.shares.items():
         by_secret[own, secret][holder] = share
-    found = {}
+    secrets = {}
     for (own, secret), shares in by_secret.items():
         deal = world.deals.get(own)
         if deal is None or world.keys[own].name in world.corrupt or len(shares) < deal.threshold:
             continue
         places = {name: place for place, name in enumerate(sorted(deal.shares), 1)}
         chosen = sorted(shares)[: deal.threshold]
-        found[own, secret] = cached_combine(tuple((places[name], shares[name]) for name in chosen))
-    return found
+        secrets[own, secret] = cached_combine(tuple((places[name], shares[name]) for name in chosen))
+    return secrets
 
 
 def derivable(world: Federation, event: Event, secrets: dict[tuple[str, str], bytes]) -> set[bytes]:
@@ -50,12 +50,12 @@ def derivable(world: Federation, event: Event, secrets: dict[tuple[str, str], by
     own = world.keys[event.own].mask_key
     seeds = {value for (_, secret), value in secrets.items() if secret.startswith(SEED)}
     others = [other for other in event.view.present if other != name]
-    found = set()
+    keys = set()
     for other in others:
         point = event.points[other]
         agreed = [cached_agree(private[one], two) for one, two in ((own, point), (point, own)) if one in private]
-        found |= {pair_key(one, hashed, name, other, group) for one in agreed for group in event.masks}
-    return found | {self_key(seed, hashed, name, group) for seed in seeds for group in event.masks}
+        keys |= {pair_key(one, hashed, name, other, group) for one in agreed for group in event.masks}
+    return keys | {self_key(seed, hashed, name, group) for seed in seeds for group in event.masks}
 
 
 def revealed(world: Federation, name_input: Callable[[Event, str], Hashable]) -> dict[str, list[Row]]:
@@ -74,7 +74,8 @@ def revealed(world: Federation, name_input: Callable[[Event, str], Hashable]) ->
             holds = group in _true_groups(world, event)
             rows[group].append((dict(hidden), {name_input(event, group): 1} if holds else {}))
     return {
-        group: _reduce([shown for hidden, shown in _eliminate(found) if not hidden]) for group, found in rows.items()
+        group: _reduce([shown for hidden, shown in _eliminate(combinations) if not hidden])
+        for group, combinations in rows.items()
     }
 
 
@@ -84,10 +85,10 @@ def _true_groups(world: Federation, event: Event) -> set[str]:
 
 
 def _minus(row: Row, other: Row, factor: int) -> Row:
-    found = dict(row)
+    difference = dict(row)
     for key, value in other.items():
-        found[key] = (found.get(key, 0) - factor * value) % PRIME
-    return {key: value for key, value in found.items() if value}
+        difference[key] = (difference.get(key, 0) - factor * value) % PRIME
+    return {key: value for key, value in difference.items() if value}
 
 
 def _eliminate(rows: list[tuple[Row, Row]]) -> list[tuple[Row, Row]]:
@@ -124,8 +125,8 @@ def _pivot_first(known: Row, row: Row) -> Row:
 
 def violations(world: Federation) -> list[str]:
     """What the center has that the protocol promises it cannot have; empty: all properties hold."""
-    found = [*_by_algebra(world), *_once(world), *_both_secrets(world), *_different_releases(world)]
-    return found + _closed_opened(world)
+    broken = [*_by_algebra(world), *_once(world), *_both_secrets(world), *_different_releases(world)]
+    return broken + _closed_opened(world)
 
 
 def _by_algebra(world: Federation) -> list[str]:
@@ -135,26 +136,26 @@ def _by_algebra(world: Federation) -> list[str]:
         "round": lambda event, group: (event.site, event.question.round),
         "model and kind": lambda event, group: (event.site, event.question.model),
     }
-    found = []
+    broken = []
     for label, name_input in labels.items():
         for group, basis in revealed(world, name_input).items():
             seen: set[Hashable] = set()
             for row in basis:
                 if len(row) < 2 or set(row.values()) != {1} or seen & set(row):
-                    found.append(f"P1: by {label}, {group} shows {sorted(map(str, row))}")
+                    broken.append(f"P1: by {label}, {group} shows {sorted(map(str, row))}")
                 seen |= set(row)
-    return found
+    return broken
 
 
 def _once(world: Federation) -> list[str]:
     """P2: keys mask once, and sign one S."""
     masked = [event.own for event in world.events if event.site not in world.corrupt]
-    found = [f"P2: keys of {world.keys[own].name} masked twice" for own in set(masked) if masked.count(own) > 1]
+    broken = [f"P2: keys of {world.keys[own].name} masked twice" for own in set(masked) if masked.count(own) > 1]
     signed: dict[str, set[str]] = defaultdict(set)
     for own, survivors in world.confirmed:
         if world.keys[own].name not in world.corrupt:
             signed[own].add(digest(survivors))
-    return found + [f"P2: {world.keys[own].name} signed two S" for own, all_s in signed.items() if len(all_s) > 1]
+    return broken + [f"P2: {world.keys[own].name} signed two S" for own, all_s in signed.items() if len(all_s) > 1]
 
 
 def _both_secrets(world: Federation) -> list[str]:
@@ -180,9 +181,9 @@ def _closed_opened(world: Federation) -> list[str]:
         if name not in world.corrupt:
             for group, sites in surviving(view, survivors.sites).items():
                 opened[view.keys, group] |= set(sites)
-    found = []
+    broken = []
     for own, secret in reconstructed(world):
         deal, group = world.deals[own], secret.removeprefix(SEED)
         if secret != MASK and world.keys[own].name not in opened[deal.keys, group]:
-            found.append(f"P9: the seed of {world.keys[own].name} for {group}")
-    return found
+            broken.append(f"P9: the seed of {world.keys[own].name} for {group}")
+    return broken

@@ -157,13 +157,13 @@ class Federation:
             points = {keys.name: keys.mask_key for keys in known.keys}
             self.events.append(Event(name, digest(known.own.statement), known.view, asked, dict(masks), points))
             self._hold(name, known)
-        self._keep(name, session, wire.parse(reply["control"])["keys"])
+        self._store_keys(name, session, wire.parse(reply["control"])["keys"])
         return reply
 
-    def _learn(self, exchange: str, name: str, session: Session, found: dict[str, Any], number: int) -> None:
-        self._keep(name, session, found.get("keys"))
-        if found.get("deal"):
-            signed: Deal = read_signed(found["deal"], Deal).statement
+    def _learn(self, exchange: str, name: str, session: Session, control: dict[str, Any], number: int) -> None:
+        self._store_keys(name, session, control.get("keys"))
+        if control.get("deal"):
+            signed: Deal = read_signed(control["deal"], Deal).statement
             self.deals[signed.own_keys] = signed
             for known in session.sums.values():
                 self._hold(name, known)
@@ -176,11 +176,11 @@ class Federation:
             assert known.survivors is not None
             self.released.append((name, known.view, known.survivors))
             own = {keys.name: digest(keys) for keys in known.keys}
-            for dealer, shares in found["shares"].items():
+            for dealer, shares in control["shares"].items():
                 for secret, (salt, share) in shares.items():
                     self.shares[own[dealer], secret, name] = (bytes.fromhex(salt), bytes.fromhex(share))
 
-    def _keep(self, name: str, session: Session, keys: Any) -> None:
+    def _store_keys(self, name: str, session: Session, keys: Any) -> None:
         if keys:
             statement = read_signed(keys, Keys).statement
             self.keys[digest(statement)] = statement
@@ -206,20 +206,20 @@ class Federation:
 @contextmanager
 def _watched() -> Iterator[dict[str, list[tuple[bytes, int]]]]:
     """The masks that go into the blocks of one answer, by group."""
-    found: dict[str, list[tuple[bytes, int]]] = {}
+    written: dict[str, list[tuple[bytes, int]]] = {}
     plain_block, plain_mask = Contribution.block, Block.plus_mask
 
     def block(self: Contribution, group: str, terms: Terms) -> Block:
-        found[group] = []
+        written[group] = []
         return plain_block(self, group, terms)
 
     def plus_mask(self: Block, key: bytes, sign: int = 1) -> Block:
-        found[list(found)[-1]].append((key, sign))
+        written[list(written)[-1]].append((key, sign))
         return plain_mask(self, key, sign)
 
     Contribution.block, Block.plus_mask = block, plus_mask  # type: ignore[method-assign]
     try:
-        yield found
+        yield written
     finally:
         Contribution.block, Block.plus_mask = plain_block, plain_mask  # type: ignore[method-assign]
 

@@ -54,9 +54,9 @@ class Try:
     def enrol(self, run: str = "1", names: Sequence[str] | None = None) -> Try:
         self.number = next(_numbers) * 1000
         for name in names or self.names:
-            found = self._ask("enrol", name, {"run": run, "sum": self.number})
-            if found:
-                self.keys[name], self.enrolments[name] = found["keys"], found["enrolment"]
+            reply = self._ask("enrol", name, {"run": run, "sum": self.number})
+            if reply:
+                self.keys[name], self.enrolments[name] = reply["keys"], reply["enrolment"]
         return self
 
     def deal(
@@ -73,9 +73,9 @@ class Try:
             self._dealt(name, self._ask("deal", name, request))
         return self
 
-    def _dealt(self, name: str, found: Json | None) -> None:
-        if found and found["deal"]:
-            self.deals[name], self.envelopes[name] = found["deal"], found["envelopes"]
+    def _dealt(self, name: str, reply: Json | None) -> None:
+        if reply and reply["deal"]:
+            self.deals[name], self.envelopes[name] = reply["deal"], reply["envelopes"]
 
     def answer(
         self,
@@ -93,13 +93,13 @@ class Try:
             }
             deals = [self.deals[other] for other in there]
             request = {"sum": self.number, "deals": deals, "envelopes": envelopes}
-            found = self._ask("answer", name, request, asked(name))
-            if found:
+            reply = self._ask("answer", name, request, asked(name))
+            if reply:
                 view = self._session(name).sums[self.number].view
                 assert view is not None
                 self.views[name].append(view)
-                self.view_signatures[name].append(found["signature"])
-                self.next_keys |= {name: found["keys"]} if found["keys"] else {}
+                self.view_signatures[name].append(reply["signature"])
+                self.next_keys |= {name: reply["keys"]} if reply["keys"] else {}
         return self
 
     def confirm(
@@ -113,9 +113,9 @@ class Try:
             signatures = self._views_of(name, over)
             keys = {"kind": ahead, "keys": list(self.next_keys.values())} if ahead and name in self.next_keys else None
             request = {"sum": self.number, "survivors": over, "signatures": signatures}
-            found = self._ask("confirm", name, {**request, "proofs": list(proofs), "next": keys})
-            if found:
-                self.survivor_signatures[name].append(found["signature"])
+            reply = self._ask("confirm", name, {**request, "proofs": list(proofs), "next": keys})
+            if reply:
+                self.survivor_signatures[name].append(reply["signature"])
         return self
 
     def open(self, over: Callable[[str], Sequence[str]] | None = None) -> Try:
@@ -138,24 +138,24 @@ class Try:
     def _views_of(self, name: str, over: Sequence[str]) -> dict[str, str]:
         """Signatures that fit a site's own view where there is one, of corrupt sites always."""
         view = (self.views[name] or [None])[-1] if name in self.views else None
-        found = {}
+        views = {}
         for other in over:
             given = self.view_signatures.get(other, [])
             if view is not None and other in self.world.corrupt:
                 given = [forged(other, view)]
             fitting = [one for one in given if view is not None and verify(point(other), view, one)]
-            found |= {other: (fitting or given)[0]} if given else {}
-        return found
+            views |= {other: (fitting or given)[0]} if given else {}
+        return views
 
     def _survivors_of(self, statement: Survivors) -> dict[str, str]:
-        found = {}
+        survivors = {}
         for other in self.world.facts:
             given = self.survivor_signatures.get(other, [])
             if other in self.world.corrupt:
                 given = [forged(other, statement)]
             fitting = [one for one in given if verify(point(other), statement, one)]
-            found |= {other: (fitting or given)[0]} if given else {}
-        return found
+            survivors |= {other: (fitting or given)[0]} if given else {}
+        return survivors
 
 
 @lru_cache(maxsize=10_000)

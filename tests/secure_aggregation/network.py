@@ -71,8 +71,8 @@ def assert_exact(opened: Opened, value: Question) -> None:
     for group, block in opened.blocks.items():
         updates, statistics = opened.layout.named(group, block)
         expected = plain_sum(opened.groups[group], value)
-        for found, plain, accuracy in ((updates, expected[0], 2.0**-20), (statistics, expected[1], 1e-12)):
-            for name, array in found.items():
+        for actual, plain, accuracy in ((updates, expected[0], 2.0**-20), (statistics, expected[1], 1e-12)):
+            for name, array in actual.items():
                 np.testing.assert_allclose(array, plain[name], rtol=0, atol=accuracy, err_msg=name)
 
 

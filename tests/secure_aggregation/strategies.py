@@ -144,7 +144,7 @@ def invented_member(world: Federation) -> None:
     ghost = Enrolment(world.terms.approval, "ghost", point("ghost"), Facts(True, True, True, ("genomic",)))
     entry = signed(node_key("ghost"), ghost).to_json()
     for gone in ("", world.honest[-1]):
-        roster = lambda name, found, gone=gone: [*(e for n, e in found.items() if n != gone), entry]  # noqa: E731
+        roster = lambda name, honest, gone=gone: [*(e for n, e in honest.items() if n != gone), entry]  # noqa: E731
         Try(world, list(world.facts)).enrol().deal(roster=roster).answer().confirm().open()
 
 
@@ -154,9 +154,9 @@ def foreign_keys(world: Federation) -> None:
         tried = Try(world, list(world.facts)).enrol()
         forged = {name: Forged(world, tried, name) for name in world.honest}
 
-        def keys(name: str, found: dict[str, Any], v: Any = victims, f: Any = forged) -> list[Any]:
+        def keys(name: str, honest: dict[str, Any], v: Any = victims, f: Any = forged) -> list[Any]:
             others = {other: one.to_json for other, one in f.items() if other != name} if name in v else {}
-            return list((found | others).values())
+            return list((honest | others).values())
 
         tried.deal(keys=keys)
         for name, envelopes in tried.envelopes.items():
@@ -172,8 +172,8 @@ def same_site_twice(world: Federation) -> None:
     again = replace(world.sites[victim].enrolment, name="again")
     entry = signed(node_key(victim), again).to_json()
     Try(world, list(world.facts)).enrol().deal(
-        roster=lambda name, found: [*found.values(), entry],
-        keys=lambda name, found: [*found.values(), found[victim]],
+        roster=lambda name, honest: [*honest.values(), entry],
+        keys=lambda name, honest: [*honest.values(), honest[victim]],
     ).answer().confirm().open()
 
 

@@ -24,7 +24,7 @@ def old_keys(world: Federation) -> None:
     for number in (first.number, None):
         second = Try(world, list(world.facts)).enrol()
         second.number = number or second.number
-        second.deal(keys=lambda name, found: [*(k for n, k in found.items() if n != gone), first.keys[gone]])
+        second.deal(keys=lambda name, honest: [*(k for n, k in honest.items() if n != gone), first.keys[gone]])
         second.answer(asked=lambda name: question(round_=2)).confirm().open()
 
 
@@ -58,7 +58,7 @@ def retry_without(world: Federation) -> None:
         again = lambda name, attempt=attempt: question(attempt=attempt)  # noqa: E731
         start(world).answer(asked=again).confirm(survivors=lambda name, there: pick(there, victim)).open()
     names = pick(list(world.facts), victim)
-    Try(world, names).enrol().deal(roster=lambda name, found: all_enrolments(world)).answer().confirm().open()
+    Try(world, names).enrol().deal(roster=lambda name, honest: all_enrolments(world)).answer().confirm().open()
 
 
 def retry_nearly_the_same(world: Federation) -> None:

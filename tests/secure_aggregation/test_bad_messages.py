@@ -87,18 +87,18 @@ def replaced(value: Any, path: tuple[Any, ...], part: Any) -> Any:
 @pytest.fixture(scope="module")
 def requests(quick_disk: Path) -> tuple[Federation, dict[str, tuple[Session, wire.Message]]]:
     """Requests of all five exchanges that a site would answer, with its memory just before."""
-    world, found = federation(quick_disk, 3), {}
+    world, requests_by_kind = federation(quick_disk, 3), {}
     plain = world.ask
 
     def ask(exchange: str, name: str, request: wire.Message, *rest: Any) -> Any:
         if name == "s0":
-            found[exchange] = (world.fork(name), request)
+            requests_by_kind[exchange] = (world.fork(name), request)
         return plain(exchange, name, request, *rest)
 
     world.ask = ask  # type: ignore[method-assign]
     start(world).answer().confirm(ahead="train").open()
     assert not world.refusals
-    return world, found
+    return world, requests_by_kind
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -107,9 +107,9 @@ def test_any_part_of_a_message_may_be_anything(
     requests: tuple[Federation, dict[str, tuple[Session, wire.Message]]], data: st.DataObject
 ) -> None:
     """A refusal, or what was answered before; no other error, and never a second masked answer."""
-    world, found = requests
+    world, requests_by_kind = requests
     exchange = data.draw(st.sampled_from(["enrol", "deal", "answer", "confirm", "open"]))
-    session, request = found[exchange]
+    session, request = requests_by_kind[exchange]
     session = Session.unpack(session.pack())
     control = wire.parse(request["control"])
     path = data.draw(st.sampled_from(places(control)))

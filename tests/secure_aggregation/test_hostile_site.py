@@ -96,7 +96,7 @@ def test_a_dealer_of_inconsistent_shares_is_proved_and_the_same_question_asked_w
 
 def test_no_proof_holds_against_an_honest_site(quick_disk: Path) -> None:
     """Keys of one sum and a deal of another, too few shares, forged ones, other secrets."""
-    world, found = world_of(quick_disk, 4, 1), {}
+    world, proofs = world_of(quick_disk, 4, 1), {}
     network, run = Network(world), run_of(world)
     for round_ in (1, 2):
         value = question(round_=round_, model=round_)
@@ -104,9 +104,9 @@ def test_no_proof_holds_against_an_honest_site(quick_disk: Path) -> None:
         session = {name: world.sessions[name].sums[run.members.number] for name in world.facts}
         deal = read_signed(wire.parse(session["s0"].replies["deal"][1]["control"])["deal"], Deal)
         shares = {name: known.shares["s0"]["seed.train"] for name, known in session.items()}
-        found[round_] = Proof(session["s0"].own, deal, "seed.train", shares)
+        proofs[round_] = Proof(session["s0"].own, deal, "seed.train", shares)
     node_keys = {site.name: site.node_key for site in run.members.roster}
-    one, two = found[1], found[2]
+    one, two = proofs[1], proofs[2]
     few = dict(list(one.shares.items())[:2])
     forged = signed(node_key("ghost"), replace(one.keys.statement, mask_key=public_of(new_private_key())))
     tries = [

@@ -88,8 +88,8 @@ def test_the_largest_sum_of_updates_does_not_overflow() -> None:
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=5), st.integers(0, 10**6))
 def test_an_update_is_exact_to_half_a_step(values: list[float], patients: int) -> None:
-    found = Block.of(np.array(values), np.zeros(0), patients, TERMS).real()[0]
-    for value, one in zip(values, found, strict=True):
+    decoded = Block.of(np.array(values), np.zeros(0), patients, TERMS).real()[0]
+    for value, one in zip(values, decoded, strict=True):
         assert (
             abs(Fraction(float(one)) - Fraction(value) * patients)
             <= Fraction(1, 2**25) + abs(Fraction(value) * patients) / 2**52
@@ -102,8 +102,8 @@ def test_a_sum_of_statistics_is_exact_to_its_last_bits(values: list[float]) -> N
     total = blocks[0]
     for block in blocks[1:]:
         total = total.plus(block)
-    expected, found = sum(map(Fraction, values)), Fraction(float(total.real()[1][0]))
-    assert abs(found - expected) <= abs(expected) / 2**52 + Fraction(len(values), 2**96)
+    expected, decoded = sum(map(Fraction, values)), Fraction(float(total.real()[1][0]))
+    assert abs(decoded - expected) <= abs(expected) / 2**52 + Fraction(len(values), 2**96)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -229,9 +229,9 @@ def test_a_question_is_another_one_by_any_bit_that_its_handler_reads() -> None:
             "round": 1,
             "attempt": 1,
         }
-        found = parts | change
-        arrays = ({"w": found["model"]}, {"s": found["statistics"]})
-        return Question.of("train", found["round"], found["attempt"], *arrays, found["values"])
+        changed = parts | change
+        arrays = ({"w": changed["model"]}, {"s": changed["statistics"]})
+        return Question.of("train", changed["round"], changed["attempt"], *arrays, changed["values"])
 
     others = [
         asked(model=np.array([1.0 + 2**-52])),

@@ -53,13 +53,13 @@ class HostileCenter(RuleBasedStateMachine):
         old = [older for older in getattr(self, "tried", []) if older.keys]
         stranger = Forged(self.world, tried, self.world.honest[-1]) if deviation else None
 
-        def keys(name: str, found: dict[str, Any]) -> list[Any]:
+        def keys(name: str, honest: dict[str, Any]) -> list[Any]:
             if not self._deviates(deviation, name):
-                return list(found.values())
+                return list(honest.values())
             victim = self.world.honest[-1]
             substitutes = [None, stranger and stranger.to_json, *(older.keys.get(victim) for older in old)]
             other = data.draw(st.sampled_from(range(len(substitutes))), "substitute")
-            rest = [one for site, one in found.items() if site != victim]
+            rest = [one for site, one in honest.items() if site != victim]
             return rest if substitutes[other] is None else [*rest, substitutes[other]]
 
         return tried.deal(kind=lambda name: kind, keys=keys)

@@ -179,8 +179,8 @@ def test_a_test_at_some_of_the_sites_says_so_before_any_figure(
     written = read_results(Path(small_study["results-dir"]) / "small" / "results.json")
     print_table(written)
     assert capsys.readouterr().out.startswith("PARTIAL TEST: 2 of 3 sites gave test scores; the figures lack")
-    said = verdict(ReportedStudy(written, parse_answers(""))).says[0]
-    assert said == "Only 2 of three hospitals gave test scores: the figures lack test patients of b."
+    sentence = verdict(ReportedStudy(written, parse_answers(""))).says[0]
+    assert sentence == "Only 2 of three hospitals gave test scores: the figures lack test patients of b."
 
 
 def test_a_test_at_too_few_sites_fails_and_is_asked_again_by_resuming(hospitals: Hospitals, small_study: Study) -> None:
@@ -343,8 +343,8 @@ def test_one_hostile_site_of_five_does_not_spoil_the_study_at_any_scale(
 
     honest, _ = pooled(0)
     for scale in (1.0, 1e4) if strategy == "fedavg" else (1e4,):
-        found, results = pooled(scale)
-        assert found > honest - 0.02
+        c_index, results = pooled(scale)
+        assert c_index > honest - 0.02
         assert results["aggregation"]["clipped"] == {"e": 6}
         assert min(record["updates"]["e"]["cosine"] for record in results["rounds"]) < 0
 

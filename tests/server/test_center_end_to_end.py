@@ -132,8 +132,8 @@ def test_site_registers_appears_survives_a_kill_and_leaves(
 def test_study_that_no_site_joins_fails_with_its_log(center: Any, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["run", "--set", "study=lonely", "--set", "join-timeout-s=1", "--follow"]
     assert main([*words, "--directory", str(center.directory)]) == ExitCode.RUN_FAILED
-    said = capfd.readouterr()
-    assert "finished:failed" in said.err
+    output = capfd.readouterr()
+    assert "finished:failed" in output.err
     assert main(["status", "--json", "--directory", str(center.directory)]) == ExitCode.OK
     runs = json.loads(capfd.readouterr().out)["runs"]
     assert ("lonely", "finished:failed") in {(run["study"], run["state"]) for run in runs}

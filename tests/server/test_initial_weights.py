@@ -105,11 +105,11 @@ def test_private_training_of_a_part_moves_that_part_alone(hospitals: Hospitals, 
 
 def test_a_study_goes_on_from_the_weights_of_another(earlier: tuple[dict[str, Path], Study]) -> None:
     sites, second = earlier
-    with pytest.raises(SettingsError) as said:
+    with pytest.raises(SettingsError) as error:
         run(sites, second)
-    digest = re.search(r"[0-9a-f]{64}", str(said.value))
+    digest = re.search(r"[0-9a-f]{64}", str(error.value))
     assert digest
-    assert "hospitals approve" in str(said.value)
+    assert "hospitals approve" in str(error.value)
     own = from_file(load_task(parse_study_settings(second)), parse_study_settings(second)).arrays
     assert digest[0] == hash_arrays(own)
     app = Listener()
@@ -136,9 +136,9 @@ def test_a_site_refuses_first_weights_that_it_has_not_approved(
 ) -> None:
     """A center that says it starts from a file, and sends other weights; in either message that brings them."""
     sites, second = earlier
-    with pytest.raises(SettingsError) as said:
+    with pytest.raises(SettingsError) as error:
         run(sites, second)
-    digest = re.findall(r"[0-9a-f]{64}", str(said.value))[0]
+    digest = re.findall(r"[0-9a-f]{64}", str(error.value))[0]
 
     def meddle(message: Message) -> Message:
         if message.metadata.message_type == kind.KIND:
@@ -190,8 +190,10 @@ class Swapping(ClientApp):
         values = message.content.config_records["values"]
         if message.metadata.message_type == TrainRequest.KIND and (context.node_id, values["round"]) == (2, self.round):
             assert self.first
-            kept = {name: array for name, array in self.first.model.items() if ".deep." in name or "absent" in name}
-            other = {name: np.zeros_like(array) for name, array in kept.items()}
+            first_weights = {
+                name: array for name, array in self.first.model.items() if ".deep." in name or "absent" in name
+            }
+            other = {name: np.zeros_like(array) for name, array in first_weights.items()}
             swapped = replace(self.first, model={**self.first.model, **other})
             client_app(Message(swapped.pack(), 2, swapped.KIND), context)
             if not self.lies:
@@ -201,7 +203,7 @@ class Swapping(ClientApp):
 
 
 @pytest.mark.parametrize(
-    ("ways", "server_round", "lies", "said"),
+    ("ways", "server_round", "lies", "message"),
     [
         ({"secure-aggregation": "on"}, 1, False, "it saw something else than the others"),
         ({"secure-aggregation": "off"}, 2, False, "not those of the study's first question"),
@@ -210,14 +212,14 @@ class Swapping(ClientApp):
     ids=["other weights for one site of a sum", "other weights later", "other weights than the message means"],
 )
 def test_weights_that_stay_are_those_of_the_first_question_and_of_all_sites(
-    hospitals: Hospitals, study: Study, ways: Study, server_round: int, lies: bool, said: str
+    hospitals: Hospitals, study: Study, ways: Study, server_round: int, lies: bool, message: str
 ) -> None:
     """Else the center chooses the network anew: zeros at all sites but one leave that one's update in the sum."""
     asked = {**study, **ways, "trained": TRAINED, "min-sites": 3, "round-attempts": 1}
     results = run(hospitals({**THREE, "d": 30}), asked, Swapping(server_round, lies))
     record = results["rounds"][server_round - 1]
     assert record["counted"] == ["a", "c", "d"]
-    assert said in record["problems"]["b"]
+    assert message in record["problems"]["b"]
 
 
 def test_a_network_of_which_a_pattern_names_nothing_is_refused_before_anybody_is_asked(study: Study) -> None:

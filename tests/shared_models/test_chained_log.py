@@ -48,9 +48,9 @@ def test_a_kill_while_the_first_lines_are_written_leaves_a_record_that_goes_on(t
         process = context.Process(target=killed_at, args=(path, step))
         process.start()
         process.join()
-        found = read(path)
-        assert len(found) in {0, 3}
-        assert append(path, *ENTRIES)[-1]["line"] == len(found) + 3
+        lines = read(path)
+        assert len(lines) in {0, 3}
+        assert append(path, *ENTRIES)[-1]["line"] == len(lines) + 3
         if process.exitcode == 0:
             break
         assert process.exitcode == -signal.SIGKILL

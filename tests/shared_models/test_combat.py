@@ -90,8 +90,8 @@ def test_it_is_neurocombat() -> None:
 @given(st.integers(0, 10_000), st.lists(st.integers(3, 80), min_size=3, max_size=5))
 def test_sums_of_the_sites_give_what_the_pooled_rows_give(seed: int, patients: list[int]) -> None:
     sites = draw(seed, patients)
-    found, expected = np.concatenate(federated(sites)), pooled(sites)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    corrected, expected = np.concatenate(federated(sites)), pooled(sites)
+    np.testing.assert_allclose(corrected, expected, rtol=1e-6, atol=1e-6)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40))
@@ -100,11 +100,11 @@ def test_statistics_after_harmonisation_need_no_second_exchange(seed: int, patie
     sites[0][::3, 1] = np.nan
     sums = [FeatureStatistics.of(rows) for rows in sites]
     target = reference(sums)
-    found = total(adjustment(own, target).statistics(own) for own in sums)
+    statistics = total(adjustment(own, target).statistics(own) for own in sums)
     rows = np.concatenate(federated(sites))
-    np.testing.assert_array_equal(found.known, (~np.isnan(rows)).sum(axis=0))
-    np.testing.assert_allclose(found.mean, np.nanmean(rows, axis=0), rtol=1e-8, atol=1e-8)
-    np.testing.assert_allclose(found.deviation, np.nanstd(rows, axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(statistics.known, (~np.isnan(rows)).sum(axis=0))
+    np.testing.assert_allclose(statistics.mean, np.nanmean(rows, axis=0), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(statistics.deviation, np.nanstd(rows, axis=0), rtol=1e-6)
 
 
 def z_scores(sites: Sequence[np.ndarray]) -> np.ndarray:
@@ -160,10 +160,10 @@ def test_a_distorting_site_can_no_longer_be_told_and_the_outcome_can() -> None:
         return float(roc_auc_score(truth, cross_val_predict(model, scaled, truth, method="decision_function")))
 
     # squares, too: a gain alone would not show in a linear score
-    told = [auc(np.hstack([values, values**2]), where == 1) for values in (rows, distorted, harmonised)]
-    assert abs(told[0] - 0.5) < 0.06
-    assert told[1] > 0.95
-    assert told[2] < 0.56  # below chance, too: what a fold lacks of a mean of zero, its rest has in excess
+    aucs = [auc(np.hstack([values, values**2]), where == 1) for values in (rows, distorted, harmonised)]
+    assert abs(aucs[0] - 0.5) < 0.06
+    assert aucs[1] > 0.95
+    assert aucs[2] < 0.56  # below chance, too: what a fold lacks of a mean of zero, its rest has in excess
     learned = [auc(values, outcome) for values in (rows, distorted, harmonised)]
     assert learned[1] < learned[0] - 0.03
     assert learned[2] == pytest.approx(learned[0], abs=0.01)
@@ -180,10 +180,10 @@ def test_categories_and_columns_of_yes_and_no_are_left_alone() -> None:
         )
 
     sites = [site(0, 0.2), site(9, 0.8)]
-    found = federated(sites)
-    for before, after in zip(sites, found, strict=True):
+    corrected = federated(sites)
+    for before, after in zip(sites, corrected, strict=True):
         np.testing.assert_array_equal(after[:, 1:4], before[:, 1:4])
-    assert abs(found[0][:, 0].mean() - found[1][:, 0].mean()) < 0.2
+    assert abs(corrected[0][:, 0].mean() - corrected[1][:, 0].mean()) < 0.2
 
 
 def test_a_site_of_one_patient_is_shifted_part_of_the_way_and_not_scaled() -> None:
@@ -201,8 +201,8 @@ def test_missing_values_stay_so_and_the_known_ones_of_a_column_count() -> None:
     sites = draw(1, [50, 60, 40])
     sites[1][:25, 2] = np.nan
     sites[2][:, 3] = np.nan  # a column that one site does not have
-    found = federated(sites)
-    for before, after in zip(sites, found, strict=True):
+    corrected = federated(sites)
+    for before, after in zip(sites, corrected, strict=True):
         np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
     short = [sites[0], sites[1][25:], sites[2]]
     target = reference([FeatureStatistics.of(rows) for rows in sites])
@@ -229,12 +229,12 @@ def test_columns_that_do_not_vary_do_no_harm() -> None:
     for rows in sites:
         rows[:, 0] = 7.3  # nowhere
     sites[1][:, 1] = 5e6  # not at one site
-    found = federated(sites)
-    assert all(np.isfinite(rows).all() for rows in found)
-    for rows in found:
+    corrected = federated(sites)
+    assert all(np.isfinite(rows).all() for rows in corrected)
+    for rows in corrected:
         np.testing.assert_array_equal(rows[:, 0], 7.3)
-    np.testing.assert_allclose(found[1][:, 1], found[1][0, 1])
-    assert found[1][0, 1] < 4e6
+    np.testing.assert_allclose(corrected[1][:, 1], corrected[1][0, 1])
+    assert corrected[1][0, 1] < 4e6
     sums = [FeatureStatistics.of(rows) for rows in sites]
     target = reference(sums)
     assert adjustment(sums[1], target).factor[1] == 1.0  # of a spread that it does not have it learns nothing
@@ -291,9 +291,9 @@ def test_sums_give_what_the_pooled_rows_of_real_lesions_give(lesions: tuple[np.n
     where = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])[shares]
     distorted = np.where(where[:, None] == 1, 2.5 * rows + 1, rows).astype(np.float64)
     sites = [distorted[where == site] for site in range(4)]
-    found, expected = np.concatenate(federated(sites)), pooled(sites)
-    assert found.shape == (2699, 107)
-    np.testing.assert_allclose((found - expected) / expected.std(axis=0), 0.0, atol=1e-6)
+    corrected, expected = np.concatenate(federated(sites)), pooled(sites)
+    assert corrected.shape == (2699, 107)
+    np.testing.assert_allclose((corrected - expected) / expected.std(axis=0), 0.0, atol=1e-6)
     means = np.array([site.mean(axis=0) for site in federated(sites)])
-    gaps = np.abs(means - found.mean(axis=0)) / found.std(axis=0)
+    gaps = np.abs(means - corrected.mean(axis=0)) / corrected.std(axis=0)
     assert np.median(gaps) < 0.02

@@ -47,8 +47,8 @@ def test_a_value_after_two_dashes_is_no_flag(parser: CommandLine) -> None:
 
 
 def test_flags_are_not_abbreviated_and_verbs_are_optional(parser: CommandLine) -> None:
-    found = parser.parse_args(["--rounds", "3"])
-    assert (found.rounds, found.verb) == (3, None)
+    options = parser.parse_args(["--rounds", "3"])
+    assert (options.rounds, options.verb) == (3, None)
 
 
 @pytest.mark.parametrize("program", ["client", "server", "simulation"])

@@ -71,12 +71,12 @@ def test_a_hospital_whose_table_means_another_thing_is_told_of(change: str) -> N
     apply, expected = CHANGES[change]
     columns = patients(0)
     apply(columns)
-    said = each_from_the_others(
+    sentence = each_from_the_others(
         {"oak": sums(columns)} | {name: sums(patients(seed)) for seed, name in enumerate("abc", 1)}, TASK
     )
-    assert list(said) == ["oak"]
-    assert said["oak"][0].startswith(expected)
-    assert len(said["oak"]) == 1
+    assert list(sentence) == ["oak"]
+    assert sentence["oak"][0].startswith(expected)
+    assert len(sentence["oak"]) == 1
 
 
 def test_hospitals_that_differ_by_chance_are_not_told_of() -> None:
@@ -91,6 +91,6 @@ def test_a_hospital_that_knows_the_sum_alone_finds_the_same_as_the_center() -> N
     CHANGES["size in cm"][0](oak)
     own, elsewhere = sums(oak).statistics["clinical"], total([one.statistics["clinical"] for one in others])
     rest = {"clinical": without(own + elsewhere, own)}
-    found = differences(Sums({"clinical": own}, {}), Sums(rest, {}), TASK)
-    assert found == differences(Sums({"clinical": own}, {}), Sums({"clinical": elsewhere}, {}), TASK)
-    assert "size_mm" in found[0]
+    sentences = differences(Sums({"clinical": own}, {}), Sums(rest, {}), TASK)
+    assert sentences == differences(Sums({"clinical": own}, {}), Sums({"clinical": elsewhere}, {}), TASK)
+    assert "size_mm" in sentences[0]

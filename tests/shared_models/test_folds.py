@@ -52,7 +52,7 @@ def test_whether_sums_are_secure_is_the_same_for_a_study_and_its_folds(count):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"folds": 1}, "expected 2 or more"),
         ({"repeats": 2}, "each repeat has other folds"),
@@ -62,13 +62,13 @@ def test_whether_sums_are_secure_is_the_same_for_a_study_and_its_folds(count):
         ({"split": "../other"}, "split"),
     ],
 )
-def test_settings_that_cannot_stand_together(values, said):
-    with pytest.raises(SettingsError, match=said):
+def test_settings_that_cannot_stand_together(values, message):
+    with pytest.raises(SettingsError, match=message):
         parse_study_settings(values)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({}, "name the sites"),
         ({"sites": "ash, oak"}, "leaves 1 of 2 sites to train, and min-sites is 2"),
@@ -76,6 +76,6 @@ def test_settings_that_cannot_stand_together(values, said):
         ({"sites": "a, b, c", "min_sites": 3}, "set min-sites=2"),
     ],
 )
-def test_too_few_sites_to_leave_one_out(values, said):
-    with pytest.raises(SettingsError, match=said):
+def test_too_few_sites_to_leave_one_out(values, message):
+    with pytest.raises(SettingsError, match=message):
         folds_of(StudySettings(leave_out="each", **values))

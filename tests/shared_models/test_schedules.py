@@ -38,11 +38,11 @@ def test_a_rate_rises_in_the_warm_up_and_never_after_it_and_is_never_zero(
     schedule: str, rounds: int, data: st.DataObject
 ) -> None:
     warmup = data.draw(st.integers(0, rounds - 1))
-    found = rates(schedule, rounds, warmup)
-    assert all(0 < rate <= 0.1 for rate in found)
-    assert found[: warmup + 1] == sorted(found[: warmup + 1])
-    assert found[warmup:] == sorted(found[warmup:], reverse=True)
-    assert found[warmup] == 0.1
+    by_round = rates(schedule, rounds, warmup)
+    assert all(0 < rate <= 0.1 for rate in by_round)
+    assert by_round[: warmup + 1] == sorted(by_round[: warmup + 1])
+    assert by_round[warmup:] == sorted(by_round[warmup:], reverse=True)
+    assert by_round[warmup] == 0.1
 
 
 def test_all_other_settings_stay_as_they_are_in_every_round() -> None:

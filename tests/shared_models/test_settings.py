@@ -87,10 +87,10 @@ def test_a_misspelt_key_is_told_with_what_else_is_wrong() -> None:
         parse_settings(Site, {"modality": {"reader": "extracted", "image": "mri"}, "rounds": 0, "round": 3}, "x.yaml")
     lines = str(error.value).splitlines()
     assert len(lines) == 4
-    for said in (
+    for sentence in (
         "unknown key 'round': did you mean 'rounds'?",
         "unknown key 'image'",
         "images: Field req",
         "rounds: In",
     ):
-        assert sum(said in line for line in lines) == 1, said
+        assert sum(sentence in line for line in lines) == 1, sentence

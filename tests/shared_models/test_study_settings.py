@@ -57,9 +57,9 @@ def test_every_problem_of_a_file_is_told_at_once() -> None:
     wrong |= {"secure-aggregation": "on", "min-sites": 2, "patients-bound": 2**40, "threshold": "best", "roundz": 3}
     with pytest.raises(SettingsError) as error:
         parse_study_settings(wrong)
-    told = {line.split(": ")[1] for line in str(error.value).splitlines()}
+    message = {line.split(": ")[1] for line in str(error.value).splitlines()}
     blamed = {key.replace("-", "_") for key in wrong} - {"rounds", "oversampling", "min_sites", "roundz"}
-    assert told == blamed | {"(top level)"}
+    assert message == blamed | {"(top level)"}
 
 
 def test_a_setting_is_not_compared_with_one_that_is_wrong_itself() -> None:

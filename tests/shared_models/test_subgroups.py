@@ -57,9 +57,9 @@ def test_what_one_site_tells_leaves_no_few_patients_over() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         outcomes = np.concatenate([rng.integers(0, 40, (4, 2)), np.zeros((4, 1))], axis=1)
-        told = releasable_subgroups(outcomes, 10)
+        releasable = releasable_subgroups(outcomes, 10)
         known = outcomes[:, :-1]
-        rest = known[-1] + known[:-1][~told].sum(axis=0)
-        shown = known[:-1][told]
+        rest = known[-1] + known[:-1][~releasable].sum(axis=0)
+        shown = known[:-1][releasable]
         assert not ((shown > 0) & (shown < 10)).any()
-        assert told.sum() == 0 or not ((rest > 0) & (rest < 10)).any()
+        assert releasable.sum() == 0 or not ((rest > 0) & (rest < 10)).any()

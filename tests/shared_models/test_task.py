@@ -122,9 +122,9 @@ def test_the_loss_is_the_weighted_mean_over_all_targets_known_or_not() -> None:
     given_outputs = outputs()
     each = {name: target.loss(given_outputs[name], TRUTHS[name]) for name, target in TARGETS.items()}
     expected = (each["er"] + 2.0 * each["subtype"] + each["ki67"]) / 4.0
-    found = task_of(subtype=2.0).loss(given_outputs, TRUTHS)
-    torch.testing.assert_close(found, expected)
-    assert found[2] == 0
+    loss = task_of(subtype=2.0).loss(given_outputs, TRUTHS)
+    torch.testing.assert_close(loss, expected)
+    assert loss[2] == 0
 
 
 def test_class_weights_scale_the_loss_of_a_patients_own_class() -> None:

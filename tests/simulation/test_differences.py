@@ -30,14 +30,16 @@ def test_a_hospital_with_sizes_and_days_of_another_unit_is_told_of(
     study = {**small_study, "rounds": 1, "secure-aggregation": secure, "min-sites": 3}
     with caplog.at_level(logging.INFO):
         results = Results.model_validate(run_in_process(sites, parse_study_settings(study)))
-    said = [record.getMessage() for record in caplog.records if "is unlike the other hospitals" in record.getMessage()]
-    assert [text for text in said if "clinical: size_mm is 2.4" in text]
-    assert [text for text in said if "outcome recurrence: the event comes in" in text]
+    messages = [
+        record.getMessage() for record in caplog.records if "is unlike the other hospitals" in record.getMessage()
+    ]
+    assert [text for text in messages if "clinical: size_mm is 2.4" in text]
+    assert [text for text in messages if "outcome recurrence: the event comes in" in text]
     page = (sites["b"].parent / "state/b/studies/small/result.html").read_text(encoding="utf-8")
     assert "Unlike the other hospitals" in page
     if secure == "on":
         return  # the center cannot see whose sums differ
-    assert said[0].startswith("b is unlike the other hospitals: clinical: size_mm is 2.4")
+    assert messages[0].startswith("b is unlike the other hospitals: clinical: size_mm is 2.4")
     assert "size_mm" in results.sites[1].differences[0]
     assert not results.sites[0].differences
     print_table(results)

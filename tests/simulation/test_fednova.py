@@ -54,11 +54,11 @@ def quadratic_study(rounds: int, **settings: Any) -> np.ndarray:
 
 
 def test_where_sites_take_different_numbers_of_steps_it_finds_the_pooled_optimum_and_fedavg_does_not() -> None:
-    found = {name: quadratic_study(60, strategy=name) for name in ("fednova", "fedavg")}
+    weights = {name: quadratic_study(60, strategy=name) for name in ("fednova", "fedavg")}
     mistaken = (PATIENTS**2) @ OPTIMUM / (PATIENTS**2).sum()  # the paper's theorem 1: weighted by steps besides
-    assert np.linalg.norm(found["fedavg"] - mistaken) < 0.25
-    assert np.linalg.norm(found["fedavg"] - POOLED_OPTIMUM) > 1.5
-    assert np.linalg.norm(found["fednova"] - POOLED_OPTIMUM) < 0.25
+    assert np.linalg.norm(weights["fedavg"] - mistaken) < 0.25
+    assert np.linalg.norm(weights["fedavg"] - POOLED_OPTIMUM) > 1.5
+    assert np.linalg.norm(weights["fednova"] - POOLED_OPTIMUM) < 0.25
 
 
 def test_a_state_is_refused() -> None:

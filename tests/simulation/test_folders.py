@@ -49,10 +49,10 @@ def test_the_files_of_a_site_and_of_a_study_are_those_of_the_page(
 ) -> None:
     main(["check", "--site", str(run_studies["a"])])
     state = load_site(run_studies["a"]).state_dir
-    found = left(state)
-    assert found <= listed("state_dir")
-    assert {"splits", "cache", "harmonisation", "normalisation", "audit.jsonl", "readiness.html"} <= found
+    paths = left(state)
+    assert paths <= listed("state_dir")
+    assert {"splits", "cache", "harmonisation", "normalisation", "audit.jsonl", "readiness.html"} <= paths
     assert left(state.parent) == {"a", "ledger"}
     assert left(state.parent / "ledger") == {"a.jsonl"}
-    found = left(Path(small_study["results-dir"]) / "private")
-    assert {"results.json", "last.safetensors", "audit.jsonl"} <= found <= listed("results_dir")
+    paths = left(Path(small_study["results-dir"]) / "private")
+    assert {"results.json", "last.safetensors", "audit.jsonl"} <= paths <= listed("results_dir")

@@ -44,30 +44,30 @@ def run(where: dict[str, Path], study: Study, **changed: Any) -> tuple[StudySett
 
 def pairs_of_rows(sites: dict[str, Path], config: StudySettings) -> dict[str, WithinSiteConcordance]:
     """Pairs of each site's test patients in each fold, from the rows and the fold's network."""
-    task, found = load_task(config), {}
+    task, pairs = load_task(config), {}
     for one in each_fold(config):
         trained = from_checkpoint(load_checkpoint(Path(one.results_dir) / one.study / BEST), task, one)
         for name, file in sites.items():
             cohort = load_cohort(load_site(file), task, one)
             if len(cohort.parts["test"]):
                 own = WithinSiteConcordance.of(*score(trained, cohort, task)["recurrence"])
-                found[name] = found[name] + own if name in found else own
-    return found
+                pairs[name] = pairs[name] + own if name in pairs else own
+    return pairs
 
 
 @pytest.mark.slow
 def test_out_of_fold_figures_of_secure_sums_are_those_of_all_rows(hospitals: Hospitals, small_study: Study) -> None:
     sites = hospitals({"a": 80, "b": 70, "c": 60})
     config, results = run(sites, {**small_study, "secure-aggregation": "on", "min-sites": 3}, **FOLDS)
-    found = results.targets["recurrence"]
-    assert found.internal["patients"] == 210
+    target = results.targets["recurrence"]
+    assert target.internal["patients"] == 210
     assert [fold.targets["recurrence"].internal["patients"] for fold in results.folds] == [71, 70, 69]
     by_site = pairs_of_rows(sites, config)
     interval = (by_site["a"] + by_site["b"] + by_site["c"]).interval()
     for end, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
-        assert found.internal[f"c_index_within_sites{end}"] == pytest.approx(value, abs=1e-6)
+        assert target.internal[f"c_index_within_sites{end}"] == pytest.approx(value, abs=1e-6)
     calls = [sum(fold.targets["recurrence"].internal[cell] for fold in results.folds) for cell in ("tp", "fn")]
-    assert found.internal["sensitivity"] == pytest.approx(calls[0] / sum(calls), abs=1e-6)
+    assert target.internal["sensitivity"] == pytest.approx(calls[0] / sum(calls), abs=1e-6)
 
 
 def test_each_site_tells_of_all_its_patients_what_their_rows_give(
@@ -75,24 +75,24 @@ def test_each_site_tells_of_all_its_patients_what_their_rows_give(
 ) -> None:
     sites = hospitals({"a": 120, "b": 100, "c": 90})
     config, results = run(sites, {**small_study, "secure-aggregation": "off"}, **FOLDS)
-    found, by_site = results.targets["recurrence"], pairs_of_rows(sites, config)
-    assert found.internal["patients"] == 310
+    target, by_site = results.targets["recurrence"], pairs_of_rows(sites, config)
+    assert target.internal["patients"] == 310
     assert [site.patients["test"] for site in results.sites] == [120, 100, 90]
     for site in results.sites:
         own = by_site[site.site]
         assert site.targets["recurrence"]["c_index"] == pytest.approx(own.share(), abs=0.0051)
         assert site.targets["recurrence"]["patients"] == own.cases + own.others
         assert site.scorings == 1
-    assert found.between_sites["c_index"].trained == 3
+    assert target.between_sites["c_index"].trained == 3
 
     folder = Path(config.results_dir) / "small"
     assert read_results(folder / "results.json") == results
     with (folder / "results.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file)]
     assert {row["fold"] for row in rows} == {"all", "fold-1", "fold-2", "fold-3"}
-    said = {(row["fold"], row["of"]): float(row["value"]) for row in rows if row["metric"] == "patients"}
-    assert said["all", "internal"] == 310
-    assert said["fold-2", "site b"] == results.folds[1].sites[1].targets["recurrence"]["patients"]
+    patients = {(row["fold"], row["of"]): float(row["value"]) for row in rows if row["metric"] == "patients"}
+    assert patients["all", "internal"] == 310
+    assert patients["fold-2", "site b"] == results.folds[1].sites[1].targets["recurrence"]["patients"]
     print_table(results)
     printed = " ".join(capsys.readouterr().out.split())
     assert "fold-3" in printed
@@ -124,8 +124,8 @@ def test_repeats_are_other_folds_of_the_same_patients(hospitals: Hospitals, smal
     sites = hospitals({"a": 200, "b": 160})
     _, results = run(sites, small_study, folds=2, repeats=2, rounds=1)
     assert results.targets["recurrence"].internal["patients"] == 360
-    told = [fold.targets["recurrence"].internal["c_index_within_sites"] for fold in results.folds]
-    assert len({*told, None}) == 5
+    target = [fold.targets["recurrence"].internal["c_index_within_sites"] for fold in results.folds]
+    assert len({*target, None}) == 5
     _, once = run(sites, {**small_study, "study": "once"}, folds=2, rounds=1)
     assert once.folds[0].targets == results.folds[0].targets  # the same folds under another study's name
     assert [site.scorings for site in once.folds[0].sites] == [1, 1]  # of the very same network
@@ -207,8 +207,8 @@ def test_a_class_rarer_than_the_folds_is_said_before_anything_is_trained(
         require_folds(parse_study_settings({**small_study, "folds": 9}), sites)
     with pytest.raises(StudyError, match="b: a class of the site's patients is rarer than the study's 9 folds"):
         run(sites, small_study, folds=9)
-    said = json.dumps([str(path) for path in Path(small_study["results-dir"]).rglob("*.safetensors")])
-    assert said == "[]"
+    paths = json.dumps([str(path) for path in Path(small_study["results-dir"]).rglob("*.safetensors")])
+    assert paths == "[]"
 
 
 def _app() -> Any:

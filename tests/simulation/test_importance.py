@@ -64,12 +64,12 @@ def test_folds_add_up_without_secure_aggregation_and_the_table_says_what_is_used
 ) -> None:
     study = {**small_study, **FEATURES, "secure-aggregation": "off", "folds": 2, "rounds": 1, "sites": "a, b"}
     results = Results.model_validate(run_in_process(hospitals({"a": 150, "b": 120}), parse_study_settings(study)))
-    found = results.targets["recurrence"].importance["internal"]
+    target = results.targets["recurrence"].importance["internal"]
     by_fold = [fold.targets["recurrence"].importance["internal"] for fold in results.folds]
-    assert [row.feature for row in found] == ["age_years", "size_mm", "er"]
-    assert found[0].patients == sum(rows[0].patients for rows in by_fold) == 270
+    assert [row.feature for row in target] == ["age_years", "size_mm", "er"]
+    assert target[0].patients == sum(rows[0].patients for rows in by_fold) == 270
     size = [rows[1].drop or 0.0 for rows in by_fold]
-    assert min(size) - 1e-6 <= (found[1].drop or 0.0) <= max(size) + 1e-6
+    assert min(size) - 1e-6 <= (target[1].drop or 0.0) <= max(size) + 1e-6
     print_table(results)
     assert "No use of" not in capsys.readouterr().out  # that is said of whole modalities
     lines = (Path(study["results-dir"]) / "small" / "results.csv").read_text().splitlines()

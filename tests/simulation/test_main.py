@@ -43,8 +43,8 @@ def main(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
 
     def run(*words: str | Path) -> tuple[int, str]:
         code = main([str(word) for word in words])
-        said = capsys.readouterr()
-        return code, " ".join((said.out + said.err).split())
+        output = capsys.readouterr()
+        return code, " ".join((output.out + output.err).split())
 
     return run
 
@@ -101,8 +101,8 @@ def test_two_sites_train_and_the_table_and_the_files_stand(
 def test_one_table_as_three_sites(
     main: Callable[..., Any], hospitals: Hospitals, study_file: Path, small_study: dict[str, Any]
 ) -> None:
-    code, said = main("--study", study_file, "--split", hospitals({"oak": 150})["oak"], "--into", 3)
-    assert code == 0, said
+    code, output = main("--study", study_file, "--split", hospitals({"oak": 150})["oak"], "--into", 3)
+    assert code == 0, output
     sites = results_of(small_study)["sites"]
     assert [site["site"] for site in sites] == ["oak-1", "oak-2", "oak-3"]
     assert sum(sum(site["patients"].values()) for site in sites) == 150
@@ -113,8 +113,8 @@ def test_one_table_by_a_column_and_settings_on_the_command_line(
 ) -> None:
     oak = hospitals({"oak": 150})["oak"]
     words = ["--set", "rounds=1", "strategy=fedprox", "study=by-er", "--seed", "4"]
-    code, said = main("--study", study_file, "--split", oak, "--by", "er", *words)
-    assert code == 0, said
+    code, output = main("--study", study_file, "--split", oak, "--by", "er", *words)
+    assert code == 0, output
     results = results_of(small_study, "by-er")
     assert len(results["sites"]) == 2
     assert (results["rounds_completed"], results["strategy"], results["config"]["seed"]) == (1, "fedprox", 4)
@@ -124,8 +124,8 @@ def test_one_table_by_a_column_and_settings_on_the_command_line(
 def test_no_setting_of_the_command_line_is_dropped(
     main: Callable[..., Any], hospitals: Hospitals, study_file: Path, small_study: dict[str, Any], words: list[str]
 ) -> None:
-    code, said = main("--study", study_file, *words, "--sites", *hospitals({"a": 80, "b": 60}).values())
-    assert code == 0, said
+    code, output = main("--study", study_file, *words, "--sites", *hospitals({"a": 80, "b": 60}).values())
+    assert code == 0, output
     results = results_of(small_study)
     assert (results["rounds_completed"], results["config"]["seed"]) == (1, 3)
 
@@ -135,8 +135,8 @@ def test_a_study_goes_on_where_it_stood(
 ) -> None:
     sites = list(hospitals({"a": 80, "b": 60}).values())
     assert main("--study", study_file, "--sites", *sites)[0] == 0
-    code, said = main("--study", study_file, "--sites", *sites, "--resume", "--set", "rounds=3")
-    assert code == 0, said
+    code, output = main("--study", study_file, "--sites", *sites, "--resume", "--set", "rounds=3")
+    assert code == 0, output
     rounds = results_of(small_study)["rounds"]
     assert [record["round"] for record in rounds] == [1, 2, 3]
     assert main("--study", study_file, "--sites", *sites, "--set", "study=other", "--resume")[0] == 4
@@ -145,19 +145,19 @@ def test_a_study_goes_on_where_it_stood(
 def test_federation_is_compared_with_pooled_and_local_training(
     main: Callable[..., Any], hospitals: Hospitals, study_file: Path
 ) -> None:
-    code, said = main("--study", study_file, "--sites", *hospitals({"a": 80, "b": 60}).values(), "--compare")
-    assert code == 0, said
+    code, output = main("--study", study_file, "--sites", *hospitals({"a": 80, "b": 60}).values(), "--compare")
+    assert code == 0, output
     for row in ("pooled", "a alone", "b alone", "comparisons.csv"):
-        assert row in said
+        assert row in output
 
 
 def test_an_unknown_task_exits_with_3_and_names_the_nearest(
     main: Callable[..., Any], hospitals: Hospitals, study_file: Path
 ) -> None:
     sites = hospitals({"a": 20, "b": 20}).values()
-    code, said = main("--study", study_file, "--task", "recurence_clinical", "--sites", *sites)
+    code, output = main("--study", study_file, "--task", "recurence_clinical", "--sites", *sites)
     assert code == 3
-    assert "did you mean 'recurrence_clinical'?" in said
+    assert "did you mean 'recurrence_clinical'?" in output
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_a_study_file_that_cannot_be_used_exits_with_3_and_is_named(
     file = tmp_path / "x.toml"
     if text is not None:
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    code, said = main("--study", file, "--sites", *hospitals({"a": 20, "b": 20}).values())
+    code, output = main("--study", file, "--sites", *hospitals({"a": 20, "b": 20}).values())
     assert code == 3
-    assert f"where: {file} found: " in said
-    assert complaint in said
+    assert f"where: {file} found: " in output
+    assert complaint in output
 
 
 def test_a_missing_study_file_is_no_traceback(simulate: Command, tmp_path: Path) -> None:
@@ -197,17 +197,17 @@ def test_settings_that_do_not_fit_exit_with_3(main: Callable[..., Any], hospital
         (["--sites", sites[0].with_name("none.yaml")], "cannot read the site's settings"),
         (["--split", sites[0]], "--split needs --by COLUMN or --into N"),
     ):
-        code, said = main("--study", study_file, *words)
-        assert code == 3, said
-        assert complaint in said
+        code, output = main("--study", study_file, *words)
+        assert code == 3, output
+        assert complaint in output
 
 
 def test_data_that_cannot_be_used_exit_with_4(main: Callable[..., Any], hospitals: Hospitals, study_file: Path) -> None:
     oak = hospitals({"oak": 20})["oak"]
     (oak.parent / "clinical.csv").unlink()
-    code, said = main("--study", study_file, "--split", oak, "--into", 2)
+    code, output = main("--study", study_file, "--split", oak, "--into", 2)
     assert code == 4
-    assert str(oak.parent / "clinical.csv") in said
+    assert str(oak.parent / "clinical.csv") in output
 
 
 def test_a_study_that_cannot_go_on_exits_with_7_and_says_at_which_site(
@@ -215,10 +215,10 @@ def test_a_study_that_cannot_go_on_exits_with_7_and_says_at_which_site(
 ) -> None:
     sites = hospitals({"a": 60, "b": 60})
     (sites["b"].parent / "clinical.csv").unlink()
-    code, said = main("--study", study_file, "--sites", *sites.values())
+    code, output = main("--study", study_file, "--sites", *sites.values())
     assert code == 7
-    assert "1 sites can train, but the study needs min-sites = 2" in said
-    assert "b: " in said
+    assert "1 sites can train, but the study needs min-sites = 2" in output
+    assert "b: " in output
 
 
 def test_a_named_site_that_is_missing_is_told_everywhere_and_what_is_required_is_held(
@@ -226,15 +226,15 @@ def test_a_named_site_that_is_missing_is_told_everywhere_and_what_is_required_is
 ) -> None:
     words = ["--study", study_file, "--sites", *hospitals({"a": 60, "b": 60}).values()]
     named = [*words, "--set", "sites=a,b,f,g", "rounds=1", "secure-aggregation=off"]
-    code, said = main(*named)
+    code, output = main(*named)
     assert code == 8
-    assert "f: missing, not connected g: missing, not connected" in said
-    assert "the study is done, without sites that it names" in said
+    assert "f: missing, not connected g: missing, not connected" in output
+    assert "the study is done, without sites that it names" in output
     assert results_of(small_study)["missing"] == {"f": "not connected", "g": "not connected"}
     assert main(*named, "require-sites=2", "overwrite=true")[0] == 0
-    code, said = main(*named, "require-sites=all", "overwrite=true")
+    code, output = main(*named, "require-sites=all", "overwrite=true")
     assert code == 7
-    assert "only 2 of at least 4 sites came" in said
-    assert "missing: f, g" in said
+    assert "only 2 of at least 4 sites came" in output
+    assert "missing: f, g" in output
     assert "expected at most 4" in main(*named, "require-sites=5")[1]
     assert "the names of all in `sites`" in main(*words, "--set", "require-sites=all")[1]

@@ -114,7 +114,7 @@ def test_a_damaged_ledger_stops_its_site_before_it_trains(hospitals, small_study
     ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:1]))
     before = ledger.read_bytes()
     results = run(sites, {**small_study, "study": "second", "rounds": 1})
-    assert {found["site"] for found in results["sites"]} == {"a", "b"}
+    assert {row["site"] for row in results["sites"]} == {"a", "b"}
     of_second = [line for line in read(audit_of(site)) if line["study"] == "second"]
     assert [line["event"] for line in of_second] == ["refused"]  # and nothing of it left
     assert ledger.read_bytes() == before
@@ -166,7 +166,7 @@ UNWRITABLE = "the site cannot write its records: it takes no part until that is 
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "said"),
+    ("spoilt", "text"),
     [
         (truncated, DAMAGED),
         (edited, DAMAGED),
@@ -175,7 +175,7 @@ UNWRITABLE = "the site cannot write its records: it takes no part until that is 
         (clock_set_back, "the site's clock is wrong"),
     ],
 )
-def test_a_ledger_that_fails_in_mid_study_stops_its_site_and_the_study_goes_on(hospitals, small_study, spoilt, said):
+def test_a_ledger_that_fails_in_mid_study_stops_its_site_and_the_study_goes_on(hospitals, small_study, spoilt, text):
     sites = hospitals({"a": 80, "b": 90, "c": 80})
     for file in sites.values():
         allow(file)
@@ -191,11 +191,11 @@ def test_a_ledger_that_fails_in_mid_study_stops_its_site_and_the_study_goes_on(h
             return app(message, context)
 
     results = run(sites, {**small_study, "rounds": 2, "noise-multiplier": 2.0}, spoilt_at_c)
-    assert problems_of(results, "c") == {2: said}
+    assert problems_of(results, "c") == {2: text}
     assert [one["counted"] for one in results["rounds"]] == [["a", "b", "c"], ["a", "b"]]
-    kept = ledger.read_bytes()
-    assert kept.startswith(as_it_was[0]), "something of the ledger is lost"
-    assert b"\n" not in kept.removeprefix(as_it_was[0]), "a second charge, for a round that was not trained"
+    content = ledger.read_bytes()
+    assert content.startswith(as_it_was[0]), "something of the ledger is lost"
+    assert b"\n" not in content.removeprefix(as_it_was[0]), "a second charge, for a round that was not trained"
     trained = [line["round"] for line in read(audit_of(site)) if (line["event"], line["message"]) == ("sent", "train")]
     assert trained == [1]
     assert len(charges(ledger_of(load_site(sites["a"])))) == 2

@@ -125,13 +125,13 @@ def test_slices_of_a_breast_mri_become_three_hospitals(data: Path, tmp_path: Pat
     spec.loader.exec_module(module)
     sites = module.write_sites(data / "breastdcedl", tmp_path / "sites")
     config = parse_study_settings(tomllib.loads((PROJECT / "studies/breastdcedl.toml").read_text(encoding="utf-8")))
-    found = {}
+    exams = {}
     for name, file in sites.items():
         cohort = load_cohort(load_site(file), load_task(config), config)
         assert cohort.present.all()
         truths = cohort.truths
-        found[name] = (len(cohort.patients), int((truths["er"] == 1).sum()), int((truths["her2"] == 1).sum()))
-    assert found == {
+        exams[name] = (len(cohort.patients), int((truths["er"] == 1).sum()), int((truths["her2"] == 1).sum()))
+    assert exams == {
         "breastdcedl-duke": (136, 84, 23),
         "breastdcedl-spy1": (33, 12, 12),
         "breastdcedl-spy2": (99, 36, 25),

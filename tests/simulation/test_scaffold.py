@@ -84,8 +84,8 @@ def algorithm_1(rounds: Sequence[Sequence[int]]) -> np.ndarray:
 
 @pytest.mark.parametrize("rounds", [[[0, 1, 2]] * 6, [[0, 1, 2], [1, 2], [0, 1], [0, 2], [0, 1, 2]]])
 def test_it_is_the_papers_algorithm_also_where_sites_are_absent(tmp_path: Path, rounds: list[list[int]]) -> None:
-    found = quadratic_study(tmp_path, rounds, strategy="scaffold")
-    np.testing.assert_allclose(found, algorithm_1(rounds), rtol=1e-4)
+    weights = quadratic_study(tmp_path, rounds, strategy="scaffold")
+    np.testing.assert_allclose(weights, algorithm_1(rounds), rtol=1e-4)
 
 
 def test_where_sites_drift_apart_it_finds_the_pooled_optimum_and_fedavg_does_not(tmp_path: Path) -> None:

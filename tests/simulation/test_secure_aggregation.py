@@ -141,7 +141,7 @@ def test_nothing_of_one_site_reaches_the_center(hospitals: Hospitals, small_stud
     masked = []
     for node, kind, reply in app.replies:
         arrays = {name: unpack_arrays(record) for name, record in reply.content.array_records.items()}
-        assert {name for name, found in arrays.items() if found} <= {"masked"}, (node, kind)
+        assert {name for name, values in arrays.items() if values} <= {"masked"}, (node, kind)
         if kind in REPLIES:
             sent = MaskedReply.unpack(reply.content, REPLIES[kind])
             assert repr(sent.shown) == repr(sent.shown.without_sums()), "what is summed is empty"
@@ -255,12 +255,12 @@ def test_an_encoder_stays_as_it_was_while_fewer_than_three_have_its_modality(
     drops = drop_out(1, "train", 1)  # in round 2
     sent: dict[int, dict[str, np.ndarray]] = {}
 
-    def keep(node: int, kind: str, message: Message) -> Message:
+    def record(node: int, kind: str, message: Message) -> Message:
         if kind == TrainRequest.KIND:
             sent[int(message.content["values"]["round"])] = unpack_arrays(message.content.array_records["model"])
         return drops(node, kind, message)
 
-    results, last = run(sites, study, WatchedApp(keep))
+    results, last = run(sites, study, WatchedApp(record))
     assert [record["counted"] for record in results["rounds"]] == [["a", "b", "c", "d"], ["b", "c", "d"]]
     for name in last.model:
         assert np.array_equal(sent[2][name], last.model[name]) == ("genomic" in name), name

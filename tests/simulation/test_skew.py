@@ -34,22 +34,22 @@ def events(sites: Sites) -> list[tuple[int, float]]:
 def test_labels_differ_between_sites_by_the_concentration_and_every_patient_is_at_one(
     oak: Path, tmp_path: Path
 ) -> None:
-    found = {}
+    fractions = {}
     for concentration in (0.3, 1000.0):
         sites = divide_unequally(oak, tmp_path / f"{concentration}", 4, Skew("dirichlet", concentration), CONFIG)
-        found[concentration] = events(sites)
-        assert sum(count for count, _ in found[concentration]) == 400
+        fractions[concentration] = events(sites)
+        assert sum(count for count, _ in fractions[concentration]) == 400
         again = divide_unequally(oak, tmp_path / "again", 4, Skew("dirichlet", concentration), CONFIG)
-        assert events(again) == found[concentration]
-    spread = {concentration: np.ptp([share for _, share in shares]) for concentration, shares in found.items()}
+        assert events(again) == fractions[concentration]
+    spread = {concentration: np.ptp([share for _, share in shares]) for concentration, shares in fractions.items()}
     assert spread[0.3] > 0.25
     assert spread[1000.0] < 0.06
 
 
 def test_sizes_differ_and_labels_do_not(oak: Path, tmp_path: Path) -> None:
-    found = events(divide_unequally(oak, tmp_path / "sites", 3, Skew("quantity", 0.5), CONFIG))
-    assert sum(count for count, _ in found) == 400
-    assert max(count for count, _ in found) > 2 * min(count for count, _ in found)
+    counts = events(divide_unequally(oak, tmp_path / "sites", 3, Skew("quantity", 0.5), CONFIG))
+    assert sum(count for count, _ in counts) == 400
+    assert max(count for count, _ in counts) > 2 * min(count for count, _ in counts)
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def rows_of(sites: dict[str, Path], config: StudySettings, column: str) -> tuple
     for file in sites.values():
         cohort: Cohort = load_cohort(load_site(file), task, config)
         with (file.parent / "clinical.csv").open(encoding="utf-8") as table:
-            said = {row["id"]: row[column] for row in csv.DictReader(table)}
-        texts = [said[cohort.patients[patient]] for patient in cohort.parts["test"]]
+            values = {row["id"]: row[column] for row in csv.DictReader(table)}
+        texts = [values[cohort.patients[patient]] for patient in cohort.parts["test"]]
         parts.append((*score(trained, cohort, task)["recurrence"], np.array(texts)))
     scores, truths, texts = (np.concatenate(each) for each in zip(*parts, strict=True))
     return scores, truths, texts
@@ -60,19 +60,19 @@ def test_subgroups_of_secure_sums_are_those_of_all_rows(
     sites = hospitals({"a": 90, "b": 80, "c": 70})
     secure = {"secure-aggregation": "on", "min-sites": 3, "sites": "a, b, c"}
     config, results = run(sites, {**small_study, **secure})
-    found = results.targets["recurrence"]
-    by_name = {(one.column, one.subgroup): one.internal for one in found.subgroups}
+    of_target = results.targets["recurrence"]
+    by_name = {(one.column, one.subgroup): one.internal for one in of_target.subgroups}
     target = load_task(config).targets["recurrence"]
     scores, truths, ages = rows_of(sites, config, "age")
     for name, inside in AGES.items():
         chosen = inside(ages.astype(float))
-        expected = pooled_metrics(summarise(target, scores[chosen], truths[chosen]), found.threshold or 0.0)
-        told = by_name["age_years", name]
-        assert told["patients"] == chosen.sum()
+        expected = pooled_metrics(summarise(target, scores[chosen], truths[chosen]), of_target.threshold or 0.0)
+        subgroup = by_name["age_years", name]
+        assert subgroup["patients"] == chosen.sum()
         for metric in ("auc", "auc_low", "sensitivity", "brier", "events_by_horizon"):
-            assert told[metric] == pytest.approx(expected[metric], abs=1e-6), metric
+            assert subgroup[metric] == pytest.approx(expected[metric], abs=1e-6), metric
     for column in ("age_years", "er"):
-        assert sum(by_name[key]["patients"] for key in by_name if key[0] == column) == found.internal["patients"]
+        assert sum(by_name[key]["patients"] for key in by_name if key[0] == column) == of_target.internal["patients"]
     assert by_name["er", "others"]["patients"] == 0
     page = write_report(results, tmp_path).read_text(encoding="utf-8")
     assert "recurrence by age years" in page
@@ -84,9 +84,9 @@ def test_a_small_subgroup_is_counted_with_others_that_no_total_gives_away(
 ) -> None:
     sites = hospitals({"a": 400, "b": 160})
     _, results = run(sites, small_study, **{"test-fraction": 0.6})
-    told = {(one.column, one.subgroup): one.internal for one in results.targets["recurrence"].subgroups}
+    target = {(one.column, one.subgroup): one.internal for one in results.targets["recurrence"].subgroups}
     for column in ("age_years", "er"):
-        patients = [metrics["patients"] for (by, _), metrics in told.items() if by == column]
+        patients = [metrics["patients"] for (by, _), metrics in target.items() if by == column]
         assert sum(patients) == results.targets["recurrence"].internal["patients"]
     large, small = results.sites
     assert {one.subgroup for one in large.subgroups} >= {"45-60", "negative", "positive"}
@@ -102,7 +102,7 @@ def test_a_small_subgroup_is_counted_with_others_that_no_total_gives_away(
                     rest = whole[outcome] - sum(known)
                     assert rest >= 10 or rest == 0, "what is left follows from the total"
     assert len(small.subgroups) < 5, "too few of some"
-    assert all("auc_within_sites" in metrics and "sensitivity" not in metrics for metrics in told.values())
+    assert all("auc_within_sites" in metrics and "sensitivity" not in metrics for metrics in target.values())
 
 
 @pytest.mark.slow
@@ -110,9 +110,9 @@ def test_subgroups_over_folds_are_of_all_patients(hospitals: Hospitals, small_st
     sites = hospitals({"a": 300, "b": 260})
     config, results = run(sites, small_study, folds=2)
     assert len(each_fold(config)) == 2
-    told = [one for one in results.targets["recurrence"].subgroups if one.column == "er"]
-    assert sum(one.internal["patients"] for one in told) == 560
-    assert all(one.internal["c_index_within_sites"] for one in told if one.internal["patients"])
+    target = [one for one in results.targets["recurrence"].subgroups if one.column == "er"]
+    assert sum(one.internal["patients"] for one in target) == 560
+    assert all(one.internal["c_index_within_sites"] for one in target if one.internal["patients"])
     first = results.folds[0].targets["recurrence"].subgroups
     assert not any(one.internal["patients"] for one in first), "of one fold a small subgroup would follow"
 

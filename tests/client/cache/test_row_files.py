@@ -39,9 +39,9 @@ def rows(tmp_path):
     ],
 )
 def test_it_is_indexed_as_an_array(rows, key):
-    found, expected = rows[0][key], rows[1][key]
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
+    part, expected = rows[0][key], rows[1][key]
+    assert part.dtype == expected.dtype
+    np.testing.assert_array_equal(part, expected)
 
 
 def test_it_becomes_an_array(rows):

@@ -39,7 +39,7 @@ def counted(counter, stored, slow=None):
     return stored("slow", partial(slow_step, counter, slow))
 
 
-def slow_step(counter, found):
+def slow_step(counter, files):
     with counter.open("a") as lines:
         lines.write("slow\n")
     return np.arange(3.0)
@@ -53,9 +53,10 @@ def values(site, jobs):
     """Numbers, or errors, by job and recipe."""
     return {
         number: {
-            recipe: made if isinstance(made, SiteError) else np.load(made).tolist() for recipe, made in found.items()
+            recipe: made if isinstance(made, SiteError) else np.load(made).tolist()
+            for recipe, made in artefacts.items()
         }
-        for number, found in make_artefacts(site, jobs, "")
+        for number, artefacts in make_artefacts(site, jobs, "")
     }
 
 
@@ -70,7 +71,9 @@ def test_artefacts_come_in_order_and_are_made_once(site, hospital):
     assert values(site, jobs) == {3: {"a": 6}, 1: {"a": 2}, 2: {"a": 4}}
     others = {number: Job(job.files, {"a": refused}) for number, job in jobs.items()}
     assert list(values(site, others).items()) == [(3, {"a": 6}), (1, {"a": 2}), (2, {"a": 4})]
-    errors = [found["b"] for found in values(site, {n: Job(j.files, {"b": refused}) for n, j in jobs.items()}).values()]
+    errors = [
+        artefact["b"] for artefact in values(site, {n: Job(j.files, {"b": refused}) for n, j in jobs.items()}).values()
+    ]
     assert all(isinstance(error, SiteError) and "no number 3" not in error.public for error in errors)
     assert "ValueError: no number 3" in str(errors[0])
 
@@ -114,18 +117,18 @@ def bad_load(counter, stored):
 def test_a_file_that_makes_a_library_crash_costs_its_own_patient_only(hospital):
     hospital.settings["workers"] = 2
     jobs = {number: Job((file(hospital, number),), {"a": crash_at_two}) for number in range(5)}
-    found = values(hospital.site(), jobs)
-    assert "ended" in str(found.pop(2)["a"])
-    assert found == {number: {"a": 2 * number} for number in (0, 1, 3, 4)}
+    artefacts = values(hospital.site(), jobs)
+    assert "ended" in str(artefacts.pop(2)["a"])
+    assert artefacts == {number: {"a": 2 * number} for number in (0, 1, 3, 4)}
 
 
 def test_a_recipe_that_crashes_costs_its_own_artefact_only(hospital):
     hospital.settings["workers"] = 2
     jobs = {number: Job((file(hospital, number),), {"bad": crash_at_two, "good": doubled}) for number in (1, 2)}
-    found = values(hospital.site(), jobs)
-    assert found[1] == {"bad": 2, "good": 2}
-    assert "ended" in str(found[2]["bad"])
-    assert found[2]["good"] == 4
+    artefacts = values(hospital.site(), jobs)
+    assert artefacts[1] == {"bad": 2, "good": 2}
+    assert "ended" in str(artefacts[2]["bad"])
+    assert artefacts[2]["good"] == 4
 
 
 def test_a_result_that_was_cut_short_is_made_anew(site, hospital):
@@ -138,9 +141,11 @@ def test_a_result_that_was_cut_short_is_made_anew(site, hospital):
 def test_a_changed_file_recipe_or_cell_of_a_table_is_another_artefact(site, hospital):
     path = file(hospital, 1)
     jobs = [Job((path,), {"a": doubled}), Job((path,), {"b": doubled}), Job((path,), {"a": doubled}, None, "box")]
-    made = [found["a" if "a" in found else "b"] for _, found in make_artefacts(site, dict(enumerate(jobs)), "")]
+    made = [
+        artefact["a" if "a" in artefact else "b"] for _, artefact in make_artefacts(site, dict(enumerate(jobs)), "")
+    ]
     path.write_text("5")
-    made += [found["a"] for _, found in make_artefacts(site, {0: jobs[0]}, "")]
+    made += [artefact["a"] for _, artefact in make_artefacts(site, {0: jobs[0]}, "")]
     assert len(set(made)) == 4
     assert np.load(made[-1]) == 10
 
@@ -157,5 +162,5 @@ def test_a_full_disk_is_no_fault_of_a_patient(hospital, monkeypatch):
 def test_nothing_but_whole_artefacts_is_left(site, hospital):
     made = dict(make_artefacts(site, {n: Job((file(hospital, n),), {"a": doubled}) for n in range(3)}, ""))
     files = [path for path in (Path(site.state_dir) / "cache").rglob("*") if path.is_file()]
-    assert sorted(files) == sorted(found["a"] for found in made.values())
+    assert sorted(files) == sorted(artefact["a"] for artefact in made.values())
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in files)

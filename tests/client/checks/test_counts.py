@@ -13,9 +13,9 @@ from shared_models.task import Table, Task
 FEATURES = (Feature("age_years"), Feature("grade", ("1", "2", "3")), Feature("er", ("negative", "positive")))
 
 
-def printed(found):
+def printed(readiness_result):
     console = Console(file=io.StringIO(), width=100)
-    print_readiness(found, console)
+    print_readiness(readiness_result, console)
     return console.file.getvalue()
 
 
@@ -23,14 +23,14 @@ def test_counts_of_a_study(hospital, task, config, rows):
     table = rows(40)
     table[1][1], table[2][1], table[3][2], table[4][4] = "NA", 900, "NA", ""
     hospital.write(table)
-    found = readiness(hospital.site(), config, task)
-    assert found.patients == 40
-    assert found.modalities == {"clinical": 40}
-    assert found.features[0] == FeatureCounts("clinical", "age_years", True, 2, 1)
-    assert found.features[1] == FeatureCounts("clinical", "grade", True, 1, 0)
-    assert found.targets == {"recurrence": {"censored": 29, "event": 10, "unknown": 1}}
-    assert sum(found.parts.values()) == 39
-    problem, note = found.problems
+    result = readiness(hospital.site(), config, task)
+    assert result.patients == 40
+    assert result.modalities == {"clinical": 40}
+    assert result.features[0] == FeatureCounts("clinical", "age_years", True, 2, 1)
+    assert result.features[1] == FeatureCounts("clinical", "grade", True, 1, 0)
+    assert result.targets == {"recurrence": {"censored": 29, "event": 10, "unknown": 1}}
+    assert sum(result.parts.values()) == 39
+    problem, note = result.problems
     assert (problem.severity, note.severity) == ("warning", "note")
     assert note.text.startswith("1 patient is in no part of the split")
     assert problem.text == "clinical: age_years: 1 value is out of range and counts as missing"
@@ -44,10 +44,10 @@ def test_a_check_does_not_fix_the_split(hospital, task, config):
 
 def test_without_a_study_everything_mapped_is_checked(hospital):
     hospital.phases([0, 1])
-    found = readiness(hospital.site(), None, None)
-    assert found.modalities == {"clinical": 40, "mri": 2}
-    assert [count.feature for count in found.features] == ["age_years", "grade", "er"]
-    assert found.parts == {}
+    result = readiness(hospital.site(), None, None)
+    assert result.modalities == {"clinical": 40, "mri": 2}
+    assert [count.feature for count in result.features] == ["age_years", "grade", "er"]
+    assert result.parts == {}
     assert {path.name for path in hospital.site().state_dir.iterdir()} == {"cache", "state_version", "exams.csv"}
 
 
@@ -61,11 +61,11 @@ def test_without_a_study_kinds_come_from_the_codes(hospital):
     assert task.tables["clinical"].features[1:] == (Feature("grade"), Feature("er", ("negative", "positive")))
     kinds = [TimeToEvent(), Binary(), Categorical(("low", "high")), Regression()]
     assert list(task.targets.values()) == kinds
-    found = readiness(hospital.site(), None, None)
-    assert found.targets["er"] == {"0": 20, "1": 20, "unknown": 0}
-    assert found.targets["grade"] == {"low": 27, "high": 13, "unknown": 0}
-    assert found.targets["days"] == {"known": 40, "unknown": 0}
-    assert found.problems == ()
+    result = readiness(hospital.site(), None, None)
+    assert result.targets["er"] == {"0": 20, "1": 20, "unknown": 0}
+    assert result.targets["grade"] == {"low": 27, "high": 13, "unknown": 0}
+    assert result.targets["days"] == {"known": 40, "unknown": 0}
+    assert result.problems == ()
 
 
 def test_warnings_for_a_study_that_asks_for_more(hospital, config, rows):
@@ -73,41 +73,41 @@ def test_warnings_for_a_study_that_asks_for_more(hospital, config, rows):
     hospital.write([header, *([*row[:4], "no", row[5]] for row in patients)])
     tables = {"clinical": Table((Feature("age_years"), Feature("ki67"))), "genomic": Table((Feature("ESR1"),))}
     task = Task(tables, {"recurrence": TimeToEvent(), "her2": Binary()}, build_model=None)
-    found = readiness(hospital.site(), config, task)
-    assert found.modalities == {"clinical": 40, "genomic": 0}
-    assert found.features[1] == FeatureCounts("clinical", "ki67", False, 40, 0)
-    said = "\n".join(problem.text for problem in found.problems)
-    assert all(problem.fix for problem in found.problems if problem.severity == "warning")
+    result = readiness(hospital.site(), config, task)
+    assert result.modalities == {"clinical": 40, "genomic": 0}
+    assert result.features[1] == FeatureCounts("clinical", "ki67", False, 40, 0)
+    texts = "\n".join(problem.text for problem in result.problems)
+    assert all(problem.fix for problem in result.problems if problem.severity == "warning")
     for part in (
         "modality genomic is not in the site's YAML",
         "clinical: ki67 not mapped",
         "recurrence: every patient is censored",
         "target her2 is unknown for every patient",
     ):
-        assert part in said
+        assert part in texts
 
 
 def test_everything_that_is_wrong_is_said_and_not_only_the_first_thing(hospital, rows):
     header, *patients = rows(40)
     hospital.write([header, *([row[0], "old", row[2], "maybe", *row[4:]] for row in patients)])
     hospital.settings["modalities"]["more"] = {"reader": "table", "features": {"size_mm": "Grade"}}
-    found = readiness(hospital.site(), None, None)
-    assert found.exit_code == ExitCode.DATA
-    assert [problem.severity for problem in found.problems].count("error") == 2
-    assert [problem.text.splitlines()[0] for problem in found.problems[:2]] == ["a number cannot be read"] * 2
-    assert "column 'Age'" in found.problems[0].text
-    assert found.problems[0].fix
-    assert found.targets["recurrence"]["event"] == 10
+    result = readiness(hospital.site(), None, None)
+    assert result.exit_code == ExitCode.DATA
+    assert [problem.severity for problem in result.problems].count("error") == 2
+    assert [problem.text.splitlines()[0] for problem in result.problems[:2]] == ["a number cannot be read"] * 2
+    assert "column 'Age'" in result.problems[0].text
+    assert result.problems[0].fix
+    assert result.targets["recurrence"]["event"] == 10
 
 
 def test_columns_that_are_missing_are_all_named(hospital, rows):
     hospital.write([row[:2] + row[3:4] for row in rows(40)])
-    found = readiness(hospital.site(), None, None)
-    text = "\n".join(problem.text for problem in found.problems)
-    assert found.exit_code == ExitCode.DATA
+    result = readiness(hospital.site(), None, None)
+    text = "\n".join(problem.text for problem in result.problems)
+    assert result.exit_code == ExitCode.DATA
     assert "'Grade'" in text
     assert "'Event'" in text
-    assert found.cohort_rows is None
+    assert result.cohort_rows is None
 
 
 def test_censored_before_the_horizon_is_counted_apart(hospital, config):
@@ -131,11 +131,11 @@ def test_who_is_excluded_is_counted_and_named_in_a_file_only(hospital):
     hospital.phases([0, 1, 2])
     (hospital.data / "mri/secret-001/phase2.nii.gz").write_bytes(b"no image")
     site = hospital.site()
-    found = readiness(site, None, None)
-    assert found.modalities["mri"] == 2
-    assert [(one.patient, one.modality) for one in found.excluded] == [("secret-001", "mri")]
+    result = readiness(site, None, None)
+    assert result.modalities["mri"] == 2
+    assert [(one.patient, one.modality) for one in result.excluded] == [("secret-001", "mri")]
     assert "secret-001" in (site.state_dir / "excluded.csv").read_text()
-    text = printed(found)
+    text = printed(result)
     assert "mri: 1 patient is excluded" in text
     assert "excluded.csv" in text
     assert "secret" not in text.replace(str(site.state_dir), "")
@@ -144,8 +144,8 @@ def test_who_is_excluded_is_counted_and_named_in_a_file_only(hospital):
 def test_a_feature_that_hardly_anybody_has_deserves_a_look(hospital, rows):
     header, *patients = rows(40)
     hospital.write([header, *([*row[:1], row[1] if i < 10 else "", *row[2:]] for i, row in enumerate(patients))])
-    found = readiness(hospital.site(), None, None)
-    assert "clinical: age_years is missing for 75%" in [problem.text for problem in found.problems]
+    result = readiness(hospital.site(), None, None)
+    assert "clinical: age_years is missing for 75%" in [problem.text for problem in result.problems]
 
 
 def test_what_is_printed_holds_counts_and_no_patient(hospital, task, config, rows):

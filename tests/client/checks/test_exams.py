@@ -10,7 +10,7 @@ from client.imaging.exam_facts import ExamFacts
 
 
 @pytest.mark.parametrize(
-    ("shown", "remarks", "told"),
+    ("shown", "remarks", "expected"),
     [
         (None, (), []),  # no mask says where the tumour is
         (1.0, (), []),
@@ -19,8 +19,8 @@ from client.imaging.exam_facts import ExamFacts
         (None, ("no times",), ["no times"]),
     ],
 )
-def test_each_remark_names_its_patients(shown: float | None, remarks: tuple[str, ...], told: list[str]) -> None:
+def test_each_remark_names_its_patients(shown: float | None, remarks: tuple[str, ...], expected: list[str]) -> None:
     exam = ExamFacts({}, 1, (), (8, 8, 8), (1.0, 1.0, 1.0), "LPS", 0.0, 0.0, remarks, tumour_shown=shown)
     rows = SimpleNamespace(keys=[Instance("oak-1"), Instance("oak-2", "left")])
     listed = patients_of_remarks(rows, {"mri": {0: exam, 1: exam}})  # type: ignore[arg-type]
-    assert listed == [("mri", remark, ["oak-1", "oak-2 left"]) for remark in told]
+    assert listed == [("mri", remark, ["oak-1", "oak-2 left"]) for remark in expected]

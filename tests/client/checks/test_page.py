@@ -77,8 +77,8 @@ def test_the_page_loads_nothing_and_forbids_it(imaged):
 
 
 def test_the_page_says_everything_and_that_it_stays(imaged):
-    found = readiness(imaged, None, None)
-    text = Seen(render(found)).text
+    result = readiness(imaged, None, None)
+    text = Seen(render(result)).text
     for part in (
         "This page stays at the hospital",
         "Ready, with",

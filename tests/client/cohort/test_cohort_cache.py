@@ -250,5 +250,5 @@ def test_the_folders_of_the_cache_are_those_that_the_documents_list(hospital, im
     load_cohort(site, imaging_task, config)
     text = (Path(__file__).parents[3] / "docs/architecture.md").read_text(encoding="utf-8")
     expected = {re.sub(r"[A-Z]{3,}", "*", name) for name in re.findall(r"`(cache/[^`]+)`", text) if name[-1] != "/"}
-    found = {str(path.relative_to(site.state_dir)) for path in files(site)}
-    assert {re.sub(r"[0-9a-f]{16,}", "*", name) for name in found} == expected
+    paths = {str(path.relative_to(site.state_dir)) for path in files(site)}
+    assert {re.sub(r"[0-9a-f]{16,}", "*", name) for name in paths} == expected

@@ -15,7 +15,7 @@ def test_a_patient_without_one_of_the_phases_is_excluded(hospital, imaging_task,
     (hospital.data / "mri/secret-002/phase1.nii.gz").write_bytes(b"no image")
     cohort = load_cohort(hospital.site(), imaging_task, config)
     assert cohort.present[:4, 0].tolist() == [True, False, False, False]
-    assert [(found.patient, found.modality) for found in cohort.excluded] == [
+    assert [(exclusion.patient, exclusion.modality) for exclusion in cohort.excluded] == [
         ("secret-001", "mri"),
         ("secret-002", "mri"),
     ]

@@ -35,10 +35,10 @@ def truth(hospital):
 
 
 def test_the_earliest_event_or_the_latest_follow_up(truth):
-    found = truth(EVENT, TimeToEvent())
+    labels = truth(EVENT, TimeToEvent())
     expected = [[400, 1], [800, 0], [np.nan, np.nan], [np.nan, np.nan], [np.nan, np.nan]]
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.float32
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.dtype == np.float32
 
 
 def test_a_horizon_makes_a_label_and_leaves_early_censoring_unknown(truth):
@@ -70,7 +70,7 @@ def test_a_target_that_is_not_mapped_is_unknown(hospital):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "target", "said", "code"),
+    ("outcome", "target", "message", "code"),
     [
         ({"label": "Ki67"}, Binary(), ["neither 0 nor 1", "20", "rows 2, 4", "'Ki67'"], ExitCode.DATA),
         ({"label": "Ki67"}, TimeToEvent(), ["targets.t", "`event`"], ExitCode.STUDY),
@@ -78,10 +78,10 @@ def test_a_target_that_is_not_mapped_is_unknown(hospital):
         (EVENT, Binary(), ["targets.t", "a `label` column"], ExitCode.STUDY),
     ],
 )
-def test_an_outcome_of_the_wrong_kind(truth, outcome, target, said, code):
+def test_an_outcome_of_the_wrong_kind(truth, outcome, target, message, code):
     with pytest.raises(SiteError) as caught:
         truth(outcome, target)
-    for part in said:
+    for part in message:
         assert part in str(caught.value)
     assert caught.value.exit_code is code
 

@@ -185,7 +185,7 @@ def test_a_published_split_that_changes_is_refused(site, config):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("patient,split,seed\na,train,0\nb,test,0\na,test,0\n", ["in more than one split", "row 4"]),
         ("patient,split,seed\na,dev,0\n", ["in more than one split", "row 2"]),
@@ -194,12 +194,12 @@ def test_a_published_split_that_changes_is_refused(site, config):
         ("patient,part,seed\na,test,0\n", ["an earlier release", "another name"]),
     ],
 )
-def test_a_stored_split_that_was_tampered_with(site, config, text, said):
+def test_a_stored_split_that_was_tampered_with(site, config, text, message):
     stored(site).parent.mkdir(parents=True)
     stored(site).write_text(text)
     with pytest.raises(SiteError) as caught:
         split_patients(site, config, STRATA)
-    for part in [*said, stored(site).name]:
+    for part in [*message, stored(site).name]:
         assert part in str(caught.value)
     assert stored(site).read_text() == text
 
@@ -255,9 +255,9 @@ def test_folds_do_not_use_the_split_that_a_site_brings(site):
 
 @given(strata_of, st.integers(2, 5))
 def test_folds_of_any_strata_differ_by_one_patient_of_a_stratum_at_most(strata, folds):
-    drawn = draw_folds(strata, folds, "s", {})
+    assigned = draw_folds(strata, folds, "s", {})
     for stratum in set(strata.values()):
-        sizes = Counter(drawn[patient] for patient in strata if strata[patient] == stratum)
+        sizes = Counter(assigned[patient] for patient in strata if strata[patient] == stratum)
         assert max(sizes.values()) - min(sizes[fold] for fold in range(folds)) <= 1
 
 

@@ -60,7 +60,7 @@ def test_paths_start_at_the_file_and_state_is_in_the_sites_own_folder(hospital):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda s: s.update(sites="x"), "did you mean 'site'"),
         (lambda s: s["modalities"]["clinical"].update(table="tumour"), "there is no table 'tumour'"),
@@ -87,18 +87,18 @@ def test_paths_start_at_the_file_and_state_is_in_the_sites_own_folder(hospital):
         (lambda s: s["tables"]["clinical"].update(separator=";;"), "at most 1 character"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_place(hospital, change, said):
+def test_a_wrong_setting_is_named_with_its_place(hospital, change, message):
     change(hospital.settings)
     with pytest.raises(SiteError) as caught:
         hospital.site()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "oak.yaml" in str(caught.value)
     assert caught.value.exit_code is ExitCode.SITE_CONFIG
     assert caught.value.public == "the site's settings are not valid"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "cannot read the site's settings"),
         ("a: [1", "not YAML"),
@@ -108,11 +108,11 @@ def test_a_wrong_setting_is_named_with_its_place(hospital, change, said):
         ("!!python/object/apply:os.system [ls]", "not YAML"),
     ],
 )
-def test_a_file_that_is_no_settings(tmp_path, text, said):
+def test_a_file_that_is_no_settings(tmp_path, text, message):
     path = tmp_path / "oak.yaml"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(SiteError, match=said) as caught:
+    with pytest.raises(SiteError, match=message) as caught:
         load_site(path)
     assert caught.value.exit_code is ExitCode.SITE_CONFIG
 

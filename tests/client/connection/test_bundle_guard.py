@@ -153,14 +153,14 @@ except client.connection.bundle_guard.RefusedBundleError:
 def test_what_runs_for_a_message_is_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
     (tmp_path / "study.fab").write_bytes(bundle(tmp_path, {"client/app.py": HARM.decode()}))
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-P", "-c", ANSWER, tmp_path / "study.fab"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout.endswith("refused True\n")
+    assert completed.stdout.endswith("refused True\n")
     assert not (tmp_path / "flwr" / "apps").exists()
 
 

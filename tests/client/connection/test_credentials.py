@@ -67,9 +67,9 @@ def refusal_of_certificate(path: Path) -> str:
 
 
 def test_accepts_a_ca_that_lasts(authority: Authority, tmp_path: Path) -> None:
-    found = check_certificate(write(tmp_path / "ca.crt", authority.sign()))
-    assert found.name == "CN=Center CA"
-    assert found.warning == ""
+    summary = check_certificate(write(tmp_path / "ca.crt", authority.sign()))
+    assert summary.name == "CN=Center CA"
+    assert summary.warning == ""
 
 
 def test_accepts_what_the_center_makes(tmp_path: Path) -> None:
@@ -129,17 +129,17 @@ def refusal_of_key(path: Path) -> str:
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
 def test_accepts_a_nist_key_and_names_its_missing_half(tmp_path: Path, curve: ec.EllipticCurve) -> None:
     path = write_key(tmp_path / "duke", ec.generate_private_key(curve))
-    found = check_key(path)
-    assert found.warning == f"no public half yet: ssh-keygen -y -f {path} > {path}.pub"
+    summary = check_key(path)
+    assert summary.warning == f"no public half yet: ssh-keygen -y -f {path} > {path}.pub"
 
 
 def test_fingerprint_is_ssh_keygens(tmp_path: Path) -> None:
     path = tmp_path / "duke"
     subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(path)], check=True)
     listed = subprocess.run(["ssh-keygen", "-l", "-f", f"{path}.pub"], check=True, capture_output=True, text=True)
-    found = check_key(path)
-    assert found.fingerprint == listed.stdout.split()[1]
-    assert found.warning == ""
+    summary = check_key(path)
+    assert summary.fingerprint == listed.stdout.split()[1]
+    assert summary.warning == ""
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

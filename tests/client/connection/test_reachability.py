@@ -184,10 +184,13 @@ def test_goes_through_the_proxy_that_flower_would_take(
 
     with listening(relay) as port:
         monkeypatch.setenv("NO_PROXY", "")
-        for user, said in (("", "asks for a user and a password"), ("dmz:wr0ng@", "asks for another user or password")):
+        for user, request in (
+            ("", "asks for a user and a password"),
+            ("dmz:wr0ng@", "asks for another user or password"),
+        ):
             monkeypatch.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{port}")
             message = refusal(address, tmp_path / "ca.crt")
-            assert f"the web proxy 127.0.0.1:{port} {said}" in message
+            assert f"the web proxy 127.0.0.1:{port} {request}" in message
             assert "wr0ng" not in message
         asked.clear()
         monkeypatch.setenv("HTTPS_PROXY", f"http://dmz:s3%3Acr%40t@127.0.0.1:{port}")
@@ -223,7 +226,7 @@ def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "text"),
     [
         ("https://center.example.org", "without https://"),
         ("center.example.org:84430", "no number from 1 to 65535"),
@@ -236,15 +239,15 @@ def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Pa
         ("[2001:db8::1]:8443", ""),
     ],
 )
-def test_an_address_that_cannot_be_one_is_refused_in_words(address: str, said: str) -> None:
+def test_an_address_that_cannot_be_one_is_refused_in_words(address: str, text: str) -> None:
     check = TypeAdapter(Address)
-    if not said:
+    if not text:
         assert joined_address(*split_address(check.validate_python(address))) == address
         return
     with pytest.raises(ValidationError) as refused:
         check.validate_python(address)
     message = refused.value.errors()[0]["msg"]
-    assert said in message
+    assert text in message
     assert "s3cret" not in message
 
 

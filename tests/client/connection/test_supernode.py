@@ -84,11 +84,11 @@ def test_environment_keeps_flower_quiet_and_in_the_sites_folder(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "intranet")
     monkeypatch.setenv("FLWR_HOME", "/elsewhere")
-    found = environment(tmp_path)
-    assert found["FLWR_HOME"] == str(tmp_path / "flwr")
-    assert found["FLWR_TELEMETRY_ENABLED"] == "0"
-    assert found["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
-    assert found["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    variables = environment(tmp_path)
+    assert variables["FLWR_HOME"] == str(tmp_path / "flwr")
+    assert variables["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert variables["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert variables["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 
 
 def sentences(parser: SuperNodeLogParser, log: str) -> list[str]:
@@ -137,8 +137,10 @@ def test_a_refused_study_is_told_with_the_command_that_approves_it(
         check_approval(load_site(file), StudySettings(study="recurrence"))
     log = f"INFO :      [RUN 77, ROUND 2]\n{capfd.readouterr().err}{refused.value}\n"
     command = COMMAND.format(site="oak")
-    told = f"round 2: refused: study 'recurrence' is not approved here with these settings; if it is wanted: {command}"
-    assert sentences(SuperNodeLogParser("oak"), log) == [told]
+    sentence = (
+        f"round 2: refused: study 'recurrence' is not approved here with these settings; if it is wanted: {command}"
+    )
+    assert sentences(SuperNodeLogParser("oak"), log) == [sentence]
 
 
 @pytest.mark.parametrize(
@@ -156,18 +158,20 @@ def test_neither_prose_nor_a_broken_notice_is_taken_for_one(line: str) -> None:
 
 
 def test_a_notice_with_codes_for_the_terminal_shows_none_of_them() -> None:
-    (told,) = sentences(
+    (sentence,) = sentences(
         SuperNodeLogParser("oak"), PREFIX + json.dumps({"event": NOT_APPROVED, "study": "a\x1b[2J" * 99})
     )
-    assert told.isprintable()
-    assert len(told) < 300
+    assert sentence.isprintable()
+    assert len(sentence) < 300
 
 
 def test_a_site_that_is_unlike_the_others_is_told_so() -> None:
     notice = PREFIX + json.dumps({"event": UNLIKE_OTHERS, "sentence": "clinical: size_mm is 2.1\x1b[2J"})
-    (told,) = sentences(SuperNodeLogParser("oak"), f"INFO :      [RUN 77, ROUND 1]\n{notice}")
-    assert told.startswith("round 1: this site's patients are unlike the other hospitals': clinical: size_mm is 2.1")
-    assert told.isprintable()
+    (sentence,) = sentences(SuperNodeLogParser("oak"), f"INFO :      [RUN 77, ROUND 1]\n{notice}")
+    assert sentence.startswith(
+        "round 1: this site's patients are unlike the other hospitals': clinical: size_mm is 2.1"
+    )
+    assert sentence.isprintable()
 
 
 def test_sentences_of_endings() -> None:
@@ -198,12 +202,12 @@ def test_a_site_is_claimed_once_and_free_after(tmp_path: Path) -> None:
 
 def processes_of(state_dir: Path) -> list[str]:
     """The command lines of all processes that work in a site's folder."""
-    found = []
+    processes = []
     for folder in Path("/proc").iterdir():
         with suppress(OSError):
             if folder.name.isdigit() and f"FLWR_HOME={state_dir}/flwr\0".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
-    return found
+                processes.append((folder / "cmdline").read_text().replace("\0", " "))
+    return processes
 
 
 class Site:

@@ -105,5 +105,5 @@ def test_parts_that_are_on_their_way_are_asked_for_again_soon(monkeypatch: pytes
         monkeypatch.setattr(pull, "__kwdefaults__", dict(pull.__kwdefaults__))
     shorten_pulls()
     for pull in pulls:
-        found = {name: one.default for name, one in inspect.signature(pull).parameters.items()}
-        assert (found["initial_backoff"], found["backoff_cap"]) == (FIRST_PULL_S, LONGEST_PULL_S)
+        defaults = {name: one.default for name, one in inspect.signature(pull).parameters.items()}
+        assert (defaults["initial_backoff"], defaults["backoff_cap"]) == (FIRST_PULL_S, LONGEST_PULL_S)

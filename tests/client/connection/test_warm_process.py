@@ -119,8 +119,8 @@ def test_a_child_has_the_launchers_arguments_streams_and_status(state: Path) -> 
     with warm_process(state, ANSWER) as process:
         arguments = ["flwr-clientapp", "read", "", "a b\n", "é\udcff"]
         launcher = launch(state, *arguments[1:])
-        child, (said, _) = child_of(launcher, arguments), launcher.communicate("from stdin")
-        assert (said, launcher.returncode) == ("from stdin\n", 0)
+        child, (output, _) = child_of(launcher, arguments), launcher.communicate("from stdin")
+        assert (output, launcher.returncode) == ("from stdin\n", 0)
         assert child not in {process.pid, launcher.pid}
         for arguments, status, error in [
             (["exit", "7"], 7, ""),
@@ -150,8 +150,8 @@ def test_every_program_that_flower_starts_for_a_task_is_the_sites_own(tmp_path: 
 
 def test_children_draw_different_numbers(state: Path) -> None:
     with warm_process(state, ANSWER):
-        drawn = {launch(state, "random").communicate()[0].splitlines()[1] for _ in range(3)}
-        assert len(drawn) == 3
+        output = {launch(state, "random").communicate()[0].splitlines()[1] for _ in range(3)}
+        assert len(output) == 3
 
 
 def test_messages_run_beside_each_other(state: Path) -> None:
@@ -202,8 +202,8 @@ def test_a_message_survives_the_warm_process_that_began_it(state: Path) -> None:
         process.kill()
         process.wait()
         assert alive(child)
-        said, _ = launcher.communicate("still here")
-        assert (launcher.returncode, said) == (0, "still here\n")
+        output, _ = launcher.communicate("still here")
+        assert (launcher.returncode, output) == (0, "still here\n")
 
 
 def test_nothing_is_left_when_the_supervisor_is_gone(state: Path) -> None:
@@ -243,20 +243,20 @@ def test_without_it_a_fresh_process_runs_the_guarded_entry(state: Path) -> None:
     launcher = launch(state, "--help")
     command = Path(f"/proc/{launcher.pid}/cmdline")
     until(lambda: b"client.connection.clientapp\0--help" in command.read_bytes())
-    said, _ = launcher.communicate(timeout=300)
-    assert (launcher.returncode, said.startswith("usage: flwr-clientapp")) == (0, True)
+    output, _ = launcher.communicate(timeout=300)
+    assert (launcher.returncode, output.startswith("usage: flwr-clientapp")) == (0, True)
 
 
 def test_it_is_started_again_after_a_kill_and_ended_at_the_end(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     real, command = warm.start, ("-c", ANSWER, str(warm.install_launcher(state)))
     monkeypatch.setattr(warm, "start", lambda *a: started.append(real(*a, command)) or started[-1])
-    told: list[str] = []
-    with warm.warm_process(state, guarded_environment(state), told.append):
+    reports: list[str] = []
+    with warm.warm_process(state, guarded_environment(state), reports.append):
         until(lambda: started and (state / "bin" / "warm.sock").exists())
         started[0].kill()
         until(lambda: len(started) == 2)
         until(lambda: status_of(launch(state, "exit", "9")) == 9)
-    assert told == ["the warm process ended with status -9; until it is back, messages take some seconds longer"]
+    assert reports == ["the warm process ended with status -9; until it is back, messages take some seconds longer"]
     assert started[1].returncode == -signal.SIGKILL
     assert not alive(started[1].pid)

@@ -29,19 +29,19 @@ def until(true: Callable[[], object], within_s: float) -> None:
 @contextmanager
 def sites(center: Any, files: dict[str, Path]) -> Iterator[dict[str, Path]]:
     """Real hospitals that take part; yields what each has said."""
-    processes, said = [], {}
+    processes, lines = [], {}
     for name, file in files.items():
         key = file.parent / name
         subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", key], check=True)
         address = f'center: {{address: "{center.address}", ca_certificate: {center.ca}, private_key: {name}}}\n'
         file.write_text(file.read_text() + address)
         center.register(name, key.with_suffix(".pub"))
-        said[name] = file.parent / "said"
-        with said[name].open("wb") as out:
+        lines[name] = file.parent / "said"
+        with lines[name].open("wb") as out:
             command = [sys.executable, "-P", "-u", "-m", "client", "--site", str(file)]
             processes.append(subprocess.Popen(command, stdout=out, stderr=out))
     try:
-        yield said
+        yield lines
     finally:
         for process in processes:
             process.terminate()
@@ -49,12 +49,12 @@ def sites(center: Any, files: dict[str, Path]) -> Iterator[dict[str, Path]]:
 
 
 def processes_in(folder: Path) -> list[int]:
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"FLWR_HOME={folder}".encode() in (process / "environ").read_bytes():
-                found.append(int(process.name))
-    return found
+                processes.append(int(process.name))
+    return processes
 
 
 def warm_processes(folder: Path) -> list[int]:
@@ -77,18 +77,18 @@ def test_a_study_goes_on_when_warm_processes_are_killed(
     files = hospitals({"warm-a": 80, "warm-b": 60})
     study = {**small_study, "study": "warm", "rounds": 1, "join-timeout-s": 60.0}
     folder = files["warm-a"].parent.parent
-    with sites(center, files) as said:
-        until(lambda: all("joined the center" in text.read_text() for text in said.values()), 300)
+    with sites(center, files) as lines:
+        until(lambda: all("joined the center" in text.read_text() for text in lines.values()), 300)
         until(lambda: len(list(folder.glob("*/state/*/bin/warm.sock"))) == 2, 300)
         for file in files.values():
             approve(load_site(file), parse_study_settings(study))
         run = center.run(study)
-        until(lambda: "asked to prepare" in said["warm-a"].read_text(), 300)
+        until(lambda: "asked to prepare" in lines["warm-a"].read_text(), 300)
         for process in warm_processes(folder):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         assert center.wait(run) == "finished:completed"
-        for text in said.values():
+        for text in lines.values():
             assert "the warm process ended with status -9" in text.read_text()
             assert "round 1: answer to train sent" in text.read_text()
     assert processes_in(folder) == []
@@ -111,15 +111,15 @@ def test_a_study_with_code_or_without_approval_is_refused_and_the_center_is_told
     (folder / "torchvision.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')")
     names = ("pyproject.toml", "torchvision.py")
     content = build_fab_from_files({name: folder / name for name in names})[0]
-    with sites(center, files) as said:
-        until(lambda: all("joined the center" in text.read_text() for text in said.values()), 300)
+    with sites(center, files) as lines:
+        until(lambda: all("joined the center" in text.read_text() for text in lines.values()), 300)
         run = start_run(opened, content, hashlib.sha256(content).hexdigest())
         assert center.wait(run) == "finished:failed"
         assert "the site refused the study: it holds other files than its settings" in "".join(follow_run(opened, run))
         run = center.run(settings)
         assert center.wait(run) == "finished:failed"
         assert "the site has not approved this study" in "".join(follow_run(opened, run))
-        assert "python -m client approve STUDY.toml --site guarded-a" in said["guarded-a"].read_text()
+        assert "python -m client approve STUDY.toml --site guarded-a" in lines["guarded-a"].read_text()
     apps = files["guarded-a"].parent.glob("state/*/flwr/apps/*")
     assert not list(apps)
     assert not (tmp_path / "was_run").exists()

@@ -40,7 +40,7 @@ def test_dukes_names_are_among_the_features():
 @pytest.mark.parametrize("spacing_mm", [(2.0, 1.0, 1.0), (1.0, 0.7, 0.7), (3.0, 0.5, 0.8)])
 def test_a_known_curve_on_any_spacing(spacing_mm):
     mask = ball(12, spacing_mm)
-    found = measures.measure(exam_of(mask, phases_of(mask, 100, 200, 190, 150), spacing_mm))
+    values = measures.measure(exam_of(mask, phases_of(mask, 100, 200, 190, 150), spacing_mm))
     volume = mask.sum() * np.prod(spacing_mm)
     assert volume == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.03)
     expected = {
@@ -60,8 +60,8 @@ def test_a_known_curve_on_any_spacing(spacing_mm):
         "SER_1.75_to_3_tumor_vol_cu_mm": volume,
         "SER_1.3_to_1.75_tumor_vol_cu_mm": 0,
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert found["Sphericity_tumor"] == pytest.approx(1, abs=0.05)
+    assert {name: values[name] for name in expected} == pytest.approx(expected)
+    assert values["Sphericity_tumor"] == pytest.approx(1, abs=0.05)
 
 
 def test_ranges_of_ser_add_up_to_the_functional_volume():
@@ -69,13 +69,13 @@ def test_ranges_of_ser_add_up_to_the_functional_volume():
     rng = np.random.default_rng(0)
     before, early = np.full(mask.shape, 100.0), np.full(mask.shape, 220.0)
     late = before + 120 / rng.uniform(0.2, 4, mask.shape)
-    found = kinetics([before, early, late], mask, (1, 1, 1), None)
-    ranges = [found[name] for name in measures.SER_RANGES]
+    values = kinetics([before, early, late], mask, (1, 1, 1), None)
+    ranges = [values[name] for name in measures.SER_RANGES]
     assert all(volume > 0 for volume in ranges)
-    assert sum(ranges) == found["SER_Total_tumor_vol_cu_mm"] == mask.sum()
+    assert sum(ranges) == values["SER_Total_tumor_vol_cu_mm"] == mask.sum()
     # 0.2 to 4 evenly: 30 bins have to show it, and what is above 3 is in the last one
-    assert 4 < found["SER_map_Entropy_tumor"] < np.log2(30)
-    assert found["SER_map_mean_tumor"] == pytest.approx(np.clip(rng.uniform(0.2, 4, 10**5), 0, 3).mean(), abs=0.05)
+    assert 4 < values["SER_map_Entropy_tumor"] < np.log2(30)
+    assert values["SER_map_mean_tumor"] == pytest.approx(np.clip(rng.uniform(0.2, 4, 10**5), 0, 3).mean(), abs=0.05)
 
 
 def test_a_voxel_alone_or_below_70_percent_or_brighter_before_is_not_functional():
@@ -108,9 +108,9 @@ def test_voxels_without_signal_before_contrast_do_not_count():
     np.testing.assert_allclose(measures.percent_enhancement(before, early), [np.nan, np.nan, 70])
     mask = ball(8, (1, 1, 1))
     dark = [np.zeros(mask.shape), np.ones(mask.shape), np.ones(mask.shape)]
-    found = kinetics(dark, mask, (1, 1, 1), None)
-    assert np.isnan(found["PE1_mean_tumor"])
-    assert found["Volume_cu_mm_Tumor"] == mask.sum()
+    values = kinetics(dark, mask, (1, 1, 1), None)
+    assert np.isnan(values["PE1_mean_tumor"])
+    assert values["Volume_cu_mm_Tumor"] == mask.sum()
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_what_lacks_phases_times_or_a_mask_lacks_what_needs_them():
     names = set(measures.FEATURES)
 
     def known(phases, seconds=None):
-        found = kinetics(phases_of(mask, *phases), mask, (1, 1, 1), seconds)
-        assert list(found) == list(measures.FEATURES)
-        return {name for name, value in found.items() if not np.isnan(value)}
+        values = kinetics(phases_of(mask, *phases), mask, (1, 1, 1), seconds)
+        assert list(values) == list(measures.FEATURES)
+        return {name for name, value in values.items() if not np.isnan(value)}
 
     rates = {"WashinRate_map_mean_tumor", "WashoutRate_map_mean_tumor"}
     assert known((100,)) == {"Volume_cu_mm_Tumor", "Sphericity_tumor"}
@@ -150,10 +150,10 @@ def test_what_lacks_phases_times_or_a_mask_lacks_what_needs_them():
 def test_a_mask_of_one_voxel_is_measured():
     mask = np.zeros((6, 6, 6), dtype=bool)
     mask[3, 3, 3] = True
-    found = kinetics(phases_of(mask, 100, 200, 180), mask, (1, 1, 1), SECONDS[:3])
-    assert found["Volume_cu_mm_Tumor"] == 1
-    assert found["PE1_mean_tumor"] == 100
-    assert found["SER_Total_tumor_vol_cu_mm"] == 0  # it has no neighbours
+    values = kinetics(phases_of(mask, 100, 200, 180), mask, (1, 1, 1), SECONDS[:3])
+    assert values["Volume_cu_mm_Tumor"] == 1
+    assert values["PE1_mean_tumor"] == 100
+    assert values["SER_Total_tumor_vol_cu_mm"] == 0  # it has no neighbours
 
 
 def map_like(image, folder):
@@ -162,8 +162,8 @@ def map_like(image, folder):
 
     slices = {}
     for path in folder.glob("*.dcm"):
-        found = pydicom.dcmread(path)
-        slices[float(found.ImagePositionPatient[0])] = found.pixel_array * float(found.get("RescaleSlope", 1))
+        lines = pydicom.dcmread(path)
+        slices[float(lines.ImagePositionPatient[0])] = lines.pixel_array * float(lines.get("RescaleSlope", 1))
     x_mm = [image.TransformIndexToPhysicalPoint((0, 0, index))[0] for index in range(image.GetDepth())]
     return np.stack([slices[min(slices, key=lambda place: abs(place - x))] for x in x_mm])
 

@@ -27,8 +27,8 @@ def as_image(pixels, spacing=SPACING, kind=np.float32):
 
 
 def exam(pixels, mask=None, spacing=SPACING):
-    found = None if mask is None else as_image(mask, spacing, np.uint8)
-    return Exam(Path("a.dcm"), (as_image(pixels, spacing),), mask=found)
+    mask_image = None if mask is None else as_image(mask, spacing, np.uint8)
+    return Exam(Path("a.dcm"), (as_image(pixels, spacing),), mask=mask_image)
 
 
 def measured(mask, pixels=None):
@@ -44,13 +44,13 @@ def ellipse(major_mm, minor_mm, degrees):
 @pytest.mark.parametrize("degrees", [0, 30, 45, 90])
 @pytest.mark.parametrize(("major", "minor"), [(24, 12), (16, 16), (6, 4)])
 def test_an_ellipse_has_its_axes_in_mm_however_it_lies(major, minor, degrees):
-    found = measured(ellipse(major, minor, degrees))
-    assert found["size_mm"] == pytest.approx(major, abs=0.25)
-    assert found["size_minor_mm"] == pytest.approx(minor, abs=0.15)
-    assert found["eccentricity"] == pytest.approx(math.sqrt(1 - (minor / major) ** 2), abs=0.05)
-    assert found["solidity"] == pytest.approx(1, abs=0.03)
+    values = measured(ellipse(major, minor, degrees))
+    assert values["size_mm"] == pytest.approx(major, abs=0.25)
+    assert values["size_minor_mm"] == pytest.approx(minor, abs=0.15)
+    assert values["eccentricity"] == pytest.approx(math.sqrt(1 - (minor / major) ** 2), abs=0.05)
+    assert values["solidity"] == pytest.approx(1, abs=0.03)
     ramanujan = math.pi * (3 * (major + minor) - math.sqrt((3 * major + minor) * (major + 3 * minor))) / 2
-    assert found["circularity"] == pytest.approx(math.pi**2 * major * minor / ramanujan**2, rel=0.04)
+    assert values["circularity"] == pytest.approx(math.pi**2 * major * minor / ramanujan**2, rel=0.04)
 
 
 def test_spicules_and_lobes_show_in_every_descriptor():
@@ -68,10 +68,10 @@ def test_spicules_and_lobes_show_in_every_descriptor():
 def test_a_sharp_border_has_a_higher_acutance():
     step = np.where(CIRCLE, 200.0, 100.0)
     blurred = [gaussian_filter(step, np.divide(sigma, SPACING)) for sigma in (0.3, 1, 2)]
-    found = [measured(CIRCLE, pixels)["acutance"] for pixels in (step, *blurred)]
-    assert found[0] == pytest.approx(1, abs=0.02)
-    assert found == sorted(found, reverse=True)
-    assert found[-1] < 0.45
+    values = [measured(CIRCLE, pixels)["acutance"] for pixels in (step, *blurred)]
+    assert values[0] == pytest.approx(1, abs=0.02)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < 0.45
     noise = np.random.default_rng(0).normal(0, 1, SHAPE)
     assert measured(CIRCLE, noise)["acutance"] < 0.25
     assert math.isnan(measured(CIRCLE, np.ones(SHAPE))["acutance"])
@@ -89,17 +89,17 @@ def breast(share, seed=0, spacing=0.2):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.85])
 def test_density_is_the_dense_share_of_the_breast(share):
-    found = measure(exam(breast(share), spacing=(0.2, 0.2)))
-    assert found["density_percent"] == pytest.approx(100 * share, abs=1.5)
-    assert found["density"] == DENSITY[int(4 * share)]
+    values = measure(exam(breast(share), spacing=(0.2, 0.2)))
+    assert values["density_percent"] == pytest.approx(100 * share, abs=1.5)
+    assert values["density"] == DENSITY[int(4 * share)]
     smooth = gaussian_filter(breast(share), 10)  # 2 mm
     assert measure(exam(smooth, spacing=(0.2, 0.2)))["density_percent"] == pytest.approx(100 * share, abs=4)
 
 
 def test_a_breast_of_one_kind_of_tissue_has_no_density():
-    found = measure(exam(breast(0), spacing=(0.2, 0.2)))
-    assert math.isnan(found["density_percent"])
-    assert math.isnan(found["density"])
+    values = measure(exam(breast(0), spacing=(0.2, 0.2)))
+    assert math.isnan(values["density_percent"])
+    assert math.isnan(values["density"])
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,17 @@ def test_neither_the_scanner_nor_the_side_changes_a_finding(gain, offset, flip):
     mask = (8 * (1 + 0.1 * np.cos(5 * ANGLE)) >= RADIUS) & ~(ellipse(4, 2, 20))
     pixels = gaussian_filter(np.where(mask, 200.0, 100.0), 3)
     expected = measured(mask, pixels)
-    found = measured(np.flip(mask, flip), np.flip(gain * pixels + offset, flip))
+    values = measured(np.flip(mask, flip), np.flip(gain * pixels + offset, flip))
     for name in FEATURES:
         if not name.startswith("density"):
-            assert found[name] == pytest.approx(expected[name], rel=0.02, abs=2e-3), name
+            assert values[name] == pytest.approx(expected[name], rel=0.02, abs=2e-3), name
 
 
 @pytest.mark.parametrize("gain", [0.1, 7])
 def test_neither_the_scanner_nor_the_side_changes_density(gain):
     pixels = breast(0.4)
-    found = measure(exam((gain * pixels + 100)[:, ::-1], spacing=(0.2, 0.2)))
-    assert found["density_percent"] == pytest.approx(
+    values = measure(exam((gain * pixels + 100)[:, ::-1], spacing=(0.2, 0.2)))
+    assert values["density_percent"] == pytest.approx(
         measure(exam(pixels, spacing=(0.2, 0.2)))["density_percent"], abs=0.5
     )
 
@@ -141,14 +141,14 @@ def edge_cases():
 @pytest.mark.parametrize("name", edge_cases())
 def test_a_strange_mask_is_measured_or_has_no_value(name):
     mask = edge_cases()[name]
-    found = measured(mask, np.random.default_rng(0).normal(100, 10, SHAPE))
-    assert set(found) == set(FEATURES)
-    assert math.isnan(found["size_mm"]) == (name == "dot")
+    values = measured(mask, np.random.default_rng(0).normal(100, 10, SHAPE))
+    assert set(values) == set(FEATURES)
+    assert math.isnan(values["size_mm"]) == (name == "dot")
     if name == "line":
-        assert found["size_mm"] == pytest.approx(40 * SPACING[1], abs=0.2)
-        assert math.isnan(found["spiculation"]), "too thin to have any"
+        assert values["size_mm"] == pytest.approx(40 * SPACING[1], abs=0.2)
+        assert math.isnan(values["spiculation"]), "too thin to have any"
     if name == "everything":
-        assert math.isnan(found["acutance"])
+        assert math.isnan(values["acutance"])
 
 
 def test_a_large_noisy_mask_takes_seconds():
@@ -156,9 +156,9 @@ def test_a_large_noisy_mask_takes_seconds():
 
     draw = np.random.default_rng(0)
     start = time.process_time()
-    found = measure(exam(draw.normal(100, 10, (3000, 2500)), draw.random((3000, 2500)) < 0.5, (0.07, 0.07)))
+    values = measure(exam(draw.normal(100, 10, (3000, 2500)), draw.random((3000, 2500)) < 0.5, (0.07, 0.07)))
     assert time.process_time() - start < 10
-    assert found["size_mm"] == pytest.approx(0.07 * math.hypot(3000, 2500), rel=0.01)
+    assert values["size_mm"] == pytest.approx(0.07 * math.hypot(3000, 2500), rel=0.01)
 
 
 def test_an_exam_of_several_phases_is_no_mammogram():

@@ -55,18 +55,18 @@ def test_without_a_mask_or_with_one_voxel_nothing_is_known(noise, cube):
     one[5, 5, 5] = 1
     without = Exam(Path("exam"), exam_of(noise, mask=cube).phases)
     for exam in (without, exam_of(noise, mask=one)):
-        found = radiomics.measure(exam)
-        assert list(found) == list(radiomics.FEATURES)
-        assert all(math.isnan(value) for value in found.values())
+        values = radiomics.measure(exam)
+        assert list(values) == list(radiomics.FEATURES)
+        assert all(math.isnan(value) for value in values.values())
 
 
 @pytest.mark.parametrize("size", [(1, 1, 2), (1, 1, 5), (1, 4, 4), (2, 2, 2)])
 def test_the_smallest_masks_are_measured(noise, size):
     mask = np.zeros(noise.shape)
     mask[tuple(slice(3, 3 + length) for length in size)] = 1
-    found = radiomics.measure(exam_of(noise, mask=mask))
-    assert found["original_shape_VoxelVolume"] == np.prod(size)
-    undefined = {name for name, value in found.items() if math.isnan(value)}
+    values = radiomics.measure(exam_of(noise, mask=mask))
+    assert values["original_shape_VoxelVolume"] == np.prod(size)
+    undefined = {name for name, value in values.items() if math.isnan(value)}
     assert undefined <= {"original_firstorder_RobustMeanAbsoluteDeviation"}
 
 
@@ -113,10 +113,10 @@ def test_pyradiomics_own_baseline(shared_data, case):
         assert differ <= {"voxelArrayShift"}, group
     image, mask = (sitk.ReadImage(str(folder / f"{case}_{kind}.nrrd")) for kind in ("image", "label"))
     image, mask = sitk.Cast(image, sitk.sitkFloat32), sitk.Cast(mask == 1, sitk.sitkUInt8)
-    found = radiomics.extract(image, mask, {**radiomics.SETTINGS, "voxelArrayShift": 2000})
-    assert found == pytest.approx(expected, rel=1e-3, abs=1e-12)
+    values = radiomics.extract(image, mask, {**radiomics.SETTINGS, "voxelArrayShift": 2000})
+    assert values == pytest.approx(expected, rel=1e-3, abs=1e-12)
     ours = radiomics.measure(Exam(Path(case), (image,), mask=mask))
-    shifted = {name for name in ours if ours[name] != found[name]}
+    shifted = {name for name in ours if ours[name] != values[name]}
     assert shifted == {f"original_firstorder_{name}" for name in ("Energy", "TotalEnergy", "RootMeanSquared")}
 
 
@@ -171,7 +171,7 @@ def test_the_ibsis_digital_phantom(shared_data):
         }
     image = sitk.ReadImage(str(folder / "image/phantom.nii.gz"), sitk.sitkFloat32)
     mask = sitk.ReadImage(str(folder / "mask/mask.nii.gz"), sitk.sitkUInt8)
-    found = radiomics.extract(image, mask, {**radiomics.SETTINGS, "binWidth": 1})
+    values = radiomics.extract(image, mask, {**radiomics.SETTINGS, "binWidth": 1})
     compared = dict(ibsi_names())
     assert len(compared) == 102
     for name, tag in compared.items():
@@ -179,4 +179,4 @@ def test_the_ibsis_digital_phantom(shared_data):
         expected = DIFFER.get(name, float)(value)
         # the references are printed with three digits
         digits = 0.5 * 10.0 ** (math.floor(math.log10(abs(value))) - 2)
-        assert abs(found[name] - expected) <= max(tolerance, digits) * 1.001, (name, found[name], expected)
+        assert abs(values[name] - expected) <= max(tolerance, digits) * 1.001, (name, values[name], expected)

@@ -66,8 +66,8 @@ def test_an_approval_records_the_image_it_was_given_in(deployed, small_study, mo
     site, config = load_site(file), parse_study_settings(small_study)
     assert "image" not in approve(site, config)
     digest = "0123456789abcdef" * 4
-    for told in (digest, f"sha256:{digest}", f"breast-federation-site@sha256:{digest}"):
-        monkeypatch.setenv("BREAST_FEDERATION_IMAGE", told)
+    for form in (digest, f"sha256:{digest}", f"breast-federation-site@sha256:{digest}"):
+        monkeypatch.setenv("BREAST_FEDERATION_IMAGE", form)
         assert approve(site, config)["image"] == f"sha256:{digest}"
     monkeypatch.setenv("BREAST_FEDERATION_IMAGE", "latest")
     with pytest.raises(UserError, match="the digest of the image is none"):
@@ -185,17 +185,17 @@ def test_the_hash_is_of_every_setting_but_the_centers_own():
     assert set(config.to_flat()) > CENTERS_OWN
     for key, value in config.model_dump().items():
         changed = config.model_copy(update={key: another(key, value)})
-        kept = settings_hash(changed) == settings_hash(config)
-        assert kept is (key.replace("_", "-") in CENTERS_OWN), key
+        unchanged = settings_hash(changed) == settings_hash(config)
+        assert unchanged is (key.replace("_", "-") in CENTERS_OWN), key
     assert re.fullmatch("[0-9a-f]{64}", settings_hash(config))
 
 
 def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
     file = deployed({"a": 80})["a"]
     assert main(["approve", "--site", str(file), str(study_file(rounds=7)), "--yes"]) == ExitCode.OK
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     columns = (file.parent / "clinical.csv").read_text().splitlines()[0].split(",")
-    assert f"table clinical (clinical.csv), columns: {', '.join(columns)}\n" in said
+    assert f"table clinical (clinical.csv), columns: {', '.join(columns)}\n" in output
     for words in (
         "80 patients",
         "clinical (table): 3 features (age_years, size_mm, er)",
@@ -210,7 +210,7 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
         "no differential privacy",
         "allows it",
     ):
-        assert words in said
+        assert words in output
     (page,) = (file.parent / "state" / "a" / "approvals").iterdir()
     assert f"columns: {', '.join(columns)}" in page.read_text()
     assert page.stat().st_mode & 0o077 == 0
@@ -245,9 +245,9 @@ def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small
     assert not any("weights as trained here" in line for line in page["It sends to the center"])
     assert any("0" * 64 in line for line in page["The network starts from"])
     for reply in replies():
-        told = page["It sends to the center"] if reply is EvaluateExternalReply else lines
+        section = page["It sends to the center"] if reply is EvaluateExternalReply else lines
         for name, facts in fields_of(reply).items():
-            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in told), (reply, name)
+            assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in section), (reply, name)
 
 
 def test_an_approval_says_what_when_by_whom_and_is_listed_and_revoked(deployed, study_file, capsys):
@@ -282,15 +282,15 @@ def test_a_person_types_the_studys_name(deployed, study_file, monkeypatch, capsy
 def test_what_the_policy_refuses_stands_line_by_line_and_is_not_approved(deployed, study_file, capsys):
     file = deployed({"a": 80}, maximum_rounds=2, features={"clinical": ["age_years"]})["a"]
     assert main(["approve", "--site", str(file), str(study_file()), "--yes"]) == ExitCode.STUDY
-    said = capsys.readouterr()
-    assert "REFUSES features of clinical: size_mm, er, allowed: age_years\n" in said.out
-    assert "REFUSES 3 rounds, at most 2\n" in said.out
-    assert "the study asks for more than this site allows" in said.err
+    output = capsys.readouterr()
+    assert "REFUSES features of clinical: size_mm, er, allowed: age_years\n" in output.out
+    assert "REFUSES 3 rounds, at most 2\n" in output.out
+    assert "the study asks for more than this site allows" in output.err
     assert approvals(load_site(file)) == {}
 
 
 @pytest.mark.parametrize(
-    ("features", "found"),
+    ("features", "allowed"),
     [
         ({"clinical": ["age_years", "size_mm"]}, "features of clinical: er,"),
         ({"genomic": ["ESR1"]}, "allows none of that table"),
@@ -299,13 +299,13 @@ def test_what_the_policy_refuses_stands_line_by_line_and_is_not_approved(deploye
     ],
     ids=["another feature", "another table", "these features", "all of the table"],
 )
-def test_a_study_gets_the_features_that_the_policy_allows(hospitals, small_study, features, found):
+def test_a_study_gets_the_features_that_the_policy_allows(hospitals, small_study, features, allowed):
     sites = hospitals({"a": 80, "b": 90, "strict": 80})
     sites["strict"].write_text(sites["strict"].read_text() + yaml.safe_dump({"policy": {"features": features}}))
     results = run(sites, {**small_study, "rounds": 1})
-    assert ("strict" in {row["site"] for row in results["sites"]}) is (not found)
+    assert ("strict" in {row["site"] for row in results["sites"]}) is (not allowed)
     why = "the site's own policy does not allow this study"
-    assert refused(load_site(sites["strict"])) == ([("query.prepare", why)] if found else [])
+    assert refused(load_site(sites["strict"])) == ([("query.prepare", why)] if allowed else [])
 
 
 def test_the_page_foretells_the_epsilon_that_the_study_spends(deployed, small_study, study_file, capsys):
@@ -315,11 +315,14 @@ def test_the_page_foretells_the_epsilon_that_the_study_spends(deployed, small_st
     before = charge(ledger_of(site), Charge("earlier", "recurrence_clinical", 1, 2.0, 0.1, 20), site.policy.limit)
     assert main(["approve", "--site", str(file), str(study_file(**private)), "--yes"]) == ExitCode.OK
     page = capsys.readouterr().out
-    said = re.search(r"epsilon ([\d.]+) spent, about ([\d.]+) with it, of 8,", page)
+    match = re.search(r"epsilon ([\d.]+) spent, about ([\d.]+) with it, of 8,", page)
     run({"a": file}, {**small_study, **private})
     after = charges(ledger_of(site))[-1]["epsilon"]
     assert len(charges(ledger_of(site))) == 3
-    assert [float(text) for text in said.groups()] == [pytest.approx(before, abs=0.006), pytest.approx(after, rel=0.05)]
+    assert [float(text) for text in match.groups()] == [
+        pytest.approx(before, abs=0.006),
+        pytest.approx(after, rel=0.05),
+    ]
     assert after > before + 0.2
     line = charges(ledger_of(site))[-1]
     again = Charge("small", line["task"], 1, line["noise_multiplier"], line["sample_rate"], line["steps"])
@@ -333,9 +336,9 @@ def test_where_nothing_can_be_written_nothing_is_approved(deployed, study_file, 
     file = deployed({"a": 80})["a"]
     (file.parent / "state").write_text("a file where the folder should be")
     assert main(["approve", "--site", str(file), str(study_file()), "--yes"]) == ExitCode.DATA
-    said = capsys.readouterr().err
-    assert "a file of the site's own cannot be written" in said
-    assert "state_dir" in said
+    output = capsys.readouterr().err
+    assert "a file of the site's own cannot be written" in output
+    assert "state_dir" in output
 
 
 def test_a_check_says_how_many_studies_are_approved(deployed, capsys):

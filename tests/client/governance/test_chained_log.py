@@ -31,9 +31,9 @@ def lines(path):
 
 
 def test_lines_come_back_in_order_and_name_the_one_before(log):
-    found = read(log)
-    assert [line["number"] for line in found] == [0, 1, 2, 3]
-    assert [line["previous"] for line in found[1:]] == [line["hash"] for line in found[:-1]]
+    lines = read(log)
+    assert [line["number"] for line in lines] == [0, 1, 2, 3]
+    assert [line["previous"] for line in lines[1:]] == [line["hash"] for line in lines[:-1]]
     assert log.stat().st_mode & 0o077 == 0
 
 
@@ -121,8 +121,8 @@ def test_a_head_that_was_edited_is_refused(log, key, value):
 
 def test_a_head_of_the_version_that_noted_no_place_is_taken(log):
     head = log.with_name("log.jsonl.head")
-    found = json.loads(head.read_text())
-    head.write_text(json.dumps({"lines": found["lines"], "hash": found["hash"]}))
+    content = json.loads(head.read_text())
+    head.write_text(json.dumps({"lines": content["lines"], "hash": content["hash"]}))
     assert append(log, {"event": "charge", "number": 4})["line"] == 5
     assert len(read(log)) == 5
 
@@ -156,14 +156,14 @@ def test_a_kill_at_any_step_leaves_all_acknowledged_lines(log):
         process = context.Process(target=killed_at, args=(log, step))
         process.start()
         process.join()
-        found = read(log)
-        assert found[: len(acknowledged)] == acknowledged
-        assert len(found) <= len(acknowledged) + 1
+        lines = read(log)
+        assert lines[: len(acknowledged)] == acknowledged
+        assert len(lines) <= len(acknowledged) + 1
         if process.exitcode == 0:
             break
         assert process.exitcode == -signal.SIGKILL
     assert 8 < step < 39
-    assert append(log, {"event": "after"})["line"] == len(found) + 1
+    assert append(log, {"event": "after"})["line"] == len(lines) + 1
 
 
 def test_half_a_line_is_dropped_by_the_next(log):
@@ -188,10 +188,10 @@ def test_a_full_disk_is_an_error_and_loses_nothing(log):
     answers = context.Queue()
     process = context.Process(target=on_a_full_disk, args=(log, log.stat().st_size + 20, answers))
     process.start()
-    said = answers.get(timeout=60)
+    answer = answers.get(timeout=60)
     process.join()
-    assert "cannot be written" in said
-    assert "room on the disk" in said
+    assert "cannot be written" in answer
+    assert "room on the disk" in answer
     assert len(read(log)) == 4
     append(log, {"event": "charge", "number": 4})
     assert len(read(log)) == 5
@@ -274,10 +274,10 @@ def test_a_file_that_may_not_be_written_is_one_sentence(log):
     answers = context.Queue()
     process = context.Process(target=as_nobody, args=(log, answers))
     process.start()
-    said = answers.get(timeout=60)
+    answer = answers.get(timeout=60)
     process.join()
     log.parent.chmod(0o755)
-    assert "a record of the site cannot be written" in said
+    assert "a record of the site cannot be written" in answer
     assert len(read(log)) == 4
 
 

@@ -29,17 +29,17 @@ def ledger(tmp_path):
 
 
 def test_epsilon_composes_over_rounds_studies_and_tasks(ledger):
-    found = [charge(ledger, replace(ROUND, round=number), LIMIT) for number in (1, 2)]
-    found.append(charge(ledger, replace(ROUND, study="another", task="recurrence_clinical"), LIMIT))
+    charges = [charge(ledger, replace(ROUND, round=number), LIMIT) for number in (1, 2)]
+    charges.append(charge(ledger, replace(ROUND, study="another", task="recurrence_clinical"), LIMIT))
     accountant = PRVAccountant()
     accountant.history = [(2.0, 0.1, 30)]
-    assert found == sorted(found)
-    assert found[-1] == pytest.approx(accountant.get_epsilon(delta=1e-3), abs=0.02)
-    assert spent(ledger, LIMIT) == found[-1]
+    assert charges == sorted(charges)
+    assert charges[-1] == pytest.approx(accountant.get_epsilon(delta=1e-3), abs=0.02)
+    assert spent(ledger, LIMIT) == charges[-1]
     fresh = PRVAccountant()
     fresh.history = [(2.0, 0.1, 10)]
     # an engine made anew each round reports this, whatever was spent before: wrong
-    assert fresh.get_epsilon(delta=1e-3) < 0.75 * found[-1]
+    assert fresh.get_epsilon(delta=1e-3) < 0.75 * charges[-1]
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,18 @@ def metrics_of(cases, others, target=None):
 @pytest.mark.parametrize("target", [Binary(), TimeToEvent((365.0, 730.0))])
 @pytest.mark.parametrize(("cases", "others"), [(9, 50), (50, 9), (0, 40), (1, 1)])
 def test_below_the_least_count_of_a_class_only_the_number_of_patients_leaves(target, cases, others):
-    found = suppress_small_cells(metrics_of(cases, others, target), 10)
-    assert found.pop("patients") == cases + others
-    assert found
-    assert all(math.isnan(value) for value in found.values())
+    metrics = suppress_small_cells(metrics_of(cases, others, target), 10)
+    assert metrics.pop("patients") == cases + others
+    assert metrics
+    assert all(math.isnan(value) for value in metrics.values())
 
 
 def test_two_decimals_and_no_counts_at_the_cut():
     exact = metrics_of(12, 30)
-    found = suppress_small_cells(exact, 10)
-    assert found["auc"] == round(exact["auc"], 2) != exact["auc"]
-    assert (found["patients"], found["positives"]) == (42, 12)
-    assert not set(found) & {"tp", "fp", "tn", "fn"}
+    metrics = suppress_small_cells(exact, 10)
+    assert metrics["auc"] == round(exact["auc"], 2) != exact["auc"]
+    assert (metrics["patients"], metrics["positives"]) == (42, 12)
+    assert not set(metrics) & {"tp", "fp", "tn", "fn"}
 
 
 def test_a_number_needs_that_many_patients():
@@ -49,16 +49,16 @@ def test_a_number_needs_that_many_patients():
 def test_rates_move_in_steps_of_five_patients_and_none_is_finer_than_another(changed):
     truth = np.repeat([1.0, 0.0], [12, 33])
     scores = np.where(np.arange(45) < changed, 0.9, 0.1)
-    found = suppress_small_cells(site_metrics(Binary(), scores, truth, 0.5), 10)
-    assert found["sensitivity"] in (0.0, 0.5, 1.0)
-    assert found["specificity"] == 1.0
+    metrics = suppress_small_cells(site_metrics(Binary(), scores, truth, 0.5), 10)
+    assert metrics["sensitivity"] in (0.0, 0.5, 1.0)
+    assert metrics["specificity"] == 1.0
     if changed:
-        assert found["f1"] == round(2 * found["sensitivity"] / (found["sensitivity"] + 1), 2)
+        assert metrics["f1"] == round(2 * metrics["sensitivity"] / (metrics["sensitivity"] + 1), 2)
 
 
 def test_the_accuracy_of_several_classes_moves_in_steps_too():
     target, truth = Categorical(("a", "b", "c")), np.arange(40.0) % 3
-    called = np.eye(3)[np.arange(40) % 3]
-    called[:6] = 1 / 3
-    accuracy = suppress_small_cells(site_metrics(target, called, truth, 0.5), 10)["accuracy"]
+    predicted = np.eye(3)[np.arange(40) % 3]
+    predicted[:6] = 1 / 3
+    accuracy = suppress_small_cells(site_metrics(target, predicted, truth, 0.5), 10)["accuracy"]
     assert accuracy in {round(step / 8, 2) for step in range(9)}

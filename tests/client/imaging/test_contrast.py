@@ -24,5 +24,5 @@ def test_tissue_without_any_grain_is_compared_without_a_warning():
 
 def test_a_copy_of_a_phase_is_named_by_its_number():
     draw = np.random.default_rng(0).uniform(50, 100, (3, 6, 8, 8))
-    (said,) = contrast_remarks(exam(draw[0], draw[0] * 2, draw[0] * 2))
-    assert said.startswith("phases 2 and 3 are the same image")
+    (remark,) = contrast_remarks(exam(draw[0], draw[0] * 2, draw[0] * 2))
+    assert remark.startswith("phases 2 and 3 are the same image")

@@ -44,8 +44,8 @@ def exam(tmp_path, spots=(), axes=LPS, shape=SHAPE, spacing=SPACING, **settings)
     mask = np.zeros(shape)
     for spot in spots:
         mask[spot] = 1
-    drawn = sitk.Cast(image(mask, spacing, axes), sitk.sitkUInt8) if spots else None
-    return Exam(tmp_path, (image(voxels, spacing, axes),), mask=drawn, **settings)
+    mask_image = sitk.Cast(image(mask, spacing, axes), sitk.sitkUInt8) if spots else None
+    return Exam(tmp_path, (image(voxels, spacing, axes),), mask=mask_image, **settings)
 
 
 def box(z, y, x, size=2):
@@ -67,8 +67,8 @@ def view(name, grid=CUBE):
     ],
 )
 def test_the_breast_with_the_finding_is_taken_by_the_mask_or_by_the_side(tmp_path, axes, settings, level):
-    found = on_grid(exam(tmp_path, axes=axes, **settings), view("breast"))
-    inner = found[0, :, :, 1:-1]  # at the midline, smoothing mixes both
+    volume = on_grid(exam(tmp_path, axes=axes, **settings), view("breast"))
+    inner = volume[0, :, :, 1:-1]  # at the midline, smoothing mixes both
     np.testing.assert_allclose(inner, level * 100 / 200, rtol=2e-2)
 
 
@@ -90,10 +90,10 @@ def test_an_exam_of_one_breast_is_taken_as_it_is(tmp_path):
 def test_the_whole_exam_is_resized_to_the_grid_from_edge_to_edge(tmp_path, axes):
     ramp = np.broadcast_to(np.arange(1.0, 33.0), SHAPE)
     grid = Volume((1, 8, 12, 16), (1.0, 1.0, 1.0), field_of_view="whole")
-    found = on_grid(Exam(tmp_path, (image(ramp, axes=axes),)), grid)[0]
+    volume = on_grid(Exam(tmp_path, (image(ramp, axes=axes),)), grid)[0]
     expected = ramp.reshape(8, 2, 12, 2, 16, 2).mean(axis=(1, 3, 5)) / np.percentile(ramp, 95)
-    np.testing.assert_allclose(found[..., 1:-1], expected[..., 1:-1], rtol=2e-2)
-    assert (found > 0).all(), "nothing is padding"
+    np.testing.assert_allclose(volume[..., 1:-1], expected[..., 1:-1], rtol=2e-2)
+    assert (volume > 0).all(), "nothing is padding"
 
 
 @pytest.mark.parametrize("name", ["tumour", "breast", "whole"])
@@ -129,9 +129,9 @@ def test_a_tumour_of_which_the_grid_shows_too_little_is_refused(tmp_path):
 def test_a_grid_that_reaches_beyond_the_exam_is_padded_by_the_share_that_is_said(tmp_path):
     edge = exam(tmp_path, [box(0, 11, 20)])
     shown = coverage(edge, CUBE, place(edge, CUBE))
-    found = on_grid(edge, CUBE)[0]
+    volume = on_grid(edge, CUBE)[0]
     assert shown.exam == pytest.approx(42 / 64)
-    assert shown.exam == pytest.approx((found > 0).mean(), abs=1 / 8)
+    assert shown.exam == pytest.approx((volume > 0).mean(), abs=1 / 8)
     assert shown.tumour == 1
 
 
@@ -153,9 +153,9 @@ def bilateral(hospital, volume_file):
             volume_file(hospital.data / f"mri/secret-00{number}/phase0.nii.gz", voxels, SPACING)
         for number, spot in (masks or {}).items():
             mri["mask"] = "mri/{patient}/mask.nii.gz"
-            drawn = np.zeros(SHAPE)
-            drawn[spot] = 1
-            volume_file(hospital.data / f"mri/secret-00{number}/mask.nii.gz", drawn, SPACING)
+            tumour = np.zeros(SHAPE)
+            tumour[spot] = 1
+            volume_file(hospital.data / f"mri/secret-00{number}/mask.nii.gz", tumour, SPACING)
         if sides:
             hospital.write([["id", "Side"], *([f"secret-00{n}", side] for n, side in sides.items())], "sides.csv")
             hospital.settings["tables"]["sides"] = {"file": "sides.csv", "patient_id": "id"}
@@ -167,13 +167,13 @@ def bilateral(hospital, volume_file):
 
 def checked(site, config, grid):
     task = Task({"mri": grid}, {"recurrence": TimeToEvent()}, build_model=None)
-    found = readiness(site, config, task)
-    return found, [problem.text for problem in found.problems if problem.text.startswith("mri:")]
+    result = readiness(site, config, task)
+    return result, [problem.text for problem in result.problems if problem.text.startswith("mri:")]
 
 
 def test_without_masks_a_site_gives_whole_exams_and_check_says_so(bilateral, config):
-    found, texts = checked(bilateral(), config, CUBE)
-    assert found.modalities == {"mri": 6}
+    result, texts = checked(bilateral(), config, CUBE)
+    assert result.modalities == {"mri": 6}
     assert texts == [
         "mri: 6 of 6 exams are taken whole and resized to the grid: the site has no `mask`; name it if there is one"
     ]
@@ -182,19 +182,19 @@ def test_without_masks_a_site_gives_whole_exams_and_check_says_so(bilateral, con
 
 def test_who_has_no_mask_where_others_have_one_is_excluded_and_not_mixed_in(bilateral, config):
     site = bilateral({number: box(7, 11, 20) for number in range(4)})
-    found, texts = checked(site, config, CUBE)
-    assert found.modalities == {"mri": 4}
+    result, texts = checked(site, config, CUBE)
+    assert result.modalities == {"mri": 4}
     assert texts == ["mri: 2 patients are excluded: their files cannot be used"]
-    assert "exams about a tumour and whole ones are not mixed" in found.excluded[0].why
+    assert "exams about a tumour and whole ones are not mixed" in result.excluded[0].why
     assert checked(site, config, view("whole"))[0].modalities == {"mri": 6}
 
 
 def test_check_counts_what_is_cut_off_padded_and_refused(bilateral, config):
     wide, edge, huge = (slice(4, 12), slice(8, 12), slice(18, 24)), box(0, 11, 20), (slice(16), slice(24), slice(16))
     site = bilateral({0: box(7, 11, 20), 1: wide, 2: edge, 3: huge, 4: box(7, 11, 20), 5: box(7, 11, 20)})
-    found, texts = checked(site, config, CUBE)
-    assert found.modalities == {"mri": 5}
-    assert [one.patient for one in found.excluded] == ["secret-003"]
+    result, texts = checked(site, config, CUBE)
+    assert result.modalities == {"mri": 5}
+    assert [one.patient for one in result.excluded] == ["secret-003"]
     grid = "the grid of 64 x 64 x 64 mm"
     assert texts == [
         f"mri: 1 of 5 exams are shown without a part of the tumour, up to 25%: it reaches beyond {grid}",
@@ -206,11 +206,11 @@ def test_check_counts_what_is_cut_off_padded_and_refused(bilateral, config):
 def test_a_mask_that_leaves_its_image_is_counted_and_refused_above_half(bilateral, config, hospital, volume_file):
     site = bilateral({number: box(7, 11, 20) for number in range(6)})
     for number, inside in ((0, 6), (1, 3)):  # of ten slices
-        drawn, origin = np.ones((10, 2, 2)), (200.0, 110.0, 10.0 * (inside - 10))
-        volume_file(hospital.data / f"mri/secret-00{number}/mask.nii.gz", drawn, SPACING, origin=origin)
-    found, texts = checked(site, config, CUBE)
+        marked, origin = np.ones((10, 2, 2)), (200.0, 110.0, 10.0 * (inside - 10))
+        volume_file(hospital.data / f"mri/secret-00{number}/mask.nii.gz", marked, SPACING, origin=origin)
+    result, texts = checked(site, config, CUBE)
     assert "shown without a part of the tumour, up to 40%" in texts[0]
-    (aside,) = found.excluded
+    (aside,) = result.excluded
     assert aside.patient == "secret-001"
     assert "a mask lies mostly outside its image" in aside.why
     assert "30% of it within" in aside.why
@@ -219,10 +219,10 @@ def test_a_mask_that_leaves_its_image_is_counted_and_refused_above_half(bilatera
 def test_sides_from_a_table(bilateral, config):
     site = bilateral(sides={0: "L", 1: "right", 2: "R", 3: "", 4: "left"})
     breast = view("breast")
-    found, _ = checked(site, config, breast)
-    assert found.modalities == {"mri": 4}
-    assert {one.patient for one in found.excluded} == {"secret-003", "secret-005"}
-    assert "which breast has the finding" in found.excluded[0].why
+    result, _ = checked(site, config, breast)
+    assert result.modalities == {"mri": 4}
+    assert {one.patient for one in result.excluded} == {"secret-003", "secret-005"}
+    assert "which breast has the finding" in result.excluded[0].why
     task = Task({"mri": breast}, {"recurrence": TimeToEvent()}, build_model=None)
     inputs = load_cohort(site, task, config).inputs["mri"]
     np.testing.assert_array_equal(inputs[1], inputs[2])
@@ -239,8 +239,8 @@ def test_a_side_that_moved_is_read_anew(bilateral, config):
 
 
 def test_a_side_that_cannot_be_read_stops_the_site(bilateral, config):
-    found, _ = checked(bilateral(sides={0: "L", 1: "both"}), config, view("breast"))
-    (error,) = {problem.text for problem in found.problems if problem.severity == "error"}
+    result, _ = checked(bilateral(sides={0: "L", 1: "both"}), config, view("breast"))
+    (error,) = {problem.text for problem in result.problems if problem.severity == "error"}
     assert "unmapped code" in error
     assert "'both'" in error
 

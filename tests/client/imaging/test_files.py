@@ -43,11 +43,11 @@ def test_phases_are_divided_by_the_first_ones_95th_percentile(tmp_path, volume_f
     paths = [tmp_path / f"{phase}.nii.gz" for phase in range(3)]
     for phase, path in enumerate(paths):
         volume_file(path, ramp * (phase + 1))
-    found = read(paths, grid(3))
-    assert found.shape == (3, *SHAPE)
-    assert found.dtype == np.float16
-    np.testing.assert_allclose(found[0], ramp / np.percentile(ramp, 95), rtol=2e-3)
-    np.testing.assert_allclose(found[2] / found[0], 3, rtol=3e-3)
+    volume = read(paths, grid(3))
+    assert volume.shape == (3, *SHAPE)
+    assert volume.dtype == np.float16
+    np.testing.assert_allclose(volume[0], ramp / np.percentile(ramp, 95), rtol=2e-3)
+    np.testing.assert_allclose(volume[2] / volume[0], 3, rtol=3e-3)
 
 
 def test_a_scanners_gain_cancels(tmp_path, volume_file, ramp):
@@ -76,24 +76,24 @@ def test_axes_in_another_order_are_brought_back(tmp_path, volume_file, ramp):
 def test_voxels_are_resampled_in_millimetres(tmp_path, volume_file):
     z = np.linspace(1, 2, 16)[:, None, None] * np.ones((16, 16, 16))
     volume_file(tmp_path / "a.nii.gz", z, spacing=(0.5, 0.5, 1.0))
-    found = about_the_middle(tmp_path / "a.nii.gz", grid(shape=(6, 8, 8), spacing=(2.0, 1.0, 1.0)))[0]
+    volume = about_the_middle(tmp_path / "a.nii.gz", grid(shape=(6, 8, 8), spacing=(2.0, 1.0, 1.0)))[0]
     expected = z[2:-2, 0, 0].reshape(6, 2).mean(axis=1) / np.percentile(z, 95)
-    np.testing.assert_allclose(found[:, 4, 4], expected, rtol=2e-3)
+    np.testing.assert_allclose(volume[:, 4, 4], expected, rtol=2e-3)
 
 
 def test_about_a_tumour_the_rest_is_cut_or_padded_with_zeros(tmp_path, volume_file, ramp):
     volume_file(tmp_path / "a.nii.gz", ramp)
-    found = about_the_middle(tmp_path / "a.nii.gz", grid(shape=(4, 12, 10)))[0]
-    np.testing.assert_allclose(found[:, 2:-2], ramp[1:-1] / np.percentile(ramp, 95), rtol=1e-3)
-    assert not found[:, :2].any()
-    assert not found[:, -2:].any()
+    volume = about_the_middle(tmp_path / "a.nii.gz", grid(shape=(4, 12, 10)))[0]
+    np.testing.assert_allclose(volume[:, 2:-2], ramp[1:-1] / np.percentile(ramp, 95), rtol=1e-3)
+    assert not volume[:, :2].any()
+    assert not volume[:, -2:].any()
 
 
 def test_one_channel_takes_the_last_file_on_the_first_ones_scale(tmp_path, volume_file, ramp):
     for phase in range(2):
         volume_file(tmp_path / f"{phase}.nii.gz", ramp * (phase + 1))
-    found = read([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid())
-    np.testing.assert_allclose(found[0], 2 * ramp / np.percentile(ramp, 95), rtol=2e-3)
+    volume = read([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid())
+    np.testing.assert_allclose(volume[0], 2 * ramp / np.percentile(ramp, 95), rtol=2e-3)
 
 
 def test_names_are_taken_from_paths(hospital, volume_file):
@@ -119,7 +119,7 @@ def spoiled(ramp, spot, value):
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "message"),
     [
         (lambda ramp: {"array": ramp[:-1]}, ["differ in size", "(10, 8, 5)", "(10, 8, 6)"]),
         (lambda ramp: {"array": ramp, "spacing": (1, 1, 2)}, ["differ in spacing", "(1.0, 1.0, 2.0)"]),
@@ -131,7 +131,7 @@ def spoiled(ramp, spot, value):
         (lambda ramp: {"array": np.stack([ramp, ramp])}, ["wrong number of phases", "one phase a file"]),
     ],
 )
-def test_a_phase_that_does_not_fit(tmp_path, volume_file, ramp, second, said):
+def test_a_phase_that_does_not_fit(tmp_path, volume_file, ramp, second, message):
     volume_file(tmp_path / "0.nii.gz", ramp)
     write = second(ramp)
     if write["array"].ndim == 4:
@@ -140,7 +140,7 @@ def test_a_phase_that_does_not_fit(tmp_path, volume_file, ramp, second, said):
         volume_file(tmp_path / "1.nii.gz", **write)
     with pytest.raises(SiteError) as caught:
         read([tmp_path / "0.nii.gz", tmp_path / "1.nii.gz"], grid(2))
-    for part in [*said, "1.nii.gz", "to do"]:
+    for part in [*message, "1.nii.gz", "to do"]:
         assert part in str(caught.value)
     assert caught.value.exit_code is ExitCode.DATA
     assert "nii" not in caught.value.public

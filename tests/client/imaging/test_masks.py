@@ -43,9 +43,9 @@ def test_the_volume_is_centred_on_the_tumour(exam):
 def test_the_last_channel_is_the_distance_to_the_surface_in_millimetres(exam):
     z, y, x = np.indices((16, 16, 16)) - 7.5
     expected = 6 - np.sqrt(z**2 + y**2 + x**2)
-    found = read(exam)[1]
-    np.testing.assert_allclose(found, expected, atol=1.1)  # a voxel's diagonal is 1.7 mm
-    assert abs((found - expected).mean()) < 0.2
+    volume = read(exam)[1]
+    np.testing.assert_allclose(volume, expected, atol=1.1)  # a voxel's diagonal is 1.7 mm
+    assert abs((volume - expected).mean()) < 0.2
 
 
 def test_millimetres_and_not_voxels(exam):
@@ -77,16 +77,16 @@ def between_the_voxels(exam, volume_file):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (empty, "a mask is empty"),
         (outside, "a mask lies outside its image"),
         (between_the_voxels, "a mask lies outside its image, or between its voxels"),
     ],
 )
-def test_a_mask_that_does_not_fit(exam, volume_file, spoil, said):
+def test_a_mask_that_does_not_fit(exam, volume_file, spoil, message):
     spoil(exam, volume_file)
-    with pytest.raises(SiteError, match=said) as caught:
+    with pytest.raises(SiteError, match=message) as caught:
         read(exam)
     assert "mask.nii.gz" in str(caught.value)
     assert "nii" not in caught.value.public
@@ -107,10 +107,10 @@ def test_a_mask_on_another_grid_is_brought_to_the_images(exam, volume_file, shap
     z, y, x = (np.indices(shape).T * np.array(spacing) + np.array(origin)[::-1]).T
     volume_file(exam / "mask.nii.gz", (z - 10) ** 2 + (y - 12) ** 2 + (x - 20) ** 2 <= 36, spacing, origin=origin)
     image = sitk.ReadImage(str(exam / "phase.nii.gz"))
-    found, share = tumour_mask(MaskFile(exam / "mask.nii.gz"), image)
+    resampled, share = tumour_mask(MaskFile(exam / "mask.nii.gz"), image)
     assert share == 1
-    assert found.GetSize() == image.GetSize()
-    voxels = np.argwhere(sitk.GetArrayFromImage(found))
+    assert resampled.GetSize() == image.GetSize()
+    voxels = np.argwhere(sitk.GetArrayFromImage(resampled))
     np.testing.assert_allclose(voxels.mean(axis=0), (10, 12, 20), atol=0.3)
     assert abs(len(voxels) / 925 - 1) < 0.1  # a ball of 6 mm has 925 voxels here
 
@@ -178,7 +178,7 @@ def test_a_box_that_moved_is_read_anew(boxed, config):
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "message"),
     [
         ([2, 4, 3, 7, 1, 7], ["a tumour's box lies outside its image", "up to (7, 4, 7)", "(10, 8, 6)"]),
         ([4, 2, 3, 7, 1, 2], ["a tumour's box cannot be read", "'4', '2'"]),
@@ -186,14 +186,14 @@ def test_a_box_that_moved_is_read_anew(boxed, config):
         ([0, 4, 3, 7, 1, 2], ["a tumour's box cannot be read", "from 1"]),
     ],
 )
-def test_a_box_that_cannot_be_used(boxed, cells, said):
+def test_a_box_that_cannot_be_used(boxed, cells, message):
     _, exams = boxed(["secret-000", *cells], ["secret-001", 1, 1, 1, 1, 1, 1])
     exam = exams[Instance("secret-000")]
     if not isinstance(exam, SiteError):
         with pytest.raises(SiteError) as caught:
             exam.load()
         exam = caught.value
-    for part in [*said, "row 2", "boxes.csv", "to do"]:
+    for part in [*message, "row 2", "boxes.csv", "to do"]:
         assert part in str(exam)
     assert "boxes" not in exam.public
 
@@ -204,7 +204,7 @@ def test_dukes_boxes(shared_data, boxed, hospital):
     hospital.settings["data_root"] = str(shared_data / "duke")
     source = {"file": "Annotation_Boxes.xlsx", "patient_id": "Patient ID"}
     hospital.settings["tables"] = {"clinical": source, "boxes": source}
-    found = boxes(hospital.site(), Mask.model_validate({"box": {"table": "boxes", **BOX}}).box)
-    assert len(found) == 922
-    assert found[Instance("Breast_MRI_001")].ends == ((308, 341), (234, 271), (89, 112))
-    assert not any(isinstance(box, SiteError) for box in found.values())
+    masks = boxes(hospital.site(), Mask.model_validate({"box": {"table": "boxes", **BOX}}).box)
+    assert len(masks) == 922
+    assert masks[Instance("Breast_MRI_001")].ends == ((308, 341), (234, 271), (89, 112))
+    assert not any(isinstance(box, SiteError) for box in masks.values())

@@ -124,19 +124,19 @@ def test_a_coarser_grid_averages_and_does_not_pick(tmp_path, volume_file):
     rng = np.random.default_rng(0)
     texture = rng.gamma(1.0, 100.0, (40, 80, 80))
     volume_file(tmp_path / "a.nii.gz", texture, spacing=(0.5, 0.5, 1.0))
-    found = on_grid(ImageFiles((tmp_path / "a.nii.gz",)).load(), Volume((1, 20, 20, 20), (2.0, 2.0, 2.0)))[0]
-    found = np.asarray(found, dtype=float) * np.percentile(texture, 95)
+    volume = on_grid(ImageFiles((tmp_path / "a.nii.gz",)).load(), Volume((1, 20, 20, 20), (2.0, 2.0, 2.0)))[0]
+    volume = np.asarray(volume, dtype=float) * np.percentile(texture, 95)
     blocks = texture.reshape(20, 2, 20, 4, 20, 4).mean(axis=(1, 3, 5))
     # linear interpolation alone is off by 30, a third of the intensity
-    assert np.sqrt(np.mean((found - blocks) ** 2)) < 12
-    assert abs(found.mean() / blocks.mean() - 1) < 0.01
+    assert np.sqrt(np.mean((volume - blocks) ** 2)) < 12
+    assert abs(volume.mean() / blocks.mean() - 1) < 0.01
 
 
 def test_a_grid_like_the_images_own_is_not_smoothed(tmp_path, volume_file):
     texture = np.random.default_rng(0).uniform(50, 100, (8, 8, 8))
     volume_file(tmp_path / "a.nii.gz", texture)
-    found = on_grid(ImageFiles((tmp_path / "a.nii.gz",)).load(), Volume((1, 8, 8, 8), (1.0, 1.0, 1.0)))[0]
-    np.testing.assert_allclose(found, texture / np.percentile(texture, 95), rtol=2e-3)
+    volume = on_grid(ImageFiles((tmp_path / "a.nii.gz",)).load(), Volume((1, 8, 8, 8), (1.0, 1.0, 1.0)))[0]
+    np.testing.assert_allclose(volume, texture / np.percentile(texture, 95), rtol=2e-3)
 
 
 def test_only_known_steps_can_be_asked_for():

@@ -72,12 +72,12 @@ def test_new_patients_without_outcomes_are_warned_of_one_by_one(finished_study: 
     new = without_outcomes(finished_study, ["n1,55,20,+", "n2,55,,+", "n3,55,900,-", "n4,,,"])
     code, rows = predict(finished_study, "elm", "--new-data", str(new))
     assert code == 0
-    said = {row["patient"]: row["warnings"] for row in rows}
-    assert said["n1"] == ""
-    assert said["n2"] == "clinical: no size_mm"
-    assert "size_mm is" in said["n3"]
-    assert "above the training patients' mean" in said["n3"]
-    assert said["n4"] == "none of the modalities: no prediction"
+    warnings = {row["patient"]: row["warnings"] for row in rows}
+    assert warnings["n1"] == ""
+    assert warnings["n2"] == "clinical: no size_mm"
+    assert "size_mm is" in warnings["n3"]
+    assert "above the training patients' mean" in warnings["n3"]
+    assert warnings["n4"] == "none of the modalities: no prediction"
     assert [row["recurrence_positive"] for row in rows if row["patient"] == "n4"] == [""]
 
 
@@ -110,16 +110,16 @@ def test_recalibration_corrects_a_network_that_is_too_sure(finished_study: Any) 
 
 def test_patients_who_were_trained_on_are_marked_and_recalibrate_nothing(finished_study: Any) -> None:
     code, rows = predict(finished_study, "a", "--recalibrate")
-    told = [row for row in rows if "was trained on this patient" in row["warnings"]]
+    marked = [row for row in rows if "was trained on this patient" in row["warnings"]]
     config = parse_study_settings(load_checkpoint(finished_study.best).config)
     parts = load_cohort(load_site(finished_study.sites["a"]), load_task(config), config).parts
-    assert (code, len(told)) == (0, len(parts["train"]))
+    assert (code, len(marked)) == (0, len(parts["train"]))
     facts = json.loads((finished_study.best.parent / "predictions.json").read_text())["recalibration"]["recurrence"]
     assert 0 < sum(facts["patients"].values()) <= len(parts["validation"]) + len(parts["test"])
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         ({"package_version": "0.0.9"}, "of another release"),
         ({"task": "relapse_of_nothing"}, "settings or its task"),
@@ -128,7 +128,7 @@ def test_patients_who_were_trained_on_are_marked_and_recalibrate_nothing(finishe
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(
-    finished_study: Any, spoil: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+    finished_study: Any, spoil: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with safe_open(finished_study.best, framework="numpy") as file:
         metadata = file.metadata()
@@ -142,4 +142,4 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     save_file(arrays, finished_study.best, {**stamp, "study": json.dumps(facts)})
     code, rows = predict(finished_study, "elm")
     assert (code, rows) == (4, [])
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -25,8 +25,8 @@ def first(hospital, tmp_path):
     def make(columns, study=None, **form):
         hospital.write(table(columns), **form)
         path = tmp_path / "site_configs/oak.yaml"
-        said = write_first_config(hospital.data, path, study)
-        return load_site(path), path.read_text(encoding="utf-8"), said
+        summary = write_first_config(hospital.data, path, study)
+        return load_site(path), path.read_text(encoding="utf-8"), summary
 
     return make
 
@@ -104,10 +104,10 @@ def test_an_outcome_is_found_in_whatever_form(form, first):
 
 
 def test_no_outcome_is_said_and_so_is_every_column(first):
-    made, text, said = first(
+    made, text, summary = first(
         {"Age": AGES, "Notes": [f"a note {i}" for i in range(COUNT)], "Relapse date": ["", "2020-01-01"]}
     )
-    assert any("no time to an event" in one for one in said)
+    assert any("no time to an event" in one for one in summary)
     assert "not used: has 30 different texts" in text
     assert "Relapse date | not used: is known after the diagnosis" in text
     assert "a note" not in text
@@ -156,14 +156,14 @@ def test_the_patients_of_most_that_studies_ask_for_are_taken(hospital, tmp_path)
 def test_a_study_runs_from_what_init_wrote(first, hospital, tmp_path):
     days = {"recur": [0, 1, 0], "rtime": range(200, 3000, 70)}
     columns = {"Age": AGES, "Size": range(4, 70), "Amount": [2**i for i in range(COUNT)], "Type": ["a", "b", "c"]}
-    made, _, said = first(columns | days, tmp_path / "first.toml")
-    assert any("a study of recurrence_clinical" in one for one in said)
+    made, _, summary = first(columns | days, tmp_path / "first.toml")
+    assert any("a study of recurrence_clinical" in one for one in summary)
     config, task = load_study(tmp_path / "first.toml")
     assert "amount:log" in config.features
     assert "type{a|b|c}" in config.features
-    found = readiness(made, config, task)
-    assert found.exit_code == 0
-    assert found.modalities == {"clinical": COUNT}
+    result = readiness(made, config, task)
+    assert result.exit_code == 0
+    assert result.modalities == {"clinical": COUNT}
 
 
 def test_one_table_alone_makes_a_site(hospital, tmp_path):
@@ -219,6 +219,6 @@ def test_a_study_folder_of_cbioportal_makes_a_site(hospital, tmp_path):
     write_first_config(hospital.data, path, tmp_path / "first.toml")
     made = load_site(path)
     assert set(made.modalities["genomic"].features) == {"ESR1", "PGR", "BRCA1", "TP53"}
-    found = readiness(made, *load_study(tmp_path / "first.toml"))
-    assert found.exit_code == 0, found.problems
-    assert found.modalities == {"clinical": COUNT, "genomic": COUNT}
+    result = readiness(made, *load_study(tmp_path / "first.toml"))
+    assert result.exit_code == 0, result.problems
+    assert result.modalities == {"clinical": COUNT, "genomic": COUNT}

@@ -43,8 +43,10 @@ def test_clinical_features_and_targets_of_a_hospital_are_found(hospitals, first,
     (path,) = [path for path in hospitals if path.stem == name]
     true = load_site(path)
     made, _ = first(path.parent, name)
-    wanted, found = (site.modalities["clinical"].features for site in (true, made))
-    right = [key for key, column in wanted.items() if key in found and settings_of(column) == settings_of(found[key])]
+    wanted, guessed = (site.modalities["clinical"].features for site in (true, made))
+    right = [
+        key for key, column in wanted.items() if key in guessed and settings_of(column) == settings_of(guessed[key])
+    ]
     assert len(right) >= 0.8 * len(wanted)
     for target, outcome in true.targets.items():
         assert [column.column for column in made.targets[target].columns] == [one.column for one in outcome.columns]
@@ -167,15 +169,15 @@ def test_dukes_sheet(shared_data, first):
     made, _ = first(shared_data / "duke")
     table = made.tables["data"]
     assert (table.header_rows, table.patient_id) == (3, "Patient ID")
-    found = readiness(made, None, None)
-    assert found.targets["recurrence"] == {"censored": 818, "event": 87, "unknown": 17}
-    assert found.exit_code == 0
+    result = readiness(made, None, None)
+    assert result.targets["recurrence"] == {"censored": 818, "event": 87, "unknown": 17}
+    assert result.exit_code == 0
     assert {"age_years", "nodes", "er", "pr", "her2"} <= set(made.modalities["clinical"].features)
 
 
 def test_regions_of_structure_sets_are_offered(structure_set, tmp_path, first):
     square = [(2.5, 1.5, 2), (6.5, 1.5, 2), (6.5, 5.5, 2), (2.5, 5.5, 2)]
-    drawn = structure_set({"BODY": [square], "GTV": [square]})
+    structures = structure_set({"BODY": [square], "GTV": [square]})
     folder = tmp_path / "hospital"
     for patient in ("P-1", "P-2"):
         images, masks = (
@@ -184,9 +186,9 @@ def test_regions_of_structure_sets_are_offered(structure_set, tmp_path, first):
         )
         for place in (images, masks):
             place.mkdir(parents=True)
-        for path in drawn.parent.glob("?.dcm"):
+        for path in structures.parent.glob("?.dcm"):
             shutil.copy(path, images)
-        shutil.copy(drawn, masks / "1.2.840.3.dcm")
+        shutil.copy(structures, masks / "1.2.840.3.dcm")
     (folder / "clinical.csv").write_text("ID,Age,Relapse\nP-1,50,0\nP-2,60,1\n")
     made, text = first(folder)
     reader = made.modalities["dce_mri"]

@@ -72,8 +72,8 @@ def test_links_are_followed_within_data_root_and_refused_beyond(clinic, exam, tm
     (clinic.data / "dicom/secret-007").mkdir()
     (clinic.data / "dicom/secret-007/dyn").symlink_to(clinic.data / "dicom/secret-000/dyn")
     (clinic.data / "dicom/secret-000/dyn/circle").symlink_to(clinic.data / "dicom/secret-000")
-    found = DicomReader(reader="dicom", folder="dicom/{patient}/*").exams(clinic.site())
-    assert len(found[Instance("secret-007")].images) == 10
+    exams = DicomReader(reader="dicom", folder="dicom/{patient}/*").exams(clinic.site())
+    assert len(exams[Instance("secret-007")].images) == 10
     exam(tmp_path / "elsewhere")
     (clinic.data / "dicom/secret-000/dyn/more").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SiteError, match="escapes data_root"):
@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_listed(hospital):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"series": "(dyn"}, "no regular expression"),
         ({"phases": [2, 1]}, "in the order of time"),
@@ -102,9 +102,9 @@ def test_a_folder_that_cannot_be_listed(hospital):
         ),
     ],
 )
-def test_settings_that_cannot_be(clinic, change, said):
+def test_settings_that_cannot_be(clinic, change, message):
     clinic.settings["modalities"]["mri"] |= change
-    with pytest.raises(SiteError, match=said) as caught:
+    with pytest.raises(SiteError, match=message) as caught:
         clinic.site()
     assert caught.value.exit_code is ExitCode.SITE_CONFIG
 

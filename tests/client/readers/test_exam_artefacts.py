@@ -78,15 +78,15 @@ def calls(oak, workers, tmp_path, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "start"), os.environ.get("PYTHONPATH", "")]))
 
     def since():
-        found = file.read_text().split() if file.exists() else []
+        content = file.read_text().split() if file.exists() else []
         file.unlink(missing_ok=True)
-        return {name: found.count(name) for name in ("preprocess", "_log_bias_field", "_motion")}
+        return {name: content.count(name) for name in ("preprocess", "_log_bias_field", "_motion")}
 
     return since
 
 
 def study(features, *more):
-    tables = {name: Table(found) for name, found in parse_features("; ".join(features)).items()}
+    tables = {name: Table(features_of) for name, features_of in parse_features("; ".join(features)).items()}
     return Task(tables | dict(more), {"recurrence": TimeToEvent()}, build_model=None)
 
 

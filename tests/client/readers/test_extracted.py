@@ -22,7 +22,9 @@ KINETICS = "Volume_cu_mm_Tumor:log, PE1_mean_tumor, WashinRate_map_mean_tumor"
 
 def study_of(features, name="radiomics"):
     tables = parse_features(f"{name}: {features}")
-    return Task({key: Table(found) for key, found in tables.items()}, {"recurrence": TimeToEvent()}, build_model=None)
+    return Task(
+        {key: Table(columns) for key, columns in tables.items()}, {"recurrence": TimeToEvent()}, build_model=None
+    )
 
 
 @pytest.fixture
@@ -63,9 +65,9 @@ def test_a_studys_features_are_measured_on_the_images(oak, config):
     cohort = load_cohort(oak.site(), study_of(KINETICS), config)
     assert cohort.present[:5, 0].tolist() == [True, True, True, False, False]
     for number in range(3):
-        found = kinetics.measure(exam_of(oak, number))
+        measured = kinetics.measure(exam_of(oak, number))
         names = ("Volume_cu_mm_Tumor", "PE1_mean_tumor", "WashinRate_map_mean_tumor")
-        volume, enhancement, wash_in = (found[name] for name in names)
+        volume, enhancement, wash_in = (measured[name] for name in names)
         assert volume == 25 * (4 + number) * 2
         assert enhancement == pytest.approx(80 + 10 * number, rel=1e-4)
         np.testing.assert_allclose(
@@ -126,7 +128,7 @@ def test_processes_give_what_one_gives(oak, config):
 def test_a_bad_exam_is_excluded_by_name_and_the_rest_go_on(oak, config):
     (oak.data / "mri/secret-001/phase1.nii.gz").write_bytes(b"no image")
     cohort = load_cohort(oak.site(), study_of(KINETICS + ", original_shape_Sphericity"), config)
-    assert [(found.patient, found.modality) for found in cohort.excluded] == [("secret-001", "radiomics")]
+    assert [(exclusion.patient, exclusion.modality) for exclusion in cohort.excluded] == [("secret-001", "radiomics")]
     assert "cannot be read" in cohort.excluded[0].why
     assert cohort.present[:4, 0].tolist() == [True, False, True, False]
     assert np.isnan(cohort.inputs["radiomics"][1]).all()
@@ -158,7 +160,7 @@ def test_categories_stand_in_the_studys_order(hospital, volume_file, config):
 
 
 @pytest.mark.parametrize(
-    ("features", "said"),
+    ("features", "message"),
     [
         ("Peak_SER_tumour", ["cannot be measured", "did you mean 'Peak_SER_tumor'?"]),
         ("Peak_SER_tumor{low|high}", ["measured as something else", "one of low, high", "a number"]),
@@ -166,10 +168,10 @@ def test_categories_stand_in_the_studys_order(hospital, volume_file, config):
         ("hemisphere{left|other}", ["measured as something else", "one of left, other"]),
     ],
 )
-def test_a_feature_that_no_measure_has_is_the_studys_error(oak, config, features, said):
+def test_a_feature_that_no_measure_has_is_the_studys_error(oak, config, features, message):
     with pytest.raises(SiteError) as caught:
         load_cohort(oak.site(), study_of(features), config)
-    for part in [*said, "modalities.radiomics", "reader: table"]:
+    for part in [*message, "modalities.radiomics", "reader: table"]:
         assert part in str(caught.value)
     assert caught.value.exit_code is ExitCode.STUDY
     assert "SER" not in caught.value.public
@@ -183,14 +185,14 @@ def test_where_nothing_can_be_measured_the_mask_is_asked_for(oak, config):
 
 
 @pytest.mark.parametrize(
-    ("images", "said"), [("mrj", "did you mean 'mri'?"), ("clinical", "choose from: mri"), ("radiomics", "mri")]
+    ("images", "message"), [("mrj", "did you mean 'mri'?"), ("clinical", "choose from: mri"), ("radiomics", "mri")]
 )
-def test_the_images_must_be_a_modality_that_reads_images(oak, images, said):
+def test_the_images_must_be_a_modality_that_reads_images(oak, images, message):
     oak.settings["modalities"]["radiomics"]["images"] = images
     with pytest.raises(SiteError) as caught:
         oak.site()
     assert "modalities.radiomics.images" in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.exit_code is ExitCode.SITE_CONFIG
 
 

@@ -120,7 +120,7 @@ def nobody(slides, weights):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (spoil_weights, ["weights of the tiles' network", "ResNet-50's"]),
         (another_architecture, ["weights of the tiles' network", "ResNet-50's"]),
@@ -130,11 +130,11 @@ def nobody(slides, weights):
         (nobody, ["no patient has tiles"]),
     ],
 )
-def test_one_message_says_what_is_wrong(slides, weights, config, spoil, said, capsys):
+def test_one_message_says_what_is_wrong(slides, weights, config, spoil, message, capsys):
     spoil(slides, weights)
     with pytest.raises(SiteError) as caught:
         load_cohort(slides.site(), task_of(FEATURES), config)
-    for part in [*said, "where:", "to do:"]:
+    for part in [*message, "where:", "to do:"]:
         assert part in str(caught.value)
     assert "secret" not in caught.value.public
     assert capsys.readouterr().out == ""
@@ -156,12 +156,12 @@ def test_a_broken_tile_sets_its_patient_aside(slides, config):
 
 @pytest.mark.slow  # each process imports torch and MONAI
 def test_features_are_the_same_from_other_processes(slides, config):
-    found = []
+    features = []
     for workers in (1, 2):
         slides.settings |= {"workers": workers, "state_dir": f"state-{workers}"}  # neither takes the other's artefacts
-        found.append(load_cohort(slides.site(), task_of(FEATURES), config).inputs["histology"][:])
-    assert found[0].any()
-    np.testing.assert_array_equal(*found)
+        features.append(load_cohort(slides.site(), task_of(FEATURES), config).inputs["histology"][:])
+    assert features[0].any()
+    np.testing.assert_array_equal(*features)
 
 
 def test_stains_are_normalised_where_the_site_says_so_and_kept_apart(slides, config):
@@ -170,21 +170,21 @@ def test_stains_are_normalised_where_the_site_says_so_and_kept_apart(slides, con
     stains = np.array([[0.5626, 0.2159], [0.7201, 0.8012], [0.4062, 0.5581]]) * 0.5
     pixels = (240 * np.exp(-stains @ amounts) - 1).reshape(3, 8, 8).transpose(1, 2, 0).astype(np.uint8)
     write_tile(path, pixels)
-    found = {}
+    features = {}
     for stain in ("none", "macenko", "none"):
         slides.settings["modalities"]["histology"]["stain"] = stain
         volume = load_cohort(slides.site(), task_of(TILES), config).inputs["histology"]
-        found.setdefault(stain, []).append(np.array(volume[1, :, 0]))
-    np.testing.assert_array_equal(*found["none"])
-    np.testing.assert_allclose(found["macenko"][0], macenko(read_tile(path)), atol=1e-3)
-    assert np.abs(found["macenko"][0] - found["none"][0]).max() > 0.1
+        features.setdefault(stain, []).append(np.array(volume[1, :, 0]))
+    np.testing.assert_array_equal(*features["none"])
+    np.testing.assert_allclose(features["macenko"][0], macenko(read_tile(path)), atol=1e-3)
+    assert np.abs(features["macenko"][0] - features["none"][0]).max() > 0.1
 
 
-@pytest.mark.parametrize(("size", "said"), [((8, 5000, 3), "at most"), ((8, 8), "mode L")])
-def test_what_is_no_tile_is_refused_by_its_header(tmp_path, size, said, monkeypatch):
+@pytest.mark.parametrize(("size", "message"), [((8, 5000, 3), "at most"), ((8, 8), "mode L")])
+def test_what_is_no_tile_is_refused_by_its_header(tmp_path, size, message, monkeypatch):
     monkeypatch.setattr("client.imaging.histology.tile_features.MAX_PIXELS", 10_000)
     write_tile(tmp_path / "a.png", np.zeros(size, np.uint8))
-    with pytest.raises(SiteError, match=said):
+    with pytest.raises(SiteError, match=message):
         read_tile(tmp_path / "a.png")
 
 

@@ -117,7 +117,7 @@ def test_the_column_of_symbols_need_not_be_the_first(matrix):
 
 
 @pytest.mark.parametrize(
-    ("rows", "genes", "said"),
+    ("rows", "genes", "message"),
     [
         (TALL, {}, ["a gene is missing", "no ESR2 among 3 names", "'ESR1'", "`lacks`"]),
         ([*TALL, ["ESR2", "1", "high", "2"]], {}, ["number cannot be read", "row 5 (ESR2)", "'high'"]),
@@ -131,13 +131,13 @@ def test_the_column_of_symbols_need_not_be_the_first(matrix):
         (TALL, {"gene_id": "gone"}, ["0 columns", "one column 'gone'"]),
     ],
 )
-def test_a_matrix_that_cannot_be_used_is_one_message(matrix, hospital, rows, genes, said):
+def test_a_matrix_that_cannot_be_used_is_one_message(matrix, hospital, rows, genes, message):
     (hospital.data / "short.gmt").write_text("A\tB\n")
     (hospital.data / "set.gmt").write_text("ESR2\t\tXIST\tTSIX\n")
     (hospital.data / "three.csv").write_text("a,b,c\n")
     with pytest.raises(SiteError) as caught:
         matrix(rows, genes, ["ESR1", "ESR2"])
-    for part in said:
+    for part in message:
         assert part in str(caught.value)
     assert "ESR" not in caught.value.public
     assert "'a'" not in str(caught.value)

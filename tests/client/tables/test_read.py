@@ -84,7 +84,7 @@ def test_workbook_numbers_do_not_depend_on_the_decimal_sign(hospital):
 
 
 @pytest.mark.parametrize(
-    ("text", "reference", "said"),
+    ("text", "reference", "message"),
     [
         ("PatientID;Age\na;1\n", "Age", ["separated by another character", "row 1", '`separator` to ";"']),
         ("PatientID\tAge\na\t1\n", "Age", ['`separator` to "\\t"']),
@@ -97,11 +97,11 @@ def test_workbook_numbers_do_not_depend_on_the_decimal_sign(hospital):
         ("", "Age", ["a column is missing", "'PatientID'"]),
     ],
 )
-def test_a_broken_file_is_one_message(hospital, text, reference, said):
+def test_a_broken_file_is_one_message(hospital, text, reference, message):
     (hospital.data / "clinical.csv").write_text(text)
     with pytest.raises(SiteError) as caught:
         read_table(hospital.site(), "clinical", [reference])
-    for part in [*said, "'clinical'", "clinical.csv"]:
+    for part in [*message, "'clinical'", "clinical.csv"]:
         assert part in str(caught.value)
 
 
@@ -112,7 +112,7 @@ def test_a_single_column_is_a_table(hospital):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"file": "gone.csv"}, ["file is missing", "gone.csv"]),
         ({"file": "clinical.xls"}, ["'.xls'", ".xlsx"]),
@@ -123,14 +123,14 @@ def test_a_single_column_is_a_table(hospital):
         ({"encoding": "klingon"}, ["klingon"]),
     ],
 )
-def test_a_file_that_is_not_what_the_yaml_says(hospital, change, said):
+def test_a_file_that_is_not_what_the_yaml_says(hospital, change, message):
     save_workbook(hospital.data / "a.xlsx", {"Data": [["PatientID"], ["a"]]})
     (hospital.data / "fake.xlsx").write_text("no workbook")
     (hospital.data / "folder.csv").mkdir()
     hospital.settings["tables"]["clinical"].update(change)
     with pytest.raises(SiteError) as caught:
         read_table(hospital.site(), "clinical", [])
-    for part in said:
+    for part in message:
         assert part in str(caught.value)
     assert "clinical" not in caught.value.public
 
@@ -175,14 +175,14 @@ BROKEN_BYTES = {
 }
 
 
-@pytest.mark.parametrize(("content", "said"), BROKEN_BYTES.values(), ids=list(BROKEN_BYTES))
-def test_broken_bytes_are_one_message(hospital, content, said):
+@pytest.mark.parametrize(("content", "message"), BROKEN_BYTES.values(), ids=list(BROKEN_BYTES))
+def test_broken_bytes_are_one_message(hospital, content, message):
     (hospital.data / "clinical.csv").write_bytes(content)
     began = time.process_time()
     with pytest.raises(SiteError) as caught:
         read_table(hospital.site(), "clinical", ["Age"])
     assert time.process_time() - began < 5
-    for part in [*said, "clinical.csv", "to do:"]:
+    for part in [*message, "clinical.csv", "to do:"]:
         assert part in str(caught.value)
     assert "clinical" not in caught.value.public
 
@@ -219,7 +219,7 @@ def test_patients_are_taken_from_longer_identifiers(hospital):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"seperator": ";"}, "did you mean 'separator'?"),
         ({"encoding": "latin-99"}, "try utf-8-sig, cp1252"),
@@ -231,9 +231,9 @@ def test_patients_are_taken_from_longer_identifiers(hospital):
         ({"decimal": ";"}, "'.' or ','"),
     ],
 )
-def test_settings_that_cannot_be_used_say_what_could(hospital, change, said):
+def test_settings_that_cannot_be_used_say_what_could(hospital, change, message):
     hospital.settings["tables"]["clinical"] |= change
-    with pytest.raises(SiteError, match=re.escape(said)):
+    with pytest.raises(SiteError, match=re.escape(message)):
         hospital.site()
 
 
@@ -370,7 +370,7 @@ def unknown_compression(path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (repeated, ["60 MiB", "at most 64 MiB", "no more than 500 times", "CSV"]),
         (lying, []),
@@ -385,14 +385,14 @@ def unknown_compression(path):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_workbook_that_is_none_or_a_trap_is_one_message(hospital, spoil, said):
+def test_a_workbook_that_is_none_or_a_trap_is_one_message(hospital, spoil, message):
     site = workbook(hospital, [["ID", "A"], ["a", 1], ["b", 2]])
     spoil(hospital.data / "a.xlsx")
     began = time.process_time()
     with pytest.raises(SiteError) as caught:
         read_table(site, "clinical", ["A"])
     assert time.process_time() - began < 10
-    for part in ["cannot be read", "a.xlsx", "to do:", *said]:
+    for part in ["cannot be read", "a.xlsx", "to do:", *message]:
         assert part in str(caught.value)
 
 

@@ -85,7 +85,7 @@ def test_reading_leaves_the_folder_as_it_is(hospital, database):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"database": "sqlite:///gone.db"}, ["no file", "gone.db", "starts at data_root"]),
         ({"database": "sqlite:///../clinical.db"}, ["escapes data_root", "database"]),
@@ -110,12 +110,12 @@ def test_reading_leaves_the_folder_as_it_is(hospital, database):
         ({"databse": "x"}, ["did you mean 'database'?"]),
     ],
 )
-def test_a_query_that_cannot_be_used_is_one_message(hospital, database, settings, said):
+def test_a_query_that_cannot_be_used_is_one_message(hospital, database, settings, message):
     hospital.settings["tables"]["clinical"] |= {"timeout_s": 0.5, **settings}
     before = database.read_bytes()
     with pytest.raises(SiteError) as caught:
         read_table(hospital.site(), "clinical", [])
-    for part in said:
+    for part in message:
         assert part in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -160,8 +160,8 @@ def test_a_missing_driver_is_named(hospital, monkeypatch):
 
 def programs():
     """The folder of PostgreSQL's server programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    path = found[-1] if found else shutil.which("initdb")
+    paths = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    path = paths[-1] if paths else shutil.which("initdb")
     return Path(path).resolve().parent if path else None
 
 
@@ -285,7 +285,7 @@ def test_the_password_may_come_from_the_environment(postgres, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("WITH d AS (DELETE FROM patients RETURNING *) SELECT * FROM d", ["data-modifying statements", "psql"]),
         (
@@ -298,11 +298,11 @@ def test_the_password_may_come_from_the_environment(postgres, monkeypatch):
         ("SELECT id, note AS age FROM patients", ["dict in column 'age'", "cast it"]),
     ],
 )
-def test_postgresql_is_only_read_and_not_for_ever(postgres, server, sql, said):
+def test_postgresql_is_only_read_and_not_for_ever(postgres, server, sql, message):
     postgres.settings["tables"]["clinical"]["sql"] = sql
     with pytest.raises(SiteError) as caught:
         read_table(postgres.site(), "clinical", ["age"] if "age" in sql else [])
-    for part in said:
+    for part in message:
         assert part in str(caught.value)
     assert "s3cret" not in str(caught.value)
     with owner(server) as connection:

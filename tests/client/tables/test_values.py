@@ -81,7 +81,7 @@ def test_values_out_of_range_are_missing_and_counted():
 
 
 @pytest.mark.parametrize(
-    ("read", "said"),
+    ("read", "message"),
     [
         (
             lambda: numbers(cells("1", "x", *"yyyyyy"), Column(column="b")),
@@ -107,10 +107,10 @@ def test_values_out_of_range_are_missing_and_counted():
         ),
     ],
 )
-def test_bad_cells_of_a_column_are_one_message(read, said):
+def test_bad_cells_of_a_column_are_one_message(read, message):
     with pytest.raises(SiteError) as caught:
         read()
-    for part in [*said, "column 'b'"]:
+    for part in [*message, "column 'b'"]:
         assert part in str(caught.value)
     assert "'" not in caught.value.public.replace("site's", "").replace("study's", "")
 
@@ -149,9 +149,9 @@ def since(*texts):
 
 
 def test_days_are_counted_from_another_column_before_the_scale():
-    found = Cells(**{**vars(cells("01.03.2020", "", "02.03.2021")), "since": since("1.3.2019", "1.3.2019", "")})
+    dated = Cells(**{**vars(cells("01.03.2020", "", "02.03.2021")), "since": since("1.3.2019", "1.3.2019", "")})
     column = Column(column="b", since="start", date="%d.%m.%Y", scale=1 / 366)
-    np.testing.assert_array_equal(numbers(found, column), [1, np.nan, np.nan])
+    np.testing.assert_array_equal(numbers(dated, column), [1, np.nan, np.nan])
 
 
 def test_impossible_dates_of_either_column_are_one_message():
@@ -169,7 +169,7 @@ def test_dates_without_since_say_what_to_set():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"date": "%d.%m.%Y"}, "`since`"),
         ({"since": "a", "date": "%d.%m"}, "%d.%m.%Y"),
@@ -179,6 +179,6 @@ def test_dates_without_since_say_what_to_set():
         ({"sinse": "a"}, "did you mean 'since'?"),
     ],
 )
-def test_a_date_that_cannot_be_meant(settings, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_date_that_cannot_be_meant(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         Column(column="b", **settings)

@@ -73,9 +73,9 @@ def test_brightness_changes_the_image_and_not_the_distance() -> None:
 
 def test_what_a_patient_lacks_stays_zero_and_tables_stay() -> None:
     inputs = {"mri": torch.zeros(1, *LESION.shape), "clinical": torch.rand(1, 3)}
-    found = augment(inputs, torch.tensor([[0.0, 1.0]]), TASK, torch.zeros(1, 1, NUMBERS))
-    assert not found["mri"].any()
-    assert found["clinical"] is inputs["clinical"]
+    augmented = augment(inputs, torch.tensor([[0.0, 1.0]]), TASK, torch.zeros(1, 1, NUMBERS))
+    assert not augmented["mri"].any()
+    assert augmented["clinical"] is inputs["clinical"]
 
 
 def test_nothing_of_a_patient_depends_on_the_others() -> None:

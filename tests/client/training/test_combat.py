@@ -60,13 +60,13 @@ def spread(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_site_comes_to_one_scale_also_one_that_never_trains(cohorts: list[Cohort]) -> None:
-    found = harmonised(cohorts, TASK, CONFIG)
-    (mean, deviation), *others = (spread(cohort) for cohort in found)
+    corrected = harmonised(cohorts, TASK, CONFIG)
+    (mean, deviation), *others = (spread(cohort) for cohort in corrected)
     for other_mean, other_deviation in others:
         assert (np.abs(other_mean - mean) < 0.5 * deviation).all()
         np.testing.assert_allclose(other_deviation, deviation, rtol=0.5)
     assert (np.abs(spread(cohorts[1])[0] - spread(cohorts[0])[0]) > 0.5 * spread(cohorts[0])[1]).any()
-    for before, after in zip(cohorts, found, strict=True):
+    for before, after in zip(cohorts, corrected, strict=True):
         assert after.inputs["clinical"] is before.inputs["clinical"]
         assert after.inputs["radiomics"].dtype == np.float32
         np.testing.assert_array_equal(np.isnan(after.inputs["radiomics"]), np.isnan(before.inputs["radiomics"]))
@@ -110,8 +110,8 @@ def test_without_harmonisation_a_cohort_is_what_it_was(cohorts: list[Cohort]) ->
 
 def test_network_input_is_finite_also_for_an_absurd_scanner() -> None:
     sites = [cohort_of("oak", 0), cohort_of("elm", 1, gain=1e7, offset=-1e12)]
-    found = harmonised(sites, TASK, CONFIG)
-    pooled = pool_cohorts(found)
+    corrected = harmonised(sites, TASK, CONFIG)
+    pooled = pool_cohorts(corrected)
     inputs, _ = select_patients(pooled, "train", TASK, feature_statistics(pooled, TASK)).read(
         np.arange(len(pooled.present))
     )

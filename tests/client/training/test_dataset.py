@@ -90,8 +90,8 @@ def test_lesions_count_in_statistics_and_patients_in_numbers() -> None:
     cohort = cohort_of(table[:, 0], LESIONS)
     present = np.array([[1], [1], [1], [0], [0], [0]], bool)
     cohort = Cohort(**{**vars(cohort), "inputs": {"radiomics": table}, "present": present})
-    found = feature_statistics(cohort, task)["radiomics"]
-    assert (found.patients, found.total.tolist()) == (3.0, [6.0])
+    statistics = feature_statistics(cohort, task)["radiomics"]
+    assert (statistics.patients, statistics.total.tolist()) == (3.0, [6.0])
     assert cohort.count_with_modality(cohort.parts["train"], 0) == 2
 
 

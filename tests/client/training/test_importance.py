@@ -69,9 +69,9 @@ def patients_of(made: Cohort) -> PatientDataset:
 def lost(model: nn.Module, config: StudySettings = FEATURES, seed: int = 0) -> tuple[Importance, dict[str, tuple]]:
     """What is lost, and the interval of each change by its name."""
     patients = patients_of(cohort())
-    found = importance_of(model, patients, predict(model, patients, TASK), TASK, config, seed)
+    importance = importance_of(model, patients, predict(model, patients, TASK), TASK, config, seed)
     named = [f"{c.feature or c.modality} {c.kind}" for c in changes(TASK, config)]
-    return found, dict(zip(named, found.pairs["relapse"].differences(), strict=True))
+    return importance, dict(zip(named, importance.pairs["relapse"].differences(), strict=True))
 
 
 def test_planted_features_are_in_order_noise_is_about_0_and_what_is_not_used_is_0() -> None:
@@ -106,8 +106,8 @@ def test_a_shuffled_modality_is_another_patients_and_who_lacks_it_still_does() -
     assert torch.equal(inputs["clinical"][:, 0], plain["clinical"][source, 0])
     assert torch.equal(inputs["clinical"][:, 1:4], plain["clinical"][:, 1:4])
     assert torch.equal(present, there)
-    found, _ = lost(model, StudySettings())
-    assert found.patients.tolist() == [240, 192, 240, 192]
+    importance, _ = lost(model, StudySettings())
+    assert importance.patients.tolist() == [240, 192, 240, 192]
 
 
 def test_the_same_seed_shuffles_alike_and_two_sites_add_up() -> None:

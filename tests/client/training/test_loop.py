@@ -131,7 +131,7 @@ def test_the_proximal_gradient_is_mu_times_the_way_from_the_start() -> None:
     # two steps of SGD on one batch: the first starts at the global weights, where the term is 0
     patients, rate, mu = planted(8), 0.5, 0.7
     settings = {"optimizer": "sgd", "weight_decay": 0.0, "learning_rate": rate, "batch_size": 8, "local_epochs": 2}
-    found, _ = train(patients, dropout=0.0, strategy="fedprox", proximal_mu=mu, **settings)
+    trained, _ = train(patients, dropout=0.0, strategy="fedprox", proximal_mu=mu, **settings)
 
     inputs, truth = torch.from_numpy(patients.inputs["clinical"]), torch.from_numpy(patients.truths["label"])
 
@@ -143,7 +143,7 @@ def test_the_proximal_gradient_is_mu_times_the_way_from_the_start() -> None:
     start = torch.full((3,), 0.1)
     once = start - rate * gradient(start)
     twice = once - rate * (gradient(once) + mu * (once - start))
-    torch.testing.assert_close(torch.cat([found.layer.weight[0], found.layer.bias]).detach(), twice)
+    torch.testing.assert_close(torch.cat([trained.layer.weight[0], trained.layer.bias]).detach(), twice)
 
 
 masks = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=20)
@@ -154,12 +154,12 @@ masks = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, ma
 def test_modalities_are_hidden_but_never_a_patients_last_one(mask: list[list[bool]], rate: float, seed: int) -> None:
     present = torch.tensor(mask).float()
     draw = torch.rand(present.shape, generator=torch.Generator().manual_seed(seed))
-    kept = drop_modalities(present, rate, draw)
-    assert ((kept == 0) | (kept == 1)).all()
-    assert (kept <= present).all()
-    assert torch.equal(kept.any(dim=1), present.any(dim=1))
+    remaining = drop_modalities(present, rate, draw)
+    assert ((remaining == 0) | (remaining == 1)).all()
+    assert (remaining <= present).all()
+    assert torch.equal(remaining.any(dim=1), present.any(dim=1))
     if len(mask) > 1:  # nobody's depends on another's
-        assert torch.equal(drop_modalities(present[1:], rate, draw[1:]), kept[1:])
+        assert torch.equal(drop_modalities(present[1:], rate, draw[1:]), remaining[1:])
 
 
 @settings(max_examples=50, deadline=None)
@@ -167,11 +167,11 @@ def test_modalities_are_hidden_but_never_a_patients_last_one(mask: list[list[boo
 def test_modalities_are_hidden_at_the_rate_asked_for(rate: float, modalities: int) -> None:
     count = 4000
     present = torch.ones(count, modalities)
-    kept = drop_modalities(present, rate, torch.rand(present.shape, generator=torch.Generator().manual_seed(1)))
+    mask = drop_modalities(present, rate, torch.rand(present.shape, generator=torch.Generator().manual_seed(1)))
     # where all would go, one of them stays
     expected = rate - rate**modalities / modalities
-    assert 1 - kept.mean().item() == pytest.approx(expected, abs=5 / np.sqrt(count))
-    assert kept.mean(dim=0).std(correction=0).item() < 5 / np.sqrt(count)
+    assert 1 - mask.mean().item() == pytest.approx(expected, abs=5 / np.sqrt(count))
+    assert mask.mean(dim=0).std(correction=0).item() < 5 / np.sqrt(count)
     assert torch.equal(present, torch.ones(count, modalities)), "the caller's tensor was changed"
 
 

@@ -143,19 +143,21 @@ def test_sites_that_contradict_each_other_have_better_networks_of_their_own(
     study = {**small_study, "personal": "fine-tune", "personal-epochs": 8, "batch-size": 8, "secure-aggregation": "off"}
     config = parse_study_settings(study)
     results = Results.model_validate(run_study(InProcessGrid(client_app, sites, config.to_flat()), config))
-    found = {site.site: site for site in results.sites}
+    by_site = {site.site: site for site in results.sites}
     for name in ("a", "b"):
-        assert found[name].personal["recurrence"]["patients"] == found[name].targets["recurrence"]["patients"]
-    gains = [found[n].personal["recurrence"]["c_index"] - found[n].targets["recurrence"]["c_index"] for n in ("a", "b")]
+        assert by_site[name].personal["recurrence"]["patients"] == by_site[name].targets["recurrence"]["patients"]
+    gains = [
+        by_site[n].personal["recurrence"]["c_index"] - by_site[n].targets["recurrence"]["c_index"] for n in ("a", "b")
+    ]
     assert max(gains) > 0.15
     assert min(gains) > -0.05
-    assert found["few"].personal == found["outside"].personal == {}
+    assert by_site["few"].personal == by_site["outside"].personal == {}
     assert "has no network of its own for recurrence: fewer than" in caplog.text
     print_table(results, console := Console(file=io.StringIO(), width=100))
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Each site's own network (fine-tune)" in said
-    assert "few: no network of its own for recurrence" in said
-    assert "outside: no network" not in said
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Each site's own network (fine-tune)" in output
+    assert "few: no network of its own for recurrence" in output
+    assert "outside: no network" not in output
     assert {place for _, _, _, place, *_ in rows(results)} >= {"site a", "site a, own network"}
     with safe_open(sites["a"].parent / "state" / "a" / "personal" / "small.safetensors", framework="numpy") as file:
         assert {name.partition(":")[0] for name in file.keys()} == {"model", "statistics"}  # noqa: SIM118

@@ -52,9 +52,9 @@ class Server:
         kind = path.rpartition("/")[2]
         key = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}[kind]
         tags = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription")
-        found = list({one[key].value: {tag: one[tag] for tag in tags} for one in fitting}.values())
+        datasets = list({one[key].value: {tag: one[tag] for tag in tags} for one in fitting}.values())
         start_at = int(query.get("offset", 0))
-        page = found[start_at : start_at + min(self.page, int(query.get("limit", 99)))]
+        page = datasets[start_at : start_at + min(self.page, int(query.get("limit", 99)))]
         body = json.dumps([{f"{e.tag:08X}": {"vr": e.VR, "Value": [e.value]} for e in one.values()} for one in page])
         return self.answer(start, "200 OK", "application/dicom+json", body.encode())
 
@@ -137,8 +137,8 @@ def files(folder):
 
 def test_a_patients_images_are_copied_once_and_as_they_are(server, site, images, tmp_path, capsys):
     assert main(["fetch", "--site", site()]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "2 of 3 patients have images there: 8 images, of which 8 are new here" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "2 of 3 patients have images there: 8 images, of which 8 are new here" in output
     wanted = {one.SOPInstanceUID: one for one in images if one.SeriesDescription == "dyn" and one.PatientID != "X9"}
     copied = {path.stem: pydicom.dcmread(path) for path in files(tmp_path)}
     assert copied == wanted
@@ -178,7 +178,7 @@ def test_another_patients_image_is_never_written(server, site, images, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("keys", "code", "said"),
+    ("keys", "code", "message"),
     [
         ({"token_file": "other"}, ExitCode.SITE_CONFIG, "no file"),
         ({"ca_certificate": None}, ExitCode.SERVER_UNREACHABLE, "CERTIFICATE_VERIFY_FAILED"),
@@ -189,10 +189,10 @@ def test_another_patients_image_is_never_written(server, site, images, tmp_path,
         ({"user": "oak"}, ExitCode.SITE_CONFIG, "`user` with `password_file`"),
     ],
 )
-def test_what_stands_in_the_way_is_said_without_a_secret_or_a_patient(keys, code, said, site, capsys):
+def test_what_stands_in_the_way_is_said_without_a_secret_or_a_patient(keys, code, message, site, capsys):
     assert main(["fetch", "--site", site(**keys)]) == code
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     for hidden in (TOKEN, "P1", "PatientID"):
         assert hidden not in error
     assert "s3cret" not in error

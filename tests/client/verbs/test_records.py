@@ -33,19 +33,19 @@ def site_file(hospitals, small_study):
 
 def test_the_ledger_shows_what_was_spent_and_the_ceiling(site_file, capsys):
     assert main(["ledger", "--site", str(site_file)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     last = read(ledger_of(load_site(site_file)))[-1]
-    assert f"epsilon {last['epsilon']:.2f} of 8 spent at delta 0.0001" in said
-    assert "small" in said
-    assert "2 charges, unbroken" in said
+    assert f"epsilon {last['epsilon']:.2f} of 8 spent at delta 0.0001" in output
+    assert "small" in output
+    assert "2 charges, unbroken" in output
 
 
 def test_the_audit_shows_every_message_and_that_the_chain_is_whole(site_file, capsys):
     assert main(["audit", "--site", str(site_file)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     lines = read(audit_of(load_site(site_file)))
-    assert f"{len(lines)} lines, unbroken" in said
-    assert lines[1]["sha256"][:8] in said
+    assert f"{len(lines)} lines, unbroken" in output
+    assert lines[1]["sha256"][:8] in output
 
 
 def test_a_line_that_was_removed_is_found(site_file, capsys):
@@ -60,9 +60,9 @@ def test_before_the_first_study_there_is_nothing(hospitals, capsys):
     file = hospitals({"a": 80})["a"]
     assert main(["ledger", "--site", str(file)]) == 0
     assert main(["audit", "--site", str(file)]) == 0
-    said = capsys.readouterr().out
-    assert "epsilon 0.00 of 8" in said
-    assert "0 lines, unbroken" in said
+    output = capsys.readouterr().out
+    assert "epsilon 0.00 of 8" in output
+    assert "0 lines, unbroken" in output
 
 
 def test_a_person_may_say_that_the_clock_is_right(site_file, monkeypatch, capsys):
@@ -81,9 +81,9 @@ def test_a_check_verifies_the_records_and_holds_the_study_against_the_policy(sit
     study = tmp_path / "study.toml"
     study.write_text(tomli_w.dumps({**small_study, "rounds": 3}))
     main(["check", "--site", str(site_file), "--study", str(study)])
-    said = capsys.readouterr().out
-    assert "5 lines of what left, unbroken" in said
-    assert "policy  allows small: recurrence_clinical, 3 rounds, without noise" in said
+    output = capsys.readouterr().out
+    assert "5 lines of what left, unbroken" in output
+    assert "policy  allows small: recurrence_clinical, 3 rounds, without noise" in output
     site_file.write_text(site_file.read_text() + "policy: {maximum_rounds: 2}\n")
     assert main(["check", "--site", str(site_file), "--study", str(study)]) == ExitCode.STUDY
     assert "3 rounds, at most 2" in capsys.readouterr().out
@@ -112,19 +112,19 @@ def test_a_new_key_of_another_hospital_is_accepted_once_a_person_says_so(hospita
 def test_the_status_tells_the_last_message_what_left_today_and_what_is_left(site_file, capsys):
     site = load_site(site_file)
     assert main(["status", "--site", str(site_file)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     last = read(ledger_of(site))[-1]
-    assert "it does not run: python -m client --site a" in said
-    assert f"epsilon {last['epsilon']:.2f} of 8 spent, {8 - last['epsilon']:.2f} left" in said
-    assert "small: evaluate.test of round" in said
+    assert "it does not run: python -m client --site a" in output
+    assert f"epsilon {last['epsilon']:.2f} of 8 spent, {8 - last['epsilon']:.2f} left" in output
+    assert "small: evaluate.test of round" in output
     with claim(site.state_dir):
         (site.state_dir / "logs").mkdir(exist_ok=True)
         lines = ["08:00:00,123 * joined the center as node 7; waiting for work", "08:01:00,001 Flower says this"]
         lines += ["08:02:00,001 * round 1: asked to train"]
         (site.state_dir / "logs" / "supernode.log").write_text("".join(f"2026-11-28 {line}\n" for line in lines))
         assert main(["status", "--json", "--site", str(site_file)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["connected_since"] == "2026-11-28 08:00:00"
+    output = json.loads(capsys.readouterr().out)
+    assert output["connected_since"] == "2026-11-28 08:00:00"
     sent = [line for line in read(audit_of(site)) if line["event"] == "sent"]
-    assert (told["sent_today"], told["bytes_today"]) == (len(sent), sum(line["bytes"] for line in sent))
-    assert told["state_bytes"] > told["cache_bytes"] > 0
+    assert (output["sent_today"], output["bytes_today"]) == (len(sent), sum(line["bytes"] for line in sent))
+    assert output["state_bytes"] > output["cache_bytes"] > 0

@@ -101,7 +101,7 @@ def test_a_monai_bundle_runs_in_a_process_without_this_package(tmp_path: Path) -
     expected = [value.numpy() for value in Predictor(model)(*example_inputs(model, 2))]
     files = "config_file='configs/inference.json', meta_file='configs/metadata.json', bundle_root='.'"
     command = [sys.executable, "-P", "-c", f"from monai.bundle import run; run({files})"]
-    found = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, text=True, env={}, check=True)
-    (line,) = [line for line in found.stdout.splitlines() if line.startswith("{")]
+    completed = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, text=True, env={}, check=True)
+    (line,) = [line for line in completed.stdout.splitlines() if line.startswith("{")]
     for got, wanted in zip(json.loads(line).values(), expected, strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-6)

@@ -100,7 +100,7 @@ def alive(pid: int) -> bool:
 def test_process_that_keeps_dying_is_started_ever_more_slowly(here: Center, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process("superlink", (sys.executable, "-S", "-c", "raise SystemExit(3)"))
     waits = [f"superlink ended (exit code 3); again in {wait} s" for wait in (0.5, 1)]
-    lines = watch(here, monkeypatch, process, lambda said: until(lambda: waits[-1] in said))
+    lines = watch(here, monkeypatch, process, lambda message: until(lambda: waits[-1] in message))
     assert [line for line in lines if line in waits] == waits
     assert lines[-1] == "stopping"
 

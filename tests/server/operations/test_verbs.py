@@ -140,9 +140,9 @@ def test_a_checkpoint_of_an_earlier_release_stops_a_study_before_it_starts_and_s
     file.write_bytes(save({"model:w": np.ones(2)}, metadata={"study": "{}"}))
     assert main(["run", "--set", "study=old", "--set", "resume=true", "--directory", folder]) == ExitCode.FILE
     assert "written by an earlier release" in capsys.readouterr().err
-    found = read_study(open_center(Path(folder)), "old")
-    assert found["progress"] is None
-    assert "Continue with the release that wrote it" in found["problem"]
+    study = read_study(open_center(Path(folder)), "old")
+    assert study["progress"] is None
+    assert "Continue with the release that wrote it" in study["problem"]
 
 
 def test_a_resumed_study_with_more_rounds_says_before_it_starts_that_hospitals_must_approve_anew(
@@ -174,10 +174,10 @@ def test_a_study_is_written_as_hospitals_approve_it_and_has_the_same_hash(
     study.write_text('study = "recurrence"\nrounds = 3\n')
     words = ["run", str(study), "--set", "rounds=4", "--directory", folder, "--write", str(written)]
     assert main(words) == ExitCode.OK
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     config = parse_study_settings(tomllib.loads(written.read_text()))
     assert (config.study, config.rounds) == ("recurrence", 4)
-    assert f"Settings {settings_hash(config)}" in said
+    assert f"Settings {settings_hash(config)}" in output
     assert main(words) == ExitCode.FILE  # it may hold a person's remarks
     assert "File exists" in capsys.readouterr().err
     assert main(["run", str(written), "--set", "resume=true", "--directory", folder]) == ExitCode.SUPERLINK_UNREACHABLE

@@ -27,8 +27,8 @@ def test_weights_and_results_are_marked_and_the_next_study_is_without_it(
     assert main(["withdraw", "small", "--site", "elm", *where]) == 4
     assert "elm had no part in the study small" in capsys.readouterr().err
     assert main(["withdraw", "small", "--site", "b", "--write", str(tmp_path / "next.toml"), *where]) == 0
-    said = capsys.readouterr().out
-    assert f"{folder / 'best.safetensors'}: weights, trained on its patients, too" in said
+    output = capsys.readouterr().out
+    assert f"{folder / 'best.safetensors'}: weights, trained on its patients, too" in output
     assert set(read_results(folder / "results.json").withdrawn) == {"b"}
     settings = tomllib.loads((tmp_path / "next.toml").read_text())
     assert (settings["study"], settings["sites"]) == ("small-without-b", "a")

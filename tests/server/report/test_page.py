@@ -185,20 +185,20 @@ def test_identifiers_are_unique_and_every_reference_has_its_own(page: str) -> No
 
 
 def test_the_figures_of_the_page_are_those_of_the_results(study: Results, page: str) -> None:
-    said, recurrence = words(page), study.targets["recurrence"]
+    target, recurrence = words(page), study.targets["recurrence"]
     for metrics in (recurrence.internal, recurrence.external):
         value, low, high = (metrics[f"auc_within_sites{end}"] for end in ("", "_low", "_high"))
-        assert f"{value:.2f} ({low:.2f} to {high:.2f})" in said
-        assert f"{metrics['patients']:,.0f}" in said
-        assert f"{metrics['sensitivity']:.0%}".replace("%", " %") in said
+        assert f"{value:.2f} ({low:.2f} to {high:.2f})" in target
+        assert f"{metrics['patients']:,.0f}" in target
+        assert f"{metrics['sensitivity']:.0%}".replace("%", " %") in target
     for site in study.sites:
         own = site.targets["er"]
-        assert f"{own['auc']:.2f} ({own['auc_low']:.2f} to {own['auc_high']:.2f})" in said, site.site
+        assert f"{own['auc']:.2f} ({own['auc_low']:.2f} to {own['auc_high']:.2f})" in target, site.site
     subtype = study.targets["subtype"].external
     low, high = (subtype[f"sensitivity_by_class_{end}"][1] for end in ("low", "high"))
-    assert f"{subtype['sensitivity_by_class'][1]:.2f} ({low:.2f} to {high:.2f})" in said
+    assert f"{subtype['sensitivity_by_class'][1]:.2f} ({low:.2f} to {high:.2f})" in target
     between = recurrence.between_sites["auc"]
-    assert f"{between.prediction_low:.2f} to {between.prediction_high:.2f}" in said
+    assert f"{between.prediction_low:.2f} to {between.prediction_high:.2f}" in target
 
 
 @pytest.mark.parametrize("name", ["performance_er", "curves_er"])
@@ -221,11 +221,11 @@ def test_what_each_site_spent_and_who_is_missing_is_on_the_page(make: Make) -> N
     spent = {"oak": Spent(epsilon=1.234, delta=1e-4), "elm": Spent(epsilon=0.567, delta=1e-5)}
     rounds = [one.model_copy(update={"spent": spent}) for one in results.rounds]
     results = results.model_copy(update={"rounds": rounds, "missing": {"far": "not connected"}})
-    said = words(draw_page(results)[0])
-    assert "oak 1.23 0.0001" in said
-    assert "elm 0.57 1e-05" in said
-    assert "The study also names far: missing, and in no figure." in said
-    assert "far is named by the study and missing. not connected" in said
+    text = words(draw_page(results)[0])
+    assert "oak 1.23 0.0001" in text
+    assert "elm 0.57 1e-05" in text
+    assert "The study also names far: missing, and in no figure." in text
+    assert "far is named by the study and missing. not connected" in text
 
 
 def test_who_was_missing_is_named_with_rounds_and_reason(page: str) -> None:
@@ -266,15 +266,15 @@ def test_a_network_that_ignores_its_images_is_seen_at_once(make: Make) -> None:
         )
         for modality, feature, drop, reach in drops
     ]
-    told = {"er": results.targets["er"].model_copy(update={"importance": {"internal": rows}})}
-    page, figures = draw_page(results.model_copy(update={"targets": told}))
+    target = {"er": results.targets["er"].model_copy(update={"importance": {"internal": rows}})}
+    page, figures = draw_page(results.model_copy(update={"targets": target}))
     (section,) = re.findall(r'<section id="importance">(.*?)</section>', page, re.DOTALL)
     assert "clinical 0.12 (0.09 to 0.15); no use of mri is shown" in words(section)
     assert "size mm 0.10 (0.06 to 0.14)" in words(section)
     (figure,) = (one.figure for one in figures if one.figure.name == "importance_er")
     assert [row[5] for row in figure.values] == [0.12, 0.0, 0.1]
-    inside = results.model_copy(update={"targets": told, "sites": [s for s in results.sites if s.role == "train"]})
-    nobody = told["er"].model_copy(update={"external": {}})
+    inside = results.model_copy(update={"targets": target, "sites": [s for s in results.sites if s.role == "train"]})
+    nobody = target["er"].model_copy(update={"external": {}})
     seen = verdict(Study(inside.model_copy(update={"targets": {"er": nobody}}), Answers()))
     assert any("that the network uses mri" in clause for clause in seen.not_shown)
 
@@ -290,7 +290,7 @@ def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"train": ("oak",), "outside": ()}, "In one hospital that trained it"),
         ({"count": 12}, "too few test patients have an outcome that their hospital tells"),
@@ -304,8 +304,8 @@ def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
     ],
     ids=["one site", "few", "none", "no case", "only cases", "no validation", "no external", "private", "secure"],
 )
-def test_a_study_of_another_kind_has_its_page_too(make: Make, changes: dict[str, object], said: str) -> None:
-    assert said in words(draw_page(make(rounds=3, **changes))[0])
+def test_a_study_of_another_kind_has_its_page_too(make: Make, changes: dict[str, object], message: str) -> None:
+    assert message in words(draw_page(make(rounds=3, **changes))[0])
 
 
 def test_a_study_that_failed_has_a_report_that_says_so(make: Make, tmp_path: Path) -> None:
@@ -318,23 +318,23 @@ def test_a_study_that_failed_has_a_report_that_says_so(make: Make, tmp_path: Pat
     last = Checkpoint(config.to_flat(), 1, {}, {}, enrolled, history=(attempt,), values=((0, 0.5),))
     path = write_results(unfinished_results(load_task(config), config, last, "round 2 failed: elm is away"), tmp_path)
     assert path.name == UNFINISHED
-    said = words(report_again(path).read_text(encoding="utf-8"))
-    assert "The study did not come to its end: it stopped after one round, and nothing was tested" in said
-    assert "round 2 failed: elm is away" in said
-    assert "AUC of" not in said
+    text = words(report_again(path).read_text(encoding="utf-8"))
+    assert "The study did not come to its end: it stopped after one round, and nothing was tested" in text
+    assert "round 2 failed: elm is away" in text
+    assert "AUC of" not in text
     write_results(make(rounds=1), tmp_path)
     assert not path.exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [(None, "there are no results"), ('{"schema_version": 1}', "results of schema version 1"), ("{", "damaged")],
 )
-def test_results_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str | None, said: str) -> None:
+def test_results_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "results.json"
     if text:
         path.write_text(text)
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(StudyError, match=message):
         report_again(path)
     assert not (tmp_path / REPORT).exists()
 

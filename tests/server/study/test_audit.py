@@ -57,9 +57,9 @@ def test_the_command_shows_it_and_finds_a_changed_line(tmp_path: Path, capsys: p
     note(center.results, {"event": "register", "site": "duke", "key": "SHA256:abc"}, {"event": "start", "study": "s"})
     words = ["audit", "--directory", str(center.directory)]
     assert main(words) == ExitCode.OK
-    said = capsys.readouterr().out
-    assert "duke" in said
-    assert "2 lines, unbroken" in said
+    output = capsys.readouterr().out
+    assert "duke" in output
+    assert "2 lines, unbroken" in output
     path = audit_of(center.results)
     path.write_text(path.read_text().replace("duke", "ucsf"))
     assert main(words) == ExitCode.FILE

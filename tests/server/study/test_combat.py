@@ -43,7 +43,7 @@ def distort(sites: dict[str, Path], *names: str) -> None:
 
 
 def c_index(results: dict[str, Any], site: str) -> float:
-    return next(found for found in results["sites"] if found["site"] == site)["targets"]["recurrence"]["c_index"]
+    return next(row for row in results["sites"] if row["site"] == site)["targets"]["recurrence"]["c_index"]
 
 
 def checkpoint(study: Study, name: str = "last") -> Any:
@@ -60,8 +60,8 @@ def test_a_distorted_site_and_one_that_never_trains_are_brought_back(
     harmonised = run(sites, runs["harmonised"])
     distorted = run(sites, {**runs["distorted"], "harmonisation": "none"})
     pooled = {
-        name: found["targets"]["recurrence"]["pooled"]["c_index"]
-        for name, found in (("clean", clean), ("harmonised", harmonised), ("distorted", distorted))
+        name: results["targets"]["recurrence"]["pooled"]["c_index"]
+        for name, results in (("clean", clean), ("harmonised", harmonised), ("distorted", distorted))
     }
     assert pooled["harmonised"] == pytest.approx(pooled["clean"], abs=0.02)
     assert pooled["distorted"] < pooled["clean"] - 0.02
@@ -107,6 +107,6 @@ def test_a_comparison_scores_the_network_on_what_the_sites_made_of_their_tables(
     task = load_task(config)
     cohorts = [load_cohort(load_site(file), task, config) for file in sites.values()]
     trained = from_checkpoint(checkpoint(study, "best"), task, config)
-    found = measure(trained, harmonised(cohorts, task, config), task)
+    metrics = measure(trained, harmonised(cohorts, task, config), task)
     for site in sites:
-        assert found[site]["c_index"] == pytest.approx(c_index(results, site), abs=0.0051)
+        assert metrics[site]["c_index"] == pytest.approx(c_index(results, site), abs=0.0051)

@@ -19,8 +19,8 @@ from simulation.engines.in_process import run_in_process
 def test_definitions_are_compared_without_regard_to_capitals_and_who_is_silent_is_named() -> None:
     assert not [*differing({"a": {"relapse": "RFI"}, "b": {"relapse": "rfi "}})]
     assert not [*differing({"a": {"relapse": ""}, "b": {"relapse": ""}, "c": {}})]
-    (said,) = differing({"a": {"relapse": "RFI"}, "b": {"relapse": ""}})
-    assert said.startswith("relapse may differ between hospitals: RFI (a), not defined (b);")
+    (sentence,) = differing({"a": {"relapse": "RFI"}, "b": {"relapse": ""}})
+    assert sentence.startswith("relapse may differ between hospitals: RFI (a), not defined (b);")
 
 
 def test_hospitals_with_other_endpoints_are_named_before_anything_is_trained(
@@ -35,12 +35,12 @@ def test_hospitals_with_other_endpoints_are_named_before_anything_is_trained(
         sites[name].write_text(text.replace("recurrence:\n", f"recurrence:\n    {lines}\n"), encoding="utf-8")
     with caplog.at_level(logging.INFO, "server"):
         results = Results.model_validate(run_in_process(sites, parse_study_settings({**small_study, "rounds": 1})))
-    said = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     differs = (
         "recurrence differs between hospitals: RFI, deaths without it censored (a), RFS, deaths without it are events"
     )
-    first = next(index for index, text in enumerate(said) if text.startswith(differs))
-    assert first < next(index for index, text in enumerate(said) if text.startswith("round 1/1"))
+    first = next(index for index, text in enumerate(messages) if text.startswith(differs))
+    assert first < next(index for index, text in enumerate(messages) if text.startswith("round 1/1"))
     assert results.sites[1].endpoints == {"recurrence": "RFS, deaths without it are events"}
     print_table(results)
     assert "differs between hospitals" in " ".join(capsys.readouterr().out.split())

@@ -188,10 +188,10 @@ def test_at_the_time_out_enough_named_sites_go_on_without_the_rest() -> None:
 def test_too_few_say_who_came_who_did_not_and_what_to_do() -> None:
     with pytest.raises(StudyError) as error:
         wait_for_sites(FakeGrid(["oak", "stranger"]), config(sites="oak,elm,ash", min_sites=2))
-    said = str(error.value)
-    assert "only 1 of at least 2 sites came" in said
-    assert "(oak); missing: ash, elm" in said
-    assert "python -m client --site NAME" in said
+    message = str(error.value)
+    assert "only 1 of at least 2 sites came" in message
+    assert "(oak); missing: ash, elm" in message
+    assert "python -m client --site NAME" in message
 
 
 def test_problems_are_those_without_content_and_the_rejected() -> None:

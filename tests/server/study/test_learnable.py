@@ -25,9 +25,9 @@ def test_a_study_without_any_outcome_is_refused_and_one_of_several_targets_is_sa
     with caplog.at_level(logging.WARNING, "server"):
         require_learnable(ONE_CLASS, {**counts, "er": np.array([40.0, 5.0])}, exact=True)
         require_learnable(ONE_CLASS, counts, exact=False)
-    said = [record.getMessage() for record in caplog.records]
-    assert [text.partition(":")[0] for text in said] == ["pam50", "er", "pam50"]
-    assert "or too few at each hospital to be told" in said[1]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [text.partition(":")[0] for text in messages] == ["pam50", "er", "pam50"]
+    assert "or too few at each hospital to be told" in messages[1]
 
 
 @pytest.mark.parametrize(

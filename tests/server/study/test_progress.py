@@ -116,12 +116,12 @@ def test_the_terminal_shows_the_same_and_ends_as_the_study_does(
     console = Console(file=io.StringIO(), width=200)
     with pytest.raises(CenterError, match="round 4 failed") as raised:
         watch.watch(center, "elms", console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
+    output = console.file.getvalue()  # type: ignore[attr-defined]
     assert raised.value.exit_code == ExitCode.RUN_FAILED
-    assert "Round 4 of 9" in said
-    assert "about 1 min 15 s left" in said
-    assert "Awaited: oak since" in said or "awaited: oak since" in said
-    assert "not connected: elm since" in said.lower()
+    assert "Round 4 of 9" in output
+    assert "about 1 min 15 s left" in output
+    assert "Awaited: oak since" in output or "awaited: oak since" in output
+    assert "not connected: elm since" in output.lower()
     with pytest.raises(CenterError, match="studies with a status: elms"):
         watch.watch(center, "oaks", console)
 
@@ -134,9 +134,9 @@ def test_a_command_is_told_once_of_each_thing_that_waits_for_a_person_and_of_the
     waits = running(stage="waiting for sites")
     waits.sites["oak"].problem = "the site has not approved this study"
     assert [tell.look(state) for state in (waits, waits, running(state="completed"))] == ["", "", ""]
-    told = [json.loads(line) for line in file.read_text().splitlines()]
+    content = [json.loads(line) for line in file.read_text().splitlines()]
     expected = [("approval", "oak"), ("away", "elm"), ("completed", "elms")]
-    assert [(one["event"], one["about"]) for one in told] == expected
+    assert [(one["event"], one["about"]) for one in content] == expected
     assert "did not run" in notifier(str(tmp_path / "nowhere")).look(waits)
     with pytest.raises(CenterError, match="the notification has no command"):
         notifier("'")

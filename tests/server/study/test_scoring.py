@@ -18,8 +18,8 @@ def test_validation_patients_of_one_class_choose_no_threshold(labels: list[float
 def test_validation_patients_of_both_classes_choose_it_for_a_time_to_event_at_its_horizon() -> None:
     target = TimeToEvent()
     risk, truth = np.array([0.2, 0.3, 0.1]), np.array([[2000.0, 0.0], [1000.0, 1.0], [2000.0, 0.0]])
-    found = thresholds({"recurrence": summarise(target, risk, truth)}, "youden")
-    assert 0.2 < found["recurrence"][0] < 0.3
+    chosen = thresholds({"recurrence": summarise(target, risk, truth)}, "youden")
+    assert 0.2 < chosen["recurrence"][0] < 0.3
 
 
 def test_validation_patients_of_both_classes_choose_it() -> None:

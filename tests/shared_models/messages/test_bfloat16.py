@@ -23,10 +23,10 @@ float32 = arrays(np.float32, array_shapes(min_dims=0, min_side=0, max_side=4), e
 @given(float32)
 def test_a_number_is_rounded_as_pytorch_rounds_it_and_half_of_it_travels(array: np.ndarray) -> None:
     expected = torch.from_numpy(array.copy()).bfloat16().float().numpy()
-    found = rounded(array)
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(rounded(found), found)
-    np.testing.assert_array_equal(unpack_arrays(pack_arrays({"w": found}))["w"], found)
+    as_bfloat16 = rounded(array)
+    np.testing.assert_array_equal(as_bfloat16, expected)
+    np.testing.assert_array_equal(rounded(as_bfloat16), as_bfloat16)
+    np.testing.assert_array_equal(unpack_arrays(pack_arrays({"w": as_bfloat16}))["w"], as_bfloat16)
 
 
 def test_weights_that_were_rounded_take_half_the_bytes_and_all_others_are_as_they_were() -> None:

@@ -22,9 +22,9 @@ def test_a_small_message_is_two_objects_on_the_way_and_what_it_was_after_it() ->
     received = expand(packed)
     assert fingerprint(received) == fingerprint(sent)
     assert compact(packed) is packed
-    found = TrainRequest.unpack(received)
-    assert found.round == 2
-    np.testing.assert_array_equal(found.model["layer2.weight"], np.float32(0.3))
+    unpacked = TrainRequest.unpack(received)
+    assert unpacked.round == 2
+    np.testing.assert_array_equal(unpacked.model["layer2.weight"], np.float32(0.3))
 
 
 def test_a_large_message_goes_as_it_is() -> None:

@@ -74,14 +74,14 @@ def test_a_tied_threshold_lies_midway_between_the_classes():
 @given(scored(classes=False), st.sampled_from([0.1, 0.5, 0.9]))
 def test_rates_equal_those_of_scikit_learn(data, threshold):
     scores, labels = data
-    counts, called = ConfusionCounts.of(scores, labels, threshold), scores >= threshold
+    counts, predicted = ConfusionCounts.of(scores, labels, threshold), scores >= threshold
     undefined = {"zero_division": np.nan}
-    assert counts.sensitivity == pytest.approx(metrics.recall_score(labels, called, **undefined), nan_ok=True)
-    assert counts.precision == pytest.approx(metrics.precision_score(labels, called, **undefined), nan_ok=True)
-    assert counts.f1 == pytest.approx(metrics.f1_score(labels, called, **undefined), nan_ok=True)
-    assert counts.accuracy == pytest.approx(metrics.accuracy_score(labels, called))
+    assert counts.sensitivity == pytest.approx(metrics.recall_score(labels, predicted, **undefined), nan_ok=True)
+    assert counts.precision == pytest.approx(metrics.precision_score(labels, predicted, **undefined), nan_ok=True)
+    assert counts.f1 == pytest.approx(metrics.f1_score(labels, predicted, **undefined), nan_ok=True)
+    assert counts.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
     if not math.isnan(counts.mcc):
-        assert counts.mcc == pytest.approx(metrics.matthews_corrcoef(labels, called))
+        assert counts.mcc == pytest.approx(metrics.matthews_corrcoef(labels, predicted))
 
 
 def test_rates_of_nobody_are_nan():

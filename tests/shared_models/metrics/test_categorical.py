@@ -11,11 +11,11 @@ from shared_models.metrics.categorical import ConfusionMatrix
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_metrics_equal_those_of_scikit_learn(pairs):
-    called, truth = np.array(pairs).T
-    matrix = ConfusionMatrix.of(called, truth, classes=4)
-    assert matrix.accuracy == pytest.approx(metrics.accuracy_score(truth, called))
-    assert matrix.macro_f1 == pytest.approx(metrics.f1_score(truth, called, average="macro"))
-    recalls = [np.mean(called[truth == k] == k) for k in np.unique(truth)]
+    predicted, truth = np.array(pairs).T
+    matrix = ConfusionMatrix.of(predicted, truth, classes=4)
+    assert matrix.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted))
+    assert matrix.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
+    recalls = [np.mean(predicted[truth == k] == k) for k in np.unique(truth)]
     assert matrix.balanced_accuracy == pytest.approx(np.mean(recalls))
 
 
@@ -26,7 +26,7 @@ def test_unknown_labels_are_left_out_and_nobody_has_no_metrics():
 
 
 @pytest.mark.parametrize(
-    ("called", "labels", "reason"),
+    ("predicted", "labels", "reason"),
     [
         ([2], [0], "numbered 0 to 1"),
         ([0], [-1], "numbered"),
@@ -34,6 +34,6 @@ def test_unknown_labels_are_left_out_and_nobody_has_no_metrics():
         ([0, 1], [0], "labels of shape"),
     ],
 )
-def test_numbers_that_are_no_class_are_refused(called, labels, reason):
+def test_numbers_that_are_no_class_are_refused(predicted, labels, reason):
     with pytest.raises(ValueError, match=reason):
-        ConfusionMatrix.of(called, labels, classes=2)
+        ConfusionMatrix.of(predicted, labels, classes=2)

@@ -22,19 +22,19 @@ def test_the_summary_is_metafors_of_the_trials_of_the_bcg_vaccine():
     with_it, well, without, others = TRIALS
     ratio = np.log(with_it / (with_it + well) / (without / (without + others)))
     error = np.sqrt(1 / with_it - 1 / (with_it + well) + 1 / without - 1 / (without + others))
-    found = random_effects(ratio, error)
-    assert found.tau2 == pytest.approx(0.3132, abs=5e-5)
-    assert found.i2 == pytest.approx(0.9222, abs=5e-5)
-    assert found.mean == pytest.approx(-0.7145, abs=5e-5)
-    assert (found.mean_low, found.mean_high) == pytest.approx((-1.1084, -0.3206), abs=5e-5)  # `test = "knha"`
+    summary = random_effects(ratio, error)
+    assert summary.tau2 == pytest.approx(0.3132, abs=5e-5)
+    assert summary.i2 == pytest.approx(0.9222, abs=5e-5)
+    assert summary.mean == pytest.approx(-0.7145, abs=5e-5)
+    assert (summary.mean_low, summary.mean_high) == pytest.approx((-1.1084, -0.3206), abs=5e-5)  # `test = "knha"`
 
 
 def test_sites_that_agree_have_no_variance_between_them_and_a_few_predict_nothing():
     same = [Interval(0.7, 0.6, 0.78)] * 4
-    found = random_effects_of_shares(same)
-    assert (found.tau2, found.i2) == (0.0, 0.0)
-    assert found.mean == pytest.approx(0.7)
-    assert math.isnan(found.prediction_low)
+    summary = random_effects_of_shares(same)
+    assert (summary.tau2, summary.i2) == (0.0, 0.0)
+    assert summary.mean == pytest.approx(0.7)
+    assert math.isnan(summary.prediction_low)
     with pytest.raises(ValueError, match="3 or more"):
         random_effects_of_shares(same[:2])
 
@@ -43,6 +43,6 @@ def test_a_prediction_interval_covers_a_new_site():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(300):
         errors = rng.uniform(0.1, 0.3, 8)
-        found = random_effects(rng.normal(1.0, np.sqrt(0.3**2 + errors**2)), errors)
-        covered += found.prediction_low <= rng.normal(1.0, 0.3) <= found.prediction_high
+        summary = random_effects(rng.normal(1.0, np.sqrt(0.3**2 + errors**2)), errors)
+        covered += summary.prediction_low <= rng.normal(1.0, 0.3) <= summary.prediction_high
     assert 0.9 < covered / 300 < 0.99

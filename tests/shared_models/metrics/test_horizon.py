@@ -43,14 +43,14 @@ def test_the_sites_sum_gives_the_auc_of_their_weighted_rows(seed, whole_years):
     table = total(HorizonTable.of(risk, truth, HORIZON) for risk, truth, _ in sites)
     risk, truth = (np.concatenate([site[part] for site in sites]) for part in (0, 1))
     auc, weight, label, known = reference(risk, truth)
-    found = table.metrics(0.5)
-    assert found["auc"] == pytest.approx(auc, abs=0.005)
-    called = risk[known] >= 0.5
-    assert found["sensitivity"] == pytest.approx(weight[label & called].sum() / weight[label].sum(), abs=0.005)
-    assert found["specificity"] == pytest.approx(weight[~label & ~called].sum() / weight[~label].sum(), abs=0.005)
+    metrics = table.metrics(0.5)
+    assert metrics["auc"] == pytest.approx(auc, abs=0.005)
+    predicted = risk[known] >= 0.5
+    assert metrics["sensitivity"] == pytest.approx(weight[label & predicted].sum() / weight[label].sum(), abs=0.005)
+    assert metrics["specificity"] == pytest.approx(weight[~label & ~predicted].sum() / weight[~label].sum(), abs=0.005)
     survival = KaplanMeierFitter().fit(truth[:, 0], truth[:, 1]).predict(HORIZON)
-    assert found["event_probability"] == pytest.approx(1 - survival, abs=0.005)
-    counted = [found[name] for name in ("events_by_horizon", "free_at_horizon", "censored_before_horizon")]
+    assert metrics["event_probability"] == pytest.approx(1 - survival, abs=0.005)
+    counted = [metrics[name] for name in ("events_by_horizon", "free_at_horizon", "censored_before_horizon")]
     assert counted == [label.sum(), (~label).sum(), (~known).sum()]
     own = at_horizon(truth[:, 0], truth[:, 1] == 1, HORIZON)
     np.testing.assert_allclose(own.weights[known], weight, rtol=1e-9)
@@ -68,8 +68,8 @@ def test_the_interval_covers_the_truth_and_short_follow_up_does_not_move_it(stat
     truth, covered, values = roc_auc_score(happened, risk), 0, []
     for _ in range(150):
         risk, seen, _ = cohort(rng, 200, followed=(100, 2500))
-        found = statistic.of(risk, seen, HORIZON)
-        interval = found.interval()
+        sums = statistic.of(risk, seen, HORIZON)
+        interval = sums.interval()
         covered += interval.low <= truth <= interval.high
         values.append(interval.value)
     assert np.mean(values) == pytest.approx(truth, abs=0.01)
@@ -77,8 +77,8 @@ def test_the_interval_covers_the_truth_and_short_follow_up_does_not_move_it(stat
 
 
 def test_without_anybody_followed_to_the_horizon_nothing_is_known_of_it():
-    found = HorizonTable.of([0.1, 0.9], [[100, 0], [90, 1]], HORIZON).metrics(0.5)
-    assert np.isnan(found["auc"])
+    metrics = HorizonTable.of([0.1, 0.9], [[100, 0], [90, 1]], HORIZON).metrics(0.5)
+    assert np.isnan(metrics["auc"])
     assert np.isnan(WithinSiteHorizonAuc.of([0.1, 0.9], [[100, 0], [90, 1]], HORIZON).share())
 
 

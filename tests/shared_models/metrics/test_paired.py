@@ -74,8 +74,8 @@ def test_an_interval_covers_the_difference_as_often_as_it_says(target: Target) -
         for size in (60, 40):
             some = rng.integers(0, 4000, size)
             sites.append(PairedPairs.of(target, first[some], [[second[some]]], truth[some]))
-        ((found, _),) = (sites[0] + sites[1]).differences()
-        covered += found.low <= true.value <= found.high
+        ((difference, _),) = (sites[0] + sites[1]).differences()
+        covered += difference.low <= true.value <= difference.high
     assert 0.90 <= covered / 200 <= 0.99
 
 
@@ -84,9 +84,9 @@ def test_what_one_site_sends_by_itself_moves_by_whole_steps_of_its_patients(seed
     first, second, truth = scored(target, patients, seed)
     exact = PairedPairs.of(target, first, [[second], [first]], truth)
     sent = exact.without_small_cells(LEAST)
-    told = exact.cases[0] >= LEAST and not 0 < exact.others[0] < LEAST and exact.comparable[0] >= patients
-    assert (sent.comparable[0] > 0) == told
-    if told:
+    sendable = exact.cases[0] >= LEAST and not 0 < exact.others[0] < LEAST and exact.comparable[0] >= patients
+    assert (sent.comparable[0] > 0) == sendable
+    if sendable:
         assert sent.gained / patients == pytest.approx(np.rint(sent.gained / patients))
         assert sent.variance.min() >= patients**2 * 0.25
         assert sent.gained / sent.comparable == pytest.approx(

@@ -34,11 +34,11 @@ def test_wilson_is_scipys(part: int, whole: int) -> None:
 
 
 def test_mcc_has_the_interval_of_a_bootstrap_of_rows() -> None:
-    truth, called = np.repeat([1, 1, 0, 0], [60, 20, 150, 30]), np.repeat([1, 0, 0, 1], [60, 20, 150, 30])
+    truth, predicted = np.repeat([1, 1, 0, 0], [60, 20, 150, 30]), np.repeat([1, 0, 0, 1], [60, 20, 150, 30])
     counts = ConfusionCounts(60.0, 30.0, 150.0, 20.0)
     ours, rng = rate_bounds(counts, counts), np.random.default_rng(0)
     draws = (rng.integers(0, len(truth), len(truth)) for _ in range(400))
-    theirs = np.quantile([matthews_corrcoef(truth[rows], called[rows]) for rows in draws], [0.025, 0.975])
+    theirs = np.quantile([matthews_corrcoef(truth[rows], predicted[rows]) for rows in draws], [0.025, 0.975])
     assert (ours["mcc_low"], ours["mcc_high"]) == pytest.approx(tuple(theirs), abs=0.03)
 
 
@@ -48,13 +48,13 @@ def test_curves_go_through_the_points_of_the_rows() -> None:
     scores = rng.choice(left_edges(1024)[300:700], 200)  # a bin a score: as fine as the rows
     sites = [ScoreHistogram.of(scores[part], labels[part]) for part in (slice(50), slice(50, None))]
     pooled = sites[0] + sites[1]
-    found = curves(pooled.positives, pooled.negatives)
-    area = np.trapezoid(found["roc_true_positive_rate"], found["roc_false_positive_rate"])
+    points = curves(pooled.positives, pooled.negatives)
+    area = np.trapezoid(points["roc_true_positive_rate"], points["roc_false_positive_rate"])
     assert area == pytest.approx(roc_auc_score(labels, scores), abs=0.01)
     false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
-    assert all(true[false <= at].max() <= up + 1e-9 for at, up in zip(*list(found.values())[:2], strict=True))
+    assert all(true[false <= at].max() <= up + 1e-9 for at, up in zip(*list(points.values())[:2], strict=True))
     precision, recall, _ = precision_recall_curve(labels, scores)
-    for at, value in zip(found["pr_recall"], found["pr_precision"], strict=True):
+    for at, value in zip(points["pr_recall"], points["pr_precision"], strict=True):
         assert value == pytest.approx(precision[np.flatnonzero(recall >= at - 1e-9)[-1]])
 
 
@@ -74,8 +74,8 @@ def test_each_class_against_the_rest_and_its_rates_are_those_of_rows() -> None:
     assert np.isnan(few.metrics(0.5)["auc_by_class"][0])  # five patients have it
     table = ConfusionMatrix.of_probabilities(scores, labels).metrics(0.5)
     rows, draws = [], (rng.integers(0, 300, 300) for _ in range(300))
-    for drawn in draws:
-        rows.append(ConfusionMatrix.of_probabilities(scores[drawn], labels[drawn]).macro_f1)
+    for resample in draws:
+        rows.append(ConfusionMatrix.of_probabilities(scores[resample], labels[resample]).macro_f1)
     ends = (table["macro_f1_low"], table["macro_f1_high"])
     assert ends == pytest.approx(tuple(np.quantile(rows, [0.025, 0.975])), abs=0.02)
 
@@ -99,9 +99,9 @@ def test_intervals_cover_what_they_claim(patients: int, share: float, shift: flo
     whole["auc_within_sites"] = whole["auc"]
     hits: dict[str, list[bool]] = {name: [] for name in COVERED}
     for _ in range(1000):
-        found = pooled_metrics(summarise(Binary(), *binormal(rng, patients, share, shift)), cut)
+        metrics = pooled_metrics(summarise(Binary(), *binormal(rng, patients, share, shift)), cut)
         for name, covered in hits.items():
-            low, high = found[f"{name}_low"], found[f"{name}_high"]
+            low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
             if not np.isnan(low):
                 covered.append(bool(low <= whole[name] <= high))
     coverage = {name: float(np.mean(covered)) for name, covered in hits.items()}
@@ -127,10 +127,11 @@ def test_weighted_intervals_cover_what_they_claim(patients: int, followed_days: 
     whole, rng = at_horizon(np.random.default_rng(1), 400_000, 0.0), np.random.default_rng(0)
     hits: dict[str, list[bool]] = {name: [] for name in (*WEIGHTED, *map(str, range(len(THRESHOLDS))))}
     for _ in range(1000):
-        found = at_horizon(rng, patients, followed_days)
-        ends = {name: (found[f"{name}_low"], found[f"{name}_high"], whole[name]) for name in WEIGHTED}
+        metrics = at_horizon(rng, patients, followed_days)
+        ends = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"], whole[name]) for name in WEIGHTED}
         curve = zip(
-            *(each[f"net_benefit{end}"] for each, end in ((found, "_low"), (found, "_high"), (whole, ""))), strict=True
+            *(each[f"net_benefit{end}"] for each, end in ((metrics, "_low"), (metrics, "_high"), (whole, ""))),
+            strict=True,
         )
         ends |= {str(index): point for index, point in enumerate(curve)}
         for name, (low, high, truth) in ends.items():
@@ -146,7 +147,7 @@ def test_intervals_of_a_number_cover_where_errors_are_normal() -> None:
     rng, hits = np.random.default_rng(0), []
     for _ in range(2000):
         truth = rng.normal(40, 20, 60)
-        found = RegressionSums.of(truth + rng.normal(0, 10, 60), truth).metrics(0.5)
+        metrics = RegressionSums.of(truth + rng.normal(0, 10, 60), truth).metrics(0.5)
         true = {"mae": 10 * np.sqrt(2 / np.pi), "rmse": 10.0, "r2": 0.75}
-        hits.append([found[f"{name}_low"] <= value <= found[f"{name}_high"] for name, value in true.items()])
+        hits.append([metrics[f"{name}_low"] <= value <= metrics[f"{name}_high"] for name, value in true.items()])
     assert (np.mean(hits, axis=0) >= 0.93).all(), np.mean(hits, axis=0)

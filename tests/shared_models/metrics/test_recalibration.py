@@ -29,15 +29,15 @@ def test_the_sites_sum_gives_what_the_pooled_rows_do(slope, shift):
     followed = [HorizonTable.of(site[0], time, 365.25) for site, time in zip(sites, times, strict=True)]
     timed = total(followed).metrics(0.5)
     model = LogisticRegression(C=math.inf, tol=1e-8, max_iter=1000).fit(logit(scores)[:, None], truth)
-    for found in (binary, timed):
-        assert found["calibration_slope"] == pytest.approx(model.coef_[0, 0], abs=0.005)
-        assert found["calibration_intercept"] == pytest.approx(model.intercept_[0], abs=0.005)
-        large = expit(logit(scores) + found["calibration_in_the_large"])
+    for metrics in (binary, timed):
+        assert metrics["calibration_slope"] == pytest.approx(model.coef_[0, 0], abs=0.005)
+        assert metrics["calibration_intercept"] == pytest.approx(model.intercept_[0], abs=0.005)
+        large = expit(logit(scores) + metrics["calibration_in_the_large"])
         assert large.sum() == pytest.approx(truth.sum(), abs=0.002 * len(truth))
-        assert found["average_precision"] == pytest.approx(average_precision_score(truth, scores), abs=0.005)
-        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, scores >= 0.5))
-        assert found["mcc"] == pytest.approx(matthews_corrcoef(truth, scores >= 0.5))
-        at, benefit = (np.array(found[name]) for name in ("net_benefit_threshold", "net_benefit"))
+        assert metrics["average_precision"] == pytest.approx(average_precision_score(truth, scores), abs=0.005)
+        assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, scores >= 0.5))
+        assert metrics["mcc"] == pytest.approx(matthews_corrcoef(truth, scores >= 0.5))
+        at, benefit = (np.array(metrics[name]) for name in ("net_benefit_threshold", "net_benefit"))
         expected = [((truth - (1 - truth) * p / (1 - p)) * (scores >= p)).mean() for p in at]
         assert benefit == pytest.approx(expected)
         assert at == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5], abs=0.01)
@@ -49,9 +49,9 @@ def test_the_sites_sum_gives_what_the_pooled_rows_do(slope, shift):
     ("scores", "truth"), [([0.2, 0.4], [0, 0]), ([0.2, 0.2], [0, 1]), ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]), ([], [])]
 )
 def test_one_class_equal_scores_and_separation_have_no_slope(scores, truth):
-    found = ScoreHistogram.of(scores, truth).metrics(0.5)
-    assert math.isnan(found["calibration_slope"])
-    assert math.isnan(found["calibration_intercept"])
+    metrics = ScoreHistogram.of(scores, truth).metrics(0.5)
+    assert math.isnan(metrics["calibration_slope"])
+    assert math.isnan(metrics["calibration_intercept"])
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])

@@ -121,8 +121,8 @@ def test_a_table_needs_risks_that_are_probabilities_but_the_exact_index_does_not
 def test_the_bootstrap_is_that_of_resampled_rows():
     rng = np.random.default_rng(0)
     risk, time, event = follow(rng, 30, unit=100.0, decimals=1)
-    drawn = np.random.default_rng(7).multinomial(30, np.full(30, 1 / 30), size=100)
-    rows = [np.repeat(np.arange(30), weights) for weights in drawn]
+    resamples = np.random.default_rng(7).multinomial(30, np.full(30, 1 / 30), size=100)
+    rows = [np.repeat(np.arange(30), weights) for weights in resamples]
     expected = np.quantile([concordance(risk[r], time[r], event[r]) for r in rows], [0.025, 0.975])
     interval = concordance_interval(risk, time, event, repeats=100, seed=7)
     assert (interval.low, interval.high) == pytest.approx(tuple(expected))

@@ -66,9 +66,9 @@ def count(target: Target, scores: np.ndarray, truth: np.ndarray) -> WithinSitePa
 
 
 def pairs_of(summary: Summary) -> WithinSitePairs:
-    found = summary["within_site"]
-    assert isinstance(found, WithinSitePairs)
-    return found
+    pairs = summary["within_site"]
+    assert isinstance(pairs, WithinSitePairs)
+    return pairs
 
 
 @pytest.mark.parametrize("target", KINDS, ids=name_of)
@@ -78,25 +78,25 @@ def test_pairs_and_variance_equal_a_direct_count_over_rows(
 ) -> None:
     scores, truth = site(np.random.default_rng(seed), target, patients, decimals=decimals)
     concordant, comparable = direct_pairs(scores, truth)
-    found = count(target, scores, truth)
-    assert found.concordant == pytest.approx(concordant.sum())
-    assert found.comparable == comparable.sum()
+    counted = count(target, scores, truth)
+    assert counted.concordant == pytest.approx(concordant.sum())
+    assert counted.comparable == comparable.sum()
     cases = truth[..., -1] if truth.ndim > 1 else truth
-    assert (found.cases, found.others) == (cases.sum(), patients - cases.sum())
+    assert (counted.cases, counted.others) == (cases.sum(), patients - cases.sum())
     if cases.sum() < 2 or (truth.ndim == 1 and patients - cases.sum() < 2) or not comparable.any():
         return
     share = concordant.sum() / comparable.sum()
     influence = (concordant - share * comparable).sum(axis=0) + (concordant - share * comparable).sum(axis=1)
     groups = [cases == 1, cases == 0] if truth.ndim == 1 else [np.full(patients, True)]
     expected = sum(float((influence[one] ** 2).sum()) * one.sum() / (one.sum() - 1) for one in groups)
-    assert found.variance == pytest.approx(expected, abs=1e-6)
+    assert counted.variance == pytest.approx(expected, abs=1e-6)
 
 
 @given(seed=st.integers(0, 2**32 - 1), patients=st.integers(0, 80), decimals=st.sampled_from([1, 12]))
 def test_the_pairs_of_each_patient_are_those_of_their_row_and_column(seed: int, patients: int, decimals: int) -> None:
     scores, truth = site(np.random.default_rng(seed), TimeToEvent(), patients, decimals=decimals)
-    found = pairs_of_patients(scores, truth[:, 0], truth[:, 1] == 1)
-    for ours, matrix in zip(found, direct_pairs(scores, truth), strict=True):
+    pairs = pairs_of_patients(scores, truth[:, 0], truth[:, 1] == 1)
+    for ours, matrix in zip(pairs, direct_pairs(scores, truth), strict=True):
         np.testing.assert_array_equal(ours, matrix.sum(axis=0) + matrix.sum(axis=1))
 
 

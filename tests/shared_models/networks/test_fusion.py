@@ -27,22 +27,22 @@ def test_a_token_is_its_encoders_output_or_the_learned_one(
     mask = data.draw(st.lists(st.lists(st.booleans(), min_size=count, max_size=count), min_size=rows, max_size=rows))
     present = torch.tensor(mask, dtype=torch.float32).reshape(rows, count)
     tokens, inputs = tokens_of(count, width), inputs_of(count, rows)
-    found = tokens(inputs, present)
-    assert found.shape == (rows, count, width)
+    output = tokens(inputs, present)
+    assert output.shape == (rows, count, width)
     for index in range(count):
         encoded = tokens.encoders[f"m{index}"](inputs[f"m{index}"])
         for row in range(rows):
             expected = encoded[row] if present[row, index] else tokens.absent.weight[index]
-            torch.testing.assert_close(found[row, index], expected)
+            torch.testing.assert_close(output[row, index], expected)
 
 
 def test_an_absent_input_is_never_looked_at() -> None:
     tokens, inputs = tokens_of(2, 4), inputs_of(2, 3)
     inputs["m1"][1] = float("nan")
     inputs["m1"][2] = float("inf")
-    found = tokens(inputs, torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))
-    found.sum().backward()
-    assert found.isfinite().all()
+    output = tokens(inputs, torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))
+    output.sum().backward()
+    assert output.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in tokens.parameters() if parameter.grad is not None)
 
 
@@ -63,13 +63,13 @@ def test_token_sets_are_their_encoders_outputs_or_the_learned_ones(counts: list[
     sets = TokenSets(encoders, {f"m{i}": count for i, count in enumerate(counts)}, width=5)
     inputs, present = inputs_of(len(counts), rows), (torch.rand(rows, len(counts)) < 0.5).float()
     spoilt = {name: torch.where(present[:, [i]] > 0, x, torch.nan) for i, (name, x) in enumerate(inputs.items())}
-    found = sets(spoilt, present)
+    output = sets(spoilt, present)
     learned = dict(zip(encoders, sets.absent.weight.split(counts), strict=True))
     for index, (name, encoder) in enumerate(encoders.items()):
-        assert found[name].shape == (rows, counts[index], 5)
+        assert output[name].shape == (rows, counts[index], 5)
         encoded = encoder(inputs[name])
         for row in range(rows):
-            torch.testing.assert_close(found[name][row], encoded[row] if present[row, index] else learned[name])
+            torch.testing.assert_close(output[name][row], encoded[row] if present[row, index] else learned[name])
 
 
 @settings(max_examples=30, deadline=None)
@@ -77,9 +77,9 @@ def test_token_sets_are_their_encoders_outputs_or_the_learned_ones(counts: list[
 def test_a_head_joins_tokens_into_outputs(count: int, rows: int, width: int, outputs: int) -> None:
     head = FusionHead(count, width, outputs).eval()
     tokens = torch.randn(rows, count, width)
-    found = head(tokens)
-    assert found.shape == (rows, outputs)
-    torch.testing.assert_close(found, head.linear(tokens.flatten(1)))
+    output = head(tokens)
+    assert output.shape == (rows, outputs)
+    torch.testing.assert_close(output, head.linear(tokens.flatten(1)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -88,10 +88,10 @@ def test_late_fusion_starts_as_the_sum_of_the_modalities_own_logits(count: int, 
     encoders = {f"m{index}": nn.Linear(3 + index, sum(outputs)) for index in range(count)}
     fusion = LateFusion(encoders, {f"t{index}": number for index, number in enumerate(outputs)})
     inputs, present = inputs_of(count, rows), (torch.rand(rows, count) < 0.5).float()
-    found = fusion(inputs, present)
+    output = fusion(inputs, present)
     expected = sum(present[:, index, None] * encoders[name](inputs[name]) for index, name in enumerate(encoders))
-    assert [logits.shape for logits in found.values()] == [(rows, number) for number in outputs]
-    torch.testing.assert_close(torch.cat(list(found.values()), dim=1), expected)
+    assert [logits.shape for logits in output.values()] == [(rows, number) for number in outputs]
+    torch.testing.assert_close(torch.cat(list(output.values()), dim=1), expected)
     assert {name: layer.out_features for name, layer in fusion.output_layers().items()} == {
         f"t{index}": number for index, number in enumerate(outputs)
     }

@@ -26,9 +26,9 @@ def volumes(rows: int) -> Tensor:
 
 @pytest.mark.parametrize("name", list(encoders()))
 def test_patients_do_not_mix(name: str) -> None:
-    encoder, found = encoders()[name].train(), volumes(3)
-    torch.testing.assert_close(encoder(found)[:1], encoder(found[:1]), rtol=1e-4, atol=1e-5)
-    assert encoder(found[:0]).shape == (0, 5)
+    encoder, images = encoders()[name].train(), volumes(3)
+    torch.testing.assert_close(encoder(images)[:1], encoder(images[:1]), rtol=1e-4, atol=1e-5)
+    assert encoder(images[:0]).shape == (0, 5)
 
 
 @pytest.mark.parametrize("name", list(encoders()))
@@ -43,14 +43,14 @@ def test_an_image_without_contrast_or_mask_is_no_division_by_zero(name: str, val
 
 
 def test_regions_start_alike_and_a_patients_own_maps_weigh_them() -> None:
-    encoder, found = encoders()["tumour"], volumes(2)
+    encoder, images = encoders()["tumour"], volumes(2)
     gate = encoder.token.gate
     gates: list[Tensor] = []
     gate.register_forward_hook(lambda _, __, shares: gates.append(shares))
-    encoder(found)
+    encoder(images)
     torch.testing.assert_close(gates[-1], torch.ones(2, 4, 1))
     nn.init.normal_(gate.score.weight)
-    encoder(found)
+    encoder(images)
     torch.testing.assert_close(gates[-1].sum(dim=1), torch.full((2, 1), 4.0))
     assert not torch.allclose(gates[-1][0], gates[-1][1])
 

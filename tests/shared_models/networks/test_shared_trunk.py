@@ -11,8 +11,8 @@ from shared_models.networks.shared_trunk import SharedTrunk
 def test_each_target_has_its_outputs(rows: int, modalities: int, targets: dict[str, int]) -> None:
     network = SharedTrunk({f"m{index}": nn.Linear(3, 5) for index in range(modalities)}, 5, targets, hidden_units=4)
     inputs = {f"m{index}": torch.randn(rows, 3) for index in range(modalities)}
-    found = network(inputs, torch.ones(rows, modalities))
-    assert {name: output.shape for name, output in found.items()} == {k: (rows, v) for k, v in targets.items()}
+    outputs = network(inputs, torch.ones(rows, modalities))
+    assert {name: output.shape for name, output in outputs.items()} == {k: (rows, v) for k, v in targets.items()}
     assert {name: layer.out_features for name, layer in network.output_layers().items()} == targets
 
 
@@ -33,9 +33,9 @@ def test_a_logit_is_a_plain_computation() -> None:
     inputs = torch.randn(4, 3)
     layer, head = network.trunk[0], network.heads["pr"]
     hidden = (inputs @ layer.weight.T + layer.bias).relu()
-    found = network({"m": inputs}, torch.ones(4, 1))
+    output = network({"m": inputs}, torch.ones(4, 1))
     expected = hidden @ head.weight.T + inputs @ network.linear["pr"].weight.T
-    torch.testing.assert_close(found["pr"], expected)
+    torch.testing.assert_close(output["pr"], expected)
 
 
 def test_one_target_teaches_the_trunk_and_not_the_other_head() -> None:
@@ -49,7 +49,7 @@ def test_one_target_teaches_the_trunk_and_not_the_other_head() -> None:
 def test_a_time_to_event_has_one_risk_and_a_line_an_interval() -> None:
     network = SharedTrunk({"m": nn.Linear(3, 4)}, 4, {"recurrence": 5}, scores={"recurrence": 1})
     nn.init.normal_(network.heads["recurrence"].weight)
-    found = network.eval()({"m": torch.randn(6, 3)}, torch.ones(6, 1))["recurrence"]
-    assert found.shape == (6, 5)
-    torch.testing.assert_close(found, found[:, :1].expand(6, 5))
+    output = network.eval()({"m": torch.randn(6, 3)}, torch.ones(6, 1))["recurrence"]
+    assert output.shape == (6, 5)
+    torch.testing.assert_close(output, output[:, :1].expand(6, 5))
     assert network.output_layers()["recurrence"].bias.shape == (5,)

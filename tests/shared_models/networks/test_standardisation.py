@@ -22,9 +22,9 @@ def study_of(name: str, **settings: str) -> tuple[Task, StudySettings]:
 def test_features_are_centred_and_scaled_by_their_examples() -> None:
     layer, examples = FixedStandardisation(9), 5 + 3 * torch.randn(400, 9)
     layer.fit(examples)
-    found = layer(examples)
-    torch.testing.assert_close(found.mean(dim=0), torch.zeros(9), rtol=0, atol=1e-5)
-    torch.testing.assert_close(found.std(dim=0), torch.full((9,), 9**-0.5), rtol=1e-4, atol=0)
+    output = layer(examples)
+    torch.testing.assert_close(output.mean(dim=0), torch.zeros(9), rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.std(dim=0), torch.full((9,), 9**-0.5), rtol=1e-4, atol=0)
 
 
 def test_a_feature_that_is_the_same_for_all_examples_is_no_division_by_zero() -> None:

@@ -31,10 +31,10 @@ def volume_mm3(radius_mm: float) -> float:
 @given(st.floats(4.0, 12.0), st.sampled_from([1.0, 2.0]))
 def test_a_balls_regions_have_their_volumes(radius_mm: float, spacing_mm: float) -> None:
     regions = tumour_regions(ball(radius_mm, spacing_mm), (spacing_mm,) * 3)
-    found = regions.sum(dim=(0, 2, 3, 4)) * spacing_mm**3
+    volumes_mm3 = regions.sum(dim=(0, 2, 3, 4)) * spacing_mm**3
     core, rim, around = (volume_mm3(radius_mm + more) for more in (-2.5, 2.5, 6.5))
     expected = torch.tensor([core, rim - core, around - rim])
-    torch.testing.assert_close(found, expected, rtol=0.03, atol=25.0)
+    torch.testing.assert_close(volumes_mm3, expected, rtol=0.03, atol=25.0)
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_means_are_those_of_the_maps_on_the_fine_grid() -> None:
     maps, regions = torch.randn(2, 5, 2, 3, 4), torch.rand(2, 3, 4, 6, 8)
     attention = torch.rand(2, 1, 4, 6, 8)
     fine = functional.interpolate(maps, scale_factor=2, mode="nearest")
-    found = masked_means(maps, regions, attention)
+    means = masked_means(maps, regions, attention)
     for row in range(2):
         for region in range(3):
             weight = regions[row, region]
             expected = (fine[row] * attention[row] * weight).sum(dim=(1, 2, 3)) / weight.sum()
-            torch.testing.assert_close(found[row, region], expected)
+            torch.testing.assert_close(means[row, region], expected)
 
 
 def test_an_empty_region_is_0_and_does_not_touch_the_others() -> None:
     maps, regions = torch.randn(1, 4, 4, 4, 4, requires_grad=True), torch.ones(1, 3, 4, 4, 4)
     regions[:, 1] = 0.0
     attention = torch.rand(1, 1, 4, 4, 4, requires_grad=True)
-    found = masked_means(maps, regions, attention)
-    assert (found[:, 1] == 0).all()
-    torch.testing.assert_close(found[:, 0], (maps * attention).mean(dim=(2, 3, 4)))
-    found.sum().backward()
+    means = masked_means(maps, regions, attention)
+    assert (means[:, 1] == 0).all()
+    torch.testing.assert_close(means[:, 0], (maps * attention).mean(dim=(2, 3, 4)))
+    means.sum().backward()
     assert maps.grad is not None
     assert maps.grad.isfinite().all()
     assert attention.grad is not None
@@ -94,8 +94,8 @@ def test_an_empty_region_is_0_and_does_not_touch_the_others() -> None:
 def test_a_uniform_map_keeps_its_value_in_every_region_of_a_ball() -> None:
     regions = tumour_regions(ball(8.0, 1.0), (1.0, 1.0, 1.0))
     for side in (10, 5, 3):
-        found = masked_means(torch.full((1, 2, side, side, side), 7.0), regions, torch.ones(1, 1, 1, 1, 1))
-        torch.testing.assert_close(found, torch.full((1, 3, 2), 7.0), rtol=1e-4, atol=0.0)
+        means = masked_means(torch.full((1, 2, side, side, side), 7.0), regions, torch.ones(1, 1, 1, 1, 1))
+        torch.testing.assert_close(means, torch.full((1, 3, 2), 7.0), rtol=1e-4, atol=0.0)
 
 
 def test_what_lies_in_a_region_moves_its_mean_alone() -> None:
@@ -110,6 +110,6 @@ def test_what_lies_in_a_region_moves_its_mean_alone() -> None:
 @given(st.integers(0, 3), st.integers(1, 9), st.integers(1, 12))
 def test_any_sizes_go_through(rows: int, side: int, fine: int) -> None:
     regions = torch.rand(rows, 3, side + fine, side, side)
-    found = masked_means(torch.randn(rows, 2, side, side, side), regions, torch.rand(rows, 1, 1, 1, 1))
-    assert found.shape == (rows, 3, 2)
-    assert found.isfinite().all()
+    means = masked_means(torch.randn(rows, 2, side, side, side), regions, torch.rand(rows, 1, 1, 1, 1))
+    assert means.shape == (rows, 3, 2)
+    assert means.isfinite().all()

@@ -29,18 +29,18 @@ def study(**settings):
     ],
 )
 def test_a_study_is_summed_securely_where_that_hides_a_site_and_the_page_says_why(settings, sites, secure, why):
-    found, said = choose_secure_aggregation(study(**settings), sites)
-    assert found is secure
-    assert why in said
-    assert ("the center sees all of this site by site" in said) is not secure
+    chosen, reason = choose_secure_aggregation(study(**settings), sites)
+    assert chosen is secure
+    assert why in reason
+    assert ("the center sees all of this site by site" in reason) is not secure
 
 
 @pytest.mark.parametrize("strategy", ["fedmedian", "trimmed-mean", "krum"])
 def test_a_strategy_that_looks_at_single_updates_is_not_summed(strategy):
     settings = study().model_copy(update={"strategy": strategy})
-    found, said = choose_secure_aggregation(settings, 5)
-    assert not found
-    assert f"{strategy} compares single updates" in said
+    chosen, reason = choose_secure_aggregation(settings, 5)
+    assert not chosen
+    assert f"{strategy} compares single updates" in reason
 
 
 def test_the_number_of_sites_is_that_of_the_approval():

@@ -85,8 +85,10 @@ def test_per_sample_gradients_are_those_of_each_patient_alone(study: str) -> Non
         task.loss(alone, {name: truth[row : row + 1] for name, truth in truths.items()}).sum().backward()
         for (name, parameter), private in zip(model.named_parameters(), wrapped.parameters(), strict=True):
             expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            found = torch.zeros_like(parameter) if private.grad_sample is None else private.grad_sample[row]
-            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+            gradient = torch.zeros_like(parameter) if private.grad_sample is None else private.grad_sample[row]
+            torch.testing.assert_close(
+                gradient, expected, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+            )
 
 
 @pytest.mark.parametrize("study", STUDIES)

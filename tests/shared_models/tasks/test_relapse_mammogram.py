@@ -31,8 +31,8 @@ def test_late_fusion_learns_what_logistic_regression_does() -> None:
         optimizer.step()
     reference = LogisticRegression(C=float("inf"), tol=1e-6, max_iter=1000).fit(table.numpy(), truth.numpy())
     expected = torch.from_numpy(reference.predict_proba(table.numpy())[:, 1]).float()
-    found = task.targets["relapse"].predict(model({"mammography": table}, present)["relapse"])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
+    target = task.targets["relapse"].predict(model({"mammography": table}, present)["relapse"])
+    torch.testing.assert_close(target, expected, rtol=0, atol=0.01)
 
 
 def test_the_network_learns_from_the_table() -> None:

@@ -52,7 +52,7 @@ def test_every_model_is_a_row_of_the_results_of_the_csv_and_of_the_table(
     settings = [f"{key}={value}" for key, value in {**small_study, "rounds": 2, "outcome": "binary"}.items()]
     words = ["--sites", *map(str, sites.values()), "--compare", "--matrix", "--set", *settings]
     assert main([*words, "--models", "pooled,local,svm"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     folder = tmp_path / "runs" / "small"
     results = read_results(folder / "results.json")
     models = ["pooled", "a alone", "b alone", "pooled, svm on tables"]
@@ -66,8 +66,8 @@ def test_every_model_is_a_row_of_the_results_of_the_csv_and_of_the_table(
     assert set(cells) == {(model, site) for model in ("federated (fedavg)", "a", "b") for site in ("a", "b")}
     with (folder / "matrix.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
-    assert all(word in said for word in (*models[:3], "comparisons.csv: 4 rows", "matrix.csv: 6 rows"))
-    assert "AUC of the model of each row" in said
+    assert all(word in output for word in (*models[:3], "comparisons.csv: 4 rows", "matrix.csv: 6 rows"))
+    assert "AUC of the model of each row" in output
 
 
 def test_models_that_there_are_not_are_refused_before_the_study_runs(

@@ -68,9 +68,9 @@ def test_a_name_gives_its_position_back(cohort, open_hospital):
         for entry, choices in zip(
             settings["modalities"]["anatomical_position"]["features"].values(), (HEMISPHERES, REGIONS), strict=True
         ):
-            found = tables["lesions"][entry["column"]].str.extract(entry["extract"])[0]
+            positions = tables["lesions"][entry["column"]].str.extract(entry["extract"])[0]
             codes = {str(code): meaning for code, meaning in entry["codes"].items()}
-            assert found.map(codes).isin(choices).all()
+            assert positions.map(codes).isin(choices).all()
         words = WORDS[site.name]
         for side, code in zip(HEMISPHERES, words.sides, strict=True):
             for region, region_code in zip(REGIONS, words.regions, strict=True):
@@ -128,8 +128,8 @@ def test_lesions_without_spread_are_as_good_as_the_breast(monkeypatch):
 
 def test_the_posterior_from_every_lesion_is_that_from_their_mean():
     rng = np.random.default_rng(1)
-    drawn, count = who.draw(2, rng), 3
-    lesions = drawn.z[:, None] + brain_lesions.LESION_SD * rng.standard_normal((2, count, 6))
+    population, count = who.draw(2, rng), 3
+    lesions = population.z[:, None] + brain_lesions.LESION_SD * rng.standard_normal((2, count, 6))
     lesions = lesions[:, :, SHOWN]
     kiz = who.LOADINGS[SHOWN, 3]
     covariance = np.eye(5) + who.KIZ_SD**2 * np.outer(kiz, kiz)

@@ -46,14 +46,16 @@ def test_genes_that_load_nothing_say_nothing():
 
 
 def test_the_posterior_is_that_of_all_genes_at_once():
-    drawn = who.draw(50, np.random.default_rng(0))
+    population = who.draw(50, np.random.default_rng(0))
     covariance = who.KAPPA**2 * who.LOADINGS @ who.LOADINGS.T + np.eye(50)
     means = who.KAPPA * who.FACTOR_MEANS @ who.LOADINGS.T
-    log = np.column_stack([multivariate_normal(mean, covariance).logpdf(drawn.genes) for mean in means])
-    log += np.column_stack([multivariate_normal(mean, np.eye(2)).logpdf(drawn.tissue) for mean in who.TISSUE_MEANS])
+    log = np.column_stack([multivariate_normal(mean, covariance).logpdf(population.genes) for mean in means])
+    log += np.column_stack(
+        [multivariate_normal(mean, np.eye(2)).logpdf(population.tissue) for mean in who.TISSUE_MEANS]
+    )
     posterior = np.exp(log) * who.subtype_shares()
     posterior /= posterior.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(subtype_posterior(drawn, ("expression", "histology")), posterior, atol=1e-9)
+    np.testing.assert_allclose(subtype_posterior(population, ("expression", "histology")), posterior, atol=1e-9)
 
 
 def test_a_fitted_discriminant_comes_near_the_ceiling_and_not_above():
@@ -80,7 +82,7 @@ def test_the_genes_are_those_of_the_task():
 
 def test_hospitals_agree_in_log2_and_one_has_no_genes_and_one_no_slides(tables, cohort, open_hospital):
     for site in SITES:
-        settings, found = open_hospital(tables, site.name)
+        settings, table = open_hospital(tables, site.name)
         assert ("expression" in settings["modalities"]) == (site.name != "C")
         assert ("tiles" in open_hospital(cohort, site.name)[0]["modalities"]) == (site.name != "D")
         assert "tile_features" not in settings["modalities"]
@@ -90,7 +92,7 @@ def test_hospitals_agree_in_log2_and_one_has_no_genes_and_one_no_slides(tables, 
         assert list(entries) == list(GENES)
         entry = entries["NOISE07"]
         column, scale = (entry, 1) if isinstance(entry, str) else (entry["column"], entry["scale"])
-        values = found["expression"][column] * scale
+        values = table["expression"][column] * scale
         assert values.mean() == pytest.approx(8, abs=0.6)
         assert values.std() == pytest.approx(1.2, abs=0.3)
 
@@ -98,8 +100,8 @@ def test_hospitals_agree_in_log2_and_one_has_no_genes_and_one_no_slides(tables, 
 def test_the_codes_give_the_truth_back(tables, open_hospital):
     truth = pd.read_csv(tables / "truth.csv", dtype={"patient_id": str}).set_index("patient_id")["pam50"]
     for site in SITES:
-        settings, found = open_hospital(tables, site.name)
-        patients = found["patients"].set_index(settings["tables"]["patients"]["patient_id"])
+        settings, table = open_hospital(tables, site.name)
+        patients = table["patients"].set_index(settings["tables"]["patients"]["patient_id"])
         four, two = (settings["targets"][name]["label"] for name in ("pam50", "basal_or_her2"))
         known = patients[four["column"]].map(four["codes"]).dropna()
         assert (known == truth[known.index]).all()

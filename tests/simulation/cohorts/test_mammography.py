@@ -58,19 +58,19 @@ def test_prevalence_and_ceiling_are_the_quoted_ones():
 
 def test_the_summed_taus_and_prevalence_are_those_of_drawn_patients():
     rng = np.random.default_rng(0)
-    drawn = who.draw(40_000, rng)
-    relapse = rng.random(40_000) < drawn.risk
+    population = who.draw(40_000, rng)
+    relapse = rng.random(40_000) < population.risk
     taus = ceiling.kendall_taus()
     assert relapse.mean() == pytest.approx(ceiling.prevalence(), abs=0.006)
-    assert kendalltau(drawn.z, relapse)[0] == pytest.approx(taus["size and relapse"], abs=0.015)
-    assert kendalltau(drawn.subtype, relapse)[0] == pytest.approx(taus["subtype and relapse"], abs=0.015)
-    assert kendalltau(drawn.shape, drawn.margin)[0] == pytest.approx(taus["shape and margin"], abs=0.015)
+    assert kendalltau(population.z, relapse)[0] == pytest.approx(taus["size and relapse"], abs=0.015)
+    assert kendalltau(population.subtype, relapse)[0] == pytest.approx(taus["subtype and relapse"], abs=0.015)
+    assert kendalltau(population.shape, population.margin)[0] == pytest.approx(taus["shape and margin"], abs=0.015)
 
 
 def test_categories_have_their_shares():
-    drawn = who.draw(100_000, np.random.default_rng(1))
+    population = who.draw(100_000, np.random.default_rng(1))
     for name, shares in who.SHARES.items():
-        np.testing.assert_allclose(np.bincount(getattr(drawn, name)) / 100_000, shares, atol=0.006)
+        np.testing.assert_allclose(np.bincount(getattr(population, name)) / 100_000, shares, atol=0.006)
 
 
 def test_tau_of_a_perfect_and_of_no_order():

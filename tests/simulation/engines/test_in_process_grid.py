@@ -92,10 +92,10 @@ def test_replies_are_handed_out_once(grid: InProcessGrid) -> None:
 
 
 def test_who_is_asked_what_is_told_first(echo: ClientApp) -> None:
-    told: list[tuple[str, str, str]] = []
-    grid = InProcessGrid(echo, {"oak": Path("oak.yaml")}, {"rounds": 1}, on_message=lambda *what: told.append(what))
+    asked: list[tuple[str, str, str]] = []
+    grid = InProcessGrid(echo, {"oak": Path("oak.yaml")}, {"rounds": 1}, on_message=lambda *what: asked.append(what))
     ask(grid, dict.fromkeys(["oak"], content()), "query.ask", dict, CONFIG, group="3")
-    assert told == [("oak", "query.ask", "3")]
+    assert asked == [("oak", "query.ask", "3")]
 
 
 def test_a_study_gives_the_same_numbers_twice(

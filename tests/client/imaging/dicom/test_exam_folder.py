@@ -41,10 +41,10 @@ def arrays(exam):
 
 
 def test_voxels_and_where_they_are(exam, ramp):
-    found = exam().load()
-    np.testing.assert_array_equal(arrays(found), [ramp, 2 * ramp])
-    assert found.seconds == (0.0, 60.0)
-    for phase in found.phases:
+    loaded = exam().load()
+    np.testing.assert_array_equal(arrays(loaded), [ramp, 2 * ramp])
+    assert loaded.seconds == (0.0, 60.0)
+    for phase in loaded.phases:
         assert phase.GetOrigin() == (-10, -20, 0)
         assert phase.GetSpacing() == (1, 2, 3)
         assert phase.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -60,9 +60,9 @@ def test_each_slice_has_its_own_slope(exam, slice_file, ramp, tmp_path):
     files = exam(phases=1)
     scale = {"RescaleSlope": "0.25", "RescaleIntercept": "-7"}
     slice_file(tmp_path / "exam/0-3", ramp[3], (-10, -20, 9), InstanceNumber=4, AcquisitionTime="100000", **scale)
-    found = arrays(files.load())[0]
-    np.testing.assert_array_equal(found[3], ramp[3] / 4 - 7)
-    np.testing.assert_array_equal(found[2], ramp[2])
+    phase = arrays(files.load())[0]
+    np.testing.assert_array_equal(phase[3], ramp[3] / 4 - 7)
+    np.testing.assert_array_equal(phase[2], ramp[2])
 
 
 @pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless"])
@@ -72,8 +72,8 @@ def test_compressed_slices(tmp_path, slice_file, syntax):
     voxels = np.random.default_rng(0).integers(0, 3000, (2, 64, 64))
     for place in range(2):
         slice_file(tmp_path / f"0-{place}", voxels[place], (0, 0, place), getattr(pydicom.uid, syntax))
-    found = DicomFiles(tuple(sorted(tmp_path.iterdir()))).load()
-    np.testing.assert_array_equal(arrays(found)[0], voxels)
+    exam = DicomFiles(tuple(sorted(tmp_path.iterdir()))).load()
+    np.testing.assert_array_equal(arrays(exam)[0], voxels)
 
 
 def test_slices_compressed_as_jpeg_2000(exam, ramp):
@@ -118,10 +118,10 @@ def test_an_enhanced_file_holds_all_phases(tmp_path, slice_file, ramp):
         "Rows": SHAPE[1],
     }
     slice_file(tmp_path / "a.dcm", np.concatenate([ramp[::-1], ramp[::-1]]).reshape(-1, 6), (0, 0, 0), **tags)
-    found = DicomFiles((tmp_path / "a.dcm",)).load()
-    np.testing.assert_array_equal(arrays(found), [ramp, 2 * ramp])
-    assert found.seconds == (0.0, 60.0)
-    assert found.phases[0].GetSpacing() == (1, 2, 3)
+    exam = DicomFiles((tmp_path / "a.dcm",)).load()
+    np.testing.assert_array_equal(arrays(exam), [ramp, 2 * ramp])
+    assert exam.seconds == (0.0, 60.0)
+    assert exam.phases[0].GetSpacing() == (1, 2, 3)
 
 
 def test_phases_of_different_series_must_be_on_one_grid(exam, tmp_path):
@@ -163,13 +163,13 @@ def test_a_real_study_is_what_simpleitk_reads(shared_data, tmp_path):
     shuffled = np.random.default_rng(0).permutation(len(files))
     for path, name in zip(files, shuffled, strict=True):
         shutil.copy(path, tmp_path / f"{name}.dcm")
-    found = DicomFiles(tuple(sorted(tmp_path.iterdir()))).load()
-    assert [phase.GetSize() for phase in found.phases] == [(256, 256, 60)] * 3
-    assert found.seconds == (0.0, 407.0, 761.0)
-    np.testing.assert_allclose(found.phases[0].GetSpacing(), (0.703125, 0.703125, 2))
+    exam = DicomFiles(tuple(sorted(tmp_path.iterdir()))).load()
+    assert [phase.GetSize() for phase in exam.phases] == [(256, 256, 60)] * 3
+    assert exam.seconds == (0.0, 407.0, 761.0)
+    np.testing.assert_allclose(exam.phases[0].GetSpacing(), (0.703125, 0.703125, 2))
     reader = sitk.ImageSeriesReader()
     reader.SetOutputPixelType(sitk.sitkFloat32)
-    for phase, image in enumerate(found.phases):  # the files' names count the phases' slices one after the other
+    for phase, image in enumerate(exam.phases):  # the files' names count the phases' slices one after the other
         reader.SetFileNames([str(path) for path in files[60 * phase : 60 * phase + 60]])
         expected = reader.Execute()
         np.testing.assert_array_equal(sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(expected))

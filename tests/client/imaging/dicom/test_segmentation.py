@@ -61,7 +61,7 @@ def test_the_only_segment_needs_no_name_and_a_probability_counts_from_one_half(s
 
 
 @pytest.mark.parametrize(
-    ("tags", "name", "said"),
+    ("tags", "name", "message"),
     [
         ({}, None, ["not clear which segment", "1: 'Oedema'; 2: 'Tumor'", "set `segment`"]),
         ({}, "Tumour", ["not clear which segment", "one segment 'Tumour'"]),
@@ -73,11 +73,11 @@ def test_the_only_segment_needs_no_name_and_a_probability_counts_from_one_half(s
         ({"NumberOfFrames": 2_000_000_000}, 2, ["not of a plausible size"]),
     ],
 )
-def test_a_segmentation_that_cannot_be_used(segmentation, tags, name, said):
+def test_a_segmentation_that_cannot_be_used(segmentation, tags, name, message):
     path = segmentation(**tags)
     with pytest.raises(SiteError) as caught:
         segment(path, name)
-    for part in [*said, "seg.dcm", "to do"]:
+    for part in [*message, "seg.dcm", "to do"]:
         assert part in str(caught.value)
 
 

@@ -63,8 +63,8 @@ def whole(phases, slices=SLICES):
     ids=lambda marks: "+".join(marks) or "InstanceNumber",
 )
 def test_phases_of_one_series_are_told_apart_by_the_first_number_that_does(series, marks):
-    found, _ = phases_in(series(marks=marks))
-    assert found == whole(3)
+    phases, _ = phases_in(series(marks=marks))
+    assert phases == whole(3)
 
 
 def test_a_time_of_its_own_for_each_slice_is_no_obstacle(series, tmp_path, slice_file):
@@ -90,8 +90,8 @@ def test_the_times_of_the_phases(series, clocks, seconds):
 
 
 def test_midnight_is_crossed(series):
-    found, seconds = phases_in(series(marks={"AcquisitionTime": ("235900", "000030", "000200")}))
-    assert found == whole(3)
+    phases, seconds = phases_in(series(marks={"AcquisitionTime": ("235900", "000030", "000200")}))
+    assert phases == whole(3)
     assert seconds == (0.0, 90.0, 180.0)
 
 
@@ -161,9 +161,9 @@ def test_an_exam_that_was_exported_twice_is_used_once(series, tmp_path):
         header = pydicom.dcmread(path)
         header.SOPInstanceUID, header.SeriesInstanceUID = generate_uid(), "1.2.99"
         header.save_as(path.with_name(f"9-{path.name}"))
-    found = dynamic_phases(read_slices(sorted(folder.rglob("*.dcm"))), Wanted(), folder)
-    assert [len(phase) for phase in found.phases] == [SLICES] * 3
-    assert found.remarks == ("images that were exported twice are used once",)
+    dynamic = dynamic_phases(read_slices(sorted(folder.rglob("*.dcm"))), Wanted(), folder)
+    assert [len(phase) for phase in dynamic.phases] == [SLICES] * 3
+    assert dynamic.remarks == ("images that were exported twice are used once",)
 
 
 def two_visits(series):
@@ -174,8 +174,8 @@ def two_visits(series):
 def test_of_two_exams_the_site_says_which(series):
     folder = two_visits(series)
     for study, name in (("first", "a"), ("last", "b")):
-        found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(study=study), folder)
-        assert {slice_.path.parent.name for phase in found.phases for slice_ in phase} == {name}
+        dynamic = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(study=study), folder)
+        assert {slice_.path.parent.name for phase in dynamic.phases for slice_ in phase} == {name}
     with pytest.raises(SiteError, match="2020-01-01 and 2020-06-10"):
         phases_in(folder)
 
@@ -188,8 +188,8 @@ def test_images_of_several_kinds_are_no_phases(series, series_names):
     folder = series(name="c", SeriesInstanceUID="1.2.7", ImageType=["ORIGINAL", "PRIMARY", "M", "SUB"])
     with pytest.raises(SiteError, match=r"F\\MAGNITUDE \(15 images\); W\\MAGNITUDE \(15 images\)"):
         dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(series_names), folder)
-    found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(series_names, "w"), folder)
-    assert {slice_.path.parent.name for phase in found.phases for slice_ in phase} == {"a"}
+    dynamic = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(series_names, "w"), folder)
+    assert {slice_.path.parent.name for phase in dynamic.phases for slice_ in phase} == {"a"}
 
 
 def test_two_images_in_one_temporal_position_are_refused(series):
@@ -206,9 +206,9 @@ def test_both_breasts_in_one_series_are_named(series):
 @pytest.mark.parametrize("times", [("100000", "100001", "100002"), ("100000", "100100", "113000")])
 def test_times_that_no_exam_has_are_unknown(series, times):
     folder = series(marks={"TemporalPositionIdentifier": (1, 2, 3), "AcquisitionTime": times})
-    found = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(), folder)
-    assert found.seconds is None
-    assert "`seconds`" in found.remarks[0]
+    dynamic = dynamic_phases(read_slices(folder.rglob("*.dcm")), Wanted(), folder)
+    assert dynamic.seconds is None
+    assert "`seconds`" in dynamic.remarks[0]
 
 
 def test_a_content_time_for_each_slice_is_an_exports(tmp_path, slice_file):
@@ -216,9 +216,9 @@ def test_a_content_time_for_each_slice_is_an_exports(tmp_path, slice_file):
         for place in range(SLICES):
             tags = {"TemporalPositionIdentifier": phase + 1, "ContentTime": f"10{phase:02}{place:02}"}
             slice_file(tmp_path / f"{phase}-{place}.dcm", np.ones((4, 6)), (0, 0, place), **tags)
-    found = dynamic_phases(read_slices(tmp_path.iterdir()), Wanted(), tmp_path)
-    assert found.seconds is None
-    assert "ContentTime" in found.remarks[0]
+    dynamic = dynamic_phases(read_slices(tmp_path.iterdir()), Wanted(), tmp_path)
+    assert dynamic.seconds is None
+    assert "ContentTime" in dynamic.remarks[0]
 
 
 def test_an_earlier_series_of_its_own_on_the_same_grid_is_named(series):
@@ -246,7 +246,7 @@ def another(**tags):
 
 
 @pytest.mark.parametrize(
-    ("omit", "spoil", "said"),
+    ("omit", "spoil", "message"),
     [
         (
             [(2, 3)],
@@ -263,40 +263,40 @@ def another(**tags):
         ([], another(NumberOfFrames=2_000_000_000), ["slices are missing, or phases", "2 images at 3.0 mm"]),
     ],
 )
-def test_a_series_that_is_not_whole(series, slice_file, omit, spoil, said):
+def test_a_series_that_is_not_whole(series, slice_file, omit, spoil, message):
     folder = series(omit=omit)
     if spoil:
         spoil(folder, slice_file)
     with pytest.raises(SiteError) as caught:
         phases_in(folder)
-    for part in [*said, ".dcm", "to do"]:
+    for part in [*message, ".dcm", "to do"]:
         assert part in str(caught.value)
     assert "dcm" not in caught.value.public
 
 
 @pytest.mark.parametrize(
-    ("position", "said"),
+    ("position", "message"),
     [((0, 0, 4.9), "not evenly spaced"), ((4, 0, 6), "not stacked along their normal")],
 )
-def test_a_crooked_stack(tmp_path, slice_file, position, said):
+def test_a_crooked_stack(tmp_path, slice_file, position, message):
     for place in range(6):
         slice_file(tmp_path / f"0-{place}.dcm", np.ones((4, 6)), position if place == 2 else (0, 0, 3 * place))
-    with pytest.raises(SiteError, match=said):
+    with pytest.raises(SiteError, match=message):
         phases_in(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda content: content[:300], "slices are missing"),
         (lambda content: content.replace(b"-10.0\\-20.0\\6.0", b"somewhere\\x\\yyy"), "header cannot be read"),
         (lambda content: content.replace(b"-10.0\\-20.0\\6.0", b"-10.0\\-20.0-6.0"), "header cannot be read"),
     ],
 )
-def test_a_header_cut_short_or_full_of_rubbish(series, tmp_path, spoil, said):
+def test_a_header_cut_short_or_full_of_rubbish(series, tmp_path, spoil, message):
     path = series(1) / "a/0-2.dcm"
     path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises(SiteError, match=said):
+    with pytest.raises(SiteError, match=message):
         phases_in(tmp_path)
 
 

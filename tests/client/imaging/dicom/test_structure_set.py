@@ -61,7 +61,7 @@ def test_an_ellipse_has_the_area_that_it_encloses(structure_set):
 
 
 @pytest.mark.parametrize(
-    ("regions", "name", "keys", "said"),
+    ("regions", "name", "keys", "message"),
     [
         ({"BODY": [at(1, SQUARE)], "GTV": [at(2, SQUARE)]}, None, {}, ["which region", "1: 'BODY'; 2: 'GTV'"]),
         ({"GTVp": [at(1, SQUARE)]}, "GTV", {}, ["one region 'GTV'; did you mean 'GTVp'?"]),
@@ -77,9 +77,9 @@ def test_an_ellipse_has_the_area_that_it_encloses(structure_set):
         ({"GTV": [at(1, [(0, 0), (1e6, 0), (1e6, 1e6)])]}, None, {}, ["not of a plausible size"]),
     ],
 )  # fmt: skip
-def test_a_structure_set_that_cannot_be_used(structure_set, regions, name, keys, said):
+def test_a_structure_set_that_cannot_be_used(structure_set, regions, name, keys, message):
     path = structure_set(regions, **keys)
     with pytest.raises(SiteError) as caught:
         region(path, name)
-    for part in [*said, "rt.dcm", "to do"]:
+    for part in [*message, "rt.dcm", "to do"]:
         assert part in str(caught.value)

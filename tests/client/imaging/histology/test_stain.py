@@ -39,11 +39,11 @@ def grey_levels(a, b):
 def test_two_laboratories_come_closer_and_near_the_reference(varies, seed):
     amounts = tissue(seed, varies)
     first, second = rendered(amounts, LABORATORIES[0]), rendered(amounts, LABORATORIES[1] * [0.7, 1.3])
-    found = [macenko(tile) for tile in (first, second)]
+    normalised = [macenko(tile) for tile in (first, second)]
     assert grey_levels(first, second) > 25
-    assert grey_levels(*found) < 9
+    assert grey_levels(*normalised) < 9
     truth = rendered(amounts * (REFERENCE_MAX / np.percentile(amounts, 99, axis=1))[:, None], REFERENCE)
-    for tile in found:
+    for tile in normalised:
         assert tile.dtype == np.float32
         assert 0 <= tile.min() <= tile.max() <= 1
         assert grey_levels(tile, truth) < 11

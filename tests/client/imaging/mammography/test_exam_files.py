@@ -194,7 +194,7 @@ def garbage(path):
 
 
 @pytest.mark.parametrize(
-    ("write", "said"),
+    ("write", "message"),
     [
         (lambda folder: dicom(folder / "a", Modality="CT"), ["no mammogram", "CT"]),
         (lambda folder: dicom(folder / "a", np.tile(PIXELS, (3, 1)), size=SHAPE, NumberOfFrames=3), ["tomosynthesis"]),
@@ -219,30 +219,30 @@ def garbage(path):
         (lambda folder: folder / "none.dcm", ["missing"]),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_with_one_message(tmp_path, write, said):
+def test_a_file_that_cannot_be_used_is_refused_with_one_message(tmp_path, write, message):
     with pytest.raises(SiteError) as caught:
         load(write(tmp_path), spacing_mm=None)
-    for part in [*said, "where:", "expected:", "to do:"]:
+    for part in [*message, "where:", "expected:", "to do:"]:
         assert part in str(caught.value)
     assert str(tmp_path) not in caught.value.public
 
 
 @pytest.mark.parametrize(
-    ("mask", "said"),
+    ("mask", "message"),
     [
         (FINDING[:50], "another shape"),
         (np.zeros(SHAPE, np.uint8), "mask is empty"),
         (np.stack([FINDING] * 3, axis=-1), "not one grey image"),
     ],
 )
-def test_a_mask_that_does_not_fit_is_refused(tmp_path, mask, said):
+def test_a_mask_that_does_not_fit_is_refused(tmp_path, mask, message):
     image, path = dicom(tmp_path / "a.dcm"), picture(tmp_path / "m.png", mask)
-    with pytest.raises(SiteError, match=said):
+    with pytest.raises(SiteError, match=message):
         load(image, mask=path)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"images": "{patient}.png"}, "spacing_mm"),
         ({"images": "{patient}.png", "spacing_mm": [0.1, 0.0]}, "spacing_mm"),
@@ -251,8 +251,8 @@ def test_a_mask_that_does_not_fit_is_refused(tmp_path, mask, said):
         ({"images": "mammo.dcm"}, "patient"),
     ],
 )
-def test_settings_that_do_not_fit_together_are_refused(settings, said):
-    with pytest.raises(ValidationError, match=said):
+def test_settings_that_do_not_fit_together_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
         MammogramReader(reader="mammogram", **settings)
 
 
@@ -304,7 +304,7 @@ def test_a_file_that_crashes_the_codec_sets_its_patient_aside(clinic, config):
     spoilt(jpeg(clinic.data / "mammo/secret-001/CC.dcm", "JPEG"), 4, 234)
     cohort = load_cohort(clinic.site(), task_of(mammogram=IMAGE), config)
     assert cohort.present[:4, 0].tolist() == [True, False, True, True]
-    assert [found.patient for found in cohort.excluded] == ["secret-001"]
+    assert [exclusion.patient for exclusion in cohort.excluded] == ["secret-001"]
 
 
 def test_of_a_folder_one_view_is_taken(clinic, config):
@@ -329,7 +329,7 @@ def test_findings_are_measured_in_the_images(clinic, config):
     clinic.settings["modalities"]["measured"] = {"reader": "extracted", "images": "mammogram"}
     features = Table((Feature("size_mm"), Feature("size_minor_mm"), Feature("acutance")))
     cohort = load_cohort(clinic.site(), task_of(measured=features), config)
-    found = cohort.inputs["measured"]
+    measured = cohort.inputs["measured"]
     # 10 rows of 0.1 mm and 10 columns of 0.2 mm
-    np.testing.assert_allclose(found[0, :2], [np.hypot(1, 2), 1], rtol=0.1)
+    np.testing.assert_allclose(measured[0, :2], [np.hypot(1, 2), 1], rtol=0.1)
     assert cohort.present[:8, 0].tolist() == [True, False, True, False, True, False, False, False]

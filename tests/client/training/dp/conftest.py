@@ -70,12 +70,12 @@ def without(patients, number):
 
 def weights_of(task, patients):
     """Class weights by the patients' own counts, as if they were all there are."""
-    found = {}
+    per_site = {}
     for name, target in task.targets.items():
         counts = target.counts(patients.truths[name])
         if not isinstance(target, TimeToEvent) and (weights := balanced_weights(target, counts)) is not None:
-            found[name] = torch.from_numpy(weights)
-    return found
+            per_site[name] = torch.from_numpy(weights)
+    return per_site
 
 
 def network(task, config, scale=0.3):
@@ -102,10 +102,10 @@ class Rounds:
     def sums(self, task, config, patients, asked, model, released=None, class_weights=None):
         """The sum before the noise and the noised one, of each step."""
         model = copy.deepcopy(model)
-        keys, found, noised = itertools.count(), [], []
+        keys, sums, noised = itertools.count(), [], []
 
         def spy(total, *rest):
-            found.append(total.clone())
+            sums.append(total.clone())
             noised.append(released[len(noised)].clone() if released else randomness.add_noise(total, *rest).clone())
             return noised[-1].clone()
 
@@ -114,8 +114,8 @@ class Rounds:
             patch.setattr(optimizer, "add_noise", spy)
             loader = PoissonLoader(patients, asked)
             fit(model, PrivateOptimizer(model, config, asked), loader, task, config, 7, class_weights)
-        assert len(found) == config.local_epochs * asked.steps
-        return found, noised
+        assert len(sums) == config.local_epochs * asked.steps
+        return sums, noised
 
     def worst(self, config, patients=5, seed=0, scale=0.3, spoil=lambda patients: None):
         """How far the most moving patient moves a sum, in parts of the clipping norm; over all steps and patients."""

@@ -19,10 +19,10 @@ def draws(names=NAMES, step=0):
 def test_it_drops_at_the_rate_and_keeps_the_mean():
     layer = PatientDropout(0.3)
     use_draws(layer, draws())
-    found = layer(torch.ones(40, 50, 20))
-    assert (found == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert found.mean().item() == pytest.approx(1.0, abs=0.015)
-    assert found.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    output = layer(torch.ones(40, 50, 20))
+    assert (output == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert output.mean().item() == pytest.approx(1.0, abs=0.015)
+    assert output.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
 
 
 def test_a_patients_mask_depends_on_nobody_else():
@@ -51,8 +51,8 @@ def test_scoring_drops_nothing_and_takes_no_draws():
 def test_what_is_dropped_is_zero_even_where_it_was_no_number():
     layer = PatientDropout(0.5)
     use_draws(layer, draws())
-    found = layer(torch.full((40, 10), torch.inf))
-    assert set(found.unique().tolist()) == {0.0, torch.inf}
+    output = layer(torch.full((40, 10), torch.inf))
+    assert set(output.unique().tolist()) == {0.0, torch.inf}
 
 
 def test_no_masks_without_draws():

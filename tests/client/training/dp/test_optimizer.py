@@ -72,9 +72,9 @@ def test_no_patient_moves_the_sum_by_more_than_the_clipping_norm(config):
 @every_way
 def test_the_noise_has_the_deviation_that_was_asked_for(config):
     asked = Mechanism(10, 2.0, 3.0, 1.0, 1, 1)
-    found = torch.stack([trained(patients_of(10, 200), asked, config, width=200) for _ in range(5)])
+    noised = torch.stack([trained(patients_of(10, 200), asked, config, width=200) for _ in range(5)])
     quiet = trained(patients_of(10, 200), Mechanism(10, 2.0, ALMOST_NO_NOISE, 1.0, 1, 1), config, width=200)
-    noise = (found - quiet) * 10  # the step divides by the patients expected
+    noise = (noised - quiet) * 10  # the step divides by the patients expected
     assert noise.std().item() == pytest.approx(6.0, rel=0.1)
     assert abs(noise.mean().item()) < 1.0
 

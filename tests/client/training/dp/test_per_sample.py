@@ -54,8 +54,10 @@ def one_at_a_time(model, loss_of, parameters):
     """`(N, P)` by a backward pass for each patient."""
     rows = []
     for patient in range(PATIENTS):
-        found = torch.autograd.grad(loss_of(model, slice(patient, patient + 1)).sum(), parameters, allow_unused=True)
-        pairs = zip(found, parameters, strict=True)
+        gradients = torch.autograd.grad(
+            loss_of(model, slice(patient, patient + 1)).sum(), parameters, allow_unused=True
+        )
+        pairs = zip(gradients, parameters, strict=True)
         rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs]))
     return torch.stack(rows)
 
@@ -73,9 +75,9 @@ def compare(model, loss_of, tolerance=1e-5, way="auto"):
         assert (gradients.clipped_sum(clip) - clipped).abs().max() <= tolerance * scale
         if way == "auto":
             loss_of(model, slice(None)).mean().backward()
-            found = torch.cat(gradients.take(), dim=1)
-            assert found.shape == expected.shape
-            assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+            joined = torch.cat(gradients.take(), dim=1)
+            assert joined.shape == expected.shape
+            assert (joined - expected).abs().max() <= tolerance * expected.abs().max()
     assert not gradients.clipped_sum(clip).any(), "a step must not see the gradients of the one before"
 
 

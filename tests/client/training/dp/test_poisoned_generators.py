@@ -40,10 +40,10 @@ class NoRandomOperators(TorchDispatchMode):
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         may_draw = torch.Tag.nondeterministic_seeded in operator.tags
         state = torch.random.get_rng_state() if may_draw else None
-        found = operator(*args, **(kwargs or {}))
+        result = operator(*args, **(kwargs or {}))
         if may_draw and not torch.equal(torch.random.get_rng_state(), state):  # attention without dropout draws nothing
             pytest.fail(f"{operator} takes numbers of torch's generator")
-        return found
+        return result
 
 
 def refusing(name):

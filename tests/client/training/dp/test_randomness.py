@@ -25,12 +25,12 @@ NAMES = ["anna", "berta", "clara", "dora"]
 
 
 def test_the_noise_is_gaussian_and_one_number_tells_nothing_of_the_next():
-    found = standard_normals(400_000, KEY).numpy()
-    assert kstest(found, "norm").pvalue > 1e-3
-    assert found.std() == pytest.approx(1.0, abs=0.005)
-    assert np.mean(np.abs(found) > 4.0) == pytest.approx(2 * norm.sf(4.0), rel=0.5)
-    assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 0.006
-    halves = found[: 2 * (len(found) // 2)].reshape(2, -1)
+    numbers = standard_normals(400_000, KEY).numpy()
+    assert kstest(numbers, "norm").pvalue > 1e-3
+    assert numbers.std() == pytest.approx(1.0, abs=0.005)
+    assert np.mean(np.abs(numbers) > 4.0) == pytest.approx(2 * norm.sf(4.0), rel=0.5)
+    assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.006
+    halves = numbers[: 2 * (len(numbers) // 2)].reshape(2, -1)
     assert abs(np.corrcoef(np.abs(halves))[0, 1]) < 0.008
 
 
@@ -44,20 +44,20 @@ def test_each_number_is_the_sum_of_two_gaussians_from_the_bits_of_aes_256_in_cou
 
 @pytest.mark.parametrize("count", [1, 5, randomness.CHUNK, randomness.CHUNK + 1, 3 * randomness.CHUNK - 1])
 def test_any_number_of_them_can_be_had_and_a_key_gives_the_same_ones(count):
-    found = standard_normals(count, KEY)
-    assert found.shape == (count,)
-    assert found.dtype == torch.float64
-    assert found.isfinite().all()
-    assert found.unique().numel() == count
-    assert torch.equal(found, standard_normals(count, KEY))
-    assert not torch.equal(found, standard_normals(count, bytes(32)))
+    numbers = standard_normals(count, KEY)
+    assert numbers.shape == (count,)
+    assert numbers.dtype == torch.float64
+    assert numbers.isfinite().all()
+    assert numbers.unique().numel() == count
+    assert torch.equal(numbers, standard_normals(count, KEY))
+    assert not torch.equal(numbers, standard_normals(count, bytes(32)))
 
 
 def test_the_largest_bits_are_still_a_number():
     ends = torch.tensor([-(2.0**51), 2.0**51 - 1], dtype=torch.float64)
-    found = ends.add(0.5).mul(2.0**-51).erfinv()
-    assert found.isfinite().all()
-    assert found[0] == -found[1]
+    numbers = ends.add(0.5).mul(2.0**-51).erfinv()
+    assert numbers.isfinite().all()
+    assert numbers[0] == -numbers[1]
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 0.3, 1.0, 7.0])
@@ -66,10 +66,10 @@ def test_what_leaves_is_on_the_same_grid_whatever_the_sum_was(clip_norm):
     grid = 2.0 ** (math.floor(math.log2(clip_norm)) - 34)
     generator = torch.Generator().manual_seed(0)
     for total in (torch.zeros(5000), clip_norm * torch.rand(5000, generator=generator) / 3, torch.full((5000,), 1e-12)):
-        found = add_noise(total.double(), clip_norm, clip_norm, KEY) / grid
-        assert torch.equal(found, found.round())
+        numbers = add_noise(total.double(), clip_norm, clip_norm, KEY) / grid
+        assert torch.equal(numbers, numbers.round())
         expected = total.double() / grid + standard_normals(5000, KEY) * clip_norm / grid
-        assert (found - expected).abs().max() <= 1.0
+        assert (numbers - expected).abs().max() <= 1.0
 
 
 def test_rounding_to_the_grid_moves_a_large_network_by_less_than_a_millionth_of_the_clipping_norm():
@@ -97,22 +97,22 @@ def test_a_patients_numbers_are_the_same_whoever_else_is_there_and_in_whatever_o
 
 def test_no_number_is_given_twice():
     draws = PatientDraws(KEY, fingerprints(NAMES))
-    found = torch.cat([draws.uniform(7).flatten(), draws.uniform(3, 3).flatten(), draws.uniform(1).flatten()])
-    assert found.unique().numel() == found.numel()
+    numbers = torch.cat([draws.uniform(7).flatten(), draws.uniform(3, 3).flatten(), draws.uniform(1).flatten()])
+    assert numbers.unique().numel() == numbers.numel()
     other = PatientDraws(bytes(32), fingerprints(NAMES)).uniform(17).flatten()
-    assert torch.cat([found, other]).unique().numel() == found.numel() + other.numel()
+    assert torch.cat([numbers, other]).unique().numel() == numbers.numel() + other.numel()
 
 
 def test_the_numbers_are_uniform():
-    found = PatientDraws(KEY, fingerprints(map(str, range(500)))).uniform(40).flatten().numpy()
-    assert kstest(found, "uniform").pvalue > 1e-3
-    assert 0.0 <= found.min() < found.max() < 1.0
+    numbers = PatientDraws(KEY, fingerprints(map(str, range(500)))).uniform(40).flatten().numpy()
+    assert kstest(numbers, "uniform").pvalue > 1e-3
+    assert 0.0 <= numbers.min() < numbers.max() < 1.0
 
 
 def test_the_draws_of_a_step_are_those_of_no_other_step_or_round():
-    found = [patient_draws(seed, step, fingerprints(NAMES)).uniform(2) for seed, step in ((0, 0), (0, 1), (1, 0))]
-    assert torch.stack(found).unique().numel() == 3 * 8
-    assert torch.equal(found[0], patient_draws(0, 0, fingerprints(NAMES)).uniform(2))
+    numbers = [patient_draws(seed, step, fingerprints(NAMES)).uniform(2) for seed, step in ((0, 0), (0, 1), (1, 0))]
+    assert torch.stack(numbers).unique().numel() == 3 * 8
+    assert torch.equal(numbers[0], patient_draws(0, 0, fingerprints(NAMES)).uniform(2))
 
 
 def test_nobody_has_no_numbers():

@@ -32,12 +32,12 @@ def test_each_patient_is_drawn_by_itself_with_the_sampling_rate(made_up):
     asked = Mechanism(200, 1.0, 1.0, 0.1, 300, 1)
     patients = made_up(TASK, 200)
     patients.truths["relapse"][:] = np.arange(200)
-    found = [batch[2]["relapse"].long().numpy() for batch in batches(patients, asked)]
-    sizes = np.array([len(batch) for batch in found])
+    sampled = [batch[2]["relapse"].long().numpy() for batch in batches(patients, asked)]
+    sizes = np.array([len(batch) for batch in sampled])
     assert len(sizes) == 300
     assert sizes.mean() == pytest.approx(20, abs=4 * math.sqrt(18 / 300))
     assert sizes.var() == pytest.approx(18, rel=0.35)
-    often = np.bincount(np.concatenate(found), minlength=200)
+    often = np.bincount(np.concatenate(sampled), minlength=200)
     assert often.mean() == pytest.approx(30, rel=0.1)
     assert often.var() == pytest.approx(27, rel=0.4)
 
@@ -50,8 +50,8 @@ def test_who_is_drawn_follows_no_seed_that_a_center_knows(made_up):
 
 def test_a_second_pass_has_new_draws_of_the_patients(made_up):
     loader = PoissonLoader(made_up(TASK, 6), Mechanism(6, 1.0, 1.0, 1.0, 2, 2))
-    found = torch.stack([batch[3].uniform(3) for _ in range(2) for batch in loader])
-    assert found.unique().numel() == found.numel()
+    numbers = torch.stack([batch[3].uniform(3) for _ in range(2) for batch in loader])
+    assert numbers.unique().numel() == numbers.numel()
 
 
 def test_another_patient_changes_nothing_of_the_others_batches(made_up, leave_out, monkeypatch):
@@ -65,12 +65,12 @@ def test_another_patient_changes_nothing_of_the_others_batches(made_up, leave_ou
         for (inputs, present, truths, own), (fewer, their, others, same) in zip(
             everybody, batches(leave_out(patients, number), asked), strict=True
         ):
-            kept = truths["relapse"] != number
-            assert torch.equal(truths["relapse"][kept], others["relapse"])
-            assert torch.equal(inputs["mammography"][kept], fewer["mammography"])
-            assert torch.equal(present[kept], their)
+            without = truths["relapse"] != number
+            assert torch.equal(truths["relapse"][without], others["relapse"])
+            assert torch.equal(inputs["mammography"][without], fewer["mammography"])
+            assert torch.equal(present[without], their)
             position = own.position
-            assert torch.equal(own.of(kept.numpy(), position).uniform(4), same.uniform(4))
+            assert torch.equal(own.of(without.numpy(), position).uniform(4), same.uniform(4))
 
 
 def test_lesions_are_drawn_by_their_weights(made_up):

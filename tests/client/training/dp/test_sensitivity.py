@@ -113,8 +113,8 @@ ELSEWHERE = {
 without_a_deadline = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
-def of_any_setting(rounds, drawn):
-    config = StudySettings(privacy="patient", grids=SMALL.get(drawn["task"], ""), **drawn)
+def of_any_setting(rounds, combination):
+    config = StudySettings(privacy="patient", grids=SMALL.get(combination["task"], ""), **combination)
     assert max(rounds.worst(config, patients=4, seed=config.seed)) <= MOST
 
 
@@ -128,15 +128,15 @@ def test_in_a_network_that_has_diverged_rounding_moves_the_sum_no_further(rounds
 
 @settings(max_examples=15, derandomize=True, **without_a_deadline)
 @given(st.fixed_dictionaries({**DRAWN, "task": st.sampled_from(QUICK)}))
-def test_settings_that_may_stand_beside_privacy(rounds, drawn):
-    of_any_setting(rounds, drawn)
+def test_settings_that_may_stand_beside_privacy(rounds, combination):
+    of_any_setting(rounds, combination)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, **without_a_deadline)
 @given(st.fixed_dictionaries(DRAWN))
-def test_three_hundred_settings_that_may_stand_beside_privacy(rounds, drawn):
-    of_any_setting(rounds, drawn)
+def test_three_hundred_settings_that_may_stand_beside_privacy(rounds, combination):
+    of_any_setting(rounds, combination)
 
 
 def test_a_new_setting_is_drawn_here_or_said_to_change_nothing():
@@ -184,8 +184,8 @@ def test_masks_by_the_place_in_the_batch_would_be_found(rounds, name, monkeypatc
     """What was shipped once: dropout of one stream for all, which one patient more turns round for all others."""
 
     def by_place(self, values):
-        kept = torch.rand(values.shape, generator=torch.Generator().manual_seed(3)) >= self.drop_prob
-        return values * kept / (1 - self.drop_prob)
+        mask = torch.rand(values.shape, generator=torch.Generator().manual_seed(3)) >= self.drop_prob
+        return values * mask / (1 - self.drop_prob)
 
     monkeypatch.setattr(dropout.PatientDropout, "forward", by_place)
     config = StudySettings(task=name, privacy="patient", grids=SMALL.get(name, ""), hidden_units=16, clip_norm=0.01)

@@ -14,18 +14,18 @@ def section(**settings: object) -> dict[str, object]:
 
 
 def test_without_noise_the_report_says_so_and_claims_nothing() -> None:
-    found = section()
-    assert "No differential privacy" in str(found["said"])
-    assert "epsilon" not in str(found["said"])
-    assert found["covered_by_noise"] == []
-    assert "weights" in found["not_covered_by_noise"]  # type: ignore[operator]
+    privacy = section()
+    assert "No differential privacy" in str(privacy["said"])
+    assert "epsilon" not in str(privacy["said"])
+    assert privacy["covered_by_noise"] == []
+    assert "weights" in privacy["not_covered_by_noise"]  # type: ignore[operator]
 
 
 def test_with_noise_the_report_says_for_whom_how_and_what_is_left_out() -> None:
-    found = section(**PRIVATE)
-    said = str(found["said"])
+    privacy = section(**PRIVATE)
+    text = str(privacy["said"])
     for fact in ("the unit is the patient", "Poisson", "norm 0.7", "1.5 times", "Delta and the epsilon spent are each"):
-        assert fact in said
+        assert fact in text
     for left_uncovered in (
         "counts of classes",
         "sums of features",
@@ -33,15 +33,15 @@ def test_with_noise_the_report_says_for_whom_how_and_what_is_left_out() -> None:
         "counted and summed in bins",
         "metrics of each site",
     ):
-        assert left_uncovered in said.partition("Not covered by noise")[2]
-    assert found["covered_by_noise"] == ["weights"]
-    assert "losses" not in said, "a private study sends none"
+        assert left_uncovered in text.partition("Not covered by noise")[2]
+    assert privacy["covered_by_noise"] == ["weights"]
+    assert "losses" not in text, "a private study sends none"
 
 
 def test_a_target_epsilon_is_named_and_the_noise_is_not() -> None:
-    said = str(section(**PRIVATE, **{"target-epsilon": 3.0})["said"])
-    assert "below epsilon 3 at the site" in said
-    assert "1.5" not in said
+    text = str(section(**PRIVATE, **{"target-epsilon": 3.0})["said"])
+    assert "below epsilon 3 at the site" in text
+    assert "1.5" not in text
 
 
 @pytest.mark.parametrize("noise", [{}, PRIVATE])

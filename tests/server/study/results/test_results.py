@@ -115,10 +115,10 @@ def test_the_table_fits_80_columns_and_no_number_is_cut(kind: str) -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert "elms: recurrence, test patients (fedavg)" in text
-    found = results["targets"]["recurrence"]
+    recurrence = results["targets"]["recurrence"]
     for metrics in (
-        found["internal"],
-        found["external"],
+        recurrence["internal"],
+        recurrence["external"],
         *(site["targets"]["recurrence"] for site in results["sites"]),
     ):
         for name, value in metrics.items():
@@ -150,16 +150,16 @@ def test_a_target_has_the_columns_of_its_kind(kind: str, there: list[str], absen
 @pytest.mark.parametrize(("kind", "metric"), [("yes or no", "auc"), ("time", "c_index")])
 def test_the_value_within_sites_has_a_line_of_its_own_above_the_pooled_one(kind: str, metric: str) -> None:
     results = results_of({"recurrence": TARGETS[kind]})
-    found = results["targets"]["recurrence"]
-    pooled = found["internal"]
+    recurrence = results["targets"]["recurrence"]
+    pooled = recurrence["internal"]
     value, low, high = (pooled[f"{metric}_within_sites{end}"] for end in ("", "_low", "_high"))
     rows = [line.split() for line in printed(results, 120).splitlines()]
     names = (["within"], ["internal"], ["external"])
     within, *by_role = (row for row in rows if row[:1] in names)
     assert within[:4] == ["within", "sites", f"{value:.2f}", f"({low:.2f}-{high:.2f})"]
     assert [row[:2] for row in by_role] == [["internal", str(2 * 4321)], ["external", str(4321)]]
-    assert found["pooled"]["patients"] == 3 * 4321
-    between = found["between_sites"][metric]
+    assert recurrence["pooled"]["patients"] == 3 * 4321
+    between = recurrence["between_sites"][metric]
     assert (between["sites"], between["trained"]) == (3, 2)
     assert f"over 3 sites, 2 of which trained: {between['mean']:.2f}" in " ".join(printed(results, 300).split())
     results["sites"] = results["sites"][:1]
@@ -167,7 +167,7 @@ def test_the_value_within_sites_has_a_line_of_its_own_above_the_pooled_one(kind:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "count", "said"),
+    ("kinds", "count", "message"),
     [
         (["yes or no"], 90, "validation patients, within sites"),
         (["yes or no", "time"], 90, "validation patients, within sites"),
@@ -176,10 +176,10 @@ def test_the_value_within_sites_has_a_line_of_its_own_above_the_pooled_one(kind:
         (["yes or no"], 0, "validation patients, pooled"),
     ],
 )
-def test_how_the_round_was_chosen_is_said_as_it_was(kinds: list[str], count: int, said: str) -> None:
+def test_how_the_round_was_chosen_is_said_as_it_was(kinds: list[str], count: int, message: str) -> None:
     targets = {kind: TARGETS[kind] for kind in kinds}
     sites = [answer(site, targets, count).reply for site in SITES[:2]]
-    assert results_of(targets, validation=tuple(reply.test for reply in sites if reply))["selected_by"] == said
+    assert results_of(targets, validation=tuple(reply.test for reply in sites if reply))["selected_by"] == message
 
 
 def test_who_only_tests_is_told_apart_where_there_is_one() -> None:
@@ -250,7 +250,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema_version": 2}, "results of schema version 2, and this release reads version 3 only"),
         ({"schema_version": None}, "results of schema version None"),
@@ -258,28 +258,30 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_results_of_another_version_or_damaged_ones_are_refused(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     file = tmp_path / RESULTS
     file.write_text(json.dumps({**results_of({"er": Binary()}), **change}))
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(StudyError, match=message):
         read_results(file)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("{", "damaged"), ("[1]", "version none"), ('{"study": "x"}', "version none")]
+    ("text", "message"), [("{", "damaged"), ("[1]", "version none"), ('{"study": "x"}', "version none")]
 )
-def test_a_file_that_is_no_results_of_this_release_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_results_of_this_release_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / RESULTS).write_text(text)
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(StudyError, match=message):
         read_results(tmp_path / RESULTS)
 
 
 def test_a_pooled_value_that_rewards_knowing_the_hospital_is_said_to() -> None:
     results = results_of({"er": Binary()}, secure_aggregation="on", min_sites=3)
     metrics = results["targets"]["er"]["internal"]
-    said = "also rewards knowing the hospital"
-    assert said not in printed({**results})
+    remark = "also rewards knowing the hospital"
+    assert remark not in printed({**results})
     metrics |= {"auc": 0.72, "auc_within_sites": 0.5, "auc_within_sites_low": 0.44, "auc_within_sites_high": 0.56}
     text = " ".join(printed(results).split())
-    assert f"The pooled AUC of internal patients, 0.72, {said}: among patients of the same hospital it is 0.50." in text
+    assert (
+        f"The pooled AUC of internal patients, 0.72, {remark}: among patients of the same hospital it is 0.50." in text
+    )

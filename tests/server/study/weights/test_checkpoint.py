@@ -91,7 +91,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_never_unpickled(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "message"),
     [
         ({"study": "{}"}, "written by an earlier release, or by another program, and this release reads format 2"),
         (None, "by an earlier release"),
@@ -99,14 +99,14 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_never_unpickled(tmp_path: P
     ],
 )
 def test_a_checkpoint_of_another_format_is_refused_and_stays_as_it_is(
-    tmp_path: Path, metadata: dict[str, str] | None, said: str
+    tmp_path: Path, metadata: dict[str, str] | None, message: str
 ) -> None:
     path = tmp_path / "s" / "best.safetensors"
     path.parent.mkdir()
     path.write_bytes(save({"model:w": np.ones(2)}, metadata=metadata))
     before = path.read_bytes()
     for read in (lambda: load_checkpoint(path), lambda: require_own_folder(path.parent)):
-        with pytest.raises(StudyError, match=said):
+        with pytest.raises(StudyError, match=message):
             read()
     assert path.read_bytes() == before
 

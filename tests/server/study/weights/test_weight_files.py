@@ -81,7 +81,7 @@ def test_a_network_of_photographs_fits_tiles_and_as_volumes_too(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("settings", "found"),
+    ("settings", "message"),
     [
         ({"backbone": "resnet10"}, r"40 arrays of the file have no place, as layer1\.1\.conv1\.weight"),
         ({"backbone": "resnet50"}, r"layer1\.0\.conv1\.weight is .*64, 64, 3, 3.* there, .*64, 64, 1, 1.* here"),
@@ -90,11 +90,11 @@ def test_a_network_of_photographs_fits_tiles_and_as_volumes_too(tmp_path: Path, 
     ],
 )
 def test_weights_of_another_architecture_are_refused_in_a_sentence(
-    tmp_path: Path, settings: dict[str, Any], found: str
+    tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     file = saved(published(2, 3).state_dict(), tmp_path / "weights.pt")
     config = study(file, **TILES, **{"initial-weights-format": "torchvision", **settings})
-    with pytest.raises(SettingsError, match=found):
+    with pytest.raises(SettingsError, match=message):
         start_of(load_task(config), config)
 
 
@@ -111,14 +111,14 @@ def test_a_file_that_is_no_weights_is_refused_and_none_of_it_is_run(
     Path("text.safetensors").write_text("weights")
     Path("text.pth").write_text("weights")
     torch.save({"epoch": 3}, "empty.pth")
-    for name, found in (
+    for name, message in (
         ("trap.pth", "which is not opened"),
         ("text.safetensors", "no weights"),
         ("text.pth", "a pickle|no weights"),
         ("empty.pth", "no arrays"),
         ("none.pth", "no such file"),
     ):
-        with pytest.raises(SettingsError, match=found):
+        with pytest.raises(SettingsError, match=message):
             read_weights(Path(name))
     assert not Path("sprung").exists()
 
