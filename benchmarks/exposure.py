@@ -26,7 +26,7 @@ from client.app import app as client_app
 from client.cohort.load import load_cohort
 from client.config.site import load_site
 from client.governance.ledger import charges
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from client.training.dataset import select_patients
 from server.study.preparation import prepare
 from server.study.secure_aggregation.secure_exchange import exchange

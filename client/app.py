@@ -15,12 +15,12 @@ from client.differences import tell_differences
 from client.errors import ExitCode, SiteError
 from client.gate import answers
 from client.governance.ledger import charge, spent_on
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from client.governance.scorings import count_scoring
 from client.personal_network import test_own_network
 from client.session import StudySession, load_weights
 from client.site_result import store_result
-from client.subgroups import count_tested, own_metrics, somebody_in_subgroups
+from client.subgroup_counts import count_tested, own_metrics, somebody_in_subgroups
 from client.training.combat import store_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism

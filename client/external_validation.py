@@ -15,7 +15,7 @@ from client.errors import ExitCode, SiteError
 from client.governance.audit import record_sent
 from client.governance.budget import trained_in
 from client.governance.disclosure import disclose
-from client.governance.policy import check_policy
+from client.governance.policy_checks import check_policy
 from client.governance.scorings import count_scoring
 from client.private_files import write_private
 from client.session import AdmittedStudy, Received, StudySession, load_weights, open_session

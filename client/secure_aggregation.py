@@ -18,7 +18,7 @@ from client.governance.budget import sums_of
 from client.governance.partners import node_key, partner_points, takes_no_others
 from client.governance.secure_aggregation import exchanges
 from client.governance.secure_aggregation.record import Record
-from client.governance.secure_aggregation.session import Session, Site
+from client.governance.secure_aggregation.sum_session import Session, Site
 from client.session import StudySession
 from shared_models.messages import (
     Arrays,

@@ -16,7 +16,7 @@ from client.cohort.load import Cohort, load_cohort
 from client.config.site import SiteConfig, load_site
 from client.errors import ExitCode, SiteError
 from client.governance.approval import check_approval
-from client.governance.policy import check_policy
+from client.governance.policy_checks import check_policy
 from client.training.combat import harmonise, stored_sums
 from client.training.fedbn import restore
 from client.training.initial_weights import with_frozen

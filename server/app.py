@@ -14,9 +14,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import HttpGrid
 
-from server.report.external_validation import finish_validation
 from server.report.page import try_to_report
 from server.report.status_page import draw_status
+from server.report.validation_results import finish_validation
 from server.study import scoring
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
@@ -30,10 +30,10 @@ from server.study.progress import Progress, begin_progress, progress_of, watch
 from server.study.results.contents import Role, make_results, unfinished_results
 from server.study.results.csv_file import write_csv
 from server.study.results.fold_results import Finished, combine, read_finished, store_tested
-from server.study.results.folder import clear, require_free
 from server.study.results.importance_section import pool_importance
 from server.study.results.patients_section import descriptions
 from server.study.results.results_file import RESULTS, write_results
+from server.study.results.results_folder import clear, require_free
 from server.study.results.schema import Results
 from server.study.results.subgroups_section import pool_subgroups
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume

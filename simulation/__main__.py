@@ -170,7 +170,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from server.report.page import REPORT, open_report
-    from server.study.results.folder import require_free
+    from server.study.results.results_folder import require_free
 
     work = Path(config.results_dir) / config.study
     require_free(work, config)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from server.study.results import results_file, schema
 from server.study.results.csv_file import COLUMNS, rows
-from server.study.results.folder import require_free
+from server.study.results.results_folder import require_free
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -57,7 +57,7 @@ def _only_reports_that_are_looked_at(request: pytest.FixtureRequest, monkeypatch
     app = sys.modules.get("server.app")
     if app is not None and not request.node.get_closest_marker("report"):
         monkeypatch.setattr(app, "try_to_report", lambda results, folder: None)
-        monkeypatch.setattr("server.report.external_validation.try_to_report", lambda results, folder: None)
+        monkeypatch.setattr("server.report.validation_results.try_to_report", lambda results, folder: None)
 
 
 @dataclass

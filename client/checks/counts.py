@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.checks.columns import column_warnings, outcome_warnings
-from client.checks.exams import write_exams
+from client.checks.exam_list import write_exams
 from client.checks.feature_column import FeatureColumn
 from client.checks.identifiers import identifier_warnings
 from client.checks.outcomes import outcome_remarks

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.exams import patients_of_remarks
+from client.checks.exam_list import patients_of_remarks
 from client.checks.pictures import pictures
 from client.checks.readiness import FeatureCounts, Readiness
 from client.errors import SiteError

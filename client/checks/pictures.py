@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.exams import is_unusual
+from client.checks.exam_list import is_unusual
 from client.checks.readiness import Readiness
 from client.cohort.load import read_modality
 from client.cohort.rows import CohortRows

@@ -165,7 +165,7 @@ def _records(site: SiteConfig) -> tuple[str, str]:
     from client.governance.budget import budgets_of
     from client.governance.chained_log import read
     from client.governance.ledger import charges
-    from client.governance.policy import ledger_of
+    from client.governance.policy_checks import ledger_of
 
     written, sent = charges(ledger_of(site)), len(read(audit_of(site)))
     for path in budgets_of(site):
@@ -186,7 +186,7 @@ def _approvals(site: SiteConfig) -> tuple[str, str]:
 
 
 def _policy(site: SiteConfig, config: StudySettings, task: Task) -> tuple[str, str]:
-    from client.governance.policy import check_policy
+    from client.governance.policy_checks import check_policy
 
     check_policy(site, config, task)
     noise = "without noise" if config.privacy == "none" else "with noise for each patient"

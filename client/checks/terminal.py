@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from client.checks.exams import exam_counts
+from client.checks.exam_list import exam_counts
 from client.checks.readiness import Readiness
 from client.checks.tables_read import tables_read
 

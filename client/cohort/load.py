@@ -18,7 +18,7 @@ from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
 from client.cohort.split_file import PARTS
 from client.cohort.splits import split_patients
-from client.cohort.subgroups import read_subgroups
+from client.cohort.subgroup_columns import read_subgroups
 from client.config.site import PublishedSplit, SiteConfig
 from client.errors import ExitCode, SiteError, named_rows
 from client.imaging.exam_facts import ExamFacts, facts_of_values

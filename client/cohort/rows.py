@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.near_misses import NearMiss, near_miss_warnings, near_misses
-from client.cohort.subgroups import subgroup_columns
+from client.cohort.subgroup_columns import subgroup_columns
 from client.config.site import PublishedSplit, Selection, SiteConfig
 from client.contract.cells import Cells
 from client.contract.columns import Code, Column

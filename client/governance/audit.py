@@ -16,7 +16,7 @@ from client.config.site import SiteConfig
 from client.errors import SiteError
 from client.governance.chained_log import append
 from client.governance.ledger import last_epsilon
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import Request
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from client.cohort.load import SPLIT_UNUSED
 from client.cohort.rows import needed_columns, open_rows
-from client.cohort.subgroups import reader_of
+from client.cohort.subgroup_columns import reader_of
 from client.governance.budget import sums_of
 from client.governance.ledger import charges, epsilon, spent
 from client.governance.partners import key_fingerprint, partner_points
-from client.governance.policy import ledger_of, refusals
+from client.governance.policy_checks import ledger_of, refusals
 from client.governance.secure_aggregation.record import Record
 from client.private_files import write_private
 from client.readers.extracted import ExtractedReader

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.cohort.rows import open_rows
-from client.connection.dicomweb import Pacs, WebImage, open_pacs
+from client.connection.pacs import Pacs, WebImage, open_pacs
 from client.contract.paths import inside_data_root
 from client.errors import ExitCode, SiteError
 from client.private_files import write_private

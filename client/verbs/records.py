@@ -14,7 +14,7 @@ from client.governance.budget import budgets_of, sums_of
 from client.governance.chained_log import CLOCK_SET, Line, append, read
 from client.governance.ledger import charges, spent
 from client.governance.partners import key_fingerprint
-from client.governance.policy import check_policy, ledger_of
+from client.governance.policy_checks import check_policy, ledger_of
 from client.governance.secure_aggregation.record import Record
 from client.site_result import PAGE, STUDIES
 from shared_models.agreed import settings_hash

@@ -17,7 +17,7 @@ from client.governance.approval import approvals
 from client.governance.audit import audit_of
 from client.governance.chained_log import Line, read
 from client.governance.ledger import spent
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -45,7 +45,7 @@ def add_files(center: Center, study: str, checkpoint: str, files: Sequence[Path]
         ModelFileError: If a file, or the checkpoint, cannot be used.
         StudyError: If a file is of another network. Then none is added.
     """
-    from server.report.external_validation import finish_validation
+    from server.report.validation_results import finish_validation
 
     model = network_of(center, study, checkpoint)
     folder = center.results / validation_settings(model, []).study
@@ -61,7 +61,7 @@ def report_of(file: Path | None, checkpoint: Path | None) -> Path:
     Raises:
         CenterError: If the file or the network is not named.
     """
-    from server.report.external_validation import report_of_file
+    from server.report.validation_results import report_of_file
 
     if file is None or checkpoint is None:
         raise CenterError(

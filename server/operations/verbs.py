@@ -14,7 +14,7 @@ from server.errors import CenterError, ExitCode
 from server.operations.center import Center, open_center, parse_address, split_address
 
 if TYPE_CHECKING:
-    from server.export.folder import Format
+    from server.export.export_folder import Format
     from shared_models.study_settings import StudySettings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -126,7 +126,7 @@ def validate(
 
 def export(directory: Path, study: str, how: Format, out: Path, checkpoint: str) -> None:
     """Writes a finished study's network for other programs, and says what is to be known of it."""
-    from server.export.folder import export as export_network
+    from server.export.export_folder import export as export_network
     from server.operations.validation import network_of
     from server.study.results.results_file import RESULTS, read_results
 
@@ -185,7 +185,7 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
 
 def status(directory: Path, as_json: bool) -> None:
     """Shows sites, runs and the study's progress."""
-    from server.operations.status import print_status, read_status
+    from server.operations.center_status import print_status, read_status
 
     report = read_status(open_center(directory))
     if as_json:
@@ -204,7 +204,7 @@ def watch(directory: Path, study: str, notify: str) -> None:
 
 def results(directory: Path, study: str, as_json: bool) -> None:
     """Shows a study's results."""
-    from server.operations.status import find_results, print_results
+    from server.operations.center_status import find_results, print_results
 
     print_results(find_results(open_center(directory), study), as_json)
 
@@ -213,7 +213,7 @@ def report(
     directory: Path, study: str, answers: Path | None, file: Path | None, checkpoint: Path | None, opens: bool
 ) -> None:
     """Writes a study's report again, or that of one hospital's validation, and says where."""
-    from server.operations.status import find_results
+    from server.operations.center_status import find_results
     from server.operations.validation import report_of
     from server.report.page import open_report, report_again
 
@@ -261,7 +261,7 @@ def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:
         StudyError: If the folder holds a checkpoint or results that this release cannot read, or that the study would
             overwrite without being told to.
     """
-    from server.study.results.folder import require_free
+    from server.study.results.results_folder import require_free
     from server.study.weights.checkpoint import approval_notice, describe
 
     require_free(center.results / config.study, config)

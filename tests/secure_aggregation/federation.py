@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.governance.secure_aggregation.exchanges import answer, confirm, deal, enrol, open_sum
 from client.governance.secure_aggregation.record import Record
-from client.governance.secure_aggregation.session import Session, Site, Sum
+from client.governance.secure_aggregation.sum_session import Session, Site, Sum
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Share
 from shared_models.secure_aggregation.encoding import Block

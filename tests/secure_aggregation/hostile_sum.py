@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from federation import Federation, node_key, point, question
 
-from client.governance.secure_aggregation.session import Session
+from client.governance.secure_aggregation.sum_session import Session
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import read_share
 from shared_models.secure_aggregation.groups import all_groups

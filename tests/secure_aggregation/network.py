@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from federation import Federation, federation, numbers
 
-from client.governance.secure_aggregation.session import Session
+from client.governance.secure_aggregation.sum_session import Session
 from server.study.secure_aggregation.summing import Opened, SecureAggregation
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.question import Question

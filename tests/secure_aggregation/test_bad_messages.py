@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.governance.secure_aggregation.exchanges import answer, confirm, deal, enrol, open_sum
-from client.governance.secure_aggregation.session import Session
+from client.governance.secure_aggregation.sum_session import Session
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.layout import Contribution, Layout
 from shared_models.secure_aggregation.signing import digest, public_key, read_signed, sign, signed, verify

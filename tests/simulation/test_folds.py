@@ -15,7 +15,7 @@ from client.cohort.load import load_cohort
 from client.config.site import load_site
 from client.errors import SiteError
 from client.governance.ledger import charges
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from server.app import run_study
 from server.study.exchange import StudyError
 from server.study.results.results_file import read_results

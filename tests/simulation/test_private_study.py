@@ -20,7 +20,7 @@ from client.config.site import load_site
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.ledger import charges, spent
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from server.app import run_study
 from shared_models.study_settings import parse_study_settings
 from simulation.__main__ import cohort_writer, main

@@ -24,9 +24,9 @@ from client.config.site import load_site
 from client.errors import ExitCode
 from client.governance.ledger import charges
 from client.governance.partners import node_key
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from client.governance.secure_aggregation import dealing
-from client.governance.secure_aggregation.session import Session
+from client.governance.secure_aggregation.sum_session import Session
 from server.app import run_study
 from server.study.exchange import StudyError
 from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint

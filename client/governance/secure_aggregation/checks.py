@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
-from client.governance.secure_aggregation.session import Session, Site, Sum
+from client.governance.secure_aggregation.sum_session import Session, Site, Sum
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.groups import participants
 from shared_models.secure_aggregation.membership import (

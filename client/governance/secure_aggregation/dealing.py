@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from client.governance.secure_aggregation import checks
-from client.governance.secure_aggregation.session import Session, Site, Sum
+from client.governance.secure_aggregation.sum_session import Session, Site, Sum
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Share, fits, read_share, share_to_json
 from shared_models.secure_aggregation.encoding import Block

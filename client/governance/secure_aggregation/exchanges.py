@@ -20,7 +20,7 @@ from client.governance.secure_aggregation.dealing import (
     quorum_of,
     read_keys,
 )
-from client.governance.secure_aggregation.session import Session, Site, Sum
+from client.governance.secure_aggregation.sum_session import Session, Site, Sum
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Proof, share_to_json
 from shared_models.secure_aggregation.layout import Contribution

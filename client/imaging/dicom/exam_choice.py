@@ -11,7 +11,7 @@ from typing import Literal
 
 from client.errors import SiteError
 from client.imaging.dicom.dicom_files import digest_of_end
-from client.imaging.dicom.headers import Slice
+from client.imaging.dicom.slice_headers import Slice
 
 Study = Literal["first", "last"]
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from client.contract.paths import inside_data_root
 from client.errors import SiteError
 from client.imaging.dicom.exam_choice import Wanted
-from client.imaging.dicom.headers import Slice, read_slices
 from client.imaging.dicom.phase_times import Phase
 from client.imaging.dicom.series import dynamic_phases, normal
+from client.imaging.dicom.slice_headers import Slice, read_slices
 from client.imaging.exams import Exam
 from client.imaging.files import bad_file, check_geometry, check_room
 from client.imaging.masks import FRAME_OF_REFERENCE, MaskSource, tumour_mask

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from operator import attrgetter
 
-from client.imaging.dicom.headers import Slice
+from client.imaging.dicom.slice_headers import Slice
 from client.imaging.files import PLAUSIBLE_STEP_S
 
 Phase = tuple[Slice, ...]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from client.errors import SiteError
 from client.imaging.dicom.exam_choice import Wanted, choose, without_copies
-from client.imaging.dicom.headers import Slice
 from client.imaging.dicom.phase_times import Phase, in_time, past_midnight
+from client.imaging.dicom.slice_headers import Slice
 from client.imaging.files import SAME_GEOMETRY, bad_file
 
 SAME_POSITION_MM = 0.02

@@ -19,7 +19,7 @@ from client.governance.approval import approvals, approvals_of, approve, check_a
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.ledger import Charge, charge, charges
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from client.verbs.approval_summary import make_sheet
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash

@@ -11,7 +11,7 @@ from client.errors import SiteError
 from client.governance.audit import audit_of, record_refused
 from client.governance.chained_log import read
 from client.governance.ledger import charges
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from server.app import run_study
 from shared_models.messages import claimed_round
 from shared_models.study_settings import parse_study_settings

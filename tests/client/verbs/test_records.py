@@ -15,7 +15,7 @@ from client.errors import ExitCode
 from client.governance import chained_log
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
-from client.governance.policy import ledger_of
+from client.governance.policy_checks import ledger_of
 from server.app import run_study
 from server.study.exchange import StudyError
 from shared_models.study_settings import parse_study_settings

@@ -14,7 +14,7 @@ import torch
 
 from client.__main__ import main as client_main
 from server.__main__ import main
-from server.export.folder import export
+from server.export.export_folder import export
 from server.export.onnx_file import runner, write_onnx
 from server.export.predictor import Predictor, Standardisation, each_subset, example_inputs
 from server.operations.center import Center

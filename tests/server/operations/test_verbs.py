@@ -13,8 +13,8 @@ from safetensors.numpy import save
 from server.__main__ import main
 from server.errors import ExitCode
 from server.operations.center import Center, open_center
+from server.operations.center_status import read_study
 from server.operations.create import create_center
-from server.operations.status import read_study
 from server.study import scoring
 from server.study.results.contents import make_results
 from server.study.results.results_file import write_results

@@ -8,8 +8,8 @@ from pydicom.uid import generate_uid
 from client.errors import ExitCode, SiteError
 from client.imaging.dicom.exam_choice import Wanted
 from client.imaging.dicom.header_values import time_of_day_s
-from client.imaging.dicom.headers import read_slices
 from client.imaging.dicom.series import dynamic_phases
+from client.imaging.dicom.slice_headers import read_slices
 
 SLICES = 5
 TIMES = ("101500", "101630", "101800.5")

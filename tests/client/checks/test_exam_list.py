@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from client.checks.exams import patients_of_remarks
+from client.checks.exam_list import patients_of_remarks
 from client.contract.paths import Instance
 from client.imaging.exam_facts import ExamFacts
 

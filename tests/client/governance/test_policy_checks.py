@@ -1,7 +1,7 @@
 import pytest
 
 from client.config.policy import Policy
-from client.governance.policy import refusals
+from client.governance.policy_checks import refusals
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from server.operations.status import print_status
+from server.operations.center_status import print_status
 
 
 def shown(**changes: Any) -> str:
