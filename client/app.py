@@ -166,14 +166,14 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     }
     by_subgroup = own_metrics(study, patients, scores, request.thresholds, DEFAULT_THRESHOLD)
     store_result(study, request, patients, scores, metrics)
-    of_nobody, fold = Description.of_nobody(study.task), fold_of(study.config)
-    described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else of_nobody
+    nothing, fold = Description.empty(study.task), fold_of(study.config)
+    described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else nothing
     lost = importance_of(study.model(request.round), patients, scores, study.task, study.config, study.seed(0))
     # who they are is told once a study: what is withheld would follow from others
     own = pack_scores(patients, study.task, scores) | described.pack() | count_tested(study, patients, scores)
     own |= lost.pack()
-    none = pack_scores(patients, study.task, {}) | of_nobody.pack() | count_tested(study, patients, {})
-    none |= Importance.of_nobody(study.task, study.config).pack()
+    none = pack_scores(patients, study.task, {}) | nothing.pack() | count_tested(study, patients, {})
+    none |= Importance.empty(study.task, study.config).pack()
     internal, external = (own, none) if study.trains else (none, own)
     tested = name_of_tested(study.site, study.config)
     folds, in_sum = out_of_fold.count_fold(study, own, metrics), uses_secure_aggregation(study.config)

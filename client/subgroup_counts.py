@@ -10,7 +10,7 @@ import numpy as np
 from shared_models.folds import fold_of
 from shared_models.metrics.by_subgroup import (
     count_by_subgroup,
-    of_nobody,
+    empty_statistics,
 )
 from shared_models.metrics.summary import Metrics, site_metrics
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
@@ -40,7 +40,7 @@ def count_tested(study: StudySession, patients: PatientDataset, scores: Scores) 
     truths = {name: patients.known(name) for name in scores}
     inside = {name: each[patients.indices] for name, each in study.cohort.subgroups.items()}
     counted = count_by_subgroup(study.task, scores, truths, inside, summed=summed)
-    return of_nobody(study.task, summed=summed) | counted
+    return empty_statistics(study.task, summed=summed) | counted
 
 
 def own_metrics(

@@ -85,7 +85,7 @@ class Description:
     tables: Mapping[str, Mapping[str, FeatureStatistics]]
 
     @classmethod
-    def of_nobody(cls, task: Task) -> Description:
+    def empty(cls, task: Task) -> Description:
         """The zero of the sum, and the shapes that a site's answer must have."""
         counts = {name: np.zeros(1 + len(outcome_names(target))) for name, target in task.targets.items()}
         empty = {name: FeatureStatistics.of(np.empty((0, len(table.columns)))) for name, table in task.tables.items()}
@@ -114,7 +114,7 @@ class Description:
         Raises:
             ValueError: If an array is missing, of another shape, negative where it counts, or not finite.
         """
-        zero = cls.of_nobody(task)
+        zero = cls.empty(task)
 
         def read(name: str, like: Array) -> Array:
             values = np.asarray(arrays.get(f"{PREFIX}.{name}", np.empty(0)), dtype=np.float64)

@@ -90,7 +90,7 @@ class Importance:
     pooled: Mapping[str, tuple[TargetStatistic, ...]]
 
     @classmethod
-    def of_nobody(cls, task: Task, config: StudySettings, merged: bool = False) -> Self:
+    def empty(cls, task: Task, config: StudySettings, merged: bool = False) -> Self:
         """The zero of the sum, and the shapes that a site's answer must have.
 
         Args:
@@ -105,7 +105,7 @@ class Importance:
             empty = pooled_statistic(target, np.zeros(0), truth)
             if empty is not None and tables > 1:
                 pooled[name] = (_merged(target, empty, 1) if merged else empty,) * tables
-        return cls(np.zeros(count), dict.fromkeys(task.targets, PairedPairs.of_nobody(count)), pooled)
+        return cls(np.zeros(count), dict.fromkeys(task.targets, PairedPairs.empty(count)), pooled)
 
     def pack(self) -> Arrays:
         """As named arrays; none where nothing is changed."""
@@ -128,7 +128,7 @@ class Importance:
         Raises:
             ValueError: If an array is missing, of another shape, negative where it counts, or not finite.
         """
-        zero = cls.of_nobody(task, config, merged)
+        zero = cls.empty(task, config, merged)
         if not len(zero.patients):
             return zero
         patients = np.asarray(arrays.get(f"{PREFIX}.patients", np.empty(0)), dtype=np.float64)

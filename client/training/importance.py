@@ -71,7 +71,7 @@ def importance_of(
         seed: Of the shuffles.
     """
     if not len(patients) or not changes(task, config):
-        return Importance.of_nobody(task, config)
+        return Importance.empty(task, config)
     counted = [
         _count(model, patients, scores, task, change, [seed, n]) for n, change in enumerate(changes(task, config))
     ]

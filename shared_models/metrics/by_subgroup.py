@@ -61,7 +61,7 @@ def count_by_subgroup(
     return arrays
 
 
-def of_nobody(task: Task, *, summed: bool) -> Arrays:
+def empty_statistics(task: Task, *, summed: bool) -> Arrays:
     """The zero of the sum, and the shapes that a site's answer must have."""
     arrays: Arrays = {}
     for column, grouping in enumerate(task.subgroups):
@@ -79,7 +79,7 @@ def read_subgroups(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task, *, su
         ValueError: If an array is missing, of another shape, negative where it counts, or not finite.
     """
     read: Arrays = {}
-    zeros = of_nobody(task, summed=summed)
+    zeros = empty_statistics(task, summed=summed)
     for column, _, name, target in _each(task):
         like = zeros[key := _outcomes(column, name)]
         counts = np.asarray(arrays.get(key, np.empty(0)), dtype=np.float64)
@@ -96,7 +96,7 @@ def read_subgroups(arrays: Mapping[str, np.ndarray[Any, Any]], task: Task, *, su
 
 def add_subgroups(parts: Iterable[Arrays], task: Task, *, summed: bool) -> Arrays:
     """All of them together."""
-    total = of_nobody(task, summed=summed)
+    total = empty_statistics(task, summed=summed)
     for part in parts:
         total = {key: np.asarray(array + part[key]) for key, array in total.items()}
     return total
@@ -167,7 +167,7 @@ def _few(counts: Array, least: float) -> NDArray[np.bool_]:
 
 def subgroups_without_small_cells(arrays: Arrays, task: Task, least: float) -> Arrays:
     """One site's statistics as it may send them outside of secure aggregation."""
-    sent = dict(of_nobody(task, summed=False))
+    sent = dict(empty_statistics(task, summed=False))
     for column, grouping, name, target in _each(task):
         outcomes = arrays[_outcomes(column, name)]
         releasable = releasable_subgroups(outcomes, least)

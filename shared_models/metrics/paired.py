@@ -148,7 +148,7 @@ class PairedPairs:
         return cls(*np.array(rows, dtype=np.float64).reshape(-1, len(fields(cls))).T)
 
     @classmethod
-    def of_nobody(cls, comparisons: int) -> Self:
+    def empty(cls, comparisons: int) -> Self:
         """The zero of the sum."""
         return cls(*np.zeros((len(fields(cls)), comparisons)))
 

@@ -40,7 +40,7 @@ def test_a_small_cell_takes_those_of_its_part_along_and_a_sum_says_how_many_site
 
 def test_a_description_travels_and_refuses_what_is_not_one():
     task = load_task(parse_study_settings({"features": "clinical: age_years, grade{1|2|3}"}))
-    zero = Description.of_nobody(task)
+    zero = Description.empty(task)
     arrays = (zero + zero).pack()
     assert {name: array.tolist() for name, array in Description.unpack(arrays, task).pack().items()} == {
         name: array.tolist() for name, array in arrays.items()

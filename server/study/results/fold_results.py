@@ -200,7 +200,7 @@ def _lost(
     name: str, role: Role, groups: Sequence[Sequence[Finished]], task: Task, config: StudySettings
 ) -> list[ImportanceResults]:
     """What a role's scores lose: pairs are of patients of the same fold and site, and add up over folds."""
-    nothing = Importance.of_nobody(task, config, merged=not uses_secure_aggregation(config))
+    nothing = Importance.empty(task, config, merged=not uses_secure_aggregation(config))
     totals = [sum((one.lost[role] for one in group), start=nothing) for group in groups]
     return mean_importance(importance_section(name, total, task, config) for total in totals)
 

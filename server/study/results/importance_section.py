@@ -67,7 +67,7 @@ class ImportanceResults(BaseModel):
 def pool_importance(scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Importance:
     """Adds up what sites lose, given by site; one that fails its check is left out."""
     merged = not uses_secure_aggregation(config)
-    total = Importance.of_nobody(task, config, merged)
+    total = Importance.empty(task, config, merged)
     for site, arrays in scores.items():
         if not arrays:
             continue

@@ -92,7 +92,7 @@ def descriptions(parts: Sequence[Answer[EvaluateTestReply]], task: Task) -> tupl
 
 def total_description(parts: Iterable[Description], task: Task) -> Description:
     """All of them together."""
-    return sum(parts, start=Description.of_nobody(task))
+    return sum(parts, start=Description.empty(task))
 
 
 def patient_flow(described: Description, task: Task, sites: int) -> PatientFlow:

@@ -63,7 +63,7 @@ def test_a_row_is_one_number(tmp_path):
     np.testing.assert_array_equal(RowFiles([tmp_path / "a.npy", None], ())[:], [2.5, 0])
 
 
-def test_rows_of_nobody_take_no_file():
+def test_rows_of_no_patient_take_no_file():
     assert not RowFiles([None, None], SHAPE)[:].any()
 
 

@@ -123,4 +123,4 @@ def test_the_same_seed_shuffles_alike_and_two_sites_add_up() -> None:
 def test_nothing_is_scored_for_a_network_of_one_modality_or_where_it_is_off() -> None:
     alone = Task({"mri": Volume((1, 1, 1, 2), (1.0, 1.0, 1.0))}, TASK.targets, TASK.build_model)
     assert changes(alone, StudySettings()) == changes(TASK, StudySettings(importance="off")) == ()
-    assert Importance.of_nobody(alone, StudySettings()).pack() == {}
+    assert Importance.empty(alone, StudySettings()).pack() == {}

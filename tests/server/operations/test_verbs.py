@@ -25,7 +25,7 @@ from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 
 
-def results_of_nobody() -> Results:
+def empty_results() -> Results:
     config = StudySettings(targets="recurrence")
     last = Checkpoint(config.to_flat(), 1, {}, {}, {})
     task = load_task(config)
@@ -105,7 +105,7 @@ def test_results_are_the_last_written_or_the_named(folder: str, capsys: pytest.C
     assert main(["results", "--directory", folder]) == ExitCode.FILE
     now = time.time()
     for age, study in enumerate(("newer", "older")):
-        file = write_results(results_of_nobody().model_copy(update={"study": study}), Path(folder) / "results" / study)
+        file = write_results(empty_results().model_copy(update={"study": study}), Path(folder) / "results" / study)
         os.utime(file, (now - age, now - age))
     capsys.readouterr()
     assert main(["results", "--json", "--directory", folder]) == ExitCode.OK

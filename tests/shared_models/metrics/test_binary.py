@@ -84,7 +84,7 @@ def test_rates_equal_those_of_scikit_learn(data, threshold):
         assert counts.mcc == pytest.approx(metrics.matthews_corrcoef(labels, predicted))
 
 
-def test_rates_of_nobody_are_nan():
+def test_rates_of_no_patients_are_nan():
     nobody = ConfusionCounts.of([], [], 0.5)
     for rate in ("sensitivity", "specificity", "precision", "f1", "accuracy", "mcc"):
         assert math.isnan(getattr(nobody, rate))

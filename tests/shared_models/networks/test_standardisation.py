@@ -34,7 +34,7 @@ def test_a_feature_that_is_the_same_for_all_examples_is_no_division_by_zero() ->
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_constants_are_of_nobody_and_the_same_wherever_a_network_is_made(name: str) -> None:
+def test_constants_are_of_no_patient_and_the_same_wherever_a_network_is_made(name: str) -> None:
     task, config = study_of(name)
     models = []
     for seed in (0, 1):
