@@ -6,7 +6,7 @@
 
 Each seed is a cohort of its own: five hospitals, four train, the fifth never does and has 320 patients, so that the
 figures are sharp. The settings, `studies/synthetic_TASK.toml`, were chosen on cohorts with other seeds. What was run
-stands in WORK/TASK.json and is not run again: tasks may run side by side, each in its own process, and a command
+is in WORK/TASK.json and is not run again: tasks may run side by side, each in its own process, and a command
 that was stopped continues with the run it was at. Exit code 0 if every bar is cleared.
 """
 

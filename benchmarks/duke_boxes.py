@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def summary(shown: list[Shown]) -> list[str]:
-    """A row of the table; the rule before refused nobody and asked for no share."""
+    """A row of the table; the earlier rule refused none and asked for no share."""
     share = np.asarray([one.share for one in shown])
     sides = [one.side_agrees for one in shown if one.side_agrees is not None]
     centres = f"{np.mean([one.centre for one in shown]):.1%}"
@@ -84,7 +84,7 @@ def summary(shown: list[Shown]) -> list[str]:
 
 
 def measured(exam: Exam, kind: Volume) -> dict[str, Shown]:
-    """By field of view, and of the rule before; the side that the mask gives is held against the sheet's."""
+    """By field of view, and of the rule before; the side that the mask gives is compared with the sheet's."""
     tumour, image = exam.tumour_mm.mean(axis=0), exam.phases[0]
     middle = np.asarray(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
     half_mm = np.multiply(kind.shape[:0:-1], kind.spacing_mm[::-1]) / 2

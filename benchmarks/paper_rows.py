@@ -18,7 +18,7 @@ class Row:
         settings: Of the study, beside the table's.
         learner: A classifier of tables that learns from the pooled patients; empty: the network, federated.
         sees_image: Whether an image is among what it learns from.
-        full: Whether it is the paper's own network, which the others are held against.
+        full: Whether it is the paper's own network, which the others are compared with.
         paper: The paper's figures.
     """
 

@@ -5,7 +5,7 @@
 
 Trains on the pooled patients of a phantom of `receptors_dce_mri` with the task's defaults, and shows five others, who
 were not trained on: the middle slice, the attention of the network there, and how much each region counts. It prints
-the AUC of all others beside the mean attention inside the tumour, in its rim and outside, so that nobody has to judge
+the AUC of all others beside the mean attention inside the tumour, in its rim and outside, so that no one has to judge
 by the eye.
 """
 
@@ -38,7 +38,7 @@ PARTS = (*REGIONS, "everywhere")
 
 @dataclass(frozen=True)
 class Looks:
-    """What a network looked at in N patients.
+    """What a network attended to in N patients.
 
     Attributes:
         outputs: Target to logits `(N, outputs)`.

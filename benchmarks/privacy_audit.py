@@ -11,7 +11,7 @@ canaries     A lower bound on epsilon from one training run (Steinke 2023, arXiv
              were broken on purpose, which it has to find.
 images       Can a patient's image be made from the update (Geiping 2020, arXiv:2003.14053)?
 
-What trains is what a hospital runs: `fit`, `PrivateOptimizer`, `PoissonLoader`, `mechanism`. What was run stands in
+What trains is what a hospital runs: `fit`, `PrivateOptimizer`, `PoissonLoader`, `mechanism`. What was run is in
 WORK/PART.json and is not run again. Exits nonzero where a bound on epsilon is above the accounted epsilon, or below
 what a broken mechanism claims.
 """

@@ -130,7 +130,7 @@ def asked_for(config: StudySettings, patients: int) -> Mechanism | None:
 
 
 def at_half(config: StudySettings, patients: int) -> StudySettings:
-    """The study with its noise found once, for the number of patients to be expected, and not anew for each half."""
+    """The study with its noise found once, for the number of patients to be expected, and not again for each half."""
     asked = asked_for(config, patients)
     changes = {"target_epsilon": 0.0, "noise_multiplier": asked.noise_multiplier} if asked else {}
     return config.model_copy(update=changes)

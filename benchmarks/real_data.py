@@ -3,7 +3,7 @@
     python benchmarks/real_data.py                          # everything
     python benchmarks/real_data.py --only cbis_ddsm bcbm --seeds 1
 
-Each seed draws the weights and, but for CBIS-DDSM with its published test set, the split by patient anew: AUC (or
+Each seed draws the weights and, but for CBIS-DDSM with its published test set, the split by patient: AUC (or
 C-index) and the bounds of its 95 % interval over test patients are means over seeds. "local" trains at each site alone
 and is scored, as the others are, on the test patients of all sites: the mean over sites. Exits nonzero below a bar.
 

@@ -169,7 +169,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     nothing, fold = Description.empty(study.task), fold_of(study.config)
     described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else nothing
     lost = importance_of(study.model(request.round), patients, scores, study.task, study.config, study.seed(0))
-    # who they are is told once a study: what is withheld would follow from others
+    # who they are is described once a study: what is withheld would follow from others
     own = pack_scores(patients, study.task, scores) | described.pack() | count_tested(study, patients, scores)
     own |= lost.pack()
     none = pack_scores(patients, study.task, {}) | nothing.pack() | count_tested(study, patients, {})
@@ -279,6 +279,6 @@ def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> 
 
 
 def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDataset, Scores]:
-    """The patients of a part, and the received model's scores of them by target; none where there is nobody."""
+    """The patients of a part, and the received model's scores of them by target; none where there are no patients."""
     patients = select_patients(study.cohort, part, study.task, study.frozen.features)
     return patients, predict(study.model(server_round), patients, study.task) if len(patients) else {}

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 
 class SiteError(UserError):
-    """Something at the site that must be mended before it can take part; `public` is what the center may be told."""
+    """Something at the site that must be mended before it can take part; `public` is what the center may learn."""
 
     default_public = "the site's data or settings need attention"
     default_exit_code = ExitCode.DATA

@@ -1,7 +1,7 @@
 """A site's own counts over the folds of a study: each patient scored by the network that was trained without it.
 
 What a site counted of each fold's test patients adds up like what several sites counted. The counts lie in
-`state_dir/SITE/out_of_fold/STUDY`; after the last fold of a repeat what is said of all patients leaves, nobody's score.
+`state_dir/SITE/out_of_fold/STUDY`; after the last fold of a repeat figures of all patients leave, no patient's score.
 
 What small-cell suppression keeps back in one of the folds is told of none by itself: there it would follow from what is
 told of the others and of all. It leaves after the last one, of all of them together.
@@ -82,7 +82,7 @@ def count_fold(study: StudySession, counted: Arrays, own: Mapping[str, Metrics])
     """Keeps what was counted in a fold, and says what may leave.
 
     Args:
-        study: The study in one of its folds; of a study without, nothing is kept.
+        study: The study in one of its folds; of a study without, nothing is stored.
         counted: Statistics of the fold's test patients, by target.
         own: Its metrics, by target.
 

@@ -40,7 +40,7 @@ class AdmittedStudy:
         config: The study's settings.
         site: The site's.
         task: What is learned.
-        place: Where the site's settings stand.
+        place: Where the site's settings are.
         memory: What Flower keeps for this site from message to message of one run, in its SuperNode's memory.
     """
 
@@ -162,7 +162,7 @@ def locate_site(context: Context) -> tuple[Path, Path | None]:
 
 
 def open_site(context: Context) -> SiteConfig:
-    """The settings of the site that a message is for; within one process, read anew only when the file has changed."""
+    """The settings of the site that a message is for; within one process, read again only when the file has changed."""
     return _read_site(_place(context))
 
 
@@ -236,7 +236,7 @@ def open_session(study: AdmittedStudy, received: Received) -> StudySession:
 
 
 def forget_cohorts() -> None:
-    """Reads every cohort anew, for a simulation that changes files or readers on the way."""
+    """Reads every cohort again, for a simulation that changes files or readers on the way."""
     _read_cohort.cache_clear()
 
 
@@ -246,7 +246,7 @@ def _place(context: Context) -> Place:
     return file, data_root, written and (written.st_mtime_ns, written.st_size)
 
 
-# A simulation opens all its sites in turn: more of them than the cache holds would be read anew for every message.
+# A simulation opens all its sites in turn: more of them than the cache holds would be read again for every message.
 @functools.lru_cache(maxsize=512)
 def _read_site(place: Place) -> SiteConfig:
     return load_site(*place[:2])

@@ -1,7 +1,7 @@
 """A site's own result of a study: exact figures, each test patient's prediction, the network. It stays at the site.
 
 All of it lies in `state_dir/SITE/studies/STUDY`, in files that only their owner may read: `result.html`,
-`predictions.csv` and `network.safetensors`. None of it is sent; what the center is told of them is coarser.
+`predictions.csv` and `network.safetensors`. None of it is sent; what the center receives of them is coarser.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def store_result(
         study: The study, with the network that was tested.
         request: What the center sent with it.
         patients: The P test patients.
-        scores: Their predictions by target, `(P,)` or `(P, K)`; empty where there is nobody.
+        scores: Their predictions by target, `(P,)` or `(P, K)`; empty where there are no patients.
         own: The site's exact metrics by target.
 
     Returns:
@@ -226,7 +226,7 @@ def _bounds(metrics: Metrics, name: str) -> str:
 
 
 def _place(group: CalibrationGroup, groups: tuple[CalibrationGroup, ...]) -> tuple[float, float]:
-    """Where a group stands on the figure, in its 240 by 240."""
+    """The position of a group on the figure, in its 240 by 240."""
     ends = [end for one in groups for end in (one.predicted, one.observed)]
     low, high = (0.0, 1.0) if min(ends) >= 0 and max(ends) <= 1 else (min(ends), max(ends))
     reach = (high - low) or 1.0

@@ -35,7 +35,7 @@ def somebody_in_subgroups(study: StudySession) -> dict[str, bool]:
 
 
 def count_tested(study: StudySession, patients: PatientDataset, scores: Scores) -> Arrays:
-    """The statistics of test patients by subgroup; of nobody where they have no scores."""
+    """The statistics of test patients by subgroup; without patients where they have no scores."""
     summed = uses_secure_aggregation(study.config)
     truths = {name: patients.known(name) for name in scores}
     inside = {name: each[patients.indices] for name, each in study.cohort.subgroups.items()}

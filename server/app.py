@@ -70,7 +70,7 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
     They are also in `results.json`, beside a report of them.
 
     Raises:
-        StudyError: If too few sites take part. The last round that counted stays on disk; `resume` goes on from it.
+        StudyError: If too few sites take part. The last round that counted stays on disk; `resume` continues from it.
         SettingsError: If too few sites would train while each is left out in turn.
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)

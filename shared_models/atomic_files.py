@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes | str, mode: int = OWNER_ONLY) -
 
 
 def replace_quickly(path: Path, content: str) -> None:
-    """Writes a text that is written anew all the time: a reader sees it whole, and a power failure may take it.
+    """Writes a text that is rewritten all the time: a reader sees it whole, and a power failure may take it.
 
     Args:
         path: The file; one that is there is replaced.

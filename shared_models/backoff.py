@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Backoff:
-    """Waiting times that double while a process keeps dying young, and start anew after a long life.
+    """Waiting times that double while a process keeps dying young, and start again after a long life.
 
     Example:
         >>> backoff = Backoff(first_s=1.0, longest_s=5.0, healthy_s=60.0)

@@ -1,6 +1,6 @@
 """An append-only file of JSON lines in which each line holds the hash of the one before.
 
-A line that is changed, removed or put elsewhere breaks the chain. Beside the file stands its head: how many lines
+A line that is changed, removed or put elsewhere breaks the chain. Beside the file is its head: how many lines
 there are, where the last one lies and its hash, so that lines cut off at the end are missed, too. A line is on the disk
 before the head says so, and both before `append` returns: after a crash at any instant the file is whole, or ends in
 lines that were never acknowledged.
@@ -9,7 +9,7 @@ An append checks the last line against the head, and those behind it that a cras
 file is. `read` checks every line.
 
 The chain finds accidents, and edits by whoever does not know of it. Who may write the files and takes the trouble
-can write the whole chain anew.
+can rewrite the whole chain.
 
 Hospitals and the center keep their records so; what goes wrong is raised as a `RecordError`, which each of them tells
 in its own words.

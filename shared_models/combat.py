@@ -31,7 +31,7 @@ PRECISION = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What every site's columns are brought to; frozen from round 1 on.
+    """What every site's columns are adjusted to; frozen from round 1 on.
 
     Attributes:
         mean: `(C,)` mean over all sites' training rows.
@@ -92,7 +92,7 @@ def adjustment(own: FeatureStatistics, reference: Reference) -> Adjustment:
 def _shrunk(known: Vector, means: Vector, variances: Vector) -> tuple[Vector, Vector]:
     """Gamma and delta `(C,)` of a site's z-scores, with normal and inverse gamma priors over its columns.
 
-    Johnson 2007, equations 3.1: each is the other's conditional posterior mean, iterated until both stand still. With
+    Johnson 2007, equations 3.1: each is the other's conditional posterior mean, iterated until both converge. With
     one column there is no prior, and none of delta where fewer than two columns vary.
 
     Args:

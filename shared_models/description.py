@@ -1,7 +1,7 @@
 """Description of patients from additive counts: outcomes by part of the split, who was left out, and characteristics.
 
 A site counts its own patients; the counts of all sites add up to those of all patients. Each count that one site may
-withhold stands beside a 1 where it is told, so that a sum also says how many sites tell it, and a cell that was
+withhold is beside a 1 where it is told, so that a sum also says how many sites tell it, and a cell that was
 withheld is never taken for a 0.
 """
 
@@ -22,7 +22,7 @@ from shared_models.task import Task
 
 PARTS = ("train", "validation", "test")
 DESCRIBED_PARTS = ("train", "test")
-"""Of whom characteristics are told: whom the network learned from, and whom it was tested on."""
+"""The groups of patients whose characteristics are given: whom the network learned from, and whom it was tested on."""
 LEFT_OUT = ("no_known_outcome", "no_modality")
 PREFIX = "patients"
 Arrays = dict[str, np.ndarray[Any, Any]]

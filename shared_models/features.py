@@ -54,7 +54,7 @@ def parse_features(text: str) -> dict[str, tuple[Feature, ...]]:
     """Reads `modality: feature, feature` lines (separated by newlines or `;`).
 
     Raises:
-        SettingsError: If a line or a feature cannot be read, or a name stands twice.
+        SettingsError: If a line or a feature cannot be read, or a name appears twice.
     """
     tables: dict[str, tuple[Feature, ...]] = {}
     for line in filter(None, (part.strip() for part in re.split(r"[;\n]", text))):
@@ -90,7 +90,7 @@ def expand(features: Sequence[Feature], values: FloatArray) -> NDArray[np.float3
 
     Args:
         features: The F features.
-        values: `(N, F)`; a category stands as its index, a missing value as NaN.
+        values: `(N, F)`; a category is given by its index, a missing value as NaN.
 
     Returns:
         `(N, C)` with a column for each number and each category, NaN where missing.

@@ -1,6 +1,6 @@
 """Size and hash of a message, the same at the sending site and at the center.
 
-A line of a site's audit log and one of the center's can so be held against each other.
+A line of a site's audit log and one of the center's can so be compared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Folds of a study: a part of each site's patients, or a whole site, is left out of training in turn.
 
 A fold is a study of its own, whose settings follow from those that hospitals approve: center and sites make them alike.
-Its name is the study's and the fold's, as `duke/fold-2`, so everything that is kept or counted by a study's name (round
-budgets, charges to the privacy ledger, optimizers' moments, checkpoints) is kept and counted for each fold.
+Its name is the study's and the fold's, as `duke/fold-2`, so all that is stored or counted by a study's name (round
+budgets, charges to the privacy ledger, optimizers' moments, checkpoints) is stored and counted for each fold.
 """
 
 from __future__ import annotations

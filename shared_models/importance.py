@@ -49,7 +49,7 @@ class Change:
 def changes(task: Task, config: StudySettings) -> tuple[Change, ...]:
     """The changes whose loss a study measures: modalities shuffled, then absent, then features shuffled.
 
-    Of a single modality nothing is told: without it there is nothing left.
+    A single modality has none: without it there is nothing left.
     """
     several = list(task.modalities) if len(task.modalities) > 1 else []
     modalities = [Change(name) for name in several] + [Change(name, kind="absent") for name in several]

@@ -1,7 +1,7 @@
 """Types of the study settings, each with its check.
 
 A check compares a setting with those above it in `StudySettings`, of which `info.data` has the valid ones: so all
-problems of a file are told at once.
+problems of a file are reported at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Study settings: what the coordinating center asks of every site, as Flower's flat run config.
 
-`[tool.flwr.app.config]` in pyproject.toml lists every key, because Flower overrides only keys that stand there.
+`[tool.flwr.app.config]` in pyproject.toml lists every key, because Flower overrides only keys that are there.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Grouping:
         """The subgroup of each patient, `(N,)`, L for the others.
 
         Args:
-            values: `(N,)`; a category stands as its index, a missing value as NaN.
+            values: `(N,)`; a category is given by its index, a missing value as NaN.
 
         Example:
             >>> (age,) = parse_subgroups("age: <50 | 50-70 | >70")

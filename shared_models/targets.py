@@ -224,7 +224,7 @@ def balanced_weights(
 ) -> NDArray[np.float32] | None:
     """Weights `(classes,)` by which all classes weigh the same and the mean over patients stays 1.
 
-    None for targets without classes. A class that nobody has weighs nothing.
+    None for targets without classes. A class without patients weighs nothing.
 
     Args:
         target: The target.

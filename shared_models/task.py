@@ -117,7 +117,7 @@ class Task:
         weights: Weight of a target's loss where it is not 1.
         on_request: Modalities that take part only where a study's `modalities` names them.
         training: Study settings that the task is trained with, without privacy, where a study does not set them.
-        subgroups: Columns by which a study's test patients are told apart, set by `load_task`.
+        subgroups: Columns by which a study's test patients are divided, set by `load_task`.
         name: The file's name, set by `load_task`.
     """
 

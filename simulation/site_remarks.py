@@ -29,7 +29,7 @@ def site_remarks(sites: Mapping[str, Path], config: StudySettings) -> Iterator[s
         try:
             cohort = load_cohort(load_site(file), task, first, store_split=False)
         except SiteError:
-            continue  # the study has told of it
+            continue  # the study has reported it
         for remark in (*cohort.warnings, *_one_class(cohort, task)):
             yield f"{name}: {remark}"
 

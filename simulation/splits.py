@@ -56,7 +56,7 @@ def fitted_to(config: StudySettings, sites: Sites) -> StudySettings:
     """
     config = with_outcome(config, sites)
     if config.sites:
-        absent = set(config.expected_sites) - {*sites}  # nobody comes later to a simulation
+        absent = set(config.expected_sites) - {*sites}  # no site joins a simulation later
         return config.model_copy(update={"join_timeout_s": NO_WAIT_S}) if absent else config
     outside = [name for name, file in sites.items() if load_site(file).role == "evaluate"]
     never = dict.fromkeys([*config.never_train, *outside])
@@ -161,7 +161,7 @@ def _values(site: SiteConfig, table: str, column: str) -> list[str]:
 
 
 def _shares(site: SiteConfig, table: str, count: int) -> dict[str, list[str]]:
-    # a set: where a row is a lesion, a patient stands in several, and would else be at several sites
+    # a set: where a row is a lesion, a patient is in several, and would else be at several sites
     patients = sorted(
         set(read_table(site, table, []).patients), key=lambda patient: hashlib.sha256(patient.encode()).digest()
     )

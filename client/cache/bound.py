@@ -36,7 +36,7 @@ def _entries(cache: Path) -> Iterator[Path]:
 
 
 def _files(state_dir: Path) -> Iterator[Path]:
-    """All that counts; of drafts, those that nobody goes on with."""
+    """All that counts; of drafts, those that were abandoned."""
     for folder in (state_dir / CACHE, state_dir / PREDECESSORS):
         for file in folder.rglob("*"):
             if not file.is_file() or file == state_dir / CACHE / LOCK:

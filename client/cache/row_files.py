@@ -27,7 +27,7 @@ class RowFiles:
     """
 
     def __init__(self, files: Sequence[Path | None], row_shape: Sequence[int], lock: object = None) -> None:
-        """Looks at the files' sizes, and counts them as used now.
+        """Reads the files' sizes, and marks them as used now.
 
         Args:
             files: Of each row, or None.

@@ -2,7 +2,7 @@
 
 An artefact is a file `artefacts/RECIPE/CONTENT.npy` in the site's cache. RECIPE is a hash of all besides the files that
 decides it, such as settings and the versions of libraries; CONTENT is one of the files. So a run that was broken off
-goes on where it was, a changed file or setting is computed anew, alone, and studies share what they have in common.
+continues where it stopped, only a changed file or setting is computed again, and studies share what they can.
 
 All artefacts of the same files are made by one job, in a worker process: what they share, such as an exam that is read
 and preprocessed, is made once.
@@ -37,7 +37,7 @@ Stored = Callable[[str, Callable[[], Array]], Array]
 Artefacts = Mapping[str, Path | SiteError]
 """By recipe, the artefact's file, or why it cannot be made."""
 
-# Raise it when all artefacts must be made anew; what makes one has a version of its own, in its recipe.
+# Raise it when all artefacts must be made again; what makes one has a version of its own, in its recipe.
 VERSION = 1
 CACHE, ARTEFACTS = "cache", "artefacts"
 

@@ -17,7 +17,7 @@ from client.checks.two_units import two_units
 from client.onboarding.vocabulary import known_feature
 
 SAME = 0.99  # an area under the curve, or a correlation of ranks, that no single measurement reaches honestly
-SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are looked at first, of which less than this rules the rest out
+SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are examined first, of which less than this rules the rest out
 BY_CHANCE = 0.01
 
 

@@ -56,7 +56,7 @@ class _Errors(list[SiteError]):
 def readiness(site: SiteConfig, config: StudySettings | None, task: Task | None) -> Readiness:
     """Counts what the site has: of a study, or, without one, of all that its YAML maps.
 
-    Nothing is written but the cache and who was excluded; the split is drawn and not kept.
+    Nothing is written but the cache and who was excluded; the split is drawn and not stored.
 
     Args:
         site: The site's settings.
@@ -174,7 +174,7 @@ def _labels(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64
     for name, kind in task.targets.items():
         try:
             truth = read_truth(cohort_rows, name, kind)[cohort_rows.owner].astype(np.float64)
-        except SiteError:  # it stands among the problems
+        except SiteError:  # it is among the problems
             continue
         if isinstance(kind, Categorical):
             known = np.isnan(truth)

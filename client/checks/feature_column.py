@@ -24,9 +24,9 @@ class FeatureColumn:
 
     Attributes:
         feature: As the study lists it.
-        column: Where it stands.
+        column: Where it is.
         cells: Its R cells.
-        values: `(R,)` in the study's unit, NaN where missing; a category stands as its index.
+        values: `(R,)` in the study's unit, NaN where missing; a category is given by its index.
     """
 
     feature: Feature

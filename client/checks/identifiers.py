@@ -44,7 +44,7 @@ def _sums(patients: Sequence[str], rows: Sequence[int]) -> list[int]:
 
 
 def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:
-    """A table of which many rows are nobody's, while many patients have none: two ways of spelling, as a rule."""
+    """A table of which many rows belong to no patient, and many patients have no row: usually two spellings."""
     there, patients, known = set(table.patients), cohort_rows.patients, cohort_rows.known
     strangers = [row for patient, row in zip(table.patients, table.rows, strict=True) if patient not in known]
     lacking = sum(patient not in there for patient in patients)

@@ -122,7 +122,7 @@ def _shown(readiness: Readiness, name: str) -> Iterator[Shown]:
     features = kind.features[:SHOWN_FEATURES]
     try:
         values = unbounded.values(readiness.cohort_rows, features).values
-    except SiteError:  # it stands among the problems
+    except SiteError:  # it is among the problems
         return
     for feature, count, column in zip(features, counts, values.T, strict=True):
         settings = reader.column(feature)
@@ -137,7 +137,7 @@ def show(
     Args:
         feature: As the study lists it.
         counts: What was counted.
-        values: NaN where missing; a category stands as its index.
+        values: NaN where missing; a category is given by its index.
         bounds: The range in the site's YAML, or None for the plausible one if there is such.
     """
     known = values[~np.isnan(values)]

@@ -25,7 +25,7 @@ from shared_models.task import Volume
 PATIENTS, MOST_UNUSUAL = 6, 24
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
-# Without a study nobody says how large the voxels are.
+# Without a study the voxels' size is not known.
 SHOWN_SHAPE, SHOWN_SPACING_MM = (48, 72, 72), (2.0, 2.0, 2.0)
 _PLANES = ("axial", "coronal", "sagittal")
 

@@ -59,7 +59,7 @@ def _negative_amounts(one: FeatureColumn) -> Iterator[str]:
 
 
 def _rescaled_here(one: FeatureColumn) -> Iterator[str]:
-    """Values that were standardised, centred or brought to 0 to 1 by the site's own patients."""
+    """Values that were standardised, centred or scaled to 0 to 1 by the site's own patients."""
     known = one.known
     if len(known) < FEW or len(np.unique(known)) < FEW:
         return

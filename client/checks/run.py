@@ -24,7 +24,7 @@ FOLDER = Path("site_configs")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes:
         name: What.

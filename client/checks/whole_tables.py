@@ -109,5 +109,5 @@ def _expected_twins(values: np.ndarray, rows: Sequence[int]) -> float:
 
 
 def _places(columns: Sequence[FeatureColumn], rows: Sequence[int]) -> list[int]:
-    """Where rows of the cohort stand in the file of the first column that has them."""
+    """The positions of the cohort's rows in the file of the first column that has them."""
     return [next((one.cells.rows[row] for one in columns if one.cells.rows[row]), 0) for row in rows]

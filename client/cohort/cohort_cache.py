@@ -86,4 +86,4 @@ def _sources(site: SiteConfig, task: Task) -> list[Path]:
     for name in task.modalities:
         if reader := site.modalities.get(name):
             paths.update(reader.files(site))
-    return sorted(paths, key=str)  # as paths, it would take as long as to look at them
+    return sorted(paths, key=str)  # as paths, it would take as long as to read them

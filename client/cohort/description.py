@@ -69,7 +69,7 @@ def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path) -> str:
     """Sixteen digits that are the same where the site reads the same values, outcomes and files, split alike.
 
     They are a keyed hash (HMAC-SHA256) with a secret of the site, which never leaves: two studies on the same data have
-    the same fingerprint, and nobody else can tell by trying whether a patient is among them.
+    the same fingerprint, and no one else can tell by trying whether a patient is among them.
     """
     digest = hmac.new(_key(state_dir / KEY_FILE), digestmod=hashlib.sha256)
     for part in _contents(cohort, task):

@@ -31,7 +31,7 @@ class Exclusion(NamedTuple):
 
 
 def write_exclusions(state_dir: Path, exclusions: Sequence[Exclusion]) -> Path | None:
-    """Writes the file, or removes it where nobody is excluded.
+    """Writes the file, or removes it where no patient is excluded.
 
     Args:
         state_dir: The site's own folder.

@@ -81,7 +81,7 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     """Reads a site's cohort, from its cache where nothing changed, and splits it.
 
     A training site whose patients are all of one class may train: others have the other class, and
-    `client.checks.counts` warns of it. One that has nobody to train on may not.
+    `client.checks.counts` warns of it. One without training patients may not.
 
     Args:
         site: The site's settings.
@@ -90,7 +90,7 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
         store_split: Whether the split is written down.
 
     Raises:
-        SiteError: If the data cannot be used, nobody's outcome is known, or a training site has nobody to train on.
+        SiteError: If the data cannot be used, no outcome is known, or a training site has no training patients.
     """
     entry = cached(site, task, lambda: _parse(site, task))
     patients = tuple(entry.facts["patients"])

@@ -26,7 +26,7 @@ from shared_models.task import Task
 
 @dataclass(frozen=True)
 class CohortRows:
-    """Who belongs to the cohort, and where each of them stands in the site's tables.
+    """Who belongs to the cohort, and where each of them is in the site's tables.
 
     A row of the cohort is a patient, or, at a site with `instances`, one of the patient's lesions or views.
 
@@ -78,7 +78,7 @@ class CohortRows:
 
     @cached_property
     def _places(self) -> dict[str, tuple[list[int], tuple[int, ...]]]:
-        """Of each table, where the R rows stand, and their numbers in the file."""
+        """Of each table, the positions of the R rows, and their numbers in the file."""
         lists = {name: table_rows.tolist() for name, table_rows in self.positions.items()}
         return {n: (at, tuple([self.tables[n].rows[i] if i >= 0 else 0 for i in at])) for n, at in lists.items()}
 
@@ -109,7 +109,7 @@ def open_rows(site: SiteConfig, task: Task, *, may_lack: bool = False) -> Cohort
         may_lack: Whether a column may be empty for all patients.
 
     Raises:
-        SiteError: If a table or column is missing, a patient stands twice where a row is a patient, or nobody is left.
+        SiteError: If a table or column is missing, a patient appears twice in a table of patients, or none is left.
     """
     tables = {name: read_table(site, name, columns) for name, columns in needed_columns(site, task).items()}
     if site.split is not None:

@@ -21,7 +21,7 @@ def columns_of(folds: int) -> tuple[str, ...]:
 
 
 def read_split(path: Path, columns: Sequence[str], seed: int) -> dict[str, Parts]:
-    """Each patient's parts, from a file; nobody's where there is none.
+    """Each patient's parts, from a file; empty where there is none.
 
     Args:
         path: The file.

@@ -75,7 +75,7 @@ def split_patients(
 ) -> dict[str, str]:
     """The part of each patient with a known outcome, in the study or the fold that the settings are of.
 
-    It is kept in the site's state folder and read back ever after; patients who come later are added.
+    It is stored in the site's state folder and read back ever after; patients who come later are added.
 
     Args:
         site: The site; one that only evaluates has everyone in the test part.
@@ -111,7 +111,7 @@ def draw_parts(
 ) -> dict[str, str]:
     """Draws a part for each patient, so that each stratum is divided by `fractions`.
 
-    A stratum's patients stand in the order of a hash of seed and patient, so the result depends neither on their
+    A stratum's patients are in the order of a hash of seed and patient, so the result depends neither on their
     order nor on chance; the first of them fill the test part, then validation, then training.
 
     Args:

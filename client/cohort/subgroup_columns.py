@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def reader_of(site: Site, task: Task, grouping: Grouping) -> TableReader | None:
-    """The site's table in which the column stands: the study's first, then any other that maps the name."""
+    """The site's table that has the column: the study's first, then any other that maps the name."""
     name = grouping.feature.name
     study = [table for table, kind in task.tables.items() if any(each.name == name for each in kind.features)]
     for table in dict.fromkeys([*study, *site.modalities]):

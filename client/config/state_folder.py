@@ -19,7 +19,7 @@ def require_own_state(folder: Path) -> None:
         SiteError: If another release wrote it.
     """
     path = folder / FILE
-    with contextlib.suppress(OSError):  # what cannot be read or written here is told by whoever needs a file of it
+    with contextlib.suppress(OSError):  # what cannot be read or written here is reported by whoever needs a file of it
         if path.exists():
             version = path.read_text(encoding="utf-8", errors="replace").strip()
             if version != VERSION:

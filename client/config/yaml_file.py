@@ -11,7 +11,7 @@ import yaml
 
 
 class SiteYaml(yaml.SafeLoader):
-    """A safe loader with YAML 1.2's plain scalars, which also refuses a key that stands twice.
+    """A safe loader with YAML 1.2's plain scalars, which also refuses a key that appears twice.
 
     YAML 1.1 reads a code `no: 0` as False, `010` as 8 and a date as an object; none of them would match a cell.
     """
@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         OSError: If it cannot be read.
-        yaml.YAMLError: If it is not YAML, or a key stands twice.
+        yaml.YAMLError: If it is not YAML, or a key appears twice.
         ValueError: If it is not UTF-8, or holds a number of thousands of digits.
         RecursionError: If it is nested as no settings are.
     """

@@ -58,7 +58,7 @@ def guard_installation() -> None:
 
 
 def guarded(install: Install, allow: Allow) -> Install:
-    """Flower's `install_from_fab` behind `judge` and `allow`; the folder is looked at afterwards, too."""
+    """Flower's `install_from_fab` behind `judge` and `allow`; the folder is checked afterwards, too."""
 
     def judge_and_install(bundle: bytes, *arguments: object, **options: object) -> Path:
         allow(judge(bundle))
@@ -101,7 +101,7 @@ def judge(bundle: bytes) -> Mapping[str, Any]:
 
 
 def _check_approval(settings: Mapping[str, Any], context: Context) -> None:
-    """Refuses a bundle whose settings the site has not approved; those that a run changes are held against it later."""
+    """Refuses a bundle whose settings the site has not approved; those that a run changes are checked later."""
     from client.governance.approval import check_approval
     from client.session import open_site
     from shared_models.errors import UserError

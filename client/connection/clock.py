@@ -34,7 +34,7 @@ def seconds_ahead(connection: ssl.SSLSocket, host: str) -> float | None:
 
 
 def says_otherwise(ahead_s: float | None) -> str:
-    """What is wrong with the clock, in words; empty where it is right, or nobody knows.
+    """What is wrong with the clock, in words; empty where it is right, or unknown.
 
     >>> says_otherwise(8.2), says_otherwise(-3600.0), says_otherwise(0.4)
     ("this computer's clock is 8 s ahead of the center's", "this computer's clock is 60 min behind the center's", '')

@@ -2,7 +2,7 @@
 
 Run by its path with `python -I -S`, so that it starts in milliseconds: the standard library only, none of our modules.
 The child has this process's arguments and standard streams; signals that come here go there, and its status comes
-back. If nobody answers, this process becomes a fresh one that does the same, seconds later.
+back. If there is no answer, this process becomes a fresh one that does the same, seconds later.
 """
 
 from __future__ import annotations

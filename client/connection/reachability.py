@@ -42,7 +42,7 @@ def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_
         timeout_s: For each step.
 
     Raises:
-        SiteError: With what stands between this site and the center.
+        SiteError: With what prevents a connection to the center.
     """
     host, port = split_address(address)
     context = ssl.create_default_context(cafile=str(ca_certificate))

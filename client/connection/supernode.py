@@ -1,4 +1,4 @@
-"""The site's SuperNode: one life of Flower's own process, told in sentences, that never outlives this one."""
+"""The site's SuperNode: one life of Flower's own process, reported in sentences, that never outlives this one."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _listen(child: subprocess.Popen[str], parser: SuperNodeLogParser, log: loggi
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    """Ends the SuperNode, then whatever it started: a ClientApp that trains for nobody."""
+    """Ends the SuperNode, then whatever it started: a ClientApp whose training is no longer wanted."""
     child.terminate()  # nothing happens if it ended already
     with suppress(subprocess.TimeoutExpired):
         child.wait(STOP_S)
@@ -138,10 +138,10 @@ def node_config(values: Mapping[str, str]) -> str:
 
 
 def environment(state_dir: Path) -> dict[str, str]:
-    """This process's environment, with Flower kept quiet, offline and in the site's folder."""
+    """This process's environment, with Flower quiet, offline and in the site's folder."""
     ours = flower_environment(state_dir / "flwr")
     ours["FLWR_LOG_LEVEL"] = "INFO"  # less would hide the lines that SuperNodeLogParser reads
-    # A hospital's web proxy must not stand between the SuperNode and its own ClientApp.
+    # A hospital's web proxy must not come between the SuperNode and its own ClientApp.
     exempt = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1", "localhost"]
     ours["NO_PROXY"] = ours["no_proxy"] = ",".join(filter(None, exempt))
     return ours

@@ -3,7 +3,7 @@
 Flower 1.41 starts a SuperExec beside each SuperNode, which asks it for work over HTTP, and ends unnoticed; and it looks
 for the center's messages every 3 s, for its own reply every 0.5 s. Here the SuperNode hands a message over once it has
 all of it, and its looks follow the wait so far. A ClientApp that ends without a reply, Flower notices when its
-heartbeats have been missed for a minute or more, and never if it failed while it replied; here the center is told at
+heartbeats have been missed for a minute or more, and never if it failed while it replied; here the center learns it at
 once.
 """
 

@@ -44,7 +44,7 @@ SCRIPT = '#!/bin/sh\nexec {python} -I -S {launcher} {folder} "$@"\n'
 def install_launcher(state_dir: Path) -> Path:
     """Writes the site's own `flwr-clientapp`, and returns its folder: only the owner can enter.
 
-    The other programs that a SuperNode can be told to start are the same one: a center that sends an AgentApp would
+    The other programs that a SuperNode can be asked to start are the same one: a center that sends an AgentApp would
     otherwise have Flower run its code here, past the bundle guard.
     """
     folder = state_dir / "bin"

@@ -1,4 +1,4 @@
-"""Connections through a hospital's web proxy, as `HTTPS_PROXY` names it; its password stands in no message."""
+"""Connections through a hospital's web proxy, as `HTTPS_PROXY` names it; its password is in no message."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def _checked(address: str) -> str:
     if "://" in address or "/" in address:
         msg = f"{address!r}: {expected}, without https:// and without a path"
     elif "@" in address:
-        msg = f"{expected}, without a user or a password"  # which stand in no message
+        msg = f"{expected}, without a user or a password"  # which are in no message
     elif address.count(":") > 1 and not address.startswith("["):
         msg = f"{address!r}: {expected}: an IPv6 address is in brackets"
     else:

@@ -101,7 +101,7 @@ class TableSource(Settings):
 
     @property
     def genes_in_rows(self) -> bool:
-        """Whether patients stand in columns."""
+        """Whether patients are in columns."""
         return self.genes is not None and self.genes.orientation == "genes_in_rows"
 
     @property
@@ -111,12 +111,12 @@ class TableSource(Settings):
 
     @property
     def delimiter(self) -> str:
-        """What stands between two cells of a text file."""
+        """What separates two cells of a text file."""
         return self.separator or ("\t" if self.file and self.file.suffix.lower() == ".tsv" else ",")
 
 
 def _check_query(table: TableSource) -> None:
-    # The values stand in no message: a URL may hold a password.
+    # The values are in no message: a URL may hold a password.
     statement = table.sql.strip().removesuffix(";")
     if not re.match(r"(?is)(select|with)\b", statement) or ";" in statement:
         msg = "`sql`: expected one SELECT or WITH ... SELECT; for more, make a view in the database"
@@ -130,7 +130,7 @@ def _check_query(table: TableSource) -> None:
 
 
 class Column(Settings):
-    """Where one of the study's values stands in this site's tables, and in which unit or code."""
+    """Where one of the study's values is in this site's tables, and in which unit or code."""
 
     column: str = Field(description="the column's name; a text in place of this section is short for it")
     table: str = Field("", description="a name under `tables`; empty takes the modality's, or the patients table")

@@ -13,7 +13,7 @@ _LOOK_ALIKE = str.maketrans("αβεηικμνορτυχабвеікмнорст�
 
 
 def normal_identifier(text: str) -> str:
-    r"""An identifier without what nobody sees: NFC, no invisible characters, one kind of hyphen and of blank.
+    r"""An identifier without what cannot be seen: NFC, no invisible characters, one kind of hyphen and of blank.
 
     >>> normal_identifier("P\u20111\u200b")
     'P-1'

@@ -60,7 +60,7 @@ def matching_files(site: HasDataRoot, pattern: Pattern, place: str) -> dict[Inst
         site: The site.
         pattern: A path with `{patient}`, perhaps `{instance}`, and `*` for anything within one folder or file name.
             Capitals of the last name do not count: some programs write `.NII.GZ` or `.DCM`.
-        place: Where it stands in the YAML, for the message.
+        place: Where it is in the YAML, for the message.
 
     Raises:
         SiteError: If a file lies outside data_root.

@@ -41,7 +41,7 @@ def needs_approval(site: SiteConfig) -> bool:
 
 
 def approve(site: SiteConfig, config: StudySettings) -> Line:
-    """Writes an approval down, in place of an earlier one of the same study, and begins its budget anew.
+    """Writes an approval down, in place of an earlier one of the same study, and resets its budget.
 
     Raises:
         SiteError: If a record is damaged or cannot be written. Then approve again.
@@ -127,7 +127,7 @@ def check_approval(site: SiteConfig, config: StudySettings) -> None:
 
 
 def _public(line: Line | None, config: StudySettings) -> str:
-    """What the center is told: the names of the settings that differ, which it knows and which are of no patient."""
+    """What the center learns: the names of the settings that differ, which it knows and which are of no patient."""
     if line is None:
         return agreed.NOT_APPROVED
     keys = _changed_keys(line, config)

@@ -9,8 +9,8 @@ counts too much and never too little. An approval of R rounds and A attempts all
 * scores of test patients, or in an external validation of all, with one network and its thresholds, up to A times.
 
 All questions after `prepare` must standardise tables by the same feature statistics, and where some of a network's
-weights stay as they are, be asked of the same ones. A study that resumes goes on within what is left. Approving a study
-again, as a person does, begins anew.
+weights stay as they are, be asked of the same ones. A study that resumes has what is left. A person's new approval of
+a study resets it.
 
 One file holds the questions of one approval, `state_dir/SITE/budgets/STUDY-HASH.jsonl`, chained by hashes as the ledger
 is; each line carries all that counts of the lines before it. Each fold of a study of several has one of its own.
@@ -141,7 +141,7 @@ def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> N
 
 
 def renew(site: SiteConfig, settings: StudySettings) -> None:
-    """Begins anew, because a person has approved the study again.
+    """Resets the budget, because a person has approved the study again.
 
     Raises:
         SiteError: If it cannot be written down.

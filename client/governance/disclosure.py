@@ -55,7 +55,8 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
         for which in ("metrics", "personal", "out_of_fold"):
             changed[which] = {n: suppress_small_cells(exact, least) for n, exact in getattr(reply, which).items()}
         if task.subgroups:
-            counted = {name: array + reply.external[name] for name, array in reply.test.items()}  # one is of nobody
+            # of a site's own parts, one is without patients
+            counted = {name: array + reply.external[name] for name, array in reply.test.items()}
             changed["metrics"] = releasable_metrics(changed["metrics"], counted, task, least)
     if not summed and isinstance(reply, EvaluateTestReply):
         changed["test"] = tested_without_small_cells(reply.test, task, config, least)
@@ -77,7 +78,7 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
 
 
 def tested_without_small_cells(tested: Arrays, task: Task, config: StudySettings, least: int) -> Arrays:
-    """What is told of test patients: scores, also by subgroup, their losses by changes of the input, who they are."""
+    """What leaves of test patients: scores, also by subgroup, their losses by changes of the input, who they are."""
     if not tested:
         return scores_without_small_cells(tested, task, least)
     described = description_without_small_cells(Description.unpack(tested, task), task, least).pack()
@@ -89,7 +90,7 @@ def tested_without_small_cells(tested: Arrays, task: Task, config: StudySettings
 
 
 def description_without_small_cells(description: Description, task: Task, least: int) -> Description:
-    """Counts of patients without a small cell; of a part's outcomes all are told or none, since others are exact."""
+    """Counts of patients without a small cell; of a part's outcomes all leave or none, since others are exact."""
     return Description(
         outcomes={
             target: {part: withheld_if_small(counts, least) for part, counts in parts.items()}
@@ -116,7 +117,7 @@ def scores_without_small_cells(scores: Arrays, task: Task, least: int) -> Arrays
 
 
 def counts_without_small_cells(target: Target, counts: Array, least: int) -> Array:
-    """Training patients by outcome, as `target.counts` gave them; the total stays exact, or nothing is told."""
+    """Training patients by outcome, as `target.counts` gave them; the total stays exact, or nothing leaves."""
     if isinstance(target, Regression):  # patients, and a sum over them
         return counts if counts[0] >= least else np.zeros_like(counts)
     if isinstance(target, TimeToEvent):

@@ -1,10 +1,10 @@
 """Privacy ledger of a cohort: a charge for every round of private training, over all studies and tasks.
 
 A charge is on the disk before training starts, so that a crash counts too much and never too little. Epsilon is
-computed anew from all charges by Opacus's accountants, in one composition: rounds, restarts, studies and tasks on the
+recomputed from all charges by Opacus's accountants, in one composition: rounds, restarts, studies and tasks on the
 same patients add up. Each charge carries that composition, and checking and charging are one transaction, so that a
 charge costs the same after a thousand others, and no two processes pass the ceiling together. Amplification by Poisson
-sampling assumes that nobody but the site knows who was drawn.
+sampling assumes that no one but the site knows who was drawn.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ EXPECTED = "an OpenSSH key on the NIST curve P-384: a public one is a line that 
 def takes_no_others(site: SiteConfig) -> bool:
     """Whether this site takes part with its partners only: where it names them, and where sums are required.
 
-    In a simulation there is nobody to get a key from.
+    In a simulation there is no one to get a key from.
     """
     required = site.policy.secure_aggregation == "required" and site.center is not None
     return required or bool(site.policy.partners)

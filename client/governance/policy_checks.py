@@ -1,4 +1,4 @@
-"""Policy checks at a site: every message and study held against the `policy` of its YAML."""
+"""Policy checks at a site: every message and study checked against the `policy` of its YAML."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _few(metrics: Mapping[str, float], least: int) -> bool:
 
 
 def _few_at_horizon(metrics: Mapping[str, float], least: int) -> Iterator[str]:
-    """What is not told of a time to event because few patients have one of the outcomes at its horizon."""
+    """What is withheld of a time to event because few patients have one of the outcomes at its horizon."""
     if not set(AT_THE_HORIZON) <= set(metrics):
         return
     by_then, free, censored = (metrics[name] for name in AT_THE_HORIZON)

@@ -1,4 +1,4 @@
-"""Disclosure control of subgroups: small ones are counted with others, and none is told that follows from the rest."""
+"""Disclosure control of subgroups: small ones are counted with others, and none leaves that follows from the rest."""
 
 from __future__ import annotations
 

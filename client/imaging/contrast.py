@@ -19,7 +19,7 @@ LEAST_CORRELATION = 0.3  # between the voxels of a phase and those before contra
 ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
 ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
 MOSTLY = 0.5
-SAMPLE = 100_000  # voxels that are looked at
+SAMPLE = 100_000  # voxels that are examined
 
 Signal = NDArray[np.float64]
 

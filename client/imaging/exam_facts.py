@@ -26,9 +26,9 @@ RECIPE = f"facts {VERSION}"
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
 BREAST_MM = (40.0, 650.0)  # of an image's longer side, along its rows or columns
 SHORTEST_EXAM_S, LONGEST_PAUSE_S = 20.0, 20 * 60.0
-HASHED = 1_000_000  # voxels, by which copies are told
+HASHED = 1_000_000  # voxels, by which copies are recognised
 COPIED = "the images are those of another patient, too; check the identifiers, and delete one of the two"
-EVERY = 4  # of the rows and columns of a plane, which are looked at
+EVERY = 4  # of the rows and columns of a plane, which are examined
 EMPTY_SHARE = 0.4  # of an image, in planes at its edges where all voxels are the same
 
 
@@ -39,7 +39,7 @@ class ExamFacts:
     Attributes:
         choice: What was chosen among the patient's files, such as the series.
         phases: How many there are.
-        seconds: When each was taken, after the first; empty where nobody says.
+        seconds: When each was taken, after the first; empty where unknown.
         size: Voxels along the image's own axes.
         spacing_mm: Their size.
         orientation: Where the image's axes lead, as `LPS`.

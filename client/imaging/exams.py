@@ -77,7 +77,7 @@ class Exam:
 
 
 class ExamFiles(Protocol):
-    """Where an exam stands; can be sent to another process."""
+    """Where an exam is; can be sent to another process."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -109,10 +109,10 @@ def exam_of_rows(cohort_rows: Rows, exams: Exams, place: str) -> tuple[dict[int,
     Args:
         cohort_rows: The cohort's R rows.
         exams: Of everybody.
-        place: Where the reader stands in the site's YAML, for messages.
+        place: Where the reader is in the site's YAML, for messages.
 
     Raises:
-        SiteError: If nobody has one.
+        SiteError: If no patient has one.
     """
     by_instance = any(key.instance for key in exams)
     keys = [key if by_instance else Instance(key.patient) for key in cohort_rows.keys]

@@ -57,7 +57,7 @@ def read_phases(path: Path) -> tuple[list[Any], tuple[float, ...]]:
 
 
 def read_image(path: Path) -> Any:
-    """One image of three dimensions, as 32-bit floats; its header is looked at before its voxels.
+    """One image of three dimensions, as 32-bit floats; its header is read before its voxels.
 
     Raises:
         SiteError: If it cannot be read, is too large or has non-finite voxels.
@@ -102,7 +102,7 @@ def _format(path: Path) -> str:
     """ITK's name of a file's format; by default it would try all that there are.
 
     Raises:
-        SiteError: If it is another format, or its voxels stand in another file, which may lie outside data_root.
+        SiteError: If it is another format, or its voxels are in another file, which may lie outside data_root.
     """
     name = next((name for suffix, name in _FORMATS.items() if path.name.lower().endswith(suffix)), "")
     if not name:

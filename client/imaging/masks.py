@@ -69,7 +69,7 @@ MaskSource = MaskFile | MaskBox
 
 
 def masks(site: Site, mask: Mask | None) -> dict[Instance, MaskSource | SiteError]:
-    """Where each patient's or lesion's tumour stands.
+    """Where each patient's or lesion's tumour is.
 
     Raises:
         SiteError: If a file lies outside data_root, or the box's table cannot be read.
@@ -104,9 +104,9 @@ def tumour_mask(source: MaskSource, image: Any, instances: NDArray[np.int64] | N
     """The tumour as 0 and 1, on the grid of `image`, and the share of its volume that lies within `image`.
 
     Args:
-        source: Where it stands.
+        source: Where it is.
         image: The first phase.
-        instances: Of a DICOM exam, where the slices stand in the order of their InstanceNumbers.
+        instances: Of a DICOM exam, the slices' positions in the order of their InstanceNumbers.
 
     Raises:
         SiteError: If it cannot be read, is empty or lies outside the image, a box in part, a mask for the most part.

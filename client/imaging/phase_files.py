@@ -17,8 +17,8 @@ class ImageFiles:
 
     Attributes:
         phases: The pre-contrast phase first.
-        seconds: When they were taken; empty if nobody says.
-        mask: Where the tumour stands, or None.
+        seconds: When they were taken; empty if unknown.
+        mask: Where the tumour is, or None.
         lacks_mask: Whether the site has masks, but not of this exam.
         side: The breast with the finding, left or right; empty where the site does not say.
         lacks_side: Whether the site says it of others.

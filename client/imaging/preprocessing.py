@@ -47,7 +47,7 @@ def preprocess(exam: Exam, settings: Preprocessing, stored: Stored = _anew) -> E
     What takes long is to estimate the bias field and the motion; both are small, and applying them takes about as long
     as reading the exam. So they are stored, and not the exam's voxels, which are hundreds of times as large.
 
-    The coils' field stands still while the patient moves: it goes first. Nothing elastic is offered: without a
+    The coils' field does not move while the patient moves: it goes first. Nothing elastic is offered: without a
     constraint on volume, it shrinks tumours that take up contrast (Rohlfing 2003, 10.1109/TMI.2003.814791).
 
     Args:
@@ -100,7 +100,7 @@ def _bias_corrected(phases: tuple[Any, ...], log_field: Array) -> tuple[Any, ...
 
     small = sitk.GetImageFromArray(log_field)
     small.CopyInformation(_shrunk(phases[0]))
-    edges = True  # the field goes on as it is beyond the outermost of the small voxels' centres
+    edges = True  # the field is extended unchanged beyond the outermost of the small voxels' centres
     log_field = sitk.Resample(small, phases[0], sitk.Transform(), sitk.sitkBSpline, 0.0, sitk.sitkFloat32, edges)
     field = sitk.Exp(log_field)
     return tuple(phase / field for phase in phases)

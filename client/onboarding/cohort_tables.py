@@ -25,7 +25,7 @@ _LESIONS = {
     "laesionen",
     "herde",
 }
-SAME_COHORT = 0.5  # of the smaller table's patients who stand in the other one, too
+SAME_COHORT = 0.5  # of the smaller table's patients who are in the other one, too
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Guess:
     Attributes:
         entry: As it stands in the YAML.
         score: How alike the names are; 1 for a column under its own name.
-        why: What to look at.
+        why: What to check.
         categories: What a study lists it with; empty for a number.
     """
 
@@ -160,7 +160,7 @@ def _too_few(name: str, known: Sequence[float]) -> bool:
 
 
 def _often(wanted: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Those of the texts that several patients have: one alone may be a name, and stands in no YAML."""
+    """Those of the texts that several patients have: one alone may be a name, and is written in no YAML."""
     return [text for text in wanted if texts.count(text) > 1]
 
 

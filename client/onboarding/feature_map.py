@@ -27,7 +27,7 @@ _RADIOMIC = ("original_", "wavelet", "log-sigma", "squareroot_", "diagnostics_")
 
 @dataclass(frozen=True)
 class MappedFeature:
-    """A feature of a modality: the table it stands in, and how."""
+    """A feature of a modality: the table it is in, and how."""
 
     table: DiscoveredTable
     guess: Guess

@@ -29,7 +29,7 @@ def find_images(folder: Path, patients: frozenset[str]) -> tuple[Guesses, list[s
 
     Args:
         folder: The data_root to be.
-        patients: Who stands in the tables; a file belongs to who is named in its path.
+        patients: The patients in the tables; a file belongs to who is named in its path.
 
     Returns:
         The entries, and patterns of files that no reader was found for.
@@ -62,7 +62,7 @@ def _files(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _pattern(path: PurePosixPath, patients: frozenset[str]) -> tuple[str, str] | None:
-    """The path with {patient} where a patient is named, and who; None where nobody is."""
+    """The path with {patient} where a patient is named, and who; None where none is."""
     parts = list(path.parts)
     for index, part in enumerate(parts):
         if part in patients:

@@ -33,8 +33,8 @@ class OutcomeGuess:
     """An event with its times.
 
     Attributes:
-        entry: `event`, `event_days` and `followup_days`, as they stand in the YAML.
-        why: What to look at.
+        entry: `event`, `event_days` and `followup_days`, as in the YAML.
+        why: What to check.
     """
 
     entry: Entry
@@ -105,7 +105,7 @@ def _event_codes(table: DiscoveredTable, name: str) -> dict[str, int]:
 
 
 def _time(table: DiscoveredTable, name: str, speaks: Speaks) -> Any:
-    """A column of times as it stands in the YAML: a number with its unit, or a date and the one it counts from."""
+    """A column of times as in the YAML: a number with its unit, or a date and the one it counts from."""
     there = set(words(name))
     if there & AGE or not (speaks(name) or speaks_of_follow_up(name)):
         return None

@@ -1,6 +1,6 @@
 """First YAML of a site from its files: `python -m client init FOLDER --site NAME`.
 
-It proposes; the data manager decides. `# check:` stands at everything that was guessed. The only cell values in the
+It proposes; the data manager decides. `# check:` marks everything that was guessed. The only cell values in the
 file are codes and texts for a missing value, of columns with few of them.
 """
 

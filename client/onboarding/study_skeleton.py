@@ -18,7 +18,7 @@ from shared_models.task import Table, Task, Volume
 
 SKEWED = 3.0  # skewness from which a number is taken as log(1 + x), where that at least halves it
 LEAST_SHARE = 0.1
-LEAST = 5  # values from which a skewness is told
+LEAST = 5  # values from which a skewness is estimated
 
 
 def study_text(site: Path, findings: Findings, tasks: Sequence[Task]) -> tuple[str, str]:

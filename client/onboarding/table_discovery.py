@@ -25,9 +25,9 @@ from client.tables.workbooks import open_workbook, visible_sheets
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 50_000
-LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is looked at in its first rows only
+LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is read in its first rows only
 SAMPLE_BYTES, MAX_BLOCKS = 2**16, 256
-FIRST_COLUMNS = 50  # where an identifier may stand under any name
+FIRST_COLUMNS = 50  # where an identifier may have any name
 
 Texts = tuple[str, ...]
 
@@ -59,7 +59,7 @@ class DiscoveredTable:
 
     @property
     def patients(self) -> frozenset[str]:
-        """Who stands in it."""
+        """The patients in it."""
         return frozenset(self.columns[self.patient_id]) if self.patient_id else frozenset()
 
 
@@ -68,7 +68,7 @@ def find_tables(folder: Path, only: Path | None = None) -> tuple[list[Discovered
 
     Args:
         folder: The data_root to be.
-        only: The one file that is looked at; None for all in the folder.
+        only: The one file that is read; None for all in the folder.
 
     Returns:
         The tables, and a sentence on each file or sheet that is none.

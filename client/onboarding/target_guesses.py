@@ -22,9 +22,9 @@ class MappedTarget:
     """A target of a task in a site's table.
 
     Attributes:
-        table: Where it stands.
+        table: Where it is.
         entry: As it stands in the YAML.
-        why: What to look at.
+        why: What to check.
     """
 
     table: DiscoveredTable

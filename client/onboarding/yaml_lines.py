@@ -48,7 +48,7 @@ class Findings:
 
 
 def yaml_text(findings: Findings, path: Path, tasks: Sequence[Task]) -> str:
-    """The file's text; `path` is where it will stand."""
+    """The file's text; `path` is where it will be."""
     lines = [
         *_head(findings.folder, path),
         *_tables(findings.cohort),
@@ -166,7 +166,7 @@ def _map(findings: Findings) -> Iterator[str]:
 
 
 def _missing_modalities(findings: Findings, tasks: Sequence[Task]) -> Iterator[str]:
-    """What tasks ask for and nothing here is known to be, so that nobody looks for it in vain."""
+    """What tasks ask for and nothing here is known to be, so that no one looks for it in vain."""
     there = {*findings.features.modalities, *findings.images}
     lacking = dict.fromkeys(name for task in tasks for name in task.modalities if name not in there)
     if lacking:
@@ -176,7 +176,7 @@ def _missing_modalities(findings: Findings, tasks: Sequence[Task]) -> Iterator[s
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what stands twice twice: anchors would only puzzle."""
+    """Writes what appears twice twice: anchors would only puzzle."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -99,7 +99,7 @@ class ExamArtefacts:
         """What is made of the exams of the modality `images`.
 
         Raises:
-            SiteError: If nobody has an exam, or the site's own files cannot be written.
+            SiteError: If no patient has an exam, or the site's own files cannot be written.
         """
         if images not in self._made:
             self._made[images] = self._make(images)

@@ -112,7 +112,7 @@ def _recipe(source: str) -> str:
 
 
 def _features(name: str, exam: Exam) -> NDArray[np.float64]:
-    """All features `(F,)` of an extractor; a category stands as its index, what is not defined as NaN."""
+    """All features `(F,)` of an extractor; a category is given by its index, what is not defined as NaN."""
     extractor = load_extractors()[name]
     measured = extractor.measure(exam)
     return np.asarray([_number(measured[key], categories) for key, categories in extractor.FEATURES.items()])
@@ -134,7 +134,7 @@ def _column(measured: Sequence[NDArray[np.float64]], feature: Feature, extractor
 
 
 def _gaps(place: str, features: Sequence[Feature], values: NDArray[np.float64], without: int) -> list[str]:
-    """Warnings of features that nobody has, and of exams that have none."""
+    """Warnings of features that no patient has, and of exams that have none."""
     lacking = [feature.name for feature, column in zip(features, values.T, strict=True) if np.isnan(column).all()]
     shown = f"{', '.join(lacking[:5])}{' and others' if lacking[5:] else ''}"
     never = [f"{place}: {shown} could be measured on no exam"] if lacking else []

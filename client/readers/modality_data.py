@@ -41,7 +41,7 @@ class ModalityData:
 def make_rows(
     site: Site, jobs: Mapping[int, Job], shape: Sequence[int], what: str, warnings: Sequence[str] = ()
 ) -> ModalityData:
-    """A tensor whose rows are made of files; one bad patient is excluded, the rest go on.
+    """A tensor whose rows are made of files; one bad patient is excluded, the rest are used.
 
     Args:
         site: The site.
@@ -51,7 +51,7 @@ def make_rows(
         warnings: What the reader noticed before.
 
     Raises:
-        SiteError: If nobody's files can be used: the first one's error.
+        SiteError: If no patient's files can be used: the first one's error.
     """
     made = {row: next(iter(artefacts.values())) for row, artefacts in make_artefacts(site, jobs, what)}
     return rows_of(made, shape, warnings)
@@ -66,7 +66,7 @@ def rows_of(made: Mapping[int, Path | SiteError], shape: Sequence[int], warnings
         warnings: What the reader noticed before.
 
     Raises:
-        SiteError: If nobody's files can be used: the first one's error.
+        SiteError: If no patient's files can be used: the first one's error.
     """
     files, excluded = split_errors(made)
     present = np.zeros(shape[0], dtype=bool)
@@ -78,7 +78,7 @@ def split_errors(made: Mapping[int, Path | SiteError]) -> tuple[dict[int, Path],
     """The rows' artefacts, and the rows that must be excluded.
 
     Raises:
-        SiteError: If nobody's files can be used: the first one's error.
+        SiteError: If no patient's files can be used: the first one's error.
     """
     files = {row: result for row, result in made.items() if isinstance(result, Path)}
     excluded = {row: result for row, result in made.items() if isinstance(result, SiteError)}

@@ -33,7 +33,7 @@ class TableValues:
     """A tabular modality of R rows and F features.
 
     Attributes:
-        values: `(R, F)`: a category stands as its index, a missing value as NaN.
+        values: `(R, F)`: a category is given by its index, a missing value as NaN.
         mapped: Whether the site's YAML maps each feature.
         out_of_range: Values of each feature outside its range, which count as missing.
     """
@@ -75,7 +75,7 @@ class TableReader(Settings):
         return [(column.table or self.table, name) for column in mapped if column for name in column.columns]
 
     def column(self, feature: Feature) -> Column | None:
-        """Where a feature stands, or None if this site does not have it."""
+        """Where a feature is, or None if this site does not have it."""
         if feature.name in self.features:
             return self.features[feature.name]
         return Column(column=feature.name) if self.same_names and feature.name not in self.lacks else None

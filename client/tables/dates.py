@@ -69,7 +69,7 @@ def _kind(text: str, form: str) -> str:
         return "day numbers"
     with suppress(ValueError):
         datetime.strptime(text, form)
-        return "date cells" if form.startswith("%Y") else f"texts as {form}"  # a year that is first misleads nobody
+        return "date cells" if form.startswith("%Y") else f"texts as {form}"  # a year that is first is unambiguous
     return "date cells"
 
 

@@ -1,6 +1,6 @@
 """Gene expression matrices: symbols, aliases, duplicate genes and gene sets.
 
-A matrix may hold every gene and a row for each; it is read row by row, and only the study's genes are kept.
+A matrix may hold every gene and a row for each; it is read row by row, and only the study's genes are retained.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_genes(
     """The values of genes, or means over sets of genes, as texts.
 
     Raises:
-        SiteError: If a gene is missing or stands twice, a value is no number, or none of a set's genes is there.
+        SiteError: If a gene is missing or appears twice, a value is no number, or none of a set's genes is there.
     """
     symbol = _symbols(site, genes, where)
     sets = _sets(site, genes, where)

@@ -18,7 +18,7 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\dT.*|\d{1,2}[-. ]?(?:mar|mär|mrz|sep|sept|d
 def header_columns(rows: Sequence[Sequence[str]]) -> tuple[Column, ...]:
     """The header cells above each column, top to bottom.
 
-    A merged group cell stands only above its first column: it is carried to the right until the row, or a row
+    A merged group cell is only above its first column: it is carried to the right until the row, or a row
     above it, starts something new. The last row is never carried.
 
     Args:
@@ -56,7 +56,7 @@ def by_name(columns: Sequence[Column]) -> dict[str, list[int]]:
 
 
 def column_position(reference: str, columns: Sequence[Column], named: Mapping[str, list[int]], where: str) -> int:
-    """Where the column of a name stands; `named` is `by_name(columns)`.
+    """The position of the column of a name; `named` is `by_name(columns)`.
 
     Raises:
         SiteError: If no column or several answer to it.

@@ -63,10 +63,10 @@ def _rows(file: Any, positions: Sequence[int], where: str) -> Iterator[Row]:
             raise unreadable(where, f"column {names[position]!r} of {kind}", "text, numbers, dates or booleans")
     wanted = list(dict.fromkeys(names[position] for position in positions))
     _check_size(file, set(wanted), where)
-    number = 1  # as in a file with a header row, which stands in row 1
+    number = 1  # as in a file with a header row, which is row 1
     with library_errors(where, "a Parquet file that is whole"):
         for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-            # a name that stands twice comes twice, in the file's order
+            # a name that appears twice comes twice, in the file's order
             columns = [
                 batch.column(
                     batch.schema.get_all_field_indices(names[position])[names[:position].count(names[position])]

@@ -1,6 +1,6 @@
 """Tables of a site as text cells, from CSV, TSV, XLSX, Parquet or SQL.
 
-Only the columns that the site's YAML names are kept, so that an expression table of every gene stays small.
+Only the columns that the site's YAML names are read into memory, so that an expression table of every gene stays small.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Table:
     Attributes:
         name: Its name in the YAML.
         settings: Its entry in the YAML.
-        patients: The R patients, one a row; the same patient may stand twice.
-        rows: The R row numbers in the file, from 1 and counting the header; column numbers where patients stand in
+        patients: The R patients, one a row; a patient may appear twice.
+        rows: The R row numbers in the file, from 1 and counting the header; column numbers where patients are in
             columns.
         cells: `column reference: R texts`, stripped, empty where the file has nothing.
         remarks: What a person should know of how it was read.
@@ -54,14 +54,14 @@ class Table:
         return _where(self.name, self.settings)
 
     def first_rows(self) -> dict[str, int]:
-        """Where each patient's first row stands."""
+        """The position of each patient's first row."""
         return {patient: index for index, patient in reversed(list(enumerate(self.patients)))}
 
     def positions(self) -> dict[str, int]:
-        """Where each patient's row stands.
+        """The position of each patient's row.
 
         Raises:
-            SiteError: If a patient stands twice.
+            SiteError: If a patient appears twice.
         """
         position = self.first_rows()
         twice = [

@@ -41,8 +41,8 @@ class PatientRows:
     """Some columns of a table, patient by patient.
 
     Attributes:
-        patients: The R patients, one a row; the same patient may stand twice.
-        numbers: The R row numbers in the file, from 1 and counting the header, or column numbers where patients stand
+        patients: The R patients, one a row; a patient may appear twice.
+        numbers: The R row numbers in the file, from 1 and counting the header, or column numbers where patients are
             in columns.
         columns: R texts each, stripped, empty where the file has nothing.
         remarks: What a person should know of how they are read.
@@ -58,7 +58,7 @@ def load_rows(settings: TableSource, source: Source, patient: int, positions: Se
     """The columns at some positions, of the patients that the column at `patient` names.
 
     Raises:
-        SiteError: If a row cannot be read, names nobody, or there are too many.
+        SiteError: If a row cannot be read, has no identifier, or there are too many.
     """
     patients: list[str] = []
     numbers: list[int] = []

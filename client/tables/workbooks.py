@@ -171,7 +171,7 @@ def _percent_styles(book: Any) -> frozenset[int]:
 
 
 def _as_shown(cell: Any, percent: frozenset[int]) -> Any:
-    """A cell's value; of a number in percent the text that a person sees, since 0.2 may stand beside 15."""
+    """A cell's value; of a number in percent the text that a person sees, since 0.2 may be beside 15."""
     value = cell.value
     shown = isinstance(value, int | float) and not isinstance(value, bool) and cell._style_id in percent
     return f"{100 * value:.12g}%" if shown else value

@@ -95,7 +95,7 @@ def _flip(axis: int) -> Any:
 
 
 def _resampler(degrees: float, zoom: float, spacing_mm: tuple[float, ...]) -> Any:
-    """Turns and zooms within slices of voxels `(H, W)`; outside the image its border goes on.
+    """Turns and zooms within slices of voxels `(H, W)`; outside the image its border is continued.
 
     The matrix leads from the new image's voxels to the old one's, hence one over the zoom.
     """

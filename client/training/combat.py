@@ -1,7 +1,7 @@
 """Batch-effect correction (ComBat) of a site's tables, from sums over its own patients.
 
-A training site looks at its training patients alone, and adjusts all of them. A site that only evaluates has none:
-it looks at everybody's features, whose outcomes it need not know, and is brought to what the training sites fixed.
+A training site uses its training patients alone, and adjusts all of them. A site that only evaluates has none:
+it uses all its patients' features, whose outcomes it need not know, and is adjusted to what the training sites fixed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Initial weights of a study at a site: those that come from a file, held against their approved hash, and the frozen.
+"""Initial weights of a study at a site: those of a file, checked against their approved hash, and the frozen ones.
 
 What a study leaves as it is travels once; the site keeps it on its disk, and puts it beside the weights of each round.
 """

@@ -148,7 +148,7 @@ def fit(
                 draw = _own_draw(model, present, own) if own else torch.rand(present.shape, generator=rng)
                 present = drop_modalities(present, config.modality_dropout, draw.to(device))
                 optimizer.zero_grad()
-                if len(present):  # by Poisson sampling a batch may be of nobody; a step's noise is added all the same
+                if len(present):  # a Poisson-sampled batch may be empty; a step's noise is added all the same
                     with contextlib.nullcontext() if private else mixed_precision(device):
                         loss = task.loss(model(inputs, present), truths, class_weights)  # (N,)
                     loss.mean().backward()  # type: ignore[no-untyped-call]
@@ -235,7 +235,7 @@ def full_precision() -> contextlib.AbstractContextManager[None]:
     """32-bit convolutions on a GPU, too, for private training.
 
     How a shorter number is rounded depends on the kernel, and the kernel on how many are in the batch: one more patient
-    would change everybody else's gradient by parts of a thousand, which nobody has accounted for.
+    would change every other patient's gradient by parts of a thousand, which is not accounted for.
     """
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 

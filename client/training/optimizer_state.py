@@ -1,6 +1,6 @@
 """The optimizer's state of a site, stored by round: moments of its own gradients, which never leave it.
 
-Without it AdamW begins each round anew, and takes some first steps of full size in whatever direction the first
+Without it AdamW begins each round again, and takes some first steps of full size in whatever direction the first
 batches say. In private training the gradients have their noise before the optimizer sees them, so that nothing here
 costs privacy.
 """

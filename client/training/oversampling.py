@@ -1,7 +1,7 @@
 """Oversampling of the minority class in a site's training tables: SMOTE and its variants.
 
 Chawla 2002 (10.1613/jair.953): a synthetic patient lies between a patient and one of their nearest neighbours of the
-same class; of a category it takes the neighbours' most frequent one (SMOTENC). Only training patients are looked at:
+same class; of a category it takes the neighbours' most frequent one (SMOTENC). Only training patients are used:
 oversampling before the split would put a patient's likeness into the test part.
 """
 

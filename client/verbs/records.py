@@ -152,7 +152,7 @@ def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) 
 def _typed(question: str) -> str:
     try:
         return input(question).strip()
-    except EOFError:  # there is nobody
+    except EOFError:  # no terminal
         return ""
 
 

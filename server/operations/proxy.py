@@ -96,6 +96,6 @@ def proxy_configuration(center: Center) -> str:
 
 
 def find_nginx() -> str | None:
-    """Where nginx is installed; /usr/sbin is looked at too, which ordinary users have not on their PATH."""
+    """Where nginx is installed; /usr/sbin is searched, too, which ordinary users have not on their PATH."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     return shutil.which("nginx", path=path)

@@ -55,7 +55,7 @@ def init(address: str, directory: Path, port: int, proxy_port: int | None, renew
 
 
 def start(directory: Path, only: str | None, with_proxy: bool) -> None:
-    """Runs the center until it is told to stop, or becomes one of its processes."""
+    """Runs the center until it is stopped, or becomes one of its processes."""
     from server.operations.processes import PROCESS_NAMES
     from server.operations.supervisor import become, supervise
 
@@ -259,7 +259,7 @@ def _say_what_resuming_needs(center: Center, config: StudySettings) -> None:
 
     Raises:
         StudyError: If the folder holds a checkpoint or results that this release cannot read, or that the study would
-            overwrite without being told to.
+            replace without `overwrite`.
     """
     from server.study.results.results_folder import require_free
     from server.study.weights.checkpoint import approval_notice, describe

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from server.operations.notify import Notifier
 
 LOOK_S = 1.0
-SILENT_S = 90.0  # before the lock of the study's folder is looked at, which its process holds
+SILENT_S = 90.0  # before the lock of the study's folder is checked, which its process holds
 BEGINS_WITHIN_S = 120.0  # of `run`: the SuperExec starts a process first
 EMPTY = 3  # columns without which a table does: norm, epsilon and problem, where no site has any
 
 
 def watch(center: Center, study: str, console: Console, tell: Notifier | None = None) -> None:
-    """Shows a study until it ends; where nobody looks at a terminal, a line for each change.
+    """Shows a study until it ends; where there is no terminal, a line for each change.
 
     Args:
         center: The center.
         study: Its name; empty for the one that was written last.
         console: Where to.
-        tell: Told when something waits for a person, and when the study has ended.
+        tell: Notified when something waits for a person, and when the study has ended.
 
     Raises:
         CenterError: If there is no such study, it failed, or its process is gone.

@@ -37,14 +37,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading for each column; numbers stand right.
+    """A table with a heading for each column; numbers are aligned right.
 
     Attributes:
         headings: Of the first column and of the others.
         rows: From the first on.
         caption: How it was computed, and of how many patients; numbered on the page.
-        text_columns: How many columns after the first are text, and stand left.
-        title: Above it, where tables stand beside each other.
+        text_columns: How many columns after the first are text, and are aligned left.
+        title: Above it, where tables are side by side.
         shaded: Whether cells that are shares are shaded by their value, as in a map of missing values.
     """
 

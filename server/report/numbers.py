@@ -55,7 +55,7 @@ def p_value(value: Metric) -> str:
 
 
 def bounds(metrics: Mapping[str, Metric], name: str) -> tuple[float, float] | None:
-    """The bounds of a metric's interval, where both are told."""
+    """The bounds of a metric's interval, where both are known."""
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
     return (low, high) if isinstance(low, float | int) and isinstance(high, float | int) else None
 

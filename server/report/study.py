@@ -66,7 +66,7 @@ class Outcome:
         return self.results.external if self.results.external.get("patients") else self.alone or self.results.external
 
     def events(self, metrics: Mapping[str, Metric]) -> Metric:
-        """How many of the patients have the outcome; None where it is not told or has no meaning."""
+        """How many of the patients have the outcome; None where it is withheld or has no meaning."""
         return metrics.get({"time-to-event": "events_by_horizon", "binary": "positives"}.get(self.kind, ""))
 
     def free(self, metrics: Mapping[str, Metric]) -> Metric:

@@ -45,7 +45,7 @@ def note(folder: Path, *events: Mapping[str, Any]) -> None:
 
 
 def check(folder: Path) -> None:
-    """Verifies all lines, as each start of a study does; a new line is held against the last one only.
+    """Verifies all lines, as each start of a study does; a new line is checked against the last one only.
 
     Raises:
         CenterError: If a line was changed, removed or put elsewhere.

@@ -42,7 +42,7 @@ class TellsOfReplies(Protocol):
 
 
 class StudyError(UserError):
-    """The study cannot go on; the message says what happened at which site, and what to do."""
+    """The study cannot continue; the message says what happened at which site, and what to do."""
 
     default_exit_code = ExitCode.RUN_FAILED
 
@@ -75,7 +75,7 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
     """Waits for the study's sites and returns those that came.
 
     Without named sites it takes whoever is there once `min_sites` are; with names it waits for all of them, and
-    at the time-out goes on if `min_sites` are there, and as many as `require_sites` asks for.
+    at the time-out continues if `min_sites` are there, and as many as `require_sites` asks for.
 
     Raises:
         StudyError: If too few came in time.

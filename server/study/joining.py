@@ -1,4 +1,4 @@
-"""Questions that wait: whoever does not answer one is asked again within `join-timeout-s`, and nobody else is.
+"""Questions that wait: whoever does not answer one is asked again within `join-timeout-s`, and no other site is.
 
 Each question that a hospital answers is spent of what it approved (client/governance/budget.py). So a hospital that is
 late must not cost the others their answers.

@@ -65,7 +65,7 @@ def require_named_sites(file: Path) -> None:
         file: Its `results.json`.
 
     Raises:
-        StudyError: If there are any, and the study was not told that fewer are enough.
+        StudyError: If there are any, and its settings do not say that fewer are enough.
     """
     from server.study.results.results_file import read_results
 

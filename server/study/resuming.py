@@ -32,7 +32,7 @@ def resume(folder: Path, config: StudySettings) -> Checkpoint:
 
 
 def require_same_settings(state: Checkpoint, config: StudySettings, may_differ: Collection[str]) -> None:
-    """Refuses to go on with a study under other settings than it began with.
+    """Refuses to continue with a study under other settings than it began with.
 
     Raises:
         StudyError: If any but those that may differ do.

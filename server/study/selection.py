@@ -121,7 +121,7 @@ def scored_by_others(state: Checkpoint) -> list[int]:
 def _is_better(read: Mapping[str, scoring.Summaries], state: Checkpoint, task: Task, config: StudySettings) -> bool:
     """Whether a round's scores are higher than the best one's at the sites that scored both.
 
-    Where nothing can be told apart of what both were scored on, as of two secure sums over different sites, the best
+    Where no difference can be seen in what both were scored on, as of two secure sums over different sites, the best
     round is one of those that the most frequent sites scored.
     """
     new, old = (selection_score(one.values()) for one in _at_sites_in_common(read, state, task, config))

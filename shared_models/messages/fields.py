@@ -1,6 +1,6 @@
 """Kinds of fields in a message: how each is written into Flower's records, and checked on arrival.
 
-Plain values stand in one record, `values`, a named one as `FIELD/NAME`; the arrays of a field are a record of its name.
+Plain values are in one record, `values`, a named one as `FIELD/NAME`; the arrays of a field are a record of its name.
 What arrives was written by another party: it is bounded in number, length and size, and finite, before it is used.
 """
 

@@ -25,7 +25,7 @@ class StudyStatistics:
 
     Attributes:
         features: Of each tabular modality, for z-scores; of harmonised tables those after it.
-        references: What each harmonised table is brought to.
+        references: What each harmonised table is adjusted to.
         class_weights: Weights of the classes in the loss by target; none where classes weigh alike.
         counts: Class counts by target, by which a site compares its outcomes with the others'; only of a secure sum.
     """

@@ -51,7 +51,7 @@ class TargetStatistic(Statistic, Protocol):
     METRICS: ClassVar[Mapping[str, str]]
 
     def metrics(self, threshold: float) -> PooledMetrics:
-        """What is told of it in results.json.
+        """Its metrics in results.json.
 
         Args:
             threshold: At and above which a score counts as positive, for those that need one.

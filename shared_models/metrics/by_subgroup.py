@@ -3,7 +3,7 @@
 Of each subgroup and each target there are patients by outcome, and in a sum over sites what is counted of all patients
 but the table of times by scores, whose size would be multiplied; the C-index is of pairs within sites. One site by
 itself tells only what no difference to its totals makes exact: subgroups of enough patients of each outcome, small ones
-being counted with the others, and pairs in steps; no scores in bins, since those of a subgroup that is not told would
+being counted with the others, and pairs in steps; no scores in bins, since those of a subgroup that is withheld would
 follow from those of all and of the rest.
 """
 
@@ -105,7 +105,7 @@ def add_subgroups(parts: Iterable[Arrays], task: Task, *, summed: bool) -> Array
 def metrics_by_subgroup(
     arrays: Arrays, task: Task, name: str, threshold: float, *, summed: bool
 ) -> Iterator[tuple[Grouping, str, PooledMetrics]]:
-    """One target's metrics in each subgroup: its column, its name, and what is told of it.
+    """One target's metrics in each subgroup, each with the column and the subgroup's name.
 
     Args:
         arrays: Added up.

@@ -19,7 +19,7 @@ from shared_models.metrics.scores import labelled, probabilities
 INNER_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 BINS = len(INNER_EDGES) + 1
 MIN_PATIENTS = 5
-"""Of a point of the curve that is told: a share of fewer is no share, and may be of one patient."""
+"""Of a point of the curve that is shown: a share of fewer is no share, and may be of one patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class Calibration:
     def without_small_cells(self, least: float) -> "Calibration":
         """With neighbouring bins merged until each holds no outcomes or `least`, and no others or `least`; or nothing.
 
-        A merged bin's sums stand in its middle. Bins are halved as long as both halves are large enough, so that no
+        A merged bin's sums are in its middle. Bins are halved as long as both halves are large enough, so that no
         edge follows from a patient's probability.
         """
         sums = np.stack([self.counts, self.predicted, self.observed, self.squared_error])

@@ -19,7 +19,7 @@ def share(part: float, whole: float) -> float:
 class ConfusionCounts:
     """How many were rightly and wrongly called positive and negative at a threshold. Merges by addition.
 
-    Each rate is nan where its denominator is empty; so is F1 where nobody is positive or called so (0/0), which other
+    Each rate is nan where its denominator is empty; so is F1 where none is positive or predicted so (0/0), which other
     software reports as 0.
     """
 
@@ -68,12 +68,12 @@ class ConfusionCounts:
 
     @property
     def precision(self) -> float:
-        """Share of positives among those called so; nan if nobody is."""
+        """Share of positives among those predicted so; nan if none is."""
         return share(self.tp, self.tp + self.fp)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of sensitivity and precision; nan if nobody is positive or called so."""
+        """Harmonic mean of sensitivity and precision; nan if none is positive or predicted so."""
         return share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property

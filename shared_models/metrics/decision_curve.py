@@ -1,7 +1,7 @@
 """Net benefit of deciding by a score, from counts of scores in bins.
 
 At a threshold probability p, at which a patient would be treated, a false positive costs p / (1 - p) of what a true
-positive gains. The net benefit is compared with treating nobody, which is 0, and with treating all.
+positive gains. The net benefit is compared with treating none, which is 0, and with treating all.
 
 References:
     Vickers & Elkin, Decision curve analysis: a novel method for evaluating prediction models. Medical Decision Making

@@ -1,6 +1,6 @@
 """Discrimination and classification at the horizon of a time-to-event target, from additive counts.
 
-Nobody is left out for short follow-up: patients are weighted by the inverse probability of not being censored (see
+No patient is left out for short follow-up: patients are weighted by the inverse probability of not being censored (see
 `shared_models.metrics.censoring`). Their censoring's Kaplan-Meier curve follows from the sites' summed counts of events
 and of censored patients by time. Events are counted by time and risk, since their weight depends on the time; those who
 are free of it at the horizon have one weight. What follows is a histogram of weighted scores, with all that it gives.
@@ -131,7 +131,7 @@ class HorizonTable:
         return np.concatenate([[1.0], np.cumprod(1.0 - np.minimum(left, 1.0))])
 
     def weights(self) -> tuple[Array, float]:
-        """Of the events in each slice, (12,), and of those free at the horizon; 0 where nobody is left uncensored."""
+        """Of the events in each slice, (12,), and of those free at the horizon; 0 where none is left uncensored."""
         inverse = np.divide(1.0, curve := self.uncensored(), out=np.zeros(STEPS + 1), where=curve > 0)
         steps = self.events_by_step.reshape(SLICES, -1)
         total = (steps * inverse[:-1].reshape(SLICES, -1)).sum(axis=1)
@@ -208,7 +208,7 @@ class HorizonTable:
     def without_small_cells(self, least: float) -> "MergedHorizon":
         """A site's table without a cell of fewer than ``least`` patients of one outcome.
 
-        Times are told of merged slices only. Empty where one of the outcomes has patients, and fewer than ``least``.
+        Times are given for merged slices only. Empty where one of the outcomes has patients, and fewer than ``least``.
         """
         bins = len(self.free)
         events, corners = np.zeros((SLICES, bins)), np.zeros((2, SLICES, bins))

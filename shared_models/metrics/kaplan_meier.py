@@ -24,7 +24,7 @@ from shared_models.metrics.survival import DAYS_PER_MONTH, ConcordanceTable
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Survival of one group, at the end of each row of time, (rows,) each; nan where nobody is left.
+    """Survival of one group, at the end of each row of time, (rows,) each; nan where no patient is left.
 
     Attributes:
         at_risk: at the start of the row.
@@ -106,7 +106,7 @@ def log_rank(groups: Sequence[tuple[Array, Array]], half: bool) -> tuple[float, 
 
 
 def median_follow_up_days(table: ConcordanceTable, edges_days: Sequence[float]) -> float:
-    """The end of the row by which half of the patients would be censored, had nobody the event; nan if none is."""
+    """The end of the row by which half of the patients would be censored, if none had the event; nan if none is."""
     events, censored = table.events.sum(axis=1), table.censored.sum(axis=1)
     before = np.cumsum((events + censored)[::-1])[::-1] - events  # an event precedes the censoring of its row
     share = np.divide(censored, before, out=np.zeros(len(events)), where=before > 0)

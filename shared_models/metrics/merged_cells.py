@@ -75,7 +75,7 @@ def _cells(counts: Array, start: int, stop: int, least: float) -> Iterator[Cell]
 
 @dataclass(frozen=True, eq=False)
 class MergedHistogram(ScoreHistogram):
-    """A `ScoreHistogram` of merged cells: `positives` and `negatives` stand where their cells are densest.
+    """A `ScoreHistogram` of merged cells: `positives` and `negatives` are placed where their cells are densest.
 
     Attributes:
         positives_low: (bins,) positives at the lowest bin of their cells.
@@ -135,7 +135,7 @@ class MergedConcordance(ConcordanceTable):
         censored_late: (intervals,) censored patients at the last interval.
     """
 
-    CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW: ClassVar[bool] = False  # a row is years: nobody knows
+    CENSORED_OUTLIVE_EVENTS_OF_THEIR_ROW: ClassVar[bool] = False  # a row is years: not known
 
     events_late_low: Array = field(metadata=MATRIX)
     events_late_high: Array = field(metadata=MATRIX)

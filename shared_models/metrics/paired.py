@@ -35,7 +35,7 @@ MEASURES = {Binary: "auc", TimeToEvent: "c_index", Categorical: "auc_by_class"}
 
 
 def measure_of(target: Target) -> str:
-    """The measure whose difference is told of a target: `auc`, `c_index` or `auc_by_class`."""
+    """The measure whose difference is reported for a target: `auc`, `c_index` or `auc_by_class`."""
     return MEASURES.get(type(target), "c_index")
 
 

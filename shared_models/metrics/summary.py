@@ -1,7 +1,7 @@
 """Statistics of a target's scores, and the metrics from them, of each kind of target.
 
 A target kind lists its statistics (`shared_models/targets.py`), each a file of this folder. A site counts all of them,
-they travel and are added up one by one, and their metrics stand together in results.json. Pairs of patients within
+they travel and are added up one by one, and their metrics are together in results.json. Pairs of patients within
 sites judge the target, and select the best round; where there are none, the first statistic does.
 """
 

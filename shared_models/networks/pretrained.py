@@ -79,7 +79,7 @@ class Backbone(nn.Module):
 class PretrainedVolume(nn.Module):
     """The features of each image of a volume, over all of it and, where it has a mask, over the tumour.
 
-    Every image, as each phase, passes through the backbone by itself, brought to a mean of 0 and a deviation of 1 as
+    Every image, as each phase, passes through the backbone by itself, normalised to a mean of 0 and a deviation of 1 as
     MedicalNet's images were.
 
     Args:

@@ -13,7 +13,7 @@ class SpatialAttention(nn.Module):
     """One attention map from the maps of several scales, the finest first, as in Zeng 2026 (arXiv:2601.07001).
 
     At each scale a convolution of kernel 7 reads the mean and the maximum over channels and a sigmoid makes a
-    weight of it (Woo 2018, CBAM, arXiv:1807.06521). The weights are brought to the finest grid and averaged,
+    weight of it (Woo 2018, CBAM, arXiv:1807.06521). The weights are resampled to the finest grid and averaged,
     which is their sum up to a constant, so that the result stays between 0 and 1. It starts at one half everywhere.
     Zeros beyond the edge tell a convolution where in the grid a voxel lies, and so about where in the tumour, which is
     in its middle: with maps continued beyond their edge instead, what shows in a tumour's end slices was read by an AUC

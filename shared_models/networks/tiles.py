@@ -38,7 +38,7 @@ def standardise_colours(tiles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class TileFeatures(nn.Module):
-    """Tokens of feature vectors that a pretrained network made of tiles, each brought to one scale first.
+    """Tokens of feature vectors that a pretrained network made of tiles, each normalised to one scale first.
 
     Example:
         >>> TileFeatures(2048, 128)(torch.zeros(5, 50, 2048)).shape

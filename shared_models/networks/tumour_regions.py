@@ -67,7 +67,7 @@ def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
     """Mean of attention-weighted maps over each region, `(N, R, C)`; 0 where a region is empty.
 
     Regions and attention are multiplied before they are averaged over the maps' voxels: where the grids divide,
-    the mean is that of the maps brought to the fine grid, each of their voxels repeated.
+    the mean is that of the maps resampled to the fine grid, each of their voxels repeated.
 
     Args:
         maps: `(N, C, d, h, w)`.

@@ -86,7 +86,7 @@ class Proof:
         return cls(keys, deal, wire.name(fields["secret"]), shares)
 
     def holds(self, approval: str, node_keys: Mapping[str, str]) -> bool:
-        """Whether it proves that `keys.statement.name` cheated; never one that kept to the protocol."""
+        """Whether it proves that `keys.statement.name` cheated; never one that followed the protocol."""
         keys, deal = self.keys.statement, self.deal.statement
         node_key = node_keys.get(keys.name)
         return (

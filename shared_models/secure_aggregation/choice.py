@@ -7,7 +7,7 @@ from shared_models.study_settings import StudySettings
 
 MIN_SITES = 3
 NEEDS_SINGLE_UPDATES = frozenset({"fedmedian", "trimmed-mean", "krum"})
-"""Strategies that look at each site's update."""
+"""Strategies that need each site's update."""
 
 
 def choose_secure_aggregation(settings: StudySettings, training_sites: int) -> tuple[bool, str]:

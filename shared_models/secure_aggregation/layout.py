@@ -130,7 +130,7 @@ class Contribution:
         return Block.of(flatten(updates), flatten(statistics), self.patients.get(group, 0.0), terms)
 
     def altered(self, terms: Terms) -> int:
-        """How many numbers are clamped, or 0 because they are not finite: for the site's own log, and nobody else."""
+        """How many numbers are clamped, or 0 because they are not finite: for the site's own log only."""
         updates, statistics = flatten(self.updates), flatten(self.statistics)
         too_large = ~(np.abs(updates) <= terms.update_bound)
         return int(too_large.sum() + (~np.isfinite(statistics)).sum())

@@ -15,7 +15,7 @@ from shared_models.secure_aggregation.wire import ProtocolError
 
 
 def require(held: bool, otherwise: str) -> None:
-    """Refuses to go on.
+    """Refuses to continue.
 
     Raises:
         ProtocolError: If something does not hold.

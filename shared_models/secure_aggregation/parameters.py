@@ -24,7 +24,7 @@ class Quorum:
         colluders: c, how many of them may tell the center all that they know.
 
     Raises:
-        ValueError: If so few sites hide nobody.
+        ValueError: If so few sites hide none.
     """
 
     sites: int

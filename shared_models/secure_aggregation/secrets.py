@@ -1,6 +1,6 @@
 """Secrets of a site in one secure sum: key pairs, envelopes, shares of secrets, and the keys of masks.
 
-From well-kept libraries: P-384, HKDF-SHA256 and AES-256-GCM of `cryptography`, Shamir's sharing of `pycryptodome`,
+From maintained libraries: P-384, HKDF-SHA256 and AES-256-GCM of `cryptography`, Shamir's sharing of `pycryptodome`,
 which Flower installs. Flower's own parts are not used: they fold a mask's seed to 32 bits, encrypt shares without
 associated data, and neither commit to shares nor check what they combine to.
 """
@@ -135,7 +135,7 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
 
 
 def commitment(salt: bytes, share: bytes) -> str:
-    """What a deal says of a share; the salt hides it, and nobody finds another pair."""
+    """What a deal says of a share; the salt hides it, and no other pair can be computed."""
     return hashed(b"share", salt, share)
 
 

@@ -38,7 +38,7 @@ def hashed(*parts: bytes) -> str:
 
 
 def parse(data: object) -> Any:
-    """JSON of bounded length and depth, in which no name stands twice and no number is a fraction.
+    """JSON of bounded length and depth, in which no name appears twice and no number is a fraction.
 
     Raises:
         ProtocolError: If it is anything else.

@@ -2,7 +2,7 @@
 
 Tiles and pathways of genes become tokens that attend to each other; beside them products of what both say, and a
 linear path from the genes, which alone decides most of the subtype. The images come as features that the site's
-pretrained network made of 50 tiles, or as the pixels of 16; expression stands as the site gives it, and a study of
+pretrained network made of 50 tiles, or as the pixels of 16; expression is as the site gives it, and a study of
 counts lists its genes with `:log`.
 """
 

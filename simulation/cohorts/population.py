@@ -9,7 +9,7 @@ Recurrence within five years is Bernoulli with
                       + .55 genomic - .15 age                                       (standard normal)
 
 The genomic score is the unit-norm combination (HER2 - BRCA1 - ESR1 - PGR) / 2 of what each gene's expression has
-beyond its receptor's level, so that it stands in no single gene. Node-positive are 44 %: there both published
+beyond its receptor's level, so that no single gene shows it. Node-positive are 44 %: there both published
 intercepts, -3.119 and -1.713, give their prevalences, 9.5 % and 25 %. The clinical size is measured with an
 error (.7 of a latent's unit, 24 % in mm): a radiologist's calliper knows less than the volume does.
 """

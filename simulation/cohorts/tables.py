@@ -24,11 +24,11 @@ Code = str | int
 
 @dataclass(frozen=True)
 class Field:
-    """Where one of the study's values stands in a hospital's table.
+    """Where one of the study's values is in a hospital's table.
 
     Attributes:
         column: The hospital's name for it.
-        codes: `the study's value: the hospital's code`; empty for numbers and texts that stand as they are.
+        codes: `the study's value: the hospital's code`; empty for numbers and texts that are taken as they are.
         unit: How many of the study's units one of the hospital's is: 10 for a hospital that writes mm as cm.
         digits: Decimals that it writes of a number.
     """

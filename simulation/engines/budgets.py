@@ -13,7 +13,7 @@ from shared_models.study_settings import StudySettings
 
 
 def begin_budgets(sites: Mapping[str, Path], config: StudySettings) -> None:
-    """Begins each budget anew, also where the study resumes; a site that cannot be opened says so when it is asked."""
+    """Resets each budget, also where the study resumes; a site that cannot be opened says so when it is asked."""
     for file in sites.values():
         with contextlib.suppress(SiteError):
             renew(load_site(file), config)

@@ -25,7 +25,7 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
     """Runs the ServerApp against the sites' ClientApps in this process and returns the results.
 
     Raises:
-        StudyError: If the study cannot go on.
+        StudyError: If the study cannot continue.
     """
     import json
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 STARTS_WITHIN_S = 120.0
-SITES_COME_WITHIN_S = 1800.0  # each looks at all its images first
+SITES_COME_WITHIN_S = 1800.0  # each reads all its images first
 STOPS_WITHIN_S = 40.0
 
 
@@ -134,7 +134,7 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
     try:
         federation.start("center", "server", "start", "--directory", str(center.directory))
         _wait(lambda: _answers(center), "the center did not start", folder / "center.log")
-        for name, file in sites.items():  # all keys first: a site may look at its partners'
+        for name, file in sites.items():  # all keys first: a site may need its partners'
             federation.sites[name] = _settings_with_key(name, file, center, folder)
             register(center, name, folder / "keys" / f"{name}.pub")
         for name, settings in federation.sites.items():
@@ -195,7 +195,7 @@ def _wait(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports where nobody listens, below those that the system would give to a connection before they are used."""
+    """Ports that are free, below those that the system would give to a connection before they are used."""
     numbers = random.SystemRandom().sample(range(20_000, 32_000), 12_000)
     return list(itertools.islice((port for port in numbers if _is_free(port)), count))
 

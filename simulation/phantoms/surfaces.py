@@ -38,7 +38,7 @@ class Surface:
         directions: `(J, 3)` of all bumps.
         heights: `(J,)` shares of the radius.
         sharpness: `(J,)` of each bump.
-        frame: `(3, 3)` a rotation and stretch of determinant 1, from space to where the bumps stand.
+        frame: `(3, 3)` a rotation and stretch of determinant 1, from space to where the bumps are.
     """
 
     radius_mm: float

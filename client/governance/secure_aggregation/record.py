@@ -103,7 +103,7 @@ class Record:
             return dict(db.execute("SELECT name, key FROM pins"))
 
     def fix_roster(self, roster: Sequence[Signed[Enrolment]], own: str = "") -> None:
-        """Keeps the roster of this approval, which nobody can change, and pins the keys of sites other than `own`.
+        """Keeps the roster of this approval, which no one can change, and pins the keys of sites other than `own`.
 
         Raises:
             ProtocolError: If a site has another key than the one that is pinned.

@@ -58,7 +58,7 @@ def check_room(path: Path, header: Any, room: int) -> None:
 
     Args:
         path: The file.
-        header: What stands before the pixels.
+        header: What precedes the pixels.
         room: Bytes of the file from the pixels on.
 
     Raises:

@@ -76,7 +76,7 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
 
 
 def _but_for_names(slice_: Slice) -> Hashable:
-    """All but the UIDs, which an export may make anew."""
+    """All but the UIDs, which an export may replace."""
     numbers = (slice_.frame, slice_.instance, slice_.temporal_position, slice_.acquisition, slice_.series_number)
     times = (slice_.study_date, slice_.triggered_s, slice_.acquired_s, slice_.created_s)
     return (

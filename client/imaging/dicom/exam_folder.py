@@ -35,7 +35,7 @@ class DicomFiles:
         wanted: Which of the patient's images are the exam.
         positions: Which of its phases are taken, in the order of time from 0; empty takes all.
         seconds: When the phases were taken; empty leaves it to the headers.
-        mask: Where the tumour stands, or None.
+        mask: Where the tumour is, or None.
         lacks_mask: Whether the site has masks, but not of this exam.
         side: The breast with the finding, left or right; empty leaves it to the headers.
         lacks_side: Whether the site says it of others.
@@ -136,7 +136,7 @@ def _choice(phases: Sequence[Phase]) -> dict[str, str]:
 
 
 def _check_scales(phases: Sequence[Phase], folder: Path) -> None:
-    """Refuses an exam of which only some slices have a private scale: nobody knows that of the others."""
+    """Refuses an exam of which only some slices have a private scale: those of the others are unknown."""
     slices = [slice_ for phase in phases for slice_ in phase]
     without = sum(slice_.true_slope is None for slice_ in slices)
     if 0 < without < len(slices):

@@ -50,7 +50,7 @@ def pulse_sequence(kind: Any, timing: Any, echo: Any) -> tuple[str, ...]:
 
 
 def true_slope(header: Any, slope: float) -> float | None:
-    """What the values after slope and intercept are to be divided by; None where nobody says.
+    """What the values after slope and intercept are to be divided by; None where unknown.
 
     Philips divides by a scale of its own before it writes: Chenevert 2014, 10.1593/tlo.13811.
 

@@ -19,7 +19,7 @@ _CURE = "set `seconds` if you know when the phases were taken; without, there is
 
 
 def past_midnight(slices: Sequence[Slice]) -> list[Slice]:
-    """The slices with times that go on after midnight; an exam takes less than half a day."""
+    """The slices with times that continue after midnight; an exam takes less than half a day."""
     for name in _TIMES_OF_DAY:
         known = [time for slice_ in slices if (time := getattr(slice_, name)) is not None]
         if known and max(known) - min(known) > HALF_A_DAY_S:

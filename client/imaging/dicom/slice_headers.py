@@ -77,7 +77,7 @@ class Slice:
         created_s: Time of day when the image was made.
         slope: What a frame's values are multiplied by; a file that is one slice is scaled where it is read.
         intercept: What is then added.
-        true_slope: What the values after slope and intercept are to be divided by; None where nobody says.
+        true_slope: What the values after slope and intercept are to be divided by; None where unknown.
         pixel_bytes: Bytes of the file from the pixels on.
     """
 
@@ -177,7 +177,7 @@ def _of_file(path: Path, header: Any, room: int) -> Slice:
 
 
 def _of_frame(path: Path, header: Any, number: int, frame: Any, room: int) -> Slice:
-    """DICOM PS3.3 C.7.6.16: what all frames share stands once, the rest with each."""
+    """DICOM PS3.3 C.7.6.16: what all frames share is written once, the rest with each."""
     shared = header.SharedFunctionalGroupsSequence[0]
 
     def group(name: str) -> Any:

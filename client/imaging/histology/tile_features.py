@@ -36,7 +36,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def tile_features(
     tiles: Sequence[Path], network: Callable[[], nn.Module], stain: Stain = "none"
 ) -> NDArray[np.float16]:
-    """Features `(T, 2048)` of tiles; one that stands twice is computed once.
+    """Features `(T, 2048)` of tiles; one that appears twice is computed once.
 
     Args:
         tiles: T files, which may differ in size.
@@ -59,7 +59,7 @@ def tile_features(
 
 
 def tile_volume(tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none") -> NDArray[np.float16]:
-    """The tiles themselves, `(3, T, H, W)`, each brought to `size` `(H, W)`."""
+    """The tiles themselves, `(3, T, H, W)`, each resized to `size` `(H, W)`."""
     return np.stack([read_tile(tile, size, stain) for tile in tiles], axis=1).astype(np.float16)
 
 
@@ -136,7 +136,7 @@ def _bad_weights(path: Path, found: str) -> SiteError:
 
 
 def read_tile(path: Path, size: Sequence[int] | None = None, stain: Stain = "none") -> NDArray[np.float32]:
-    """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then brought to `size` `(H, W)` if given."""
+    """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then resized to `size` `(H, W)` if given."""
     with _opened(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     tile: NDArray[np.float32] = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255)

@@ -167,7 +167,7 @@ def _finite(path: Path, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 def _mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The finding as 0 and 1, `(H, W)` of `shape`.
 
-    Some masks of CBIS-DDSM are a scaled copy of their image's frame: those of the same proportions are brought to its
+    Some masks of CBIS-DDSM are a scaled copy of their image's frame: those of the same proportions are scaled to its
     size, by the nearest pixel.
     """
     mask = tumour_voxels(path, _decoded(path) if _is_nifti(path) else _read(path)[0], None)

@@ -83,7 +83,7 @@ def _problem(config: StudySettings, way: GradSampleMode) -> str:
         with torch.random.fork_rng():
             model = build_network(task, config)
             return _wrong(model, _made_up(task), way)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # what Opacus raises is not told
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # what Opacus raises is not sent
         return f"{type(error).__name__}: {error}"
 
 

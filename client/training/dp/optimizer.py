@@ -46,7 +46,7 @@ class PrivateOptimizer:
         self.moments.zero_grad()
 
     def step(self) -> None:
-        """Clips the patients' gradients, adds the noise to their sum and steps; also for a batch of nobody.
+        """Clips the patients' gradients, adds the noise to their sum and steps; also for a batch without patients.
 
         The sum is divided by the number of patients to be expected: by that of those drawn, it would tell their number.
         """

@@ -2,7 +2,7 @@
 
 Opacus has hooks for this, too (client/training/dp/opacus_grad_sample.py). These are the fastest
 (docs/privacy_cost.md), for four reasons: the weights lie in one vector, so that noise and the step are one operation
-each instead of one for every layer; autograd does not compute the sum over the batch that nobody needs; a
+each instead of one for every layer; autograd does not compute the sum over the batch, which is not needed; a
 convolution's gradients are one grouped convolution, or, where it is large and used in few places, are not made at all
 (client/training/dp/outer_products.py).
 

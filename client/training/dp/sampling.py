@@ -19,7 +19,7 @@ PrivateBatch = tuple[dict[str, Tensor], Tensor, dict[str, Tensor], PatientDraws]
 class PoissonLoader:
     """Batches in which each patient is by chance; some may be empty, and noise is added all the same.
 
-    Who is drawn is secret, and each step has a key of its own: the accounted epsilon supposes that nobody but the site
+    Who is drawn is secret, and each step has a key of its own: the accounted epsilon supposes that no one but the site
     knows it. Which lesion or view of a patient is drawn is not (`patient_draws`).
 
     Args:
@@ -36,7 +36,7 @@ class PoissonLoader:
         return self._asked.steps
 
     def __iter__(self) -> Iterator[PrivateBatch]:
-        """A pass over the patients; a second one goes on with new draws."""
+        """A pass over the patients; a second one continues with new draws."""
         for _ in range(self._asked.steps):
             chance = PatientDraws(secret_key(), self._fingerprints).uniform(1)[:, 0].numpy()
             chosen = np.flatnonzero(chance < self._asked.sample_rate)

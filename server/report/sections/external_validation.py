@@ -22,7 +22,7 @@ MEASURES = (
 
 
 def section(study: Study) -> Section:
-    """What hospitals told of the network, each and together."""
+    """Hospitals' evaluations of the network, each and together."""
     validation = study.results.external_validation
     if validation is None:
         return not_recorded(TITLE, "the network was not scored at a hospital outside the study.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TITLE = "Participation by site and round"
 COUNTED, CLIPPED, MISSING = "counted", "counted, clipped", "did not count"
 COLOURS = {COUNTED: BLUE, CLIPPED: "#8fbbe3", MISSING: ORANGE}
-MOST_ROWS = 40  # of the figure; sites that counted in every round are then told in a sentence
+MOST_ROWS = 40  # of the figure; sites that counted in every round are then listed in a sentence
 
 Fates = dict[str, list[tuple[int, str]]]
 

@@ -23,7 +23,7 @@ log = logging.getLogger("server")
 
 @dataclass(frozen=True)
 class Influence:
-    """How one update stands to the others of its round.
+    """How one update compares with the others of its round.
 
     Attributes:
         norm: L2 norm of the change it makes to all parameters, as it came.

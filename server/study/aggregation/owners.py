@@ -26,7 +26,7 @@ def aggregate_by_owners(
 
     A group is the encoder of one modality, or all that sites share. The owners of an encoder are the sites with
     training patients who have its modality, weighted by them, so that a site without MRI never drags the MRI encoder.
-    Where nobody owns it, it stays as it was. The strategy sees changes `(weights - model)` in float64: in float32,
+    Where no site owns it, it stays as it was. The strategy sees changes `(weights - model)` in float64: in float32,
     Krum's distances between large weights that differ little would be rounding.
 
     Args:

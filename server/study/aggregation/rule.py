@@ -13,7 +13,7 @@ next model:
     def aggregate(this: Round, state: State) -> tuple[Arrays, State]:
         ...
 
-The state's arrays lie in the checkpoint, so that a resumed study goes on as if it had never stopped.
+The state's arrays lie in the checkpoint, so that a resumed study continues as if it had never stopped.
 
 A rule with `AT_SITES = True` has a half at the sites, too: the file of the same name in `client/training/rules/`. The
 rule's whole state then travels to the sites with the weights (`rule_state` of the training request), empty before round

@@ -142,7 +142,7 @@ def unfinished_results(task: Task, config: StudySettings, last: Checkpoint, fail
 
 
 def _how_far(task: Task, config: StudySettings, last: Checkpoint) -> dict[str, Any]:
-    """What is told of a study as far as it came, tested or not."""
+    """The results of a study as far as it came, tested or not."""
     return {
         "schema_version": SCHEMA_VERSION,
         "package_version": version("breast-federation"),

@@ -55,7 +55,7 @@ WITH_INTERVAL = ("auc", "c_index")
 
 
 def cell(metrics: Mapping[str, Metric], name: str, digits: int, bounds: bool = True) -> str:
-    """A metric as a table shows it, with its interval where that has a column; `-` where it is not told."""
+    """A metric as a table shows it, with its interval where that has a column; `-` where it is withheld."""
     value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if not isinstance(value, float):
         return "-"

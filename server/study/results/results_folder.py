@@ -1,4 +1,4 @@
-"""Folder of a study's results: nothing in it is overwritten unless the study is told to."""
+"""Folder of a study's results: nothing in it is overwritten unless the study says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITTEN = (RESULTS, UNFINISHED, CSV, BEST, LAST, TESTED)
 
 
 def require_free(folder: Path, config: StudySettings) -> None:
-    """Refuses a folder that has results or checkpoints which the study would overwrite without being told to.
+    """Refuses a folder that has results or checkpoints that the study would replace, unless it says `overwrite`.
 
     Raises:
         StudyError: If so, with what to do; or if another release wrote them.

@@ -58,7 +58,7 @@ class SubgroupResults(_Section):
 
 
 class SubgroupOfSite(_Section):
-    """One site's test patients in one subgroup; a small one is not told."""
+    """One site's test patients in one subgroup; a small one is withheld."""
 
     target: str = Field(description="the target")
     column: str = Field(description="the column")

@@ -1,4 +1,4 @@
-"""Section of results.json on subgroups of test patients; and the refusal of a subgroup that nobody is in."""
+"""Section of results.json on subgroups of test patients; and the refusal of an empty subgroup."""
 
 from __future__ import annotations
 

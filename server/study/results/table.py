@@ -178,7 +178,7 @@ def _between(metric: str, spread: BetweenSites) -> str:
     return f"{heading} over {spread.sites} sites, {spread.trained} of which trained: {mean}, I2 {spread.i2:.0%}; {new}."
 
 
-# What is told of each kind of target, by the metric that only it has: heading, metric and digits.
+# What is shown of each kind of target, by the metric that only it has: heading, metric and digits.
 _INTERVAL = "(95 % interval)"
 _SHOWN: Mapping[str, Sequence[tuple[str, str, int]]] = {
     "c_index": (

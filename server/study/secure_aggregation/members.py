@@ -171,7 +171,7 @@ class Members:
 
 
 def require_quorum(there: Collection[str], quorum: Quorum) -> None:
-    """Goes on only with enough sites.
+    """Continues only with enough sites.
 
     Raises:
         NoSumError: If there are too few.

@@ -1,7 +1,7 @@
 """A sum over sites of which the center sees nothing but the sum: the center's side, over any way to ask them.
 
-The first sum takes five exchanges, each one after it three, while nobody is lost and nobody new comes. A site whose
-part does not hold is left out by name, and the sum goes on while enough are left.
+The first sum takes five exchanges, each one after it three, while no site is lost and none is new. A site whose
+part does not hold is left out by name, and the sum continues while enough are left.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class SecureAggregation:
         return Opened(view, survivors, layout, open_blocks(view, survivors, dealt.keys, blocks, secrets))
 
     def _serves(self, dealt: Dealt, kind: str, reachable: set[str]) -> bool:
-        """Whether what was dealt ahead does for a question: nobody could be there who is not in it."""
+        """Whether what was dealt ahead does for a question: no site can answer that is not in it."""
         return dealt.kind == kind and not reachable & set(participants(kind, self.members.roster)) - set(dealt.deals)
 
     def _answers(self, question: Question, dealt: Dealt, ask: Ask) -> tuple[View, Layout, dict[str, Masked]]:

@@ -36,14 +36,14 @@ FORMAT, FORMAT_VERSION = CHECKPOINT, CHECKPOINT_VERSION
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a study needs to go on from here.
+    """All that a study needs to continue from here.
 
     Attributes:
         config: The run config, flat.
         round: Rounds that count so far.
         model: The global weights.
         rule_state: What the aggregation rule remembers, packed; empty for averaging.
-        statistics: Frozen feature statistics, packed, and what harmonised tables are brought to.
+        statistics: Frozen feature statistics, packed, and what harmonised tables are adjusted to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
         enrolled: What each site counted before round 1.
         not_enrolled: Why a site that was named or connected is not enrolled.
@@ -162,11 +162,11 @@ def require_own_folder(folder: Path) -> None:
 
 
 def approval_notice(before: Mapping[str, Any], config: StudySettings) -> str:
-    """What hospitals must do before a resumed study goes on with them; empty where they have approved it already.
+    """What hospitals must do before a resumed study continues with them; empty where they have approved it already.
 
     Args:
         before: The run config of the checkpoint, flat.
-        config: The study as it is to go on. Approvals are of its very settings, the rounds among them.
+        config: The study as it is to continue. Approvals are of its very settings, the rounds among them.
     """
     agreed = agreed_settings(config)
     changed = [f"{key} is {value}, was {before.get(key)}" for key, value in agreed.items() if before.get(key) != value]

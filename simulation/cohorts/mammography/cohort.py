@@ -6,7 +6,7 @@
     folder/truth.csv       the true risk of each patient, which no hospital has
 
 Size, shape, margin, density and subtype stand for the columns of 10.3389/fonc.2025.1593806. Shape and margin are cut
-from two normals with correlation .5008; density, subtype and size stand alone. Relapse within five years is Bernoulli
+from two normals with correlation .5008; density, subtype and size are independent. Relapse in five years is Bernoulli
 with
 
     logit = -3.966 + 1.109 z + 2.197 (0, .35, 1, 1)[subtype] + .5 [shape >= 1] + .4 [margin >= 2]

@@ -25,7 +25,7 @@ AT_SITES = True
 
 @dataclass(frozen=True)
 class State:
-    """What the sites are told.
+    """What is sent to the sites.
 
     Attributes:
         control: Mean of all sites' control variates, by parameter; empty before round 1.
