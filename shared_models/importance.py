@@ -79,7 +79,7 @@ class Importance:
     """What is lost by V changes at a site, or at several together. Merges by addition.
 
     Attributes:
-        patients: `(V,)` patients who have what is changed.
+        patients: `(V,)` patients whose input it changes: who have it, and of what is absent something else.
         pairs: By target, V comparisons of the network's scores with those after a change.
         pooled: By target, histograms of the network's scores, and of those after each of `pooled_changes`; none of
             targets without.
@@ -161,13 +161,22 @@ class Importance:
         )
 
     def without_small_cells(self, task: Task, least: float) -> Self:
-        """What one site may send of it by itself: pairs in steps that hide one patient, histograms of merged cells."""
+        """What one site may send of it by itself: pairs in steps that hide one patient, histograms of merged cells.
+
+        Nothing of a change that fewer than `least` patients have: beside the scores without it, it would be about them.
+        """
+        few = self.patients < least
+        pairs = {name: counted.without_small_cells(least) for name, counted in self.pairs.items()}
+        pooled = {
+            name: (first, *(first if small else table for table, small in zip(after, few, strict=False)))
+            for name, (first, *after) in self.pooled.items()  # those of the first changes
+        }
         return type(self)(
-            self.patients,
-            {name: pairs.without_small_cells(least) for name, pairs in self.pairs.items()},
+            np.where(few, 0.0, self.patients),
+            {name: counted.without(few) for name, counted in pairs.items()},
             {
                 name: tuple(_merged(task.targets[name], table, least) for table in tables)
-                for name, tables in self.pooled.items()
+                for name, tables in pooled.items()
             },
         )
 

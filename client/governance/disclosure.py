@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from client.governance.small_cells import suppress_small_cells
+from client.governance.small_cells import STEP_PATIENTS, suppress_small_cells
 from client.governance.small_subgroups import counted_without_small_cells, releasable_metrics
 from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
+from shared_models.folds import FoldSettings
 from shared_models.importance import PREFIX, Importance
 from shared_models.messages import (
     EvaluateExternalReply,
@@ -74,6 +75,10 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
         counts, features = reply.counts.items(), reply.features.items()
         changed["counts"] = {name: counts_without_small_cells(targets[name], count, least) for name, count in counts}
         changed["features"] = {n: features_without_small_cells(tables[n].features, f, least) for n, f in features}
+        if isinstance(config, FoldSettings):
+            changed["features"] = {
+                n: features_in_steps(tables[n].features, sums) for n, sums in changed["features"].items()
+            }
     return replace(reply, **changed) if changed else reply  # type: ignore[type-var]
 
 
@@ -157,3 +162,26 @@ def features_without_small_cells(
         elif feature.categories:  # a sum of ones is a count
             total[columns] = squares[columns] = group_small_classes(total[columns], least)
     return FeatureStatistics(statistics.patients if statistics.patients >= least else 0.0, known, total, squares)
+
+
+def features_in_steps(features: tuple[Feature, ...], statistics: FeatureStatistics) -> FeatureStatistics:
+    """Sums of a table's columns in a fold, in steps of several patients.
+
+    Those of two folds are over nearly the same patients, and their exact difference is a sum over the few who are in
+    one of them; over many folds each patient's row follows. A number's step is that many deviations, rounded up to a
+    power of two so that folds share it.
+    """
+    known = np.maximum(statistics.known, 1.0)
+    spread = np.maximum(statistics.squares - statistics.total**2 / known, 0.0)
+    is_category = np.repeat([bool(one.categories) for one in features], [len(one.columns) for one in features])
+    deviation = np.where(is_category, 1.0, np.sqrt(spread / known))
+    unit = np.where(deviation > 0, np.exp2(np.ceil(np.log2(np.where(deviation > 0, deviation, 1.0)))), 0.0)
+    total = _in_steps(statistics.total, STEP_PATIENTS * unit)
+    coarse = np.maximum(_in_steps(spread, STEP_PATIENTS * unit**2), STEP_PATIENTS * unit**2)
+    counted = np.minimum(total, statistics.known)
+    squares = np.where(is_category, counted, coarse + total**2 / known)
+    return FeatureStatistics(statistics.patients, statistics.known, np.where(is_category, counted, total), squares)
+
+
+def _in_steps(values: Array, step: Array) -> Array:
+    return np.where(step > 0, np.rint(values / np.where(step > 0, step, 1.0)) * step, values)

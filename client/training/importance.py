@@ -105,7 +105,9 @@ def _count(
         if not change.feature and change.kind == "shuffled" and (mean := _mean(target, others, truth)) is not None:
             pooled[name] = mean
     column = list(task.modalities).index(change.modality)
-    return _Counted(change, len(_rows_with(patients, column)), pairs, pooled)
+    several = patients.present.sum(axis=1) > (1 if change.kind == "absent" else 0)  # nobody's last one is hidden
+    changed = [rows for rows in _rows_with(patients, column) if several[rows].any()]
+    return _Counted(change, len(changed), pairs, pooled)
 
 
 def _changed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +19,9 @@ from client.training.dp.dropout import use_draws
 from client.training.dp.randomness import PatientDraws
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
+
+log = logging.getLogger("client")
+MAX_OUTPUT = 1e6
 
 
 class Optimizer(Protocol):
@@ -161,9 +165,18 @@ def fit(
 def predict(
     model: nn.Module, patients: PatientDataset, task: Task, batch_size: int = 64
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Predictions `{target: (P,) or (P, K)}` of P patients, from the mean output over each one's lesions or views."""
+    """Predictions `{target: (P,) or (P, K)}` of P patients, from the mean output over each one's lesions or views.
+
+    An output that is no finite number counts as 0: a site that failed over it would tell a center that makes a network
+    overflow for one patient whether that patient is there.
+    """
     mean = mean_outputs(model, patients, task, batch_size)
-    return {name: target.predict(mean[name]).numpy() for name, target in task.targets.items()}
+    if odd := sum(int((~outputs.isfinite().all(dim=1)).sum()) for outputs in mean.values()):
+        log.warning("%d predictions have no finite output: they count as an output of 0", odd)
+    bounded = {
+        name: torch.nan_to_num(outputs, nan=0.0).clamp(-MAX_OUTPUT, MAX_OUTPUT) for name, outputs in mean.items()
+    }
+    return {name: target.predict(bounded[name]).numpy() for name, target in task.targets.items()}
 
 
 @torch.no_grad()

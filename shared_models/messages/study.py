@@ -61,7 +61,8 @@ class PrepareReply(Reply):
     )
     features: Mapping[str, FeatureStatistics] = leaves(
         TableSums(),
-        "of each column of a table, over training patients: how many have it, its sum, its sum of squares",
+        "of each column of a table, over training patients: how many have it, its sum, its sum of squares; of a fold, "
+        "without secure aggregation, in steps of five patients",
         "all hospitals' tables are standardised alike, and harmonised where the study uses it",
         "summed",
     )

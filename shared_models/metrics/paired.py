@@ -178,6 +178,10 @@ class PairedPairs:
             variance=np.where(releasable, size**2 * (deviation**2 + 1 / 12), 0.0),
         )
 
+    def without(self, hidden: npt.NDArray[np.bool_]) -> Self:
+        """Zero in place of those comparisons that are `hidden`, (V,)."""
+        return type(self)(*(np.where(hidden, 0.0, getattr(self, each.name)) for each in fields(self)))
+
     def differences(self, level: float = 0.95) -> list[tuple[Interval, float]]:
         """Each difference of the two shares of concordant pairs with its interval, and the p-value of none.
 

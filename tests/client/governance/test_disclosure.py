@@ -11,6 +11,7 @@ from client.config.policy import Policy
 from client.governance.disclosure import (
     counts_without_small_cells,
     disclose,
+    features_in_steps,
     features_without_small_cells,
 )
 from shared_models.description import Description, one_site_counts
@@ -67,6 +68,24 @@ def test_sums_of_a_feature_that_few_have_and_of_a_rare_category_are_not_told():
     assert (
         features_without_small_cells(features, FeatureStatistics.of(expand(features, values[:9])), LEAST).patients == 0
     )
+
+
+@pytest.mark.parametrize("patients", [30, 200])
+def test_sums_of_two_folds_tell_no_patient_by_their_difference(patients):
+    """Exact ones would: a fold leaves out few, and of many folds each row follows."""
+    features = (Feature("size_mm"), Feature("er", ("no", "yes")))
+    rng = np.random.default_rng(patients)
+    values = np.stack([rng.gamma(4, 6, patients), rng.integers(0, 2, patients).astype(float)], axis=1)
+    exact = [FeatureStatistics.of(expand(features, np.delete(values, out, axis=0))) for out in [[], *range(patients)]]
+    sent = [features_in_steps(features, one) for one in exact]
+    everyone, *without = sent
+    moved = np.array([everyone.total - one.total for one in without])
+    step = 5 * 2 ** np.ceil(np.log2(exact[0].deviation[0]))
+    assert np.isin(np.abs(moved[:, 0]), [0, step]).all()
+    assert np.isin(np.abs(moved[:, 1:]), [0, 5]).all()
+    for one, other in zip(exact, sent, strict=True):
+        assert (np.abs(one.mean - other.mean) <= 5 * np.maximum(one.deviation, 0.5) / one.known).all()
+        assert (np.abs(np.log(other.deviation / one.deviation)) < 20 / patients).all()
 
 
 @pytest.fixture

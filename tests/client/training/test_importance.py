@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from client.training.importance import ChangedPatients, importance_of
 from client.training.loop import predict
 from shared_models.features import Feature, FeatureStatistics
 from shared_models.importance import Importance, changes
+from shared_models.metrics.arrays import to_arrays
 from shared_models.metrics.delong import auc
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
@@ -107,7 +109,7 @@ def test_a_shuffled_modality_is_another_patients_and_who_lacks_it_still_does() -
     assert torch.equal(inputs["clinical"][:, 1:4], plain["clinical"][:, 1:4])
     assert torch.equal(present, there)
     importance, _ = lost(model, StudySettings())
-    assert importance.patients.tolist() == [240, 192, 240, 192]
+    assert importance.patients.tolist() == [240, 192, 192, 192]
 
 
 def test_the_same_seed_shuffles_alike_and_two_sites_add_up() -> None:
@@ -118,6 +120,19 @@ def test_the_same_seed_shuffles_alike_and_two_sites_add_up() -> None:
     both = Importance.unpack((one + other).pack(), TASK, FEATURES)
     assert both.pairs["relapse"].comparable.tolist() == (2 * one.pairs["relapse"].comparable).tolist()
     assert [table.n for table in both.pooled["relapse"]] == pytest.approx([480, 480, 480])  # type: ignore[attr-defined]
+
+
+def test_what_one_site_sends_holds_no_change_that_few_of_its_patients_have() -> None:
+    """The scores beside those without it would be of these few, in spite of the many who have the same."""
+    exact, _ = lost(Planted(of_image=1.0))
+    few = replace(exact, patients=np.where(np.arange(len(exact.patients)) == 1, 9.0, exact.patients))
+    sent, all_sent = (one.without_small_cells(TASK, 10) for one in (few, exact))
+    assert all_sent.pairs["relapse"].gained[1] != 0
+    assert [sent.patients[1], sent.pairs["relapse"].comparable[1], sent.pairs["relapse"].gained[1]] == [0, 0, 0]
+    first, clinical, image = (to_arrays(table, "") for table in sent.pooled["relapse"])
+    assert all(np.array_equal(image[name], first[name]) for name in first)
+    assert any(not np.array_equal(clinical[name], first[name]) for name in first)
+    assert Importance.unpack(sent.pack(), TASK, FEATURES, merged=True).patients.tolist() == sent.patients.tolist()
 
 
 def test_nothing_is_scored_for_a_network_of_one_modality_or_where_it_is_off() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from client.training.dataset import PatientDataset, make_loader
 from client.training.loop import drop_modalities, fit, make_optimizer, predict
+from client.training.scores import pack_scores
 from shared_models.features import Feature
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
@@ -215,3 +216,23 @@ for name in ("adamw", "sgd"):
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+class Overflowing(nn.Module):
+    """As a center may make a network that holds no large weight: no number for whoever has a large first input."""
+
+    def forward(self, inputs: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        large = torch.relu(inputs["clinical"][:, :1] - 2.5)
+        for _ in range(8):
+            large = large * 1e6
+        return {"label": large - large + inputs["clinical"][:, 1:]}
+
+
+def test_a_network_that_overflows_for_one_patient_tells_of_nobody() -> None:
+    patients, model = planted(), Overflowing()
+    model.layer = nn.Linear(1, 1)
+    assert 0 < (patients.inputs["clinical"][:, 0] > 2.5).sum() < 10
+    scores = predict(model, patients, task_of())
+    statistics = pack_scores(patients, task_of(), scores)
+    counted = [array.sum() for name, array in statistics.items() if name.endswith((".positives", ".negatives"))]
+    assert sum(counted[:2]) == 200
