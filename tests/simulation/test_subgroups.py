@@ -45,7 +45,7 @@ def add_near_duplicate(file: Path) -> None:
     er = rows[0].index("er")
     signs = [row[er] for row in rows[1:]]
     signs[:5] = ["+" if sign == "-" else "-" for sign in signs[:5]]
-    table = [row + [sign] for row, sign in zip(rows, ["status", *signs], strict=True)]
+    table = [[*row, sign] for row, sign in zip(rows, ["status", *signs], strict=True)]
     (file.parent / "clinical.csv").write_text("\n".join(map(",".join, table)) + "\n", encoding="utf-8")
     line = 'status: {column: status, codes: {"-": negative, "+": positive}}'
     text = file.read_text(encoding="utf-8")
