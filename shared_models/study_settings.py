@@ -125,7 +125,8 @@ class StudySettings(Settings):
     require_sites: RequireSites = Field(
         "",
         description="sites that must take part, or the study does not begin: all of those in `sites`, or a number; "
-        "empty: `min-sites` that train, and who is named and missing is told in results and exit code",
+        "empty: `min-sites` that train, and named sites that are missing are listed in the results and set the exit "
+        "code",
     )
 
     # What is validated, where nothing is trained
@@ -206,7 +207,7 @@ class StudySettings(Settings):
     hidden_units: int = Field(0, ge=0, description="width of a table's hidden layer; 0: linear")
     augmentation: Literal["none", "standard"] = Field(
         "none",
-        description="standard: images are mirrored, turned, zoomed and made brighter or darker by chance in training; "
+        description="standard: images are mirrored, turned, zoomed and made brighter or darker at random in training; "
         "tiles turned, and their colours changed",
     )
     modality_dropout: Fraction = Field(
@@ -245,9 +246,9 @@ class StudySettings(Settings):
     )
     wire: Literal["float32", "bfloat16"] = Field(
         "bfloat16",
-        description="numbers of weights on the way: bfloat16 halves the bytes; sites send rounded changes of weights, "
-        "and what rounding takes from a weight stays at the center and adds up. With secure aggregation only weights "
-        "to the sites are rounded, for it sends whole numbers; SCAFFOLD's variates are float32",
+        description="format in which weights are sent: bfloat16 halves the bytes; sites send rounded changes of "
+        "weights, and the center keeps the rounding errors and adds them up. With secure aggregation only weights to "
+        "the sites are rounded, since it sends whole numbers; SCAFFOLD's variates are float32",
     )
     secure_aggregation: SecureAggregation = Field(
         "auto",
@@ -257,7 +258,7 @@ class StudySettings(Settings):
     colluders: Colluders = Field(
         0,
         ge=0,
-        description="with secure aggregation: sites that may tell the center all that they know; 0: a third of "
+        description="with secure aggregation: sites that may collude with the center; 0: a third of "
         "the named `sites` that train, or of `min-sites` where none are named, rounded up, less one, and at least one",
     )
     survivor_sets: int = Field(
@@ -322,8 +323,8 @@ class StudySettings(Settings):
         3,
         ge=0,
         le=100,
-        description="how often in a row, without a round in between, a run is resumed by itself whose process at the "
-        "center died; 0: never",
+        description="how often in a row, without a round in between, a run whose process at the center died is "
+        "resumed automatically; 0: never",
     )
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     overwrite: Overwrite = Field(

@@ -53,7 +53,9 @@ class DicomWeb(Settings):
     """A server that speaks QIDO-RS and WADO-RS (DICOM PS3.18). No web proxy of the environment is used for it."""
 
     url: Annotated[str, AfterValidator(_url)] = Field(description="https://HOST/PATH below which /studies is")
-    ca_certificate: Path | None = Field(None, description="that signed its certificate; the system's if left out")
+    ca_certificate: Path | None = Field(
+        None, description="certificate of the authority that signed the server's; the system's authorities if left out"
+    )
     user: str = Field("", description="with `password_file`")
     password_file: Path | None = Field(None, description="holds the password, and is yours alone")
     token_file: Path | None = Field(None, description="instead: holds a bearer token, and is yours alone")
@@ -66,7 +68,7 @@ class DicomWeb(Settings):
     modalities: tuple[str, ...] = Field(("MR",), min_length=1, description="of series; with masks [MR, SEG, RTSTRUCT]")
     study: Expression = Field("", description="a regular expression for the study's description; all if left out")
     series: Expression = Field("", description="a regular expression for the series' description; all if left out")
-    requests_per_s: float = Field(5.0, gt=0, le=100, description="at most; a PACS has others to serve")
+    requests_per_s: float = Field(5.0, gt=0, le=100, description="most requests in a second")
     timeout_s: float = Field(60.0, gt=0, le=600, description="an answer that takes longer is given up")
 
     @model_validator(mode="after")

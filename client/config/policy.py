@@ -54,7 +54,7 @@ class Policy(Settings):
     )
     minimum_noise: float = Field(0.5, gt=0, description="least noise multiplier of private training")
     epsilon_ceiling: float = Field(8.0, gt=0, description="most that the cohort ever spends, over all studies")
-    delta: float = Field(1e-4, gt=0, lt=0.5, description="chance that epsilon does not hold; below 1 / patients")
+    delta: float = Field(1e-4, gt=0, lt=0.5, description="probability that epsilon does not hold; below 1 / patients")
     accountant: Accountant = Field("prv", description="how epsilon is computed: prv is tighter, rdp the classic")
     cohort: str = Field(
         "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="names the ledger; sites of the same patients share one"

@@ -37,7 +37,7 @@ class Outcome(Settings):
     endpoint: str = Field(
         "",
         pattern=r"^([A-Za-z][A-Za-z0-9 ,/+-]{0,79})?$",
-        description="what counts, in the field's word, as RFS, RFI, DRFI, IDFS or OS; hospitals of a study compare it",
+        description="what counts, by its usual name, as RFS, RFI, DRFI, IDFS or OS; hospitals of a study compare it",
     )
     deaths: Literal["", "events", "censored"] = Field(
         "", description="what becomes of a death without the event: it is one, or it ends the follow-up"
@@ -77,7 +77,7 @@ class Outcome(Settings):
 class Selection(Settings):
     """Rows of the site's cohort, where one table holds several sites'."""
 
-    column: str = Field(description="the column that tells the rows apart")
+    column: str = Field(description="the column that selects rows")
     table: str = Field("", description="a name under `tables`; empty takes the patients table")
     values: tuple[Code, ...] = Field(min_length=1, description="its values in the rows to take")
 
@@ -120,9 +120,13 @@ class SiteConfig(Settings):
     data_root: Path = Field(description="folder of the data; nothing outside it is read")
     state_dir: Path = Field(Path("state"), description="splits, cached tensors, logs; never leaves the site")
     workers: int = Field(0, ge=0, description="processes that read images; 0: as many as there are cores")
-    cache_gib: float = Field(50.0, gt=0, description="room on disk for what was read; the oldest goes first")
+    cache_gib: float = Field(
+        50.0, gt=0, description="room on disk for the cache; the least recently used is deleted first"
+    )
     center: Center | None = Field(None, description="the coordinating center; left out for a simulation")
-    dicomweb: DicomWeb | None = Field(None, description="the hospital's own, from which `fetch` copies images")
+    dicomweb: DicomWeb | None = Field(
+        None, description="the hospital's DICOMweb server, from which `fetch` copies images"
+    )
     tables: dict[str, TableSource] = Field(min_length=1, description="the site's tables, by a name of its choice")
     patients: str = Field("", description="the table that says who belongs to the cohort; empty takes the first")
     instances: Instances | None = Field(None, description="lesions or views, where a patient has several")

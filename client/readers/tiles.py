@@ -52,7 +52,9 @@ class TilesReader(Settings):
     )
 
     stain: Stain = Field(
-        "none", description="`macenko` brings every tile's haematoxylin and eosin to one reference; as the study wants"
+        "none",
+        description="`macenko` normalises every tile's haematoxylin and eosin to one reference; the same at all sites "
+        "of a study",
     )
 
     def preview_kind(self) -> Volume:

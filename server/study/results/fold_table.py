@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def of_all_folds(folds: Sequence[FoldResults]) -> str:
-    """What the table of a study of folds shows, in a sentence."""
+    """What the table of a study with folds shows, in a sentence."""
     if folds[0].left_out:
         return "Each site's row is of the network that was trained without that site, and so is an external one."
     repeats = max(fold.repeat for fold in folds)

@@ -28,7 +28,7 @@ class Characteristic(BaseModel):
     feature: str = Field(description="the study's name of the feature")
     log: bool = Field(description="whether mean and deviation are of log(1 + x)")
     known: int = Field(description="how many have a value; 0 too where the site withholds that of few")
-    missing: int = Field(description="how many of those who have the table have none, or none that is told")
+    missing: int = Field(description="how many of those who have the table have none, or none that is reported")
     mean: float | None = Field(description="mean of a number; null for a category")
     deviation: float | None = Field(description="standard deviation of a number")
     categories: dict[str, int] | None = Field(
@@ -41,8 +41,8 @@ class Counted(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    sites: int = Field(description="how many sites tell")
-    patients: int | None = Field(description="their patients; null where none tells")
+    sites: int = Field(description="how many sites report them")
+    patients: int | None = Field(description="their patients; null where none reports them")
 
 
 class CountedOutcomes(BaseModel):
@@ -50,7 +50,7 @@ class CountedOutcomes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    sites: int = Field(description="how many sites tell")
+    sites: int = Field(description="how many sites report them")
     patients: dict[str, int] | None = Field(
         description="their patients by what is known of the outcome: the classes, or by the horizon `event`, `free`, "
         "`censored` before it; and `unknown`; null where none tells"

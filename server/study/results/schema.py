@@ -29,7 +29,7 @@ class _Section(BaseModel):
 class BetweenSites(_Section):
     """Random-effects summary of the sites' own values of a metric (REML, Hartung-Knapp), on the logit scale."""
 
-    sites: int = Field(description="sites that tell their value and its interval")
+    sites: int = Field(description="sites that report their value and its interval")
     trained: int = Field(description="how many of them trained the network")
     mean: Number = Field(description="mean over sites")
     mean_low: Number = Field(description="lower bound of its 95 % interval")
@@ -48,11 +48,11 @@ class SubgroupResults(_Section):
     column: str = Field(description="the column")
     subgroup: str = Field(
         description="its range or category; `others` have no value of the column or lie in none, or are of a subgroup "
-        "that is too small at their site to be told"
+        "that is too small at their site to be reported"
     )
     internal: dict[str, Metric] = Field(
-        description="metrics as of all test patients of sites that train; the pooled C-index is not told, nor without "
-        "secure aggregation what needs scores in bins"
+        description="metrics as of all test patients of sites that train; but for the pooled C-index and, without "
+        "secure aggregation, for what needs scores in bins"
     )
     external: dict[str, Metric] = Field(description="the same of the sites that do not train")
 
@@ -63,7 +63,7 @@ class SubgroupOfSite(_Section):
     target: str = Field(description="the target")
     column: str = Field(description="the column")
     subgroup: str = Field(description="its range or category")
-    metrics: dict[str, Number] = Field(description="as the site tells of all its test patients")
+    metrics: dict[str, Number] = Field(description="as the site reports for all its test patients")
 
 
 class TargetResults(_Section):
@@ -90,7 +90,7 @@ class TargetResults(_Section):
         default=[], description="by subgroup, where the study names any; they and `others` are all patients"
     )
     between_sites: dict[str, BetweenSites] = Field(
-        description="how a metric differs between sites, by its name; empty where fewer than three sites tell theirs"
+        description="how a metric differs between sites, by its name; empty where fewer than three sites report theirs"
     )
     importance: dict[Literal["internal", "external"], list[ImportanceResults]] = Field(
         default={},
@@ -120,11 +120,11 @@ class SiteResults(_Section):
     differences: list[str] = Field(
         default=[],
         description="what of its tables and outcomes is unlike the other sites' before round 1, such as a mean in "
-        "another unit; none with secure aggregation, where each site is told at the site",
+        "another unit; none with secure aggregation, where each site learns it at the site",
     )
     flow: PatientFlow | None = Field(
         description="its patients by outcome, who was left out, and characteristics; null with secure aggregation, "
-        "where only sums over sites are told, and where it gave no test scores"
+        "where only sums over sites are known, and where it gave no test scores"
     )
     fingerprint: str = Field(
         description="the same where the site read the same data, split alike: a hash keyed by a secret of the site"
@@ -133,7 +133,7 @@ class SiteResults(_Section):
     hardware: str = Field(description="what it ran on")
     targets: dict[str, dict[str, Number]] = Field(
         description="metrics of its test patients by target, computed and rounded there; null where undefined, or of "
-        "fewer patients than the site lets out; in a study of folds of all its patients, each scored by the network "
+        "fewer patients than the site lets out; in a study with folds of all its patients, each scored by the network "
         "that was trained without that patient, or without the site"
     )
     personal: dict[str, dict[str, Number]] = Field(
@@ -146,7 +146,7 @@ class SiteResults(_Section):
         description="in the last fold of a repeat: these metrics over all its folds, as the site computed them",
     )
     subgroups: list[SubgroupOfSite] = Field(
-        default=[], description="its metrics by subgroup, where the study names any; none in a study of folds"
+        default=[], description="its metrics by subgroup, where the study names any; none in a study with folds"
     )
     scorings: int = Field(
         default=0,
@@ -225,13 +225,15 @@ class Results(_Section):
     task: str = Field(description="the task's name")
     strategy: str = Field(description="the aggregation rule's name")
     rounds_completed: int = Field(description="rounds that counted, in all folds")
-    best_round: int = Field(description="the round whose weights were tested; 0 in a study of folds: each has its own")
+    best_round: int = Field(
+        description="the round whose weights were tested; 0 in a study with folds: each has its own"
+    )
     selected_by: str = Field(description="how that round was chosen")
     targets: dict[str, TargetResults] = Field(description="results over all sites, by target")
     sites: list[SiteResults] = Field(description="results of each site that was enrolled")
     flow: dict[Literal["internal", "external"], PatientFlow | None] = Field(
-        description="patients of all sites that train, and of all others, as each site's; null where none tell; in a "
-        "study of folds as they are divided in the first"
+        description="patients of all sites that train, and of all others, as each site's; null where none reports "
+        "them; in a study with folds as the first divides them"
     )
     not_enrolled: dict[str, str] = Field(description="why sites that were named or there did not take part, by site")
     problems: dict[str, str] = Field(description="why sites gave no test scores, by site")
@@ -255,7 +257,7 @@ class Results(_Section):
         description="files beside this one: the best and the last weights, or the best of each fold"
     )
     folds: list[FoldResults] = Field(
-        default=[], description="of a study of folds each one; all else in this file is of all folds together"
+        default=[], description="of a study with folds each one; all else in this file is of all folds together"
     )
     withdrawn: dict[str, str] = Field(
         default={}, description="when a site withdrew after the study, by its name: these results are with it"
