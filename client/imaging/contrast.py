@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.signal import signal_remark
+
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
@@ -33,6 +35,8 @@ def contrast_remarks(exam: Exam) -> list[str]:
         return [remark]
     step = max(1, phases[0].size // SAMPLE)
     sampled = [phase.ravel()[::step].astype(np.float64) for phase in phases]
+    if remark := signal_remark(phases, sampled):
+        return [remark]
     tissue = _tissue(sampled[0])
     if not tissue.any():
         return []
@@ -84,10 +88,15 @@ def _correlation(one: Signal, other: Signal) -> float:
 
 
 def _one_is_odd(phases: list[Signal]) -> bool:
-    """Whether the grain of the tissue of one phase is not that of the first, though another's is."""
+    """Whether the grain of the tissue of one phase is not that of the first, though another's is, or that of none."""
     tissue = _tissue(phases[0])
-    alike = [_correlation(phases[0][tissue], phase[tissue]) for phase in phases[1:]]
-    return max(alike) > ALIKE and min(alike) < ALIKE / 2
+    inside = [phase[tissue] for phase in phases]
+    alike = np.array([[_correlation(one, other) for other in inside] for one in inside])
+    np.fill_diagonal(alike, -1.0)
+    first = alike[0, 1:]
+    unlike_first = first.max() > ALIKE and first.min() < ALIKE / 2
+    unlike_all = alike.max() > ALIKE and alike.max(axis=1).min() < ALIKE / 2
+    return bool(unlike_first or unlike_all or alike.max() < -ALIKE)
 
 
 def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> str:

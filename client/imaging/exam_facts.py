@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,18 @@ from numpy.typing import NDArray
 
 from client.imaging.contrast import contrast_remarks
 from client.imaging.mammography.appearance import mammogram_remarks
+from client.imaging.mask_shape import shape_remark
 
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 3  # raise it when the same exam has other facts
+VERSION = 4  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
 BREAST_MM = (40.0, 650.0)  # of an image's longer side, along its rows or columns
 SHORTEST_EXAM_S, LONGEST_PAUSE_S = 20.0, 20 * 60.0
 HASHED = 1_000_000  # voxels, by which copies are recognised
-COPIED = "the images are those of another patient, too; check the identifiers, and delete one of the two"
 EVERY = 4  # of the rows and columns of a plane, which are examined
 EMPTY_SHARE = 0.4  # of an image, in planes at its edges where all voxels are the same
 
@@ -82,18 +81,6 @@ def facts_of_values(values: dict[str, Any]) -> ExamFacts:
     return ExamFacts(**values)
 
 
-def remark_warnings(place: str, facts: Iterable[ExamFacts]) -> list[str]:
-    """A sentence on each kind of remark, with how many exams have it, and on mammograms of two intents."""
-    facts = list(facts)
-    intents = Counter(intent for one in facts if (intent := one.choice.get("intent")))
-    mixed = ", ".join(f"{count} {intent}" for intent, count in intents.most_common())
-    warning = f"{place}: mammograms are mixed: {mixed}; give those of one intent, whose grey values are alike"
-    counts = Counter(remark for one in facts for remark in one.remarks)
-    return [warning] * (len(intents) > 1) + [
-        f"{place}: {'1 exam' if count == 1 else f'{count} exams'}: {remark}" for remark, count in counts.most_common()
-    ]
-
-
 def _facts(exam: Exam) -> ExamFacts:
     import SimpleITK as sitk
 
@@ -119,19 +106,6 @@ def _facts(exam: Exam) -> ExamFacts:
 def _hash(voxels: NDArray[Any]) -> str:
     few = voxels.ravel()[:: max(1, voxels.size // HASHED)]
     return hashlib.blake2b(few.tobytes(), digest_size=16).hexdigest() if np.ptp(few) else ""
-
-
-def copied_exams(facts: Mapping[int, ExamFacts], patients: Sequence[str]) -> dict[int, ExamFacts]:
-    """The facts of R rows, with a remark on the exams whose first phase is another patient's, too."""
-    owners: dict[str, set[str]] = defaultdict(set)
-    for row, one in facts.items():
-        owners[one.voxels_hash].add(patients[row])
-    return {
-        row: dataclasses.replace(one, remarks=(*one.remarks, COPIED))
-        if one.voxels_hash and len(owners[one.voxels_hash]) > 1
-        else one
-        for row, one in facts.items()
-    }
 
 
 def _times(seconds: Sequence[float]) -> list[str]:
@@ -161,6 +135,8 @@ def _extent(first: Any) -> list[str]:
         few = voxels[tuple(slice(None, None, EVERY if other in others else 1) for other in range(3))]
         shown = np.flatnonzero(few.max(axis=others) > few.min(axis=others))
         full *= (shown[-1] - shown[0] + 1) / voxels.shape[axis] if len(shown) else 0.0
+        if not axis and len(shown) and len(shown) < shown[-1] - shown[0] + 1:
+            remarks.append("slices between others are empty; export the exam again")
     if full < 1 - EMPTY_SHARE:
         remarks.append(f"more than {EMPTY_SHARE:.0%} of the image are empty planes at its edges; cut off such padding")
     return remarks
@@ -169,8 +145,11 @@ def _extent(first: Any) -> list[str]:
 def _mask(exam: Exam, mm3: float, share: float) -> list[str]:
     if exam.mask is None:
         return []
+    import SimpleITK as sitk
+
     if share > LARGE_SHARE:
         return [f"the mask covers more than {LARGE_SHARE:.0%} of the image; check that it is the tumour"]
     if len(exam.phases) > 1 and mm3 < TINY_MM3:
         return [f"the mask is smaller than {TINY_MM3:g} mm3; check that it is the tumour"]
-    return []
+    remark = shape_remark(sitk.GetArrayViewFromImage(exam.mask) != 0, exam.mask.GetSpacing())
+    return [remark] if remark else []

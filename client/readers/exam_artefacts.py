@@ -13,7 +13,8 @@ import numpy as np
 from client.cache.store import Array, Job, Stored, make_artefacts
 from client.errors import SiteError
 from client.imaging import preprocessing
-from client.imaging.exam_facts import RECIPE, ExamFacts, copied_exams, facts_array, facts_of, remark_warnings
+from client.imaging.exam_comparison import compared_exams, remark_warnings
+from client.imaging.exam_facts import RECIPE, ExamFacts, facts_array, facts_of
 from client.imaging.exams import Exam, ExamFiles, Exams, exam_of_rows
 from client.imaging.field_of_view import Coverage, shown_warnings
 from client.imaging.grid import on_grid, shown_on_grid
@@ -120,7 +121,7 @@ class ExamArtefacts:
         written = {exam: made[_whole(RECIPE, reader)] for exam, made in by_exam.items()}
         known = {exam: facts_of(np.load(path)) for exam, path in written.items() if isinstance(path, Path)}
         facts = {row: known[exam] for row, exam in exams.items() if exam in known}
-        facts = copied_exams(facts, [key.patient for key in self._rows.keys])
+        facts = compared_exams(facts, [key.patient for key in self._rows.keys])
         by_exam_facts = {exams[row]: one for row, one in facts.items()}
         return ExamRows(
             {

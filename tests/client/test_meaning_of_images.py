@@ -286,7 +286,42 @@ def picture(change: Callable[[np.ndarray], np.ndarray]) -> Change:
     return apply
 
 
+def one_slice(mask: np.ndarray) -> np.ndarray:
+    """The slice of a mask that shows most of it."""
+    most = mask.reshape(len(mask), -1).sum(axis=1).argmax()
+    return mask * (np.arange(len(mask)) == most)[:, None, None]
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The edge of a mask in each slice."""
+    return mask * (1 - np.minimum.reduce([np.roll(mask, step, axis) for step in (-1, 1) for axis in (1, 2)]))
+
+
+def levelled(phase: np.ndarray) -> np.ndarray:
+    """Grey values of which each is as frequent as any other."""
+    return phase.ravel().argsort().argsort().reshape(phase.shape) / phase.size * 255
+
+
 CHANGES: dict[str, tuple[str, Change]] = {
+    "the mask in one slice": ("nifti", voxels(one_slice, "mask")),
+    "the mask as an outline": ("nifti", voxels(outline, "mask")),
+    "grey values cut off": ("nifti", voxels(lambda a: np.minimum(a, 300), "phase0", "phase1", "phase2")),
+    "eight grey values": ("nifti", voxels(lambda a: np.round(a / 64) * 64, "phase0", "phase1", "phase2")),
+    "each phase standardised": ("nifti", voxels(lambda a: (a - a.mean()) / a.std(), "phase0", "phase1", "phase2")),
+    "each phase equalised": ("nifti", voxels(levelled, "phase0", "phase1", "phase2")),
+    "an image of another contrast as the first phase": (
+        "nifti",
+        voxels(lambda a: np.where(a > 30, 450 - a, a), "phase0"),
+    ),
+    "an empty slice among the others": (
+        "nifti",
+        voxels(lambda a: a * (np.arange(len(a)) != 6)[:, None, None], "phase0", "phase1", "phase2"),
+    ),
+    "DICOM: headers of another patient of the site": (
+        "dicom",
+        tags(PatientID=lambda file: {"P1": "P2", "P2": "P1"}[file.PatientID], PixelSpacing=[3.1, 3.1]),
+    ),
+    "mammogram: magnified": ("mammogram", mammogram(EstimatedRadiographicMagnificationFactor=1.8)),
     "phases in reverse": ("nifti", renamed(("phase0", "phase2"), ("phase2", "phase0"))),
     "pre-contrast in the middle": ("nifti", renamed(("phase0", "phase1"), ("phase1", "phase0"))),
     "pre-contrast missing, later phases moved up": ("nifti", renamed(("phase1", "phase0"), ("phase2", "phase1"))),

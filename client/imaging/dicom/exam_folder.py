@@ -132,7 +132,14 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _choice(phases: Sequence[Phase]) -> dict[str, str]:
     """What was chosen among the patient's images, by a name for the site's list."""
     series = dict.fromkeys(" / ".join(filter(None, phase[0].names)) for phase in phases)
-    return {"study_date": phases[0][0].study_date, "series": "; ".join(series), "image_type": phases[0][0].kind}
+    first = phases[0][0]
+    return {
+        "study_date": first.study_date,
+        "series": "; ".join(series),
+        "image_type": first.kind,
+        "patient": first.patient,
+        "body_part": first.body_part,
+    }
 
 
 def _check_scales(phases: Sequence[Phase], folder: Path) -> None:

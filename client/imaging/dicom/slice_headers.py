@@ -30,15 +30,8 @@ PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TAGS = (
     *PLACE,
     *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "SeriesInstanceUID", "SeriesNumber"),
-    *(
-        "PatientID",
-        "StudyInstanceUID",
-        "StudyDate",
-        "AcquisitionDate",
-        "ComplexImageComponent",
-        "EchoTime",
-        "EchoNumbers",
-    ),
+    *("PatientID", "BodyPartExamined", "StudyInstanceUID", "StudyDate", "AcquisitionDate"),
+    *("ComplexImageComponent", "EchoTime", "EchoNumbers"),
     *("RepetitionTime", "FlipAngle", "ScanningSequence", "RescaleSlope"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
     *("NumberOfFrames", "InstanceNumber", "Laterality", "ImageLaterality"),
@@ -55,6 +48,7 @@ class Slice:
         path: The file.
         frame: Which of an enhanced file's frames; None where the file is one slice.
         patient: Who it is of, as the header says; it is compared and never shown.
+        body_part: What is imaged; empty where the header does not say.
         study: The study's UID.
         study_date: The day of the study, as `20200131`; empty where it is not said.
         series: The series' UID.
@@ -84,6 +78,7 @@ class Slice:
     path: Path
     frame: int | None
     patient: str
+    body_part: str
     study: str
     study_date: str
     series: str
@@ -215,6 +210,7 @@ def _common(path: Path, header: Any) -> dict[str, Any]:
     return {
         "path": path,
         "patient": str(header.get("PatientID", "")).strip(),
+        "body_part": str(header.get("BodyPartExamined") or "").strip().upper(),
         "study": str(header.get("StudyInstanceUID", "")),
         "study_date": str(header.get("StudyDate") or header.get("AcquisitionDate") or ""),
         "series": str(header.SeriesInstanceUID),

@@ -5,6 +5,7 @@ Every image comes out alike: bright where the breast is dense, the chest wall on
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from client.imaging.mammography.view_headers import (
 from client.imaging.mask_values import check_share, tumour_voxels
 
 PLAUSIBLE_SPACING_MM = (0.01, 2.0)
+MAGNIFIED = "it is a magnified view, which shows a part of the breast; take the standard view"
 SAME_PROPORTIONS = 0.01
 FORMATS = ("PNG", "TIFF")
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")
@@ -79,8 +81,10 @@ class MammogramFiles:
         if _looks_right(pixels):
             pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
         slices = tuple(None if picture is None else _slice(picture, spacing) for picture in (pixels, mask))
-        choice = {"intent": view_header(self.image).intent}
-        return Exam(self.image, slices[:1], mask=slices[1], lacks_mask=self.lacks_mask, choice=choice)
+        header = view_header(self.image)
+        choice = {"intent": header.intent, "patient": header.patient}
+        exam = Exam(self.image, slices[:1], mask=slices[1], lacks_mask=self.lacks_mask, choice=choice)
+        return dataclasses.replace(exam, remarks=(MAGNIFIED,) * header.magnified)
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], Spacing | None]:

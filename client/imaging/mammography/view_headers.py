@@ -21,13 +21,14 @@ TAGS = (
     *("Modality", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "ViewPosition"),
     *("PixelSpacing", "PixelSpacingCalibrationType", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
     *("EstimatedRadiographicMagnificationFactor", "ModalityLUTSequence", "ViewCodeSequence", "ImageType"),
-    *("ImageLaterality", "Laterality", "PresentationIntentType", "PhotometricInterpretation"),
+    *("PatientID", "ImageLaterality", "Laterality", "PresentationIntentType", "PhotometricInterpretation"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationshipSign"),
     *("RescaleSlope", "RescaleIntercept"),
 )
 
 Spacing = tuple[float, float]  # mm between rows, and between columns
 View = Literal["CC", "MLO"]
+MAGNIFIED = 1.3  # of the breast on its support it is about 1.1
 # SNOMED CT and its older identifiers: DICOM PS3.16, CID 4014
 VIEW_CODES = {"399162004": "CC", "R-10242": "CC", "399368009": "MLO", "R-10226": "MLO"}
 
@@ -56,12 +57,16 @@ class ViewHeader:
         side: left or right; empty where it does not say.
         special: Whether it is a spot, magnified or otherwise modified view, or was computed from tomosynthesis.
         intent: `FOR PRESENTATION` or `FOR PROCESSING`; empty where it does not say.
+        patient: Who it is of; it is compared and never shown.
+        magnified: Whether it was taken closer to the source than a whole breast is.
     """
 
     view: str
     side: str
     special: bool
     intent: str
+    patient: str = ""
+    magnified: bool = False
 
 
 def view_header(path: Path) -> ViewHeader:
@@ -83,6 +88,8 @@ def view_header(path: Path) -> ViewHeader:
         side={"L": "left", "R": "right"}.get(side, ""),
         special=bool(computed or modified),
         intent=str(header.get("PresentationIntentType") or "").upper(),
+        patient=str(header.get("PatientID") or "").strip(),
+        magnified=float(header.get("EstimatedRadiographicMagnificationFactor") or 1.0) > MAGNIFIED,
     )
 
 

@@ -1,0 +1,41 @@
+"""Shape of a tumour's mask: in one slice only, or an outline that was not filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLAT = 2.0  # times the distance of slices that a tumour of one slice may measure in it
+HOLLOW = 0.3  # of a mask with its holes filled
+LEAST_SLICES = 4  # of an image of which a mask may miss some
+
+
+def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
+    """What looks wrong, the first thing only; empty where nothing does.
+
+    Args:
+        inside: `(D, H, W)`.
+        spacing_mm: Along x, y and z.
+    """
+    places = np.argwhere(inside)
+    if not len(places):
+        return ""
+    first, last = places.min(axis=0), places.max(axis=0) + 1
+    extent_mm = (last - first) * np.asarray(spacing_mm)[::-1]
+    if len(inside) >= LEAST_SLICES and last[0] - first[0] == 1 and max(extent_mm[1:]) > FLAT * extent_mm[0]:
+        return "the mask is in one slice only; outline the tumour in every slice that shows it"
+    box: Any = inside[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
+    if _share_of_holes(box) > HOLLOW:
+        return "the mask is hollow, as an outline that was not filled; fill it"
+    return ""
+
+
+def _share_of_holes(inside: NDArray[np.bool_]) -> float:
+    """Of each slice with its holes filled, how much was hole, over all slices."""
+    from scipy.ndimage import binary_fill_holes
+
+    filled = sum(int(binary_fill_holes(layer).sum()) for layer in inside)
+    return 1 - int(inside.sum()) / filled
