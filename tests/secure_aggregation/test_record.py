@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -215,3 +216,39 @@ def test_a_record_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="cannot be read"):
         record.last_sum()
     assert record.file.stat().st_size > 0
+
+
+UNWRITABLE = "the site's record of secure aggregation cannot be read or written: it is out until that is mended"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_record_that_another_process_holds_is_refused_and_the_step_is_not_taken(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = prepared(tmp_path, step)
+    record.last_sum()
+    monkeypatch.setattr(module, "WAIT_S", 0.05)
+    other = sqlite3.connect(record.file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ProtocolError) as refusal:
+        STEPS[step](record)
+    assert str(refusal.value) == UNWRITABLE
+    other.close()
+    STEPS[step](record)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_on_a_full_disk_a_step_is_refused_and_not_taken(tmp_path: Path, step: str) -> None:
+    record = prepared(tmp_path, step)
+    record.last_sum()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        try:
+            STEPS[step](record)
+        except ProtocolError as refusal:
+            os._exit(0 if str(refusal) == UNWRITABLE else 2)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    STEPS[step](record)
