@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +26,7 @@ from client.cohort.outcomes import read_truth
 from client.cohort.rows import CohortRows, open_rows
 from client.config.site import Outcome, SiteConfig
 from client.errors import ExitCode, SiteError
+from client.imaging.exam_facts import ExamFacts
 from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.modality_data import ModalityData
 from client.readers.table import TableReader
@@ -51,6 +53,33 @@ class _Errors(list[SiteError]):
             if str(error) not in map(str, self):
                 self.append(error)
             return None
+
+
+@dataclass
+class _Modalities:
+    """What is counted of a site's modalities, one after the other.
+
+    Attributes:
+        excluded: Patients whose files cannot be used.
+        warnings: In sentences.
+        exams: What is known of each row's exam, by modality.
+        present: `(R,)` by modality, whether a row has it.
+        features: Of tables.
+    """
+
+    excluded: list[Exclusion] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    exams: dict[str, Mapping[int, ExamFacts]] = field(default_factory=dict)
+    present: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    features: list[FeatureCounts] = field(default_factory=list)
+
+    def add(self, name: str, read: ModalityData, cohort_rows: CohortRows) -> None:
+        """Adds a modality as it was read, without a study."""
+        self.present[name] = read.present
+        self.excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
+        self.warnings += read.warnings
+        if read.facts:
+            self.exams[name] = read.facts
 
 
 def readiness(site: SiteConfig, config: StudySettings | None, task: Task | None) -> Readiness:
@@ -85,62 +114,61 @@ def preview_task(site: SiteConfig) -> Task:
 def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     cohort_rows, cohort, task = readiness.cohort_rows, readiness.cohort, readiness.task
     assert cohort_rows is not None
-    present: dict[str, NDArray[np.bool_]] = {}
-    features: list[FeatureCounts] = []
-    excluded, warnings = list(cohort.excluded if cohort else ()), list(cohort.warnings if cohort else ())
-    warnings += [*cohort_rows.remarks, *identifier_warnings(cohort_rows)]
-    owners = [key.patient for key in cohort_rows.keys]
-    facts = dict(cohort.exams) if cohort else {}
-    labels = _labels(cohort_rows, task)
-    exams = ExamArtefacts(cohort_rows, task.modalities)
-    for index, (name, kind) in enumerate(task.modalities.items()):
-        reader = cohort_rows.site.modalities.get(name)
-        if isinstance(kind, Table) and isinstance(reader, TableReader):
-            counts, columns, read = errors.attempt(partial(_features, cohort_rows, name, kind, reader)) or (
-                [],
-                [],
-                None,
-            )
-            features += counts
-            # without a study, a feature may have a target's name: no study has both
-            tried = [one for one in columns if cohort or one.feature.name not in task.targets]
-            of_columns = [
-                *column_warnings(columns),
-                *whole_table_warnings(columns, owners),
-                *outcome_warnings(tried, labels),
-            ]
-            warnings += [f"{name}: {text}" for text in of_columns]
-        else:
-            read = None if cohort else errors.attempt(partial(read_modality, cohort_rows, name, kind, exams))
-        if cohort:
-            present[name] = cohort.present[:, index].astype(bool)
-        elif read:
-            present[name] = read.present
-            excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
-            warnings += read.warnings
-            facts |= {name: read.facts} if read.facts else {}
+    counts = _count_modalities(readiness, cohort_rows, errors)
     targets = {}
     for name, target in task.targets.items():
         if classes := errors.attempt(partial(_classes, cohort_rows, name, target)):
             targets[name] = classes
     for name, target in task.targets.items():
-        warnings += errors.attempt(partial(outcome_remarks, cohort_rows, name, target)) or []
-    errors.attempt(partial(write_exclusions, cohort_rows.site.state_dir, excluded))
-    errors.attempt(partial(write_exams, cohort_rows.site.state_dir, cohort_rows, facts))
+        counts.warnings += errors.attempt(partial(outcome_remarks, cohort_rows, name, target)) or []
+    errors.attempt(partial(write_exclusions, cohort_rows.site.state_dir, counts.excluded))
+    errors.attempt(partial(write_exams, cohort_rows.site.state_dir, cohort_rows, counts.exams))
     errors.attempt(partial(write_near_misses, cohort_rows.site.state_dir, cohort_rows.near_misses))
     counted = dataclasses.replace(
         readiness,
-        modalities={name: len(np.unique(cohort_rows.owner[rows])) for name, rows in present.items()},
-        features=tuple(features),
+        modalities={name: len(np.unique(cohort_rows.owner[rows])) for name, rows in counts.present.items()},
+        features=tuple(counts.features),
         targets=targets,
         parts={part: len(rows) for part, rows in cohort.parts.items()} if cohort else {},
         exit_code=errors[0].exit_code if errors else ExitCode.OK,
-        excluded=tuple(excluded),
-        present=present,
-        exams=facts,
+        excluded=tuple(counts.excluded),
+        present=counts.present,
+        exams=counts.exams,
     )
-    problems = problems_of(cohort_rows.site, counted, errors, list(dict.fromkeys(warnings)))
+    problems = problems_of(cohort_rows.site, counted, errors, list(dict.fromkeys(counts.warnings)))
     return dataclasses.replace(counted, problems=problems)
+
+
+def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Errors) -> _Modalities:
+    cohort, task = readiness.cohort, readiness.task
+    counted = _Modalities(list(cohort.excluded), list(cohort.warnings), dict(cohort.exams)) if cohort else _Modalities()
+    counted.warnings += [*cohort_rows.remarks, *identifier_warnings(cohort_rows)]
+    labels, exams = _labels(cohort_rows, task), ExamArtefacts(cohort_rows, task.modalities)
+    for index, (name, kind) in enumerate(task.modalities.items()):
+        reader = cohort_rows.site.modalities.get(name)
+        read: ModalityData | None = None
+        if isinstance(kind, Table) and isinstance(reader, TableReader):
+            if table := errors.attempt(partial(_features, cohort_rows, name, kind, reader)):
+                features, columns, read = table
+                counted.features += features
+                counted.warnings += [f"{name}: {text}" for text in _table_warnings(readiness, columns, labels)]
+        elif cohort is None:
+            read = errors.attempt(partial(read_modality, cohort_rows, name, kind, exams))
+        if cohort:
+            counted.present[name] = cohort.present[:, index].astype(bool)
+        elif read:
+            counted.add(name, read, cohort_rows)
+    return counted
+
+
+def _table_warnings(
+    readiness: Readiness, columns: list[FeatureColumn], labels: dict[str, NDArray[np.float64]]
+) -> list[str]:
+    assert readiness.cohort_rows is not None
+    owners = [key.patient for key in readiness.cohort_rows.keys]
+    # without a study, a feature may have a target's name: no study has both
+    tried = [one for one in columns if readiness.cohort or one.feature.name not in readiness.task.targets]
+    return [*column_warnings(columns), *whole_table_warnings(columns, owners), *outcome_warnings(tried, labels)]
 
 
 def _parts_of(task: Task) -> list[Task]:
