@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.columns import column_warnings, outcome_warnings
+from client.checks.column_warnings import column_warnings, outcome_warnings
 from client.checks.exam_list import write_exams
 from client.checks.feature_column import FeatureColumn
-from client.checks.identifiers import identifier_warnings
-from client.checks.outcomes import outcome_remarks
+from client.checks.identifier_warnings import identifier_warnings
+from client.checks.outcome_remarks import outcome_remarks
 from client.checks.problems import CENSORED, UNKNOWN, problems_of
 from client.checks.readiness import FeatureCounts, Readiness
 from client.checks.whole_tables import whole_table_warnings
