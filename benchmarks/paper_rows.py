@@ -98,7 +98,8 @@ TABLES = (
         "duke_5_years",
         "recurrence_mri",
         (Row("clinical"), Row("random forest", learner="random forest")),
-        note="The public sheets have neither images nor genes.",
+        note="The public sheets have neither images nor genes, so that nothing can be said of what an image adds. Few "
+        "patients have an event among those tested: seeds differ by more than rows.",
     ),
     Table(
         "B",
@@ -125,7 +126,8 @@ TABLES = (
             Row("logistic regression", learner="logistic regression"),
         ),
         {"targets": "basal_or_her2"},
-        "No slides are at hand, so that nothing attends.",
+        "No slides are at hand, so that nothing attends: the paper's figures are of slides and genes together. Here "
+        "genes alone leave nothing to gain.",
     ),
     Table(
         "C",
@@ -158,7 +160,8 @@ TABLES = (
         "relapse_mammogram",
         D_ROWS,
         {"outcome": "binary"},
-        "Malignant or benign, by shape, margin and density; the paper's outcome is relapse.",
+        "Malignant or benign, by shape, margin and density; the paper's outcome is relapse. Its folds are of images, "
+        "of which a patient has two: on made-up patients like the paper's that alone lifts a forest from .75 to .90.",
     ),
     Table(
         "E",
@@ -185,6 +188,7 @@ TABLES = (
             Row("radiomics, position", full=True),
             Row("random forest", learner="random forest"),
         ),
-        note="Split by patient, which the paper's figures are not; the images are not at hand.",
+        note="Split by patient: of lesions split at random the same tables reach .83 to .88, because those "
+        "of a patient are alike. By patient nothing is told apart with certainty. The images are not at hand.",
     ),
 )
