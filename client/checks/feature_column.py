@@ -44,6 +44,14 @@ class FeatureColumn:
         return named_rows([self.cells.rows[index] for index in np.flatnonzero(chosen)])
 
     @functools.cached_property
+    def distinct(self) -> tuple[Values, NDArray[np.int64]]:
+        """The different values as the site wrote them, ascending, and how many patients have each."""
+        starts = np.flatnonzero(np.diff(self.known, prepend=np.nan))
+        values = np.round((self.known[starts] - self.column.offset) / self.column.scale, 6)
+        counts = np.diff(starts, append=len(self.known))
+        return (values, counts) if self.column.scale > 0 else (values[::-1], counts[::-1])
+
+    @functools.cached_property
     def written(self) -> Values:
         """`(R,)` as the site wrote them, before scale and offset."""
         return np.round((self.values - self.column.offset) / self.column.scale, 6)

@@ -33,7 +33,7 @@ def frequent_values(one: FeatureColumn) -> Iterator[str]:
 
 def _placeholders(one: FeatureColumn) -> Iterator[float]:
     """9999 above all others, -1 or -99 where nothing else is negative, a 0 far below all others."""
-    known = np.unique(one.written[~np.isnan(one.written)])
+    known, _ = one.distinct
     if len(known) < 3:
         return
     highest, rest = known[-1], known[:-1]
@@ -48,12 +48,12 @@ def _placeholders(one: FeatureColumn) -> Iterator[float]:
 
 def _too_frequent(one: FeatureColumn) -> Iterator[float]:
     """A value of many different ones that several times as many patients have as any other; 0 only of what has none."""
-    values, counts = np.unique(one.written[~np.isnan(one.written)], return_counts=True)
-    if len(values) <= FEW:
+    values, counts = one.distinct
+    frequent = counts >= max(LEAST, SHARE * counts.sum())
+    if len(values) <= FEW or not frequent.any():
         return
     thing = known_feature(one.feature.name)
     no_zero = (thing and thing.median) or set(words(one.feature.name)) & _NEVER_ZERO
-    frequent = counts >= max(LEAST, SHARE * counts.sum())
     most, next_most = np.argsort(counts)[[-1, -2]]
     far = [0] * int(values[1] - values[0] > GAP * np.ptp(values[1:]))
     far += [len(values) - 1] * int(values[-1] - values[-2] > GAP * np.ptp(values[:-1]))

@@ -28,6 +28,8 @@ def rescaled(one: FeatureColumn) -> Iterator[str]:
     yield from _logarithms(one)
     yield from _negative_amounts(one)
     yield from _rescaled_here(one)
+    if "e" not in "".join(one.cells.texts).lower():
+        return
     rounded = np.array([_ROUNDED.fullmatch(text) is not None for text in one.cells.texts])
     if rounded.sum() >= 3:
         yield f"is rounded to two digits in {one.rows(rounded)}, as 2E+04; export the numbers and not what is shown"
@@ -61,7 +63,7 @@ def _negative_amounts(one: FeatureColumn) -> Iterator[str]:
 def _rescaled_here(one: FeatureColumn) -> Iterator[str]:
     """Values that were standardised, centred or scaled to 0 to 1 by the site's own patients."""
     known = one.known
-    if len(known) < FEW or len(np.unique(known)) < FEW:
+    if len(one.distinct[0]) < FEW:
         return
     if max(abs(known.mean()), abs(known.std() - 1), abs(known.std(ddof=1) - 1)) <= STANDARD:
         yield "has mean 0 and deviation 1, as if standardised at this site alone; give it as it was measured"
