@@ -115,7 +115,11 @@ def request_of(model: TrainedModel) -> EvaluateExternalRequest:
     """What the center would ask of the site."""
     statistics = model.statistics.pack()
     return EvaluateExternalRequest(
-        round=model.round, model=model.weights, statistics=statistics, thresholds=model.thresholds
+        round=model.round,
+        model=model.weights,
+        statistics=statistics,
+        thresholds=model.thresholds,
+        score_ranges=model.score_ranges,
     )
 
 

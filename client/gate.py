@@ -92,6 +92,8 @@ def read_request(
         parts = Parts.of(content)
         study = study.in_fold(InFold.read_if_there(parts))
         request = kind.read_from(parts)
+        if isinstance(request, ModelRequest):
+            study = study.counting_in(request.score_ranges)
         summed = uses_secure_aggregation(study.config) and issubclass(kind.REPLY, Reply)
         joining = JoinSum.read_if_there(parts) if summed else None
         parts.require_nothing_left()

@@ -24,6 +24,7 @@ from client.training.loop import choose_device
 from client.training.rule import check_rule_state
 from shared_models.folds import fold_settings, folds_of
 from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics, TrainRequest
+from shared_models.score_ranges import with_score_ranges
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 from shared_models.trained_parts import build_network, frozen_names
@@ -99,6 +100,14 @@ class AdmittedStudy:
             msg = f"it is of {asked}, and the study that was approved has {len(folds) or 'no'} folds"
             raise ValueError(msg)
         return replace(self, config=fold_settings(self.config, folds[number - 1]))
+
+    def counting_in(self, ranges: Arrays) -> Self:
+        """The study whose scores are counted in bins of these ranges.
+
+        Raises:
+            ValueError: If they are not of its targets' scores.
+        """
+        return replace(self, task=with_score_ranges(self.task, ranges))
 
     def seed(self, server_round: int) -> int:
         """A seed of this site's own for one round, the same whenever that round is run again."""

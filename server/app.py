@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ from server.study.weights.delivery import as_scored, deliver, frozen_hash, froze
 from server.study.weights.initial_weights import start_of
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.importance import Importance
-from shared_models.messages import EvaluateTestRequest
+from shared_models.messages import Arrays, EvaluateTestRequest
 from shared_models.patience import shorten_pulls
+from shared_models.score_ranges import with_score_ranges
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -136,13 +138,22 @@ def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Fin
         own = own.model_copy(update={"resume": False})
     log.info("%s: fold %d of %d", fold.label, fold.number, len(folds_of(config)))
     progress_of(grid).fold(fold.label, fold.number, len(folds_of(config)))
+    first = folder / folds_of(config)[0].label / BEST
+    ranges = load_checkpoint(first).score_ranges if fold.number > 1 else {}
     with only_run(place):
-        run_split(grid, own, place)
+        run_split(grid, own, place, ranges)
     return read_finished(fold, place, task, config)
 
 
-def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
-    """Prepares, trains and evaluates on one split of the patients; see `run_study`."""
+def run_split(grid: Grid, config: StudySettings, folder: Path, ranges: Arrays | None = None) -> Results:
+    """Prepares, trains and evaluates on one split of the patients; see `run_study`.
+
+    Args:
+        grid: Where messages go.
+        config: The study's settings, or a fold's.
+        folder: For results.
+        ranges: Where scores lie, if an earlier fold says so.
+    """
     task, rule = load_task(config), load_rule(config)
     check(folder)
     start, _ = start_of(task, config), frozen_of(config)  # what is wrong there is said before anybody is asked
@@ -151,7 +162,10 @@ def run_split(grid: Grid, config: StudySettings, folder: Path) -> Results:
     try:
         progress_of(grid).stage("waiting for sites")
         wait_for_sites(grid, config)
-        state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
+        if config.resume:
+            state = resume(folder, config)
+        else:
+            state = replace(prepare(grid, task, config, deadline, start), score_ranges=ranges or {})
         while state.round < config.rounds and not out_of_patience(state, config):
             state = enrol_late(grid, task, config, state)
             state = train_round(grid, task, rule, config, state, folder)
@@ -195,6 +209,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
     if last.best_value is None:
         save_checkpoint(as_scored(last, config), folder / BEST)
     best = load_checkpoint(folder / BEST)
+    task = with_score_ranges(task, best.score_ranges)
     validation = scoring.unpack(best.validation, task, config)
     thresholds = scoring.thresholds(validation, config.threshold)
     values = {name: value for name, (value, _) in thresholds.items()}
@@ -206,6 +221,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
         statistics=best.statistics,
         frozen=frozen_hash(best, config),
         thresholds=values,
+        score_ranges=best.score_ranges,
     )
     answers, parts = ask_to_evaluate(grid, task, sorted(last.enrolled), request, config, group="test")
     replies = {part.site: part.reply for part in parts if part.reply}

@@ -26,6 +26,7 @@ from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.one_versus_rest import OneVersusRest
 from shared_models.metrics.regression import RegressionSums
+from shared_models.metrics.scores import ScoreRange
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.metrics.within_site import WithinSiteAuc, WithinSiteConcordance, WithinSiteHorizonAuc
 
@@ -41,17 +42,22 @@ class Binary:
     Attributes:
         horizon_days: For a site that records time to event: an event by then is 1, follow-up to then without one
             is 0, and earlier censoring is unknown. None where the truth is a column of its own.
+        score_ranges: Where its scores lie, once that is known: one range, or none.
     """
 
-    statistics: ClassVar[Mapping[str, Count]] = {
-        "scores": ScoreHistogram.of,
-        "calibration": Calibration.of,
-        "within_site": WithinSiteAuc.of,
-    }
-
     horizon_days: float | None = None
+    score_ranges: tuple[ScoreRange, ...] = field(default=(), kw_only=True, repr=False)
     outputs: int = field(default=1, init=False)
     scores: int = field(default=1, init=False)
+
+    @property
+    def statistics(self) -> Mapping[str, Count]:
+        """What is counted of probabilities and truths."""
+        return {
+            "scores": partial(ScoreHistogram.of, score_range=_only(self.score_ranges)),
+            "calibration": Calibration.of,
+            "within_site": WithinSiteAuc.of,
+        }
 
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
         """Binary cross-entropy `(N,)` of logits `(N, 1)`."""
@@ -74,14 +80,23 @@ class Binary:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of K classes; truth is the class index or NaN."""
+    """One of K classes; truth is the class index or NaN.
 
-    statistics: ClassVar[Mapping[str, Count]] = {
-        "confusion": ConfusionMatrix.of_probabilities,
-        "one_versus_rest": OneVersusRest.of,
-    }
+    Attributes:
+        classes: Their names.
+        score_ranges: Where each one's probabilities lie, once that is known: K ranges, or none.
+    """
 
     classes: tuple[str, ...]
+    score_ranges: tuple[ScoreRange, ...] = field(default=(), kw_only=True, repr=False)
+
+    @property
+    def statistics(self) -> Mapping[str, Count]:
+        """What is counted of probabilities and truths."""
+        return {
+            "confusion": ConfusionMatrix.of_probabilities,
+            "one_versus_rest": partial(OneVersusRest.of, score_ranges=self.score_ranges),
+        }
 
     @property
     def outputs(self) -> int:
@@ -155,10 +170,12 @@ class TimeToEvent:
     Attributes:
         edges_days: The end of each of the K intervals, ascending; the first starts at 0.
         horizon_days: By when the event is predicted to happen; no later than the last edge.
+        score_ranges: Where its risks lie, once that is known: one range, or none.
     """
 
     edges_days: tuple[float, ...] = tuple(YEAR_DAYS * year for year in (1, 2, 3, 4, 5, 7, 10))
     horizon_days: float = 5 * YEAR_DAYS
+    score_ranges: tuple[ScoreRange, ...] = field(default=(), kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "horizon_days", min(self.horizon_days, self.edges_days[-1]))
@@ -166,10 +183,11 @@ class TimeToEvent:
     @property
     def statistics(self) -> Mapping[str, Count]:
         """What is counted of risks and truths; what concerns the horizon takes it along."""
+        score_range = _only(self.score_ranges)
         return {
-            "concordance": ConcordanceTable.of_truth,
+            "concordance": partial(ConcordanceTable.of_truth, score_range=score_range),
             "within_site": WithinSiteConcordance.of,
-            "horizon": partial(HorizonTable.of, horizon_days=self.horizon_days),
+            "horizon": partial(HorizonTable.of, horizon_days=self.horizon_days, score_range=score_range),
             "within_site_at_horizon": partial(WithinSiteHorizonAuc.of, horizon_days=self.horizon_days),
         }
 
@@ -238,6 +256,10 @@ def balanced_weights(
 
 
 Target = Binary | Categorical | Regression | TimeToEvent
+
+
+def _only(ranges: tuple[ScoreRange, ...]) -> ScoreRange | None:
+    return ranges[0] if ranges else None
 
 
 def _log_odds(positive: NDArray[np.float64], total: NDArray[np.float64]) -> Tensor:

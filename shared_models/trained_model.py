@@ -26,6 +26,7 @@ from shared_models.folds import FoldSettings
 from shared_models.messages import Arrays, StudyStatistics
 from shared_models.messages.external import fingerprint
 from shared_models.pooled_scores import thresholds, unpack
+from shared_models.score_ranges import with_score_ranges
 from shared_models.settings import SettingsError, parse_settings
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
@@ -53,6 +54,7 @@ class TrainedModel:
         weights: The network's arrays, by name.
         statistics: The study's frozen statistics, by which tables are standardised.
         thresholds: The decision threshold of each target that has one.
+        score_ranges: Where its scores of validation patients lay, by target: thresholds are edges of bins made of it.
         trained_at: The sites whose patients it was trained on.
         package_version: Of the program that trained it.
         withdrawn: When a site withdrew from the study, by its name.
@@ -64,14 +66,15 @@ class TrainedModel:
     weights: Arrays
     statistics: StudyStatistics
     thresholds: Mapping[str, float]
+    score_ranges: Arrays
     trained_at: Sequence[str]
     package_version: str
     withdrawn: Mapping[str, str]
 
     @cached_property
     def sha256(self) -> str:
-        """Of the weights, the statistics and the thresholds: the same in a checkpoint and in what is exported of it."""
-        return fingerprint(self.weights, self.statistics.pack(), self.thresholds)
+        """Of the weights and all that scoring needs: the same in a checkpoint and in what is exported of it."""
+        return fingerprint(self.weights, self.statistics.pack(), self.thresholds, self.score_ranges)
 
 
 def read_model(path: Path) -> TrainedModel:
@@ -81,7 +84,7 @@ def read_model(path: Path) -> TrainedModel:
         ModelFileError: If there is no such file, it is damaged, or of another format, release, task or network.
     """
     facts, arrays = _read(path)
-    groups: dict[str, Arrays] = {"model": {}, "statistics": {}, "validation": {}}
+    groups: dict[str, Arrays] = {"model": {}, "statistics": {}, "validation": {}, "score_ranges": {}}
     for name, array in arrays.items():
         group, _, key = name.partition(":")
         groups.setdefault(group, {})[key] = array
@@ -89,6 +92,7 @@ def read_model(path: Path) -> TrainedModel:
     try:
         config = _settings(facts["config"])
         task = replace(load_task(config), subgroups=())  # which only a study's own test asks for
+        task = with_score_ranges(task, groups["score_ranges"])
         statistics = StudyStatistics.unpack(groups["statistics"], task, config)
         weights = _weights(groups["model"], task, config)
         return TrainedModel(
@@ -98,6 +102,7 @@ def read_model(path: Path) -> TrainedModel:
             weights=weights,
             statistics=statistics,
             thresholds=_thresholds(facts, groups["validation"], task, config),
+            score_ranges=groups["score_ranges"],
             trained_at=_trained_at(facts),
             package_version=str(facts["package_version"]),
             withdrawn={str(site): str(day) for site, day in facts.get("withdrawn", {}).items()},
@@ -116,6 +121,7 @@ def write_model(model: TrainedModel, path: Path) -> None:
     """
     arrays = {f"model:{name}": array for name, array in model.weights.items()}
     arrays |= {f"statistics:{name}": array for name, array in model.statistics.pack().items()}
+    arrays |= {f"score_ranges:{name}": array for name, array in model.score_ranges.items()}
     facts = {
         "config": model.config.to_flat(),
         "round": model.round,

@@ -56,7 +56,11 @@ def ask_sites(grid: Grid, config: StudySettings, model: TrainedModel, folder: Pa
     """
     wait_for_sites(grid, config)
     request = EvaluateExternalRequest(
-        round=model.round, model=model.weights, statistics=model.statistics.pack(), thresholds=model.thresholds
+        round=model.round,
+        model=model.weights,
+        statistics=model.statistics.pack(),
+        thresholds=model.thresholds,
+        score_ranges=model.score_ranges,
     )
     answers, _ = exchange(grid, list(config.expected_sites), request, config, group="external")
     problems = log_problems(answers, config)

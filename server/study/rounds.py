@@ -18,7 +18,7 @@ from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.progress import progress_of
 from server.study.secure_aggregation.secure_exchange import exchange
-from server.study.selection import newest_score, settle, store_best, validation_scores
+from server.study.selection import newest_score, next_ranges, settle, store_best, validation_scores
 from server.study.weights.checkpoint import (
     LAST,
     Checkpoint,
@@ -32,6 +32,7 @@ from shared_models.messages import (
     TrainReply,
     TrainRequest,
 )
+from shared_models.score_ranges import with_score_ranges
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -54,13 +55,17 @@ def train_round(
 
     The replies also score the weights they were sent, so the best round is known one round later.
     """
-    server_round = state.round + 1
+    server_round, task = state.round + 1, with_score_ranges(task, state.score_ranges)
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     rule_state = state.rule_state if at_sites(rule) else {}
     before = travelling(state, config)
-    frozen = frozen_hash(state, config)
     request = TrainRequest(
-        round=server_round, model=before, statistics=state.statistics, frozen=frozen, rule_state=rule_state
+        round=server_round,
+        model=before,
+        statistics=state.statistics,
+        score_ranges=state.score_ranges,
+        frozen=frozen_hash(state, config),
+        rule_state=rule_state,
     )
     progress = progress_of(grid)
     for attempt in range(1, config.round_attempts + 1):
@@ -103,7 +108,8 @@ def train_round(
     this = Round(server_round, before, updates, config, state.enrolled)
     model, rule_state = take_step(rule, this, state.rule_state)
     require_learning(before, model, loss, config, server_round)
-    return replace(state, round=server_round, model=advanced(state.model, before, model), rule_state=rule_state)
+    ranges, model = next_ranges(state, scores, task, config), advanced(state.model, before, model)
+    return replace(state, round=server_round, model=model, rule_state=rule_state, score_ranges=ranges)
 
 
 def spent_of(answers: Sequence[Answer[TrainReply]]) -> dict[str, dict[str, float]]:
@@ -136,8 +142,14 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     progress_of(grid).stage("scoring the last round")
     state, model = deliver(grid, config, state), travelling(state, config)
-    frozen = frozen_hash(state, config)
-    request = EvaluateValidationRequest(round=state.round, model=model, statistics=state.statistics, frozen=frozen)
+    task, frozen = with_score_ranges(task, state.score_ranges), frozen_hash(state, config)
+    request = EvaluateValidationRequest(
+        round=state.round,
+        model=model,
+        statistics=state.statistics,
+        score_ranges=state.score_ranges,
+        frozen=frozen,
+    )
     answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
     log_problems(answers, config)
     scores = validation_scores(parts)

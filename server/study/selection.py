@@ -21,8 +21,10 @@ from server.study.exchange import Answer
 from server.study.status import Scored
 from server.study.weights.checkpoint import BEST, Checkpoint, save_checkpoint
 from server.study.weights.delivery import as_scored
+from shared_models.folds import fold_of
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
 from shared_models.metrics.summary import selection_error, selection_interval, selection_score
+from shared_models.score_ranges import ranges_from
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -60,6 +62,20 @@ def store_best(
     if state.best_value is not None and not _is_better(read, state, task, config):
         return state
     return _chosen(state, read, pooled, config, folder)
+
+
+def next_ranges(state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Arrays:
+    """Where the next scores are likely to lie: where these do. All folds count in the ranges of the first one.
+
+    Args:
+        state: The study, with the ranges that these scores were counted in.
+        scores: What `validation_scores` gave.
+        task: The study's task, with these ranges.
+        config: Its settings.
+    """
+    if (fold := fold_of(config)) and fold.number > 1:
+        return state.score_ranges
+    return {**state.score_ranges, **ranges_from(scoring.pool(scores, task, config))}
 
 
 def settle(

@@ -12,7 +12,7 @@ from shared_models.messages.arrays import Arrays, hash_arrays
 from shared_models.messages.fields import MAX_SUM, Named, Tensors, number, text, whole
 from shared_models.messages.parts import MAX_NAME
 from shared_models.messages.payload import Payload, Reply, carries, leaves
-from shared_models.messages.study import MAX_SCORINGS, PATIENTS, ModelRequest
+from shared_models.messages.study import MAX_SCORINGS, PATIENTS, ModelRequest, ranges_named
 
 EVALUATE_EXTERNAL = "evaluate.external"
 
@@ -71,11 +71,14 @@ class EvaluateExternalRequest(ModelRequest[EvaluateExternalReply]):
     @property
     def question(self) -> str:
         """See `Request`; with the thresholds and the statistics, as a site approves it."""
-        return fingerprint(self.model, self.statistics, self.thresholds)
+        return fingerprint(self.model, self.statistics, self.thresholds, self.score_ranges)
 
 
-def fingerprint(weights: Arrays, statistics: Arrays, thresholds: Mapping[str, float]) -> str:
-    """SHA-256 of a network with its standardisation and its thresholds, in 64 hexadecimal digits."""
+def fingerprint(
+    weights: Arrays, statistics: Arrays, thresholds: Mapping[str, float], score_ranges: Arrays | None = None
+) -> str:
+    """SHA-256 of a network with its standardisation, thresholds and ranges of scores, in 64 hexadecimal digits."""
     named = {f"weights {name}": array for name, array in weights.items()}
     named |= {f"statistics {name}": array for name, array in statistics.items()}
+    named |= ranges_named(score_ranges or {})
     return hash_arrays(named | {f"threshold {name}": np.array(float(value)) for name, value in thresholds.items()})

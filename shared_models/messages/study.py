@@ -26,6 +26,7 @@ from shared_models.messages.fields import (
 )
 from shared_models.messages.parts import MAX_NAME
 from shared_models.messages.payload import Payload, Reply, Request, carries, leaves
+from shared_models.metrics.scores import RANGE_LIMIT
 
 PREPARE, INITIAL_WEIGHTS, TRAIN = "query.prepare", "query.weights", "train"
 LACKS_WEIGHTS = "the site lacks the study's first weights"
@@ -254,11 +255,17 @@ class ModelRequest(Request[R]):
         "SHA-256 of the weights that stay as they are, which the site keeps; empty where none do",
         default="",
     )
+    score_ranges: Arrays = carries(
+        Tensors(RANGE_LIMIT),
+        "where the scores of each target lie, from pooled validation patients: two numbers, between which half of the "
+        "bins are; nothing before these have been scored",
+        default_factory=dict,
+    )
 
     @property
     def question(self) -> str:
-        """See `Request`."""
-        return hash_arrays(self.model)
+        """See `Request`; with the ranges that scores are counted in."""
+        return hash_arrays(self.model | ranges_named(self.score_ranges))
 
     @property
     def frozen_hash(self) -> str:
@@ -283,7 +290,8 @@ class TrainRequest(ModelRequest[TrainReply]):
     @property
     def question(self) -> str:
         """See `Request`; with the rule's state, where there is one."""
-        return hash_arrays(self.model | {f"rule_state:{name}": array for name, array in self.rule_state.items()})
+        state = {f"rule_state:{name}": array for name, array in self.rule_state.items()}
+        return hash_arrays(self.model | ranges_named(self.score_ranges) | state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +318,13 @@ class EvaluateTestRequest(ModelRequest[EvaluateTestReply]):
     def question(self) -> str:
         """See `Request`; with the thresholds."""
         thresholds = {f"threshold {name}": np.array(value) for name, value in self.thresholds.items()}
-        return hash_arrays({f"weights {name}": array for name, array in self.model.items()} | thresholds)
+        weights = {f"weights {name}": array for name, array in self.model.items()}
+        return hash_arrays(weights | ranges_named(self.score_ranges) | thresholds)
+
+
+def ranges_named(ranges: Arrays) -> Arrays:
+    """Ranges of scores under names of their own, beside other arrays to be hashed."""
+    return {f"score range {name}": array for name, array in ranges.items()}
 
 
 REQUESTS: tuple[type[Request[Payload]], ...] = (

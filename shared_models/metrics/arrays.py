@@ -27,6 +27,8 @@ VECTOR = {"ndim": 1}
 MATRIX = {"ndim": 2}
 SIGNED = {"signed": True}
 """Metadata of a field that is not a plain non-negative number: ``events: Array = field(metadata=VECTOR)``."""
+AGREED = {"agreed": True}
+"""Metadata of what is the same at every site, as where bins lie: it does not travel, and only equals are added."""
 
 
 class Statistic(Protocol):
@@ -71,13 +73,18 @@ class CoarseStatistic(TargetStatistic, Protocol):
 S = TypeVar("S", bound=Statistic)
 
 
+def counted(cls: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields of a statistic that are added up, and travel."""
+    return [field for field in dataclasses.fields(cls) if not field.metadata.get("agreed")]
+
+
 def require_equal_shapes(statistic: Any) -> None:
     """Refuse a statistic whose array fields disagree in shape, which numpy would silently broadcast.
 
     Raises:
         ValueError: naming the fields and their shapes.
     """
-    shapes = {field.name: np.shape(getattr(statistic, field.name)) for field in dataclasses.fields(statistic)}
+    shapes = {field.name: np.shape(getattr(statistic, field.name)) for field in counted(type(statistic))}
     if len(set(shapes.values())) > 1:
         message = f"{type(statistic).__name__}: the fields must have one shape, not {shapes}"
         raise ValueError(message)
@@ -95,10 +102,14 @@ def add(first: S, second: S) -> S:
     sums = {}
     for field in dataclasses.fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
+        agreed = field.metadata.get("agreed", False)
+        if agreed and one != other:
+            message = f"cannot add two of {type(first).__name__} whose {field.name} is {one} and {other}"
+            raise ValueError(message)
         if np.shape(one) != np.shape(other):
             message = f"cannot add {type(first).__name__}.{field.name} of shapes {np.shape(one)} and {np.shape(other)}"
             raise ValueError(message)
-        sums[field.name] = one + other
+        sums[field.name] = one if agreed else one + other
     return type(first)(**sums)
 
 
@@ -119,7 +130,7 @@ def to_arrays(statistic: Statistic, prefix: str) -> dict[str, np.ndarray]:
     """One float64 array a field, keyed ``{prefix}.{field}``; numbers become arrays of no axes."""
     return {
         f"{prefix}.{field.name}": np.array(getattr(statistic, field.name), dtype=np.float64)
-        for field in dataclasses.fields(statistic)
+        for field in counted(type(statistic))
     }
 
 
@@ -136,8 +147,9 @@ def from_arrays(cls: type[S], arrays: Mapping[str, np.ndarray], prefix: str, lik
         ValueError: naming the field, if it is missing, not numeric, not finite, negative where it counts, beyond
             `LARGEST`, or not of the right shape.
     """
-    fields = {}
-    for field in dataclasses.fields(cls):
+    agreed = [] if like is None else [field.name for field in dataclasses.fields(cls) if field.metadata.get("agreed")]
+    fields = {name: getattr(like, name) for name in agreed}
+    for field in counted(cls):
         name = f"{prefix}.{field.name}"
         if name not in arrays:
             message = f"{name} is missing from the {cls.__name__}"

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_models.metrics import score_metrics
-from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
+from shared_models.metrics.arrays import AGREED, VECTOR, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.confusion_counts import ConfusionCounts, share
 from shared_models.metrics.delong import PairedTest, auc, auc_interval, delong_test, larger_variance
 from shared_models.metrics.interval import Interval, logit_interval
-from shared_models.metrics.scores import bin_of, labelled, left_edges, probabilities
+from shared_models.metrics.scores import ScoreRange, bin_of, labelled, left_edges, probabilities
 
 __all__ = [
     "PairedTest",
@@ -39,6 +39,7 @@ class ScoreHistogram:
     Attributes:
         positives: (bins,) counts.
         negatives: (bins,) counts.
+        score_range: where most scores lie, on the logit scale, if that is known: see `left_edges`.
 
     Example:
         >>> histogram = ScoreHistogram.of([0.9, 0.4], [1, 0]) + ScoreHistogram.of([0.2], [0])
@@ -63,27 +64,36 @@ class ScoreHistogram:
 
     positives: Array = field(metadata=VECTOR)
     negatives: Array = field(metadata=VECTOR)
+    score_range: ScoreRange | None = field(default=None, kw_only=True, metadata=AGREED)
 
     def __post_init__(self) -> None:
         require_equal_shapes(self)
         left_edges(len(self.positives))
 
+    @property
+    def edges(self) -> Array:
+        """The left edge of each bin, (bins,)."""
+        return left_edges(len(self.positives), self.score_range)
+
     @classmethod
-    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 1024) -> "ScoreHistogram":
+    def of(
+        cls, scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 1024, score_range: ScoreRange | None = None
+    ) -> "ScoreHistogram":
         """Count the patients whose label is known.
 
         Args:
             scores: (N,) in [0, 1].
             labels: (N,) of 0, 1, or nan for unknown: those are left out.
             bins: the same at every site.
+            score_range: likewise.
 
         Raises:
             ValueError: for scores that are not finite or outside [0, 1], and for other labels.
         """
         values, positive = labelled(probabilities(scores, "scores"), labels)
-        where = bin_of(values, bins)
+        where = bin_of(values, bins, score_range)
         counts = (np.bincount(where[group], minlength=bins).astype(np.float64) for group in (positive, ~positive))
-        return cls(*counts)
+        return cls(*counts, score_range=score_range)
 
     def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
         return add(self, other)
@@ -118,8 +128,8 @@ class ScoreHistogram:
         Raises:
             ValueError: if ``threshold`` is not an edge of a bin (`threshold` and 0.5 are).
         """
-        cut = int(np.searchsorted(left_edges(len(self.positives)), threshold))
-        if cut == len(self.positives) or left_edges(len(self.positives))[cut] != threshold:
+        cut = int(np.searchsorted(self.edges, threshold))
+        if cut == len(self.positives) or self.edges[cut] != threshold:
             message = f"{threshold} is not an edge of the {len(self.positives)} bins"
             raise ValueError(message)
         tp, fp = float(self.positives[cut:].sum()), float(self.negatives[cut:].sum())
@@ -144,16 +154,16 @@ class ScoreHistogram:
         name, _, share = rule.partition("=")
         if name == "sensitivity":
             enough = np.flatnonzero(tp >= float(share) * self.n_positive - 1e-9)
-            return float(left_edges(len(tp))[enough[-1]])
+            return float(self.edges[enough[-1]])
         if name == "specificity":
             enough = np.flatnonzero(self.n_negative - fp >= float(share) * self.n_negative - 1e-9)
-            return float(left_edges(len(tp))[enough[0]]) if len(enough) else 1.0
+            return float(self.edges[enough[0]]) if len(enough) else 1.0
         f1 = 2 * tp / (tp + fp + self.n_positive)
         youden = tp * self.n_negative - fp * self.n_positive  # times both class sizes: whole, so that ties are exact
         gain = {"f1": f1, "youden": youden}[rule]
         best = np.flatnonzero(gain == gain.max())
         run = best[best - best[0] == np.arange(len(best))]
-        return float(left_edges(len(self.positives))[run[(len(run) - 1) // 2]])
+        return float(self.edges[run[(len(run) - 1) // 2]])
 
     def metrics(self, threshold: float) -> PooledMetrics:
         """AUC with its interval, and the counts and rates at the threshold, which must be an edge of a bin."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from shared_models.metrics.arrays import Array
 from shared_models.metrics.rates import mean_interval
-from shared_models.metrics.scores import left_edges
+from shared_models.metrics.scores import ScoreRange, left_edges
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 MIN_CALLED = 5
@@ -30,7 +30,10 @@ METRICS: Final[Mapping[str, str]] = {
 
 
 def decision_curve(
-    positives: Array, negatives: Array, squares: tuple[Array, Array] | None = None
+    positives: Array,
+    negatives: Array,
+    squares: tuple[Array, Array] | None = None,
+    score_range: ScoreRange | None = None,
 ) -> dict[str, list[float]]:
     """The points of the curve; nan without patients.
 
@@ -38,8 +41,9 @@ def decision_curve(
         positives: (bins,) counts or weights of those with the outcome.
         negatives: (bins,) of those without.
         squares: sums of the squared weights of both; the counts themselves if left out.
+        score_range: what the bins were made of.
     """
-    edges = left_edges(len(positives))
+    edges = left_edges(len(positives), score_range)
     cuts = [int(np.abs(edges - threshold).argmin()) for threshold in THRESHOLDS]
     odds = edges[cuts] / (1 - edges[cuts])
     total = float(positives.sum() + negatives.sum())

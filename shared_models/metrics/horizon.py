@@ -21,15 +21,15 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics import recalibration, score_metrics
-from shared_models.metrics.arrays import MATRIX, VECTOR, Array, PooledMetrics, add
+from shared_models.metrics import score_metrics
+from shared_models.metrics.arrays import AGREED, MATRIX, VECTOR, Array, PooledMetrics, add
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.concordance import followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.merged_cells import MergedHistogram, merged_cells
 from shared_models.metrics.rates import expected_observed_interval, named
-from shared_models.metrics.scores import bin_of, left_edges, probabilities
+from shared_models.metrics.scores import ScoreRange, bin_logits, bin_of, left_edges, probabilities
 
 BINS = 1024
 """Of risk, for the AUC of the bins to be that of the rows."""
@@ -48,6 +48,7 @@ class HorizonTable:
         free: (bins,) patients free of it at the horizon.
         events_by_step: (120,) patients with the event by the horizon, by step of time.
         censored_by_step: (120,) patients censored before the horizon.
+        score_range: where most scores lie, on the logit scale, if that is known: see `left_edges`.
 
     Example:
         >>> table = HorizonTable.of([0.9, 0.5, 0.1], [[90, 1], [100, 0], [800, 0]], horizon_days=365.25)
@@ -77,6 +78,7 @@ class HorizonTable:
     free: Array = field(metadata=VECTOR)
     events_by_step: Array = field(metadata=VECTOR)
     censored_by_step: Array = field(metadata=VECTOR)
+    score_range: ScoreRange | None = field(default=None, kw_only=True, metadata=AGREED)
 
     def __post_init__(self) -> None:
         left_edges(len(self.free))
@@ -89,7 +91,14 @@ class HorizonTable:
             raise ValueError(message)
 
     @classmethod
-    def of(cls, risk: npt.ArrayLike, truth: npt.ArrayLike, horizon_days: float, bins: int = BINS) -> "HorizonTable":
+    def of(
+        cls,
+        risk: npt.ArrayLike,
+        truth: npt.ArrayLike,
+        horizon_days: float,
+        bins: int = BINS,
+        score_range: ScoreRange | None = None,
+    ) -> "HorizonTable":
         """Count the patients whose time and event are known.
 
         Args:
@@ -97,6 +106,7 @@ class HorizonTable:
             truth: (N, 2) of days and event; nan for unknown.
             horizon_days: the same at every site.
             bins: of risk, the same at every site.
+            score_range: likewise.
 
         Raises:
             ValueError: for risks outside [0, 1], times that are negative or infinite, or other events.
@@ -107,13 +117,13 @@ class HorizonTable:
         censored = ~happened & (time < horizon_days)
         free = ~by_then & ~censored
         step = np.minimum(time / horizon_days * STEPS, STEPS - 1).astype(np.intp)
-        cell = step * SLICES // STEPS * bins + bin_of(score, bins)
+        cell = step * SLICES // STEPS * bins + bin_of(score, bins, score_range)
         counts = (
             np.bincount(cell[by_then], minlength=SLICES * bins).reshape(SLICES, bins),
-            np.bincount(bin_of(score[free], bins), minlength=bins),
+            np.bincount(bin_of(score[free], bins, score_range), minlength=bins),
             *(np.bincount(step[group], minlength=STEPS) for group in (by_then, censored)),
         )
-        return HorizonTable(*(count.astype(np.float64) for count in counts))
+        return HorizonTable(*(count.astype(np.float64) for count in counts), score_range=score_range)
 
     def __add__(self, other: Self) -> Self:
         return add(self, other)
@@ -141,12 +151,12 @@ class HorizonTable:
     def histogram(self) -> ScoreHistogram:
         """Weighted scores of those with the event and of those free of it at the horizon."""
         of_events, of_free = self.weights()
-        return ScoreHistogram(of_events @ self.events, of_free * self.free)
+        return ScoreHistogram(of_events @ self.events, of_free * self.free, score_range=self.score_range)
 
     def squares(self) -> ScoreHistogram:
         """Sums of the squared weights, which say how many patients the weights stand for."""
         of_events, of_free = self.weights()
-        return ScoreHistogram(of_events**2 @ self.events, of_free**2 * self.free)
+        return ScoreHistogram(of_events**2 @ self.events, of_free**2 * self.free, score_range=self.score_range)
 
     def _expected_observed(self, histogram: ScoreHistogram, squares: ScoreHistogram) -> dict[str, float]:
         """The bounds of that ratio, with as many patients as the weights stand for."""
@@ -159,7 +169,7 @@ class HorizonTable:
     def calibration(self) -> Calibration:
         """Weighted sums by bin of risk, where a patient's risk is the middle of its bin."""
         histogram = self.histogram()
-        risks = 1 / (1 + np.exp(-recalibration.bin_logits(len(self.free))))
+        risks = 1 / (1 + np.exp(-bin_logits(len(self.free), self.score_range)))
         return Calibration.of_bins(risks, histogram.positives, histogram.negatives)
 
     def event_probability(self) -> float:
@@ -227,7 +237,7 @@ class HorizonTable:
                     free[row, place] += cell.patients
             for time in merged_cells(self.censored_by_step.reshape(SLICES, -1).sum(axis=1), least):
                 times[1, middle_of_slice[time.middle]] += time.patients
-        return MergedHorizon(events, free[0], *times, *corners, *free[1:])
+        return MergedHorizon(events, free[0], *times, *corners, *free[1:], score_range=self.score_range)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +264,7 @@ class MergedHorizon(HorizonTable):
         events = (of_events @ counts for counts in (self.events, self.events_low, self.events_high))
         free = (of_free * counts for counts in (self.free, self.free_low, self.free_high))
         (positives, *ends), (negatives, *others) = events, free
-        return MergedHistogram(positives, negatives, *ends, *others)
+        return MergedHistogram(positives, negatives, *ends, *others, score_range=self.score_range)
 
     def without_small_cells(self, least: float) -> "MergedHorizon":
         """Itself: it has none."""

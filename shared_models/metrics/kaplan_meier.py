@@ -58,7 +58,8 @@ def ends_days(table: ConcordanceTable, edges_days: Sequence[float]) -> Array:
 
 def risk_groups(table: ConcordanceTable, threshold: float) -> list[tuple[Array, Array]]:
     """Events and censored patients by row, (rows,) each, below a threshold, and at or above it: an edge of a bin."""
-    high = np.arange(table.events.shape[1]) >= np.searchsorted(left_edges(table.events.shape[1]), threshold)
+    edges = left_edges(table.events.shape[1], table.score_range)
+    high = np.arange(table.events.shape[1]) >= np.searchsorted(edges, threshold)
     return [(table.events[:, group].sum(axis=1), table.censored[:, group].sum(axis=1)) for group in (~high, high)]
 
 

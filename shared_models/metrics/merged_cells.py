@@ -119,7 +119,7 @@ def merge_histogram(histogram: ScoreHistogram, least: float) -> MergedHistogram:
             for cell in merged_cells(counts, least):
                 for row, place in ((kind, cell.middle), (2 + 2 * kind, cell.low), (3 + 2 * kind, cell.high)):
                     placed[row, place] += cell.patients
-    return MergedHistogram(*placed)
+    return MergedHistogram(*placed, score_range=histogram.score_range)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +187,7 @@ def merge_concordance(table: ConcordanceTable, edges_days: tuple[float, ...], le
                         corners[0, time.high, risk.low] += risk.patients
                         corners[1, time.high, risk.high] += risk.patients
                 ends_in_time[kind, time.high if kind else time.low] += time.patients
-    return MergedConcordance(*middle, *corners, *ends_in_time)
+    return MergedConcordance(*middle, *corners, *ends_in_time, score_range=table.score_range)
 
 
 def _kinds(table: ConcordanceTable) -> tuple[Array, Array]:

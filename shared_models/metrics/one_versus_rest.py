@@ -1,16 +1,17 @@
 """AUC of each class of several against the rest, from additive histograms of the classes' probabilities."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import MATRIX, Array, PooledMetrics, add
+from shared_models.metrics.arrays import AGREED, MATRIX, Array, PooledMetrics, add
 from shared_models.metrics.binary import ScoreHistogram, pooled_auc_interval
 from shared_models.metrics.merged_cells import MergedHistogram, merge_histogram
+from shared_models.metrics.scores import ScoreRange
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class OneVersusRest:
     Attributes:
         positives: (classes, bins) patients of the class.
         negatives: (classes, bins) all others.
+        score_ranges: where most probabilities of each class lie, on the logit scale; none where that is not known.
 
     Example:
         >>> table = OneVersusRest.of([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]], [0, 1, 2])
@@ -37,29 +39,44 @@ class OneVersusRest:
 
     positives: Array = field(metadata=MATRIX)
     negatives: Array = field(metadata=MATRIX)
+    score_ranges: tuple[ScoreRange, ...] = field(default=(), kw_only=True, metadata=AGREED)
 
     @classmethod
-    def of(cls, scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 1024) -> "OneVersusRest":
+    def of(
+        cls,
+        scores: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        bins: int = 1024,
+        score_ranges: tuple[ScoreRange, ...] = (),
+    ) -> "OneVersusRest":
         """Count the patients whose class is known.
 
         Args:
             scores: (N, classes) probabilities.
             labels: (N,) number of the true class; nan for unknown.
             bins: the same at every site.
+            score_ranges: likewise.
         """
         probabilities, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
         each = []
         for index in range(probabilities.shape[1]):
             is_class = np.where(np.isnan(truth), np.nan, truth == index)
-            each.append(ScoreHistogram.of(np.clip(probabilities[:, index], 0.0, 1.0), is_class, bins))
-        return OneVersusRest(np.stack([one.positives for one in each]), np.stack([one.negatives for one in each]))
+            score_range = score_ranges[index] if score_ranges else None
+            each.append(ScoreHistogram.of(np.clip(probabilities[:, index], 0.0, 1.0), is_class, bins, score_range))
+        counts = (np.stack([getattr(one, name) for one in each]) for name in ("positives", "negatives"))
+        return OneVersusRest(*counts, score_ranges=score_ranges)
 
     def __add__(self, other: Self) -> Self:
         return add(self, other)
 
     def histograms(self) -> list[ScoreHistogram]:
         """Of each class."""
-        return [ScoreHistogram(*rows) for rows in zip(self.positives, self.negatives, strict=True)]
+        counts, ranges = zip(self.positives, self.negatives, strict=True), self.ranges()
+        return [ScoreHistogram(*rows, score_range=one) for rows, one in zip(counts, ranges, strict=True)]
+
+    def ranges(self) -> Sequence[ScoreRange | None]:
+        """Of each class."""
+        return self.score_ranges or [None] * len(self.positives)
 
     def metrics(self, threshold: float) -> PooledMetrics:
         """AUC with interval and certificate by class; the threshold plays no part."""
@@ -79,7 +96,8 @@ class OneVersusRest:
         """Each class's histogram without a cell of fewer than ``least`` patients; a rare class's is empty."""
         merged = [merge_histogram(one, least) for one in self.histograms()]
         names = ("positives", "negatives", "positives_low", "positives_high", "negatives_low", "negatives_high")
-        return MergedOneVersusRest(*(np.stack([getattr(one, name) for one in merged]) for name in names))
+        counts = (np.stack([getattr(one, name) for one in merged]) for name in names)
+        return MergedOneVersusRest(*counts, score_ranges=self.score_ranges)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +119,8 @@ class MergedOneVersusRest(OneVersusRest):
     def histograms(self) -> list[ScoreHistogram]:
         """Of each class, with the ends of its cells."""
         ends = (self.positives_low, self.positives_high, self.negatives_low, self.negatives_high)
-        return [MergedHistogram(*rows) for rows in zip(self.positives, self.negatives, *ends, strict=True)]
+        counts, ranges = zip(self.positives, self.negatives, *ends, strict=True), self.ranges()
+        return [MergedHistogram(*rows, score_range=one) for rows, one in zip(counts, ranges, strict=True)]
 
     def without_small_cells(self, least: float) -> "MergedOneVersusRest":
         """Itself: it has none."""

@@ -19,7 +19,7 @@ import numpy as np
 from shared_models.metrics.arrays import Array
 from shared_models.metrics.interval import Interval, normal_quantile
 from shared_models.metrics.rates import LEVEL, bounds
-from shared_models.metrics.scores import LOGIT_LIMIT, left_edges
+from shared_models.metrics.scores import ScoreRange, bin_logits
 
 METRICS: Final[Mapping[str, str]] = bounds(
     {
@@ -33,20 +33,25 @@ _ITERATIONS = 50
 _LARGEST_STEP = 5.0
 
 
-def recalibration(positives: Array, negatives: Array, squares: tuple[Array, Array] | None = None) -> dict[str, float]:
+def recalibration(
+    positives: Array,
+    negatives: Array,
+    squares: tuple[Array, Array] | None = None,
+    score_range: ScoreRange | None = None,
+) -> dict[str, float]:
     """The three numbers with their bounds, by name; nan without both classes.
 
     The slope is nan too where one threshold parts the classes.
-
 
     Args:
         positives: (bins,) counts or weights of those with the outcome.
         negatives: (bins,) of those without.
         squares: sums of the squared weights of both; the counts themselves if left out.
+        score_range: what the bins were made of.
     """
     if not (positives.sum() > 0 and negatives.sum() > 0):
         return dict.fromkeys(METRICS, math.nan)
-    logit, squares = bin_logits(len(positives)), squares or (positives, negatives)
+    logit, squares = bin_logits(len(positives), score_range), squares or (positives, negatives)
     ones = np.ones((len(logit), 1))
     (large,) = _logistic(ones, positives, negatives, logit, squares)
     (of_positives, of_negatives) = (np.flatnonzero(counts) for counts in (positives, negatives))
@@ -71,13 +76,6 @@ def logistic_recalibration(logits: Array, positives: Array, negatives: Array) ->
     squares = (positives**2, negatives**2)
     intercept, slope = _logistic(design, positives, negatives, np.zeros(len(logits)), squares)
     return intercept, slope
-
-
-def bin_logits(bins: int) -> Array:
-    """The middle of each bin on the logit scale, (bins,); of the two open ones their edge."""
-    inner = np.log((edges := left_edges(bins)[1:]) / (1 - edges))
-    middle = np.concatenate([[-LOGIT_LIMIT], (inner[:-1] + inner[1:]) / 2, [LOGIT_LIMIT]])
-    return np.asarray(middle)
 
 
 def _logistic(

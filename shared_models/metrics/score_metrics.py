@@ -16,6 +16,7 @@ from shared_models.metrics.rates import (
     named,
     rate_bounds,
 )
+from shared_models.metrics.scores import ScoreRange, bin_logits
 
 METRICS: Final[Mapping[str, str]] = bounds(
     {
@@ -59,6 +60,10 @@ class Histogram(Protocol):
     def n_positive(self) -> float:
         """Their sum."""
 
+    @property
+    def score_range(self) -> ScoreRange | None:
+        """What the bins were made of."""
+
     def confusion(self, threshold: float) -> ConfusionCounts:
         """Counts at a threshold."""
 
@@ -78,7 +83,7 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
     counts, classes = histogram.confusion(threshold), (histogram.positives, histogram.negatives)
     of_squares, scores = (
         (squared.positives, squared.negatives),
-        1 / (1 + np.exp(-recalibration.bin_logits(len(classes[0])))),
+        1 / (1 + np.exp(-bin_logits(len(classes[0]), histogram.score_range))),
     )
     further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
     metrics: PooledMetrics = {
@@ -90,6 +95,6 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
     positives = effective(histogram.n_positive, squared.n_positive)
     metrics |= named("average_precision", average_precision_interval(precision, positives))
     metrics |= named("brier", brier_interval(scores, classes, of_squares))
-    metrics |= recalibration.recalibration(*classes, of_squares)
-    metrics |= decision_curve.decision_curve(*classes, of_squares)
+    metrics |= recalibration.recalibration(*classes, of_squares, histogram.score_range)
+    metrics |= decision_curve.decision_curve(*classes, of_squares, histogram.score_range)
     return metrics | curves.curves(*classes)

@@ -18,10 +18,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from shared_models.metrics.arrays import MATRIX, Array, PooledMetrics, add, require_equal_shapes
+from shared_models.metrics.arrays import AGREED, MATRIX, Array, PooledMetrics, add, require_equal_shapes
 from shared_models.metrics.concordance import concordance, concordance_interval, followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
-from shared_models.metrics.scores import bin_of, left_edges, probabilities
+from shared_models.metrics.scores import ScoreRange, bin_of, left_edges, probabilities
 
 __all__ = ["DAYS_PER_MONTH", "MONTHS", "ConcordanceTable", "concordance", "concordance_interval", "month_of"]
 
@@ -42,6 +42,7 @@ class ConcordanceTable:
     Attributes:
         events: (181, bins) patients with the event.
         censored: (181, bins) patients without.
+        score_range: where most scores lie, on the logit scale, if that is known: see `left_edges`.
 
     Example:
         >>> table = ConcordanceTable.of([0.9, 0.1], [90, 800], [1, 0])
@@ -62,6 +63,7 @@ class ConcordanceTable:
 
     events: Array = field(metadata=MATRIX)
     censored: Array = field(metadata=MATRIX)
+    score_range: ScoreRange | None = field(default=None, kw_only=True, metadata=AGREED)
 
     def __post_init__(self) -> None:
         require_equal_shapes(self)
@@ -72,7 +74,12 @@ class ConcordanceTable:
 
     @classmethod
     def of(
-        cls, risk: npt.ArrayLike, time_days: npt.ArrayLike, event: npt.ArrayLike, bins: int = 256
+        cls,
+        risk: npt.ArrayLike,
+        time_days: npt.ArrayLike,
+        event: npt.ArrayLike,
+        bins: int = 256,
+        score_range: ScoreRange | None = None,
     ) -> "ConcordanceTable":
         """Count the patients whose time and event are known.
 
@@ -81,21 +88,24 @@ class ConcordanceTable:
             time_days: (N,) days to the event or to the end of observation; nan for unknown.
             event: (N,) 1 for an event, 0 for censored, nan for unknown.
             bins: of risk, the same at every site.
+            score_range: likewise.
 
         Raises:
             ValueError: for risks outside [0, 1], times that are negative or infinite, or other events.
         """
         score, time, happened = followed_patients(probabilities(risk, "risk"), time_days, event)
-        cell = month_of(time) * bins + bin_of(score, bins)
+        cell = month_of(time) * bins + bin_of(score, bins, score_range)
         shape = (MONTHS + 1, bins)
         counts = (np.bincount(cell[group], minlength=math.prod(shape)) for group in (happened, ~happened))
-        return cls(*(count.reshape(shape).astype(np.float64) for count in counts))
+        return cls(*(count.reshape(shape).astype(np.float64) for count in counts), score_range=score_range)
 
     @classmethod
-    def of_truth(cls, risk: npt.ArrayLike, truth: npt.ArrayLike) -> "ConcordanceTable":
+    def of_truth(
+        cls, risk: npt.ArrayLike, truth: npt.ArrayLike, score_range: ScoreRange | None = None
+    ) -> "ConcordanceTable":
         """Count the patients whose truth, (N, 2) of days and event, is known, in `RISK_BINS` bins."""
         days, event = np.asarray(truth, dtype=np.float64).T
-        return cls.of(risk, days, event, bins=RISK_BINS)
+        return cls.of(risk, days, event, RISK_BINS, score_range)
 
     def __add__(self, other: "ConcordanceTable") -> "ConcordanceTable":
         return add(self, other)

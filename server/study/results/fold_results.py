@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from server.study.results.schema import SCHEMA_VERSION, FoldResults, Metric, Num
 from server.study.results.subgroups_section import pool_subgroups
 from server.study.scoring import Summaries, pack, unpack
 from server.study.study_files import writing
-from server.study.weights.checkpoint import BEST, now
+from server.study.weights.checkpoint import BEST, load_checkpoint, now
 from shared_models.atomic_files import write_atomically
 from shared_models.folds import Fold, fold_settings
 from shared_models.importance import Importance
@@ -39,6 +39,7 @@ from shared_models.messages import Arrays
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import rate_bounds
 from shared_models.metrics.summary import Summary, pack_summary, pooled_metrics, total_summary
+from shared_models.score_ranges import with_score_ranges
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -64,6 +65,7 @@ class Finished:
         tested: Its test patients' statistics, by role; and those of sites that tell of all their folds at once.
         by_subgroup: The same by subgroup.
         lost: What their scores lose with a part of the input changed, by role.
+        score_ranges: What the bins of all these were made of.
     """
 
     fold: Fold
@@ -71,6 +73,7 @@ class Finished:
     tested: Mapping[str, Summaries]
     by_subgroup: Mapping[str, Arrays]
     lost: Mapping[str, Importance]
+    score_ranges: Arrays = field(default_factory=dict)
 
 
 def store_tested(
@@ -101,17 +104,18 @@ def read_finished(fold: Fold, folder: Path, task: Task, config: StudySettings) -
     for key, array in load_file(folder / TESTED).items():
         role, _, name = key.partition(":")
         arrays[role][name] = array
-    own = fold_settings(config, fold)
+    own, ranges = fold_settings(config, fold), load_checkpoint(folder / BEST).score_ranges
+    task = with_score_ranges(task, ranges)
     tested = {role: unpack(counted, task, own) for role, counted in arrays.items()}
     by_subgroup = {role: pool_subgroups({fold.label: counted}, task, own) for role, counted in arrays.items()}
     merged = not uses_secure_aggregation(own)
     lost: dict[str, Importance] = {role: Importance.unpack(arrays[role], task, own, merged) for role in ROLES}
-    return Finished(fold, read_results(folder / RESULTS), tested, by_subgroup, lost)
+    return Finished(fold, read_results(folder / RESULTS), tested, by_subgroup, lost, ranges)
 
 
 def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> Results:
     """The results of the study, from those of its folds."""
-    sites = _sites(finished, config)
+    sites, task = _sites(finished, config), with_score_ranges(task, finished[0].score_ranges)
     trained = set() if config.leave_out == "each" else {site.site for site in sites if site.role == "train"}
     targets = {
         name: _target(name, task, finished, config, {site.site: site.targets.get(name, {}) for site in sites}, trained)

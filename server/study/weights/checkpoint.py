@@ -45,6 +45,7 @@ class Checkpoint:
         rule_state: What the aggregation rule remembers, packed; empty for averaging.
         statistics: Frozen feature statistics, packed, and what harmonised tables are adjusted to.
         validation: Summed validation statistics of `model`, packed; empty until it has been scored.
+        score_ranges: Where validation scores lay: of `best`'s those that `validation` was counted in, else the next's.
         enrolled: What each site counted before round 1.
         not_enrolled: Why a site that was named or connected is not enrolled.
         history: A record of each attempt of a round.
@@ -68,6 +69,7 @@ class Checkpoint:
     not_enrolled: dict[str, str] = field(default_factory=dict)
     rule_state: Arrays = field(default_factory=dict)
     validation: Arrays = field(default_factory=dict)
+    score_ranges: Arrays = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     best_round: int = 0
     best_value: float | None = None
@@ -86,7 +88,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-_ARRAYS = ("model", "rule_state", "statistics", "validation", "best_scores")
+_ARRAYS = ("model", "rule_state", "statistics", "validation", "score_ranges", "best_scores")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -94,7 +94,7 @@ def binormal(rng: np.random.Generator, patients: int, share: float, shift: float
 def test_intervals_cover_what_they_claim(patients: int, share: float, shift: float) -> None:
     rng, many = np.random.default_rng(0), binormal(np.random.default_rng(1), 400_000, share, shift)
     cut = ScoreHistogram.of(*many).threshold("f1")
-    calibration = Binary.statistics["calibration"](*many)
+    calibration = Binary().statistics["calibration"](*many)
     whole = {**ScoreHistogram.of(*many).metrics(cut), **calibration.metrics(cut)}
     whole["auc_within_sites"] = whole["auc"]
     hits: dict[str, list[bool]] = {name: [] for name in COVERED}
