@@ -132,8 +132,8 @@ class ScoreHistogram:
         if cut == len(self.positives) or self.edges[cut] != threshold:
             message = f"{threshold} is not an edge of the {len(self.positives)} bins"
             raise ValueError(message)
-        tp, fp = float(self.positives[cut:].sum()), float(self.negatives[cut:].sum())
-        return ConfusionCounts(tp, fp, self.n_negative - fp, self.n_positive - tp)
+        parts = (self.positives[cut:], self.negatives[cut:], self.negatives[:cut], self.positives[:cut])
+        return ConfusionCounts(*(float(part.sum()) for part in parts))
 
     def threshold(self, rule: str) -> float:
         """The best probability at and above which to call a patient positive.

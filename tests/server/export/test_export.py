@@ -45,7 +45,7 @@ def trained(task: str) -> TrainedModel:
         columns[:5, ::2] = np.nan
     statistics = StudyStatistics({name: FeatureStatistics.of(columns) for name, columns in tables.items()})
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    return TrainedModel(config, kind, 1, weights, statistics, {}, (), "0.1.0", {})
+    return TrainedModel(config, kind, 1, weights, statistics, {}, {}, (), "0.1.0", {})
 
 
 def largest_difference(model: TrainedModel, file: Path) -> float:
