@@ -66,12 +66,13 @@ def pooled_changes(task: Task, config: StudySettings) -> tuple[Change, ...]:
 
 def pooled_statistic(target: Target, scores: Array, truth: Array) -> TargetStatistic | None:
     """Histogram from which the AUC or C-index of all patients together follows; None for other targets."""
+    if not isinstance(target, Binary | TimeToEvent):
+        return None
+    score_range = target.score_ranges[0] if target.score_ranges else None
     if isinstance(target, Binary):
-        return ScoreHistogram.of(scores, truth, score_range=target.score_ranges[0] if target.score_ranges else None)
-    if isinstance(target, TimeToEvent):
-        days, event = np.asarray(truth, dtype=np.float64).T
-        return ConcordanceTable.of(scores, days, event, RISK_BINS, target.score_ranges[0] if target.score_ranges else None)
-    return None
+        return ScoreHistogram.of(scores, truth, score_range=score_range)
+    days, event = np.asarray(truth, dtype=np.float64).T
+    return ConcordanceTable.of(scores, days, event, RISK_BINS, score_range)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from client.training.dataset import Array, PatientDataset
 from client.training.loop import predict
-from shared_models.importance import Change, Importance, changes, pooled_changes, pooled_statistic
-from shared_models.metrics.arrays import TargetStatistic, add
+from shared_models.importance import Change, Importance, changes, pooled_statistic
+from shared_models.metrics.arrays import TargetStatistic, add, counted_fields
 from shared_models.metrics.paired import PairedPairs
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
@@ -79,7 +79,7 @@ def importance_of(
     pooled = {}
     for name, target in task.targets.items():
         first = pooled_statistic(target, scores[name], patients.known(name))
-        after = [one.pooled[name] for one in counted if one.change in pooled_changes(task, config)]
+        after = [one.pooled[name] for one in counted if name in one.pooled]
         if first is not None and after:
             pooled[name] = (first, *after)
     return Importance(np.array([one.patients for one in counted], dtype=np.float64), pairs, pooled)
@@ -159,7 +159,7 @@ def _mean(target: Target, shuffled: Sequence[Array], truth: Array) -> TargetStat
     if not known:
         return None
     total = reduce(add, known)
-    return type(total)(*(getattr(total, each.name) / len(known) for each in fields(total)))
+    return replace(total, **{each.name: getattr(total, each.name) / len(known) for each in counted_fields(type(total))})  # type: ignore[type-var]
 
 
 def _joined(each: Sequence[PairedPairs]) -> PairedPairs:

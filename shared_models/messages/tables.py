@@ -23,7 +23,8 @@ IN_SUMS = {
 }
 ERRORS = "of an error, one sentence that names no file, value or patient; the details stay in the hospital's log"
 BINS = (
-    "counted in bins: 1,024 bins of score, separately for patients with and without the outcome; for time to event, "
+    "counted in bins: 1,024 bins of score, half of them where most validation patients' scores lie, separately for "
+    "patients with and without the outcome; for time to event, "
     "bins of risk by bins of time, and who had the event by the horizon, was free of it, or censored before; "
     "for classes, a confusion matrix; for a continuous target, sums of errors; and in "
     "pairs: how many of its own patients' pairs are in the right order. Without secure aggregation, neighbouring bins "

@@ -73,7 +73,7 @@ class CoarseStatistic(TargetStatistic, Protocol):
 S = TypeVar("S", bound=Statistic)
 
 
-def counted(cls: type[Any]) -> list[dataclasses.Field[Any]]:
+def counted_fields(cls: type[Any]) -> list[dataclasses.Field[Any]]:
     """The fields of a statistic that are added up, and travel."""
     return [field for field in dataclasses.fields(cls) if not field.metadata.get("agreed")]
 
@@ -84,7 +84,7 @@ def require_equal_shapes(statistic: Any) -> None:
     Raises:
         ValueError: naming the fields and their shapes.
     """
-    shapes = {field.name: np.shape(getattr(statistic, field.name)) for field in counted(type(statistic))}
+    shapes = {field.name: np.shape(getattr(statistic, field.name)) for field in counted_fields(type(statistic))}
     if len(set(shapes.values())) > 1:
         message = f"{type(statistic).__name__}: the fields must have one shape, not {shapes}"
         raise ValueError(message)
@@ -130,7 +130,7 @@ def to_arrays(statistic: Statistic, prefix: str) -> dict[str, np.ndarray]:
     """One float64 array a field, keyed ``{prefix}.{field}``; numbers become arrays of no axes."""
     return {
         f"{prefix}.{field.name}": np.array(getattr(statistic, field.name), dtype=np.float64)
-        for field in counted(type(statistic))
+        for field in counted_fields(type(statistic))
     }
 
 
@@ -149,7 +149,7 @@ def from_arrays(cls: type[S], arrays: Mapping[str, np.ndarray], prefix: str, lik
     """
     agreed = [] if like is None else [field.name for field in dataclasses.fields(cls) if field.metadata.get("agreed")]
     fields = {name: getattr(like, name) for name in agreed}
-    for field in counted(cls):
+    for field in counted_fields(cls):
         name = f"{prefix}.{field.name}"
         if name not in arrays:
             message = f"{name} is missing from the {cls.__name__}"

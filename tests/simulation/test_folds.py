@@ -86,6 +86,9 @@ def test_each_site_tells_of_all_its_patients_what_their_rows_give(
     assert target.between_sites["c_index"].trained == 3
 
     folder = Path(config.results_dir) / "small"
+    bins = {str(load_checkpoint(folder / f"fold-{n}" / BEST).score_ranges) for n in (1, 2, 3)}
+    assert len(bins) == 1, "counts of scores in different bins do not add up"
+    assert "recurrence" in bins.pop()
     assert read_results(folder / "results.json") == results
     with (folder / "results.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file)]

@@ -19,13 +19,13 @@ from shared_models.importance import Importance, changes
 from shared_models.metrics.arrays import to_arrays
 from shared_models.metrics.delong import auc
 from shared_models.study_settings import StudySettings
-from shared_models.targets import Binary
+from shared_models.targets import Binary, Categorical
 from shared_models.task import Table, Task, Volume
 
 NAMES = ("strong", "weak", "noise", "unused")
 TASK = Task(
     {"clinical": Table(tuple(map(Feature, NAMES))), "mri": Volume((1, 1, 1, 2), (1.0, 1.0, 1.0))},
-    {"relapse": Binary()},
+    {"relapse": Binary(score_ranges=((-2.0, 2.0),)), "subtype": Categorical(("luminal", "basal"))},
     build_model=lambda *_: None,  # type: ignore[arg-type, return-value]
 )
 FEATURES = StudySettings(importance="features")
@@ -41,7 +41,8 @@ class Planted(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         table = (inputs["clinical"][:, :4] @ self.weights) * present[:, 0]
-        return {"relapse": (table + self.of_image * inputs["mri"].flatten(1).sum(1) * present[:, 1])[:, None]}
+        risk = (table + self.of_image * inputs["mri"].flatten(1).sum(1) * present[:, 1])[:, None]
+        return {"relapse": risk, "subtype": torch.cat([-risk, risk], dim=1)}
 
 
 def cohort(patients: int = 240, seed: int = 0) -> Cohort:
@@ -58,7 +59,7 @@ def cohort(patients: int = 240, seed: int = 0) -> Cohort:
         sampling_weight=np.ones(patients),
         inputs={"clinical": table, "mri": rng.normal(size=(patients, 1, 1, 1, 2)).astype(np.float32)},
         present=present,
-        truths={"relapse": relapse.astype(np.float32)},
+        truths=dict.fromkeys(TASK.targets, relapse.astype(np.float32)),
         parts={"train": np.arange(0), "validation": np.arange(0), "test": np.arange(patients)},
     )
 

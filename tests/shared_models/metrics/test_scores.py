@@ -22,9 +22,7 @@ def range_around(scores: np.ndarray, passes: int = 2) -> ScoreRange | None:
     return found
 
 
-@given(
-    st.floats(0.001, 0.999), st.sampled_from([1e-5, 1e-3, 0.01, 0.9]), st.integers(0, 2**32 - 1), st.integers(1, 3)
-)
+@given(st.floats(0.001, 0.999), st.sampled_from([1e-5, 1e-3, 0.01, 0.9]), st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_scores_are_told_apart_wherever_and_however_close_they_lie(
     middle: float, spread: float, seed: int, passes: int
 ) -> None:
@@ -53,7 +51,9 @@ def test_what_three_bins_held_is_told_apart_in_each_statistic() -> None:
     bounds = {
         score_range: (
             ScoreHistogram.of(scores, event, score_range=score_range).auc_bound(),
-            HorizonTable.of(scores, np.stack([days, event], 1), 1826, score_range=score_range).metrics(0.5)["auc_bound"],
+            HorizonTable.of(scores, np.stack([days, event], 1), 1826, score_range=score_range).metrics(0.5)[
+                "auc_bound"
+            ],
             ConcordanceTable.of(scores, days, event, BINS, score_range).bound(),
         )
         for score_range in (before, after)
