@@ -1,6 +1,6 @@
-"""Where a study's scores lie, found on validation patients: half of the bins of later scores divide that range.
+"""Ranges in which a study's validation scores lie: half of the bins of later scores divide them.
 
-The center reads it off the summed counts of one round's validation scores and sends it with the next request, two
+The center reads them off the summed counts of one round's validation scores and sends them with the next request, two
 numbers for each score, the same to every site. Test patients have no say. They are counted in the very bins that the
 threshold was chosen in, and so is everybody who is scored by the finished network; all folds of a study after the first
 use the first one's, so that their counts add up.
@@ -32,13 +32,13 @@ def ranges_from(validation: Summaries) -> dict[str, Array]:
     Args:
         validation: Summed over the sites.
     """
-    found: dict[str, Array] = {}
+    by_target: dict[str, Array] = {}
     for name, summary in validation.items():
         for statistic in summary.values():
             ranges = [range_of(counts, before) for counts, before in _by_bin(statistic)]
             if ranges and None not in ranges:
-                found[name] = np.array(ranges, dtype=np.float64)
-    return found
+                by_target[name] = np.array(ranges, dtype=np.float64)
+    return by_target
 
 
 def with_score_ranges(task: Task, ranges: Arrays) -> Task:
