@@ -159,7 +159,7 @@ def _mean(target: Target, shuffled: Sequence[Array], truth: Array) -> TargetStat
     if not known:
         return None
     total = reduce(add, known)
-    return replace(total, **{each.name: getattr(total, each.name) / len(known) for each in counted_fields(type(total))})  # type: ignore[type-var]
+    return replace(total, **{each.name: getattr(total, each.name) / len(known) for each in counted_fields(type(total))})
 
 
 def _joined(each: Sequence[PairedPairs]) -> PairedPairs:
