@@ -62,6 +62,10 @@ def test_out_of_fold_figures_of_secure_sums_are_those_of_all_rows(hospitals: Hos
     target = results.targets["recurrence"]
     assert target.internal["patients"] == 210
     assert [fold.targets["recurrence"].internal["patients"] for fold in results.folds] == [71, 70, 69]
+    folds = [Path(config.results_dir) / "small" / f"fold-{n}" / BEST for n in (1, 2, 3)]
+    bins = {str(load_checkpoint(fold).score_ranges) for fold in folds}
+    assert len(bins) == 1, "counts of scores in different bins do not add up"
+    assert "recurrence" in bins.pop()
     by_site = pairs_of_rows(sites, config)
     interval = (by_site["a"] + by_site["b"] + by_site["c"]).interval()
     for end, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
@@ -86,9 +90,6 @@ def test_each_site_tells_of_all_its_patients_what_their_rows_give(
     assert target.between_sites["c_index"].trained == 3
 
     folder = Path(config.results_dir) / "small"
-    bins = {str(load_checkpoint(folder / f"fold-{n}" / BEST).score_ranges) for n in (1, 2, 3)}
-    assert len(bins) == 1, "counts of scores in different bins do not add up"
-    assert "recurrence" in bins.pop()
     assert read_results(folder / "results.json") == results
     with (folder / "results.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file)]
