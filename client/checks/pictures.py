@@ -22,7 +22,7 @@ from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.tiles import TilesReader
 from shared_models.task import Volume
 
-PATIENTS, MOST_UNUSUAL = 6, 24
+PATIENTS, MOST_UNUSUAL = 6, 200
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
 # Without a study the voxels' size is not known.
