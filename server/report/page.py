@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from server.errors import ExitCode
-from server.report.drawing import DrawnFigure, draw
+from server.report.drawing import DrawnFigure, draw, share_styles
 from server.report.elements import Figure, Section, Table
 from server.report.numbers import in_words
 from server.report.sections import sections
@@ -148,7 +148,7 @@ def render(study: Study, made: Mapping[str, Section], figures: Mapping[str, Draw
         shade=_shade,
         identity=id,
     )
-    return text
+    return share_styles(text)
 
 
 def _subtitle(study: Study) -> str:

@@ -181,6 +181,11 @@ class ScoreHistogram:
             rates.append(above / above[-1] if above[-1] > 0 else np.full_like(above, np.nan))
         return rates[0], rates[1]
 
+    def extremes(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Positives and negatives where the curves are lowest and highest: the same, for nothing is hidden."""
+        counted = (self.positives, self.negatives)
+        return counted, counted
+
     def average_precision(self) -> float:
         """Precision averaged over the steps of recall, a bin a step; nan without positives."""
         gained = self.positives[::-1]

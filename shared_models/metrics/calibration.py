@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_models.metrics.arrays import VECTOR, Array, PooledMetrics, add, require_equal_shapes
-from shared_models.metrics.rates import bounds, expected_observed_interval, named
+from shared_models.metrics.rates import bounds, expected_observed_interval, named, wilson_bounds
 from shared_models.metrics.scores import labelled, probabilities
 
 INNER_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -43,6 +43,8 @@ class Calibration:
         "alone makes it larger than 0, so that it has no interval",
         "calibration_predicted": "calibration curve: mean probability of the patients in each of 16 bins of it",
         "calibration_observed": "their observed share; both undefined where fewer than 5 patients are",
+        "calibration_observed_low": "lower bound of its 95 % interval (Wilson)",
+        "calibration_observed_high": "upper bound",
     }
 
     counts: Array = field(metadata=VECTOR)
@@ -123,7 +125,17 @@ class Calibration:
             "calibration_error": self.expected_calibration_error(),
             "calibration_predicted": predicted.tolist(),
             "calibration_observed": observed.tolist(),
+            **self.observed_bounds(self.counts),
         }
+
+    def observed_bounds(self, patients: Array) -> PooledMetrics:
+        """The bounds of the observed share of each bin that is told, by name.
+
+        Args:
+            patients: (16,) how many the counts stand for, where they are sums of weights.
+        """
+        low, high = wilson_bounds(self.curve(MIN_PATIENTS)[1], patients)
+        return {"calibration_observed_low": low.tolist(), "calibration_observed_high": high.tolist()}
 
     def without_small_cells(self, least: float) -> "Calibration":
         """With neighbouring bins merged until each holds no outcomes or `least`, and no others or `least`; or nothing.

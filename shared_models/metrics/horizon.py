@@ -166,11 +166,21 @@ class HorizonTable:
         ratio = self.calibration().expected_observed_ratio()
         return named("expected_observed_ratio", expected_observed_interval(ratio, share, patients))
 
+    def _observed_bounds(self, squares: ScoreHistogram) -> PooledMetrics:
+        """The bounds of the observed share of each bin of risk, with as many patients as its weights stand for."""
+        calibration = self.calibration()
+        squared = Calibration.of_bins(self._risks(), squares.positives, squares.negatives).counts
+        patients = np.divide(calibration.counts**2, squared, out=np.zeros_like(squared), where=squared > 0)
+        return calibration.observed_bounds(patients)
+
+    def _risks(self) -> Array:
+        """The middle of each bin of risk, (bins,)."""
+        return np.asarray(1 / (1 + np.exp(-bin_logits(len(self.free), self.score_range))))
+
     def calibration(self) -> Calibration:
         """Weighted sums by bin of risk, where a patient's risk is the middle of its bin."""
         histogram = self.histogram()
-        risks = 1 / (1 + np.exp(-bin_logits(len(self.free), self.score_range)))
-        return Calibration.of_bins(risks, histogram.positives, histogram.negatives)
+        return Calibration.of_bins(self._risks(), histogram.positives, histogram.negatives)
 
     def event_probability(self) -> float:
         """Kaplan-Meier estimate of the event by the horizon, from the steps; nan without patients."""
@@ -213,6 +223,7 @@ class HorizonTable:
             **self.calibration().metrics(threshold),
             **score_metrics.score_metrics(histogram, threshold, squares := self.squares()),
             **self._expected_observed(histogram, squares),
+            **self._observed_bounds(squares),
         }
 
     def without_small_cells(self, least: float) -> "MergedHorizon":

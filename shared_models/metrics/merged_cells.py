@@ -105,6 +105,11 @@ class MergedHistogram(ScoreHistogram):
         highest = 1 - float(self.positives_high @ above) / pairs
         return max(highest - self.auc(), self.auc() - lowest)
 
+    def extremes(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Positives and negatives at those ends of their cells where the curves are lowest and highest."""
+        lowest = (self.positives_low, self.negatives_high)
+        return lowest, (self.positives_high, self.negatives_low)
+
 
 def merge_histogram(histogram: ScoreHistogram, least: float) -> MergedHistogram:
     """A site's histogram without a cell of fewer than ``least`` positives, or of fewer than ``least`` negatives.

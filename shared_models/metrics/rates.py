@@ -51,12 +51,26 @@ def named(name: str, interval: Interval) -> dict[str, float]:
 
 def wilson(share: float, patients: float, level: float = LEVEL) -> Interval:
     """Wilson's interval of a share of so many patients, who need not be whole; nan of none."""
-    if not patients > 0 or math.isnan(share):
-        return Interval(share, math.nan, math.nan)
+    low, high = wilson_bounds(np.array([share]), np.array([patients]), level)
+    return Interval(share, float(low[0]), float(high[0]))
+
+
+def wilson_bounds(shares: Array, patients: Array | float, level: float = LEVEL) -> tuple[Array, Array]:
+    """Wilson's bounds of several shares.
+
+    Args:
+        shares: (N,).
+        patients: (N,) or one number for all, which need not be whole.
+        level: coverage.
+
+    Returns:
+        Lower and upper bounds, (N,) each; nan where there are no patients.
+    """
+    of = np.where(np.asarray(patients, dtype=np.float64) > 0, patients, np.nan)
     z2 = normal_quantile(level) ** 2
-    middle = (share + z2 / (2 * patients)) / (1 + z2 / patients)
-    half = math.sqrt(z2 * (share * (1 - share) / patients + z2 / (4 * patients**2))) / (1 + z2 / patients)
-    return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
+    middle = (shares + z2 / (2 * of)) / (1 + z2 / of)
+    half = np.sqrt(z2 * (shares * (1 - shares) / of + z2 / (4 * of**2))) / (1 + z2 / of)
+    return np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
 
 
 def effective(weights: float, squares: float) -> float:

@@ -45,6 +45,10 @@ METRICS: Final[Mapping[str, str]] = bounds(
 }
 
 
+Classes = tuple[Array, Array]
+"""Positives and negatives, (bins,) each."""
+
+
 class Histogram(Protocol):
     """Counts or weights of scores in bins, as `ScoreHistogram` has them."""
 
@@ -58,7 +62,11 @@ class Histogram(Protocol):
 
     @property
     def n_positive(self) -> float:
-        """Their sum."""
+        """Sum of those with the outcome."""
+
+    @property
+    def n_negative(self) -> float:
+        """Sum of those without."""
 
     @property
     def score_range(self) -> ScoreRange | None:
@@ -69,6 +77,9 @@ class Histogram(Protocol):
 
     def average_precision(self) -> float:
         """Area under the precision-recall curve."""
+
+    def extremes(self) -> tuple[Classes, Classes]:
+        """Positives and negatives where what merged cells hide makes the curves lowest and highest, (bins,) each."""
 
 
 def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | None = None) -> PooledMetrics:
@@ -97,4 +108,5 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
     metrics |= named("brier", brier_interval(scores, classes, of_squares))
     metrics |= recalibration.recalibration(*classes, of_squares, histogram.score_range)
     metrics |= decision_curve.decision_curve(*classes, of_squares, histogram.score_range)
-    return metrics | curves.curves(*classes)
+    patients = (positives, effective(histogram.n_negative, squared.n_negative))
+    return metrics | curves.curves(*(curves.Classes(*each, *patients) for each in (classes, *histogram.extremes())))

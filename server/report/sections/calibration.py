@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas
+from server.report.bands import MOST_SITES, Curve, Lists, sites_with_curves, whose
+from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid
 from server.report.elements import Element, Figure, Section, not_recorded
-from server.report.numbers import count, with_interval
-from server.report.study import ROLES, Outcome, Role, Study, pairs
+from server.report.numbers import NBSP, count, with_interval
+from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note, is_coarse, judged_role
 from server.study.results.schema import Metric
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
 BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 TITLE = "Calibration and net benefit"
-Points = list[tuple[float, float]]
+CALIBRATION = ("calibration_predicted", "calibration_observed")
+BENEFIT = ("net_benefit_threshold", "net_benefit")
 
 
 def section(study: Study) -> Section:
     """A calibration curve and a decision curve for each target with a risk."""
-    outcomes = [outcome for outcome in study.outcomes if any(_points(outcome, role) for role in ROLES)]
+    outcomes = [outcome for outcome in study.outcomes if _roles(outcome)]
     if not outcomes:
         return not_recorded(TITLE, "no target of this study has a calibration curve.")
     elements: list[Element] = []
     for outcome in outcomes:
         elements.append(_calibration(outcome))
-        if any(_benefit(outcome, role) for role in ROLES):
+        if any(_benefit(outcome.metrics(role)) for role in ROLES):
             elements.append(_decision(outcome))
+        elements += _of_sites(study, outcome)
     return Section(TITLE, " ".join(map(_lead, outcomes)), elements)
 
 
 def _roles(outcome: Outcome) -> list[Role]:
-    return [role for role in ROLES if _points(outcome, role)]
-
-
-def _points(outcome: Outcome, role: Role) -> Points:
-    """Predicted and observed shares of those cells that have both."""
-    metrics = outcome.metrics(role)
-    return pairs(metrics.get("calibration_predicted"), metrics.get("calibration_observed"))
+    return [role for role in ROLES if Curve.of(outcome.metrics(role), *CALIBRATION)]
 
 
 def _lead(outcome: Outcome) -> str:
@@ -67,24 +65,21 @@ def _calibration(outcome: Outcome) -> Figure:
         draw=lambda: _draw_calibration(outcome),
         alt=f"Calibration curve of {outcome.full_label}",
         caption=f"Observed share of {outcome.full_label} against the mean predicted risk, in cells of risk with five "
-        f"patients or more. {horizon_note(outcome)} Dashed: perfect. No recalibration was done after testing.",
-        columns=("role", "predicted", "observed"),
-        values=[(role, *point) for role in ROLES for point in _points(outcome, role)],
+        f"patients or more, with 95{NBSP}% intervals. {horizon_note(outcome)} Dashed: perfect. No recalibration was "
+        "done after testing.",
+        columns=("role", "predicted", "observed", "low", "high"),
+        values=[(role, *row) for role in ROLES for row in Curve.of(outcome.metrics(role), *CALIBRATION).rows],
     )
 
 
 def _draw_calibration(outcome: Outcome) -> Drawing:
     roles = _roles(outcome)
     drawing, all_axes = canvas(3.5, len(roles), share=len(roles) / 2)
-    top = max((max(point) for role in roles for point in _points(outcome, role)), default=1.0)
-    top = min(1.0, 0.1 * (int(10 * top) + 1))
+    top = _top([outcome.metrics(role) for role in roles])
     for axes, role in zip(all_axes, roles, strict=False):
         metrics = outcome.metrics(role)
-        axes.plot([0, top], [0, top], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
-        xs, ys = zip(*_points(outcome, role), strict=True)
-        joined = "none" if is_coarse(metrics) else "-"  # a line between few merged cells would look like a finding
-        axes.plot(xs, ys, MARKER[role], color=COLOUR[role], linestyle=joined, linewidth=1, markersize=4.5)
-        axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted risk", ylabel="observed share")
+        _plot(axes, metrics, role, top)
+        axes.set(xlabel="predicted risk", ylabel="observed share")
         axes.set_title(f"{role}: {count(metrics.get('patients'))} patients")
         legend = "\n".join(
             f"{what} {with_interval(metrics, name)}"
@@ -101,14 +96,31 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
     return drawing
 
 
-def _benefit(outcome: Outcome, role: Role) -> list[tuple[float, float, float]]:
-    """Threshold, net benefit of the model, and of calling every patient positive."""
-    metrics = outcome.metrics(role)
-    lists = [metrics.get(name) for name in ("net_benefit_threshold", "net_benefit", "net_benefit_of_all")]
-    if not all(isinstance(one, list) for one in lists):
-        return []
-    rows = zip(*lists, strict=False)
-    return [(a, b, c) for a, b, c in rows if a is not None and b is not None and c is not None]
+def _top(listed: Sequence[Lists]) -> float:
+    """Where the axes end: above all points, and above half of what their intervals reach beyond."""
+    rows = [row for lists in listed for row in Curve.of(lists, *CALIBRATION).rows]
+    highest = max((max(x, y, (y + high) / 2 if high is not None else 0.0) for x, y, _, high in rows), default=1.0)
+    return min(1.0, 0.1 * (int(10 * highest) + 1))
+
+
+def _plot(axes: Axes, lists: Lists, role: Role, top: float) -> None:
+    """One calibration curve with its intervals, and the line of perfect ones."""
+    axes.plot([0, top], [0, top], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
+    curve = Curve.of(lists, *CALIBRATION)
+    joined = "none" if is_coarse(lists) else "-"  # a line between few merged cells would look like a finding
+    curve.bars(axes, COLOUR[role])
+    axes.plot(*curve.points, MARKER[role], color=COLOUR[role], linestyle=joined, linewidth=1, markersize=4.5)
+    axes.set(xlim=(0, top), ylim=(0, top))
+
+
+def _benefit(lists: Lists) -> Curve:
+    """Net benefit of the model at each threshold."""
+    return Curve.of(lists, *BENEFIT)
+
+
+def _of_all(lists: Lists) -> Curve:
+    """Net benefit of calling every patient positive."""
+    return Curve.of(lists, BENEFIT[0], "net_benefit_of_all")
 
 
 def _decision(outcome: Outcome) -> Figure:
@@ -117,30 +129,65 @@ def _decision(outcome: Outcome) -> Figure:
         draw=lambda: _draw_decision(outcome),
         alt=f"Decision curve of {outcome.full_label}",
         caption="Net benefit per 1,000 patients: patients with the outcome who are found, less patients treated in "
-        "vain at the exchange rate that the threshold implies (Vickers 2006). The model is of use only where it lies "
-        "above both other strategies.",
-        columns=("role", "threshold", "model", "all positive"),
-        values=[(role, *row) for role in ROLES for row in _benefit(outcome, role)],
+        f"vain at the exchange rate that the threshold implies (Vickers 2006), with 95{NBSP}% bands. The model is of "
+        "use only where it lies above both other strategies.",
+        columns=("role", "threshold", "model", "low", "high", "all positive"),
+        values=[(role, *row) for role in ROLES for row in _benefit_rows(outcome.metrics(role))],
     )
 
 
+def _benefit_rows(lists: Lists) -> list[tuple[float | None, ...]]:
+    everybody = dict(zip(*_of_all(lists).points, strict=True))
+    return [(*row, everybody.get(row[0])) for row in _benefit(lists).rows]
+
+
 def _draw_decision(outcome: Outcome) -> Drawing:
-    roles = [role for role in ROLES if _benefit(outcome, role)]
+    roles = [role for role in ROLES if _benefit(outcome.metrics(role))]
     drawing, all_axes = canvas(2.9, len(roles), share=len(roles) / 2, same_y=True)
     for axes, role in zip(all_axes, roles, strict=False):
-        thresholds, model, everybody = (list(column) for column in zip(*_benefit(outcome, role), strict=True))
-        axes.plot(
-            thresholds,
-            [1000 * b for b in model],
-            color=COLOUR[role],
-            marker=MARKER[role],
-            markersize=3.5,
-            label="this model",
-        )
-        axes.plot(thresholds, [1000 * b for b in everybody], color=HOLLOW, linewidth=1, label="treat all")
-        axes.axhline(0, color=INK, linewidth=0.9, label="treat none")
-        top = max(1000 * max(model + everybody), 10)
-        axes.set(ylim=(-0.25 * top, 1.15 * top), xlabel="threshold of risk", title=f"{role}")
+        _plot_benefit(axes, outcome.metrics(role), role)
+        axes.set(xlabel="threshold of risk", title=f"{role}")
         axes.legend(loc="upper right")
     all_axes[0].set_ylabel("net benefit per 1,000")
+    return drawing
+
+
+def _plot_benefit(axes: Axes, lists: Lists, role: Role) -> None:
+    model, everybody = _benefit(lists), _of_all(lists)
+    model.draw(axes, COLOUR[role], scale=1000, marker=MARKER[role], markersize=3.5, label="this model")
+    everybody.draw(axes, HOLLOW, scale=1000, linewidth=1, label="treat all")
+    axes.axhline(0, color=INK, linewidth=0.9, label="treat none")
+    top = max(1000 * max(model.points[1] + everybody.points[1]), 10)
+    axes.set(ylim=(-0.25 * top, 1.15 * top))
+
+
+def _of_sites(study: Study, outcome: Outcome) -> Iterator[Figure]:
+    """Calibration of the sites that tell enough of their own patients."""
+    if sites := sites_with_curves(study, outcome.name):
+        yield Figure(
+            name=f"calibration_{outcome.name}_by_site",
+            draw=lambda: _draw_sites(study, outcome),
+            alt=f"Calibration and decision curves of {outcome.full_label} at single sites",
+            caption=f"The same at single sites, from the cells that each told. {whose(study, outcome.name)}",
+            columns=("site", "role", "curve", "x", "y", "low", "high"),
+            values=[
+                (site, role, kind, *row)
+                for site, role, lists in sites
+                for kind, of in (("calibration", CALIBRATION), ("net benefit", BENEFIT))
+                for row in Curve.of(lists, *of).rows
+            ],
+        )
+
+
+def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
+    sites = sites_with_curves(study, outcome.name)[:MOST_SITES]
+    top = _top([lists for *_, lists in sites])
+    drawing, (above, below) = grid(4.3, 2, len(sites), share=max(len(sites), 2) / MOST_SITES)
+    for axes, under, (site, role, lists) in zip(above, below, sites, strict=True):
+        _plot(axes, lists, role, top)
+        axes.set(xlabel="predicted risk", title=site)
+        _plot_benefit(under, lists, role)
+        under.set(xlabel="threshold of risk")
+    above[0].set_ylabel("observed share")
+    below[0].set_ylabel("net benefit per 1,000")
     return drawing

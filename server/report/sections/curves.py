@@ -1,13 +1,15 @@
-"""Section on ROC and precision-recall curves, of all sites of a role."""
+"""Section on ROC and precision-recall curves with their bands, of all sites of a role and of single sites."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from server.report.drawing import COLOUR, HOLLOW, canvas, look
+from server.report.bands import MOST_SITES, Curve, sites_with_curves, whose
+from server.report.drawing import COLOUR, DASH, HOLLOW, canvas, grid
 from server.report.elements import Figure, Section, not_recorded
-from server.report.numbers import count, with_interval
-from server.report.study import ROLES, Outcome, Role, Study, pairs
+from server.report.numbers import NBSP, count, with_interval
+from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note, is_coarse
 
 if TYPE_CHECKING:
@@ -16,64 +18,102 @@ if TYPE_CHECKING:
 
 TITLE = "ROC and precision–recall"
 CURVES = {"ROC": ("roc_false_positive_rate", "roc_true_positive_rate"), "PR": ("pr_recall", "pr_precision")}
+AXES = {"ROC": ("1 − specificity", "sensitivity"), "PR": ("recall (sensitivity)", "precision (PPV)")}
 
 
 def section(study: Study) -> Section:
     """The curves, where the results hold their points."""
-    outcomes = [outcome for outcome in study.outcomes if any(_points(outcome, role, "ROC") for role in ROLES)]
+    outcomes = [outcome for outcome in study.outcomes if any(_curve(outcome, role, "ROC") for role in ROLES)]
     if not outcomes:
         return not_recorded(TITLE, "the results of this study hold no points of these curves.")
-    return Section(TITLE, " ".join(map(_lead, outcomes)), [_figure(outcome) for outcome in outcomes])
+    figures = [figure for outcome in outcomes for figure in _figures(study, outcome)]
+    return Section(TITLE, " ".join(map(_lead, outcomes)), figures)
 
 
-def _points(outcome: Outcome, role: Role, curve: str) -> list[tuple[float, float]]:
-    metrics = outcome.metrics(role)
-    return pairs(*(metrics.get(name) for name in CURVES[curve]))
+def _curve(outcome: Outcome, role: Role, kind: str) -> Curve:
+    return Curve.of(outcome.metrics(role), *CURVES[kind])
 
 
 def _lead(outcome: Outcome) -> str:
     estimates = [
         f"{with_interval(outcome.metrics(role), 'average_precision')} in {role} patients"
         for role in reversed(ROLES)
-        if _points(outcome, role, "ROC")
+        if _curve(outcome, role, "ROC")
     ]
     coarse = any(is_coarse(outcome.metrics(role)) for role in ROLES)
-    doubt = " Cells of few patients were merged at the hospitals, so the curves are of few steps." if coarse else ""
-    return f"{outcome.full_label}: area under the precision–recall curve {', '.join(estimates)}.{doubt}"
+    doubt = (
+        " Cells of few patients were merged at the hospitals, so the curves are of few steps; their bands hold what "
+        "that hides."
+        if coarse
+        else ""
+    )
+    return f"{outcome.full_label}: area under the precision–recall curve {', '.join(told)}.{doubt}"
 
 
-def _figure(outcome: Outcome) -> Figure:
-    return Figure(
+def _figures(study: Study, outcome: Outcome) -> Iterator[Figure]:
+    yield Figure(
         name=f"curves_{outcome.name}",
         draw=lambda: _draw(outcome),
         alt=f"ROC and precision-recall curves of {outcome.full_label}",
-        caption=f"Test patients of all sites of a role, in one. {horizon_note(outcome)} These curves hold pairs of "
-        "patients of different hospitals, too; the AUC within hospitals is in the section on discrimination. Dashed "
-        "grey: chance; dotted: share of patients with the outcome.",
-        columns=("role", "curve", "x", "y"),
-        values=[(role, curve, *point) for role in ROLES for curve in CURVES for point in _points(outcome, role, curve)],
+        caption=f"Test patients of all sites of a role, in one. {horizon_note(outcome)} Bands: 95{NBSP}% at each "
+        "point. These curves hold pairs of patients of different hospitals, too; the AUC within hospitals is in the "
+        "section on discrimination. Dashed grey: chance; dotted: share of patients with the outcome.",
+        columns=("role", "curve", "x", "y", "low", "high"),
+        values=[(role, kind, *row) for role in ROLES for kind in CURVES for row in _curve(outcome, role, kind).rows],
     )
+    if sites := sites_with_curves(study, outcome.name):
+        yield Figure(
+            name=f"curves_{outcome.name}_by_site",
+            draw=lambda: _draw_sites(study, outcome),
+            alt=f"ROC and precision-recall curves of {outcome.full_label} at single sites",
+            caption=f"The same at single sites, from the cells that each told. {whose(study, outcome.name)}",
+            columns=("site", "role", "curve", "x", "y", "low", "high"),
+            values=[
+                (site, role, kind, *row)
+                for site, role, lists in sites
+                for kind in CURVES
+                for row in Curve.of(lists, *CURVES[kind]).rows
+            ],
+        )
 
 
 def _draw(outcome: Outcome) -> Drawing:
     drawing, (left, right) = canvas(3.7, 2)
     for role in ROLES:
-        if not (roc := _points(outcome, role, "ROC")):
+        if not (roc := _curve(outcome, role, "ROC")):
             continue
-        metrics = outcome.metrics(role)
-        left.plot(*zip(*roc, strict=True), **look(role), label=f"{role}: {count(metrics.get('patients'))} patients")
-        if recall := _points(outcome, role, "PR"):
-            estimate = with_interval(metrics, "average_precision")
-            right.plot(*zip(*recall, strict=True), **look(role), label=f"{role}: {estimate}")
+        metrics, dash = outcome.metrics(role), DASH[role]
+        roc.draw(left, COLOUR[role], linestyle=dash, label=f"{role}: {count(metrics.get('patients'))} patients")
+        if recall := _curve(outcome, role, "PR"):
+            told = with_interval(metrics, "average_precision")
+            recall.draw(right, COLOUR[role], linestyle=dash, label=f"{role}: {told}")
             _share(right, outcome, role)
-    left.plot([0, 1], [0, 1], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
-    left.set(xlabel="1 − specificity", ylabel="sensitivity", title="a  ROC")
-    right.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="b  Precision and recall")
-    for axes in (left, right):
-        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    for axes, kind, title in ((left, "ROC", "a  ROC"), (right, "PR", "b  Precision and recall")):
+        _frame(axes, kind)
+        axes.set(xlabel=AXES[kind][0], ylabel=AXES[kind][1], title=title)
     left.legend(loc="lower right")
     right.legend(loc="upper right")
     return drawing
+
+
+def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
+    sites = sites_with_curves(study, outcome.name)[:MOST_SITES]
+    drawing, rows = grid(4.3, 2, len(sites), share=max(len(sites), 2) / MOST_SITES)
+    for kind, row in zip(CURVES, rows, strict=True):
+        for axes, (site, role, lists) in zip(row, sites, strict=True):
+            Curve.of(lists, *CURVES[kind]).draw(axes, COLOUR[role], linestyle=DASH[role])
+            _frame(axes, kind)
+            axes.set(xlabel=AXES[kind][0])
+            if kind == "ROC":
+                axes.set_title(site)
+        row[0].set_ylabel(AXES[kind][1])
+    return drawing
+
+
+def _frame(axes: Axes, kind: str) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    if kind == "ROC":
+        axes.plot([0, 1], [0, 1], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
 
 
 def _share(axes: Axes, outcome: Outcome, role: Role) -> None:

@@ -24,6 +24,7 @@ from server.study.results.schema import (
     SiteResults,
     TargetResults,
 )
+from server.study.results.site_curves import site_curves
 from server.study.results.start_section import start_section
 from server.study.results.subgroups_section import own_subgroups, subgroup_results
 from server.study.results.survival_section import survival_section
@@ -259,6 +260,7 @@ def _site(
         targets=targets,
         personal=personal,
         out_of_fold=over_folds,
+        curves=site_curves(answer.reply, task, config),
         subgroups=[one for name in task.targets for one in own_subgroups(answer.reply, task, name)]
         if answer.reply
         else [],

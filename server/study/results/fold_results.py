@@ -264,7 +264,8 @@ def _site(name: str, finished: Sequence[Finished], config: StudySettings) -> Sit
     keys = {target: [*metrics] for target, metrics in own[0].items()} if own else {}
     metrics = {target: {name: _number(own, target, name) for name in names} for target, names in keys.items()}
     scorings = max(row.scorings for row in rows.values())
-    return first.model_copy(update={"patients": patients, "targets": metrics, "out_of_fold": {}, "scorings": scorings})
+    of_all: dict[str, object] = {"patients": patients, "targets": metrics, "out_of_fold": {}, "scorings": scorings}
+    return first.model_copy(update={**of_all, "curves": {}})  # each fold's are of some of its patients
 
 
 def _number(own: Sequence[Mapping[str, Mapping[str, Number]]], target: str, key: str) -> Number:

@@ -145,6 +145,12 @@ class SiteResults(_Section):
         default={},
         description="in the last fold of a repeat: these metrics over all its folds, as the site computed them",
     )
+    curves: dict[str, dict[str, list[Number]]] = Field(
+        default={},
+        description="by target, its ROC, precision-recall, calibration and decision curve with their bands, by the "
+        "names below, from the merged cells that it told; none with secure aggregation, of a study of folds, or of too "
+        "few patients for a band of the ROC curve of 0.4 on average",
+    )
     subgroups: list[SubgroupOfSite] = Field(
         default=[], description="its metrics by subgroup, where the study names any; none in a study with folds"
     )

@@ -10,7 +10,7 @@ from sklearn.metrics import matthews_corrcoef, precision_recall_curve, roc_auc_s
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.confusion_counts import ConfusionCounts
-from shared_models.metrics.curves import curves
+from shared_models.metrics.curves import Classes, curves
 from shared_models.metrics.decision_curve import THRESHOLDS
 from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.one_versus_rest import OneVersusRest
@@ -48,7 +48,7 @@ def test_curves_go_through_the_points_of_the_rows() -> None:
     scores = rng.choice(left_edges(1024)[300:700], 200)  # a bin a score: as fine as the rows
     sites = [ScoreHistogram.of(scores[part], labels[part]) for part in (slice(50), slice(50, None))]
     pooled = sites[0] + sites[1]
-    points = curves(pooled.positives, pooled.negatives)
+    points = curves(Classes(pooled.positives, pooled.negatives, pooled.n_positive, pooled.n_negative))
     area = np.trapezoid(points["roc_true_positive_rate"], points["roc_false_positive_rate"])
     assert area == pytest.approx(roc_auc_score(labels, scores), abs=0.01)
     false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
