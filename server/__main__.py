@@ -110,6 +110,7 @@ One line for each message sent and received, each key registered or revoked, eac
     "report": """\
   python -m server report recurrence                      # writes report.html and figures/ into the study's folder
   python -m server report recurrence --answers study.toml --open
+  python -m server report recurrence --compare recurrence_private             # both on one page
   python -m server report --file exact.json --checkpoint model.safetensors    # of the validation at one hospital
 
 A study writes its report when it ends, also when it fails. One HTML file, which loads and runs nothing; figures as
@@ -226,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", "Write a study's report again: one HTML file, and its figures for a paper.")
     report.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
     report.add_argument("--answers", type=Path, metavar="TOML", help="a file whose [report] table replaces the study's")
+    report.add_argument("--compare", default="", metavar="OTHER", help="a page of this study beside another one")
     report.add_argument("--file", type=Path, metavar="JSON", help="a hospital's validation instead of a study")
     report.add_argument("--checkpoint", type=Path, metavar="FILE", help="with --file: the network that it is of")
     report.add_argument("--open", action="store_true", dest="opens", help="show it in a browser")

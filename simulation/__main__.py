@@ -66,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--by and --into go with --split")
     if options.models and not options.compare:
         parser.error("--models goes with --compare")
+    if options.report and len(options.report) > 2:
+        parser.error("--report takes one folder, or two to be put side by side")
     if options.skew and options.report:
         parser.error("--skew goes with --split, --sites or --synthetic")
     if options.study and options.file:
@@ -90,7 +92,11 @@ def _parser() -> CommandLine:
     cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
     cohort.add_argument("--split", type=Path, metavar="YAML", help="one site's settings, to be divided")
     cohort.add_argument(
-        "--report", type=Path, metavar="FOLDER", help="only write the report of a study's results again, with --study's"
+        "--report",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="only write the report of a study's results again, with --study's; of two folders a page of both",
     )
     parser.add_argument(
         "--phantom",
@@ -229,14 +235,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Writes the report of a study that has ended."""
+    """Writes the report of a study that has ended, or of two side by side."""
     from rich.console import Console
 
     from server.report.page import open_report, report_again
-    from server.study.results.results_file import RESULTS, UNFINISHED
+    from server.report.side_by_side import compare_reports
+    from server.study.results.results_file import results_of_folder
 
-    files = [options.report / RESULTS, options.report / UNFINISHED]
-    page = report_again(next((file for file in files if file.exists()), files[0]), options.study)
+    files = [results_of_folder(folder) for folder in options.report]
+    page = compare_reports(*files) if len(files) == 2 else report_again(files[0], options.study)
     Console().print(f"Report: {page.resolve()}", soft_wrap=True, highlight=False)
     if options.opens:
         open_report(page)

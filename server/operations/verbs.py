@@ -210,15 +210,26 @@ def results(directory: Path, study: str, as_json: bool) -> None:
 
 
 def report(
-    directory: Path, study: str, answers: Path | None, file: Path | None, checkpoint: Path | None, opens: bool
+    directory: Path,
+    study: str,
+    answers: Path | None,
+    compare: str,
+    file: Path | None,
+    checkpoint: Path | None,
+    opens: bool,
 ) -> None:
-    """Writes a study's report again, or that of one hospital's validation, and says where."""
+    """Writes a study's report again, that of two studies, or that of one hospital's validation, and says where."""
     from server.operations.center_status import find_results
     from server.operations.validation import report_of
     from server.report.page import open_report, report_again
 
     if file or checkpoint:
         path = report_of(file, checkpoint)
+    elif compare:
+        from server.report.side_by_side import compare_reports
+
+        center = open_center(directory)
+        path = compare_reports(*(find_results(center, name, unfinished=True) for name in (study, compare)))
     else:
         path = report_again(find_results(open_center(directory), study, unfinished=True), answers)
     console.print(f"Wrote {path}", markup=False)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from server.errors import ExitCode
 from server.report.drawing import DrawnFigure, draw, share_styles
 from server.report.elements import Figure, Section, Table
 from server.report.numbers import in_words
 from server.report.sections import sections
 from server.report.study import Study
-from server.report.verdict import listed, verdict
-from server.study.exchange import StudyError
+from server.report.verdict import Verdict, listed, verdict
 from server.study.results.results_file import read_results
 from server.study.results.schema import Results
 from shared_models.atomic_files import write_atomically
@@ -26,6 +24,25 @@ log = logging.getLogger("server")
 REPORT, FIGURES = "report.html", "figures"
 _HERE = Path(__file__).parent
 _SHADE = "rgba(31,95,158,{:.2f})"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a page.
+
+    Attributes:
+        title: Of the page.
+        line: Under it.
+        verdict: What is shown, what is not, and the figures.
+        failed: Whether a study did not come to its end.
+        made_from: What the footer names.
+    """
+
+    title: str
+    line: str
+    verdict: Verdict
+    failed: bool
+    made_from: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, li
     made = sections(study)
     elements = (element for section in made.values() for element in section.elements)
     figures = [draw(element) for element in elements if isinstance(element, Figure)]
-    return render(study, made, {one.figure.name: one for one in figures}), figures
+    return lay_out(_head(study), made, {one.figure.name: one for one in figures}), figures
 
 
 def report_again(results: Path, answers: Path | None = None) -> Path:
@@ -98,10 +115,6 @@ def report_again(results: Path, answers: Path | None = None) -> Path:
         StudyError: If the results cannot be read.
         SettingsError: If the file cannot.
     """
-    if not results.exists():
-        fix = "the study writes them when it ends; give the folder that holds them"
-        msg = f"{results}: there are no results; {fix}"
-        raise StudyError(msg, exit_code=ExitCode.FILE)
     given = None if answers is None else parse_answers(read_study(answers).report)
     return write_report(read_results(results), results.parent, given)
 
@@ -123,11 +136,11 @@ def try_to_report(results: Results, folder: Path) -> Path | None:
         return None
 
 
-def render(study: Study, made: Mapping[str, Section], figures: Mapping[str, DrawnFigure]) -> str:
+def lay_out(head: Head, made: Mapping[str, Section], figures: Mapping[str, DrawnFigure]) -> str:
     """The page; all that comes from settings, sites and authors is escaped.
 
     Args:
-        study: The study.
+        head: Its head.
         made: Its sections.
         figures: Each figure, drawn, by its name.
     """
@@ -135,13 +148,11 @@ def render(study: Study, made: Mapping[str, Section], figures: Mapping[str, Draw
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    head = verdict(study)
     text = environment.from_string((_HERE / "page.html.jinja").read_text(encoding="utf-8")).render(
-        study=study,
+        head=head,
         style=Markup((_HERE / "style.css.jinja").read_text(encoding="utf-8")),
-        verdict=head,
-        not_shown=listed(head.not_shown),
-        subtitle=_subtitle(study),
+        verdict=head.verdict,
+        not_shown=listed(head.verdict.not_shown),
         sections=made,
         figures=figures,
         numbers=Numbers(made),
@@ -149,6 +160,13 @@ def render(study: Study, made: Mapping[str, Section], figures: Mapping[str, Draw
         identity=id,
     )
     return share_styles(text)
+
+
+def _head(study: Study) -> Head:
+    results = study.results
+    made_from = f"results.json (schema {results.schema_version}) by breast-federation {results.package_version}"
+    line = f"Study report · {results.study} · {_subtitle(study)}"
+    return Head(study.title, line, verdict(study), bool(results.failure), made_from)
 
 
 def _subtitle(study: Study) -> str:

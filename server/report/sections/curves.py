@@ -47,7 +47,7 @@ def _lead(outcome: Outcome) -> str:
         if coarse
         else ""
     )
-    return f"{outcome.full_label}: area under the precision–recall curve {', '.join(told)}.{doubt}"
+    return f"{outcome.full_label}: area under the precision–recall curve {', '.join(estimates)}.{doubt}"
 
 
 def _figures(study: Study, outcome: Outcome) -> Iterator[Figure]:
@@ -85,8 +85,8 @@ def _draw(outcome: Outcome) -> Drawing:
         metrics, dash = outcome.metrics(role), DASH[role]
         roc.draw(left, COLOUR[role], linestyle=dash, label=f"{role}: {count(metrics.get('patients'))} patients")
         if recall := _curve(outcome, role, "PR"):
-            told = with_interval(metrics, "average_precision")
-            recall.draw(right, COLOUR[role], linestyle=dash, label=f"{role}: {told}")
+            estimate = with_interval(metrics, "average_precision")
+            recall.draw(right, COLOUR[role], linestyle=dash, label=f"{role}: {estimate}")
             _share(right, outcome, role)
     for axes, kind, title in ((left, "ROC", "a  ROC"), (right, "PR", "b  Precision and recall")):
         _frame(axes, kind)

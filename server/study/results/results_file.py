@@ -24,12 +24,22 @@ def write_results(results: Results, folder: Path) -> Path:
     return path
 
 
+def results_of_folder(folder: Path) -> Path:
+    """The file of a study's results, or of one that failed, where there is only that."""
+    found = [folder / name for name in (RESULTS, UNFINISHED)]
+    return next((path for path in found if path.exists()), found[0])
+
+
 def read_results(path: Path) -> Results:
     """Reads what `write_results` wrote.
 
     Raises:
-        StudyError: If it is damaged, or of another schema version.
+        StudyError: If it is not there, damaged, or of another schema version.
     """
+    if not path.exists():
+        fix = "the study writes them when it ends; give the folder that holds them"
+        msg = f"{path}: there are no results; {fix}"
+        raise StudyError(msg, exit_code=ExitCode.FILE)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content.get("schema_version", "none") if isinstance(content, dict) else "none"
