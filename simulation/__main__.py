@@ -239,7 +239,7 @@ def _report(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from server.report.page import open_report, report_again
-    from server.report.side_by_side import compare_reports
+    from server.report.side_by_side.page import compare_reports
     from server.study.results.results_file import results_of_folder
 
     files = [results_of_folder(folder) for folder in options.report]

@@ -226,7 +226,7 @@ def report(
     if file or checkpoint:
         path = report_of(file, checkpoint)
     elif compare:
-        from server.report.side_by_side import compare_reports
+        from server.report.side_by_side.page import compare_reports
 
         center = open_center(directory)
         path = compare_reports(*(find_results(center, name, unfinished=True) for name in (study, compare)))

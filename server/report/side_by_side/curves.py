@@ -1,0 +1,96 @@
+"""Sections on the curves of two studies, one over the other, and on their training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from server.report.bands import Curve
+from server.report.drawing import HOLLOW, canvas, whole_numbers
+from server.report.elements import Figure, Section, not_recorded
+from server.report.numbers import NBSP
+from server.report.sections.calibration import CALIBRATION
+from server.report.sections.curves import AXES, CURVES
+from server.report.side_by_side.pair import LOOKS, Pair
+from server.report.study import ROLES, Outcome, Role
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+
+def curves(pair: Pair) -> Section:
+    """ROC, precision-recall and calibration curves of both, one figure for each target and role."""
+    figures = [figure for outcomes in pair.outcomes for role in ROLES for figure in _overlaid(pair, outcomes, role)]
+    if not figures:
+        return not_recorded("Curves", "no target of both studies has curves.")
+    return Section("Curves", f"Bands are 95{NBSP}% at each point.", figures)
+
+
+def _overlaid(pair: Pair, outcomes: tuple[Outcome, Outcome], role: Role) -> Iterator[Figure]:
+    kinds = {**CURVES, "calibration": CALIBRATION}
+    curves = {kind: [Curve.of(outcome.metrics(role), *keys) for outcome in outcomes] for kind, keys in kinds.items()}
+    if not all(curves["ROC"]):
+        return
+    yield Figure(
+        f"compared_curves_{outcomes[0].name}_{role}",
+        lambda: _draw_curves(pair, curves),
+        f"ROC, precision-recall and calibration curves of {outcomes[0].full_label}, {role}, of both studies",
+        f"{outcomes[0].full_label}, {role} test patients. Solid: {pair.names[0]}; dashed: {pair.names[1]}.",
+        ("study", "curve", "x", "y", "low", "high"),
+        [
+            (name, kind, *row)
+            for kind, both in curves.items()
+            for name, curve in zip(pair.names, both, strict=True)
+            for row in curve.rows
+        ],
+    )
+
+
+def _draw_curves(pair: Pair, curves: Mapping[str, list[Curve]]) -> Drawing:
+    drawing, all_axes = canvas(3.4, 3)
+    frames: dict[str, tuple[str, str]] = {**AXES, "calibration": ("predicted risk", "observed share")}
+    for axes, (kind, both) in zip(all_axes, curves.items(), strict=True):
+        for curve, name, (colour, dash, _) in zip(both, pair.names, LOOKS, strict=True):
+            curve.draw(axes, colour, linestyle=dash, label=name)
+        _frame(axes, kind, frames[kind])
+    all_axes[0].legend(loc="lower right")
+    return drawing
+
+
+def _frame(axes: Axes, kind: str, labels: tuple[str, str]) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=labels[0], ylabel=labels[1])
+    if kind != "PR":
+        axes.plot([0, 1], [0, 1], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
+
+
+def training(pair: Pair) -> Section:
+    """Validation by round of both."""
+    lines = [[(r, value) for r, value in study.results.validation if value is not None] for study in pair.both]
+    if not any(lines):
+        return not_recorded("Training", "neither study has validation values.")
+    return Section(
+        "Training",
+        "",
+        [
+            Figure(
+                "compared_training",
+                lambda: _draw_training(pair, lines),
+                "Validation value by round, of both studies",
+                "Validation value by round; of other patients or targets the two are not on one scale.",
+                ("study", "round", "value"),
+                [(name, *point) for name, line in zip(pair.names, lines, strict=True) for point in line],
+            )
+        ],
+    )
+
+
+def _draw_training(pair: Pair, lines: list[list[tuple[int, float]]]) -> Drawing:
+    drawing, (axes,) = canvas(2.9, share=0.6)
+    for line, name, (colour, dash, _) in zip(lines, pair.names, LOOKS, strict=True):
+        if line:
+            axes.plot(*zip(*line, strict=True), color=colour, linestyle=dash, label=name)
+    axes.set(xlabel="round", ylabel="validation value")
+    whole_numbers(axes)
+    axes.legend(loc="lower right")
+    return drawing

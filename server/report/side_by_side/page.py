@@ -1,0 +1,87 @@
+"""Page of two studies, laid out as a report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.report.drawing import draw
+from server.report.elements import Figure
+from server.report.numbers import count, with_interval
+from server.report.page import FIGURES, Head, lay_out
+from server.report.side_by_side import curves, hospitals, performance
+from server.report.side_by_side.pair import Pair, difference_of, told_difference
+from server.report.study import ROLES, Outcome, Study
+from server.report.verdict import Card, Verdict
+from server.study.results.results_file import read_results
+from shared_models.atomic_files import write_atomically
+from shared_models.report_answers import parse_answers
+
+SECTIONS = {
+    "settings": hospitals.settings,
+    "hospitals": hospitals.hospitals,
+    "performance": performance.performance,
+    "curves": curves.curves,
+    "training": curves.training,
+    "privacy": hospitals.privacy,
+}
+
+
+def compare_reports(first: Path, second: Path) -> Path:
+    """Writes a page of two studies beside the results of the first, and its figures into `figures`.
+
+    Args:
+        first: `results.json` of a study, or its `unfinished.json`.
+        second: Of the other.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        StudyError: If either cannot be read.
+    """
+    studies = [Study(r, parse_answers(str(r.config.get("report", "")))) for r in map(read_results, (first, second))]
+    pair = Pair(studies[0], studies[1])
+    made = {name: make(pair) for name, make in SECTIONS.items()}
+    elements = (element for section in made.values() for element in section.elements)
+    drawn = {element.name: draw(element) for element in elements if isinstance(element, Figure)}
+    for figure in drawn.values():
+        figure.save(first.parent / FIGURES)
+    path = first.parent / f"compared_with_{pair.second.results.study}.html"
+    write_atomically(path, lay_out(_head(pair), made, drawn))
+    return path
+
+
+def _head(pair: Pair) -> Head:
+    one, other = pair.names
+    says = [*(_sentence(pair, *outcomes) for outcomes in pair.outcomes)] or ["The studies have no target in common"]
+    for name, study in zip(pair.names, pair.both, strict=True):
+        says += [f"{name}: {study.results.failure}"] if study.results.failure else []
+    not_shown = [
+        "which is better where an interval holds 0: it is of two samples taken as independent",
+        *([] if pair.same_patients else ["that a difference is due to a setting: the patients are not the same"]),
+    ]
+    cards = [
+        Card(count(sum(s.patients.get("test", 0) for s in study.results.sites)), "test patients", name)
+        for name, study in zip(pair.names, pair.both, strict=True)
+    ]
+    return Head(
+        title=f"{one} beside {other}",
+        line=f"Two studies · {pair.first.results.task}"
+        + ("" if pair.first.results.task == pair.second.results.task else f" and {pair.second.results.task}"),
+        verdict=Verdict(tuple(says), tuple(not_shown), tuple(cards)),
+        failed=any(study.results.failure for study in pair.both),
+        made_from="two results.json",
+    )
+
+
+def _sentence(pair: Pair, first: Outcome, second: Outcome) -> str:
+    for role in reversed(ROLES):
+        told = difference_of(first, second, role)
+        if told is not None:
+            values = [with_interval(o.metrics(role), o.primary(o.metrics(role))[0]) for o in (first, second)]
+            shown = "no difference is shown" if told[1] <= 0 <= told[2] else "a difference is shown"
+            return (
+                f"{first.measure_name} of {first.full_label}, {role} test patients: {values[0]} in {pair.names[0]}, "
+                f"{values[1]} in {pair.names[1]}; difference {told_difference(told)}: {shown}."
+            )
+    return f"{first.full_label}: no measure with an interval that both studies tell."
