@@ -83,16 +83,18 @@ class Curve:
 
 def sites_with_curves(study: Study, target: str) -> list[tuple[str, Role, dict[str, Metric]]]:
     """Name, role and curves of the sites that tell enough of that target, those of most test patients first."""
-    told = [site for site in study.results.sites if target in site.curves]
-    told.sort(key=lambda site: -site.patients.get("test", 0))
-    return [(site.site, "internal" if site.role == "train" else "external", {**site.curves[target]}) for site in told]
+    telling = [site for site in study.results.sites if target in site.curves]
+    telling.sort(key=lambda site: -site.patients.get("test", 0))
+    return [
+        (site.site, "internal" if site.role == "train" else "external", {**site.curves[target]}) for site in telling
+    ]
 
 
 def whose(study: Study, target: str) -> str:
     """A sentence on the sites that have curves of their own, and why the others have none."""
-    told = len(sites_with_curves(study, target))
-    if told > MOST_SITES:
-        drawn = f"The {MOST_SITES} sites with most test patients are drawn of {told} that tell enough; the CSV has all."
+    telling = len(sites_with_curves(study, target))
+    if telling > MOST_SITES:
+        who = f"The {MOST_SITES} sites with most test patients are drawn, of {telling}; the CSV has all."
     else:
-        drawn = "Sites whose own counts tell enough, those of most test patients first."
-    return f"{drawn} A site is left out where its band of the ROC curve would be wider than 0.4 on average."
+        who = "Sites whose own counts tell enough, those of most test patients first."
+    return f"{who} A site is left out where its band of the ROC curve would be wider than 0.4 on average."

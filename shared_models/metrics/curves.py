@@ -83,11 +83,11 @@ def curves(classes: Classes, lowest: Classes | None = None, highest: Classes | N
     false, true = classes.rates()
     recall, place = GRID[1:], _place(true, GRID[1:])
     precision = _precision(true[place], false[place], classes.share)
-    found = (
+    points = (
         *(GRID, _along(false, true, GRID), _roc_bounds(lowest)[0], _roc_bounds(highest)[1]),
         *(recall, precision, _precision_bounds(lowest)[0], _precision_bounds(highest)[1]),
     )
-    return {name: values.tolist() for name, values in zip(METRICS, found, strict=True)}
+    return {name: values.tolist() for name, values in zip(METRICS, points, strict=True)}
 
 
 def _roc_bounds(classes: Classes) -> tuple[Array, Array]:
@@ -143,8 +143,8 @@ def _added(value: Array, low: Array, high: Array, other_low: Array, other_high: 
 
 
 def _precision(true_rate: Array, false_rate: Array, share: float) -> Array:
-    found = share * true_rate
-    return np.asarray(found / (found + (1 - share) * false_rate))
+    points = share * true_rate
+    return np.asarray(points / (points + (1 - share) * false_rate))
 
 
 def _place(true_rate: Array, recall: Array) -> Array:

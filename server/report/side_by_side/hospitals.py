@@ -63,13 +63,13 @@ def hospitals(pair: Pair) -> Section:
 def privacy(pair: Pair) -> Section:
     """What was protected and how."""
 
-    def told(study: Study) -> list[str]:
+    def facts(study: Study) -> list[str]:
         privacy, spent = study.results.privacy, spent_by_site(study)
         most = f"{number(max(one.epsilon for one in spent.values()), 1)}" if spent else NONE
         secure = "off" if privacy.colluders is None else "on"
         return [privacy.unit or "none", privacy.mechanism or "none", most, secure]
 
     heads = ("unit", "mechanism", "largest ε that a site spent", "secure aggregation")
-    columns = [told(study) for study in pair.both]
+    columns = [facts(study) for study in pair.both]
     rows = [Row(head, list(cells)) for head, *cells in zip(heads, *columns, strict=True)]
     return Section("Privacy", "", [Table(["", *pair.names], rows, text_columns=2)])

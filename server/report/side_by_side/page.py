@@ -43,11 +43,11 @@ def compare_reports(first: Path, second: Path) -> Path:
     pair = Pair(studies[0], studies[1])
     made = {name: make(pair) for name, make in SECTIONS.items()}
     elements = (element for section in made.values() for element in section.elements)
-    drawn = {element.name: draw(element) for element in elements if isinstance(element, Figure)}
-    for figure in drawn.values():
+    figures = {element.name: draw(element) for element in elements if isinstance(element, Figure)}
+    for figure in figures.values():
         figure.save(first.parent / FIGURES)
     path = first.parent / f"compared_with_{pair.second.results.study}.html"
-    write_atomically(path, lay_out(_head(pair), made, drawn))
+    write_atomically(path, lay_out(_head(pair), made, figures))
     return path
 
 
@@ -76,12 +76,12 @@ def _head(pair: Pair) -> Head:
 
 def _sentence(pair: Pair, first: Outcome, second: Outcome) -> str:
     for role in reversed(ROLES):
-        told = difference_of(first, second, role)
-        if told is not None:
+        gap = difference_of(first, second, role)
+        if gap is not None:
             values = [with_interval(o.metrics(role), o.primary(o.metrics(role))[0]) for o in (first, second)]
-            shown = "no difference is shown" if told[1] <= 0 <= told[2] else "a difference is shown"
+            shown = "no difference is shown" if gap[1] <= 0 <= gap[2] else "a difference is shown"
             return (
                 f"{first.measure_name} of {first.full_label}, {role} test patients: {values[0]} in {pair.names[0]}, "
-                f"{values[1]} in {pair.names[1]}; difference {told_difference(told)}: {shown}."
+                f"{values[1]} in {pair.names[1]}; difference {told_difference(gap)}: {shown}."
             )
     return f"{first.full_label}: no measure with an interval that both studies tell."

@@ -44,8 +44,8 @@ class Pair:
     def outcomes(self) -> list[tuple[Outcome, Outcome]]:
         """Targets that both have, of the same kind and horizon."""
         others = {outcome.name: outcome for outcome in self.second.outcomes}
-        found = [(one, others[one.name]) for one in self.first.outcomes if one.name in others]
-        return [(a, b) for a, b in found if (a.kind, a.within) == (b.kind, b.within)]
+        shared = [(one, others[one.name]) for one in self.first.outcomes if one.name in others]
+        return [(a, b) for a, b in shared if (a.kind, a.within) == (b.kind, b.within)]
 
     @property
     def same_patients(self) -> bool:
@@ -77,9 +77,9 @@ def difference(
     return a - b, a - b - math.hypot(a - of_a[0], of_b[1] - b), a - b + math.hypot(of_a[1] - a, b - of_b[0])
 
 
-def told_difference(told: tuple[float, float, float] | None, digits: int = 3) -> str:
+def told_difference(gap: tuple[float, float, float] | None, digits: int = 3) -> str:
     """A difference in words: `+0.013 (−0.021 to 0.047)`."""
-    return f"{number(told[0], digits, sign=True)} ({span(told[1:], digits)})" if told else NONE
+    return f"{number(gap[0], digits, sign=True)} ({span(gap[1:], digits)})" if gap else NONE
 
 
 def more(sites: int) -> str:

@@ -60,8 +60,8 @@ def _forest(pair: Pair, first: Outcome, second: Outcome) -> Iterator[Figure]:
         for name, metrics, (_, _, role) in zip(pair.names, (own[0][site], own[1][site]), LOOKS, strict=True):
             measure = first.measure
             value, ends = metrics.get(measure), bounds({**metrics}, measure)
-            told = with_interval({**metrics}, measure) if value is not None else "too few patients to tell"
-            lines.append(Line(name, [count(metrics.get("patients"))], value, ends, told, role=role))
+            estimate = with_interval({**metrics}, measure) if value is not None else "too few patients to tell"
+            lines.append(Line(name, [count(metrics.get("patients"))], value, ends, estimate, role=role))
             values.append([site, name, metrics.get("patients"), value, *(ends or (None, None))])
     if any(line.value is not None for line in lines):
         yield Figure(

@@ -26,8 +26,8 @@ def write_results(results: Results, folder: Path) -> Path:
 
 def results_of_folder(folder: Path) -> Path:
     """The file of a study's results, or of one that failed, where there is only that."""
-    found = [folder / name for name in (RESULTS, UNFINISHED)]
-    return next((path for path in found if path.exists()), found[0])
+    paths = [folder / name for name in (RESULTS, UNFINISHED)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def read_results(path: Path) -> Results:

@@ -34,12 +34,12 @@ def site_curves(reply: EvaluateTestReply | None, task: Task, config: StudySettin
     """
     if reply is None or uses_secure_aggregation(config):
         return {}
-    found = {}
+    curves = {}
     for name, summary in unpack(reply.test or reply.external, task, config).items():
         metrics = rounded(pooled_metrics({key: one for key, one in summary.items() if DRAWN & one.METRICS.keys()}, 0.5))
         if _tells_enough(metrics):
-            found[name] = {key: value for key, value in metrics.items() if isinstance(value, list)}
-    return found
+            curves[name] = {key: value for key, value in metrics.items() if isinstance(value, list)}
+    return curves
 
 
 def _tells_enough(metrics: Mapping[str, Number | list[Number]]) -> bool:

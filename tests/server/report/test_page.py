@@ -99,10 +99,10 @@ def make() -> Callable[..., Results]:
             for name, target in targets.items():
                 parts[site] |= pack_summary(summarise(target, *scored[name]), name)
             own = {name: site_metrics(target, *scored[name], 0.4) for name, target in targets.items()}
-            told: dict[str, np.ndarray] = {}
+            merged: dict[str, np.ndarray] = {}
             for name, target in targets.items():
-                told |= pack_summary(merge_small_cells(target, summarise(target, *scored[name]), 10), name)
-            test, external = (told, {}) if site in train else ({}, told)
+                merged |= pack_summary(merge_small_cells(target, summarise(target, *scored[name]), 10), name)
+            test, external = (merged, {}) if site in train else ({}, merged)
             answers.append(Answer(site, EvaluateTestReply(test=test, external=external, metrics=own)))
         split = {"train": 4 * count, "validation": count, "test": count}
         enrolled = {s: Enrolment(True, split, {"clinical": 4 * count}, excluded=2) for s in train}

@@ -43,8 +43,8 @@ def test_a_page_holds_both_and_their_difference(one: Results, make: Make, tmp_pa
 
 def test_the_difference_of_two_equal_samples_has_the_bounds_of_independent_ones() -> None:
     metrics: dict[str, Any] = {"auc": 0.7, "auc_low": 0.64, "auc_high": 0.76}
-    found = difference((metrics, "auc"), (metrics, "auc"))
-    assert found == pytest.approx((0.0, -0.06 * math.sqrt(2), 0.06 * math.sqrt(2)))
+    gap = difference((metrics, "auc"), (metrics, "auc"))
+    assert gap == pytest.approx((0.0, -0.06 * math.sqrt(2), 0.06 * math.sqrt(2)))
     assert difference((metrics, "auc"), ({"auc": 0.7}, "auc")) is None
 
 

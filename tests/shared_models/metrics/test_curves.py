@@ -14,7 +14,7 @@ from shared_models.metrics.score_metrics import score_metrics
 STUDIES = 150
 
 
-def drawn(rng: np.random.Generator, patients: int, share: float, apart: float) -> ScoreHistogram:
+def sample(rng: np.random.Generator, patients: int, share: float, apart: float) -> ScoreHistogram:
     """Two normal distributions, whose curves are known."""
     labels = (rng.uniform(size=patients) < share).astype(float)
     return ScoreHistogram.of(norm.cdf((rng.normal(0, 1, patients) + apart * (labels - 0.5)) / 2), labels)
@@ -34,10 +34,10 @@ def test_bands_cover_the_true_curves(patients: int, share: float, apart: float) 
     rng, right = np.random.default_rng(0), truth(share, apart)
     covered: dict[str, list[np.ndarray]] = {name: [] for name in right}
     for _ in range(STUDIES):
-        one = drawn(rng, patients, share, apart)
-        found = curves(Classes(one.positives, one.negatives, one.n_positive, one.n_negative))
+        one = sample(rng, patients, share, apart)
+        points = curves(Classes(one.positives, one.negatives, one.n_positive, one.n_negative))
         for name, values in right.items():
-            low, high = np.array(found[f"{name}_low"]), np.array(found[f"{name}_high"])
+            low, high = np.array(points[f"{name}_low"]), np.array(points[f"{name}_high"])
             covered[name].append((low - 1e-9 <= values) & (values <= high + 1e-9))
     for name, each in covered.items():
         by_point = np.mean(each, axis=0)
@@ -48,7 +48,7 @@ def test_bands_cover_the_true_curves(patients: int, share: float, apart: float) 
 
 def test_bands_of_merged_cells_hold_the_curves_of_the_rows() -> None:
     rng = np.random.default_rng(1)
-    sites = [drawn(rng, 150, 0.3, 1.0) for _ in range(4)]
+    sites = [sample(rng, 150, 0.3, 1.0) for _ in range(4)]
     rows = score_metrics(sites[0] + sites[1] + sites[2] + sites[3], 0.5)
     cells = [merge_histogram(site, 10) for site in sites]
     merged = score_metrics(cells[0] + cells[1] + cells[2] + cells[3], 0.5)
