@@ -23,8 +23,8 @@ from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.metrics.summary import Metrics
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
-from simulation.__main__ import cohort_writer
 from simulation.baselines.pooled_and_local import Trained, from_checkpoint, measure, pool_cohorts, train_centrally
+from simulation.cohort_options import cohort_writer
 from simulation.cohorts.ceiling import Ceiling
 from simulation.engines.budgets import begin_budgets
 from simulation.engines.in_process_grid import InProcessGrid

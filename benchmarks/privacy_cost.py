@@ -41,7 +41,7 @@ from client.training.dp.randomness import fingerprints, patient_draws
 from client.training.loop import Optimizer, make_optimizer
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task, task_names
-from simulation.__main__ import cohort_writer
+from simulation.cohort_options import cohort_writer
 from simulation.splits import Sites, divide, write_site
 
 ROOT = Path(__file__).resolve().parents[1]

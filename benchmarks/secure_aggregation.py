@@ -27,7 +27,7 @@ from client.config.site import load_site
 from server.study.audit import audit_of
 from shared_models.chained_log import read
 from shared_models.study_settings import StudySettings, parse_study_settings
-from simulation.__main__ import cohort_writer
+from simulation.cohort_options import cohort_writer
 from simulation.engines.in_process import run_in_process
 from simulation.engines.rehearsal import Federation, rehearse
 from simulation.splits import Sites, write_site

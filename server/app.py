@@ -181,6 +181,34 @@ def run_split(grid: Grid, config: StudySettings, folder: Path, ranges: Arrays | 
     return results
 
 
+def train_split(grid: Grid, config: StudySettings) -> Checkpoint:
+    """Trains as `run_study` does one split, and returns how it stands after the last round; no test patient is scored.
+
+    Raises:
+        StudyError: If too few sites take part.
+    """
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    folder, task, rule = Path(config.results_dir) / config.study, load_task(config), load_rule(config)
+    start, deadline = start_of(task, config), time.monotonic() + config.join_timeout_s
+    with only_run(folder), study_log(folder, aloud=False), watched(grid, config, folder) as progress:
+        wait_for_sites(grid, config)
+        state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
+        while state.round < config.rounds and not out_of_patience(state, config):
+            state = enrol_late(grid, task, config, state)
+            state = train_round(grid, task, rule, config, state, folder)
+            save_checkpoint(state, folder / LAST)
+        state = score_last(grid, task, config, state, folder)
+        progress.end({})
+        return state
+
+
+def chosen_round(last: Checkpoint, config: StudySettings, folder: Path) -> Checkpoint:
+    """The round that validation patients chose; without any, the last."""
+    if last.best_value is None:
+        save_checkpoint(as_scored(last, config), folder / BEST)
+    return load_checkpoint(folder / BEST)
+
+
 def finish(results: Results, folder: Path, report: bool = True) -> None:
     """Writes the results, and the report of them: of a study that failed, too; none of one fold of several."""
     if not results.failure:
@@ -206,9 +234,7 @@ def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, fo
         StudyError: If too few sites that train gave test scores.
     """
     progress_of(grid).stage("testing")
-    if last.best_value is None:
-        save_checkpoint(as_scored(last, config), folder / BEST)
-    best = load_checkpoint(folder / BEST)
+    best = chosen_round(last, config, folder)
     task = with_score_ranges(task, best.score_ranges)
     validation = scoring.unpack(best.validation, task, config)
     thresholds = scoring.thresholds(validation, config.threshold)

@@ -8,13 +8,13 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and __path__ != [f"{sys.pa
     del sys.path[0]
 
 if TYPE_CHECKING:
-    from simulation.laboratory import Results, load, run
+    from simulation.laboratory import Results, load, run, sweep
 
-__all__ = ["Results", "load", "run"]
+__all__ = ["Results", "load", "run", "sweep"]
 
 
 def __getattr__(name: str) -> object:
-    """`run`, `load` and `Results`, imported when they are first used: `python -m simulation` starts without them."""
+    """What `__all__` names, imported when it is first used: `python -m simulation` starts without it."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

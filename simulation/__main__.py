@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from shared_models.command_line import CommandLine
 from shared_models.errors import UserError
 from shared_models.installation import begin
 from shared_models.study_file import add_fold_options, separate_assignments, take_fold_options
+from simulation.cohort_options import add_cohort_options, require_cohort_options, sites_of
 
 HELP = """\
 Runs the same ServerApp and ClientApp as a real study, over sites on this machine.
@@ -46,24 +43,28 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation studies/demo.toml --synthetic runs/cohort --compare --models pooled,modalities,random-forest
   python -m simulation studies/demo.toml --synthetic runs/cohort --matrix
 
+  # many settings and seeds, compared on validation patients: `python -m simulation sweep --help`
+  python -m simulation sweep studies/sweeps/privacy.toml --synthetic runs/cohort
+
 Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1
 Results and checkpoints are written to <results-dir>/<study>/, and nothing there is overwritten without --overwrite;
 --resume continues from the last checkpoint.
 Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data or a checkpoint, 7 the study failed,
 8 done without a site that the study names, 130 stopped by Ctrl-C
 """
+SWEEP = "sweep"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == [SWEEP]:
+        from simulation.sweeps.command import main as sweep
+
+        return _guarded(lambda: sweep(words[1:]))
     parser = _parser()
-    options = parser.parse_args(separate_assignments(sys.argv[1:] if arguments is None else arguments))
-    if options.phantom and options.synthetic is None:
-        parser.error("--phantom goes with --synthetic")
-    if options.patients is not None and (options.synthetic is None or options.phantom or options.patients < 1):
-        parser.error("--patients goes with --synthetic and is at least 1; a phantom has `patients=N`")
-    if options.split is None and (options.by is not None or options.into is not None):
-        parser.error("--by and --into go with --split")
+    options = parser.parse_args(separate_assignments(words))
+    require_cohort_options(options, parser)
     if options.models and not options.compare:
         parser.error("--models goes with --compare")
     if options.report and len(options.report) > 2:
@@ -72,11 +73,16 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--skew goes with --split, --sites or --synthetic")
     if options.study and options.file:
         parser.error(f"one study at a time: {options.file} or --study {options.study}")
+    return _guarded(lambda: _report(options) if options.report else _run(options))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """What the work's errors mean to whoever started it: a sentence, and an exit code."""
     from rich.console import Console
 
     try:
         begin()
-        return _report(options) if options.report else _run(options)
+        return work()
     except UserError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
@@ -88,9 +94,7 @@ def _parser() -> CommandLine:
     parser = CommandLine(prog="python -m simulation", description=HELP)
     parser.add_version()
     cohort = parser.add_mutually_exclusive_group(required=True)
-    cohort.add_argument("--synthetic", type=Path, metavar="DIR", help="write the task's cohort there, or reuse it")
-    cohort.add_argument("--sites", type=Path, nargs="+", metavar="YAML", help="a settings file for each site")
-    cohort.add_argument("--split", type=Path, metavar="YAML", help="one site's settings, to be divided")
+    add_cohort_options(parser, cohort)
     cohort.add_argument(
         "--report",
         type=Path,
@@ -98,27 +102,6 @@ def _parser() -> CommandLine:
         metavar="FOLDER",
         help="only write the report of a study's results again, with --study's; of two folders a page of both",
     )
-    parser.add_argument(
-        "--phantom",
-        nargs="+",
-        metavar=("KIND", "KEY=VALUE"),
-        help="with --synthetic: write this phantom there, with `ceiling`, `sites`, `patients`, `seed` or `field`",
-    )
-    parser.add_argument(
-        "--patients", type=int, metavar="N", help="with --synthetic: N patients in each hospital that is written"
-    )
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--by", metavar="COLUMN", help="with --split: a site for each value of `COLUMN` or `TABLE:COLUMN`")
-    how.add_argument("--into", type=int, metavar="N", help="with --split: N sites with equal shares of the patients")
-    parser.add_argument(
-        "--skew",
-        nargs="+",
-        default=[],
-        metavar="KIND:VALUE",
-        help="dirichlet:A or quantity:A, with --into N: shares of each outcome, or of patients, differ between the "
-        "sites, the more the smaller A; missing:MODALITY:SHARE: that share of the sites lacks the modality",
-    )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="replaces data_root in the settings files")
     parser.add_argument("file", type=Path, nargs="?", metavar="STUDY", help="the study's settings, as --study")
     parser.add_argument("--study", type=Path, metavar="TOML", help="the study's settings")
     parser.add_argument("--task", help="the task; see shared_models/tasks")
@@ -189,23 +172,11 @@ def _run(options: argparse.Namespace) -> int:
     from simulation.engines.ray import run_on_ray
     from simulation.engines.rehearsal import run_rehearsal
     from simulation.site_remarks import site_remarks
-    from simulation.skew import divide_unequally, parse_skew, without_modalities
-    from simulation.splits import divide, find_sites, fitted_to, require_folds
+    from simulation.splits import fitted_to, require_folds
 
-    console, skew = Console(), parse_skew(options.skew)
-    if skew.kind and options.into is None:
-        msg = f"--skew {skew.kind}:{skew.concentration:g} divides one cohort: it goes with --split YAML --into N"
-        raise SettingsError(msg)
-    if skew.kind:
-        sites = divide_unequally(options.split, work / "sites", options.into, skew, config, options.data_root)
-    elif options.synthetic:
-        sites = find_sites(synthetic_cohort(options.synthetic, config.task, console, options.phantom, options.patients))
-    elif options.split:
-        sites = divide(options.split, work / "sites", by=options.by, into=options.into, data_root=options.data_root)
-    else:
-        sites = find_sites(options.sites, options.data_root, work / "sites")
+    console = Console()
+    sites = sites_of(options, config, work, console)
     named, config = bool(config.sites), fitted_to(config, sites)
-    sites = without_modalities(sites, skew, config, work / "sites")
     folds = folds_of(config)
     if folds and (options.compare or options.matrix):
         msg = "--compare and --matrix go with one split: take --folds or --leave-out away, or compare without them"
@@ -248,55 +219,6 @@ def _report(options: argparse.Namespace) -> int:
     if options.opens:
         open_report(page)
     return 0
-
-
-def synthetic_cohort(
-    folder: Path, task: str, console: Any, phantom: Sequence[str] | None = None, patients: int | None = None
-) -> list[Path]:
-    """The site files of the cohort that `task` learns from, or of a phantom; written first if the folder has none.
-
-    Args:
-        folder: Of the cohort.
-        task: The task.
-        console: Where progress is shown.
-        phantom: Its kind and settings, for a phantom.
-        patients: Of each hospital of a cohort; None for as many as each has by default.
-    """
-    from rich.progress import Progress
-
-    from simulation.cohorts.sites import SITES
-    from simulation.phantoms.cohort import phantom_writer
-
-    write = phantom_writer(task, phantom) if phantom else cohort_writer(task)
-    if patients is not None:
-        write = partial(write, sites=tuple(replace(site, patients=patients) for site in SITES))
-    if not (written := sorted(folder.glob("*/*.yaml"))):
-        with Progress(console=console, transient=True) as progress:
-            bar = progress.add_task("writing the synthetic cohort", total=None)
-            written = write(
-                folder,
-                workers=os.cpu_count() or 1,
-                progress=lambda done, total: progress.update(bar, completed=done, total=total),
-            )
-    return written
-
-
-def cohort_writer(task: str) -> Callable[..., list[Path]]:
-    """What writes the cohort that `task` learns from: that of breast MRI and its tables, unless it needs another."""
-    from simulation.cohorts.brain import cohort as brain_lesions
-    from simulation.cohorts.breast_mri import cohort as synthetic
-    from simulation.cohorts.expression import cohort as expression
-    from simulation.cohorts.mammography import cohort as mammography
-
-    match task:
-        case "subtype_histology":
-            return expression.write_cohort
-        case "relapse_mammogram":
-            return mammography.write_cohort
-        case "receptors_brain_metastasis":
-            return brain_lesions.write_cohort
-        case _:
-            return synthetic.write_cohort
 
 
 if __name__ == "__main__":

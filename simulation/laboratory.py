@@ -93,6 +93,32 @@ def run(
     return Results(schema.Results.model_validate(run_in_process(files, config)), folder)
 
 
+def sweep(file: Path | str, sites: Sequence[Path | str] | Mapping[str, Path], /) -> pd.DataFrame:
+    """Runs a sweep over sites on this machine, as far as it has not been run; a row a combination, as in sweep.csv.
+
+    Args:
+        file: SWEEP.toml; docs/sweeps.md describes it.
+        sites: As for `run`.
+
+    Raises:
+        SettingsError: If the sweep cannot be run.
+        SiteError: If a site's file cannot be used.
+    """
+    import pandas as pd
+
+    from simulation.splits import find_sites
+    from simulation.sweeps.plan import read_sweep
+    from simulation.sweeps.run import require_search, run_sweep
+    from simulation.sweeps.table import SWEEP, write_tables
+
+    plan = read_sweep(Path(file))
+    require_search(plan)
+    folder = Path(plan.study.results_dir) / plan.name
+    files = dict(sites) if isinstance(sites, Mapping) else find_sites([Path(one) for one in sites])
+    run_sweep(plan, files, folder, lambda *_: None, lambda outcomes: write_tables(outcomes, folder))
+    return pd.read_csv(folder / SWEEP)
+
+
 def load(folder: Path | str) -> Results:
     """The results of a study that ended earlier, from its folder.
 

@@ -38,9 +38,9 @@ from shared_models.task import Task, load_task
 from simulation.baselines.pooled_and_local import (
     Trained,
     from_checkpoint,
-    harmonised,
     pool_cohorts,
     score,
+    study_cohorts,
     train_centrally,
 )
 from simulation.baselines.tabular import KINDS, Tabular, fit_tabular, require_installed, why_not
@@ -119,7 +119,7 @@ def add_comparisons(
         console: Where progress is shown.
     """
     task, folder = load_task(config), Path(config.results_dir) / config.study
-    results, cohorts = read_results(folder / RESULTS), _cohorts(sites, task, config)
+    results, cohorts = read_results(folder / RESULTS), study_cohorts(sites, task, config)
     federated = from_checkpoint(load_checkpoint(folder / BEST), task, config)
     study = scored(f"federated ({config.strategy})", federated, cohorts, task, config.threshold)
     own = {name: one.threshold for name, one in results.targets.items() if one.threshold is not None}
@@ -234,7 +234,8 @@ def _run_ablation(sites: dict[str, Path], name: str, config: StudySettings, run:
     try:
         run(there, config)
         best = load_checkpoint(Path(config.results_dir) / config.study / BEST)
-        return scored(name, from_checkpoint(best, task, config), _cohorts(there, task, config), task, config.threshold)
+        trained, cohorts = from_checkpoint(best, task, config), study_cohorts(there, task, config)
+        return scored(name, trained, cohorts, task, config.threshold)
     except UserError as error:
         log.warning("%s is not compared: %s", name, error.public)
         return None
@@ -248,7 +249,3 @@ def _has_patients(file: Path, task: Task, config: StudySettings, name: str) -> b
         log.warning("%s: %s takes no part: %s", name, file.stem, error.public)
         return False
     return True
-
-
-def _cohorts(sites: Mapping[str, Path], task: Task, config: StudySettings) -> list[Cohort]:
-    return harmonised([load_cohort(load_site(file), task, config) for file in sites.values()], task, config)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from client.cohort.load import Cohort
+from client.cohort.load import Cohort, load_cohort
+from client.config.site import load_site
 from client.training.combat import harmonise, own_statistics
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.loop import choose_device, fit, make_optimizer, predict, set_learning_rate, wide_weights
@@ -72,6 +74,11 @@ def harmonised(cohorts: Sequence[Cohort], task: Task, config: StudySettings) -> 
     training = [sums for sums, cohort in zip(own, cohorts, strict=True) if len(cohort.parts["train"])]
     combat_references = references(training, config)
     return [harmonise(cohort, sums, combat_references) for cohort, sums in zip(cohorts, own, strict=True)]
+
+
+def study_cohorts(sites: Mapping[str, Path], task: Task, config: StudySettings) -> list[Cohort]:
+    """The sites' patients as a study has them."""
+    return harmonised([load_cohort(load_site(file), task, config) for file in sites.values()], task, config)
 
 
 def train_centrally(cohort: Cohort, task: Task, config: StudySettings) -> Trained:

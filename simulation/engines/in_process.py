@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
 from server.app import app as server_app
+from server.app import chosen_round, train_split
+from server.study.weights.checkpoint import Checkpoint
 from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings
 from simulation.engines.budgets import begin_budgets
@@ -51,3 +54,28 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
         server_app(grid, context)
     results: dict[str, Any] = json.loads((Path(config.results_dir) / config.study / "results.json").read_text())
     return results
+
+
+def train_in_process(sites: Sites, config: StudySettings, show: Callable[[str, int], None]) -> tuple[Checkpoint, int]:
+    """Trains a study of one split and scores no test patient.
+
+    Args:
+        sites: The sites' settings.
+        config: The study's.
+        show: Told what is being done, and after how many rounds.
+
+    Returns:
+        The chosen round, and how many there were.
+
+    Raises:
+        StudyError: If the study cannot go on.
+    """
+    config = with_outcome(config, sites)
+    begin_budgets(sites, config)
+
+    def at_message(site: str, kind: str, group: str) -> None:
+        if kind == "train":
+            show(f"round {group} at {site}", int(group) - 1)
+
+    last = train_split(InProcessGrid(client_app, sites, config.to_flat(), on_message=at_message), config)
+    return chosen_round(last, config, Path(config.results_dir) / config.study), last.round

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import simulation
@@ -28,5 +29,9 @@ def test_the_page_of_studies_from_python_runs_as_written(
     assert list(results.sites.columns) == ["site", "role", "train", "validation", "test"]
     (row,) = results.metrics.query("metric == 'c_index' and of == 'internal'").itertuples()
     assert row.value == results.content.targets["recurrence"].internal["c_index"]
+    rates = names["rates"]
+    assert isinstance(rates, pd.DataFrame)
+    assert list(rates["learning-rate"]) == [0.001, 0.01]
+    assert rates["value"].notna().all()
     with pytest.raises(SettingsError, match="did you mean 'rounds'"):
         simulation.run({"study": "third"}, list(sites.values()), round=3)

@@ -23,7 +23,8 @@ from client.governance.ledger import charges, spent
 from client.governance.policy_checks import ledger_of
 from server.app import run_study
 from shared_models.study_settings import parse_study_settings
-from simulation.__main__ import cohort_writer, main
+from simulation.__main__ import main
+from simulation.cohort_options import cohort_writer
 from simulation.engines.in_process_grid import InProcessGrid
 
 POLICY = {"accountant": "rdp", "delta": 1e-3, "epsilon_ceiling": 50.0}

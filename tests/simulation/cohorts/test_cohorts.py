@@ -11,7 +11,8 @@ from client.config.site import load_site
 from server.operations.proxy import find_nginx
 from shared_models.study_settings import parse_study_settings
 from shared_models.task import load_task
-from simulation.__main__ import cohort_writer, main, synthetic_cohort
+from simulation.__main__ import main
+from simulation.cohort_options import cohort_writer, synthetic_cohort
 from simulation.cohorts.brain import ceiling as ceiling_brain
 from simulation.cohorts.brain import cohort as brain_lesions
 from simulation.cohorts.expression import ceiling as ceiling_expression
