@@ -43,7 +43,7 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
   python -m simulation studies/demo.toml --synthetic runs/cohort --compare --models pooled,modalities,random-forest
   python -m simulation studies/demo.toml --synthetic runs/cohort --matrix
 
-  # many settings and seeds, compared on validation patients: `python -m simulation sweep --help`
+  # many settings and seeds, compared on validation patients alone
   python -m simulation sweep studies/sweeps/privacy.toml --synthetic runs/cohort
 
 Any key of docs/study_settings.md can be set: --set rounds=30 strategy=fedprox proximal-mu=0.1

@@ -16,6 +16,7 @@ import pytest
 
 from shared_models.messages.tables import BLOCKS, MARK, documents, generated
 from shared_models.study_file import separate_assignments
+from simulation.sweeps.command import sweep_parser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -92,6 +93,9 @@ def parse(module: str, words: list[str]) -> None:
     status, output = 0, io.StringIO()
     with contextlib.redirect_stderr(output), contextlib.redirect_stdout(io.StringIO()):
         try:
+            if words[:1] == ["sweep"]:
+                sweep_parser().parse_args(separate_assignments(words[1:]))
+                return
             main.parse(words) if module == "client" else main._parser().parse_args(separate_assignments(words))
         except SystemExit as ended:
             status = int(ended.code or 0)

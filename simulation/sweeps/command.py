@@ -51,14 +51,14 @@ or, in place of the grid, a search by Optuna (pip install 'breast-federation[swe
   fusion = ["late", "concatenation"]
 
 Written to <results-dir>/<sweep>/: sweep.csv (a row a point), runs.csv (a row a run), figures/. A sweep that was stopped
-goes on when it is started again: what is trained is not trained twice, whatever else the file then asks for.
+continues when it is started again: what is trained is not trained twice, whatever else the file then asks for.
 --overwrite trains all anew, as after a change of the sites' data.
 Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 every run failed, 130 stopped by Ctrl-C
 """
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs the verb and returns its exit code."""
+def sweep_parser() -> CommandLine:
+    """The verb's arguments."""
     parser = CommandLine(prog="python -m simulation sweep", description=HELP)
     parser.add_argument("file", type=Path, metavar="SWEEP.toml", help="what varies")
     add_cohort_options(parser, parser.add_mutually_exclusive_group(required=True))
@@ -66,6 +66,12 @@ def main(words: Sequence[str]) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="wins over the study's file"
     )
     parser.add_argument("--overwrite", action="store_true", help="train all runs anew")
+    return parser
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the verb and returns its exit code."""
+    parser = sweep_parser()
     options = parser.parse_args(separate_assignments(words))
     require_cohort_options(options, parser)
     sweep = read_sweep(options.file, options.assignments)

@@ -72,7 +72,7 @@ class Outcome:
 def run_trial(trial: Trial, name: str, sites: Sites, folder: Path, show: Show) -> Outcome:
     """Trains and scores one trial, unless an earlier start of the sweep did.
 
-    A trial that was stopped in the middle goes on after its last round. The outcome of one that fails has the reason.
+    A trial that was stopped in the middle resumes after its last round. The outcome of one that fails has the reason.
 
     Args:
         trial: The point and the seed.
