@@ -52,7 +52,7 @@ or, in place of the grid, a search by Optuna (pip install 'breast-federation[swe
 
 Written to <results-dir>/<sweep>/: sweep.csv (a row a point), runs.csv (a row a run), figures/. A sweep that was stopped
 continues when it is started again: what is trained is not trained twice, whatever else the file then asks for.
---overwrite trains all anew, as after a change of the sites' data.
+--overwrite trains all again, as after a change of the sites' data.
 Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data, 7 every run failed, 130 stopped by Ctrl-C
 """
 
@@ -65,7 +65,7 @@ def sweep_parser() -> CommandLine:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="wins over the study's file"
     )
-    parser.add_argument("--overwrite", action="store_true", help="train all runs anew")
+    parser.add_argument("--overwrite", action="store_true", help="train all runs again")
     return parser
 
 

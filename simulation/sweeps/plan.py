@@ -68,7 +68,7 @@ class SweepFile(Settings):
     sweep: Annotated[Name, Field(max_length=48)] = Field(description="name of the sweep, and of its folder")
     study: Path = Field(description="the study's TOML file, from this file's folder")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)] = Field(
-        (0, 1, 2), description="seeds of each setting's runs; a number N stands for 0 to N - 1"
+        (0, 1, 2), description="seeds of each setting's runs; a number N: 0 to N - 1"
     )
     grid: Annotated[tuple[dict[str, Annotated[list[Value], Field(min_length=1)]], ...], BeforeValidator(_grids)] = (
         Field((), description="tables of settings with their values: of each table all combinations are run")
