@@ -99,7 +99,7 @@ def attack(folder: Path, seed: int, changes: dict[str, Any]) -> tuple[int, int, 
         model = trap(state.model, np.random.default_rng([seed, number]), rows.std(axis=0) > 0, per_update)
         request = TrainRequest(round=number, model=model, statistics=state.statistics)
         _, parts = exchange(grid, sorted(sites), request, config, group=str(number))
-        came = [part.reply.model for part in arrived(parts, model, config) if part.reply]
+        came = [arrived(part.reply, model, config).model for part in parts if part.reply]
         guesses += [guess for weights in came for guess in read(model, weights)]
     near = np.array([any(np.abs(guess - row).max() < CLOSE for guess in guesses) for row in rows])
     spent = [charges(ledger_of(load_site(file))) for file in sites.values()]

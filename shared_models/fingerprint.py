@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 
 def fingerprint(content: RecordDict) -> dict[str, Any]:
@@ -21,17 +21,22 @@ def fingerprint(content: RecordDict) -> dict[str, Any]:
     parts = dict(sorted(_parts(content)))
     digest = hashlib.sha256()
     for name, data in parts.items():
-        digest.update(f"{name} {len(data)}\n".encode() + data)
+        digest.update(f"{name} {len(data)}\n".encode())
+        digest.update(data)
     sizes = {name: len(data) for name, data in parts.items()}
     return {"parts": sizes, "bytes": sum(sizes.values()), "sha256": digest.hexdigest()}
 
 
 def _parts(content: RecordDict) -> list[tuple[str, bytes]]:
-    """Each array's bytes, and each record of numbers and words as text."""
-    arrays = [
-        (f"{name}/{key}", bytes(array.data))
-        for name, record in content.array_records.items()
-        for key, array in record.items()
-    ]
-    plain = {**content.metric_records, **content.config_records}
-    return arrays + [(name, repr(sorted(record.items())).encode()) for name, record in plain.items() if record]
+    """Each array's bytes, and each record of numbers and words as text.
+
+    Flower's `array_records` and the like are not asked for: what they return refers to itself, and keeps the whole
+    message in memory until Python looks for such circles.
+    """
+    parts: list[tuple[str, bytes]] = []
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            parts += [(f"{name}/{key}", array.data) for key, array in record.items()]
+        elif record:
+            parts.append((name, repr(sorted(record.items())).encode()))
+    return parts

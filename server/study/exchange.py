@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -32,13 +32,6 @@ NOT_CONNECTED, NO_ANSWER, FLOWER_ERROR = "not connected", "no answer", "Flower e
 UNREADABLE = "the reply cannot be read"
 # How Flower 1.41 sends an exception: "<class 'RuntimeError'>:<'the text'>".
 _FLOWER_REASON = re.compile(r"^<class '[^']*'>:<'(?P<text>.*)'>$", re.DOTALL)
-
-
-@runtime_checkable
-class TellsOfReplies(Protocol):
-    """A grid that calls `hear` for each reply when it is there, before it has all of them."""
-
-    hear: Callable[[Message], None]
 
 
 class StudyError(UserError):
@@ -118,6 +111,8 @@ def ask(
 ) -> list[Answer[R]]:
     """Sends one request to each site and returns an answer for each, in the order of `contents`.
 
+    Each reply is read when it is there, and nothing of it is held but what `read` makes of it.
+
     Args:
         grid: The way to the sites.
         contents: The request to each of them, by name.
@@ -135,7 +130,7 @@ def ask(
         for site, content in contents.items()
         if site in here
     ]
-    answers: dict[str, Answer[RecordDict]] = {site: Answer(site, None, NOT_CONNECTED) for site in contents}
+    answers: dict[str, Answer[R]] = {site: Answer(site, None, NOT_CONNECTED) for site in contents}
     answers |= {site: Answer(site, None, f"{NO_ANSWER} in {timeout_s:.0f} s") for site in contents if site in here}
     folder = Path(config.results_dir) / config.study
     reached = {site: content for site, content in contents.items() if site in here}
@@ -151,21 +146,20 @@ def ask(
         asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
         return names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
 
-    def hear(reply: Message) -> None:
+    noted: dict[str, dict[str, Any]] = {}
+    asked_at = time.time()
+    for reply in _send_and_receive(grid, messages, timeout_s) if messages else ():
         if (site := site_of(reply)) in reached:
             progress.heard(site, asked_at, reply.metadata.created_at)
-
-    asked_at = time.time()
-    for reply in _send_and_receive(grid, messages, timeout_s, hear) if messages else []:
-        if (site := site_of(reply)) in answers:
-            answers[site] = _answer(site, reply)
+            own = _answer(site, reply)
+            noted[site] = received(config.study, site, message_type, contents[site], own.reply, own.problem)
+            answers[site] = _read(own, read)
+    for site in set(contents) - set(noted):
+        noted[site] = received(config.study, site, message_type, contents[site], None, answers[site].problem)
     given = [answers[site] for site in contents]
     progress.failed({answer.site: answer.problem for answer in given if answer.reply is None})
-    lines = (
-        received(config.study, one.site, message_type, contents[one.site], one.reply, one.problem) for one in given
-    )
-    note(folder, *lines)
-    return [_read(answer, read) for answer in given]
+    note(folder, *(noted[site] for site in contents))
+    return given
 
 
 def _read(answer: Answer[RecordDict], read: Callable[[RecordDict], R]) -> Answer[R]:
@@ -177,30 +171,23 @@ def _read(answer: Answer[RecordDict], read: Callable[[RecordDict], R]) -> Answer
         return Answer(answer.site, None, f"{UNREADABLE}: {error}")
 
 
-def _send_and_receive(
-    grid: Grid, messages: Sequence[Message], timeout_s: float, hear: Callable[[Message], None]
-) -> list[Message]:
-    """Sends the messages, again if the SuperLink went away while it was taking them, and returns the replies.
+def _send_and_receive(grid: Grid, messages: Sequence[Message], timeout_s: float) -> Iterator[Message]:
+    """Sends the messages, again if the SuperLink went away while it was taking them, and gives the replies.
 
-    A grid of ours calls `hear` for each reply when it is there; of another one they are heard of together.
+    A grid of ours gives each reply when it is there; another one all of them together.
 
     A SuperLink that is killed after it stored a part of a message and before it said so refuses that part when
     Flower 1.41 repeats it. The same messages keep their identifiers, so sending them again sends what is missing,
     and no site is asked twice.
     """
-    at_once = isinstance(grid, TellsOfReplies)
-    if at_once:
-        grid.hear = hear
     for attempt in range(1, SEND_ATTEMPTS + 1):
         try:
-            replies = list(grid.send_and_receive(messages, timeout=timeout_s))
-            for reply in () if at_once else replies:
-                hear(reply)
-            return replies
+            yield from grid.send_and_receive(messages, timeout=timeout_s)
         except ObjectPushError as error:
             log.warning("the SuperLink lost a part of the request (%d of %d): %s", attempt, SEND_ATTEMPTS, error)
             time.sleep(POLL_S)
-    return []
+        else:
+            return
 
 
 def _answer(site: str, reply: Message) -> Answer[RecordDict]:

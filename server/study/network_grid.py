@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
@@ -11,9 +11,10 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from shared_models.messages.compact import compact, expand
+from shared_models.messages.compact import compact, expand, size_of
 from shared_models.patience import LONGEST_S, pause_s
 
+FETCHED_BYTES = 32 * 2**20
 GONE = Error(ErrorCode.NODE_UNAVAILABLE, "the site's SuperNode ended with the message; another one is there")
 
 
@@ -22,14 +23,10 @@ class NetworkGrid(Grid):
 
     Args:
         grid: Flower's.
-
-    Attributes:
-        hear: Called for each reply when it is there.
     """
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self.hear: Callable[[Message], None] = lambda reply: None
 
     def set_run(self, run: Run) -> None:
         """Sets the run."""
@@ -69,8 +66,11 @@ class NetworkGrid(Grid):
                 reply.content = expand(reply.content)
         return replies
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Sends messages and waits for their replies, with a last look when the time is over.
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Sends messages and gives each reply when it is there, with a last look when the time is over.
+
+        So many are fetched at once as fit in `FETCHED_BYTES`, if they are as large as what was sent: Flower has all
+        that it fetches in memory.
 
         A SuperNode that ends takes a message that it has begun with it. Flower says so while the site is away, to who
         looks just then: the site may be back between two looks, and no answer would ever come.
@@ -78,23 +78,21 @@ class NetworkGrid(Grid):
         messages, activations = list(messages), self._activations()
         sent = zip(self.push_messages(messages), messages, strict=True)
         pending = {identifier: message for identifier, message in sent if identifier}
-        started, replies = time.monotonic(), list[Message]()
+        at_once = max(1, FETCHED_BYTES // max([1, *(size_of(message.content) for message in messages)]))
+        started = time.monotonic()
         while pending:
             waited_s = time.monotonic() - started
-            came = list(self.pull_messages(pending))
-            answered = {reply.metadata.reply_to_message_id for reply in came}
-            pending = {identifier: message for identifier, message in pending.items() if identifier not in answered}
+            for some in _batched([*pending], at_once):
+                for reply in self.pull_messages(some):
+                    pending.pop(reply.metadata.reply_to_message_id, None)
+                    yield reply
             if waited_s > LONGEST_S:  # a SuperNode that was there has taken its message by then
-                lost = self._lost(pending, activations)
-                came += [Message(GONE, reply_to=pending.pop(identifier)) for identifier in lost]
-            for reply in came:
-                self.hear(reply)
-            replies += came
+                for identifier in self._lost(pending, activations):
+                    yield Message(GONE, reply_to=pending.pop(identifier))
             if not pending or (timeout is not None and waited_s >= timeout):
                 break
             left_s = timeout - waited_s if timeout is not None else float("inf")
             time.sleep(min(pause_s(waited_s), max(left_s, 0.0)))
-        return replies
 
     def _activations(self) -> dict[int, str]:
         """When each node's present SuperNode came."""
@@ -105,3 +103,7 @@ class NetworkGrid(Grid):
         now = self._activations()
         nodes = {identifier: message.metadata.dst_node_id for identifier, message in pending.items()}
         return [name for name, node in nodes.items() if now.get(node, before.get(node)) != before.get(node)]
+
+
+def _batched(names: list[str], size: int) -> list[list[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from server.study.weights.checkpoint import (
     save_checkpoint,
 )
 from server.study.weights.delivery import advanced, arrived, deliver, forget_lost, frozen_hash, travelling
+from server.study.weights.spool import Spool
 from shared_models.agreed import DIVERGED
 from shared_models.messages import (
     Arrays,
@@ -72,8 +73,9 @@ def train_round(
         started = time.monotonic()
         progress.begin_round(server_round, attempt)
         state = deliver(grid, config, state)
-        answers, parts = exchange(grid, sites, request, config, group=str(server_round))
-        state, parts = forget_lost(state, answers), arrived(parts, before, config)
+        keep = _keeper(before, config, folder)
+        answers, parts = exchange(grid, sites, request, config, str(server_round), keep)
+        state = forget_lost(state, answers)
         updates, rejected = sort_updates(parts, before, state.enrolled, at_sites(rule))
         updates, influences = clip_updates(updates, before, config.clip_updates)
         counted = sorted(site for update in updates for site in update.sites)
@@ -110,6 +112,17 @@ def train_round(
     require_learning(before, model, loss, config, server_round)
     ranges, model = next_ranges(state, scores, task, config), advanced(state.model, before, model)
     return replace(state, round=server_round, model=model, rule_state=rule_state, score_ranges=ranges)
+
+
+def _keeper(sent: Arrays, config: StudySettings, folder: Path) -> Callable[[TrainReply], TrainReply]:
+    """What becomes of each answer to a request with these weights: its own are laid aside, in the study's folder."""
+    spool = Spool(folder)
+
+    def keep(reply: TrainReply) -> TrainReply:
+        own = arrived(reply, sent, config)
+        return replace(own, model=spool.keep(own.model), rule_change=spool.keep(own.rule_change))
+
+    return keep
 
 
 def spent_of(answers: Sequence[Answer[TrainReply]]) -> dict[str, dict[str, float]]:

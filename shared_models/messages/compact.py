@@ -16,9 +16,14 @@ MAX_BYTES = 4 * 2**20  # Flower cuts an array into pieces of 5 MiB, and a record
 
 def compact(content: RecordDict) -> RecordDict:
     """The same content in one record; as it is where it is large, or compact already."""
-    if COMPACT in content or sum(map(_bytes, content.values())) > MAX_BYTES:
+    if COMPACT in content or size_of(content) > MAX_BYTES:
         return content
     return RecordDict({COMPACT: ConfigRecord({COMPACT: recorddict_to_proto(content).SerializeToString()})})
+
+
+def size_of(content: RecordDict) -> int:
+    """About how many bytes a message's content takes."""
+    return sum(map(_bytes, content.values()))
 
 
 def _bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:

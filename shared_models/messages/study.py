@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class TrainReply(Reply):
 
     WHEN: ClassVar[str] = "after each round"
 
-    model: Arrays = leaves(
+    model: Mapping[str, np.ndarray[Any, Any]] = leaves(
         Tensors(MAX_WEIGHT),
         "the network's weights as trained here, or how training changed each of them (`wire`)",
         "they are averaged with the others'",
@@ -113,7 +113,7 @@ class TrainReply(Reply):
         "they select the best round and the threshold",
         "summed",
     )
-    rule_change: Arrays = leaves(
+    rule_change: Mapping[str, np.ndarray[Any, Any]] = leaves(
         Tensors(MAX_WEIGHT),
         "what the site's half of the aggregation rule adds, one number for each weight: under `scaffold` the change of "
         "its control variate, a mean gradient, under `fednova` its mean change in a step; nothing under the others",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,6 @@ class InProcessGrid(Grid):
         sites: Site name to its settings file.
         run_config: Flower's flat run config.
         on_message: Called with the site's name, the message's type and its group before each message.
-
-    Attributes:
-        hear: Called for each reply when it is there.
     """
 
     def __init__(
@@ -55,7 +52,6 @@ class InProcessGrid(Grid):
             )
             for node, name in self._names.items()
         }
-        self.hear: Callable[[Message], None] = lambda reply: None
         self._on_message = on_message or (lambda site, kind, group: None)
         self._replies: dict[str, Message] = {}
         self._numbers = itertools.count(1)
@@ -94,17 +90,17 @@ class InProcessGrid(Grid):
             message.metadata.__dict__["_message_id"] = identifier
             identifiers.append(identifier)
             self._replies[identifier] = self._handle(message)
-            self.hear(self._replies[identifier])
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies to these messages."""
         return [self._replies.pop(identifier) for identifier in list(message_ids) if identifier in self._replies]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Sends and collects; a site in the same process cannot be late, so there is nothing to time out."""
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Sends one after the other; a site in the same process cannot be late, so there is nothing to time out."""
         del timeout
-        return self.pull_messages(self.push_messages(messages))
+        for message in messages:
+            yield from self.pull_messages(self.push_messages([message]))
 
     def _handle(self, message: Message) -> Message:
         node = message.metadata.dst_node_id

@@ -10,12 +10,13 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.study.aggregation.guard import Update
-from server.study.aggregation.owners import like
+from server.study.aggregation.guard import Update, floating
+from server.study.weights.spool import numbers_of, pieces, shapes_of
 from shared_models.messages import Arrays
 
 log = logging.getLogger("server")
@@ -51,8 +52,8 @@ def clip_updates(
     """
     if any(len(update.sites) > 1 for update in updates):
         return list(updates), {}
-    updates = _with_clipped_changes(updates, multiple)
-    products = _products(updates, model)
+    updates = _with_clipped_changes(updates, model, multiple)
+    products = products_of(updates, model, [*model])
     norms = np.sqrt(np.diag(products))
     bound = multiple * float(np.median(norms)) if multiple and updates else math.inf
     factors = np.array([bound / norm if norm > bound else 1.0 for norm in norms])
@@ -60,7 +61,7 @@ def clip_updates(
     patients = np.array([update.patients for update in updates], dtype=np.float64)
     clipped, influences = [], {}
     for index, (update, norm) in enumerate(zip(updates, norms, strict=True)):
-        clipped.append(_scaled(update, model, factors[index]) if norm > bound else update)
+        clipped.append(replace(update, share=float(factors[index])) if norm > bound else update)
         others = np.where(np.arange(len(updates)) == index, 0.0, patients)
         length = math.sqrt(products[index, index] * max(others @ products @ others, 0.0))
         cosine = float(products[index] @ others) / length if length > 0 else None
@@ -79,40 +80,33 @@ def log_influences(influences: Mapping[str, Influence]) -> dict[str, dict[str, f
     return {site: asdict(one) for site, one in influences.items()}
 
 
-def _with_clipped_changes(updates: Sequence[Update], multiple: float) -> list[Update]:
-    """The updates whose rule's changes have norms of at most `multiple` times their median; each has its share."""
-    squares = [sum(float(np.vdot(a, a)) for a in _in_float64(update.rule_change)) for update in updates]
-    norms = np.sqrt(squares)
-    bound = multiple * float(np.median(norms)) if multiple and updates else math.inf
-    shares = [bound / norm if norm > bound else 1.0 for norm in norms]
-    return [
-        replace(
-            update,
-            rule_change={name: like(share * array, array) for name, array in update.rule_change.items()},
-            rule_share=share,
-        )
-        if share < 1
-        else update
-        for update, share in zip(updates, shares, strict=True)
-    ]
-
-
-def _in_float64(arrays: Arrays) -> list[NDArray[np.float64]]:
-    return [array.astype(np.float64) for array in arrays.values()]
-
-
-def _products(updates: Sequence[Update], model: Arrays) -> NDArray[np.float64]:
-    """Dot products `(U, U)` of the U updates' changes to all parameters, in float64."""
+def products_of(updates: Sequence[Update], model: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
+    """Dot products `(U, U)` of the U updates' changes to some parameters, in float64."""
     products = np.zeros((len(updates), len(updates)))
-    for name, array in model.items():
-        changes = [(update.model[name].astype(np.float64) - array).ravel() for update in updates]
-        products += np.stack(changes) @ np.stack(changes).T if changes else 0.0
+    for piece in pieces(shapes_of(model, names), len(updates)):
+        for name, part in piece.items():
+            changes = np.stack([update.change(model, name, part) for update in updates])
+            products += changes @ changes.T
     return products
 
 
-def _scaled(update: Update, model: Arrays, factor: float) -> Update:
-    scaled = {
-        name: like(array + factor * (update.model[name].astype(np.float64) - array), array)
-        for name, array in model.items()
-    }
-    return replace(update, model=scaled)
+def _with_clipped_changes(updates: Sequence[Update], model: Arrays, multiple: float) -> list[Update]:
+    """The updates whose rule's changes have norms of at most `multiple` times their median; each has its share."""
+    if not any(update.rule_change for update in updates):
+        return list(updates)
+    norms = np.sqrt([_square(update.rule_change, floating(model)) for update in updates])
+    bound = multiple * float(np.median(norms)) if multiple else math.inf
+    return [
+        replace(update, rule_share=bound / norm) if norm > bound else update
+        for update, norm in zip(updates, norms, strict=True)
+    ]
+
+
+def _square(arrays: Mapping[str, NDArray[Any]], model: Arrays) -> float:
+    """The squared L2 norm of all arrays together."""
+    return sum(
+        float(np.vdot(numbers, numbers))
+        for piece in pieces(shapes_of(model, [*arrays]), 1)
+        for name, part in piece.items()
+        for numbers in [numbers_of(arrays, name, part)]
+    )

@@ -7,10 +7,15 @@ run, and a claimed 1e12 examples drowns every other site.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer
+from server.study.weights.spool import numbers_of
 from shared_models.messages import Arrays, TrainReply
 
 
@@ -25,20 +30,33 @@ class Update:
         patients_by_modality: Training patients with each modality.
         loss: Mean training loss of a patient, for the log only.
         rule_change: What the rule's half at the site adds, by parameter; empty where the rule has none.
-        rule_share: How much of it was left by clipping, from 0 to 1.
+        share: How much clipping left of the change to the weights, from 0 to 1.
+        rule_share: How much of what the rule adds.
     """
 
     sites: tuple[str, ...]
-    model: Arrays
+    model: Mapping[str, NDArray[Any]]
     patients: float
     patients_by_modality: Mapping[str, float]
     loss: float
-    rule_change: Arrays = field(default_factory=dict)
+    rule_change: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    share: float = 1.0
     rule_share: float = 1.0
 
     def weight(self, modality: str) -> float:
         """Training patients behind an encoder's parameters, or behind those that all sites share (`""`)."""
         return self.patients_by_modality.get(modality, 0.0) if modality else self.patients
+
+    def change(self, model: Arrays, name: str, part: slice) -> NDArray[np.float64]:
+        """What it changes of some of an array's numbers `(N,)`, after clipping.
+
+        In float64: in float32, differences of large weights that differ little would be rounding.
+        """
+        return self.share * (numbers_of(self.model, name, part) - numbers_of(model, name, part))
+
+    def of_rule(self) -> Self:
+        """What the rule's half at the site adds, as a change to zeros."""
+        return replace(self, model=self.rule_change, share=self.rule_share)
 
 
 def accept(
@@ -86,7 +104,7 @@ def sort_updates(
     return updates, rejected
 
 
-def _problem(what: str, arrays: Arrays, reference: Arrays) -> str:
+def _problem(what: str, arrays: Mapping[str, NDArray[Any]], reference: Arrays) -> str:
     if extra := sorted(set(arrays) ^ set(reference)):
         return f"the {what}'s arrays are not the model's: {', '.join(extra[:3])} missing or unknown"
     for name, expected in reference.items():

@@ -52,16 +52,22 @@ REQUESTS: Mapping[str, Any] = {
 
 
 def exchange(
-    grid: Grid, sites: Sequence[str], request: Request[R], config: StudySettings, group: str = ""
+    grid: Grid,
+    sites: Sequence[str],
+    request: Request[R],
+    config: StudySettings,
+    group: str = "",
+    keep: Callable[[R], R] = lambda reply: reply,
 ) -> tuple[list[Answer[R]], list[Answer[R]]]:
     """Asks each site, and returns the answers, and what of them may be added up.
 
     That is each answer, or with secure aggregation one answer that stands for its `members`: weights are their mean,
-    statistics their sum. There is none where too few sites are left.
+    statistics their sum. There is none where too few sites are left. What may be large of each site's own answer is
+    given to `keep` as it comes, which returns what is needed of it later.
     """
     if not uses_secure_aggregation(config):
-        contents = dict.fromkeys(sites, request.pack())
-        answers = ask(grid, contents, request.KIND, request.reply_kind.unpack, config, group)
+        contents, unpack = dict.fromkeys(sites, request.pack()), request.reply_kind.unpack
+        answers = ask(grid, contents, request.KIND, lambda content: keep(unpack(content)), config, group)
         return answers, answers
     return _sums_of(grid, config).exchange(sites, request, group)
 

@@ -68,17 +68,12 @@ def as_scored(state: Checkpoint, config: StudySettings) -> Checkpoint:
     return replace(state, model={**state.model, **travelling(state, config)})
 
 
-def arrived(parts: Sequence[Answer[TrainReply]], sent: Arrays, config: StudySettings) -> list[Answer[TrainReply]]:
-    """The answers to a request with these weights, their own weights as the sites have them.
+def arrived(reply: TrainReply, sent: Arrays, config: StudySettings) -> TrainReply:
+    """A site's answer to a request with these weights, its own weights as the site has them.
 
     Outside of secure aggregation, whose sums are of whole numbers, sites send rounded changes where `wire` says so.
     """
-    if not sends_changes(config):
-        return list(parts)
-    return [
-        replace(part, reply=replace(part.reply, model=changed_by(sent, part.reply.model))) if part.reply else part
-        for part in parts
-    ]
+    return replace(reply, model=changed_by(sent, reply.model)) if sends_changes(config) else reply
 
 
 def advanced(model: Arrays, sent: Arrays, after: Arrays) -> Arrays:

@@ -8,7 +8,6 @@ weighs by patients besides, then learns another objective than the pooled patien
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from flwr.serverapp.strategy import FedAvg
@@ -28,7 +27,7 @@ State = NoState
 def aggregate(this: Round, state: NoState) -> tuple[Arrays, NoState]:
     """The model moved by the mean change per step, times the mean number of steps; whole numbers as in FedAvg."""
     zeros = {name: np.zeros_like(array) for name, array in floating(this.model).items()}
-    per_step = [replace(update, model=update.rule_change) for update in this.updates]
+    per_step = [update.of_rule() for update in this.updates]
     mean = aggregate_by_owners(per_step, zeros, lambda _: FedAvg())
     steps = {modality: _mean_steps(this, modality) for modality in {modality_of(name) for name in zeros}}
     model = aggregate_by_owners(this.updates, this.model, lambda _: FedAvg())

@@ -7,7 +7,7 @@ mean control variate, too, so that the network is that of the pooled patients. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from flwr.serverapp.strategy import FedAvg
@@ -43,7 +43,7 @@ def aggregate(this: Round, state: State) -> tuple[Arrays, State]:
     """FedAvg's model, and the mean control variate moved by the mean change over all sites."""
     model = aggregate_by_owners(this.updates, this.model, lambda _: FedAvg())
     zeros = {name: np.zeros_like(array) for name, array in floating(this.model).items()}
-    changes = [replace(update, model=update.rule_change) for update in this.updates]
+    changes = [update.of_rule() for update in this.updates]
     mean = aggregate_by_owners(changes, zeros, lambda _: FedAvg())
     modalities = {modality_of(name) for name in zeros}
     present = {modality: _present(this, modality) for modality in modalities}
