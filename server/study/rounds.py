@@ -73,8 +73,8 @@ def train_round(
         started = time.monotonic()
         progress.begin_round(server_round, attempt)
         state = deliver(grid, config, state)
-        keep = _keeper(before, config, folder)
-        answers, parts = exchange(grid, sites, request, config, str(server_round), keep)
+        spooled = _spooler(before, config, folder)
+        answers, parts = exchange(grid, sites, request, config, str(server_round), spooled)
         state = forget_lost(state, answers)
         updates, rejected = sort_updates(parts, before, state.enrolled, at_sites(rule))
         updates, influences = clip_updates(updates, before, config.clip_updates)
@@ -114,15 +114,15 @@ def train_round(
     return replace(state, round=server_round, model=model, rule_state=rule_state, score_ranges=ranges)
 
 
-def _keeper(sent: Arrays, config: StudySettings, folder: Path) -> Callable[[TrainReply], TrainReply]:
-    """What becomes of each answer to a request with these weights: its own are laid aside, in the study's folder."""
+def _spooler(sent: Arrays, config: StudySettings, folder: Path) -> Callable[[TrainReply], TrainReply]:
+    """What is done with each answer to a request with these weights: its own go to a spool in the study's folder."""
     spool = Spool(folder)
 
-    def keep(reply: TrainReply) -> TrainReply:
+    def spooled(reply: TrainReply) -> TrainReply:
         own = arrived(reply, sent, config)
-        return replace(own, model=spool.keep(own.model), rule_change=spool.keep(own.rule_change))
+        return replace(own, model=spool.store(own.model), rule_change=spool.store(own.rule_change))
 
-    return keep
+    return spooled
 
 
 def spent_of(answers: Sequence[Answer[TrainReply]]) -> dict[str, dict[str, float]]:

@@ -57,17 +57,17 @@ def exchange(
     request: Request[R],
     config: StudySettings,
     group: str = "",
-    keep: Callable[[R], R] = lambda reply: reply,
+    on_arrival: Callable[[R], R] = lambda reply: reply,
 ) -> tuple[list[Answer[R]], list[Answer[R]]]:
     """Asks each site, and returns the answers, and what of them may be added up.
 
     That is each answer, or with secure aggregation one answer that stands for its `members`: weights are their mean,
     statistics their sum. There is none where too few sites are left. What may be large of each site's own answer is
-    given to `keep` as it comes, which returns what is needed of it later.
+    given to `on_arrival` as it comes, which returns what is needed of it later.
     """
     if not uses_secure_aggregation(config):
         contents, unpack = dict.fromkeys(sites, request.pack()), request.reply_kind.unpack
-        answers = ask(grid, contents, request.KIND, lambda content: keep(unpack(content)), config, group)
+        answers = ask(grid, contents, request.KIND, lambda content: on_arrival(unpack(content)), config, group)
         return answers, answers
     return _sums_of(grid, config).exchange(sites, request, group)
 

@@ -65,7 +65,7 @@ class Spool:
             weakref.finalize(self, self._file.close)
         return self._file
 
-    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    def store(self, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """The same arrays, which need no longer be in memory.
 
         Raises:

@@ -45,24 +45,24 @@ def update(site: int) -> Update:
 
 def test_arrays_come_back_as_they_were_and_no_file_has_a_name(on_disk: Spool, tmp_path: Path) -> None:
     arrays = {**START, "crooked": np.arange(12.0).reshape(3, 4).T, "flag": np.array([True, False])}
-    first, second = on_disk.keep(arrays), on_disk.keep(START)
-    for kept, own in ((first, arrays), (second, START)):
-        assert isinstance(kept, SpooledArrays)
-        assert list(kept) == list(own)
+    first, second = on_disk.store(arrays), on_disk.store(START)
+    for spooled, own in ((first, arrays), (second, START)):
+        assert isinstance(spooled, SpooledArrays)
+        assert list(spooled) == list(own)
         for name, array in own.items():
-            assert (kept[name].dtype, kept[name].shape) == (array.dtype, array.shape)
-            np.testing.assert_array_equal(kept[name], array)
+            assert (spooled[name].dtype, spooled[name].shape) == (array.dtype, array.shape)
+            np.testing.assert_array_equal(spooled[name], array)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_small_networks_never_reach_the_disk(tmp_path: Path) -> None:
-    assert Spool(tmp_path / "nowhere").keep(START) is START
+    assert Spool(tmp_path / "nowhere").store(START) is START
 
 
 def test_a_spool_that_cannot_be_written_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(spool, "IN_MEMORY_BYTES", 0)
     with pytest.raises(StudyError, match="the center cannot write a file of the study"):
-        Spool(tmp_path / "nowhere").keep(START)
+        Spool(tmp_path / "nowhere").store(START)
 
 
 @pytest.mark.parametrize("name", rule_names())
@@ -85,7 +85,12 @@ def test_a_rule_gives_the_same_bits_from_the_disk_piece_by_piece_as_from_memory(
     spooled = after(
         [
             Update(
-                one.sites, disk.keep(one.model), one.patients, one.patients_by_modality, 0.0, disk.keep(one.rule_change)
+                one.sites,
+                disk.store(one.model),
+                one.patients,
+                one.patients_by_modality,
+                0.0,
+                disk.store(one.rule_change),
             )
             for one in updates
         ]
