@@ -24,6 +24,7 @@ from client.session import AdmittedStudy, Received, StudySession, admit, open_se
 from shared_models.errors import UserError
 from shared_models.messages import (
     EvaluateExternalRequest,
+    FromRelease,
     InFold,
     JoinSum,
     ModelRequest,
@@ -32,8 +33,10 @@ from shared_models.messages import (
     Request,
     TrainRequest,
     claimed_round,
+    differ,
+    release_of,
 )
-from shared_models.messages.parts import Parts
+from shared_models.messages.parts import Parts, shown
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
 log = logging.getLogger("client")
@@ -90,6 +93,7 @@ def read_request(
     """
     try:
         parts = Parts.of(content)
+        require_same_release(study, FromRelease.read_if_there(parts))
         study = study.in_fold(InFold.read_if_there(parts))
         request = kind.read_from(parts)
         if isinstance(request, ModelRequest):
@@ -108,6 +112,30 @@ def read_request(
             public=f"the request cannot be read: {error}",
             exit_code=ExitCode.STUDY,
         ) from None
+
+
+def require_same_release(study: AdmittedStudy, centers: str) -> None:
+    """Refuses a center whose messages or task are not this site's, before anything else of its request is read.
+
+    Raises:
+        SiteError: If so; both sides learn both releases.
+    """
+    own = release_of(study.config)
+    if not centers:
+        return
+    if differ(own, centers):
+        raise SiteError(
+            what="this site and the center run releases that do not fit together",
+            where=f"study {study.config.study}",
+            found=f"here {own}; at the center {shown(centers)}",
+            expected="the same messages and the same task",
+            fix="install the same release at both, and start this site again",
+            public=f"the releases do not fit together: the site runs {own}, the center {shown(centers)}; install the "
+            "same release at both",
+            exit_code=ExitCode.STUDY,
+        )
+    if own != centers:
+        log.warning("the center runs another version, whose messages and task are the same: %s", shown(centers))
 
 
 def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:

@@ -19,7 +19,7 @@ from server.study.audit import note, received, sent
 from server.study.progress import progress_of
 from shared_models.errors import UserError
 from shared_models.folds import fold_of
-from shared_models.messages import in_fold
+from shared_models.messages import from_release, in_fold
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
@@ -122,7 +122,8 @@ def ask(
         group: What Flower names the messages by, beside the run.
     """
     here, timeout_s = connected(grid), config.round_timeout_s
-    contents = {site: in_fold(content, config) for site, content in contents.items()}
+    stamped = {id(content): from_release(in_fold(content, config), config) for content in contents.values()}
+    contents = {site: stamped[id(content)] for site, content in contents.items()}
     fold = fold_of(config)
     group = f"{fold.label}/{group}" if fold else group
     messages = [

@@ -11,6 +11,7 @@ from shared_models.messages.external import EVALUATE_EXTERNAL, EvaluateExternalR
 from shared_models.messages.fold import InFold, in_fold
 from shared_models.messages.parts import claimed_round
 from shared_models.messages.payload import Payload, Reply, Request
+from shared_models.messages.release import FromRelease, differ, from_release, release_of
 from shared_models.messages.secure import (
     ConfirmReply,
     ConfirmRequest,
@@ -65,6 +66,7 @@ __all__ = [
     "EvaluateTestRequest",
     "EvaluateValidationReply",
     "EvaluateValidationRequest",
+    "FromRelease",
     "InFold",
     "InitialWeightsReply",
     "InitialWeightsRequest",
@@ -82,5 +84,8 @@ __all__ = [
     "TrainReply",
     "TrainRequest",
     "claimed_round",
+    "differ",
+    "from_release",
     "in_fold",
+    "release_of",
 ]

@@ -13,6 +13,7 @@ from shared_models.agreed import CENTERS_OWN
 from shared_models.messages.external import EvaluateExternalReply, EvaluateExternalRequest
 from shared_models.messages.fold import InFold
 from shared_models.messages.payload import Payload, Reply, Request, fields_of
+from shared_models.messages.release import FromRelease
 from shared_models.messages.secure import EXCHANGES, JoinSum
 from shared_models.messages.study import REQUESTS
 
@@ -53,7 +54,7 @@ def messages_table() -> str:
     lines = ["| message | request | reply |", "|---|---|---|"]
     for request in ALL:
         lines.append(f"| `{request.KIND}` | {_listed(request)} | {_listed(request.REPLY)} |")
-    lines.append(f"| each of them, and of secure aggregation's | {_listed(InFold)} | |")
+    lines.append(f"| each of them, and of secure aggregation's | {_listed(FromRelease)}; {_listed(InFold)} | |")
     return "\n".join(lines) + "\n"
 
 

@@ -38,6 +38,9 @@ from shared_models.messages import (
     StudyStatistics,
     TrainReply,
     TrainRequest,
+    differ,
+    from_release,
+    release_of,
 )
 from shared_models.messages.arrays import pack_arrays, unpack_arrays
 from shared_models.messages.parts import VALUES, Parts
@@ -317,3 +320,24 @@ def test_what_is_answered_is_the_line_of_the_audit_log(center: Center) -> None:
     assert (line["event"], line["message"], line["round"]) == ("sent", "train", 1)
     assert {"model/safetensors", "validation/safetensors", "values"} == set(line["parts"])
     json.dumps(line)
+
+
+def test_a_center_of_another_release_is_refused_in_a_sentence_that_names_both(
+    center: Center, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = parse_study_settings(center.study)
+    own = release_of(config)
+    stamped = from_release(PrepareRequest().pack(), config)
+    assert center.ask(PrepareRequest.KIND, stamped).has_content()
+    for said in (own.replace("task ", "task f"), "breast-federation 99.0, messages 0, task 0"):
+        values = ConfigRecord({**stamped[VALUES], "release": said, "unheard-of": 1})
+        reply = center.ask(PrepareRequest.KIND, RecordDict({VALUES: values}))
+        assert own in reply.error.reason
+        assert said[-40:] in reply.error.reason
+        assert "install the same release at both" in reply.error.reason
+    with caplog.at_level("WARNING", logger="client"):
+        other = ConfigRecord({**stamped[VALUES], "release": own.replace("federation ", "federation 99")})
+        assert center.ask(PrepareRequest.KIND, RecordDict({VALUES: other})).has_content()
+    assert "the center runs another version" in caplog.text
+    features = config.model_copy(update={"features": "clinical: age_years"})
+    assert differ(own, release_of(features))
