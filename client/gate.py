@@ -36,7 +36,7 @@ from shared_models.messages import (
     differ,
     release_of,
 )
-from shared_models.messages.parts import Parts, shown
+from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 
 log = logging.getLogger("client")
@@ -120,22 +120,22 @@ def require_same_release(study: AdmittedStudy, centers: str) -> None:
     Raises:
         SiteError: If so; both sides learn both releases.
     """
-    own = release_of(study.config)
     if not centers:
         return
+    own, theirs = release_of(study.config), centers.encode("unicode_escape").decode()
     if differ(own, centers):
         raise SiteError(
             what="this site and the center run releases that do not fit together",
             where=f"study {study.config.study}",
-            found=f"here {own}; at the center {shown(centers)}",
+            found=f"here {own}; at the center {theirs}",
             expected="the same messages and the same task",
             fix="install the same release at both, and start this site again",
-            public=f"the releases do not fit together: the site runs {own}, the center {shown(centers)}; install the "
+            public=f"the releases do not fit together: the site runs {own}, the center {theirs}; install the "
             "same release at both",
             exit_code=ExitCode.STUDY,
         )
     if own != centers:
-        log.warning("the center runs another version, whose messages and task are the same: %s", shown(centers))
+        log.warning("the center runs another version, whose messages and task are the same: %s", theirs)
 
 
 def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:
