@@ -329,11 +329,11 @@ def test_a_center_of_another_release_is_refused_in_a_sentence_that_names_both(
     own = release_of(config)
     stamped = from_release(PrepareRequest().pack(), config)
     assert center.ask(PrepareRequest.KIND, stamped).has_content()
-    for said in (own.replace("task ", "task f"), "breast-federation 99.0, messages 0, task 0"):
-        values = ConfigRecord({**stamped[VALUES], "release": said, "unheard-of": 1})
+    for centers in (own.replace("task ", "task f"), "breast-federation 99.0, messages 0, task 0"):
+        values = ConfigRecord({**stamped[VALUES], "release": centers, "unheard-of": 1})
         reply = center.ask(PrepareRequest.KIND, RecordDict({VALUES: values}))
         assert own in reply.error.reason
-        assert said[-40:] in reply.error.reason
+        assert centers[-40:] in reply.error.reason
         assert "install the same release at both" in reply.error.reason
     with caplog.at_level("WARNING", logger="client"):
         other = ConfigRecord({**stamped[VALUES], "release": own.replace("federation ", "federation 99")})

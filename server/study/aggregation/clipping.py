@@ -83,7 +83,7 @@ def log_influences(influences: Mapping[str, Influence]) -> dict[str, dict[str, f
 def products_of(updates: Sequence[Update], model: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
     """Dot products `(U, U)` of the U updates' changes to some parameters, in float64."""
     products = np.zeros((len(updates), len(updates)))
-    for piece in pieces(shapes_of(model, names), len(updates)):
+    for piece in pieces(shapes_of(model, names), len(updates)) if updates else ():
         for name, part in piece.items():
             changes = np.stack([update.change(model, name, part) for update in updates])
             products += changes @ changes.T

@@ -81,3 +81,7 @@ def test_what_a_rule_adds_is_clipped_by_itself_and_says_how_much_is_left() -> No
     np.testing.assert_allclose(clipped[2].of_rule().change(zeros, "head.weight", slice(None)), [-9, -12])
     assert [one.rule_share for one in clipped] == pytest.approx([1, 1, 0.15])
     assert not any(one.clipped for one in influences.values())
+
+
+def test_a_round_without_updates_has_nothing_to_clip() -> None:
+    assert clip_updates([], START, 3.0) == ([], {})
