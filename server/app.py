@@ -189,7 +189,9 @@ def train_split(grid: Grid, config: StudySettings) -> Checkpoint:
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
     folder, task, rule = Path(config.results_dir) / config.study, load_task(config), load_rule(config)
-    start, deadline = start_of(task, config), time.monotonic() + config.join_timeout_s
+    check(folder)
+    start, _ = start_of(task, config), frozen_of(config)
+    deadline = time.monotonic() + config.join_timeout_s
     with only_run(folder), study_log(folder, aloud=False), watched(grid, config, folder) as progress:
         wait_for_sites(grid, config)
         state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
