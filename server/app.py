@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -154,23 +155,11 @@ def run_split(grid: Grid, config: StudySettings, folder: Path, ranges: Arrays | 
         folder: For results.
         ranges: Where scores lie, if an earlier fold says so.
     """
-    task, rule = load_task(config), load_rule(config)
-    check(folder)
-    start, _ = start_of(task, config), frozen_of(config)  # what is wrong there is said before anybody is asked
-    deadline = time.monotonic() + config.join_timeout_s
-    state = Checkpoint(config.to_flat(), 0, {}, {}, {}, start=start)
+    task, states = load_task(config), training(grid, config, folder, ranges)
+    state = next(states)
     try:
-        progress_of(grid).stage("waiting for sites")
-        wait_for_sites(grid, config)
-        if config.resume:
-            state = resume(folder, config)
-        else:
-            state = replace(prepare(grid, task, config, deadline, start), score_ranges=ranges or {})
-        while state.round < config.rounds and not out_of_patience(state, config):
-            state = enrol_late(grid, task, config, state)
-            state = train_round(grid, task, rule, config, state, folder)
-            save_checkpoint(state, folder / LAST)
-        state = score_last(grid, task, config, state, folder)
+        for reached in states:
+            state = reached  # what an error leaves
         save_checkpoint(state, folder / LAST)
         results = evaluate(grid, task, config, state, folder)
     except StudyError as error:
@@ -188,20 +177,43 @@ def train_split(grid: Grid, config: StudySettings) -> Checkpoint:
         StudyError: If too few sites take part.
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
-    folder, task, rule = Path(config.results_dir) / config.study, load_task(config), load_rule(config)
+    folder = Path(config.results_dir) / config.study
+    states = training(grid, config, folder)
+    next(states)
+    with only_run(folder), study_log(folder, aloud=False), watched(grid, config, folder) as progress:
+        state = deque(states, maxlen=1).pop()
+        progress.end({})
+        return state
+
+
+def training(grid: Grid, config: StudySettings, folder: Path, ranges: Arrays | None = None) -> Iterator[Checkpoint]:
+    """Prepares, trains for some rounds and scores the last; gives how the study stands after each step.
+
+    The first step asks nobody: it is the study before it begins, after what is wrong with its settings was raised.
+    Arguments are those of `run_split`.
+
+    Raises:
+        StudyError: If too few sites take part.
+    """
+    task, rule = load_task(config), load_rule(config)
     check(folder)
     start, _ = start_of(task, config), frozen_of(config)
     deadline = time.monotonic() + config.join_timeout_s
-    with only_run(folder), study_log(folder, aloud=False), watched(grid, config, folder) as progress:
-        wait_for_sites(grid, config)
-        state = resume(folder, config) if config.resume else prepare(grid, task, config, deadline, start)
-        while state.round < config.rounds and not out_of_patience(state, config):
-            state = enrol_late(grid, task, config, state)
-            state = train_round(grid, task, rule, config, state, folder)
-            save_checkpoint(state, folder / LAST)
-        state = score_last(grid, task, config, state, folder)
-        progress.end({})
-        return state
+    yield Checkpoint(config.to_flat(), 0, {}, {}, {}, start=start)
+    progress_of(grid).stage("waiting for sites")
+    wait_for_sites(grid, config)
+    if config.resume:
+        state = resume(folder, config)
+    else:
+        state = replace(prepare(grid, task, config, deadline, start), score_ranges=ranges or {})
+    yield state
+    while state.round < config.rounds and not out_of_patience(state, config):
+        state = enrol_late(grid, task, config, state)
+        yield state
+        state = train_round(grid, task, rule, config, state, folder)
+        save_checkpoint(state, folder / LAST)
+        yield state
+    yield score_last(grid, task, config, state, folder)
 
 
 def chosen_round(last: Checkpoint, config: StudySettings, folder: Path) -> Checkpoint:

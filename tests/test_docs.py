@@ -84,7 +84,8 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def commands_of(module: str) -> ModuleType:
     """Where a program's verbs and flags are."""
-    return importlib.import_module("client.verbs.arguments" if module == "client" else f"{module}.__main__")
+    rooms = {"client": "client.verbs", "server": "server.operations", "simulation": "simulation"}
+    return importlib.import_module(f"{rooms[module]}.arguments")
 
 
 def parse(module: str, words: list[str]) -> None:
@@ -96,7 +97,7 @@ def parse(module: str, words: list[str]) -> None:
             if words[:1] == ["sweep"]:
                 sweep_parser().parse_args(separate_assignments(words[1:]))
                 return
-            main.parse(words) if module == "client" else main._parser().parse_args(separate_assignments(words))
+            main.parse(words)
         except SystemExit as ended:
             status = int(ended.code or 0)
     assert status == 0, f"python -m {module} {shlex.join(words)}: {output.getvalue()}"

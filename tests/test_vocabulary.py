@@ -67,8 +67,8 @@ def test_a_document_uses_the_terms_of_the_glossary(path: Path) -> None:
     ("program", "arguments"),
     [
         ("client", "client.verbs.arguments"),
-        ("server", "server.__main__"),
-        ("simulation", "simulation.__main__"),
+        ("server", "server.operations.arguments"),
+        ("simulation", "simulation.arguments"),
     ],
 )
 def test_a_help_text_uses_the_terms_of_the_glossary(program: str, arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""Verbs of `python -m server`, one function each; arguments are parsed in `server/__main__.py`."""
+"""Verbs of `python -m server`, one function each; arguments are parsed in `server/operations/arguments.py`."""
 
 from __future__ import annotations
 

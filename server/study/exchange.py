@@ -122,45 +122,56 @@ def ask(
         group: What Flower names the messages by, beside the run.
     """
     here, timeout_s = connected(grid), config.round_timeout_s
-    stamped = {id(content): from_release(in_fold(content, config), config) for content in contents.values()}
-    contents = {site: stamped[id(content)] for site, content in contents.items()}
-    fold = fold_of(config)
-    group = f"{fold.label}/{group}" if fold else group
+    contents, group = _stamped(contents, config), _group_id(group, config)
+    reached = {site: content for site, content in contents.items() if site in here}
     messages = [
         Message(content, dst_node_id=here[site], message_type=message_type, group_id=group, ttl=timeout_s)
-        for site, content in contents.items()
-        if site in here
+        for site, content in reached.items()
     ]
-    answers: dict[str, Answer[R]] = {site: Answer(site, None, NOT_CONNECTED) for site in contents}
-    answers |= {site: Answer(site, None, f"{NO_ANSWER} in {timeout_s:.0f} s") for site in contents if site in here}
+    silent = f"{NO_ANSWER} in {timeout_s:.0f} s"
+    answers: dict[str, Answer[R]] = {
+        site: Answer(site, None, silent if site in reached else NOT_CONNECTED) for site in contents
+    }
     folder = Path(config.results_dir) / config.study
-    reached = {site: content for site, content in contents.items() if site in here}
     note(folder, *sent(config.study, reached, message_type))
-    names = {node: site for site, node in here.items()}
     progress = progress_of(grid)
     progress.here(here, contents)
     progress.asked(reached, message_type)
-
-    def site_of(reply: Message) -> str | None:
-        # The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
-        # message it answers. A message has its identifier once it is sent.
-        asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
-        return names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
-
     noted: dict[str, dict[str, Any]] = {}
     asked_at = time.time()
     for reply in _send_and_receive(grid, messages, timeout_s) if messages else ():
-        if (site := site_of(reply)) in reached:
+        if (site := _site_of(reply, here, messages)) in reached:
             progress.heard(site, asked_at, reply.metadata.created_at)
             own = _answer(site, reply)
             noted[site] = received(config.study, site, message_type, contents[site], own.reply, own.problem)
             answers[site] = _read(own, read)
     for site in set(contents) - set(noted):
         noted[site] = received(config.study, site, message_type, contents[site], None, answers[site].problem)
-    given = [answers[site] for site in contents]
-    progress.failed({answer.site: answer.problem for answer in given if answer.reply is None})
+    progress.failed({site: answer.problem for site, answer in answers.items() if answer.reply is None})
     note(folder, *(noted[site] for site in contents))
-    return given
+    return [*answers.values()]
+
+
+def _stamped(contents: Mapping[str, RecordDict], config: StudySettings) -> dict[str, RecordDict]:
+    """The requests with the release and the fold; what several sites share is stamped once."""
+    stamped = {id(content): from_release(in_fold(content, config), config) for content in contents.values()}
+    return {site: stamped[id(content)] for site, content in contents.items()}
+
+
+def _group_id(group: str, config: StudySettings) -> str:
+    fold = fold_of(config)
+    return f"{fold.label}/{group}" if fold else group
+
+
+def _site_of(reply: Message, here: Mapping[str, int], messages: Sequence[Message]) -> str | None:
+    """Whose reply it is.
+
+    The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
+    message it answers. A message has its identifier once it is sent.
+    """
+    names = {node: site for site, node in here.items()}
+    asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
+    return names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
 
 
 def _read(answer: Answer[RecordDict], read: Callable[[RecordDict], R]) -> Answer[R]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.serverapp import Grid
 
 from server.study.aggregation.clipping import clip_updates, log_influences
-from server.study.aggregation.guard import sort_updates
+from server.study.aggregation.guard import Update, sort_updates
 from server.study.aggregation.rule import Round, Rule, at_sites, take_step
 from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
@@ -49,6 +50,21 @@ def out_of_patience(state: Checkpoint, config: StudySettings) -> bool:
     return stops
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt at a round: what came back, checked and clipped.
+
+    Attributes:
+        parts: What may be added up, with the scores of the weights that were sent.
+        updates: Those that count.
+        record: What the study's history holds of it.
+    """
+
+    parts: Sequence[Answer[TrainReply]]
+    updates: Sequence[Update]
+    record: dict[str, Any]
+
+
 def train_round(
     grid: Grid, task: Task, rule: Rule, config: StudySettings, state: Checkpoint, folder: Path
 ) -> Checkpoint:
@@ -56,62 +72,105 @@ def train_round(
 
     The replies also score the weights they were sent, so the best round is known one round later.
     """
-    server_round, task = state.round + 1, with_score_ranges(task, state.score_ranges)
-    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
-    rule_state = state.rule_state if at_sites(rule) else {}
-    before = travelling(state, config)
-    request = TrainRequest(
-        round=server_round,
-        model=before,
+    task, request = with_score_ranges(task, state.score_ranges), _train_request(rule, config, state)
+    state, attempt = ask_until_it_counts(grid, request, at_sites(rule), config, state, folder)
+    scores = validation_scores(attempt.parts)
+    state = store_best(state, scores, task, config, folder)
+    progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
+    loss = float(np.average([u.loss for u in attempt.updates], weights=[u.patients for u in attempt.updates]))
+    _log_round(attempt, loss, config)
+    before = request.model
+    this = Round(request.round, before, attempt.updates, config, state.enrolled)
+    model, rule_state = take_step(rule, this, state.rule_state)
+    require_learning(before, model, loss, config, request.round)
+    ranges, model = next_ranges(state, scores, task, config), advanced(state.model, before, model)
+    return replace(state, round=request.round, model=model, rule_state=rule_state, score_ranges=ranges)
+
+
+def _train_request(rule: Rule, config: StudySettings, state: Checkpoint) -> TrainRequest:
+    return TrainRequest(
+        round=state.round + 1,
+        model=travelling(state, config),
         statistics=state.statistics,
         score_ranges=state.score_ranges,
         frozen=frozen_hash(state, config),
-        rule_state=rule_state,
+        rule_state=state.rule_state if at_sites(rule) else {},
     )
-    progress = progress_of(grid)
-    for attempt in range(1, config.round_attempts + 1):
-        started = time.monotonic()
-        progress.begin_round(server_round, attempt)
-        state = deliver(grid, config, state)
-        spooled = _spooler(before, config, folder)
-        answers, parts = exchange(grid, sites, request, config, str(server_round), spooled)
-        state = forget_lost(state, answers)
-        updates, rejected = sort_updates(parts, before, state.enrolled, at_sites(rule))
-        updates, influences = clip_updates(updates, before, config.clip_updates)
-        counted = sorted(site for update in updates for site in update.sites)
-        record = {"round": server_round, "attempt": attempt, "asked": sites, "counted": counted}
-        problems = log_problems(answers, config, rejected)
-        record |= {"problems": problems, "updates": log_influences(influences), "spent": spent_of(answers)}
-        record |= {"seconds": round(time.monotonic() - started, 3)}
-        state = replace(state, history=(*state.history, record))
-        progress.failed(rejected)
-        progress.end_round(record, counts=len(counted) >= config.min_sites)
-        if len(counted) >= config.min_sites:
-            break
+
+
+def ask_until_it_counts(
+    grid: Grid, request: TrainRequest, at_sites: bool, config: StudySettings, state: Checkpoint, folder: Path
+) -> tuple[Checkpoint, Attempt]:
+    """Asks the training sites until enough updates count, and returns that attempt and the study with all of them.
+
+    Args:
+        grid: The way to the sites.
+        request: What they are asked.
+        at_sites: Whether the rule has a half at the sites.
+        config: The study.
+        state: How it stands.
+        folder: Of its results.
+
+    Raises:
+        StudyError: If no attempt counts; the last checkpoint then has them all.
+    """
+    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    for number in range(1, config.round_attempts + 1):
+        state, attempt = _attempt(grid, sites, request, at_sites, number, config, state, folder)
+        counted, problems = len(attempt.record["counted"]), attempt.record["problems"]
+        if counted >= config.min_sites:
+            return state, attempt
         if sum(problem.startswith(DIVERGED) for problem in problems.values()) > len(sites) - config.min_sites:
             break  # from the same weights they would diverge again, and in private training be charged again
-        log.warning("round %d does not count: %d of at least %d sites", server_round, len(counted), config.min_sites)
+        log.warning("round %d does not count: %d of at least %d sites", request.round, counted, config.min_sites)
         wait_for_sites(grid, config)
-    if len(counted) < config.min_sites:
-        save_checkpoint(state, folder / LAST)
-        reasons = "; ".join(sorted(set(problems.values())))
-        msg = (
-            f"round {server_round} failed {attempt} time{'s' if attempt > 1 else ''}; the study stops after round "
-            f"{state.round}, whose weights stay. {reasons}"
-        )
-        raise StudyError(msg)
-    scores = validation_scores(parts)
-    state = store_best(state, scores, task, config, folder)
-    progress.scored(newest_score(state, scores, task, config), best_round=state.best_round)
-    loss = float(np.average([u.loss for u in updates], weights=[u.patients for u in updates]))
+    save_checkpoint(state, folder / LAST)
+    reasons = "; ".join(sorted(set(problems.values())))
+    msg = (
+        f"round {request.round} failed {number} time{'s' if number > 1 else ''}; the study stops after round "
+        f"{state.round}, whose weights stay. {reasons}"
+    )
+    raise StudyError(msg)
+
+
+def _attempt(
+    grid: Grid,
+    sites: list[str],
+    request: TrainRequest,
+    at_sites: bool,
+    number: int,
+    config: StudySettings,
+    state: Checkpoint,
+    folder: Path,
+) -> tuple[Checkpoint, Attempt]:
+    progress, started = progress_of(grid), time.monotonic()
+    progress.begin_round(request.round, number)
+    state = deliver(grid, config, state)
+    spooled = _spooler(request.model, config, folder)
+    answers, parts = exchange(grid, sites, request, config, str(request.round), spooled)
+    state = forget_lost(state, answers)
+    updates, rejected = sort_updates(parts, request.model, state.enrolled, at_sites)
+    updates, influences = clip_updates(updates, request.model, config.clip_updates)
+    record = {
+        "round": request.round,
+        "attempt": number,
+        "asked": sites,
+        "counted": sorted(site for update in updates for site in update.sites),
+        "problems": log_problems(answers, config, rejected),
+        "updates": log_influences(influences),
+        "spent": spent_of(answers),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    progress.failed(rejected)
+    progress.end_round(record, counts=len(record["counted"]) >= config.min_sites)
+    return replace(state, history=(*state.history, record)), Attempt(parts, updates, record)
+
+
+def _log_round(attempt: Attempt, loss: float, config: StudySettings) -> None:
+    counted, asked = len(attempt.record["counted"]), len(attempt.record["asked"])
     # in private training no noise would cover the loss: it stays at the site
     training_loss = f", training loss {loss:.4f}" if config.privacy == "none" else ""
-    log.info("round %d/%d: %d of %d sites%s", server_round, config.rounds, len(counted), len(sites), training_loss)
-    this = Round(server_round, before, updates, config, state.enrolled)
-    model, rule_state = take_step(rule, this, state.rule_state)
-    require_learning(before, model, loss, config, server_round)
-    ranges, model = next_ranges(state, scores, task, config), advanced(state.model, before, model)
-    return replace(state, round=server_round, model=model, rule_state=rule_state, score_ranges=ranges)
+    log.info("round %d/%d: %d of %d sites%s", attempt.record["round"], config.rounds, counted, asked, training_loss)
 
 
 def _spooler(sent: Arrays, config: StudySettings, folder: Path) -> Callable[[TrainReply], TrainReply]:
