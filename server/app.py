@@ -19,39 +19,33 @@ from flwr.superlink.grid import HttpGrid
 from server.report.page import try_to_report
 from server.report.status_page import draw_status
 from server.report.validation_results import finish_validation
-from server.study import scoring
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
-from server.study.evaluation import ask_to_evaluate, require_tested
-from server.study.exchange import StudyError, log_problems, wait_for_sites
+from server.study.exchange import StudyError, wait_for_sites
 from server.study.external_validation import ask_sites, find_network
 from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
 from server.study.preparation import prepare
 from server.study.progress import Progress, begin_progress, progress_of, watch
-from server.study.results.contents import Role, make_results, unfinished_results
+from server.study.results.contents import unfinished_results
 from server.study.results.csv_file import write_csv
-from server.study.results.fold_results import Finished, combine, read_finished, store_tested
-from server.study.results.importance_section import pool_importance
-from server.study.results.patients_section import descriptions
+from server.study.results.finished_fold import Finished, read_finished
+from server.study.results.fold_results import combine
 from server.study.results.results_file import RESULTS, write_results
 from server.study.results.results_folder import clear, require_free
 from server.study.results.schema import Results
-from server.study.results.subgroups_section import pool_subgroups
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
-from server.study.secure_aggregation.secure_exchange import unverified_sites
 from server.study.study_log import study_log
+from server.study.testing import evaluate
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
-from server.study.weights.delivery import as_scored, deliver, frozen_hash, frozen_of, travelling
+from server.study.weights.delivery import frozen_of
 from server.study.weights.initial_weights import start_of
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
-from shared_models.importance import Importance
-from shared_models.messages import Arrays, EvaluateTestRequest
+from shared_models.messages import Arrays
 from shared_models.patience import shorten_pulls
-from shared_models.score_ranges import with_score_ranges
 from shared_models.study_settings import StudySettings, parse_study_settings
-from shared_models.task import Task, load_task
+from shared_models.task import load_task
 
 log = logging.getLogger("server")
 app = ServerApp()
@@ -216,13 +210,6 @@ def training(grid: Grid, config: StudySettings, folder: Path, ranges: Arrays | N
     yield score_last(grid, task, config, state, folder)
 
 
-def chosen_round(last: Checkpoint, config: StudySettings, folder: Path) -> Checkpoint:
-    """The round that validation patients chose; without any, the last."""
-    if last.best_value is None:
-        save_checkpoint(as_scored(last, config), folder / BEST)
-    return load_checkpoint(folder / BEST)
-
-
 def finish(results: Results, folder: Path, report: bool = True) -> None:
     """Writes the results, and the report of them: of a study that failed, too; none of one fold of several."""
     if not results.failure:
@@ -237,51 +224,3 @@ def with_failed_attempts(state: Checkpoint, folder: Path) -> Checkpoint:
     """The study as far as it came, with the attempts of a round that failed, which are only on disk."""
     saved = load_checkpoint(folder / LAST) if (folder / LAST).exists() else state
     return saved if (saved.round, saved.config) == (state.round, state.config) else state
-
-
-def evaluate(grid: Grid, task: Task, config: StudySettings, last: Checkpoint, folder: Path) -> Results:
-    """Scores the best round's weights on every site's test patients, at thresholds from pooled validation patients.
-
-    Without validation patients the last round counts as the best.
-
-    Raises:
-        StudyError: If too few sites that train gave test scores.
-    """
-    progress_of(grid).stage("testing")
-    best = chosen_round(last, config, folder)
-    task = with_score_ranges(task, best.score_ranges)
-    validation = scoring.unpack(best.validation, task, config)
-    thresholds = scoring.thresholds(validation, config.threshold)
-    values = {name: value for name, (value, _) in thresholds.items()}
-    deliver(grid, config, last)
-    model = travelling(best, config)
-    request = EvaluateTestRequest(
-        round=best.round,
-        model=model,
-        statistics=best.statistics,
-        frozen=frozen_hash(best, config),
-        thresholds=values,
-        score_ranges=best.score_ranges,
-    )
-    answers, parts = ask_to_evaluate(grid, task, sorted(last.enrolled), request, config, group="test")
-    replies = {part.site: part.reply for part in parts if part.reply}
-    internal = scoring.pool({site: reply.test for site, reply in replies.items()}, task, config)
-    external = scoring.pool({site: reply.external for site, reply in replies.items()}, task, config)
-    by_subgroup = (
-        pool_subgroups({site: reply.test for site, reply in replies.items()}, task, config),
-        pool_subgroups({site: reply.external for site, reply in replies.items()}, task, config),
-    )
-    problems, unverified = log_problems(answers, config), unverified_sites(grid)
-    require_tested(parts, last.enrolled, problems, config)
-    lost: dict[Role, Importance] = {
-        "internal": pool_importance({site: reply.test for site, reply in replies.items()}, task, config),
-        "external": pool_importance({site: reply.external for site, reply in replies.items()}, task, config),
-    }
-    if fold_of(config):
-        late = {site: reply.all_folds for site, reply in replies.items() if reply.all_folds}
-        late_by_subgroup = (*by_subgroup, pool_subgroups(late, task, config))
-        store_tested((internal, external, scoring.pool(late, task, config)), late_by_subgroup, lost, folder)
-    tested, described = (internal, external), descriptions(parts, task)
-    return make_results(
-        task, config, best, last, thresholds, answers, tested, problems, unverified, described, by_subgroup, lost
-    )

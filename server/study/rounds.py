@@ -151,18 +151,19 @@ def _attempt(
     state = forget_lost(state, answers)
     updates, rejected = sort_updates(parts, request.model, state.enrolled, at_sites)
     updates, influences = clip_updates(updates, request.model, config.clip_updates)
+    counted = sorted(site for update in updates for site in update.sites)
     record = {
         "round": request.round,
         "attempt": number,
         "asked": sites,
-        "counted": sorted(site for update in updates for site in update.sites),
+        "counted": counted,
         "problems": log_problems(answers, config, rejected),
         "updates": log_influences(influences),
         "spent": spent_of(answers),
         "seconds": round(time.monotonic() - started, 3),
     }
     progress.failed(rejected)
-    progress.end_round(record, counts=len(record["counted"]) >= config.min_sites)
+    progress.end_round(record, counts=len(counted) >= config.min_sites)
     return replace(state, history=(*state.history, record)), Attempt(parts, updates, record)
 
 

@@ -10,7 +10,8 @@ from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
 from server.app import app as server_app
-from server.app import chosen_round, train_split
+from server.app import train_split
+from server.study.testing import chosen_round
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 from server.study.exchange import Answer
 from server.study.missing_sites import missing_sites
 from server.study.results.aggregation_section import aggregation_section
-from server.study.results.importance_section import importance_section
 from server.study.results.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
 from server.study.results.privacy_section import privacy_section
-from server.study.results.rounding import finite, rounded, rounded_numbers
+from server.study.results.rounding import finite, rounded_numbers
 from server.study.results.schema import (
     SCHEMA_VERSION,
-    BetweenSites,
     Number,
     Results,
     RoundAttempt,
     SiteResults,
-    TargetResults,
 )
 from server.study.results.site_curves import site_curves
 from server.study.results.start_section import start_section
-from server.study.results.subgroups_section import own_subgroups, subgroup_results
-from server.study.results.survival_section import survival_section
+from server.study.results.subgroups_section import own_subgroups
+from server.study.results.target_results import Role, TestStatistics, Thresholds, target_results
 from server.study.scoring import Summaries, unpack
 from server.study.selection import scored_by_others
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, now
@@ -35,15 +31,10 @@ from shared_models.description import Description
 from shared_models.importance import Importance
 from shared_models.installation import hardware, software
 from shared_models.messages import Arrays, EvaluateTestReply
-from shared_models.metrics.heterogeneity import MIN_SITES, random_effects_of_shares
-from shared_models.metrics.interval import Interval
-from shared_models.metrics.summary import pooled_metrics, score_within_sites, target_score, total_summary
+from shared_models.metrics.summary import score_within_sites, target_score
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
-
-Thresholds = Mapping[str, tuple[float, str]]
-Role = Literal["internal", "external"]
 
 
 def make_results(
@@ -76,29 +67,10 @@ def make_results(
         by_subgroup: Summed statistics by subgroup, of sites that train, and of those that do not.
         lost: What scores lose with a part of the input changed, by role; None where it is not known.
     """
-    targets = {}
+    trained = {site for site, one in last.enrolled.items() if one.trains}
     own = {name: {a.site: a.reply.metrics.get(name, {}) for a in answers if a.reply} for name in task.targets}
-    for name, target in task.targets.items():
-        threshold, source = thresholds.get(name, (None, ""))
-        internal, external = (summaries[name] for summaries in tested)
-        together = total_summary([internal, external])
-        by_role = (
-            pooled_metrics(one, 0.5 if threshold is None else threshold) for one in (internal, external, together)
-        )
-        targets[name] = TargetResults(
-            threshold=threshold,
-            threshold_source=source,
-            horizon_days=getattr(target, "horizon_days", None),
-            **dict(zip(("internal", "external", "pooled"), map(rounded, by_role), strict=True)),
-            classes=list(getattr(target, "classes", ())),
-            survival={
-                "internal": survival_section(target, internal, threshold),
-                "external": survival_section(target, external, threshold),
-            },
-            subgroups=subgroup_results(by_subgroup, task, config, name, 0.5 if threshold is None else threshold),
-            between_sites=between_sites(own[name], {site for site, one in last.enrolled.items() if one.trains}),
-            importance={role: importance_section(name, one, task, config) for role, one in (lost or {}).items()},
-        )
+    test = TestStatistics(thresholds, tested, by_subgroup, lost or {})
+    targets = {name: target_results(name, task, config, test, own[name], trained) for name in task.targets}
     return Results(
         **_how_far(task, config, last),
         best_round=best.round,
@@ -161,29 +133,6 @@ def _how_far(task: Task, config: StudySettings, last: Checkpoint) -> dict[str, A
         "aggregation": aggregation_section(config, last.history),
         "config": config.to_flat(),
     }
-
-
-def between_sites(own: Mapping[str, Mapping[str, Number]], trained: Collection[str]) -> dict[str, BetweenSites]:
-    """How the AUC or C-index that sites tell of themselves differs between them, by metric.
-
-    Args:
-        own: One target's metrics by site, as each tells them.
-        trained: The sites that trained the networks they tell of.
-    """
-    summaries = {}
-    for metric in ("auc", "c_index"):
-        estimates = {}
-        for site, metrics in own.items():
-            values = [finite(metrics.get(f"{metric}{end}")) for end in ("", "_low", "_high")]
-            if None not in values:
-                estimates[site] = Interval(*(value for value in values if value is not None))
-        if len(estimates) >= MIN_SITES:
-            summary = random_effects_of_shares([*estimates.values()])
-            numbers = {name: finite(value) for name, value in asdict(summary).items()}
-            summaries[metric] = BetweenSites(
-                sites=len(estimates), trained=len(estimates.keys() & {*trained}), **numbers
-            )
-    return summaries
 
 
 def _selected_by(best: Checkpoint, last: Checkpoint, task: Task, config: StudySettings) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from server.errors import ExitCode
 from server.study.exchange import StudyError
 from server.study.results.csv_file import CSV
-from server.study.results.fold_results import TESTED
+from server.study.results.finished_fold import TESTED
 from server.study.results.results_file import RESULTS, UNFINISHED, require_own_results
 from server.study.weights.checkpoint import BEST, LAST, read_facts, require_own_folder
 from shared_models.study_settings import StudySettings
