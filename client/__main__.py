@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from client.config.site import SiteConfig
 
 UNEXPECTED, CTRL_C = 1, 130
+MOST_ERRORS = 20  # files of unexpected errors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,7 +158,8 @@ def _run(options: argparse.Namespace, site: SiteConfig, config_file: Path) -> in
     def report(sentence: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", soft_wrap=True, highlight=False, markup=False)
 
-    return run_forever(launch_config(site, site.center, config_file, options.data_root), report)
+    launch = launch_config(site, site.center, config_file, options.data_root)
+    return run_forever(launch, report, json_log=options.log_format == "json")
 
 
 def _say_error(text: str) -> None:
@@ -172,6 +174,8 @@ def _write_traceback(site: SiteConfig | None) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"
     path.write_text(traceback.format_exc(), encoding="utf-8")
+    for older in sorted(folder.glob("error-*.log"))[:-MOST_ERRORS]:
+        older.unlink(missing_ok=True)  # a service that is started again each minute would write one a minute
     return path
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared_models.installation import describe
+from shared_models.log_files import FORMATS
 from shared_models.settings import nearest
 
 
@@ -31,6 +32,15 @@ class CommandLine(argparse.ArgumentParser):
     def add_version(self) -> None:
         """Adds `--version`, which prints the version and the folder of the installation that runs."""
         self.add_argument("--version", action="version", version=describe(), help="print version and folder, and stop")
+
+    def add_log_format(self, which: str) -> None:
+        """Adds `--log-format`, for the log that `which` names."""
+        self.add_argument(
+            "--log-format",
+            choices=FORMATS,
+            default=FORMATS[0],
+            help=f"of {which}; json: an object a line [text]",
+        )
 
     def unknown_flags(self, words: Sequence[str]) -> list[str]:
         """A sentence for each of `words` that is a flag neither of this parser nor of one of its verbs."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.connection.supernode_log import COLOURS, SuperNodeLogParser
+from client.connection.supernode_log import COLOURS, SuperNodeLogParser, level_of
 from client.connection.warm_process import PROGRAMS, install_launcher
 from client.contract.addresses import joined_address, split_address
 from client.errors import ExitCode, SiteError
@@ -96,7 +96,8 @@ def _listen(child: subprocess.Popen[str], parser: SuperNodeLogParser, log: loggi
         return
     with child.stdout as lines:
         for line in lines:
-            log.info("%s", COLOURS.sub("", line.rstrip()))
+            text = COLOURS.sub("", line.rstrip())
+            log.log(level_of(text), "%s", text)
             if sentence := parser.read(line):
                 report(sentence)
 

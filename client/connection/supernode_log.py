@@ -5,6 +5,7 @@ Flower 1.41 ends with exit status 1 for every error and names the cause only in 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ APPROVE = f"if it is wanted: {COMMAND}"
 MOST_LETTERS = 600  # letters of a sentence
 FAILURES_BEFORE_WARNING = 3  # Flower retries at once after a blip; a line for each would be noise
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*:\s")  # with which Flower begins a line
 ROUND = re.compile(r"\[RUN \d+(?:, ROUND (?P<round>\S+))?\]")
 JOINED = re.compile(r"SuperNode ID: (\d+)")
 RECEIVING = re.compile(r"Receiving: (\S+) message")
@@ -123,6 +125,12 @@ class SuperNodeLogParser:
         lines = list(self.tail)
         start = next((i for i, line in enumerate(lines) if EXIT.search(line)), len(lines))
         return " ".join(line for line in lines[start + 1 : start + 3] if not line.startswith("For more information"))
+
+
+def level_of(line: str) -> int:
+    """The level of one of Flower's lines; INFO of what else comes that way, as a traceback."""
+    match = LEVEL.match(line)
+    return logging.getLevelNamesMapping()[match[1]] if match else logging.INFO
 
 
 def _kind_of(message_type: str) -> str:

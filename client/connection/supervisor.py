@@ -15,7 +15,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 
 from client.connection.reachability import clock_remark
@@ -24,6 +23,7 @@ from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.warm_process import warm_process
 from client.errors import ExitCode, SiteError
 from shared_models.backoff import Backoff
+from shared_models.log_files import log_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 2.0, 60.0, 120.0
 FORGOTTEN_S = 90.0  # by then the center has dropped a lost connection (60 s without a heartbeat, and some room)
 WHILE_COUNTED_S = 10.0  # longest wait until then
 EXPLAIN_EVERY = 20  # refusals in a row between two lists of the likely causes
-LOG_BYTES, LOG_FILES = 5_000_000, 5
 STOPPED_BY_CTRL_C = 130
 
 
@@ -47,12 +46,13 @@ class Stopped(BaseException):
         self.number = number
 
 
-def run_forever(launch: LaunchConfig, report: Report) -> int:
+def run_forever(launch: LaunchConfig, report: Report, json_log: bool = False) -> int:
     """Keeps the site in the federation until a signal ends it.
 
     Args:
         launch: What to start.
         report: Takes each sentence for the terminal.
+        json_log: Whether each line of `supernode.log` is a JSON object.
 
     Returns:
         The exit code: 0 after SIGTERM or SIGHUP, 130 after Ctrl-C.
@@ -60,7 +60,7 @@ def run_forever(launch: LaunchConfig, report: Report) -> int:
     Raises:
         SiteError: If the site's SuperNode already runs.
     """
-    with claim(launch.state_dir), _open_log(launch.state_dir) as log, _signals():
+    with claim(launch.state_dir), _open_log(launch.state_dir, json_log) as log, _signals():
 
         def report_and_log(sentence: str) -> None:
             log.info("* %s", sentence)
@@ -139,11 +139,10 @@ def claim(state_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _open_log(state_dir: Path) -> Iterator[logging.Logger]:
+def _open_log(state_dir: Path, json_log: bool) -> Iterator[logging.Logger]:
     folder = state_dir / "logs"
     folder.mkdir(mode=0o700, exist_ok=True)
-    file = RotatingFileHandler(folder / "supernode.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    file = log_file(folder / "supernode.log", logging.Formatter("%(asctime)s %(message)s"), json_log)
     log = logging.Logger("supernode")
     log.addHandler(file)
     try:

@@ -27,6 +27,7 @@ EXAMPLES = (
     ("check --site duke --study study.toml", "also count what this study would use"),
     ("fetch --site duke", "copy images from the hospital's own DICOMweb server"),
     ("--site duke", "take part until Ctrl-C or SIGTERM"),
+    ("--site duke --log-format json", "the same, with logs/supernode.log as JSON lines"),
     ("status --site duke", "connected since, study, what left today, epsilon and disk"),
     ("approve study.toml --site duke", "show what a study reads and sends, ask, and approve it"),
     ("approvals --site duke", "the approved studies"),
@@ -89,6 +90,8 @@ def parse(words: list[str]) -> argparse.Namespace:
             new = f"python -m client {OLD_FLAGS[flag]} --site NAME"
             parser.exit(ExitCode.USAGE, f"error: {flag} is a verb now: {new}\n")
     options = parser.parse_args(words)
+    if options.verb and options.log_format != "text":
+        parser.error(f"--log-format is for taking part, not for {options.verb}, which writes no log")
     if options.site is None:
         parser.error("which site? add --site NAME")
     if options.verb == "init" and options.data_root is not None:
@@ -106,6 +109,7 @@ def _parser() -> CommandLine:
     )
     parser.add_version()
     _add_site(parser, default=None)
+    parser.add_log_format("logs/supernode.log")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
     def add(name: str, text: str) -> CommandLine:

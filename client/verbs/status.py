@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -120,8 +121,6 @@ def print_status(site: SiteConfig, console: Console, as_json: bool) -> None:
     """
     status = read_status(site)
     if as_json:
-        import json
-
         print(json.dumps(asdict(status), indent=1))
         return
     for head, text in _rows(status):
@@ -173,13 +172,26 @@ def _connection(log: Path) -> tuple[str, str]:
         if not path.exists():
             continue
         with path.open(encoding="utf-8", errors="replace") as file:
-            for match in filter(None, map(SAID.match, file)):
-                message = match["text"]
+            for time, message in filter(None, map(_sentence, file)):
                 if message.startswith(JOINED):
-                    since = match["time"]
+                    since = time
                 elif message.startswith(ENDED):
                     since = ""
     return since, message
+
+
+def _sentence(line: str) -> tuple[str, str] | None:
+    """When the supervisor wrote a sentence, in this computer's time, and the sentence; None of another line."""
+    if not line.startswith("{"):
+        match = SAID.match(line)
+        return (match["time"], match["text"]) if match else None
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:  # cut off, as by a full disk
+        return None
+    if not (text := record["message"]).startswith("* "):
+        return None
+    return f"{datetime.fromisoformat(record['time']).astimezone():%Y-%m-%d %H:%M:%S}", text.removeprefix("* ")
 
 
 def _size(folder: Path) -> int:

@@ -37,8 +37,9 @@ It can be repeated: it writes missing files, and never overwrites a key.""",
   python -m server start
   python -m server start --no-proxy                       # with a TLS proxy of your own: see docs/deployment.md
   python -m server start --only superlink                 # what the systemd units call
+  python -m server start --log-format json                # each study's study.log, for a program that collects logs
 
-A process that ends is restarted. SIGTERM or Ctrl-C stops all of them.""",
+A process that ends is restarted. SIGTERM or Ctrl-C stops all of them. No log grows beyond 5 MB and five older ones.""",
     "register": """\
   python -m server register duke duke.key.pub
   python -m server register duke new.key.pub --replace    # the hospital's new key; the old one is revoked at once
@@ -83,7 +84,13 @@ written.""",
 What a hospital's patients taught the weights cannot be taken out of them. So weights, results and report are marked,
 who uses them is told, and what holds the hospital's part is listed. The settings written are those of the same study
 with the other hospitals, under another name: these approve them, and the study runs again.""",
-    "status": "  python -m server status\n  python -m server status --json",
+    "status": """\
+  python -m server status
+  python -m server status --json
+  python -m server status --prometheus /var/lib/node_exporter/federation.prom   # each minute, by cron or a timer
+
+The file is for the textfile collector of Prometheus's node exporter: sites connected, the study's state, its round, the
+seconds of the last one, epsilon by site. It is replaced as a whole, and says so when the SuperLink does not answer.""",
     "watch": """\
   python -m server watch recurrence                       # live, until the study ends; Ctrl-C ends the watch alone
   python -m server watch                                  # of the study written last; piped, a line a change
@@ -152,6 +159,7 @@ def _add_center(add: AddVerb) -> None:
         "--only", choices=("superlink", "superexec", "auto-resume", "proxy"), help="run as this one process"
     )
     choice.add_argument("--no-proxy", dest="with_proxy", action="store_false", help="start no TLS proxy: you run one")
+    start.add_log_format("the studies' study.log")
 
 
 def _add_registration(add: AddVerb) -> None:
@@ -205,8 +213,10 @@ def _add_networks(add: AddVerb) -> None:
 
 
 def _add_progress(add: AddVerb) -> None:
-    add("status", "Show sites, runs and the study's progress.").add_argument(
-        "--json", action="store_true", dest="as_json", help="print JSON, for scripts"
+    status = add("status", "Show sites, runs and the study's progress.")
+    status.add_argument("--json", action="store_true", dest="as_json", help="print JSON, for scripts")
+    status.add_argument(
+        "--prometheus", type=_prometheus_file, metavar="FILE.prom", help="also write it for Prometheus [not written]"
     )
     watch = add("watch", "Show a study live until it ends.")
     watch.add_argument("study", nargs="?", default="", metavar="STUDY", help="its name [the one written last]")
@@ -239,6 +249,13 @@ def _describe(make: Callable[..., Any], name: str, text: str) -> CommandLine:
     first = [name] if name else []
     parser: CommandLine = make(*first, **words)
     return parser
+
+
+def _prometheus_file(text: str) -> Path:
+    if not text.endswith(".prom"):
+        msg = f"expected a name that ends in .prom: the textfile collector reads no other (found {text!r})"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
 
 
 def _port(text: str) -> int:

@@ -2,6 +2,8 @@
 
 Flower 1.41 does not start a run again. It calls one failed whose process it has not heard of for a while, as after the
 SuperExec, the study's own process or the machine ended. One that failed by itself, with a reason, is left to a person.
+
+The same process bounds the logs of the others, because it runs under every supervisor, systemd too.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from server.operations.bundle import recorded_runs, start_study
 from server.operations.center import Center, open_center
 from server.operations.superlink import Run, find_run, follow_run, list_runs
 from server.study.weights.checkpoint import describe
+from shared_models.log_files import empty_full_log
 from shared_models.study_settings import StudySettings, parse_study_settings
 
 CHECK_EVERY_S = 10.0
@@ -97,12 +100,21 @@ def _settings_of(center: Center, record: Mapping[str, Any]) -> StudySettings:
     return parse_study_settings(tomllib.loads(project)["tool"]["flwr"]["app"]["config"])
 
 
+def _empty_full_logs(center: Center) -> None:
+    for log in sorted((center.directory / "logs").glob("*.log")):
+        try:
+            empty_full_log(log)
+        except OSError as error:  # a full disk is no reason to resume no runs
+            print(f"{log} is full and cannot be copied: {error.strerror}", flush=True)
+
+
 def main(directory: str) -> None:
     """Looks after the runs of a center until it is stopped; the SuperLink is asked only while one may be running."""
     center = open_center(Path(directory))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settled: set[str] = set()
     while True:
+        _empty_full_logs(center)
         records = recorded_runs(center)
         try:
             if set(records) - settled:

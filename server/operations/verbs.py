@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -54,12 +55,14 @@ def init(address: str, directory: Path, port: int, proxy_port: int | None, renew
     console.print(_next_steps(center), markup=False)
 
 
-def start(directory: Path, only: str | None, with_proxy: bool) -> None:
+def start(directory: Path, only: str | None, with_proxy: bool, log_format: str) -> None:
     """Runs the center until it is stopped, or becomes one of its processes."""
     from server.operations.processes import PROCESS_NAMES
     from server.operations.supervisor import become, supervise
+    from shared_models.log_files import FORMAT_VARIABLE
 
     center = open_center(directory)
+    os.environ[FORMAT_VARIABLE] = log_format  # a study's process inherits it
     if only:
         become(center, only)
     names = [name for name in PROCESS_NAMES if with_proxy or name != "proxy"]
@@ -183,15 +186,24 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     require_named_sites(center.results / config.study / RESULTS)
 
 
-def status(directory: Path, as_json: bool) -> None:
-    """Shows sites, runs and the study's progress."""
+def status(directory: Path, as_json: bool, prometheus: Path | None) -> None:
+    """Shows sites, runs and the study's progress, and writes them for Prometheus."""
     from server.operations.center_status import print_status, read_status
+    from server.operations.prometheus import write_metrics
 
-    report = read_status(open_center(directory))
+    center = open_center(directory)
+    try:
+        report = read_status(center)
+    except CenterError as error:
+        if prometheus and error.exit_code == ExitCode.SUPERLINK_UNREACHABLE:
+            write_metrics(center, None, prometheus)
+        raise
     if as_json:
         print_json(report)
     else:
         print_status(report, Console(highlight=False))
+    if prometheus:
+        write_metrics(center, report, prometheus)
 
 
 def watch(directory: Path, study: str, notify: str) -> None:

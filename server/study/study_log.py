@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared_models.atomic_files import OWNER_ONLY
+from shared_models.log_files import FORMAT_VARIABLE, log_file
 
 LOG = "study.log"
 FORM = "%(asctime)s %(levelname)-7s %(message)s"
@@ -17,7 +18,7 @@ FORM = "%(asctime)s %(levelname)-7s %(message)s"
 
 @contextmanager
 def study_log(folder: Path, aloud: bool) -> Iterator[None]:
-    """Writes what the study says, each round with it, to its log, which only grows.
+    """Writes what the study says, each round with it, to its log, whose oldest part goes beyond some 30 MB.
 
     Args:
         folder: Of the study's results.
@@ -25,10 +26,9 @@ def study_log(folder: Path, aloud: bool) -> Iterator[None]:
     """
     log, root = logging.getLogger("server"), logging.getLogger()
     path, level = folder / LOG, log.level
-    path.touch(OWNER_ONLY)
-    handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
-    handlers[0].setFormatter(form := logging.Formatter(FORM, datefmt="%Y-%m-%dT%H:%M:%SZ"))
-    form.converter = time.gmtime
+    text = logging.Formatter(FORM, datefmt="%Y-%m-%dT%H:%M:%SZ")
+    text.converter = time.gmtime
+    handlers = [log_file(path, text, as_json=os.environ.get(FORMAT_VARIABLE) == "json")]
     if aloud or not root.handlers:  # as Python itself says a warning that no handler takes
         handlers.append(loud := logging.StreamHandler(sys.stderr))
         loud.setLevel(logging.INFO if aloud else logging.WARNING)

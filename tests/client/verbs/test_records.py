@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,8 +18,10 @@ from client.governance import chained_log
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.policy_checks import ledger_of
+from client.verbs.status import _connection
 from server.app import run_study
 from server.study.exchange import StudyError
+from shared_models.log_files import log_file
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -128,3 +132,17 @@ def test_the_status_tells_the_last_message_what_left_today_and_what_is_left(site
     sent = [line for line in read(audit_of(site)) if line["event"] == "sent"]
     assert (output["sent_today"], output["bytes_today"]) == (len(sent), sum(line["bytes"] for line in sent))
     assert output["state_bytes"] > output["cache_bytes"] > 0
+
+
+def test_the_status_reads_a_log_of_json_lines_too(tmp_path):
+    path = tmp_path / "supernode.log"
+    handler = log_file(path, logging.Formatter(), as_json=True)
+    before = datetime.now(UTC).replace(microsecond=0)
+    for text in ("* joined the center as node 7", "INFO :      * of Flower", "* round 1:\nasked to train"):
+        handler.emit(logging.LogRecord("supernode", logging.INFO, "", 0, text, None, None))
+    handler.close()
+    with path.open("a") as file:
+        file.write('{"time": "2026-')  # the disk was full
+    since, message = _connection(path)
+    assert timedelta() <= datetime.fromisoformat(since).astimezone() - before < timedelta(seconds=60)
+    assert message == "round 1:\nasked to train"

@@ -13,6 +13,7 @@ from server.operations.bundle import start_study
 from server.operations.center import Center
 from server.operations.superlink import Run
 from server.study.weights.checkpoint import LAST, Checkpoint, save_checkpoint
+from shared_models.log_files import LOG_BYTES
 from shared_models.study_settings import StudySettings
 
 
@@ -90,3 +91,14 @@ def test_no_lost_run_is_resumed_beside_a_later_one_of_its_study_or_where_it_shal
     start_study(superlink.center, StudySettings(study="never", auto_resume=0))
     superlink.end(3)
     assert superlink.resumed() == []
+
+
+def test_full_logs_of_the_other_processes_are_emptied(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for name, size in {"superlink.log": LOG_BYTES, "proxy-refused.log": LOG_BYTES - 1}.items():
+        with (logs / name).open("wb") as file:
+            file.truncate(size)
+    auto_resume._empty_full_logs(Center(tmp_path, "center.example.org:443"))
+    sizes = {file.name: file.stat().st_size for file in logs.iterdir()}
+    assert sizes == {"superlink.log": 0, "superlink.log.1": LOG_BYTES, "proxy-refused.log": LOG_BYTES - 1}

@@ -21,6 +21,7 @@ from server.study.results.results_file import write_results
 from server.study.results.schema import Results
 from server.study.weights.checkpoint import LAST, Checkpoint, save_checkpoint
 from shared_models.agreed import settings_hash
+from shared_models.log_files import FORMAT_VARIABLE
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 
@@ -73,6 +74,16 @@ def test_no_center(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_superlink_that_does_not_run(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--directory", folder]) == ExitCode.SUPERLINK_UNREACHABLE
     assert "start.sh" in capsys.readouterr().err
+
+
+def test_the_chosen_log_format_reaches_the_process(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORMAT_VARIABLE, "text")
+    monkeypatch.chdir(".")
+    environments: list[dict[str, str]] = []
+    monkeypatch.setattr("os.execve", lambda _program, _words, environment: environments.append(environment))
+    monkeypatch.setattr("server.operations.supervisor.supervise", lambda *_: None)
+    assert main(["start", "--only", "superexec", "--directory", folder, "--log-format", "json"]) == ExitCode.OK
+    assert environments[0][FORMAT_VARIABLE] == "json"
 
 
 def test_misspelt_setting(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
