@@ -17,7 +17,9 @@ def code_warnings(name: str, column: Column) -> Iterator[str]:
         name: The feature or the outcome.
         column: The column.
     """
-    given = column.codes or {}
+    given = column.codes
+    if not given:
+        return
     if pair := contradictory_codes(name, given):
         yield f"{name} has `codes` that say the contrary: {pair}; check them"
     codes = {str(code): normal_code(to) for code, to in given.items()}

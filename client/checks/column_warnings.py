@@ -36,7 +36,7 @@ def _column_warnings(one: FeatureColumn) -> list[str]:
             *two_units(one),
             *rescaled(one),
         ]
-    if len(one.known) >= FEW and np.ptp(one.known) == 0:
+    if len(one.known) >= FEW and not one.varies:
         warnings.append("is the same for every patient; check that it is the right column")
     return [f"{one.feature.name} {text}" for text in warnings]
 
@@ -52,48 +52,73 @@ def outcome_warnings(columns: Sequence[FeatureColumn], labels: Mapping[str, Valu
         f"{one.feature.name} alone gives {name} away ({what}); check that it was known before the outcome, and is not "
         "made of it"
         for name, label in labels.items()
-        for one in columns
+        for one in _not_ruled_out(columns, label)
         if (what := _gives_away(one.values, label, len(columns)))
     ]
+
+
+def _not_ruled_out(columns: Sequence[FeatureColumn], label: Values) -> list[FeatureColumn]:
+    """Those that order a sample of the patients nearly as the label does: columns known of the same ones at once."""
+    groups: dict[bytes, list[int]] = {}
+    for index, one in enumerate(columns):
+        groups.setdefault(np.isnan(one.values).tobytes(), []).append(index)
+    left: list[int] = []
+    for group in groups.values():
+        known = np.flatnonzero(~np.isnan(columns[group[0]].values) & ~np.isnan(label))
+        if len(known) >= FEW:
+            few = known[:: max(1, len(known) // SAMPLE)]
+            sample = np.stack([columns[index].values[few] for index in group])
+            apart = _apart_by(sample, label[few], _is_binary(label[known]))
+            left += np.array(group)[apart >= NEARLY_SAME].tolist()
+    return [columns[index] for index in sorted(left)]
 
 
 def _gives_away(values: Values, label: Values, tried: int) -> str:
     known = ~np.isnan(values) & ~np.isnan(label)
     values, label = values[known], label[known]
-    if len(label) < FEW or np.ptp(values) == 0 or np.ptp(label) == 0:
+    if np.ptp(values) == 0 or np.ptp(label) == 0:
         return ""
-    few = slice(None, None, max(1, len(label) // SAMPLE))
-    binary = bool(((label == 0) | (label == 1)).all())
-    if _apart_by(values[few], label[few], binary) < NEARLY_SAME:
-        return ""
+    binary = _is_binary(label)
     if binary:
         positive = int(label.sum())
         rare = min(positive, len(label) - positive, 20)  # of more, the orders are beyond counting
         if 2 * tried > BY_CHANCE * math.comb(len(label), rare):  # a perfect order may be chance
             return ""
-    apart = _apart_by(values, label, binary)
+    apart = float(_apart_by(values[np.newaxis], label, binary)[0])
     return f"{'AUC' if binary else 'correlation of ranks'} {apart:.3f}" if apart > SAME else ""
 
 
-def _apart_by(values: Values, label: Values, binary: bool) -> float:
-    """The area under the curve of values for a label of 0 and 1, else their correlation of ranks, from 0 to 1.
+def _is_binary(label: Values) -> bool:
+    return bool(((label == 0) | (label == 1)).all())
 
-    Where the label does not vary, 1: nothing is ruled out.
+
+def _apart_by(values: Values, label: Values, binary: bool) -> Values:
+    """`(C,)`: how well the C rows of values order a label, from 0 to 1; 1 where either does not vary: it says nothing.
+
+    Args:
+        values: `(C, N)`, all known.
+        label: `(N,)`.
+        binary: Whether it is 0 and 1, for the area under the curve; else the correlation of ranks.
     """
-    if np.ptp(label) == 0 or np.ptp(values) == 0:
-        return 1.0
-    ranks = rankdata(values)
-    if not binary:
-        return abs(float(np.corrcoef(ranks, rankdata(label))[0, 1]))
-    positive = int(label.sum())
-    area = float(ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive))
-    return max(area, 1 - area)
+    if np.ptp(label) == 0:
+        return np.ones(len(values))
+    ranks = rankdata(values, axis=1)
+    if binary:
+        positive = int(label.sum())
+        over = ranks[:, label == 1].sum(axis=1) - positive * (positive + 1) / 2
+        areas = over / (positive * (len(label) - positive))
+        apart = np.maximum(areas, 1 - areas)
+    else:
+        centred, of_label = (one - (one.shape[-1] + 1) / 2 for one in (ranks, rankdata(label)))
+        both = np.sqrt((centred**2).sum(axis=1) * (of_label**2).sum())
+        apart = np.abs(centred @ of_label) / np.where(both > 0, both, 1.0)
+    return np.where(np.ptp(values, axis=1) == 0, 1.0, apart)
 
 
 def _unit(one: FeatureColumn) -> Iterator[str]:
     thing = known_feature(one.feature.name)
     usual = thing.median if thing else None
-    if usual and len(one.known) >= FEW and not usual[0] <= np.median(one.known) <= usual[1]:
+    if usual and len(one.known) >= FEW and not usual[0] <= one.median <= usual[1]:
         yield f"has a median that is not between {usual[0]:g} and {usual[1]:g}; check its unit, and `scale`"
 
 

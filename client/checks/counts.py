@@ -187,9 +187,9 @@ def _features(
     counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
     features = [FeatureCounts(name, *count) for count in counts]
     columns = [
-        FeatureColumn(feature, column, cohort_rows.cells(column, reader.table), values)
-        for feature, values in zip(kind.features, read.values.T, strict=True)
-        if (column := reader.column(feature))
+        FeatureColumn(feature, column, cells, values)
+        for feature, cells, values in zip(kind.features, read.cells, read.values.T, strict=True)
+        if cells and (column := reader.column(feature))
     ]
     return features, columns, reader.of_values(cohort_rows, name, kind, read)
 

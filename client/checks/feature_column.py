@@ -39,6 +39,17 @@ class FeatureColumn:
         """The values there are, in their order."""
         return np.sort(self.values[~np.isnan(self.values)])
 
+    @functools.cached_property
+    def varies(self) -> bool:
+        """Whether two values differ."""
+        return len(self.known) > 0 and bool(self.known[0] < self.known[-1])
+
+    @functools.cached_property
+    def median(self) -> float:
+        """Of the values there are, of which there is at least one."""
+        size = len(self.known)
+        return float((self.known[(size - 1) // 2] + self.known[size // 2]) / 2)
+
     def rows(self, chosen: NDArray[np.bool_]) -> str:
         """The rows of some values, for messages."""
         return named_rows([self.cells.rows[index] for index in np.flatnonzero(chosen)])
@@ -46,7 +57,9 @@ class FeatureColumn:
     @functools.cached_property
     def distinct(self) -> tuple[Values, NDArray[np.int64]]:
         """The different values as the site wrote them, ascending, and how many patients have each."""
-        starts = np.flatnonzero(np.diff(self.known, prepend=np.nan))
+        first = np.ones(len(self.known), dtype=np.bool_)
+        first[1:] = self.known[1:] != self.known[:-1]
+        starts = np.flatnonzero(first)
         values = np.round((self.known[starts] - self.column.offset) / self.column.scale, 6)
         counts = np.diff(starts, append=len(self.known))
         return (values, counts) if self.column.scale > 0 else (values[::-1], counts[::-1])

@@ -37,7 +37,7 @@ def _placeholders(one: FeatureColumn) -> Iterator[float]:
     if len(known) < 3:
         return
     highest, rest = known[-1], known[:-1]
-    apart = highest - rest[-1] > np.ptp(rest) / 2 or highest >= 999
+    apart = highest - rest[-1] > (rest[-1] - rest[0]) / 2 or highest >= 999
     if apart and highest > 9 and highest.is_integer() and set(str(int(highest))) == {"9"}:
         yield float(highest)
     if known[0] in _NEGATIVE_SENTINELS and known[1] >= 0:
@@ -55,7 +55,7 @@ def _too_frequent(one: FeatureColumn) -> Iterator[float]:
     thing = known_feature(one.feature.name)
     no_zero = (thing and thing.median) or set(words(one.feature.name)) & _NEVER_ZERO
     most, next_most = np.argsort(counts)[[-1, -2]]
-    far = [0] * int(values[1] - values[0] > GAP * np.ptp(values[1:]))
-    far += [len(values) - 1] * int(values[-1] - values[-2] > GAP * np.ptp(values[:-1]))
+    far = [0] * int(values[1] - values[0] > GAP * (values[-1] - values[1]))
+    far += [len(values) - 1] * int(values[-1] - values[-2] > GAP * (values[-2] - values[0]))
     suspects = [int(most)] * int(counts[most] > TIMES * counts[next_most]) + far
     yield from (float(values[at]) for at in dict.fromkeys(suspects) if frequent[at] and (values[at] != 0 or no_zero))

@@ -28,7 +28,7 @@ def rescaled(one: FeatureColumn) -> Iterator[str]:
     yield from _logarithms(one)
     yield from _negative_amounts(one)
     yield from _rescaled_here(one)
-    if "e" not in "".join(one.cells.texts).lower():
+    if not one.cells.letters & {"e", "E"}:
         return
     rounded = np.array([_ROUNDED.fullmatch(text) is not None for text in one.cells.texts])
     if rounded.sum() >= 3:
@@ -43,10 +43,10 @@ def _logarithms(one: FeatureColumn) -> Iterator[str]:
     if (thing and thing.plausible) or not any(map(_GENE.fullmatch, names)) or len(known) < FEW:
         return
     if one.feature.log:
-        low, high = float(known.min()), float(known.max())
+        low, high = float(known[0]), float(known[-1])
         if low > 1 and high < min(MAX_LOGARITHM / 2, 5 * low):
             yield "looks like logarithms, of which the study takes the logarithm again; give the values themselves"
-    elif known.max() > MAX_LOGARITHM and (_named_by_number(names) or known.mean() > 1.1 * np.median(known)):
+    elif known[-1] > MAX_LOGARITHM and (_named_by_number(names) or known.mean() > 1.1 * one.median):
         yield f"has values above {MAX_LOGARITHM:g}, as counts and TPM have; if the study means logarithms, give those"
 
 
@@ -65,9 +65,10 @@ def _rescaled_here(one: FeatureColumn) -> Iterator[str]:
     known = one.known
     if len(one.distinct[0]) < FEW:
         return
-    if max(abs(known.mean()), abs(known.std() - 1), abs(known.std(ddof=1) - 1)) <= STANDARD:
+    mean, deviation = known.mean(), known.std()
+    if max(abs(mean), abs(deviation - 1)) <= STANDARD and abs(known.std(ddof=1) - 1) <= STANDARD:
         yield "has mean 0 and deviation 1, as if standardised at this site alone; give it as it was measured"
-    elif min(abs(known.mean()), abs(np.median(known))) < CENTRED * known.std():
+    elif min(abs(mean), abs(one.median)) < CENTRED * deviation:
         yield "has mean or median 0, as if centred at this site alone; give it as it was measured"
     elif (known[0], known[-1]) == (0, 1):
         yield "goes from 0 to 1 exactly, as if rescaled at this site alone; give it as it was measured"

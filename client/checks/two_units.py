@@ -25,10 +25,13 @@ def two_units(one: FeatureColumn) -> Iterator[str]:
 
 def _apart(one: FeatureColumn) -> list[str]:
     """Values in two groups a factor apart, as of two units in one column."""
-    known = one.known[one.known > 0]
+    known = one.known[np.searchsorted(one.known, 0.0, side="right") :]
     if len(known) < FEW or len(known) < len(one.known) / 2 or known[0] == known[-1]:
         return []
-    steps = np.log10(known[1:]) - np.log10(known[:-1])
+    if (known[1:] < GROUPS_APART * known[:-1]).all():  # logarithms cost more, and no step is so large
+        return []
+    logarithms = np.log10(known)
+    steps = logarithms[1:] - logarithms[:-1]
     at = int(steps.argmax())
     low, high = known[: at + 1], known[at + 1 :]
     few, many = sorted((low, high), key=len)

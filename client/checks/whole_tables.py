@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from client.checks.feature_column import FEW, FeatureColumn
 from client.onboarding.vocabulary import LENGTHS, meanings, words
 
 BY_CHANCE = 1e-3  # patients who are expected to have the values of another one by chance
+BEGIN = 100  # rows that are examined first: they rule most columns out
 
 
 def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[str]:
@@ -27,8 +29,10 @@ def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[st
 def _same(columns: Sequence[FeatureColumn]) -> Iterator[str]:
     """Features that have the same values for every patient."""
     first: dict[bytes, str] = {}
-    for one in columns:
-        if len(one.known) >= FEW and np.ptp(one.known) > 0:
+    begin = [one.values[:BEGIN].tobytes() for one in columns]
+    often = Counter(begin)
+    for one, few in zip(columns, begin, strict=True):
+        if often[few] > 1 and len(one.known) >= FEW and one.varies:
             other = first.setdefault(one.values.tobytes(), one.feature.name)
             if other != one.feature.name:
                 yield f"{one.feature.name} and {other} are the same for every patient; check their columns"
@@ -57,6 +61,9 @@ def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> 
             rows_of, rows = one.cells.rows, np.array(one.cells.rows)
             in_file = np.argsort(rows, kind="stable")
             in_file = in_file[rows[in_file] > 0]
+        begin = np.diff(one.values[in_file[:BEGIN]])
+        if (begin > 0).any() and (begin < 0).any():
+            continue
         order = in_file[~np.isnan(one.values[in_file])]
         steps = np.diff(one.values[order])
         if (steps != 0).sum() < FEW or not ((steps >= 0).all() or (steps <= 0).all()):
@@ -69,13 +76,17 @@ def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> 
 
 def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[str]:
     """Rows of different patients that hold the same values, more than chance explains."""
-    varied = [one.values for one in columns if len(one.known) and np.ptp(one.known) > 0]
+    varied = [one.values for one in columns if one.varies]
     if len(varied) < 2:
         return []
-    values = np.stack(varied, axis=1)
     odd = np.arange(1, 2 * len(varied), 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    sums = (values.view(np.uint64) * odd).sum(axis=1)  # the same for the same rows
+    sums = np.zeros(len(patients), dtype=np.uint64)  # the same for the same rows
+    for one, factor in zip(varied, odd, strict=True):
+        sums += np.ascontiguousarray(one).view(np.uint64) * factor
     _, group, count = np.unique(sums, return_inverse=True, return_counts=True)
+    if (count == 1).all():
+        return []
+    values = np.stack(varied, axis=1)
     groups: dict[bytes, list[int]] = {}
     for index in np.flatnonzero(count[group] > 1).tolist():
         groups.setdefault(values[index].tobytes(), []).append(index)

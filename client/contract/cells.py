@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Decimal = Literal[".", ","]
@@ -25,3 +26,8 @@ class Cells:
     rows: tuple[int, ...]
     decimal: Decimal = "."
     since: Cells | None = None
+
+    @cached_property
+    def letters(self) -> frozenset[str]:
+        """All letters, digits and marks in the texts: many questions of a column end here."""
+        return frozenset("".join(self.texts))

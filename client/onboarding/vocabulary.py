@@ -162,6 +162,7 @@ IDENTIFIER = _words(
 
 
 @functools.cache
+@functools.cache
 def words(name: str) -> tuple[str, ...]:
     """`TumorSizeMM` as `tumor size mm`; `Östrogenrezeptor (%)` as `oestrogenrezeptor`."""
     latin = "".join(_UMLAUTS.get(letter, letter) for letter in unicodedata.normalize("NFC", name))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from client.contract.cells import Cells
 from client.contract.columns import Column, ColumnOrName, Genes
 from client.errors import ExitCode, SiteError
 from client.readers.modality_data import ModalityData
@@ -36,11 +37,13 @@ class TableValues:
         values: `(R, F)`: a category is given by its index, a missing value as NaN.
         mapped: Whether the site's YAML maps each feature.
         out_of_range: Values of each feature outside its range, which count as missing.
+        cells: Of each feature the cells that it was read from, None where the site does not map it.
     """
 
     values: Values
     mapped: tuple[bool, ...]
     out_of_range: tuple[int, ...]
+    cells: tuple[Cells | None, ...]
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -117,13 +120,13 @@ class TableReader(Settings):
         values = np.full((len(rows), len(features)), np.nan)
         outside = [0] * len(features)
         columns = [self.column(feature) for feature in features]
-        for index, (feature, column) in enumerate(zip(features, columns, strict=True)):
-            if column is not None:
-                values[:, index], outside[index] = self._feature(rows, feature, column)
-        return TableValues(values, tuple(column is not None for column in columns), tuple(outside))
+        cells = [rows.cells(column, self.table) if column else None for column in columns]
+        for index, (feature, column, texts) in enumerate(zip(features, columns, cells, strict=True)):
+            if column is not None and texts is not None:
+                values[:, index], outside[index] = self._feature(rows, feature, column, texts)
+        return TableValues(values, tuple(column is not None for column in columns), tuple(outside), tuple(cells))
 
-    def _feature(self, rows: Rows, feature: Feature, column: Column) -> tuple[Values, int]:
-        cells = rows.cells(column, self.table)
+    def _feature(self, rows: Rows, feature: Feature, column: Column, cells: Cells) -> tuple[Values, int]:
         if feature.log and (genes := self._genes(rows, column)) and genes.transform != "none":
             raise _twice_logarithm(feature, cells.where, genes.transform)
         if feature.categories:

@@ -47,24 +47,23 @@ def numbers(cells: Cells, column: Column) -> NDArray[np.float64]:
     codes = _number_codes(cells, column)
     if codes is not None:
         return _of_codes(cells, codes)
-    letters = set("".join(cells.texts))
-    if "%" in letters:
+    if "%" in cells.letters:
         cells = without_percent_signs(cells, column)
-    if cells.decimal in letters:
+    if cells.decimal in cells.letters:
         check_thousands(cells)
-    values = plain_numbers(cells.texts, cells.decimal) * column.scale + column.offset
+    values = plain_numbers(cells) * column.scale + column.offset
     bad = [i for i in np.flatnonzero(~(np.abs(values) < LARGEST)).tolist() if cells.texts[i]]  # nor is NaN
     if bad:
         raise bad_cells(cells, bad, "a number cannot be read", _expected_number(cells), number_fix(cells, bad))
     return values
 
 
-def plain_numbers(texts: Sequence[str], decimal: Decimal) -> NDArray[np.float64]:
-    """The numbers that texts are, `(N,)`, NaN where empty or none."""
-    if decimal == "." and set("".join(texts)) <= _DIGITS:  # float() takes no other texts of these letters than numbers
+def plain_numbers(cells: Cells) -> NDArray[np.float64]:
+    """The numbers that the texts are, `(N,)`, NaN where empty or none."""
+    if cells.decimal == "." and cells.letters <= _DIGITS:  # float() takes no other texts of these letters than numbers
         with suppress(ValueError):
-            return np.array([float(text) if text else math.nan for text in texts])
-    return np.array([as_number(text, decimal) for text in texts])
+            return np.array([float(text) if text else math.nan for text in cells.texts])
+    return np.array([as_number(text, cells.decimal) for text in cells.texts])
 
 
 def _of_codes(cells: Cells, codes: Mapping[str, float]) -> NDArray[np.float64]:
