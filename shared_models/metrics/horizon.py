@@ -16,7 +16,7 @@ References:
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,11 @@ from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.concordance import followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
-from shared_models.metrics.merged_cells import MergedHistogram, merged_cells
 from shared_models.metrics.rates import expected_observed_interval, named
 from shared_models.metrics.scores import ScoreRange, bin_logits, bin_of, left_edges, probabilities
+
+if TYPE_CHECKING:
+    from shared_models.metrics.merged_horizon import MergedHorizon
 
 BINS = 1024
 """Of risk, for the AUC of the bins to be that of the rows."""
@@ -148,15 +150,20 @@ class HorizonTable:
         middle = inverse[:-1].reshape(SLICES, -1).mean(axis=1)
         return np.divide(total, steps.sum(axis=1), out=middle, where=steps.sum(axis=1) > 0), float(inverse[-1])
 
+    def weighted_events(self, power: int = 1) -> Array:
+        """Sums of the events' weights, raised to a power, by bin of risk, (bins,)."""
+        of_events, _ = self.weights()
+        return np.asarray(of_events**power @ self.events)
+
     def histogram(self) -> ScoreHistogram:
         """Weighted scores of those with the event and of those free of it at the horizon."""
-        of_events, of_free = self.weights()
-        return ScoreHistogram(of_events @ self.events, of_free * self.free, score_range=self.score_range)
+        _, of_free = self.weights()
+        return ScoreHistogram(self.weighted_events(), of_free * self.free, score_range=self.score_range)
 
     def squares(self) -> ScoreHistogram:
         """Sums of the squared weights, which say how many patients the weights stand for."""
-        of_events, of_free = self.weights()
-        return ScoreHistogram(of_events**2 @ self.events, of_free**2 * self.free, score_range=self.score_range)
+        _, of_free = self.weights()
+        return ScoreHistogram(self.weighted_events(2), of_free**2 * self.free, score_range=self.score_range)
 
     def _expected_observed(self, histogram: ScoreHistogram, squares: ScoreHistogram) -> dict[str, float]:
         """The bounds of that ratio, with as many patients as the weights stand for."""
@@ -202,8 +209,7 @@ class HorizonTable:
             return logit_interval(value, math.nan, 0, level)
         below = (np.cumsum(histogram.negatives) - histogram.negatives / 2) / controls
         above = (cases - np.cumsum(histogram.positives) + histogram.positives / 2) / cases
-        of_events, _ = self.weights()
-        of_cases = float(of_events**2 @ self.events @ (below - value) ** 2) / cases**2
+        of_cases = float(self.weighted_events(2) @ (below - value) ** 2) / cases**2
         of_controls = float(self.free @ (above - value) ** 2) / n_free**2
         variance = of_cases * n_events / (n_events - 1) + of_controls * n_free / (n_free - 1)
         return logit_interval(value, variance, min(n_events, n_free), level).widened(histogram.auc_bound())
@@ -227,57 +233,7 @@ class HorizonTable:
         }
 
     def without_small_cells(self, least: float) -> "MergedHorizon":
-        """A site's table without a cell of fewer than ``least`` patients of one outcome.
+        """A site's table without a cell of fewer than ``least`` patients of one outcome: see `merge_horizon`."""
+        from shared_models.metrics.merged_horizon import merge_horizon
 
-        Times are given for merged slices only. Empty where one of the outcomes has patients, and fewer than ``least``.
-        """
-        bins = len(self.free)
-        events, corners = np.zeros((SLICES, bins)), np.zeros((2, SLICES, bins))
-        free, times = np.zeros((3, bins)), np.zeros((2, STEPS))
-        outcomes = (self.events, self.free, self.censored_by_step)
-        if not any(0 < counts.sum() < least for counts in outcomes):
-            middle_of_slice = np.arange(SLICES) * STEPS // SLICES + STEPS // SLICES // 2
-            for time in merged_cells(self.events.sum(axis=1), least):
-                times[0, middle_of_slice[time.middle]] += time.patients
-                for cell in merged_cells(self.events[time.low : time.high + 1].sum(axis=0), least):
-                    events[time.middle, cell.middle] += cell.patients
-                    corners[0, time.middle, cell.low] += cell.patients
-                    corners[1, time.middle, cell.high] += cell.patients
-            for cell in merged_cells(self.free, least):
-                for row, place in enumerate((cell.middle, cell.low, cell.high)):
-                    free[row, place] += cell.patients
-            for time in merged_cells(self.censored_by_step.reshape(SLICES, -1).sum(axis=1), least):
-                times[1, middle_of_slice[time.middle]] += time.patients
-        return MergedHorizon(events, free[0], *times, *corners, *free[1:], score_range=self.score_range)
-
-
-@dataclass(frozen=True, eq=False)
-class MergedHorizon(HorizonTable):
-    """A `HorizonTable` of merged cells, whose patients are also counted at the ends of their cells.
-
-    Its bound is of the AUC with the weights that the merged times give.
-
-    Attributes:
-        events_low: (12, bins) events at the lowest risk of their cells.
-        events_high: (12, bins) events at the highest.
-        free_low: (bins,) patients free of the event at the lowest risk of their cells.
-        free_high: (bins,) at the highest.
-    """
-
-    events_low: Array = field(metadata=MATRIX)
-    events_high: Array = field(metadata=MATRIX)
-    free_low: Array = field(metadata=VECTOR)
-    free_high: Array = field(metadata=VECTOR)
-
-    def histogram(self) -> MergedHistogram:
-        """As of the exact table, with the ends of its cells."""
-        of_events, of_free = self.weights()
-        events = (of_events @ counts for counts in (self.events, self.events_low, self.events_high))
-        free = (of_free * counts for counts in (self.free, self.free_low, self.free_high))
-        (positives, *ends), (negatives, *others) = events, free
-        return MergedHistogram(positives, negatives, *ends, *others, score_range=self.score_range)
-
-    def without_small_cells(self, least: float) -> "MergedHorizon":
-        """Itself: it has none."""
-        del least
-        return self
+        return merge_horizon(self, least)

@@ -91,8 +91,8 @@ class MergedHistogram(ScoreHistogram):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_equal_totals(self.positives, self.positives_low, self.positives_high)
-        _require_equal_totals(self.negatives, self.negatives_low, self.negatives_high)
+        require_equal_totals(self.positives, self.positives_low, self.positives_high)
+        require_equal_totals(self.negatives, self.negatives_low, self.negatives_high)
 
     def auc_bound(self) -> float:
         """The AUC of the scores lies within this of `auc`: pairs whose cells overlap are undecided."""
@@ -150,9 +150,9 @@ class MergedConcordance(ConcordanceTable):
     censored_late: Array = field(metadata=VECTOR)
 
     def __post_init__(self) -> None:
-        _require_equal_totals(self.events, self.events_late_low, self.events_late_high, self.events_early)
-        _require_equal_totals(self.censored, self.censored_late)
-        _require_equal_totals(self.events + self.censored, self.others_early_low, self.others_early_high)
+        require_equal_totals(self.events, self.events_late_low, self.events_late_high, self.events_early)
+        require_equal_totals(self.censored, self.censored_late)
+        require_equal_totals(self.events + self.censored, self.others_early_low, self.others_early_high)
 
     def limits(self) -> tuple[float, float]:
         """The lowest and highest C that rows with these cells can have; nan without comparable pairs."""
@@ -199,7 +199,12 @@ def _kinds(table: ConcordanceTable) -> tuple[Array, Array]:
     return table.events, table.censored
 
 
-def _require_equal_totals(first: Array, *others: Array) -> None:
+def require_equal_totals(first: Array, *others: Array) -> None:
+    """Refuse arrays that place the same patients differently and disagree in how many they are.
+
+    Raises:
+        ValueError: naming the totals.
+    """
     if not all(math.isclose(first.sum(), other.sum(), rel_tol=1e-9, abs_tol=1e-6) for other in others):
         message = f"the cells' patients add up differently: {first.sum()}, {[float(o.sum()) for o in others]}"
         raise ValueError(message)

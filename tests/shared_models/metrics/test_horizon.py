@@ -1,16 +1,21 @@
 """Metrics at the horizon from additive counts, against lifelines on rows and against the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from sklearn.metrics import roc_auc_score
 
-from shared_models.metrics.arrays import total
+from shared_models.metrics.arrays import to_arrays, total
 from shared_models.metrics.censoring import at_horizon
-from shared_models.metrics.horizon import HorizonTable
+from shared_models.metrics.horizon import SLICES, HorizonTable
 from shared_models.metrics.within_site import WithinSiteHorizonAuc
 
 HORIZON = 1826.25
+LEAST = 10
 
 
 def cohort(rng, patients, slope=1.2, followed=(200, 3600), whole_years=False):
@@ -82,16 +87,102 @@ def test_without_anybody_followed_to_the_horizon_nothing_is_known_of_it():
     assert np.isnan(WithinSiteHorizonAuc.of([0.1, 0.9], [[100, 0], [90, 1]], HORIZON).share())
 
 
-def test_a_site_alone_tells_no_small_cell_and_the_bound_holds():
-    rng = np.random.default_rng(3)
-    sites = [cohort(rng, size) for size in (140, 200)]
-    exact = total(HorizonTable.of(risk, truth, HORIZON) for risk, truth, _ in sites)
-    merged = [HorizonTable.of(risk, truth, HORIZON).without_small_cells(10) for risk, truth, _ in sites]
-    for one in merged:
-        cells = np.concatenate([one.events.ravel(), one.free, one.events_by_step, one.censored_by_step])
-        assert cells[cells > 0].min() >= 10
-    together = total(merged)
-    assert together.n == exact.n
-    assert abs(together.histogram().auc() - exact.histogram().auc()) <= together.histogram().auc_bound() + 0.01
-    few = HorizonTable.of([0.9] * 3 + [0.1] * 40, [[90, 1]] * 3 + [[3000, 0]] * 40, HORIZON).without_small_cells(10)
+def weights_of_merged_times(truth, merged, pooled):
+    """Of each row of one site, by where its cell of time was placed; whether it has the event; whether either is known.
+
+    The cells' edges are searched for: a placed time stands for the events that no earlier and no later one has.
+    """
+    days, event = truth[:, 0], truth[:, 1] == 1
+    weight = np.zeros(len(days))
+    happened = event & (days <= HORIZON)
+    free = ~happened & (days >= HORIZON)
+    curve = pooled.uncensored()
+    order = np.flatnonzero(happened)[np.argsort(days[happened], kind="stable")]
+    placed = np.flatnonzero(merged.events_by_step)
+    weight[order] = np.repeat(1 / curve[placed], merged.events_by_step[placed].astype(int))
+    weight[free] = 1 / curve[-1] if curve[-1] > 0 else 0
+    return weight, happened, happened | free
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(30, 900)), min_size=1, max_size=3),
+    st.floats(-3, 3),
+    st.integers(1400, 4000),
+)
+def test_the_auc_of_the_rows_lies_within_the_certificate_of_the_merged_tables(sites, slope, until):
+    """However strongly risk goes with time, so that those of high risk weigh less, or more."""
+    rows, merged = [], []
+    for seed, patients in sites:
+        risk, truth, _ = cohort(np.random.default_rng(seed), patients, slope, (100, until))
+        table = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+        if table.n:
+            rows.append((risk, truth))
+            merged.append(table)
+    if not merged:
+        return
+    pooled = total(merged)
+    assert pooled.n == sum(len(risk) for risk, _ in rows)
+    weight, happened, known = (
+        np.concatenate(parts)
+        for parts in zip(
+            *(weights_of_merged_times(truth, one, pooled) for (_, truth), one in zip(rows, merged, strict=True)),
+            strict=True,
+        )
+    )
+    histogram = pooled.histogram()
+    assert histogram.n_positive == pytest.approx(weight[happened].sum())
+    assert pooled.squares().n_positive == pytest.approx((weight[happened] ** 2).sum())
+    if not np.isnan(histogram.auc()):
+        risk = np.concatenate([risk for risk, _ in rows])
+        exact = roc_auc_score(happened[known], risk[known], sample_weight=weight[known])
+        assert abs(exact - histogram.auc()) <= histogram.auc_bound() + 1e-9
+
+
+def test_a_site_alone_tells_no_small_cell_nor_one_by_a_difference_of_times_and_risks():
+    for seed, patients in enumerate((140, 200, 1500, 6000)):
+        risk, truth, _ = cohort(np.random.default_rng(seed), patients)
+        one = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+        cells = np.concatenate([array.ravel() for array in to_arrays(one, "x").values()])
+        assert cells[cells > 0].min() >= LEAST
+        # Each longer time is whole merged times, and the events by risk in it are theirs: no other sum is shared.
+        by_time = one.events_by_step.reshape(SLICES, -1).sum(axis=1)
+        first, last = one.events.sum(axis=1), one.late.sum(axis=1)
+        starts, ends = np.flatnonzero(first), np.flatnonzero(last)
+        assert (starts[1:] > ends[:-1]).all()
+        for start, end in zip(starts, ends, strict=True):
+            assert first[start] == last[end] == by_time[start : end + 1].sum()
+    few = HorizonTable.of([0.9] * 3 + [0.1] * 40, [[90, 1]] * 3 + [[3000, 0]] * 40, HORIZON).without_small_cells(LEAST)
     assert few.n == 0
+
+
+@pytest.mark.parametrize("direction", [-1, 1])
+def test_risks_that_follow_the_time_are_within_the_certificate_though_a_cell_mixes_their_weights(direction):
+    """Forty risks of many patients each, which cells tell exactly: a cell hides which of its events weigh more."""
+    step = np.arange(1000)
+    days = np.concatenate([(step + 0.5) / 1000 * HORIZON, np.full(1000, HORIZON), np.arange(2500) / 2500 * HORIZON])
+    truth = np.stack([days, np.repeat([1.0, 0.0, 0.0], (1000, 1000, 2500))], axis=1)
+    logit = np.concatenate([direction * (step // 25), step % 40 * direction, np.zeros(2500)]) / 10
+    risk = 1 / (1 + np.exp(-logit))
+    one = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+    weight, happened, known = weights_of_merged_times(truth, one, one)
+    exact = roc_auc_score(happened[known], risk[known], sample_weight=weight[known])
+    off, hidden = abs(exact - one.histogram().auc()), HorizonTable.of(risk, truth, HORIZON).histogram().auc_bound()
+    assert hidden < off <= one.histogram().auc_bound()
+
+
+def test_two_sites_of_a_thousand_tell_the_pooled_auc_and_not_one_cell_of_risk_in_each_time():
+    rng = np.random.default_rng(3)
+    sites = [cohort(rng, 1000, slope=0.8, followed=(700, 4000)) for _ in range(2)]
+    exact = total(HorizonTable.of(risk, truth, HORIZON) for risk, truth, _ in sites)
+    together = total(HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST) for risk, truth, _ in sites)
+    assert together.n == exact.n
+    assert abs(together.histogram().auc() - exact.histogram().auc()) <= together.histogram().auc_bound()
+    assert together.histogram().auc_bound() < 0.15
+
+
+def test_what_a_site_sends_of_its_cells_ends_must_add_up():
+    risk, truth, _ = cohort(np.random.default_rng(4), 300)
+    sent = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+    with pytest.raises(ValueError, match="add up differently"):
+        replace(sent, late_high=sent.late_high * 2)
