@@ -12,6 +12,8 @@ from shared_models.messages.arrays import Arrays
 from shared_models.messages.fields import Kind, TableSums, Tensors
 from shared_models.messages.parts import Parts
 
+RELEASE = "release"
+"""What the center adds to every request: `release.py`."""
 InSums = Literal["shown", "yes or no", "summed"]
 """What the center sees of each site in a study with secure aggregation: all, only whether there are any, or nothing."""
 
@@ -91,6 +93,19 @@ class Request(Payload, Generic[P_co]):
     KIND: ClassVar[str]
     REPLY: ClassVar[type[Payload]]
     round: int = 0
+
+    @classmethod
+    def unpack(cls, content: RecordDict) -> Self:
+        """The inverse of `pack`; a request may also say the release that it comes from.
+
+        Raises:
+            ValueError: As that of any payload.
+        """
+        parts = Parts.of(content)
+        parts.values.pop(RELEASE, None)
+        request = cls.read_from(parts)
+        parts.require_nothing_left()
+        return request
 
     @property
     def question(self) -> str:

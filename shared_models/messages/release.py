@@ -17,13 +17,12 @@ from shared_models.installation import DISTRIBUTION
 from shared_models.messages.external import EvaluateExternalRequest
 from shared_models.messages.fields import text
 from shared_models.messages.parts import VALUES, Parts
-from shared_models.messages.payload import Payload, Request, carries, fields_of
+from shared_models.messages.payload import RELEASE, Payload, Request, carries, fields_of
 from shared_models.messages.secure import EXCHANGES
 from shared_models.messages.study import REQUESTS
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 
-RELEASE = "release"
 MAX_RELEASE = 200
 MESSAGES = ", messages "
 """What follows it in the text must be the same at both; what comes before may differ."""

@@ -18,6 +18,7 @@ from server.study.results.schema import Results
 from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.folds import each_fold
 from shared_models.metrics.summary import pooled_metrics, summarise
+from shared_models.score_ranges import with_score_ranges
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from simulation.baselines.pooled_and_local import from_checkpoint, score
@@ -75,7 +76,8 @@ def test_subgroups_of_secure_sums_are_those_of_all_rows(
     config, results = run(sites, {**small_study, **secure})
     of_target = results.targets["recurrence"]
     by_name = {(one.column, one.subgroup): one.internal for one in of_target.subgroups}
-    target = load_task(config).targets["recurrence"]
+    ranges = load_checkpoint(Path(config.results_dir) / config.study / BEST).score_ranges
+    target = with_score_ranges(load_task(config), ranges).targets["recurrence"]
     scores, truths, ages = rows_of(sites, config, "age")
     for name, inside in AGES.items():
         chosen = inside(ages.astype(float))
