@@ -16,7 +16,7 @@ References:
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,6 @@ from shared_models.metrics.concordance import followed_patients
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.rates import expected_observed_interval, named
 from shared_models.metrics.scores import ScoreRange, bin_logits, bin_of, left_edges, probabilities
-
-if TYPE_CHECKING:
-    from shared_models.metrics.merged_horizon import MergedHorizon
 
 BINS = 1024
 """Of risk, for the AUC of the bins to be that of the rows."""
@@ -231,9 +228,3 @@ class HorizonTable:
             **self._expected_observed(histogram, squares),
             **self._observed_bounds(squares),
         }
-
-    def without_small_cells(self, least: float) -> "MergedHorizon":
-        """A site's table without a cell of fewer than ``least`` patients of one outcome: see `merge_horizon`."""
-        from shared_models.metrics.merged_horizon import merge_horizon
-
-        return merge_horizon(self, least)

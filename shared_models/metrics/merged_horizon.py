@@ -78,11 +78,6 @@ class MergedHorizon(HorizonTable):
         negatives, *others = free
         return MergedHistogram(self.weighted_events(), negatives, low, high, *others, score_range=self.score_range)
 
-    def without_small_cells(self, least: float) -> "MergedHorizon":
-        """Itself: it has none."""
-        del least
-        return self
-
 
 def merge_horizon(table: HorizonTable, least: float) -> MergedHorizon:
     """A site's table without a cell of fewer than ``least`` patients of one outcome.

@@ -18,8 +18,10 @@ from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
+from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.interval import normal_quantile
 from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
+from shared_models.metrics.merged_horizon import merge_horizon
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.metrics.within_site import WithinSiteConcordance, WithinSiteHorizonAuc, WithinSitePairs
@@ -76,6 +78,9 @@ def _merged(target: Target, name: str, statistic: TargetStatistic, least: int) -
             assert isinstance(target, TimeToEvent)
             table: ConcordanceTable = merge_concordance(statistic, target.edges_days, least)
             return table
+        case HorizonTable():
+            at_horizon: HorizonTable = merge_horizon(statistic, least)
+            return at_horizon
         case CoarseStatistic():
             return statistic.without_small_cells(least)
         case _:  # it does not say what one site may tell of it

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from shared_models.metrics.arrays import to_arrays, total
 from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.horizon import SLICES, HorizonTable
+from shared_models.metrics.merged_horizon import merge_horizon
 from shared_models.metrics.within_site import WithinSiteHorizonAuc
 
 HORIZON = 1826.25
@@ -115,7 +116,7 @@ def test_the_auc_of_the_rows_lies_within_the_certificate_of_the_merged_tables(si
     rows, merged = [], []
     for seed, patients in sites:
         risk, truth, _ = cohort(np.random.default_rng(seed), patients, slope, (100, until))
-        table = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+        table = merge_horizon(HorizonTable.of(risk, truth, HORIZON), LEAST)
         if table.n:
             rows.append((risk, truth))
             merged.append(table)
@@ -142,7 +143,7 @@ def test_the_auc_of_the_rows_lies_within_the_certificate_of_the_merged_tables(si
 def test_a_site_alone_tells_no_small_cell_nor_one_by_a_difference_of_times_and_risks():
     for seed, patients in enumerate((140, 200, 1500, 6000)):
         risk, truth, _ = cohort(np.random.default_rng(seed), patients)
-        one = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+        one = merge_horizon(HorizonTable.of(risk, truth, HORIZON), LEAST)
         cells = np.concatenate([array.ravel() for array in to_arrays(one, "x").values()])
         assert cells[cells > 0].min() >= LEAST
         # Each longer time is whole merged times, and the events by risk in it are theirs: no other sum is shared.
@@ -152,7 +153,7 @@ def test_a_site_alone_tells_no_small_cell_nor_one_by_a_difference_of_times_and_r
         assert (starts[1:] > ends[:-1]).all()
         for start, end in zip(starts, ends, strict=True):
             assert first[start] == last[end] == by_time[start : end + 1].sum()
-    few = HorizonTable.of([0.9] * 3 + [0.1] * 40, [[90, 1]] * 3 + [[3000, 0]] * 40, HORIZON).without_small_cells(LEAST)
+    few = merge_horizon(HorizonTable.of([0.9] * 3 + [0.1] * 40, [[90, 1]] * 3 + [[3000, 0]] * 40, HORIZON), LEAST)
     assert few.n == 0
 
 
@@ -164,7 +165,7 @@ def test_risks_that_follow_the_time_are_within_the_certificate_though_a_cell_mix
     truth = np.stack([days, np.repeat([1.0, 0.0, 0.0], (1000, 1000, 2500))], axis=1)
     logit = np.concatenate([direction * (step // 25), step % 40 * direction, np.zeros(2500)]) / 10
     risk = 1 / (1 + np.exp(-logit))
-    one = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+    one = merge_horizon(HorizonTable.of(risk, truth, HORIZON), LEAST)
     weight, happened, known = weights_of_merged_times(truth, one, one)
     exact = roc_auc_score(happened[known], risk[known], sample_weight=weight[known])
     off, hidden = abs(exact - one.histogram().auc()), HorizonTable.of(risk, truth, HORIZON).histogram().auc_bound()
@@ -175,7 +176,7 @@ def test_two_sites_of_a_thousand_tell_the_pooled_auc_and_not_one_cell_of_risk_in
     rng = np.random.default_rng(3)
     sites = [cohort(rng, 1000, slope=0.8, followed=(700, 4000)) for _ in range(2)]
     exact = total(HorizonTable.of(risk, truth, HORIZON) for risk, truth, _ in sites)
-    together = total(HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST) for risk, truth, _ in sites)
+    together = total(merge_horizon(HorizonTable.of(risk, truth, HORIZON), LEAST) for risk, truth, _ in sites)
     assert together.n == exact.n
     assert abs(together.histogram().auc() - exact.histogram().auc()) <= together.histogram().auc_bound()
     assert together.histogram().auc_bound() < 0.15
@@ -183,6 +184,6 @@ def test_two_sites_of_a_thousand_tell_the_pooled_auc_and_not_one_cell_of_risk_in
 
 def test_what_a_site_sends_of_its_cells_ends_must_add_up():
     risk, truth, _ = cohort(np.random.default_rng(4), 300)
-    sent = HorizonTable.of(risk, truth, HORIZON).without_small_cells(LEAST)
+    sent = merge_horizon(HorizonTable.of(risk, truth, HORIZON), LEAST)
     with pytest.raises(ValueError, match="add up differently"):
         replace(sent, late_high=sent.late_high * 2)
