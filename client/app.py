@@ -21,6 +21,7 @@ from client.personal_network import test_own_network
 from client.session import StudySession, load_weights
 from client.site_result import store_result
 from client.subgroup_counts import count_tested, own_metrics, somebody_in_subgroups
+from client.too_few import tell_too_few
 from client.training.combat import store_sums
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
 from client.training.dp.mechanism import mechanism
@@ -114,6 +115,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
     """Scores the received model on validation patients, then trains it on training patients."""
     if request.round == 1:
         tell_differences(study)
+        tell_too_few(study)
     model, features = study.model(request.round - 1), study.frozen.features
     validation = select_patients(study.cohort, "validation", study.task, features)
     scores = predict(model, validation, study.task) if len(validation) else {}

@@ -75,7 +75,7 @@ def forget(study: StudySession) -> None:
     if fold := fold_of(study.config):
         for file in _folder(study).glob("*.safetensors"):
             if int(file.stem) >= fold.number:
-                file.unlink()
+                file.unlink(missing_ok=True)
 
 
 def count_fold(study: StudySession, counted: Arrays, own: Mapping[str, Metrics]) -> OutOfFold:

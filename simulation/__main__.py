@@ -125,7 +125,7 @@ def _train(engine: str, sites: Sites, config: StudySettings, work: Path, console
         console.print('outcome = "binary": an event by the horizon, or the sites\' own label; times are not used')
     run = {"in-process": run_in_process, "ray": run_on_ray, "rehearsal": run_rehearsal}[engine]
     results = run(sites, config, console)
-    for remark in site_remarks(sites, config):
+    for remark in site_remarks(sites, config, scored=not results["unscored"]):
         console.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
     print_table(Results.model_validate(results), console)
     console.print(f"Checkpoints and results.json: {work}")

@@ -47,7 +47,7 @@ def _store(optimizer: Moments, folder: Path, server_round: int) -> None:
     content = save({name: value.detach().cpu().contiguous() for name, value in values.items()})
     write_private(folder / f"{server_round:05d}.safetensors", content)
     for old in sorted(folder.glob("*.safetensors"))[:-KEPT_ROUNDS]:
-        old.unlink()
+        old.unlink(missing_ok=True)  # a round that is asked again may overtake one that is still running
 
 
 def _restore(optimizer: Moments, folder: Path, server_round: int) -> None:

@@ -47,7 +47,12 @@ def verdict(study: Study) -> Verdict:
         not_shown.append("that it works in a hospital that took no part in training, for all took part")
     not_shown.append("any benefit to patients, for no patient was treated by it")
     return Verdict(
-        (*_partial(study), *(sentence(study, outcome, role) for outcome, role in judged), *_missing(study)),
+        (
+            *_partial(study),
+            *(sentence(study, outcome, role) for outcome, role in judged),
+            *filter(None, [study.results.unscored]),
+            *_missing(study),
+        ),
         tuple(not_shown),
         (*_counts(study), *(card for outcome, role in judged[:1] for card in _cards(study, outcome, role))),
     )

@@ -185,7 +185,7 @@ def results_of(
         described=({}, {file.site: unpack(file, model)[1] for file in files}),
     )
     selected = f"the study {model.config.study}; in a validation nothing is trained or selected"
-    return results.model_copy(update={"selected_by": selected, "checkpoints": {}})
+    return results.model_copy(update={"selected_by": selected, "unscored": "", "checkpoints": {}})
 
 
 def _tested(reply: EvaluateExternalReply) -> EvaluateTestReply:

@@ -20,6 +20,7 @@ from server.study.exchange import Answer, StudyError, log_problems, wait_for_sit
 from server.study.progress import progress_of
 from server.study.secure_aggregation.secure_exchange import exchange
 from server.study.selection import newest_score, next_ranges, settle, store_best, validation_scores
+from server.study.unscored import unscored, unscored_so_far
 from server.study.weights.checkpoint import (
     LAST,
     Checkpoint,
@@ -77,6 +78,8 @@ def train_round(
     scores = validation_scores(attempt.parts)
     state = store_best(state, scores, task, config, folder)
     progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
+    if request.round == 1 and (warning := unscored_so_far(state, config)):
+        log.warning("%s", warning)
     loss = float(np.average([u.loss for u in attempt.updates], weights=[u.patients for u in attempt.updates]))
     _log_round(attempt, loss, config)
     before = request.model
@@ -228,4 +231,6 @@ def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint,
     scores = validation_scores(parts)
     state = settle(store_best(state, scores, task, config, folder), scores, task, config, folder)
     progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
+    if warning := unscored(state, config):
+        log.warning("%s", warning)
     return state

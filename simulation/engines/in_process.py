@@ -15,7 +15,7 @@ from server.study.testing import chosen_round
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings
-from simulation.engines.budgets import begin_budgets
+from simulation.engines.budgets import only_here
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import with_outcome
 
@@ -36,9 +36,9 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     config = with_outcome(config, sites)
-    begin_budgets(sites, config)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
+    bars = Progress(*columns, console=console, transient=True, disable=console is None)
+    with only_here(sites, config), bars as progress:
         labels = [fold.label for fold in folds_of(config)] or [""]
         bar = progress.add_task("starting", total=config.rounds * len(labels))
 
@@ -72,11 +72,11 @@ def train_in_process(sites: Sites, config: StudySettings, show: Callable[[str, i
         StudyError: If the study cannot go on.
     """
     config = with_outcome(config, sites)
-    begin_budgets(sites, config)
 
     def at_message(site: str, kind: str, group: str) -> None:
         if kind == "train":
             show(f"round {group} at {site}", int(group) - 1)
 
-    last = train_split(InProcessGrid(client_app, sites, config.to_flat(), on_message=at_message), config)
+    with only_here(sites, config):
+        last = train_split(InProcessGrid(client_app, sites, config.to_flat(), on_message=at_message), config)
     return chosen_round(last, config, Path(config.results_dir) / config.study), last.round

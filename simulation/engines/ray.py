@@ -23,7 +23,7 @@ from client.config.site import load_site
 from server.study.exchange import StudyError
 from shared_models.flower_environment import flower_environment
 from shared_models.study_settings import StudySettings
-from simulation.engines.budgets import begin_budgets
+from simulation.engines.budgets import only_here
 from simulation.splits import Sites, write_site
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def run_on_ray(sites: Sites, config: StudySettings, console: Console | None = No
     except ImportError:
         msg = "Ray is not installed: pip install 'breast-federation[ray]', or leave out --engine ray"
         raise StudyError(msg) from None
-    begin_budgets(sites, config)
     study = Path(config.results_dir).resolve() / config.study
     work = study / "ray"
     shutil.rmtree(work, ignore_errors=True)
@@ -56,7 +55,7 @@ def run_on_ray(sites: Sites, config: StudySettings, console: Console | None = No
     }
     environment = flower_environment(work / "flower")
     before = _modified(study / "results.json")
-    with _superlink(work, environment) as address:
+    with only_here(sites, config), _superlink(work, environment) as address:
         connection = {"superlink": {"default": "here", "here": {"address": address, "insecure": True}}}
         (work / "flower" / "config.toml").write_text(tomli_w.dumps(connection), encoding="utf-8")
         (work / "app").mkdir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +95,12 @@ def test_two_sites_train_and_the_table_and_the_files_stand(
     folder = Path(small_study["results-dir"]) / "small"
     assert all((folder / file).exists() for file in ("last.safetensors", "best.safetensors"))
     assert f"Report: {folder.resolve() / 'report.html'}" in done.stdout.replace("\n", "")
+    output = " ".join(done.stdout.split())
+    assert "no validation value of round 0 is known" in done.stderr  # too few patients at each site
+    assert results["selected_by"].startswith("last round")
+    assert results["unscored"] in output
+    assert results["unscored"] in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    assert re.search(r"b: recurrence: of its validation patients \d with the event \(\d short\)", output)
     again = simulate("--report", folder)
     assert again.returncode == 0, again.stderr
     assert simulate("--report", folder / "none").returncode == 4

@@ -129,7 +129,7 @@ def _own_variate(values: Mapping[str, Tensor], counted: Arrays, own: OwnState) -
             variate[name] = torch.zeros_like(value)
     for path in own.folder.glob("*.safetensors"):
         if rounds and int(path.stem) < min(rounds.values()):
-            path.unlink()
+            path.unlink(missing_ok=True)
     return variate
 
 

@@ -27,7 +27,7 @@ def section(study: Study) -> Section:
         lead = f"Each of {in_words(len(results.folds), 'fold')} was trained on its own, and took its own best round."
         return Section("Training", lead, elements)
     if not _validation(study):
-        lead = f"No validation patients: {results.selected_by}." if results.rounds else "No round was completed."
+        lead = results.unscored or "No round was judged." if results.rounds else "No round was completed."
         return Section("Training", lead, elements)
     values = dict(_validation(study))
     best = values.get(results.best_round)

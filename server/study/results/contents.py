@@ -26,6 +26,7 @@ from server.study.results.subgroups_section import own_subgroups
 from server.study.results.target_results import Role, TestStatistics, Thresholds, target_results
 from server.study.scoring import Summaries, unpack
 from server.study.selection import scored_by_others
+from server.study.unscored import unscored
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, now
 from shared_models.description import Description
 from shared_models.importance import Importance
@@ -75,6 +76,7 @@ def make_results(
         **_how_far(task, config, last),
         best_round=best.round,
         selected_by=_selected_by(best, last, task, config) + _ended_early(last, config),
+        unscored=unscored(last, config),
         targets=targets,
         sites=[_site(answer, last, task, config, {**described[0], **described[1]}) for answer in answers],
         flow={
@@ -138,7 +140,7 @@ def _how_far(task: Task, config: StudySettings, last: Checkpoint) -> dict[str, A
 def _selected_by(best: Checkpoint, last: Checkpoint, task: Task, config: StudySettings) -> str:
     """How the best round was chosen, in words; which targets have pairs within sites, its validation patients say."""
     if best.best_value is None:
-        return "last round: no validation patients"
+        return "last round: none was judged on validation patients"
     validation = unpack(best.validation, task, config).values()
     judged = [summary for summary in validation if not math.isnan(target_score(summary))]
     within = [not math.isnan(score_within_sites(summary)) for summary in judged]

@@ -45,6 +45,7 @@ def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> 
         rounds_completed=sum(results.rounds_completed for results in folds),
         best_round=0,
         selected_by="; ".join(dict.fromkeys(results.selected_by for results in folds)),
+        unscored=_unscored(finished),
         targets=targets,
         sites=sites,
         flow=folds[0].flow,
@@ -60,6 +61,12 @@ def combine(task: Task, config: StudySettings, finished: Sequence[Finished]) -> 
         checkpoints={one.fold.label: f"{one.fold.label}/{BEST}" for one in finished},
         folds=[_fold(one) for one in finished],
     )
+
+
+def _unscored(finished: Sequence[Finished]) -> str:
+    """Which folds took their last round unjudged, and why the first of them did."""
+    ones = {one.fold.label: one.results.unscored for one in finished if one.results.unscored}
+    return f"In {', '.join(ones)}: {next(iter(ones.values()))}" if ones else ""
 
 
 def _sites(finished: Sequence[Finished], config: StudySettings) -> list[SiteResults]:

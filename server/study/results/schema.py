@@ -235,6 +235,11 @@ class Results(_Section):
         description="the round whose weights were tested; 0 in a study with folds: each has its own"
     )
     selected_by: str = Field(description="how that round was chosen")
+    unscored: str = Field(
+        default="",
+        description="why no round could be judged on validation patients, so that the last one was taken, and what to "
+        "do; empty where one could",
+    )
     targets: dict[str, TargetResults] = Field(description="results over all sites, by target")
     sites: list[SiteResults] = Field(description="results of each site that was enrolled")
     flow: dict[Literal["internal", "external"], PatientFlow | None] = Field(

@@ -34,6 +34,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
     else:
         chosen = f"round {results.best_round} of {results.rounds_completed}"
         console.print(f"Weights of {chosen}, chosen by: {results.selected_by}.")
+    if results.unscored:
+        console.print(results.unscored, style="bold yellow", highlight=False, markup=False)
     for sentence in (*_unlike_others(results), *_scored_before(results), *without_own_network(results)):
         console.print(sentence, style="yellow", highlight=False, markup=False)
     for sentence in filter(None, (results.start.said, results.aggregation.said, results.privacy.said)):

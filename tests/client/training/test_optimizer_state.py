@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -47,6 +48,18 @@ def test_a_round_that_is_asked_again_starts_from_the_moments_of_the_one_before(t
     once = weights(trained(tmp_path, 1, start=3, state=after_two))
     assert weights(trained(tmp_path, 1, start=3, state=after_two)) == once
     assert [path.stem for path in sorted(tmp_path.iterdir())] == ["00002", "00003"]
+
+
+def test_a_file_that_another_process_has_deleted_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def deleted_before(path: Path, missing_ok: bool = False) -> None:
+        unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", deleted_before)
+    trained(tmp_path, 4)
+    assert [path.stem for path in sorted(tmp_path.iterdir())] == ["00003", "00004"]
 
 
 def test_the_first_round_forgets_an_earlier_run_and_other_weights_are_left_alone(tmp_path: Path) -> None:

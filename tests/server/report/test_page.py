@@ -300,7 +300,7 @@ def test_200_sites_and_300_rounds_are_one_small_page(make: Make) -> None:
         ({"count": 0}, "too few test patients have an outcome that their hospital tells"),
         ({"prevalence": 0.0}, "too few test patients have an outcome that their hospital tells"),
         ({"prevalence": 1.0}, "too few test patients have an outcome that their hospital tells"),
-        ({"validated": False}, "No validation patients"),
+        ({"validated": False}, "No round was judged: "),
         ({"outside": ()}, "that it works in a hospital that took no part in training, for all took part"),
         ({"privacy": "patient"}, "DP-SGD"),
         ({"secure_aggregation": "on", "min_sites": 3}, "The center saw weights and scores only in sums"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from flwr.clientapp import ClientApp
 import client.session
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import SiteConfig
-from server.study.exchange import ask, connected
+from server.study.exchange import StudyError, ask, connected
 from shared_models.study_settings import parse_study_settings
+from simulation.engines.budgets import only_here
 from simulation.engines.in_process import run_in_process
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import divide
@@ -110,6 +113,26 @@ def test_a_study_gives_the_same_numbers_twice(
         assert one[part] == other[part]
     seeded = run_in_process(sites, parse_study_settings({**small_study, "study": "seeded", "seed": 1}))
     assert seeded["targets"] != one["targets"]
+
+
+def test_a_second_process_with_the_same_study_at_the_same_sites_is_refused(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any], tmp_path: Path
+) -> None:
+    sites, elsewhere = hospitals({"a": 60, "b": 60}), {**small_study, "results-dir": str(tmp_path / "elsewhere")}
+    code = (
+        "import sys; from pathlib import Path; from simulation.engines.budgets import only_here; "
+        "from shared_models.study_settings import parse_study_settings as parse\n"
+        "with only_here({'b': Path(sys.argv[1])}, parse({'study': 'small'})): print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(sites["b"])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(StudyError, match="another run of the study small uses the site b now"):
+            run_in_process(sites, parse_study_settings(elsewhere))
+        other.communicate()
+    with only_here(sites, parse_study_settings(elsewhere)):
+        pass
 
 
 def test_many_sites_are_each_opened_once(
