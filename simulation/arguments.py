@@ -63,7 +63,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if options.skew and options.report:
         parser.error("--skew goes with --split, --sites or --synthetic")
     if options.study and options.file:
-        parser.error(f"one study at a time: {options.file} or --study {options.study}")
+        parser.error(f"one study at a time: {options.file} or --study {options.study}; settings follow --set")
     return options
 
 

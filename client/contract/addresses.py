@@ -58,7 +58,11 @@ def _wrong_part(address: str, expected: str) -> str:
         return ""
     if bad := sorted(set(re.sub(r"[A-Za-z0-9.-]", "", host))):
         return f"{address!r}: a host's name has no {' and no '.join(map(repr, bad))}; {expected}"
-    return "" if host.strip(".-") else f"{address!r} names no host; {expected}"
+    if not host.strip(".-"):
+        return f"{address!r} names no host; {expected}"
+    if not all(0 < len(part) < 64 for part in host.removesuffix(".").split(".")):
+        return f"{address!r}: the parts of a host's name between dots have 1 to 63 letters; {expected}"
+    return ""
 
 
 Address = Annotated[str, AfterValidator(_checked)]

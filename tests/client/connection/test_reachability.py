@@ -229,6 +229,8 @@ def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Pa
     ("address", "text"),
     [
         ("https://center.example.org", "without https://"),
+        ("center..example.org:443", "between dots"),
+        ("c" * 64 + ".example.org", "between dots"),
         ("center.example.org:84430", "no number from 1 to 65535"),
         ("center.example.org:", "the port '' is no number"),
         ("2001:db8::1", "is in brackets"),
