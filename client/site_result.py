@@ -28,6 +28,7 @@ from client.session import StudySession
 from client.training.dataset import PatientDataset
 from shared_models.messages import EvaluateTestRequest
 from shared_models.metrics.censoring import at_horizon
+from shared_models.metrics.names import NAMES
 from shared_models.metrics.summary import Metrics, pooled_metrics, summarise
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 
@@ -119,7 +120,10 @@ def _target_result(
 ) -> TargetResult:
     truth, threshold = patients.known(name), request.thresholds.get(name)
     pooled = pooled_metrics(summarise(target, scores, truth), 0.5 if threshold is None else threshold)
-    metrics = {key: value for key, value in pooled.items() if isinstance(value, float)} | own.get(name, {})
+    # of one site's rows nothing is hidden by bins, and all pairs are within it: these say nothing more
+    needless = ("_bound", "_within_sites", "_within_sites_low", "_within_sites_high")
+    numbers = {key: value for key, value in pooled.items() if isinstance(value, float) and not key.endswith(needless)}
+    metrics = numbers | own.get(name, {})
     return TargetResult(name, threshold, metrics, tuple(_calibration(target, scores, truth)))
 
 
@@ -209,6 +213,8 @@ def _page(study: StudySession, server_round: int, patients: int, results: list[T
         exact=_exact,
         bounds=_bounds,
         place=_place,
+        ends=_ends,
+        names=NAMES,
     )
     return page
 
@@ -225,9 +231,14 @@ def _bounds(metrics: Metrics, name: str) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"{low!r} to {high!r}"
 
 
+def _ends(groups: tuple[CalibrationGroup, ...]) -> tuple[float, float]:
+    """Where both axes of the figure begin and end."""
+    values = [value for one in groups for value in (one.predicted, one.observed)]
+    return (0.0, 1.0) if min(values) >= 0 and max(values) <= 1 else (min(values), max(values))
+
+
 def _place(group: CalibrationGroup, groups: tuple[CalibrationGroup, ...]) -> tuple[float, float]:
     """The position of a group on the figure, in its 240 by 240."""
-    ends = [end for one in groups for end in (one.predicted, one.observed)]
-    low, high = (0.0, 1.0) if min(ends) >= 0 and max(ends) <= 1 else (min(ends), max(ends))
+    low, high = _ends(groups)
     reach = (high - low) or 1.0
     return round(20 + 200 * (group.predicted - low) / reach, 1), round(220 - 200 * (group.observed - low) / reach, 1)

@@ -8,17 +8,18 @@ from server.report.elements import Row, Table
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Study
 from server.study.results.schema import Metric
+from shared_models.metrics.names import NAMES
 
-_MEASURES: Mapping[str, tuple[tuple[str, str, int], ...]] = {
+_MEASURES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "time-to-event": (
-        ("C-index within sites", "c_index_within_sites", 2),
-        ("PR-AUC", "average_precision", 2),
-        ("Brier score", "brier", 3),
-        ("event probability", "event_probability", 2),
+        ("c_index_within_sites", 2),
+        ("average_precision", 2),
+        ("brier", 3),
+        ("event_probability", 2),
     ),
-    "binary": (("PR-AUC", "average_precision", 2), ("Brier score", "brier", 3), ("MCC", "mcc", 2)),
-    "classes": (("accuracy", "accuracy", 2), ("macro F1", "macro_f1", 2)),
-    "number": (("MAE", "mae", 2), ("RMSE", "rmse", 2), ("R²", "r2", 2)),
+    "binary": (("average_precision", 2), ("brier", 3), ("mcc", 2)),
+    "classes": (("accuracy", 2), ("macro_f1", 2)),
+    "number": (("mae", 2), ("rmse", 2), ("r2", 2)),
 }
 
 
@@ -31,7 +32,7 @@ def further_measures(study: Study) -> Iterator[Table]:
                 f"{outcome.label}, {role}",
                 [
                     count(outcome.metrics(role).get("patients")),
-                    *(with_interval(outcome.metrics(role), name, d) for _, name, d in measures),
+                    *(with_interval(outcome.metrics(role), name, d) for name, d in measures),
                 ],
             )
             for outcome in outcomes
@@ -39,7 +40,7 @@ def further_measures(study: Study) -> Iterator[Table]:
             if outcome.metrics(role).get("patients") and outcome.metrics(role) is not outcome.alone
         ]
         if rows:
-            headings = ["Further measures", "patients", *(head for head, _, _ in measures)]
+            headings = ["Further measures", "patients", *(NAMES[name] for name, _ in measures)]
             yield Table(headings, rows, _measured(kind))
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from server.report.numbers import duration
 from server.study.results.schema import Metric, Results, SiteResults, TargetResults
+from shared_models.metrics.names import NAMES
 from shared_models.report_answers import Answers
 
 Role = Literal["internal", "external"]
@@ -91,10 +92,10 @@ class Outcome:
 
 
 _KINDS: tuple[tuple[str, Kind, str, str], ...] = (
-    ("c_index", "time-to-event", "auc", "AUC"),
-    ("auc", "binary", "auc", "AUC"),
-    ("macro_f1", "classes", "macro_f1", "macro F1"),
-    ("mae", "number", "r2", "R²"),
+    ("c_index", "time-to-event", "auc", NAMES["auc"]),
+    ("auc", "binary", "auc", NAMES["auc"]),
+    ("macro_f1", "classes", "macro_f1", NAMES["macro_f1"]),
+    ("mae", "number", "r2", NAMES["r2"]),
 )
 
 

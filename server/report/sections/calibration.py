@@ -12,13 +12,14 @@ from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note, is_coarse, judged_role
 from server.study.results.schema import Metric
+from shared_models.metrics.names import NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 TITLE = "Calibration and net benefit"
+ESTIMATES = ("calibration_slope", "calibration_in_the_large", "expected_observed_ratio", "brier")
 CALIBRATION = ("calibration_predicted", "calibration_observed")
 BENEFIT = ("net_benefit_threshold", "net_benefit")
 
@@ -81,19 +82,15 @@ def _draw_calibration(outcome: Outcome) -> Drawing:
         _plot(axes, metrics, role, top)
         axes.set(xlabel="predicted risk", ylabel="observed share")
         axes.set_title(f"{role}: {count(metrics.get('patients'))} patients")
-        legend = "\n".join(
-            f"{what} {with_interval(metrics, name)}"
-            for what, name in (
-                ("slope", "calibration_slope"),
-                ("in the large", "calibration_in_the_large"),
-                ("expected/observed", "expected_observed_ratio"),
-                ("Brier score", "brier"),
-            )
-        )
-        axes.text(
-            0.98, 0.02, legend, transform=axes.transAxes, va="bottom", ha="right", fontsize=9, color=INK, bbox=BOX
-        )
+        _write_estimates(axes, metrics)
     return drawing
+
+
+def _write_estimates(axes: Axes, metrics: Mapping[str, Metric]) -> None:
+    """The estimates, where they cover least of what is drawn."""
+    text = "\n".join(f"{NAMES[name].removeprefix('calibration ')} {with_interval(metrics, name)}" for name in ESTIMATES)
+    nothing = axes.plot([], [], linestyle="none", label=text)
+    axes.legend(handles=nothing, loc="best", handlelength=0, handletextpad=0, borderpad=0.2)
 
 
 def _top(listed: Sequence[Lists]) -> float:
@@ -106,11 +103,23 @@ def _top(listed: Sequence[Lists]) -> float:
 def _plot(axes: Axes, lists: Lists, role: Role, top: float) -> None:
     """One calibration curve with its intervals, and the line of perfect ones."""
     axes.plot([0, top], [0, top], color=HOLLOW, linestyle=(0, (4, 3)), linewidth=0.9)
-    curve = Curve.of(lists, *CALIBRATION)
-    joined = "none" if is_coarse(lists) else "-"  # a line between few merged cells would look like a finding
-    curve.bars(axes, COLOUR[role])
-    axes.plot(*curve.points, MARKER[role], color=COLOUR[role], linestyle=joined, linewidth=1, markersize=4.5)
+    plot_points(axes, lists, role)
     axes.set(xlim=(0, top), ylim=(0, top))
+
+
+def plot_points(axes: Axes, lists: Lists, role: Role, joined: str = "-") -> None:
+    """The points of a calibration curve, their intervals and the line through them, in the look of a role.
+
+    Args:
+        axes: Where to.
+        lists: Metrics by name.
+        role: Whose look.
+        joined: The line's style; there is none between a few merged cells, where it would look like a finding.
+    """
+    curve = Curve.of(lists, *CALIBRATION)
+    line = "none" if is_coarse(lists) else joined
+    curve.bars(axes, COLOUR[role])
+    axes.plot(*curve.points, MARKER[role], color=COLOUR[role], linestyle=line, linewidth=1, markersize=4.5)
 
 
 def _benefit(lists: Lists) -> Curve:

@@ -9,9 +9,9 @@ from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, NONE, count, number, p_value, span
 from server.report.study import Study
 from server.study.results.comparison_section import MatrixCell, ModelComparison
+from shared_models.metrics.names import NAMES
 
 TITLE = "Comparisons"
-MEASURES = {"auc": "AUC", "c_index": "C-index", "auc_by_class": "AUC of the classes against the rest"}
 MOST_COLUMNS = 8
 COLUMNS = ("model", "patients", "value", "low", "high", "difference", "low", "high", "p", "p after Holm")
 
@@ -57,7 +57,7 @@ def _estimate(value: float | None, low: float | None, high: float | None, sign: 
 
 
 def _figure(target: str, rows: Sequence[ModelComparison]) -> Figure:
-    measure = MEASURES[rows[0].measure]
+    measure = NAMES[rows[0].measure]
     lines = [
         Line(
             row.model,
@@ -86,7 +86,7 @@ def _figure(target: str, rows: Sequence[ModelComparison]) -> Figure:
 
 
 def _table(target: str, rows: Sequence[ModelComparison]) -> Table:
-    measure = MEASURES[rows[0].measure]
+    measure = NAMES[rows[0].measure]
     with_calls = any(row.mcnemar_p is not None for row in rows)
     return Table(
         [
@@ -119,7 +119,7 @@ def _cells(row: ModelComparison, with_calls: bool) -> Iterator[str]:
 def _matrix(target: str, cells: Sequence[MatrixCell]) -> Table:
     """A row a model and a column a site; of many sites a row a cell."""
     sites = list(dict.fromkeys(one.tested_on for one in cells))
-    measure = MEASURES[cells[0].measure]
+    measure = NAMES[cells[0].measure]
     caption = (
         f"{target.replace('_', ' ')}: {measure} of each hospital's own model, and of the study's network, at every "
         "hospital's test patients."

@@ -51,10 +51,16 @@ def _predictors(study: Study) -> str | None:
     return names(sized) or None
 
 
+def epochs(study: Study) -> str:
+    """How many local epochs a round has."""
+    number = study.setting("local-epochs")
+    return f"{number} local epoch{'' if number == 1 else 's'}"
+
+
 def _model(study: Study) -> str:
     results = study.results
     private = "with differential privacy per patient" if results.privacy.unit else "without differential privacy"
-    rounds = f"{results.rounds_completed} rounds of {study.setting('local-epochs')} local epochs"
+    rounds = f"{results.rounds_completed} rounds of {epochs(study)}"
     own = study.setting("fusion") in ("", "task")
     fusion = "" if own else f", fusion {study.setting('fusion')}"
     return f"task {results.task}{fusion}; {results.strategy}, {rounds}, {private}"

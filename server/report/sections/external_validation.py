@@ -10,15 +10,10 @@ from server.report.numbers import NBSP, count, with_interval
 from server.report.sections import calibration, discrimination, thresholds
 from server.report.study import Study
 from server.study.results.schema import ExternalValidation, Metric
+from shared_models.metrics.names import NAMES
 
 TITLE = "External validation"
-MEASURES = (
-    ("AUC", "auc", 2),
-    ("calibration slope", "calibration_slope", 2),
-    ("expected/observed", "expected_observed_ratio", 2),
-    ("sensitivity", "sensitivity", 2),
-    ("specificity", "specificity", 2),
-)
+MEASURES = ("auc", "calibration_slope", "expected_observed_ratio", "sensitivity", "specificity")
 
 
 def section(study: Study) -> Section:
@@ -55,11 +50,11 @@ def _table(own: Study, validation: ExternalValidation) -> Table:
         f"All patients with a known outcome; 95{NBSP}% intervals in brackets. A hospital's row is what it tells of "
         "itself; the last is of the sums over hospitals, in which cells of few patients are merged."
     )
-    return Table(["Hospital and outcome", "patients", *(head for head, _, _ in MEASURES)], rows, caption)
+    return Table(["Hospital and outcome", "patients", *(NAMES[name] for name in MEASURES)], rows, caption)
 
 
 def _cells(metrics: Mapping[str, Metric]) -> list[str]:
-    return [count(metrics.get("patients")), *(with_interval(metrics, name, digits) for _, name, digits in MEASURES)]
+    return [count(metrics.get("patients")), *(with_interval(metrics, name) for name in MEASURES)]
 
 
 def _renamed(element: Element) -> Element:

@@ -9,10 +9,10 @@ from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, count, names, number, span
 from server.report.study import ROLES, Outcome, Role, Study
 from server.study.results.importance_section import ImportanceResults, shuffled_modalities
+from shared_models.metrics.names import NAMES
 
 TITLE = "What the model uses"
 MOST_FEATURES = 25  # in the figure, those that lose most; the CSV has all
-MEASURES = {"auc": "AUC", "c_index": "C-index", "auc_by_class": "AUC of the classes against the rest"}
 COLUMNS = ("role", "modality", "feature", "change", "patients", "drop", "low", "high", "all_pairs", "low", "high")
 
 
@@ -39,7 +39,7 @@ def _lead(outcome: Outcome, role: Role) -> str:
     rows = _rows(outcome, role)
     whole = shuffled_modalities(rows)
     features = sorted((row for row in rows if row.feature), key=lambda row: -(row.drop or 0.0))
-    measure = MEASURES[rows[0].measure]
+    measure = NAMES[rows[0].measure]
     parts = []
     if used := [f"{_words(row.modality)} {_interval(row)}" for row in whole if row.used]:
         parts.append(f"the {measure} loses, shuffled between patients of a hospital: {names(used)}")
@@ -65,7 +65,7 @@ def _interval(row: ImportanceResults) -> str:
 def _figure(outcome: Outcome) -> Figure:
     lines = [line for role in ROLES for line in _lines(outcome, role)]
     rows = next(rows for role in ROLES if (rows := _rows(outcome, role)))
-    measure = MEASURES[rows[0].measure]
+    measure = NAMES[rows[0].measure]
     axis = f"loss of the {measure} of pairs within hospitals (0: not used)"
     return Figure(
         name=f"importance_{outcome.name}",

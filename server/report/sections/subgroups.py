@@ -8,13 +8,10 @@ from server.report.elements import Row, Section, Table, not_recorded
 from server.report.numbers import NBSP, NONE, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
 from server.study.results.schema import Metric, SubgroupResults
+from shared_models.metrics.names import NAMES
 
 TITLE = "Subgroups"
-_FURTHER = (
-    ("sensitivity", "sensitivity"),
-    ("specificity", "specificity"),
-    ("expected/observed", "expected_observed_ratio"),
-)
+_FURTHER = ("sensitivity", "specificity", "expected_observed_ratio")
 
 
 def section(study: Study) -> Section:
@@ -38,7 +35,7 @@ def _tables(study: Study, outcome: Outcome) -> Iterator[Table]:
         rows = [row for role in ROLES for row in _rows(outcome, role, subgroups)]
         rows += list(_own(study, outcome, column))
         if rows:
-            heads = ["patients", "with outcome", outcome.measure_name, *(head for head, _ in _FURTHER)]
+            heads = ["patients", "with outcome", outcome.measure_name, *(NAMES[name] for name in _FURTHER)]
             caption = (
                 f"{outcome.full_label}; 95{NBSP}% intervals; `others` have no value of {column}, lie in none of these, "
                 "or are of a subgroup that is too small at their hospital to be told."
@@ -68,5 +65,5 @@ def _cells(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[str]:
     _, judged = outcome.primary(metrics)
     name = outcome.primary(metrics)[0]
     measured = with_interval(metrics, name) if judged is not None else NONE
-    further = [with_interval(metrics, name) for _, name in _FURTHER]
+    further = [with_interval(metrics, name) for name in _FURTHER]
     return [count(metrics.get("patients")), count(outcome.events(metrics)), measured, *further]

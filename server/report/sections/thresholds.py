@@ -9,10 +9,11 @@ from server.report.numbers import NBSP, NONE, bounds, count, number, percent
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import is_coarse, judged_role
 from server.study.results.schema import Metric
+from shared_models.metrics.names import NAMES
 
 TITLE = "Thresholds"
 MOST_SITES = 40
-SHARES = (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("PPV", "precision"))
+SHARES = ("sensitivity", "specificity", "precision")
 
 
 def section(study: Study) -> Section:
@@ -75,14 +76,14 @@ def _table(study: Study, outcomes: list[Outcome]) -> Table:
         rows.append(Row(f"{outcome.full_label}, risk at or above {number(outcome.results.threshold)}", kind="group"))
         for role in _roles(outcome):
             metrics = outcome.metrics(role)
-            shares = [_share(metrics, name) for _, name in SHARES]
+            shares = [_share(metrics, name) for name in SHARES]
             coarse = " (coarse: of merged cells)" if is_coarse(metrics) else ""
             rows.append(Row(f"{role}{coarse}", [percent(_flagged(metrics)), *shares, percent(_npv(metrics))], "sub"))
         rows += [_own(site.site, site.targets.get(outcome.name, {})) for site in study.results.sites[:MOST_SITES]]
     sources = "; ".join(dict.fromkeys(outcome.results.threshold_source for outcome in outcomes))
     weighted = " Weighted for censoring at the horizon." if any(o.kind == "time-to-event" for o in outcomes) else ""
     return Table(
-        ["Threshold", "flagged", *(head for head, _ in SHARES), "NPV"],
+        ["Threshold", "flagged", *(NAMES[name] for name in SHARES), "NPV"],
         rows,
         f"The threshold is frozen before any test patient is scored; it comes from: {sources}.{weighted}",
     )
@@ -90,7 +91,7 @@ def _table(study: Study, outcomes: list[Outcome]) -> Table:
 
 def _own(site: str, metrics: Mapping[str, Metric]) -> Row:
     """What a site tells of itself, exact but for its rounding."""
-    return Row(f"{site}, as it tells", [NONE, *(_share(metrics, name) for _, name in SHARES), NONE], "sub")
+    return Row(f"{site}, as it tells", [NONE, *(_share(metrics, name) for name in SHARES), NONE], "sub")
 
 
 def _counts(outcome: Outcome, role: Role) -> Table:

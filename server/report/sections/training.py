@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from server.report.drawing import BLUE, ORANGE, canvas, whole_numbers
 from server.report.elements import Element, Facts, Figure, Section
 from server.report.numbers import elapsed, in_words, number
+from server.report.sections.design import epochs
 from server.report.study import Study
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def _figure(study: Study) -> Figure:
         name="training",
         draw=lambda: _draw(study),
         alt="Validation value and update norms by round",
-        caption=f"a: {study.results.selected_by}; mean over targets. {seen}",
+        caption=f"{'a: validation' if norms else 'Validation'} value, mean over targets; the round is chosen by: "
+        f"{study.results.selected_by}. {seen}",
         columns=("series", "round", "value"),
         values=[
             *(("validation", *pair) for pair in _validation(study)),
@@ -70,13 +72,21 @@ def _figure(study: Study) -> Figure:
 
 
 def _draw(study: Study) -> Drawing:
-    drawing, (left, right) = canvas(2.9, 2)
+    norms = _norms(study)
+    drawing, all_axes = canvas(2.9, 2) if norms else canvas(2.9, share=0.5)
+    _draw_validation(all_axes[0], study, "a  Validation" if norms else "Validation")
+    if norms:
+        _draw_norms(all_axes[1], norms)
+    return drawing
+
+
+def _draw_validation(axes: Axes, study: Study, title: str) -> None:
     values, best = _validation(study), study.results.best_round
     if values:
-        left.plot(*zip(*values, strict=True), color=BLUE, marker="." if len(values) < 40 else None)
+        axes.plot(*zip(*values, strict=True), color=BLUE, marker="." if len(values) < 40 else None)
     if taken := dict(values).get(best):
-        left.plot([best], [taken], "o", color=ORANGE)
-        left.annotate(
+        axes.plot([best], [taken], "o", color=ORANGE)
+        axes.annotate(
             f"round {best}: {number(taken)}",
             (best, taken),
             (0, -14),
@@ -85,24 +95,23 @@ def _draw(study: Study) -> Drawing:
             ha="center",
             fontweight="bold",
         )
-        left.margins(y=0.15)
-    left.set(xlabel="round", ylabel="validation value", title="a  Validation")
-    whole_numbers(left)
-    if not (norms := _norms(study)):
-        right.axis("off")
-        return drawing
+        axes.margins(y=0.15)
+    axes.set(xlabel="round", ylabel="validation value", title=title)
+    whole_numbers(axes)
+
+
+def _draw_norms(axes: Axes, norms: list[tuple[str, int, float, bool]]) -> None:
     ends: dict[str, tuple[int, float]] = {}
     for site in sorted({site for site, *_ in norms})[:MOST_LINES]:
         line = [(round_, norm) for name, round_, norm, _ in norms if name == site]
-        right.plot(*zip(*line, strict=True), color=BLUE, alpha=0.7, linewidth=1)
+        axes.plot(*zip(*line, strict=True), color=BLUE, alpha=0.7, linewidth=1)
         ends[site] = line[-1]
-    _label(right, ends, max(norm for _, _, norm, _ in norms))
+    _label(axes, ends, max(norm for _, _, norm, _ in norms))
     if clipped := [(round_, norm) for _, round_, norm, was in norms if was]:
-        right.plot(*zip(*clipped, strict=True), "x", color=ORANGE)
-    right.set(xlabel="round", ylabel="L2 norm of the update", title="b  Norm of each site's update")
-    right.set_ylim(bottom=0)
-    whole_numbers(right)
-    return drawing
+        axes.plot(*zip(*clipped, strict=True), "x", color=ORANGE)
+    axes.set(xlabel="round", ylabel="L2 norm of the update", title="b  Norm of each site's update")
+    axes.set_ylim(bottom=0)
+    whole_numbers(axes)
 
 
 def _label(axes: Axes, ends: dict[str, tuple[int, float]], top: float) -> None:
@@ -119,7 +128,7 @@ def _facts(study: Study) -> list[tuple[str, str | None]]:
     setting, results = study.setting, study.results
     steps = (
         f"{setting('optimizer')}, learning rate {setting('learning-rate')} ({setting('learning-rate-schedule')}), "
-        f"{setting('local-epochs')} local epochs, batches of {setting('batch-size')}, "
+        f"{epochs(study)}, batches of {setting('batch-size')}, "
         f"weight decay {setting('weight-decay')}"
     )
     seconds = [attempt.seconds for attempt in results.rounds]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.report.bands import Curve
+from server.report.bands import Curve, Lists
 from server.report.drawing import HOLLOW, canvas, whole_numbers
 from server.report.elements import Figure, Section, not_recorded
-from server.report.numbers import NBSP
-from server.report.sections.calibration import CALIBRATION
+from server.report.numbers import NBSP, names
+from server.report.sections.calibration import CALIBRATION, plot_points
 from server.report.sections.curves import AXES, CURVES
 from server.report.side_by_side.pair import LOOKS, Pair
 from server.report.study import ROLES, Outcome, Role
+from server.report.verdict import is_coarse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,32 +29,38 @@ def curves(pair: Pair) -> Section:
 
 
 def _overlaid(pair: Pair, outcomes: tuple[Outcome, Outcome], role: Role) -> Iterator[Figure]:
+    both = [outcome.metrics(role) for outcome in outcomes]
     kinds = {**CURVES, "calibration": CALIBRATION}
-    curves = {kind: [Curve.of(outcome.metrics(role), *keys) for outcome in outcomes] for kind, keys in kinds.items()}
+    curves = {kind: [Curve.of(metrics, *keys) for metrics in both] for kind, keys in kinds.items()}
     if not all(curves["ROC"]):
         return
+    coarse = names([name for name, metrics in zip(pair.names, both, strict=True) if is_coarse(metrics)])
+    doubt = f" Cells of few patients were merged before they left the hospitals: coarse steps of risk in {coarse}."
     yield Figure(
         f"compared_curves_{outcomes[0].name}_{role}",
-        lambda: _draw_curves(pair, curves),
+        lambda: _draw_curves(pair, curves, both),
         f"ROC, precision-recall and calibration curves of {outcomes[0].full_label}, {role}, of both studies",
-        f"{outcomes[0].full_label}, {role} test patients. Solid: {pair.names[0]}; dashed: {pair.names[1]}.",
+        f"{outcomes[0].full_label}, {role} test patients. Solid: {pair.names[0]}; dashed: {pair.names[1]}."
+        f"{doubt if coarse else ''}",
         ("study", "curve", "x", "y", "low", "high"),
         [
             (name, kind, *row)
-            for kind, both in curves.items()
-            for name, curve in zip(pair.names, both, strict=True)
+            for kind, two in curves.items()
+            for name, curve in zip(pair.names, two, strict=True)
             for row in curve.rows
         ],
     )
 
 
-def _draw_curves(pair: Pair, curves: Mapping[str, list[Curve]]) -> Drawing:
+def _draw_curves(pair: Pair, curves: Mapping[str, list[Curve]], both: Sequence[Lists]) -> Drawing:
     drawing, all_axes = canvas(3.4, 3)
-    frames: dict[str, tuple[str, str]] = {**AXES, "calibration": ("predicted risk", "observed share")}
-    for axes, (kind, both) in zip(all_axes, curves.items(), strict=True):
-        for curve, name, (colour, dash, _) in zip(both, pair.names, LOOKS, strict=True):
+    for axes, kind in zip(all_axes, CURVES, strict=False):
+        for curve, name, (colour, dash, _) in zip(curves[kind], pair.names, LOOKS, strict=True):
             curve.draw(axes, colour, linestyle=dash, label=name)
-        _frame(axes, kind, frames[kind])
+        _frame(axes, kind, AXES[kind])
+    for metrics, (_, dash, look) in zip(both, LOOKS, strict=True):
+        plot_points(all_axes[-1], metrics, look, joined=dash)
+    _frame(all_axes[-1], "calibration", ("predicted risk", "observed share"))
     all_axes[0].legend(loc="lower right")
     return drawing
 

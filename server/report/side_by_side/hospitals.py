@@ -11,26 +11,23 @@ from server.report.study import Study
 
 def settings(pair: Pair) -> Section:
     """The settings that differ, and how far each study came."""
-    one, other = (
-        {
-            **study.results.config,
-            "task": study.results.task,
-            "rounds completed": study.results.rounds_completed,
-            "round tested": study.results.best_round,
-            "package version": study.results.package_version,
-        }
-        for study in pair.both
-    )
+    one, other = ({**study.results.config, "task": study.results.task} for study in pair.both)
     hidden = {"study", "report", "results-dir", "overwrite", "resume"}
-    keys = [key for key in {**one, **other} if key not in hidden and one.get(key) != other.get(key)]
-    if not keys:
-        return Section("What differs", "No setting differs.")
-    rows = [Row(key, [str(each.get(key, NONE)) or NONE for each in (one, other)]) for key in keys]
-    return Section(
-        "What differs",
-        f"{len(keys)} settings differ; all others are the same.",
-        [Table(["setting", *pair.names], rows, text_columns=2)],
-    )
+    differing = [key for key in {**one, **other} if key not in hidden and one.get(key) != other.get(key)]
+    reached = [_reached(study) for study in pair.both]
+    rows = [Row(key, [str(each.get(key, NONE)) or NONE for each in (one, other)]) for key in differing]
+    rows += [Row(key, [str(each[key]) for each in reached]) for key in reached[0] if reached[0][key] != reached[1][key]]
+    lead = f"Settings that differ: {len(differing)}; all others are the same." if differing else "No setting differs."
+    return Section("What differs", lead, [Table(["setting", *pair.names], rows, text_columns=2)] if rows else [])
+
+
+def _reached(study: Study) -> dict[str, int | str]:
+    results = study.results
+    return {
+        "rounds completed": results.rounds_completed,
+        "round tested": results.best_round,
+        "package version": results.package_version,
+    }
 
 
 def hospitals(pair: Pair) -> Section:

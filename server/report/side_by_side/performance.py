@@ -9,15 +9,16 @@ from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, bounds, count, with_interval
 from server.report.side_by_side.pair import LOOKS, MOST_SITES, Pair, difference, more, told_difference
 from server.report.study import ROLES, Outcome, Role
+from shared_models.metrics.names import NAMES
 
 _MEASURES = (
-    ("PR-AUC", "average_precision", 2),
-    ("calibration slope", "calibration_slope", 2),
-    ("expected/observed", "expected_observed_ratio", 2),
-    ("Brier score", "brier", 3),
-    ("C-index within sites", "c_index_within_sites", 2),
-    ("accuracy", "accuracy", 2),
-    ("MAE", "mae", 2),
+    ("average_precision", 2),
+    ("calibration_slope", 2),
+    ("expected_observed_ratio", 2),
+    ("brier", 3),
+    ("c_index_within_sites", 2),
+    ("accuracy", 2),
+    ("mae", 2),
 )
 
 
@@ -43,7 +44,7 @@ def _measured(first: Outcome, second: Outcome, role: Role) -> Iterator[Row]:
         return
     yield Row(f"{role} test patients", [*(count(metrics.get("patients")) for metrics in each), ""], "head")
     primary = [outcome.primary(metrics)[0] for outcome, metrics in zip((first, second), each, strict=True)]
-    listed = [(first.measure_name, primary, 2), *((head, [name, name], digits) for head, name, digits in _MEASURES)]
+    listed = [(first.measure_name, primary, 2), *((NAMES[name], [name, name], digits) for name, digits in _MEASURES)]
     for head, names, digits in listed:
         pairs = list(zip(each, names, strict=True))
         if all(metrics.get(name) is not None for metrics, name in pairs):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from server.study.results.fold_table import cell
 from server.study.results.schema import Results, SiteResults
+from shared_models.metrics.names import NAMES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_HEADINGS: Mapping[str, str] = {"c_index": "C-index", "auc": "AUC", "macro_f1": "macro F1", "mae": "MAE"}
+_COMPARED = ("c_index", "auc", "macro_f1", "mae")
 """What is compared, by the first of these that a target has."""
 
 
@@ -24,10 +25,10 @@ def own_networks_table(results: Results, target: str) -> Table | None:
     sites = [site for site in results.sites if target in site.personal]
     if not sites:
         return None
-    metric = next(name for name in _HEADINGS if name in sites[0].personal[target])
+    metric = next(name for name in _COMPARED if name in sites[0].personal[target])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("site", overflow="fold")
-    for heading in ("patients", f"study's\n{_HEADINGS[metric]}", f"its own\n{_HEADINGS[metric]}"):
+    for heading in ("patients", f"study's\n{NAMES[metric]}", f"its own\n{NAMES[metric]}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for site in sites:
         common, own = site.targets.get(target, {}), site.personal[target]

@@ -10,6 +10,7 @@ from server.study.results.fold_table import cell, fold_table, of_all_folds
 from server.study.results.importance_section import ImportanceResults, shuffled_modalities
 from server.study.results.own_networks_table import own_networks_table, without_own_network
 from server.study.results.schema import BetweenSites, Results, SiteResults, TargetResults
+from shared_models.metrics.names import NAMES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,38 +147,38 @@ def _unused(target: TargetResults) -> Iterator[str]:
 def _loose(target: TargetResults) -> Iterator[str]:
     """What the bins leave open of pooled values, where that is more than `LOOSE`."""
     for role, metrics in {"internal": target.internal, "external": target.external}.items():
-        for metric, heading in {"auc": "AUC", "c_index": "C-index"}.items():
+        for metric in ("auc", "c_index"):
             bound = metrics.get(f"{metric}_bound")
             if isinstance(bound, float) and bound > LOOSE:
                 yield (
-                    f"The pooled {heading} of {role} patients is known to within {bound:.2f} only: scores share bins"
-                    f"{'' if bound < COARSE else ', or were merged into cells before they left the sites'}."
+                    f"The pooled {NAMES[metric]} of {role} patients is known to within {bound:.2f} only: scores share "
+                    f"bins{'' if bound < COARSE else ', or were merged into cells before they left the sites'}."
                 )
 
 
 def _knows_the_hospital(target: TargetResults, sites: int) -> Iterator[str]:
     """Where pooled pairs flatter: patients of two hospitals are ordered by knowing the hospital alone."""
     for role, metrics in {"internal": target.internal, "external": target.external}.items():
-        for metric, heading in {"auc": "AUC", "c_index": "C-index"}.items():
+        for metric in ("auc", "c_index"):
             pooled, inside = metrics.get(metric), metrics.get(f"{metric}_within_sites")
             high = metrics.get(f"{metric}_within_sites_high")
             if not (isinstance(pooled, float) and isinstance(inside, float) and isinstance(high, float)):
                 continue
             if sites > 1 and pooled > high:
                 yield (
-                    f"The pooled {heading} of {role} patients, {pooled:.2f}, also rewards knowing the hospital: among "
-                    f"patients of the same hospital it is {inside:.2f}."
+                    f"The pooled {NAMES[metric]} of {role} patients, {pooled:.2f}, also rewards knowing the hospital: "
+                    f"among patients of the same hospital it is {inside:.2f}."
                 )
 
 
 def _between(metric: str, spread: BetweenSites) -> str:
     """How a metric differs between sites, in a sentence."""
-    heading = {"auc": "AUC", "c_index": "C-index"}[metric]
     mean = f"{spread.mean:.2f} ({spread.mean_low:.2f}-{spread.mean_high:.2f})"
     new = "fewer than five sites say nothing of a new hospital"
     if spread.prediction_low is not None and spread.prediction_high is not None:
         new = f"expected of a new hospital {spread.prediction_low:.2f}-{spread.prediction_high:.2f}"
-    return f"{heading} over {spread.sites} sites, {spread.trained} of which trained: {mean}, I2 {spread.i2:.0%}; {new}."
+    over = f"{NAMES[metric]} over {spread.sites} sites, {spread.trained} of which trained"
+    return f"{over}: {mean}, I2 {spread.i2:.0%}; {new}."
 
 
 # What is shown of each kind of target, by the metric that only it has: heading, metric and digits.

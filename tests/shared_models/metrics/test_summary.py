@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from shared_models.metrics.names import NAMES
 from shared_models.metrics.summary import (
     empty_summary,
     pack_summary,
@@ -13,6 +14,7 @@ from shared_models.metrics.summary import (
 )
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 
+BOUNDS = ("_low", "_high", "_bound")
 KINDS: list[Target] = [Binary(), TimeToEvent(), Categorical(("a", "b", "c")), Regression()]
 
 
@@ -44,6 +46,8 @@ def test_all_statistics_of_a_target_travel_add_up_and_are_told_and_described(tar
         np.testing.assert_allclose(value, here[name], rtol=1e-12)
     described = [name for statistic in sites[0].values() for name in statistic.METRICS]
     assert together.keys() == set(described)
+    numbers = {name for name, value in together.items() if isinstance(value, float) and not name.endswith(BOUNDS)}
+    assert numbers | site_metrics(target, scores, truth, 0.5).keys() - {*together} <= {*NAMES}
     assert target_score(sites[0]) > 0
 
 
