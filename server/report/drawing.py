@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,15 @@ def grid(height_inches: float, rows: int, columns: int, share: float = 1.0) -> t
     drawing = Drawing(figsize=(share * WIDTH_INCHES, height_inches), layout="constrained")
     axes = drawing.subplots(rows, columns, squeeze=False, sharex="row", sharey="row")
     return drawing, [list(row) for row in axes]
+
+
+def narrow_title(name: str) -> str:
+    r"""A site's name in lines that fit above axes a fifth of the page wide.
+
+    >>> narrow_title("A"), narrow_title("university-hospital-north")
+    ('A', 'university-\nhospital-north')
+    """
+    return textwrap.fill(name, 16, max_lines=3, placeholder=" …")
 
 
 def whole_numbers(axes: Axes) -> None:

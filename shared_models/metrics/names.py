@@ -1,4 +1,4 @@
-"""What metrics are called where people read them: the report, the tables in a terminal, a site's own page."""
+"""Names of metrics where people read them: the report, the tables in a terminal, a site's own page."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from server.report.bands import MOST_SITES, Curve, Lists, sites_with_curves, whose
-from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid
+from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid, narrow_title
 from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
@@ -194,7 +194,7 @@ def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
     drawing, (above, below) = grid(4.3, 2, len(sites), share=max(len(sites), 2) / MOST_SITES)
     for axes, under, (site, role, lists) in zip(above, below, sites, strict=True):
         _plot(axes, lists, role, top)
-        axes.set(xlabel="predicted risk", title=site)
+        axes.set(xlabel="predicted risk", title=narrow_title(site))
         _plot_benefit(under, lists, role)
         under.set(xlabel="threshold of risk")
     above[0].set_ylabel("observed share")

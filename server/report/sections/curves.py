@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from server.report.bands import MOST_SITES, Curve, sites_with_curves, whose
-from server.report.drawing import COLOUR, DASH, HOLLOW, canvas, grid
+from server.report.drawing import COLOUR, DASH, HOLLOW, canvas, grid, narrow_title
 from server.report.elements import Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
@@ -105,7 +105,7 @@ def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
             _frame(axes, kind)
             axes.set(xlabel=AXES[kind][0])
             if kind == "ROC":
-                axes.set_title(site)
+                axes.set_title(narrow_title(site))
         row[0].set_ylabel(AXES[kind][1])
     return drawing
 
