@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from server.report.study import Role, Study
+from server.report.elements import Figure
+from server.report.study import Outcome, Role, Study
 from server.study.results.schema import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
 
 MOST_SITES = 5
 """Sites whose curves are drawn side by side; the CSV has all."""
@@ -90,7 +92,41 @@ def sites_with_curves(study: Study, target: str) -> list[tuple[str, Role, dict[s
     ]
 
 
-def whose(study: Study, target: str) -> str:
+def figures_of_sites(
+    study: Study,
+    outcome: Outcome,
+    name: str,
+    title: str,
+    kinds: Mapping[str, tuple[str, str]],
+    draw: Callable[[], Drawing],
+) -> Iterator[Figure]:
+    """The figure of curves of single sites, if any tells enough of its own patients.
+
+    Args:
+        study: Whose sites.
+        outcome: Of which target.
+        name: Of the figure, without the target's.
+        title: What curves they are.
+        kinds: Names of each curve's x and y among the metrics.
+        draw: Makes the drawing.
+    """
+    if sites := sites_with_curves(study, outcome.name):
+        yield Figure(
+            name=f"{name}_{outcome.name}_by_site",
+            draw=draw,
+            alt=f"{title} of {outcome.full_label} at single sites",
+            caption=f"The same at single sites, from the cells that each told. {_whose(study, outcome.name)}",
+            columns=("site", "role", "curve", "x", "y", "low", "high"),
+            values=[
+                (site, role, kind, *row)
+                for site, role, lists in sites
+                for kind, of in kinds.items()
+                for row in Curve.of(lists, *of).rows
+            ],
+        )
+
+
+def _whose(study: Study, target: str) -> str:
     """A sentence on the sites that have curves of their own, and why the others have none."""
     telling = len(sites_with_curves(study, target))
     if telling > MOST_SITES:

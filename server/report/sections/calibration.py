@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.report.bands import MOST_SITES, Curve, Lists, sites_with_curves, whose
+from server.report.bands import MOST_SITES, Curve, Lists, figures_of_sites, sites_with_curves
 from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid, narrow_title
 from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
@@ -34,7 +35,9 @@ def section(study: Study) -> Section:
         elements.append(_calibration(outcome))
         if any(_benefit(outcome.metrics(role)) for role in ROLES):
             elements.append(_decision(outcome))
-        elements += _of_sites(study, outcome)
+        kinds = {"calibration": CALIBRATION, "net benefit": BENEFIT}
+        drawing = functools.partial(_draw_sites, study, outcome)
+        elements += figures_of_sites(study, outcome, "calibration", "Calibration and decision curves", kinds, drawing)
     return Section(TITLE, " ".join(map(_lead, outcomes)), elements)
 
 
@@ -168,24 +171,6 @@ def _plot_benefit(axes: Axes, lists: Lists, role: Role) -> None:
     axes.axhline(0, color=INK, linewidth=0.9, label="treat none")
     top = max(1000 * max(model.points[1] + everybody.points[1]), 10)
     axes.set(ylim=(-0.25 * top, 1.15 * top))
-
-
-def _of_sites(study: Study, outcome: Outcome) -> Iterator[Figure]:
-    """Calibration of the sites that tell enough of their own patients."""
-    if sites := sites_with_curves(study, outcome.name):
-        yield Figure(
-            name=f"calibration_{outcome.name}_by_site",
-            draw=lambda: _draw_sites(study, outcome),
-            alt=f"Calibration and decision curves of {outcome.full_label} at single sites",
-            caption=f"The same at single sites, from the cells that each told. {whose(study, outcome.name)}",
-            columns=("site", "role", "curve", "x", "y", "low", "high"),
-            values=[
-                (site, role, kind, *row)
-                for site, role, lists in sites
-                for kind, of in (("calibration", CALIBRATION), ("net benefit", BENEFIT))
-                for row in Curve.of(lists, *of).rows
-            ],
-        )
 
 
 def _draw_sites(study: Study, outcome: Outcome) -> Drawing:

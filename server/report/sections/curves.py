@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from server.report.bands import MOST_SITES, Curve, sites_with_curves, whose
+from server.report.bands import MOST_SITES, Curve, figures_of_sites, sites_with_curves
 from server.report.drawing import COLOUR, DASH, HOLLOW, canvas, grid, narrow_title
 from server.report.elements import Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
@@ -61,20 +62,8 @@ def _figures(study: Study, outcome: Outcome) -> Iterator[Figure]:
         columns=("role", "curve", "x", "y", "low", "high"),
         values=[(role, kind, *row) for role in ROLES for kind in CURVES for row in _curve(outcome, role, kind).rows],
     )
-    if sites := sites_with_curves(study, outcome.name):
-        yield Figure(
-            name=f"curves_{outcome.name}_by_site",
-            draw=lambda: _draw_sites(study, outcome),
-            alt=f"ROC and precision-recall curves of {outcome.full_label} at single sites",
-            caption=f"The same at single sites, from the cells that each told. {whose(study, outcome.name)}",
-            columns=("site", "role", "curve", "x", "y", "low", "high"),
-            values=[
-                (site, role, kind, *row)
-                for site, role, lists in sites
-                for kind in CURVES
-                for row in Curve.of(lists, *CURVES[kind]).rows
-            ],
-        )
+    drawing = functools.partial(_draw_sites, study, outcome)
+    yield from figures_of_sites(study, outcome, "curves", "ROC and precision-recall curves", CURVES, drawing)
 
 
 def _draw(outcome: Outcome) -> Drawing:
