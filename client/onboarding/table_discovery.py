@@ -1,9 +1,7 @@
-"""Table discovery for `init`: separator, header rows and patient column of the tables in a folder."""
+"""Table discovery for `init`: the tables in a folder, and the column of each that says who a row is."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,9 +13,9 @@ from typing import Any
 from client.cohort.exclusions import FILE as SET_ASIDE
 from client.contract.columns import TableSource
 from client.errors import SiteError
+from client.onboarding.table_layout import Texts, count_header_rows, text_form
 from client.onboarding.vocabulary import IDENTIFIER, words
 from client.tables.headers import by_name, header_columns
-from client.tables.number_formats import as_number
 from client.tables.parquet import open_parquet
 from client.tables.source import Source, cell_text
 from client.tables.text import open_text
@@ -26,10 +24,7 @@ from client.tables.workbooks import open_workbook, visible_sheets
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 50_000
 LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is read in its first rows only
-SAMPLE_BYTES, MAX_BLOCKS = 2**16, 256
 FIRST_COLUMNS = 50  # where an identifier may have any name
-
-Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,44 +124,12 @@ def _tables(path: Path, place: str, form: Mapping[str, Any]) -> Iterator[Discove
     elif suffix == ".parquet":
         yield from _table(_raw(path, place, {}), {"file": place}, ".", header_rows=1)
     else:
-        form = _text_form(path)
+        form = text_form(path)
         raw = _raw(path, place, form)
         cells = [cell for row in raw[1:200] for cell in row]
         commas, points = (sum(bool(re.fullmatch(rf"-?\d+{mark}\d+", cell)) for cell in cells) for mark in (",", r"\."))
         decimal = "," if commas > points else "."
         yield from _table(raw, {"file": place, **form, **({"decimal": ","} if decimal == "," else {})}, decimal)
-
-
-def _text_form(path: Path) -> dict[str, Any]:
-    """The separator and the encoding of a text file, where they are not the usual ones."""
-    with path.open("rb") as file:
-        start = file.read(SAMPLE_BYTES)
-    form: dict[str, Any] = {}
-    marked = start.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not marked and not _is_utf8(path):
-        form["encoding"] = "cp1252"
-    encoding = "utf-16" if marked else form.get("encoding", "utf-8-sig")
-    lines = [line for line in start.decode(encoding, errors="ignore").splitlines() if not line.startswith("#")][:20]
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    separator = max((usual, ";", "\t", ",", "|"), key=lambda mark: _regularity(lines[: max(1, len(lines) - 1)], mark))
-    return form | ({"separator": separator} if separator != usual else {})
-
-
-def _is_utf8(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
-        try:
-            for _ in range(MAX_BLOCKS):
-                decoder.decode(file.read(SAMPLE_BYTES))
-        except UnicodeDecodeError:
-            return False
-    return True
-
-
-def _regularity(lines: Sequence[str], mark: str) -> tuple[float, int]:
-    widths = [len(row) for row in csv.reader(lines, delimiter=mark)] or [0]
-    usual = max(set(widths), key=widths.count)
-    return (widths.count(usual) / len(widths) if usual > 1 else 0.0), usual
 
 
 def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
@@ -194,7 +157,7 @@ def _open(path: Path, settings: TableSource, place: str) -> AbstractContextManag
 
 def _table(raw: Sequence[Texts], form: dict[str, Any], decimal: str, header_rows: int = 0) -> Iterator[DiscoveredTable]:
     """The table of some rows; nothing where there is but one column, or no row."""
-    rows = header_rows or _header_rows(raw, decimal)
+    rows = header_rows or count_header_rows(raw, decimal)
     heads, body = header_columns(raw[:rows]), [row for row in raw[rows:] if any(row)]
     if len(heads) < 2 or not body:
         return
@@ -214,20 +177,6 @@ def _names(cells: Sequence[str]) -> Iterator[str]:
     yield from filter(None, (own, *cells))
     yield " / ".join(filter(None, cells[:2]))
     yield " / ".join(filter(None, cells))
-
-
-def _header_rows(raw: Sequence[Texts], decimal: str) -> int:
-    """As many rows from the top as hold hardly any number, where the rows below do; else one."""
-    shares = [_numeric_share(row, decimal) for row in raw[:60]]
-    below = sorted(shares[5:] or shares[1:] or [0.0])
-    usual = below[len(below) // 2]
-    count = next((index for index, share in enumerate(shares[:6]) if share >= usual / 2), 1)
-    return min(max(count, 1), 5, len(raw)) if usual >= 0.2 else 1
-
-
-def _numeric_share(row: Texts, decimal: str) -> float:
-    texts = [text for text in row if text]
-    return sum(as_number(text, decimal) == as_number(text, decimal) for text in texts) / max(len(texts), 1)  # type: ignore[arg-type]
 
 
 def _identified(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
