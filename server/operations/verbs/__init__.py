@@ -1,0 +1,21 @@
+"""Verbs of `python -m server`, one function each; arguments are parsed in `server/operations/arguments.py`."""
+
+from server.operations.verbs.center import init, register, start, unregister
+from server.operations.verbs.finished_study import export, report, results, withdraw
+from server.operations.verbs.running_study import audit, run, status, validate, watch
+
+__all__ = [
+    "audit",
+    "export",
+    "init",
+    "register",
+    "report",
+    "results",
+    "run",
+    "start",
+    "status",
+    "unregister",
+    "validate",
+    "watch",
+    "withdraw",
+]
