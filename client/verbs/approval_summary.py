@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING
 from client.cohort.load import SPLIT_UNUSED
 from client.cohort.rows import needed_columns, open_rows
 from client.cohort.subgroup_columns import reader_of
-from client.governance.budget import sums_of
-from client.governance.ledger import charges, epsilon, spent
-from client.governance.partners import key_fingerprint, partner_points
-from client.governance.policy_checks import ledger_of, refusals
-from client.governance.secure_aggregation.record import Record
+from client.governance.policy_checks import refusals
 from client.private_files import write_private
 from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
+from client.verbs.approval_privacy import privacy_spent, protection_of_sums, trains_here
 from shared_models.agreed import settings_hash
-from shared_models.folds import folds_of, trainings
+from shared_models.folds import folds_of
 from shared_models.messages import EvaluateExternalReply, EvaluateValidationReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
 from shared_models.secure_aggregation.groups import RULE_CHANGE
-from shared_models.secure_aggregation.study import terms_of
 from shared_models.task import Bag, Table
 from shared_models.trained_parts import build_network, trained_state
 
@@ -57,7 +53,7 @@ def make_sheet(site: SiteConfig, config: StudySettings, task: Task) -> Sheet:
         "It sends to the center": list(_sends(site, config, task)),
         "The network starts from": list(_start(config, task)),
         "It takes": _takes(site, config),
-        "Privacy": list(_privacy(site, config, patients)),
+        "Privacy": list(privacy_spent(site, config, patients)),
         "This hospital's policy": [f"REFUSES {text}" for text in refused] or ["allows it"],
     }
 
@@ -130,7 +126,7 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
     for reply in replies():
         if issubclass(reply, EvaluateExternalReply) != bool(config.validates):
             continue
-        if issubclass(reply, TrainReply | EvaluateValidationReply) and not _trains(site, config):
+        if issubclass(reply, TrainReply | EvaluateValidationReply) and not trains_here(site, config):
             continue
         for name, facts in fields_of(reply).items():
             if name == RULE_CHANGE and site_rule(config) is None:
@@ -138,33 +134,16 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
             sums = f"; with secure aggregation {IN_SUMS[facts['in_sums']]}" if secure else ""
             yield f"{reply.WHEN}: {facts['what']}{details.get(name, '')}{sums}"
     yield f"scores are {BINS}"
-    if not _trains(site, config):
+    if not trains_here(site, config):
         yield (
             "no weights leave: nothing is trained here" if config.validates else "no weights: this site only validates"
         )
     yield why
-    yield from _protection(site, config) if secure else ()
+    yield from protection_of_sums(site, config) if secure else ()
     if not secure:
         least = site.policy.minimum_count
         yield f"of scores and outcomes no cell of fewer than {least} patients: small ones are merged or left out"
     yield ERRORS
-
-
-def _protection(site: SiteConfig, config: StudySettings) -> Iterator[str]:
-    """Against whom secure aggregation holds, and whose keys it takes."""
-    terms = terms_of(config)
-    yield f"secure aggregation holds against the center and {terms.colluders} of the hospitals together"
-    if config.leave_out == "each":
-        yield "each hospital is left out in turn: the sums of the folds with this one and without it show its own part"
-    if terms.survivor_sets:
-        yield f"at most {terms.survivor_sets} different sets of hospitals are added up; each difference shows some"
-    keys = partner_points(site)
-    yield from (f"verified key of {name}: {key_fingerprint(key)}" for name, key in sorted(keys.items()))
-    for name, key in sorted(Record(sums_of(site), terms.approval).pins().items()) if sums_of(site).exists() else ():
-        if name not in keys and name != site.site:
-            yield f"UNVERIFIED key of {name}, as the center first showed it: {key_fingerprint(key)}"
-    if not keys:
-        yield "the other hospitals' keys are UNVERIFIED: safe only if the center is honest when it first shows them"
 
 
 def _details(site: SiteConfig, config: StudySettings, task: Task) -> dict[str, str]:
@@ -238,38 +217,3 @@ def _folds(site: SiteConfig, config: StudySettings) -> Iterator[str]:
         yield f"all of it {config.repeats} times, with other folds"
     if site.split:
         yield SPLIT_UNUSED
-
-
-def _privacy(site: SiteConfig, config: StudySettings, patients: int) -> Iterator[str]:
-    from client.training.dp.mechanism import mechanism
-
-    ledger, limit = ledger_of(site), site.policy.limit
-    before = spent(ledger, limit)
-    if not _trains(site, config):
-        yield "no training here, and none of the privacy budget"
-        return
-    if config.privacy == "none":
-        yield "no differential privacy: what the weights remember of patients is not bounded"
-        return
-    tested = 1 / config.folds if config.folds else config.test_fraction
-    training = max(1, round(patients * (1 - config.validation_fraction - tested)))
-    asked = mechanism(config, training, site.policy)
-    each = asked.charge(config, 1)
-    history = [(line["noise_multiplier"], line["sample_rate"], line["steps"]) for line in charges(ledger)]
-    times = trainings(config)
-    study = (each.noise_multiplier, each.sample_rate, each.steps * config.rounds * times)
-    after = max(before, epsilon([*history, study], limit))
-    yield f"differential privacy for each patient: clipping to {asked.clip_norm:g}, noise {asked.noise_multiplier:.3g}"
-    yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"
-    folds = f" over {times} folds with training here" if times > 1 else ""
-    yield f"(this study alone about {epsilon([study], limit):.2f}{folds}; with some {training} training patients)"
-    if config.round_attempts > 1:
-        again = (*study[:2], study[2] * config.round_attempts)
-        most = min(epsilon([*history, again], limit), limit.epsilon)
-        yield f"(at most {most:.2f}, if the center asks for every round {config.round_attempts} times)"
-    if after > limit.epsilon:
-        yield f"above the ceiling: training here stops when {limit.epsilon:g} is spent, and the study continues without"
-
-
-def _trains(site: SiteConfig, config: StudySettings) -> bool:
-    return site.role == "train" and site.site not in config.never_train
