@@ -20,9 +20,10 @@ from client.checks.problems import CENSORED, UNKNOWN, problems_of
 from client.checks.readiness import FeatureCounts, Readiness
 from client.checks.whole_tables import whole_table_warnings
 from client.cohort.exclusions import Exclusion, write_exclusions
-from client.cohort.load import load_cohort, read_modality
+from client.cohort.load import load_cohort
 from client.cohort.near_misses import write_near_misses
 from client.cohort.outcomes import read_truth
+from client.cohort.parse import read_modality
 from client.cohort.rows import CohortRows, open_rows
 from client.config.site import Outcome, SiteConfig
 from client.errors import ExitCode, SiteError

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from client.checks.exam_list import is_unusual
 from client.checks.readiness import Readiness
-from client.cohort.load import read_modality
+from client.cohort.parse import read_modality
 from client.cohort.rows import CohortRows
 from client.errors import SiteError
 from client.readers.exam_artefacts import ExamArtefacts
