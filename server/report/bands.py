@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.report.elements import Figure
 from server.report.study import Outcome, Role, Study
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from server.report.elements import Row, Table
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Study
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 from shared_models.metrics.names import NAMES
 
 _MEASURES: Mapping[str, tuple[tuple[str, int], ...]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 
 NONE, MINUS, NBSP = "–", "−", "\N{NO-BREAK SPACE}"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

@@ -8,7 +8,10 @@ from functools import cached_property
 from typing import Literal
 
 from server.report.numbers import duration
-from server.study.results.schema import Metric, Results, SiteResults, TargetResults
+from server.study.results.schema import Results
+from server.study.results.section import Metric
+from server.study.results.sites_section import SiteResults
+from server.study.results.targets_section import TargetResults
 from shared_models.metrics.names import NAMES
 from shared_models.report_answers import Answers
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.report.numbers import bounds, count, duration, in_words, names, number, span
 from server.report.study import ROLES, Outcome, Role, Study
 from server.study.results.importance_section import shuffled_modalities
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 
 CHANCE = 0.5
 WIDEST = 0.5  # interval of a calibration slope, or of expected over observed, that still says something

@@ -12,7 +12,7 @@ from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note, is_coarse, judged_role
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 from shared_models.metrics.names import NAMES
 
 if TYPE_CHECKING:

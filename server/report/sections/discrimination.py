@@ -10,7 +10,8 @@ from server.report.measure_tables import class_table, further_measures
 from server.report.numbers import NBSP, NONE, bounds, count, names, number, percent, span, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import horizon_note
-from server.study.results.schema import Metric, SiteResults
+from server.study.results.section import Metric
+from server.study.results.sites_section import SiteResults
 
 TITLE = "Discrimination"
 MOST_SITES = 60  # in the figure; the CSV has all

@@ -9,7 +9,8 @@ from server.report.elements import Element, Figure, Row, Section, Table, not_rec
 from server.report.numbers import NBSP, count, with_interval
 from server.report.sections import calibration, discrimination, thresholds
 from server.report.study import Study
-from server.study.results.schema import ExternalValidation, Metric
+from server.study.results.schema import ExternalValidation
+from server.study.results.section import Metric
 from shared_models.metrics.names import NAMES
 
 TITLE = "External validation"

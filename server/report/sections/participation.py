@@ -11,7 +11,7 @@ from server.report.drawing import BLUE, INK, ORANGE, canvas, whole_numbers
 from server.report.elements import Figure, Notice, Section
 from server.report.numbers import in_words, names
 from server.report.study import Study
-from server.study.results.schema import RoundAttempt
+from server.study.results.rounds_section import RoundAttempt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

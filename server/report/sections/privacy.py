@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.report.elements import Element, Facts, Notice, Panels, Row, Section, Table
 from server.report.numbers import names, number
 from server.report.study import Study
-from server.study.results.schema import Spent
+from server.study.results.rounds_section import Spent
 
 
 def section(study: Study) -> Section:

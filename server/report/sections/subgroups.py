@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from server.report.elements import Row, Section, Table, not_recorded
 from server.report.numbers import NBSP, NONE, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
-from server.study.results.schema import Metric, SubgroupResults
+from server.study.results.section import Metric
+from server.study.results.targets_section import SubgroupResults
 from shared_models.metrics.names import NAMES
 
 TITLE = "Subgroups"

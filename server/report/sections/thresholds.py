@@ -8,7 +8,7 @@ from server.report.elements import Element, Panels, Row, Section, Table, not_rec
 from server.report.numbers import NBSP, NONE, bounds, count, number, percent
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import is_coarse, judged_role
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 from shared_models.metrics.names import NAMES
 
 TITLE = "Thresholds"

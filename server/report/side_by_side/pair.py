@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from server.report.drawing import BLUE, ORANGE
 from server.report.numbers import NONE, bounds, number, span
 from server.report.study import Outcome, Role, Study
-from server.study.results.schema import Metric
+from server.study.results.section import Metric
 
 MOST_SITES = 25
 """Hospitals that are listed or drawn."""

@@ -13,14 +13,11 @@ from server.study.results.aggregation_section import aggregation_section
 from server.study.results.patients_section import Descriptions, PatientFlow, patient_flow, sites_of, total_description
 from server.study.results.privacy_section import privacy_section
 from server.study.results.rounding import finite, rounded_numbers
-from server.study.results.schema import (
-    SCHEMA_VERSION,
-    Number,
-    Results,
-    RoundAttempt,
-    SiteResults,
-)
+from server.study.results.rounds_section import RoundAttempt
+from server.study.results.schema import SCHEMA_VERSION, Results
+from server.study.results.section import Number
 from server.study.results.site_curves import site_curves
+from server.study.results.sites_section import SiteResults
 from server.study.results.start_section import start_section
 from server.study.results.subgroups_section import own_subgroups
 from server.study.results.target_results import Role, TestStatistics, Thresholds, target_results

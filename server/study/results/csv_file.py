@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from server.study.results.schema import FoldResults, Metric, Results
+from server.study.results.schema import FoldResults, Results
+from server.study.results.section import Metric
 from server.study.study_files import writing
 from shared_models.atomic_files import write_atomically
 

@@ -15,7 +15,9 @@ from server.study.results.finished_fold import Finished
 from server.study.results.fold_means import mean_number
 from server.study.results.fold_targets import target_over_folds
 from server.study.results.privacy_section import privacy_section
-from server.study.results.schema import SCHEMA_VERSION, FoldResults, Number, Results, SiteResults
+from server.study.results.schema import SCHEMA_VERSION, FoldResults, Results
+from server.study.results.section import Number
+from server.study.results.sites_section import SiteResults
 from server.study.weights.checkpoint import BEST, now
 from shared_models.installation import hardware, software
 from shared_models.score_ranges import with_score_ranges

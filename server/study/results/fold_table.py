@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.study.results.schema import FoldResults, Metric
+from server.study.results.schema import FoldResults
+from server.study.results.section import Metric
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from server.study.results.fold_table import cell
-from server.study.results.schema import Results, SiteResults
+from server.study.results.schema import Results
+from server.study.results.sites_section import SiteResults
 from shared_models.metrics.names import NAMES
 
 if TYPE_CHECKING:

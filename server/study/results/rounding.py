@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from server.study.results.schema import Metric, Number
+from server.study.results.section import Metric, Number
 
 
 def rounded(metrics: Mapping[str, float | list[float]]) -> dict[str, Metric]:

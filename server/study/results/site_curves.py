@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from server.study.results.rounding import rounded
-from server.study.results.schema import Number
+from server.study.results.section import Number
 from server.study.scoring import unpack
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import pooled_metrics

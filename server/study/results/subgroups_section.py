@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from server.study.exchange import Answer, StudyError
 from server.study.results.rounding import rounded, rounded_numbers
-from server.study.results.schema import SubgroupOfSite, SubgroupResults
+from server.study.results.sites_section import SubgroupOfSite
+from server.study.results.targets_section import SubgroupResults
 from shared_models.messages import Arrays, EvaluateTestReply, PrepareReply
 from shared_models.metrics.by_subgroup import add_subgroups, metrics_by_subgroup, read_subgroups
 from shared_models.secure_aggregation.choice import uses_secure_aggregation

@@ -9,7 +9,9 @@ from server.study.endpoints import differing
 from server.study.results.fold_table import cell, fold_table, of_all_folds
 from server.study.results.importance_section import ImportanceResults, shuffled_modalities
 from server.study.results.own_networks_table import own_networks_table, without_own_network
-from server.study.results.schema import BetweenSites, Results, SiteResults, TargetResults
+from server.study.results.schema import Results
+from server.study.results.sites_section import SiteResults
+from server.study.results.targets_section import BetweenSites, TargetResults
 from shared_models.metrics.names import NAMES
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import Literal
 
 from server.study.results.importance_section import importance_section
 from server.study.results.rounding import finite, rounded
-from server.study.results.schema import BetweenSites, Number, TargetResults
+from server.study.results.section import Number
 from server.study.results.subgroups_section import subgroup_results
 from server.study.results.survival_section import survival_section
+from server.study.results.targets_section import BetweenSites, TargetResults
 from server.study.scoring import Summaries
 from shared_models.importance import Importance
 from shared_models.messages import Arrays

@@ -24,7 +24,8 @@ from server.study.exchange import Answer, StudyError
 from server.study.results.contents import make_results, unfinished_results
 from server.study.results.importance_section import ImportanceResults
 from server.study.results.results_file import UNFINISHED, write_results
-from server.study.results.schema import Results, Spent
+from server.study.results.rounds_section import Spent
+from server.study.results.schema import Results
 from server.study.scoring import pool, thresholds
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import EvaluateTestReply
