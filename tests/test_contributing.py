@@ -253,7 +253,7 @@ def test_a_rule_with_a_half_at_the_sites_is_two_files(house: Path, files_of: Cal
     from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 
     (house / "shared_models/messages").mkdir(parents=True)
-    shutil.copy(ROOT / "shared_models/messages/study.py", house / "shared_models/messages/study.py")
+    shutil.copy(ROOT / "shared_models/messages/replies.py", house / "shared_models/messages/replies.py")
     blocks = recipe("Add an aggregation rule with a half at the sites")
     follow(blocks, house)
     files_of(house, "server.study.aggregation.rules")

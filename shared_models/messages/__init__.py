@@ -12,6 +12,27 @@ from shared_models.messages.fold import InFold, in_fold
 from shared_models.messages.parts import claimed_round
 from shared_models.messages.payload import Payload, Reply, Request
 from shared_models.messages.release import FromRelease, differ, from_release, release_of
+from shared_models.messages.replies import (
+    EvaluateTestReply,
+    EvaluateValidationReply,
+    InitialWeightsReply,
+    PrepareReply,
+    TrainReply,
+)
+from shared_models.messages.requests import (
+    EVALUATE_TEST,
+    EVALUATE_VALIDATION,
+    INITIAL_WEIGHTS,
+    LACKS_WEIGHTS,
+    PREPARE,
+    TRAIN,
+    EvaluateTestRequest,
+    EvaluateValidationRequest,
+    InitialWeightsRequest,
+    ModelRequest,
+    PrepareRequest,
+    TrainRequest,
+)
 from shared_models.messages.secure import (
     ConfirmReply,
     ConfirmRequest,
@@ -25,25 +46,6 @@ from shared_models.messages.secure import (
     OpenRequest,
 )
 from shared_models.messages.statistics import StudyStatistics
-from shared_models.messages.study import (
-    EVALUATE_TEST,
-    EVALUATE_VALIDATION,
-    INITIAL_WEIGHTS,
-    LACKS_WEIGHTS,
-    PREPARE,
-    TRAIN,
-    EvaluateTestReply,
-    EvaluateTestRequest,
-    EvaluateValidationReply,
-    EvaluateValidationRequest,
-    InitialWeightsReply,
-    InitialWeightsRequest,
-    ModelRequest,
-    PrepareReply,
-    PrepareRequest,
-    TrainReply,
-    TrainRequest,
-)
 
 __all__ = [
     "EVALUATE_EXTERNAL",

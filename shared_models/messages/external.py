@@ -12,7 +12,8 @@ from shared_models.messages.arrays import Arrays, hash_arrays
 from shared_models.messages.fields import MAX_SUM, Named, Tensors, number, text, whole
 from shared_models.messages.parts import MAX_NAME
 from shared_models.messages.payload import Payload, Reply, carries, leaves
-from shared_models.messages.study import MAX_SCORINGS, PATIENTS, ModelRequest, ranges_named
+from shared_models.messages.replies import MAX_SCORINGS, PATIENTS
+from shared_models.messages.requests import ModelRequest, ranges_named
 
 EVALUATE_EXTERNAL = "evaluate.external"
 

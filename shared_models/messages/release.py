@@ -18,8 +18,8 @@ from shared_models.messages.external import EvaluateExternalRequest
 from shared_models.messages.fields import text
 from shared_models.messages.parts import VALUES, Parts
 from shared_models.messages.payload import RELEASE, Payload, Request, carries, fields_of
+from shared_models.messages.requests import REQUESTS
 from shared_models.messages.secure import EXCHANGES
-from shared_models.messages.study import REQUESTS
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 

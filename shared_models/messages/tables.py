@@ -14,8 +14,8 @@ from shared_models.messages.external import EvaluateExternalReply, EvaluateExter
 from shared_models.messages.fold import InFold
 from shared_models.messages.payload import Payload, Reply, Request, fields_of
 from shared_models.messages.release import FromRelease
+from shared_models.messages.requests import REQUESTS
 from shared_models.messages.secure import EXCHANGES, JoinSum
-from shared_models.messages.study import REQUESTS
 
 IN_SUMS = {
     "shown": "this hospital's own",

@@ -33,7 +33,7 @@ from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import MaskedReply, PrepareReply, Reply, TrainReply, TrainRequest
 from shared_models.messages.arrays import pack_arrays, unpack_arrays
-from shared_models.messages.study import REQUESTS
+from shared_models.messages.requests import REQUESTS
 from shared_models.secure_aggregation import wire
 from shared_models.settings import SettingsError
 from shared_models.study_settings import parse_study_settings

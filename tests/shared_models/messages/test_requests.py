@@ -27,7 +27,7 @@ from shared_models.messages import (
 )
 from shared_models.messages.arrays import pack_arrays
 from shared_models.messages.payload import fields_of
-from shared_models.messages.study import REQUESTS
+from shared_models.messages.requests import REQUESTS
 
 MODEL = {"head.weight": np.arange(4, dtype=np.float32)}
 TRAIN = TrainRequest(round=3, model=MODEL, statistics={"features.clinical.known": np.ones(2)})
