@@ -237,24 +237,6 @@ class TimeToEvent:
         return survived.to(truth.dtype), failed.to(truth.dtype)
 
 
-def balanced_weights(
-    target: Binary | Categorical | Regression | TimeToEvent, counts: NDArray[np.float64]
-) -> NDArray[np.float32] | None:
-    """Weights `(classes,)` by which all classes weigh the same and the mean over patients stays 1.
-
-    None for targets without classes. A class without patients weighs nothing.
-
-    Args:
-        target: The target.
-        counts: Training patients of each class at all sites, from `target.counts`.
-    """
-    if not isinstance(target, Binary | Categorical):
-        return None
-    there = counts > 0
-    weights = np.where(there, counts.sum() / np.maximum(counts, 1.0) / max(there.sum(), 1), 0.0)
-    return weights.astype(np.float32)
-
-
 Target = Binary | Categorical | Regression | TimeToEvent
 
 

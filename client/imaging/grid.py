@@ -17,7 +17,8 @@ from client.errors import ExitCode, SiteError
 from client.imaging.exams import Exam
 from client.imaging.field_of_view import Placement, check_shown, coverage, place
 from client.imaging.files import bad_file
-from shared_models.task import FAR_INSIDE_MM, Volume
+from shared_models.modalities import FAR_INSIDE_MM
+from shared_models.task import Volume
 
 MAX_FLOAT16 = 65504.0
 COARSER = 1.5  # times the image's own voxels; below, linear interpolation smooths enough by itself

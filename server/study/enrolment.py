@@ -147,7 +147,7 @@ def modalities_below(least: int, enrolled: Mapping[str, Enrolment], task: Task) 
 
 def class_weights(task: Task, config: StudySettings, counts: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     """Weights of the classes in the loss by target, from all sites' counts; none where the study asks for none."""
-    from shared_models.targets import balanced_weights
+    from shared_models.class_weights import balanced_weights
 
     if config.class_weights == "none":
         return {}

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent, balanced_weights
+from shared_models.class_weights import balanced_weights
+from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 
 NAN = float("nan")
 CASES: list[tuple[Target, list[object]]] = [

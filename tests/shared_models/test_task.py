@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from shared_models.class_weights import balanced_weights
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
-from shared_models.targets import Binary, Categorical, Regression, TimeToEvent, balanced_weights
+from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 from shared_models.task import Task, Volume, load_task, task_names
 
 SUBTYPE = "subtype_histology"

@@ -11,7 +11,8 @@ from client.imaging.boxes import MaskBox
 from client.imaging.grid import on_grid
 from client.imaging.masks import Mask, MaskFile, tumour_mask
 from client.imaging.phase_files import ImageFiles
-from shared_models.task import FAR_INSIDE_MM, Volume
+from shared_models.modalities import FAR_INSIDE_MM
+from shared_models.task import Volume
 
 SHAPE = (24, 28, 32)
 

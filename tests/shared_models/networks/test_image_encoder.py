@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shared_models.modalities import FAR_INSIDE_MM
 from shared_models.networks.image_encoder import ImageEncoder, TumourEncoder
 from shared_models.networks.standardisation import FixedStandardisation
-from shared_models.task import FAR_INSIDE_MM, Volume
+from shared_models.task import Volume
 
 KIND = Volume((2, 8, 12, 12), (4.0, 3.0, 3.0), tumour=True)
 

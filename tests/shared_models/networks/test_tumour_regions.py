@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from shared_models.modalities import FAR_INSIDE_MM
 from shared_models.networks.tumour_regions import (
     masked_means,
     tumour_regions,
 )
-from shared_models.task import FAR_INSIDE_MM
 
 FIELD_MM = 40.0
 

@@ -8,8 +8,9 @@ import torch
 from opacus import GradSampleModule
 from torch import Tensor, nn
 
+from shared_models.modalities import FAR_INSIDE_MM
 from shared_models.study_settings import StudySettings
-from shared_models.task import FAR_INSIDE_MM, Table, Task, Volume, load_task
+from shared_models.task import Table, Task, Volume, load_task
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Secure RNG turned off:UserWarning"),

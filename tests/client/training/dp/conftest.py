@@ -16,7 +16,8 @@ from client.training.dp.mechanism import Mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
 from client.training.loop import fit
-from shared_models.targets import Categorical, TimeToEvent, balanced_weights
+from shared_models.class_weights import balanced_weights
+from shared_models.targets import Categorical, TimeToEvent
 from shared_models.task import Table, load_task
 from shared_models.trained_parts import build_network
 
