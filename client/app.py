@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flwr.clientapp import ClientApp
-from torch import nn
 
 from client import external_validation, out_of_fold, secure_aggregation
 from client.cohort.description import data_fingerprint, describe
 from client.cohort.splits import name_of_tested
 from client.differences import tell_differences
-from client.errors import ExitCode, SiteError
 from client.gate import answers
-from client.governance.ledger import charge, spent_on
-from client.governance.policy_checks import ledger_of
 from client.governance.scorings import count_scoring
 from client.personal_network import test_own_network
+from client.round_training import begin_rule, charged_optimizer, epsilon_spent, require_bounded
 from client.session import StudySession, load_weights
 from client.site_result import store_result
 from client.subgroup_counts import count_tested, own_metrics, somebody_in_subgroups
 from client.too_few import tell_too_few
 from client.training.combat import store_sums
-from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
-from client.training.dp.mechanism import mechanism
-from client.training.dp.optimizer import PrivateOptimizer
-from client.training.dp.sampling import PoissonLoader
-from client.training.fedbn import own_names, store_local_layers
+from client.training.dataset import PatientDataset, feature_statistics, select_patients
+from client.training.fedbn import store_local_layers
 from client.training.importance import importance_of
 from client.training.initial_weights import store_initial
-from client.training.loop import Optimizer, fit, make_optimizer, predict, wide_weights
-from client.training.optimizer_state import Moments, stored_moments
+from client.training.loop import fit, predict
+from client.training.optimizer_state import stored_moments
 from client.training.oversampling import oversample
-from client.training.rule import Half, OwnState, site_rule
 from client.training.scores import pack_scores
-from shared_models.agreed import DIVERGED
 from shared_models.description import Description
 from shared_models.folds import fold_of
 from shared_models.importance import Importance
@@ -63,11 +55,9 @@ from shared_models.messages import (
     TrainRequest,
 )
 from shared_models.messages.bfloat16 import change_of
-from shared_models.messages.fields import MAX_WEIGHT
 from shared_models.metrics.summary import site_metrics
 from shared_models.schedules import at_round
 from shared_models.secure_aggregation.choice import sends_changes, uses_secure_aggregation
-from shared_models.study_settings import StudySettings
 from shared_models.trained_parts import build_network, frozen_names, trained_state
 
 app = ClientApp()
@@ -126,7 +116,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         cohort = oversample(cohort, study.task, features, seed)
     patients = select_patients(cohort, "train", study.task, features, seed)
     half = begin_rule(study, model, request)
-    optimizer, loader, moments = _optimizer(study, model, patients, request.round, half)
+    optimizer, loader, moments = charged_optimizer(study, model, patients, request.round, half)
     folder = study.optimizer_folder if config.optimizer_state == "local" else None
     with stored_moments(moments, folder, request.round):
         loss = fit(model, optimizer, loader, study.task, config, seed, study.class_weights())
@@ -142,7 +132,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         validation=summaries,
         rule_change=half.finish(request.round) if half else {},
-        spent=_spent(study),
+        spent=epsilon_spent(study),
     )
 
 
@@ -228,56 +218,6 @@ def confirm(study: StudySession, request: ConfirmRequest) -> ConfirmReply:
 def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
     """Then: gives the shares that open the sum, and nothing but the sum."""
     return secure_aggregation.open_sum(study, request)
-
-
-def require_bounded(model: nn.Module, config: StudySettings, server_round: int) -> None:
-    """Keeps weights that no message may hold at the site: they have diverged.
-
-    Raises:
-        SiteError: If there are any.
-    """
-    if all(bool((weight.abs() <= MAX_WEIGHT).all()) for weight in model.parameters()):
-        return
-    diverged = f"{DIVERGED} in round {server_round} at learning-rate {config.learning_rate:g}"
-    raise SiteError(
-        what=DIVERGED,
-        where=f"study {config.study}, round {server_round}",
-        found=f"weights that are no numbers or beyond {MAX_WEIGHT:g}, at a learning rate of {config.learning_rate:g}",
-        fix="ask the center for a study with a lower learning-rate, or with clip-gradients",
-        public=f"{diverged}: a study with a lower one, or with clip-gradients, may not",
-        exit_code=ExitCode.STUDY,
-    )
-
-
-def _optimizer(
-    study: StudySession, model: nn.Module, patients: PatientDataset, server_round: int, half: Half | None
-) -> tuple[Optimizer, Iterable[tuple[Any, ...]], Moments]:
-    """The optimizer of a round, the batches of its patients, and what has the moments; a private round is charged."""
-    config, correct = at_round(study.config, server_round), half.correct if half else None
-    if config.privacy == "patient":
-        asked = mechanism(config, len(patients), study.site.policy)
-        charge(ledger_of(study.site), asked.charge(config, server_round), study.site.policy.limit)
-        private = PrivateOptimizer(model, config, asked, correct)
-        return private, PoissonLoader(patients, asked), private.moments
-    plain = make_optimizer(model.parameters(), config, correct, wide_weights(model))
-    return plain, make_loader(patients, config, study.seed(server_round)), plain
-
-
-def _spent(study: StudySession) -> dict[str, float]:
-    """What the study has spent of the cohort's privacy, this round with it; nothing without private training."""
-    if study.config.privacy == "none":
-        return {}
-    limit = study.site.policy.limit
-    return {"epsilon": spent_on(ledger_of(study.site), study.config.study, limit), "delta": limit.delta}
-
-
-def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> Half | None:
-    """A round of the aggregation rule's half at this site; None where the study's rule has none."""
-    rule = site_rule(study.config)
-    if rule is None:
-        return None
-    local = own_names(model) if study.config.normalisation == "local" else ()
-    return rule.begin(request.rule_state, model, OwnState(study.site.site, study.rule_folder, local))
 
 
 def _score(study: StudySession, server_round: int, part: str) -> tuple[PatientDataset, Scores]:

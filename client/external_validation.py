@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flwr.app import RecordDict
 
+from client.admission import AdmittedStudy
 from client.cohort.description import data_fingerprint, describe
 from client.cohort.splits import name_of_tested
 from client.config.site import SiteConfig
@@ -18,7 +19,7 @@ from client.governance.disclosure import disclose
 from client.governance.policy_checks import check_policy
 from client.governance.scorings import count_scoring
 from client.private_files import write_private
-from client.session import AdmittedStudy, Received, StudySession, load_weights, open_session
+from client.session import Received, StudySession, load_weights, open_session
 from client.training.dataset import select_patients
 from client.training.loop import predict
 from client.training.scores import pack_scores

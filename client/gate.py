@@ -14,13 +14,14 @@ from typing import Any, NoReturn, TypeVar
 
 from flwr.app import Context, Message, RecordDict
 
+from client.admission import AdmittedStudy, admit, open_site
 from client.errors import ExitCode, SiteError
 from client.governance.audit import record_refused, record_sent
 from client.governance.budget import spend, trained_in
 from client.governance.disclosure import disclose
 from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
-from client.session import AdmittedStudy, Received, StudySession, admit, open_session, open_site, receive
+from client.session import Received, StudySession, open_session, receive
 from shared_models.errors import UserError
 from shared_models.messages import (
     EvaluateExternalRequest,

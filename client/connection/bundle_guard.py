@@ -102,8 +102,8 @@ def judge(bundle: bytes) -> Mapping[str, Any]:
 
 def _check_approval(settings: Mapping[str, Any], context: Context) -> None:
     """Refuses a bundle whose settings the site has not approved; those that a run changes are checked later."""
+    from client.admission import open_site
     from client.governance.approval import check_approval
-    from client.session import open_site
     from shared_models.errors import UserError
     from shared_models.study_settings import parse_study_settings
 
@@ -122,9 +122,9 @@ def _refused(*, why: str, details: str) -> RefusedBundleError:
 def _note(message: Message, context: Context, why: str) -> None:
     from flwr.app import RecordDict
 
+    from client.admission import open_site
     from client.errors import SiteError
     from client.governance.audit import record_refused
-    from client.session import open_site
     from shared_models.messages import claimed_round
 
     try:

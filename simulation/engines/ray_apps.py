@@ -6,9 +6,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid, ServerApp
 
+from client.admission import locate_site
 from client.app import app
 from client.config.site import load_site
-from client.session import locate_site
 from server.app import main as run
 
 NAME = "query.name"

@@ -1,4 +1,4 @@
-from client.session import AdmittedStudy
+from client.admission import AdmittedStudy
 from shared_models.study_settings import StudySettings
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from flwr.app import RecordDict
 
+from client.admission import AdmittedStudy
 from client.app import app as client_app
 from client.config.site import load_site
 from client.errors import SiteError
 from client.external_validation import request_of, validate_by_hand, write_to_send
 from client.gate import require_expected, require_validation
-from client.session import AdmittedStudy
 from server.__main__ import main as server_main
 from server.app import run_study
 from server.operations.center import Center
