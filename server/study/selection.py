@@ -6,6 +6,7 @@ one that all of them scored, and would be chosen for who was away.
 Of many rounds the best is often one that chance has lifted: with a dozen cases the first may be it. So the last round
 is chosen unless the best is better by a quarter of a standard error, as where a network learns its patients by heart.
 Values of rounds are of the same patients, and chance makes less of a difference between them than their error says.
+Outside secure sums each site rounds its pairs, and what rounding alone may make is no difference either.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from server.study.weights.checkpoint import BEST, Checkpoint, save_checkpoint
 from server.study.weights.delivery import as_scored
 from shared_models.folds import fold_of
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
-from shared_models.metrics.summary import selection_error, selection_interval, selection_score
+from shared_models.metrics.summary import selection_error, selection_interval, selection_score, selection_step
 from shared_models.score_ranges import ranges_from
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -94,8 +96,8 @@ def settle(
     if state.best_round in (0, state.round) or len(_sites(read)) < config.min_sites:
         return state
     last, best = _at_sites_in_common(read, state, task, config)
-    value = selection_score(last.values())
-    if np.isnan(value) or is_clearly_better(selection_score(best.values()), value, selection_error(last.values())):
+    value, error = selection_score(last.values()), selection_error(last.values())
+    if np.isnan(value) or is_clearly_better(selection_score(best.values()), value, error, _step(read, state, config)):
         return state
     return _chosen(state, read, scoring.total(read.values(), task, config), config, folder)
 
@@ -115,9 +117,24 @@ def _chosen(
     return state
 
 
-def is_clearly_better(best: float, last: float, standard_error: float) -> bool:
-    """Whether the best round's value is higher than the last one's by more than their patients leave open."""
-    return not best - last <= TOLERANCE * standard_error
+def is_clearly_better(best: float, last: float, standard_error: float, step: float = 0.0) -> bool:
+    """Whether the best round's value is higher than the last one's by more than patients or rounding leave open.
+
+    Args:
+        best: The best round's value.
+        last: The last one's.
+        standard_error: Of a value.
+        step: What rounding at the sites may make of the difference.
+    """
+    return not best - last <= max(TOLERANCE * standard_error, step * (1 + 1e-9))
+
+
+def _step(read: Mapping[str, scoring.Summaries], state: Checkpoint, config: StudySettings) -> float:
+    """What rounding at the sites that scored both rounds may make of their difference; secure sums are exact."""
+    if uses_secure_aggregation(config):
+        return 0.0
+    both = _sites(key.partition("/")[0] for key in state.best_scores)
+    return selection_step([list(one.values()) for part, one in read.items() if part in both])
 
 
 def newest_score(state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Scored:

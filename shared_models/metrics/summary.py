@@ -7,7 +7,7 @@ sites judge the target, and select the best round; where there are none, the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,24 @@ def selection_error(summaries: Iterable[Summary]) -> float:
     return 0.5 if np.isnan(low + high) else (high - low) / (2 * normal_quantile(0.95))
 
 
+def selection_step(parts: Sequence[Sequence[Summary]]) -> float:
+    """What sites' rounding alone may make of a difference of two rounds' `selection_score`, some 2.4 standard errors.
+
+    A number rounded to multiples of a step is off by a twelfth of the step squared, and the difference of two by a
+    sixth. Of one site it is a step: neighbouring multiples may be of two rounds that hardly differ.
+
+    Args:
+        parts: Of each site that told its pairs in steps, its targets' statistics.
+    """
+    pairs = [[_pairs_within(summary) for summary in targets] for targets in zip(*parts, strict=True)]
+    squares = [
+        sum(one.step**2 for one in sites if one.comparable) / comparable**2
+        for sites in ([one for one in target if one] for target in pairs)
+        if (comparable := sum(one.comparable for one in sites))
+    ]
+    return float(np.sqrt(sum(squares))) / len(squares) if squares else 0.0
+
+
 def target_score(summary: Summary) -> float:
     """How well one target is predicted: higher is better, NaN if undefined.
 
@@ -187,8 +205,12 @@ def target_score(summary: Summary) -> float:
 
 def score_within_sites(summary: Summary) -> float:
     """The stratified AUC or C-index of one target; NaN if it has none, or no site has comparable pairs."""
-    pairs = (statistic for statistic in summary.values() if isinstance(statistic, WithinSitePairs))
-    return next((statistic.share() for statistic in pairs), float("nan"))
+    pairs = _pairs_within(summary)
+    return pairs.share() if pairs else float("nan")
+
+
+def _pairs_within(summary: Summary) -> WithinSitePairs | None:
+    return next((statistic for statistic in summary.values() if isinstance(statistic, WithinSitePairs)), None)
 
 
 def pooled_metrics(summary: Summary, threshold: float) -> PooledMetrics:

@@ -62,6 +62,11 @@ class WithinSitePairs:
     def __add__(self, other: Self) -> Self:
         return add(self, other)
 
+    @property
+    def step(self) -> float:
+        """Pairs that one site's concordant ones leave it in multiples of: as many as it has patients."""
+        return self.cases + self.others
+
     def share(self) -> float:
         """The stratified AUC or C-index; nan without comparable pairs."""
         return min(self.concordant / self.comparable, 1.0) if self.comparable > 0 else math.nan
@@ -90,7 +95,7 @@ class WithinSitePairs:
         Not hidden are two patients singled out together who both are cases, nor the difference of two rounds whose
         networks differ by design, which tells of any count: see docs/security.md.
         """
-        step = self.cases + self.others
+        step = self.step
         if self.cases < least or 0 < self.others < least or self.comparable < step:
             return type(self)(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         steps = math.floor(self.comparable / step)  # not rounded up: one patient's pairs would grow beyond a step

@@ -144,15 +144,16 @@ def _selected_by(best: Checkpoint, last: Checkpoint, task: Task, config: StudySe
     pairs = (
         f", within sites{'' if all(within) else ' where there are pairs, else pooled'}" if any(within) else ", pooled"
     )
-    return f"validation patients{pairs}{_not_clearly_better(best, last)}{_other_sites(last, config)}"
+    return f"validation patients{pairs}{_not_clearly_better(best, last, config)}{_other_sites(last, config)}"
 
 
-def _not_clearly_better(best: Checkpoint, last: Checkpoint) -> str:
+def _not_clearly_better(best: Checkpoint, last: Checkpoint, config: StudySettings) -> str:
     """That the last round was taken though another had a higher value; empty where none had."""
     higher = [value for number, value in last.values if number > 0 and value > (best.best_value or 0.0)]
     if best.round != last.round or not higher:
         return ""
-    return "; the last round is taken, which no other exceeds by a quarter of a standard error"
+    rounding = "" if uses_secure_aggregation(config) else " and by more than the sites' rounding may make"
+    return f"; the last round is taken, which no other exceeds by a quarter of a standard error{rounding}"
 
 
 def _other_sites(last: Checkpoint, config: StudySettings) -> str:

@@ -166,7 +166,8 @@ def _knows_the_hospital(target: TargetResults, sites: int) -> Iterator[str]:
             high = metrics.get(f"{metric}_within_sites_high")
             if not (isinstance(pooled, float) and isinstance(inside, float) and isinstance(high, float)):
                 continue
-            if sites > 1 and pooled > high:
+            bound = metrics.get(f"{metric}_bound")
+            if sites > 1 and pooled - (bound if isinstance(bound, float) else 0.0) > high:
                 yield (
                     f"The pooled {NAMES[metric]} of {role} patients, {pooled:.2f}, also rewards knowing the hospital: "
                     f"among patients of the same hospital it is {inside:.2f}."

@@ -80,6 +80,23 @@ def test_the_last_round_is_chosen_unless_another_is_clearly_better(tmp_path: Pat
     assert settled([0.6, 0.6], tmp_path / "d") == 2
 
 
+@pytest.mark.parametrize(("first", "chosen"), [((0.8, 0.75), 2), ((0.85, 0.85), 1)])
+def test_what_rounding_at_a_site_may_have_made_is_no_difference(
+    first: tuple[float, float], chosen: int, tmp_path: Path
+) -> None:
+    """A site of 40 patients with the outcome and 40 without tells its AUC in steps of 1/20."""
+    config, truth, scored = PLAIN.model_copy(update={"min_sites": 2}), np.repeat([0.0, 1.0], 40), []
+    for aucs in (first, (0.75, 0.75)):
+        parts = {}
+        for site, auc in zip("ab", aucs, strict=True):
+            above = round(auc * 40)
+            risk = np.r_[np.full(40, 0.5), np.full(above, 0.9), np.full(40 - above, 0.1)]
+            parts[site] = pack({"er": merge_small_cells(Binary(), summarise(Binary(), risk, truth), 5)})
+        scored.append(parts)
+    state = best_of(scored, tmp_path, config)
+    assert (state.best_round, settle(state, scored[-1], TASK, config, tmp_path).best_round) == (1, chosen)
+
+
 def test_where_no_site_scored_both_the_best_round_stays(tmp_path: Path) -> None:
     state = best_of([{"a": scores(0.9)}, {"b": scores(0.8)}], tmp_path)
     assert settle(state, {"b": scores(0.8)}, TASK, PLAIN, tmp_path).best_round == state.best_round
