@@ -61,6 +61,12 @@ class Table:
         return tuple(column for feature in self.features for column in feature.columns)
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """Which of the C columns are numbers; the others are categories."""
+        names = {feature.name for feature in self.features if not feature.categories}
+        return tuple(place for place, column in enumerate(self.columns) if column in names)
+
+    @property
     def shape(self) -> tuple[int]:
         """`(C,)`, as a site stores it."""
         return (len(self.columns),)

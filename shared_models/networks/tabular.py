@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
+
+KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)
+"""Where the hinges of a number lie, as z-scores."""
 
 
 class TabularEncoder(nn.Module):
@@ -31,6 +37,31 @@ class TabularEncoder(nn.Module):
         """Maps `(N, width)` to `(N, outputs)`."""
         encoded: Tensor = self.linear(table)
         return encoded if self.deep is None else encoded + self.deep(table)
+
+
+class Hinges(nn.Module):
+    """Puts hinges of a table's numbers beside its columns: by how much a z-score is above each of `KNOTS`, or else 0.
+
+    A weighted sum of hinges bends at every knot (linear splines, Friedman 1991, 10.1214/aos/1176347963). A layer after
+    them says from its first steps on that middling values are worse than small and large ones, for which a column
+    alone needs a whole network, and hundreds of steps.
+
+    Example:
+        >>> Hinges([0])(torch.tensor([[1.0, 7.0]]))
+        tensor([[1.0000, 7.0000, 2.5000, 1.7500, 1.0000, 0.2500, 0.0000]])
+    """
+
+    knots: Tensor
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        super().__init__()
+        self.numbers = list(numbers)
+        self.register_buffer("knots", torch.tensor(KNOTS), persistent=False)  # constants: they need not travel
+
+    def forward(self, table: Tensor) -> Tensor:
+        """Maps `(N, width)` to `(N, width + len(numbers) * len(KNOTS))`."""
+        above = (table[:, self.numbers, None] - self.knots).relu()
+        return torch.cat([table, above.flatten(start_dim=1)], dim=1)
 
 
 class Shrunk(nn.Module):

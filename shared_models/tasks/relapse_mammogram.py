@@ -6,12 +6,14 @@ with `hidden-units` a multilayer perceptron: the baselines that a network of fiv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from shared_models.features import parse_features
 from shared_models.networks.shared_trunk import fuse
 from shared_models.networks.standardisation import FixedStandardisation
-from shared_models.networks.tabular import TabularEncoder
+from shared_models.networks.tabular import KNOTS, Hinges, TabularEncoder
 from shared_models.study_settings import StudySettings
 from shared_models.targets import TimeToEvent
 from shared_models.task import Modality, Table, Task
@@ -27,17 +29,24 @@ class TableConvolution(nn.Module):
 
     Of what each layer gives a share is dropped in each step: without that, the network knows some hundred training
     patients by heart after ten of twenty rounds, and a study without validation scores, as of hospitals with few
-    relapses, is left with it. With larger shares it would not find a threshold.
+    relapses, is left with it. With dropout alone the network would begin to find a threshold in a number only when the
+    learning rate is about to end: so the numbers come with hinges.
+
+    Args:
+        width: Columns of the table.
+        outputs: Width of the token.
+        numbers: Which columns are numbers.
 
     Example:
         >>> import torch
-        >>> TableConvolution(34, 32)(torch.zeros(5, 34)).shape
+        >>> TableConvolution(34, 32, numbers=[0])(torch.zeros(5, 34)).shape
         torch.Size([5, 32])
     """
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, numbers: Sequence[int] = ()) -> None:
         super().__init__()
-        self.spread = nn.Linear(width, 16 * 16)
+        self.hinges = Hinges(numbers)
+        self.spread = nn.Linear(width + len(numbers) * len(KNOTS), 16 * 16)
         self.dropout = nn.Dropout(0.5)
         self.stages = nn.Sequential(
             nn.Conv1d(16, 32, 3, padding=1),
@@ -56,7 +65,7 @@ class TableConvolution(nn.Module):
 
     def forward(self, table: Tensor) -> Tensor:
         """Maps `(N, width)` to `(N, outputs)`."""
-        maps = self.stages(self.dropout(self.spread(table)).unflatten(1, (16, 16)))
+        maps = self.stages(self.dropout(self.spread(self.hinges(table))).unflatten(1, (16, 16)))
         encoded: Tensor = self.project(self.last_dropout(self.standardised(maps.mean(dim=2))))
         return encoded
 
@@ -71,8 +80,9 @@ def build_model(task: Task, config: StudySettings) -> nn.Module:
     def encoder(name: str, kind: Modality, width: int) -> nn.Module:
         del kind
         table = task.tables[name]
-        late = config.fusion == "late"
-        return TabularEncoder(table.width, width, config.hidden_units) if late else TableConvolution(table.width, width)
+        if config.fusion == "late":
+            return TabularEncoder(table.width, width, config.hidden_units)
+        return TableConvolution(table.width, width, table.numbers)
 
     return fuse(task, config, encoder)
 

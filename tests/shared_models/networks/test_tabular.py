@@ -2,7 +2,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared_models.networks.tabular import Shrunk, TabularEncoder, start_at_zero
+from shared_models.features import parse_features
+from shared_models.networks.tabular import KNOTS, Hinges, Shrunk, TabularEncoder, start_at_zero
+from shared_models.task import Table
 
 sizes = st.integers(1, 12)
 
@@ -52,3 +54,17 @@ def test_of_equal_columns_a_shrunk_tables_score_steps_as_far_as_that_of_one_colu
         assert linear.weight.grad is not None
         moved.append(table @ linear.weight.grad.T)
     torch.testing.assert_close(*moved)
+
+
+def test_hinges_are_of_the_numbers_alone_and_a_sum_of_them_bends() -> None:
+    assert torch.equal(Hinges([])(torch.ones(3, 2)), torch.ones(3, 2))
+    number = torch.linspace(-2, 2, 9)
+    table = torch.stack([torch.full((9,), 5.0), number], dim=1)
+    hinges = Hinges([1])(table)[:, 2:]
+    assert hinges.shape == (9, len(KNOTS))
+    torch.testing.assert_close(2 * hinges[:, KNOTS.index(0.0)] - number, number.abs())
+
+
+def test_numbers_and_categories_are_told_apart() -> None:
+    table = Table(parse_features("t: grade{1|2|3}, size_mm:log, side{left|right}, age_years")["t"])
+    assert [table.columns[place] for place in table.numbers] == ["size_mm", "age_years"]

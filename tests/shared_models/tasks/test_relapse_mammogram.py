@@ -35,17 +35,17 @@ def test_late_fusion_learns_what_logistic_regression_does() -> None:
     torch.testing.assert_close(target, expected, rtol=0, atol=0.01)
 
 
-def test_the_network_learns_from_the_table() -> None:
+def test_the_network_soon_finds_that_middling_numbers_are_worst() -> None:
     config = StudySettings(task="relapse_mammogram", outcome="binary")
     task = load_task(config)
     torch.manual_seed(0)
     model = task.build_model(task, config)
     table = torch.randn(256, task.tables["mammography"].width)
-    truth = (table[:, 0] > 0).float()
+    truth = (table[:, 0].abs() < 0.67).float()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(60):
         optimizer.zero_grad()
         loss = task.loss(model({"mammography": table}, torch.ones(256, 1)), {"relapse": truth}).mean()
         loss.backward()
         optimizer.step()
-    assert loss < 0.25
+    assert loss < 0.15
