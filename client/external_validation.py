@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from flwr.app import RecordDict
@@ -108,7 +107,7 @@ def validate_by_hand(
     session = open_session(admitted, Received(network, model.statistics))
     exact = evaluate(session, request)
     sent = disclose(exact, model.task, config, site.policy, summed=False)
-    file = ValidationFile(model.config.study, model.sha256, site.site, version("breast-federation"), sent)
+    file = ValidationFile(model.config.study, model.sha256, site.site, sent.provenance["software"], sent)
     return Validated(exact, sent, file)
 
 
