@@ -149,9 +149,15 @@ def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:
         _unexpected(study, request, f"at most {study.config.rounds} rounds", "the study has no such round")
     if isinstance(request, EvaluateExternalRequest) or study.config.validates:
         require_validation(study, request)
+    if study.config.canary and isinstance(request, ModelRequest) and not _is_first_round(request):
+        _unexpected(study, request, "what comes before round 1, and round 1", "a canary has one round and no test")
     if isinstance(request, TrainRequest) and not study.trains:
         expected = "`role: train` in the site's settings, and no mention in evaluation-only-sites"
         _unexpected(study, request, expected, "the site only validates")
+
+
+def _is_first_round(request: Request[Any]) -> bool:
+    return isinstance(request, TrainRequest) and request.round == 1
 
 
 def require_validation(study: AdmittedStudy, request: Request[Any]) -> None:

@@ -19,6 +19,7 @@ from flwr.superlink.grid import HttpGrid
 from server.report.page import try_to_report
 from server.report.status_page import draw_status
 from server.report.validation_results import finish_validation
+from server.study import canary
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
 from server.study.exchange import StudyError, wait_for_sites
@@ -73,6 +74,8 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if config.validates:
         return run_validation(grid, config).model_dump(mode="json")
+    if config.canary:
+        return {"canary": run_canary(grid, config)}
     folder, folds = Path(config.results_dir) / config.study, folds_of(config)
     with only_run(folder):
         require_free(folder, config)
@@ -115,6 +118,27 @@ def run_validation(grid: Grid, config: StudySettings) -> Results:
     with only_run(folder):
         problems = ask_sites(grid, config, model, folder)
         return finish_validation(model, results_dir, problems)
+
+
+def run_canary(grid: Grid, config: StudySettings) -> list[str]:
+    """Trains one round at all sites or none, stores a verdict for each of them and nothing else, and returns these.
+
+    Raises:
+        StudyError: If a site failed, or the round did not count.
+    """
+    folder, state, failure = Path(config.results_dir) / config.study, None, ""
+    with only_run(folder):
+        with watched(grid, config, folder) as progress:
+            try:
+                state = canary.first_round(training(grid, config, folder))
+            except StudyError as error:
+                failure = str(error)
+            progress.end({}, failure)
+        file = canary.store(config, canary.verdicts(config, state, progress.state), failure, folder)
+    for line in canary.lines_of(file):
+        log.info("%s", line)
+    canary.require_all(file)
+    return canary.lines_of(file)
 
 
 def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Finished:

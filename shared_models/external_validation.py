@@ -78,7 +78,7 @@ def validation_settings(model: TrainedModel, sites: Sequence[str]) -> StudySetti
 
 
 def write_validation(file: ValidationFile) -> str:
-    """The file's text."""
+    """The file's text, in an order that does not depend on the way by which the reply came."""
     parts = Parts()
     file.reply.write_to(parts)
     content = {
@@ -89,8 +89,11 @@ def write_validation(file: ValidationFile) -> str:
         "sha256": file.sha256,
         "site": file.site,
         "package_version": file.package_version,
-        "values": {name: _plain(value) for name, value in parts.values.items()},
-        "arrays": {name: {key: _sparse(array) for key, array in of.items()} for name, of in parts.arrays.items()},
+        "values": {name: _plain(value) for name, value in sorted(parts.values.items())},
+        "arrays": {
+            name: {key: _sparse(array) for key, array in sorted(of.items())}
+            for name, of in sorted(parts.arrays.items())
+        },
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 

@@ -29,6 +29,7 @@ class Answers(Settings):
     outcome_assessment: str = Field("", description="who assessed the outcome, how, and whether predictors were known")
     predictors: str = Field("", description="what is known when a prediction is made, and why these were chosen")
     predictor_assessment: str = Field("", description="who assessed predictors, and whether the outcome was known")
+    acquisition: str = Field("", description="how images were acquired: scanners, protocols, contrast agent")
     annotations: str = Field("", description="who drew masks or labelled, with which tools and training")
     rater_variability: str = Field("", description="how far two raters agree, and what was done about it")
     deidentification: str = Field("", description="how records were de-identified at the hospitals")

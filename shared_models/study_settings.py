@@ -129,6 +129,12 @@ class StudySettings(Settings):
         "code",
     )
 
+    canary: bool = Field(
+        False,
+        description="one real round to see whether the study would run: no other question is answered, and nothing but "
+        "a verdict for each site is stored; `python -m server run --canary` writes such settings",
+    )
+
     # What is validated, where nothing is trained
     validates: str = Field(
         "",

@@ -76,12 +76,17 @@ def _run(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace) -> StudySettings:
     from server.study.aggregation.rules import rule_names
+    from shared_models.settings import SettingsError
     from shared_models.study_file import read_study
 
     shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
     resume = ["resume=true"] if options.resume else []
     words = [*shorthands, *options.assignments, *take_fold_options(vars(options)), *resume]
-    return read_study(options.study or options.file, words, rule_names())
+    config = read_study(options.study or options.file, words, rule_names())
+    if config.canary:
+        msg = "canary: it trains one round of a deployment, `python -m server run --canary`; simulate the study itself"
+        raise SettingsError(msg)
+    return config
 
 
 def _models(options: argparse.Namespace) -> Sequence[str]:

@@ -32,8 +32,12 @@ FILE = re.compile(
 MODULE = re.compile(r"`(?P<name>(?:client|server|shared_models|simulation)(?:\.(?!crt|key|toml)\w+)+)`")
 PACKAGES = ("client", "server", "shared_models", "simulation")
 # Files that the reader of a document makes.
-OWN_FILES = {f"site_configs/{name}" for name in ("oak.yaml", "oak.key", "duke.yaml", "duke.key", "NAME.yaml")} | {
-    "studies/STUDY/"
+OWN_FILES = {
+    f"site_configs/{name}" for name in ("oak.yaml", "oak.key", "duke.yaml", "duke.key", "lab.yaml", "NAME.yaml")
+} | {
+    "studies/STUDY/",
+    "example.py",
+    "auc.py",
 }
 
 

@@ -53,7 +53,8 @@ def privacy_spent(site: SiteConfig, config: StudySettings, patients: int) -> Ite
     each = asked.charge(config, 1)
     history = [(line["noise_multiplier"], line["sample_rate"], line["steps"]) for line in charges(ledger)]
     times = trainings(config)
-    study = (each.noise_multiplier, each.sample_rate, each.steps * config.rounds * times)
+    rounds = 1 if config.canary else config.rounds
+    study = (each.noise_multiplier, each.sample_rate, each.steps * rounds * times)
     after = max(before, epsilon([*history, study], limit))
     yield f"differential privacy for each patient: clipping to {asked.clip_norm:g}, noise {asked.noise_multiplier:.3g}"
     yield f"epsilon {before:.2f} spent, about {after:.2f} with it, of {limit.epsilon:g}, at delta {limit.delta:g}"

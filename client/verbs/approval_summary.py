@@ -16,7 +16,7 @@ from client.readers.table import TableReader
 from client.verbs.approval_privacy import privacy_spent, protection_of_sums, trains_here
 from shared_models.agreed import settings_hash
 from shared_models.folds import folds_of
-from shared_models.messages import EvaluateExternalReply, EvaluateValidationReply, TrainReply
+from shared_models.messages import EvaluateExternalReply, EvaluateValidationReply, PrepareReply, TrainReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
@@ -128,6 +128,8 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
             continue
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not trains_here(site, config):
             continue
+        if config.canary and not issubclass(reply, PrepareReply | TrainReply):
+            continue
         for name, facts in fields_of(reply).items():
             if name == RULE_CHANGE and site_rule(config) is None:
                 continue
@@ -192,6 +194,12 @@ def _takes(site: SiteConfig, config: StudySettings) -> list[str]:
     if config.validates:
         often = f"up to {config.round_attempts} times" if config.round_attempts > 1 else "once"
         return [f"one question, answered {often}: the scores of all patients with a known outcome", _limit(config)]
+    if config.canary:
+        return [
+            f"a canary of the study with {config.sites}: one round at all of them, or none; no test patient is scored",
+            "its weights are used for nothing: the center stores only whether each site works",
+            _limit(config),
+        ]
     passes = f"{config.local_epochs} pass{'es' if config.local_epochs > 1 else ''} over the training patients each"
     tries = f"a round that too few sites answer is tried up to {config.round_attempts} times"
     sites = f"with {config.sites or 'whoever is there'}, {config.min_sites} sites at least"

@@ -81,6 +81,9 @@ def _add_run(run: CommandLine) -> None:
         "--write", type=Path, metavar="FILE", help="write all settings for the hospitals, and start nothing"
     )
     add_fold_options(run)
+    run.add_argument(
+        "--canary", action="store_true", help="train one round at all named sites or none, and store only verdicts"
+    )
     run.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
 

@@ -50,9 +50,14 @@ Effective at once, including in a run. The same key cannot be registered again."
   python -m server run recurrence.toml --set rounds=30 --write study.toml   # the file that hospitals approve
   python -m server run recurrence.toml --folds 5 --repeats 3 --write study.toml   # cross-validation, approved as one
   python -m server run study.toml --leave-out each        # each site in turn as a new hospital
+  python -m server run study.toml --canary --write canary.toml            # what hospitals approve before the canary
+  python -m server run study.toml --canary --follow       # one real round at all sites, to see whether it would run
 
 STUDY.toml holds `key = value` lines; docs/study_settings.md explains the keys. The hospitals
-receive these settings and no code.""",
+receive these settings and no code.
+
+A canary is a study of its own, STUDY-canary: one round at all named sites or none. Its weights are deleted; a verdict
+for each site stays, in canary.json. It ends with 7 if a site failed. Private training charges that round.""",
     "validate": """\
   python -m server validate recurrence --sites elm --write elm.toml     # what the hospital approves
   python -m server validate recurrence --sites elm --follow             # then have it score the network

@@ -106,7 +106,23 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
     positives = effective(histogram.n_positive, squared.n_positive)
     metrics |= named("average_precision", average_precision_interval(precision, positives))
     metrics |= named("brier", brier_interval(scores, classes, of_squares))
-    metrics |= recalibration.recalibration(*classes, of_squares, histogram.score_range)
+    metrics |= _recalibration(histogram, classes, of_squares)
     metrics |= decision_curve.decision_curve(*classes, of_squares, histogram.score_range)
     patients = (positives, effective(histogram.n_negative, squared.n_negative))
     return metrics | curves.curves(*(curves.Classes(*each, *patients) for each in (classes, *histogram.extremes())))
+
+
+def _recalibration(histogram: Histogram, classes: Classes, of_squares: Classes) -> dict[str, float]:
+    """Slope and the like, with bounds that also hold what they are at either end of what merged cells hide.
+
+    Cells draw the scores of their patients together, so that the slope of their middles alone is too steep.
+    """
+    numbers = recalibration.recalibration(*classes, of_squares, histogram.score_range)
+    ends = [each for each in histogram.extremes() if each[0] is not classes[0]]  # the same where nothing is merged
+    for end in ends:
+        there = recalibration.recalibration(*end, score_range=histogram.score_range)
+        for name in ("calibration_in_the_large", "calibration_slope", "calibration_intercept"):
+            shift = there[name] - numbers[name]
+            numbers[f"{name}_low"] += min(shift, 0.0)
+            numbers[f"{name}_high"] += max(shift, 0.0)
+    return numbers

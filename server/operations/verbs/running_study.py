@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from shared_models.study_settings import StudySettings
 
 
-def run(directory: Path, study: Path | None, assignments: list[str], write: Path | None, follow: bool) -> None:
+def run(
+    directory: Path, study: Path | None, assignments: list[str], write: Path | None, canary: bool, follow: bool
+) -> None:
     """Starts a study, and with `follow` stays until it ends; with `write` only writes down what hospitals approve."""
     from server.study.aggregation.rule import load_rule
     from server.study.aggregation.rules import rule_names
+    from server.study.canary import canary_settings
     from shared_models.agreed import settings_hash
     from shared_models.folds import folds_of
     from shared_models.study_file import read_study
 
     config = read_study(study, assignments, rule_names())
     load_rule(config)
+    config = canary_settings(config) if canary else config
     folds = folds_of(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if folds:
@@ -74,6 +78,7 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     """Starts a run, and with `follow` stays until it ends."""
     from server.operations.auto_resume import follow_to_end
     from server.operations.bundle import start_study
+    from server.study.canary import VERDICTS, lines_of
     from server.study.missing_sites import require_named_sites
     from server.study.results.results_file import RESULTS
 
@@ -93,6 +98,10 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
             "continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
+    if config.canary:
+        for line in lines_of(center.results / config.study / VERDICTS):
+            console.print(line, markup=False)
+        return
     require_named_sites(center.results / config.study / RESULTS)
 
 

@@ -1,8 +1,7 @@
 """Section with the reporting checklists TRIPOD+AI and CLAIM: who answers each item, the data, the authors, or no one.
 
-Items are paraphrased. TRIPOD+AI: Collins 2024, 10.1136/bmj-2023-078378, numbered as there. CLAIM: Mongan 2020,
-10.1148/ryai.2020200029, numbered as there; its 2024 update (Tejani 2024, 10.1148/ryai.240300) gives "reference
-standard" and "external testing" the names that they have here.
+Items are paraphrased, and numbered as published. TRIPOD+AI, 27 items in 52 parts: Collins 2024,
+10.1136/bmj-2023-078378. CLAIM, 44 items: the 2024 update, Tejani 2024, 10.1148/ryai.240300.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from shared_models.report_answers import Answers
 
 Evidence = tuple[str, str, str]
 """Number, text, and what answers it: a section's name, `=` and a field of the `[report]` table, or nothing."""
+EXTERNAL = "external"
+"""Answered by whichever section tells of hospitals that did not train, if there are any."""
 
 TRIPOD_AI: tuple[Evidence, ...] = (
     ("1", "Title: prediction model, population, outcome", "=title"),
@@ -74,49 +75,51 @@ TRIPOD_AI: tuple[Evidence, ...] = (
 
 CLAIM: tuple[Evidence, ...] = (
     ("1", "Title or abstract names the AI method", "=title"),
-    ("2", "Structured abstract", ""),
+    ("2", "Abstract: design, methods, results, conclusions", ""),
     ("3", "Background, intended use and role", "=intended_use"),
-    ("4", "Objectives and hypotheses", "=objectives"),
+    ("4", "Aims, objectives and hypotheses", "=objectives"),
     ("5", "Prospective or retrospective", "=sources"),
     ("6", "Goal of the study", "=objectives"),
     ("7", "Sources of data", "=sources"),
-    ("8", "Eligibility", "=eligibility"),
+    ("8", "Who was included and excluded", "=eligibility"),
     ("9", "Preprocessing", "reproducibility"),
     ("10", "Selection of subsets", "flow"),
-    ("11", "Definitions of data elements", "design"),
-    ("12", "De-identification", "=deidentification"),
-    ("13", "Missing data", "patients"),
+    ("11", "De-identification", "=deidentification"),
+    ("12", "Missing data", "patients"),
+    ("13", "How images were acquired", "=acquisition"),
     ("14", "Reference standard: definition", "=outcome"),
     ("15", "Reference standard: rationale", ""),
-    ("16", "Annotators and their training", "=annotations"),
-    ("17", "Annotation tools", "=annotations"),
+    ("16", "Reference standard: who annotated, and their training", "=annotations"),
+    ("17", "Annotation of the test patients, and its tools", "=annotations"),
     ("18", "Variability between and within raters", "=rater_variability"),
-    ("19", "Intended sample size", "=sample_size"),
-    ("20", "How data were assigned to partitions", "reproducibility"),
-    ("21", "Level at which partitions are disjoint", "reproducibility"),
+    ("19", "How data were assigned to partitions", "reproducibility"),
+    ("20", "Level at which partitions are disjoint", "reproducibility"),
+    ("21", "Intended sample size", "=sample_size"),
     ("22", "Model: inputs, outputs, layers", "design"),
     ("23", "Software and versions", "reproducibility"),
     ("24", "Initial weights", "reproducibility"),
-    ("25", "Training: augmentation, hyperparameters, number of models", "training"),
+    ("25", "Training: augmentation, hyperparameters, convergence", "training"),
     ("26", "Choice of the final model", "training"),
     ("27", "Ensembling", "training"),
     ("28", "Metrics of performance", "discrimination"),
     ("29", "Uncertainty and significance", "discrimination"),
     ("30", "Robustness or sensitivity", "subgroups"),
     ("31", "Explainability", "importance"),
-    ("32", "External testing", "discrimination"),
-    ("33", "Flow of participants", "flow"),
-    ("34", "Characteristics in each partition", "patients"),
-    ("35", "Performance in all partitions", "discrimination"),
-    ("36", "Accuracy with its precision", "thresholds"),
-    ("37", "Failure analysis", "subgroups"),
-    ("38", "Limits", "model_card"),
-    ("39", "Implications for practice", "=users"),
-    ("40", "Registration", "=registration"),
-    ("41", "Where the full protocol is", "=protocol"),
-    ("42", "Funding", "=funding"),
+    ("32", "Evaluation on internal data", "discrimination"),
+    ("33", "Testing on external data", EXTERNAL),
+    ("34", "Registration of a clinical trial", "=registration"),
+    ("35", "Patients included and excluded", "flow"),
+    ("36", "Characteristics in each partition", "patients"),
+    ("37", "Performance with its uncertainty", "discrimination"),
+    ("38", "Diagnostic performance and its precision", "thresholds"),
+    ("39", "Failure analysis", "subgroups"),
+    ("40", "Limits", "model_card"),
+    ("41", "Implications for practice", "=users"),
+    ("42", "Full protocol, or further technical details", "=protocol"),
+    ("43", "Where software, model and data are to be had", "=code_sharing"),
+    ("44", "Funding", "=funding"),
 )
-TITLES = {"TRIPOD+AI (Collins 2024)": TRIPOD_AI, "CLAIM (Mongan 2020)": CLAIM}
+TITLES = {"TRIPOD+AI (Collins 2024)": TRIPOD_AI, "CLAIM 2024 (Tejani 2024)": CLAIM}
 NOTE = (
     "“Section” says where this report gives the facts, “authors” that the study's file has an answer, below; whether "
     "they suffice is for authors and reviewers to judge. “Author writes”: a text of the paper. “Not filled”: an empty "
@@ -126,7 +129,7 @@ NOTE = (
 
 def section(study: Study, made: Mapping[str, Section]) -> Section:
     """Both checklists, and what the authors answered."""
-    lists = [Checklist(title, _items(listed, study.answers, made)) for title, listed in TITLES.items()]
+    lists = [Checklist(title, _items(listed, study, made)) for title, listed in TITLES.items()]
     lead = " ".join(f"{one.title.partition(' (')[0]}: {_counts(one.items)}." for one in lists)
     fields = Answers.model_fields.items()
     answers = [(name.replace("_", " "), text) for name, _ in fields if (text := getattr(study.answers, name))]
@@ -134,8 +137,10 @@ def section(study: Study, made: Mapping[str, Section]) -> Section:
     return Section("Reporting checklists", f"{lead} {NOTE}", [*lists, *stated])
 
 
-def _items(listed: Sequence[Evidence], answers: Answers, made: Mapping[str, Section]) -> list[Item]:
-    return [_item(number, text, by, answers, made) for number, text, by in listed]
+def _items(listed: Sequence[Evidence], study: Study, made: Mapping[str, Section]) -> list[Item]:
+    validated = "external_validation" if study.results.external_validation else EXTERNAL
+    external = "discrimination" if study.external else validated
+    return [_item(number, text, external if by == EXTERNAL else by, study.answers, made) for number, text, by in listed]
 
 
 def _item(number: str, text: str, by: str, answers: Answers, made: Mapping[str, Section]) -> Item:
@@ -144,7 +149,7 @@ def _item(number: str, text: str, by: str, answers: Answers, made: Mapping[str, 
     if by.startswith("="):
         filled = bool(getattr(answers, by[1:]))
         return Item(number, text, "section" if filled else "unfilled", "authors" if filled else "not filled")
-    if by in made and made[by].absent:
+    if by == EXTERNAL or (by in made and made[by].absent):
         return Item(number, text, "unfilled", "not recorded")
     return Item(number, text, "section", by)
 

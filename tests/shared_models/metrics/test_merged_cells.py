@@ -107,6 +107,16 @@ def test_the_c_index_of_the_rows_lies_within_the_certificate_of_the_merged_table
         assert low <= pooled.concordance() <= high
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_bounds_of_recalibration_hold_what_the_rows_give(seed):
+    """The middles of cells alone would be too steep, and an interval of them would not tell."""
+    scores, truth = site_scores(seed, 300, 1.0)
+    whole = ScoreHistogram.of(scores, truth)
+    exact, merged = whole.metrics(0.5), merge_histogram(whole, LEAST).metrics(0.5)
+    for name in ("calibration_slope", "calibration_intercept", "calibration_in_the_large"):
+        assert merged[f"{name}_low"] <= exact[name] <= merged[f"{name}_high"], name
+
+
 def test_without_a_least_count_a_merged_histogram_is_the_plain_one():
     plain = ScoreHistogram.of(*site_scores(1, 200, 1.0))
     merged = merge_histogram(plain, 1)

@@ -89,7 +89,7 @@ ELSEWHERE = {
     *("server_momentum", "server_tau"),
     "require_sites",
     "auto_resume",
-    *("validates", "validates_sha256"),  # which train nothing
+    *("canary", "validates", "validates_sha256"),  # how much of a study is asked, or that nothing is trained
     *("personal", "personal_epochs", "personal_pull"),  # refused
     "wire",  # rounding, after the noise
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),

@@ -1,0 +1,95 @@
+"""One real round of a study at all of its sites, of which a verdict for each stays."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.app import app as client_app
+from client.config.site import load_site
+from client.gate import require_expected
+from client.session import AdmittedStudy
+from server.app import run_study
+from server.study.canary import canary_settings
+from server.study.exchange import StudyError
+from shared_models.messages import EvaluateValidationRequest, TrainRequest
+from shared_models.study_settings import StudySettings, parse_study_settings
+from simulation.engines.in_process_grid import InProcessGrid
+
+Hospitals = Callable[..., dict[str, Path]]
+
+
+def canary_of(study: dict[str, Any], sites: str) -> StudySettings:
+    return canary_settings(parse_study_settings({**study, "sites": sites, "secure-aggregation": "off"}))
+
+
+def run(sites: dict[str, Path], config: StudySettings) -> tuple[Path, dict[str, Any]]:
+    """The canary's folder, and what it stores."""
+    folder = Path(config.results_dir) / config.study
+    with contextlib.suppress(StudyError):
+        run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+    return folder, json.loads((folder / "canary.json").read_text())
+
+
+def test_a_canary_trains_one_round_everywhere_and_stores_verdicts_alone(
+    hospitals: Hospitals, small_study: dict[str, Any]
+) -> None:
+    sites = hospitals({"a": 60, "b": 60, "outside": 40}, evaluate_only=("outside",))
+    config = canary_of(small_study, "a,b,outside")
+    folder, stored = run(sites, config)
+    assert stored["works"]
+    assert [(one["site"], one["works"], one["why"]) for one in stored["sites"]] == [
+        ("a", True, ""),
+        ("b", True, ""),
+        ("outside", True, ""),
+    ]
+    assert {path.name.split(".")[0] for path in folder.iterdir() if not path.name.startswith(".")} == {
+        "audit",
+        "canary",
+    }
+    asked = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    assert {(line["site"], line["message"], line["round"]) for line in asked if line["event"] == "received"} == {
+        *((name, "query.prepare", 0) for name in sites),
+        ("a", "train", 1),
+        ("b", "train", 1),
+    }
+
+
+def test_a_canary_of_which_a_site_is_away_or_breaks_fails_and_says_whose_fault_it_is(
+    hospitals: Hospitals, small_study: dict[str, Any]
+) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    table = sites["b"].parent / "clinical.csv"
+    table.write_text(table.read_text().replace(",+,", ",odd,"))
+    _, stored = run({name: sites[name] for name in ("a", "b")}, canary_of(small_study, "a,b,c"))
+    assert not stored["works"]
+    by_site = {one["site"]: one for one in stored["sites"]}
+    assert not by_site["c"]["works"]
+    assert by_site["c"]["why"] == "not connected"
+    assert not by_site["b"]["works"] or stored["failure"]
+
+
+def test_a_site_answers_nothing_in_a_canary_beyond_its_first_round(
+    finished_study: Any, small_study: dict[str, Any]
+) -> None:
+    from shared_models.trained_model import read_model
+
+    model = read_model(finished_study.best)
+    site = load_site(finished_study.sites["a"])
+    study = AdmittedStudy(canary_of(small_study, "a,b"), site, model.task, (Path(), None, None), None)
+    parts = {"model": model.weights, "statistics": model.statistics.pack()}
+    require_expected(study, TrainRequest(round=1, **parts))
+    for request in (TrainRequest(round=2, **parts), EvaluateValidationRequest(round=1, **parts)):
+        with pytest.raises(Exception, match="a canary has one round") as raised:
+            require_expected(study, request)
+        assert "a canary has one round and no test" in raised.value.public
+
+
+def test_a_canary_needs_the_names_of_its_sites(small_study: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match="no site is named"):
+        canary_settings(parse_study_settings(small_study))
