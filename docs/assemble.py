@@ -32,7 +32,8 @@ def assemble(folder: Path) -> None:
         (folder / "api" / f"{module}.md").write_text(f"# {module}\n\n::: {module}\n", encoding="utf-8")
     lines = "\n".join(f"- [{module}]({module}.md)" for module in modules)
     (folder / "api" / "index.md").write_text(f"# API\n\n{lines}\n", encoding="utf-8")
-    for source in [*PAGES, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]:
+    documents = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+    for source in [*PAGES, *documents]:
         _write_page(source, folder)
 
 
@@ -64,6 +65,7 @@ def _write_page(source: str, folder: Path) -> None:
         return relpath(target or "index.md", PurePosixPath(page).parent.as_posix()) + (link["anchor"] or "")
 
     text = (ROOT / source).read_text(encoding="utf-8")
+    (folder / page).parent.mkdir(exist_ok=True)
     (folder / page).write_text(LINK.sub(moved, text), encoding="utf-8")
 
 

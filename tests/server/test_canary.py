@@ -85,7 +85,7 @@ def test_a_site_answers_nothing_in_a_canary_beyond_its_first_round(
     parts = {"model": model.weights, "statistics": model.statistics.pack()}
     require_expected(study, TrainRequest(round=1, **parts))
     for request in (TrainRequest(round=2, **parts), EvaluateValidationRequest(round=1, **parts)):
-        with pytest.raises(Exception, match="a canary has one round") as raised:
+        with pytest.raises(Exception, match="what comes before round 1") as raised:
             require_expected(study, request)
         assert "a canary has one round and no test" in raised.value.public
 
