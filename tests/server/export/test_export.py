@@ -94,13 +94,31 @@ def test_what_a_center_exports_predicts_at_a_hospital(finished_study: Any, tmp_p
     assert client_main(["predict", str(tmp_path / "out" / "model.safetensors"), "--site", site, "--out", out]) == 0
 
 
+FILES = {"config_file": "configs/inference.json", "meta_file": "configs/metadata.json", "bundle_root": "."}
+BY_FUNCTION = f"""
+import sys
+from monai.bundle import run
+run(**{FILES!r})
+assert not {{"client", "server", "shared_models"}} & sys.modules.keys()
+"""
+RUNS = {
+    "function": ["-c", BY_FUNCTION],
+    "command line": [
+        "-m",
+        "monai.bundle",
+        "run",
+        *(word for key, value in FILES.items() for word in (f"--{key}", value)),
+    ],
+}
+
+
 @pytest.mark.slow
-def test_a_monai_bundle_runs_in_a_process_without_this_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", RUNS.values(), ids=RUNS)
+def test_a_monai_bundle_runs_in_a_process_without_this_package(how: list[str], tmp_path: Path) -> None:
     model = trained(QUICK)
     export(model, None, "monai-bundle", tmp_path / "bundle")
     expected = [value.numpy() for value in Predictor(model)(*example_inputs(model, 2))]
-    files = "config_file='configs/inference.json', meta_file='configs/metadata.json', bundle_root='.'"
-    command = [sys.executable, "-P", "-c", f"from monai.bundle import run; run({files})"]
+    command = [sys.executable, "-P", *how]
     completed = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, text=True, env={}, check=True)
     (line,) = [line for line in completed.stdout.splitlines() if line.startswith("{")]
     for got, wanted in zip(json.loads(line).values(), expected, strict=True):
