@@ -78,17 +78,22 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     """Starts a run, and with `follow` stays until it ends."""
     from server.operations.auto_resume import follow_to_end
     from server.operations.bundle import start_study
-    from server.study.canary import VERDICTS, lines_of
+    from server.study.canary import VERDICTS, require_all
     from server.study.missing_sites import require_named_sites
     from server.study.results.results_file import RESULTS
 
+    verdicts = center.results / config.study / VERDICTS
+    verdicts.unlink(missing_ok=True)  # of a canary that ran before
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
     if not follow:
-        see = "status" if config.validates else f"watch {config.study}"
+        see = "status" if config.validates or config.canary else f"watch {config.study}"
         console.print(f"Watch it: python -m server {see} --directory {center.directory}", soft_wrap=True)
         return
     ended = follow_to_end(center, run_id, _write)
+    if verdicts.exists():
+        require_all(verdicts)
+        return
     if ended.state != "finished:completed":
         raise CenterError(
             what=f"run {ended.run_id} did not complete",
@@ -98,10 +103,6 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
             "continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
-    if config.canary:
-        for line in lines_of(center.results / config.study / VERDICTS):
-            console.print(line, markup=False)
-        return
     require_named_sites(center.results / config.study / RESULTS)
 
 
