@@ -1,5 +1,6 @@
 """Metrics of a histogram of scores beside its AUC: rates at a threshold, recalibration and curves, with intervals."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -115,7 +116,8 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
 def _recalibration(histogram: Histogram, classes: Classes, of_squares: Classes) -> dict[str, float]:
     """Slope and the like, with bounds that also hold what they are at either end of what merged cells hide.
 
-    Cells draw the scores of their patients together, so that the slope of their middles alone is too steep.
+    Cells draw the scores of their patients together, so that the slope of their middles alone is too steep. All is nan
+    where one threshold could part the classes at an end: then the cells leave the slope open.
     """
     numbers = recalibration.recalibration(*classes, of_squares, histogram.score_range)
     ends = [each for each in histogram.extremes() if each[0] is not classes[0]]  # the same where nothing is merged
@@ -123,6 +125,8 @@ def _recalibration(histogram: Histogram, classes: Classes, of_squares: Classes) 
         there = recalibration.recalibration(*end, score_range=histogram.score_range)
         for name in ("calibration_in_the_large", "calibration_slope", "calibration_intercept"):
             shift = there[name] - numbers[name]
-            numbers[f"{name}_low"] += min(shift, 0.0)
-            numbers[f"{name}_high"] += max(shift, 0.0)
+            low, high = numbers[f"{name}_low"] + min(0.0, shift), numbers[f"{name}_high"] + max(0.0, shift)
+            if math.isnan(shift):
+                numbers[name] = low = high = math.nan
+            numbers |= {f"{name}_low": low, f"{name}_high": high}
     return numbers
