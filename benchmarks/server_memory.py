@@ -2,11 +2,13 @@
 
     python benchmarks/server_memory.py                                   # exits nonzero above 1.2
     python benchmarks/server_memory.py --strategy fedmedian krum scaffold
+    python benchmarks/server_memory.py --strategy fedavg+secure          # with secure aggregation
     python benchmarks/server_memory.py --million 100 --sites 32 --rounds 1   # says how much, without a bar
 
 The center's own code makes rounds, from the question to the checkpoint, in a process of its own for each number of
 sites; the figure is the most that this process ever had in memory (VmHWM), programs and libraries in it. Sites are
-light: each answers with the same changes, which lie in a file and come as the bytes that arrive over a network.
+light: each answers with the same changes, which lie in a file and come as the bytes that arrive over a network; with
+secure aggregation each masks them by the protocol's own code, in another process.
 """
 
 from __future__ import annotations
@@ -20,8 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, RecordDict
-from flwr.clientapp import ClientApp
+from light_sites import MODALITY, SITE_PATIENTS, LightSites, SecureLightSites, names_of
 from rich.console import Console
 from rich.table import Table
 
@@ -30,47 +31,19 @@ from server.study.enrolment import Enrolment
 from server.study.rounds import train_round
 from server.study.weights.checkpoint import LAST, Checkpoint, save_checkpoint
 from shared_models.messages import Arrays, TrainReply
-from shared_models.messages.arrays import PACKED
 from shared_models.messages.bfloat16 import rounded_arrays
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 from simulation.engines.in_process_grid import InProcessGrid
 
 BAR, FEW, MANY = 1.2, 4, 32
-LAYERS, PATIENTS = 16, 50
-
-
-class LightSites(InProcessGrid):
-    """Sites that answer each question with the same reply, whose arrays lie in files.
-
-    Args:
-        count: How many.
-        reply: The reply.
-        folder: Where its arrays are.
-    """
-
-    def __init__(self, count: int, reply: TrainReply, folder: Path) -> None:
-        super().__init__(ClientApp(), {f"site{number:02d}": Path() for number in range(count)}, {})
-        packed = reply.pack()
-        self._others = RecordDict(
-            {name: record for name, record in packed.items() if not isinstance(record, ArrayRecord)}
-        )
-        self._files = {name: folder / name for name in packed.array_records}
-        for name, file in self._files.items():
-            file.write_bytes(b"".join(array.data for array in packed.array_records[name].values()))
-
-    def _handle(self, message: Message) -> Message:
-        content = RecordDict(dict(self._others))
-        for name, file in self._files.items():
-            data = file.read_bytes()
-            content[name] = ArrayRecord({PACKED: Array("uint8", (len(data),), "safetensors", data)} if data else {})
-        return Message(content, reply_to=message)
+LAYERS, SECURE = 16, "+secure"
 
 
 def main() -> int:
     """Prints the table and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--strategy", nargs="+", default=["fedavg", "fedmedian"], metavar="NAME")
+    parser.add_argument("--strategy", nargs="+", default=["fedavg", "fedmedian", f"fedavg{SECURE}"])
     parser.add_argument("--sites", nargs="+", type=int, default=[FEW, MANY], metavar="N")
     parser.add_argument("--million", type=float, default=3.75, help="weights of the network, in millions [3.75: 15 MB]")
     parser.add_argument("--rounds", type=int, default=2)
@@ -79,9 +52,8 @@ def main() -> int:
     if options.alone:
         print(*measure(options.strategy[0], options.sites[0], options.million, options.rounds))
         return 0
-    table = Table(
-        "strategy", "sites", "MiB at most", "ratio", "s a round", title=f"{options.million:g} million weights"
-    )
+    heads = ("strategy", "sites", "MiB at most", "ratio", "s a round")
+    table = Table(*heads, title=f"{options.million:g} million weights")
     worst = 0.0
     for strategy in options.strategy:
         first = 0.0
@@ -89,7 +61,8 @@ def main() -> int:
             mebibytes, seconds = in_own_process(strategy, sites, options)
             first = first or mebibytes
             worst = max(worst, mebibytes / first)
-            table.add_row(strategy, str(sites), f"{mebibytes:.0f}", f"{mebibytes / first:.2f}", f"{seconds:.1f}")
+            figures = (f"{mebibytes:.0f}", f"{mebibytes / first:.2f}", f"{seconds:.1f}")
+            table.add_row(strategy, str(sites), *figures)
     Console().print(table)
     if len(options.sites) > 1:
         Console().print(f"{worst:.2f} (bar {BAR}): {'passes' if worst <= BAR else 'TOO MUCH'}")
@@ -107,21 +80,26 @@ def in_own_process(strategy: str, sites: int, options: argparse.Namespace) -> tu
 def measure(strategy: str, sites: int, million: float, rounds: int) -> tuple[float, float]:
     """The most MiB that this process had in memory, and seconds of a round."""
     logging.disable(logging.WARNING)
+    secure = strategy.endswith(SECURE)
     config = StudySettings(
         study="memory",
         task="relapse_mammogram",
-        strategy=strategy,
+        strategy=strategy.removesuffix(SECURE),
         rounds=rounds,
         min_sites=sites,
         hostile_sites=1,
-        secure_aggregation="off",
+        secure_aggregation="on" if secure else "off",
+        sites=",".join(names_of(sites)),
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = config.model_copy(update={"results_dir": name})
         (folder / config.study).mkdir()
-        grid = LightSites(sites, reply_of(million, config), folder)
-        site = Enrolment(True, {"train": PATIENTS, "validation": 0, "test": 0}, {"mammography": PATIENTS}, 0)
+        grid: InProcessGrid = LightSites(sites, reply_of(million, config), folder)
+        if secure:
+            grid = SecureLightSites(sites, weights(million, 1e-3), config, folder)
+        counts = {"train": SITE_PATIENTS, "validation": 0, "test": 0}
+        site = Enrolment(True, counts, {MODALITY: SITE_PATIENTS}, 0)
         state = Checkpoint(config.to_flat(), 0, weights(million), {}, dict.fromkeys(grid._names.values(), site))
         started = time.monotonic()
         for _ in range(rounds):
@@ -146,7 +124,7 @@ def reply_of(million: float, config: StudySettings) -> TrainReply:
     """An answer to a request to train, with small changes in the numbers that travel by default."""
     change = rounded_arrays(weights(million, 1e-3))
     rule_change = change if config.strategy in ("scaffold", "fednova") else {}
-    return TrainReply(model=change, patients=PATIENTS, loss=0.5, validation={}, rule_change=rule_change)
+    return TrainReply(model=change, patients=SITE_PATIENTS, loss=0.5, validation={}, rule_change=rule_change)
 
 
 if __name__ == "__main__":

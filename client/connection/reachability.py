@@ -64,12 +64,12 @@ def check_server(address: str, ca_certificate: Path, timeout_s: float = TIMEOUT_
             )
 
 
-def clock_remark(address: str, ca_certificate: Path) -> str:
-    """What is wrong with this computer's clock, if the center would refuse it for that; else nothing."""
+def connection_remark(address: str, ca_certificate: Path) -> str:
+    """What keeps the center from this site now, or would make it refuse it, in a sentence; nothing where neither."""
     try:
         ahead_s = check_server(address, ca_certificate).ahead_s
-    except SiteError:
-        return ""
+    except SiteError as error:
+        return f"{error.what} ({error.found}): {error.fix}"
     return f"{says_otherwise(ahead_s)}, and the center refuses such: {SET}" if is_refused(ahead_s) else ""
 
 

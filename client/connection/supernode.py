@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.connection.supernode_log import COLOURS, SuperNodeLogParser, level_of
+from client.connection.reachability import connection_remark
+from client.connection.supernode_log import COLOURS, UNANSWERED, SuperNodeLogParser, level_of
 from client.connection.warm_process import PROGRAMS, install_launcher
 from client.contract.addresses import joined_address, split_address
 from client.errors import ExitCode, SiteError
@@ -82,7 +83,7 @@ def run_once(launch: LaunchConfig, parser: SuperNodeLogParser, log: logging.Logg
         start_new_session=True,  # Ctrl-C reaches us alone, and the whole group can be ended
         preexec_fn=_end_with_parent(),
     )
-    listener = threading.Thread(target=_listen, args=(child, parser, log, report), daemon=True)
+    listener = threading.Thread(target=_listen, args=(child, launch, parser, log, report), daemon=True)
     listener.start()
     try:
         return child.wait()
@@ -91,7 +92,9 @@ def run_once(launch: LaunchConfig, parser: SuperNodeLogParser, log: logging.Logg
         listener.join(STOP_S)
 
 
-def _listen(child: subprocess.Popen[str], parser: SuperNodeLogParser, log: logging.Logger, report: Report) -> None:
+def _listen(
+    child: subprocess.Popen[str], launch: LaunchConfig, parser: SuperNodeLogParser, log: logging.Logger, report: Report
+) -> None:
     if child.stdout is None:
         return
     with child.stdout as lines:
@@ -100,6 +103,9 @@ def _listen(child: subprocess.Popen[str], parser: SuperNodeLogParser, log: loggi
             log.log(level_of(text), "%s", text)
             if sentence := parser.read(line):
                 report(sentence)
+            center = launch.center
+            if sentence == UNANSWERED and (why := connection_remark(center.address, center.ca_certificate)):
+                report(why)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

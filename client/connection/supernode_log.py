@@ -32,6 +32,7 @@ OF_A_SUM = {
     "confirm": "confirm the members of a secure aggregation",
     "open": "reveal the sum of a secure aggregation",
 }
+UNANSWERED, ANSWERED = "the center does not answer; still trying", "the center answers again"
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 
 
@@ -81,10 +82,10 @@ class SuperNodeLogParser:
             return f"joined the center as node {match[1]}; waiting for work"
         if "Connection attempt failed" in line:
             self._failures += 1
-            return "the center does not answer; still trying" if self._failures == FAILURES_BEFORE_WARNING else ""
+            return UNANSWERED if self._failures == FAILURES_BEFORE_WARNING else ""
         if match := BACK.search(line):
             known, self._failures = self._failures >= FAILURES_BEFORE_WARNING, 0
-            return f"the center answers again after {float(match[1]):.0f} s" if known else ""
+            return f"{ANSWERED} after {float(match[1]):.0f} s" if known else ""
         return ""
 
     def _work(self, line: str) -> str:

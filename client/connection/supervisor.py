@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from client.connection.reachability import clock_remark
+from client.connection.reachability import connection_remark
 from client.connection.supernode import guarded_environment, run_once
 from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.warm_process import warm_process
@@ -28,7 +28,7 @@ from shared_models.log_files import log_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from client.connection.reachability import clock_remark
+    from client.connection.reachability import connection_remark
 from client.connection.supernode import LaunchConfig, Report
 
 FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 2.0, 60.0, 120.0
@@ -82,7 +82,8 @@ def _keep_running(launch: LaunchConfig, log: logging.Logger, report: Report) -> 
         status = run_once(launch, parser, log, report)
         ended = time.monotonic()
         report(parser.ending(status))
-        if (parser.refused or parser.evicted) and (remark := clock_remark(center.address, center.ca_certificate)):
+        unwanted = parser.refused or parser.evicted or not parser.joined
+        if unwanted and (remark := connection_remark(center.address, center.ca_certificate)):
             report(remark)
         if parser.joined:
             refusals, last_joined = 0, float("-inf") if parser.evicted else ended

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from client.cache.store import CACHE
 from client.config.site import SiteConfig
+from client.connection.supernode_log import ANSWERED, UNANSWERED
 from client.governance.approval import approvals
 from client.governance.audit import audit_of
 from client.governance.chained_log import Line, read
@@ -27,7 +28,8 @@ GIB = 2**30
 SUPERNODE, PROCESS = Path("logs") / "supernode.log", "supernode.pid"
 # The supervisor's own sentences in that log; what Flower prints has no star.
 SAID = re.compile(r"^(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \* (?P<text>.*)$")
-JOINED, ENDED = "joined the center", ("reconnecting in", "stopped")
+RECONNECTING = "reconnecting in"
+JOINED, ENDED = "joined the center", (RECONNECTING, "stopped")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class SiteStatus:
     Attributes:
         takes_part: Whether the program runs here.
         connected_since: When the center let it in, in this computer's time; empty where it is not connected.
-        last_said: The newest sentence of its log.
+        last_said: The newest sentence of its log that says more than when it tries again.
         study: The study of the newest message; empty before the first.
         message: Its kind.
         round: Its round; 0 before round 1.
@@ -172,11 +174,13 @@ def _connection(log: Path) -> tuple[str, str]:
         if not path.exists():
             continue
         with path.open(encoding="utf-8", errors="replace") as file:
-            for time, message in filter(None, map(_sentence, file)):
-                if message.startswith(JOINED):
+            for time, sentence in filter(None, map(_sentence, file)):
+                if sentence.startswith((JOINED, ANSWERED)):
                     since = time
-                elif message.startswith(ENDED):
+                elif sentence.startswith((*ENDED, UNANSWERED)):
                     since = ""
+                if not sentence.startswith(RECONNECTING):  # what was written before says why
+                    message = sentence
     return since, message
 
 

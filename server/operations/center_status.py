@@ -13,6 +13,7 @@ from rich.table import Table
 
 from server.errors import CenterError, ExitCode
 from server.operations.bundle import recorded_runs
+from server.operations.causes import LOW_BYTES, free_bytes
 from server.operations.center import Center, require_file
 from server.operations.certificates import read_expiry
 from server.operations.superlink import Run, Site, list_runs, list_sites
@@ -29,6 +30,7 @@ def read_status(center: Center) -> dict[str, Any]:
     return {
         "center": {"address": center.address, "directory": str(center.directory)},
         "certificate": {"ends": read_expiry(center.directory / "server.crt").isoformat()},
+        "disk": {"free_bytes": free_bytes(center)},
         "sites": [_describe_site(site) for site in list_sites(center)],
         "runs": runs,
         "study": read_study(center, study),
@@ -41,6 +43,8 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     days = (datetime.fromisoformat(status["certificate"]["ends"]) - datetime.now(UTC)).days
     advice = "" if days > RENEW_DAYS else "  [red]renew it: python -m server init --renew[/red]"
     console.print(f"The server certificate is good for {days} days.{advice}")
+    if (free := status["disk"]["free_bytes"]) < LOW_BYTES:
+        console.print(f"The disk of the center's folder has only {free / 2**20:.1f} MiB free.", style="red")
     _print_table(console, "Sites", ("site", "state", "last_seen"), status["sites"], "none; python -m server register")
     runs = [_shorten(run) for run in status["runs"]]
     _print_table(

@@ -28,6 +28,7 @@ from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from server.errors import CenterError, ExitCode
+from server.operations.causes import likely_cause
 from server.operations.center import Center
 from server.operations.supervisor import is_supervised
 
@@ -147,11 +148,12 @@ def _control(center: Center) -> Iterator[ControlHttpClient]:
     try:
         yield client
     except httpx.RequestError as error:
+        cause, fix = likely_cause(center)
         raise CenterError(
             what="the SuperLink does not answer",
             where=f"127.0.0.1:{center.port}",
-            found=f"{type(error).__name__}: {error}",
-            fix=f"start the center: {center.directory / 'start.sh'}; if it runs, see logs/superlink.log",
+            found=cause or f"{type(error).__name__}: {error}",
+            fix=fix or f"start the center: {center.directory / 'start.sh'}; if it runs, see logs/superlink.log",
             exit_code=ExitCode.SUPERLINK_UNREACHABLE,
         ) from None
     except httpx.HTTPStatusError as error:
@@ -176,13 +178,14 @@ def _wait_while_starting(center: Center) -> None:
 
 def _refused(center: Center, reason: str, code: int | None = None) -> CenterError:
     taken = code == ApiErrorCode.PUBLIC_KEY_ALREADY_IN_USE
+    cause, fix = ("", "the key is, or was once, registered: ask the hospital for a new one")
+    if not taken:
+        cause, fix = likely_cause(center)
     return CenterError(
         what="the SuperLink refused the request",
         where=f"127.0.0.1:{center.port}",
-        found=reason,
-        fix="the key is, or was once, registered: ask the hospital for a new one"
-        if taken
-        else "see logs/superlink.log",
+        found=f"{reason}; {cause}" if cause else reason,
+        fix=fix or "see logs/superlink.log",
         exit_code=ExitCode.CREDENTIALS if taken else ExitCode.CONFIGURATION,
     )
 

@@ -16,7 +16,7 @@ from flwr.app import RecordDict
 from shared_models.messages.fields import data, flag, whole
 from shared_models.messages.parts import Parts, refuse
 from shared_models.messages.payload import Payload, Reply, Request, carries
-from shared_models.secure_aggregation.wire import BLOCK, CONTROL, MAX_CONTROL_BYTES, Message
+from shared_models.secure_aggregation.wire import BLOCK, CONTROL, MAX_CONTROL_BYTES
 
 PROTOCOL = data(MAX_CONTROL_BYTES)
 MAX_ATTEMPT = 1_000_000
@@ -149,7 +149,7 @@ class MaskedReply(Generic[R]):
             ValueError: As `Payload.unpack`.
         """
         parts = Parts.of(content)
-        message: Message = {CONTROL: PROTOCOL.read(CONTENT, parts)}
+        message = {CONTROL: PROTOCOL.read(CONTENT, parts)}
         for group, block in parts.take_arrays(MASKED).items():
             if block.dtype != np.uint8 or block.ndim != 1:
                 refuse(f"the masked numbers are {block.dtype}{block.shape}, expected bytes")

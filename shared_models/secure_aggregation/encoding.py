@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from numpy.typing import NDArray
 
 from shared_models.secure_aggregation.parameters import FRACTION_BITS, Terms
@@ -19,6 +19,7 @@ from shared_models.secure_aggregation.wire import ProtocolError
 Words = NDArray[np.uint64]
 Reals = NDArray[np.float64]
 WORD_BYTES = 8
+PIECE = 2**15
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class FixedPoint:
 
     def read(self, data: bytes) -> Words:
         """Integers from their bytes, the lowest first."""
-        return np.frombuffer(data, "<u8").astype(np.uint64).reshape(-1, self.words)
+        return np.frombuffer(data, "<u8").astype(np.uint64, copy=False).reshape(-1, self.words)
 
 
 def _add(one: Words, other: Words) -> Words:
@@ -72,7 +73,8 @@ def _add(one: Words, other: Words) -> Words:
     for word in range(one.shape[1]):
         partial = one[:, word] + carry
         total[:, word] = partial + other[:, word]
-        carry = ((partial < carry) | (total[:, word] < partial)).astype(np.uint64)
+        if word + 1 < one.shape[1]:
+            carry = ((partial < carry) | (total[:, word] < partial)).astype(np.uint64)
     return total
 
 
@@ -113,11 +115,10 @@ class Block:
     def plus_mask(self, key: bytes, sign: int = 1) -> Block:
         """With, or for `sign` -1 without, the mask of a 32-byte key, which must serve one block only."""
         stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-        updates = UPDATES.read(stream.update(bytes(self.updates.nbytes)))
-        statistics = STATISTICS.read(stream.update(bytes(self.statistics.nbytes)))
-        if sign < 0:
-            updates, statistics = _negative(updates), _negative(statistics)
-        return self.plus(Block(updates, statistics))
+        return Block(*(_masked(form, integers, stream, sign) for form, integers in self._parts()))
+
+    def _parts(self) -> tuple[tuple[FixedPoint, Words], tuple[FixedPoint, Words]]:
+        return (UPDATES, self.updates), (STATISTICS, self.statistics)
 
     def real(self) -> tuple[Reals, Reals]:
         """Updates times patients, and statistics, as real numbers."""
@@ -144,6 +145,16 @@ class Block:
     def size(updates: int, statistics: int) -> int:
         """How many bytes so many updates and statistics take."""
         return (updates * UPDATES.words + statistics * STATISTICS.words) * WORD_BYTES
+
+
+def _masked(form: FixedPoint, integers: Words, stream: CipherContext, sign: int) -> Words:
+    """Integers plus, or for `sign` -1 minus, those of a stream; piece by piece, within the processor's cache."""
+    total = np.empty_like(integers)
+    for start in range(0, len(integers), PIECE):
+        part = integers[start : start + PIECE]
+        mask = form.read(stream.update(bytes(part.nbytes)))
+        total[start : start + PIECE] = _add(part, mask if sign > 0 else _negative(mask))
+    return total
 
 
 def flatten(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Reals:

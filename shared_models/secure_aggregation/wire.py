@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-Message = dict[str, bytes]
+Message = Mapping[str, bytes]
 
 CONTROL, BLOCK = "control", "block/"
 MAX_CONTROL_BYTES = 16 * 2**20
@@ -86,18 +86,21 @@ def unpack(message: object, *names: str, blocks: bool = False) -> dict[str, Any]
     return fields(parse(message.get(CONTROL)), *names)
 
 
-def unpack_blocks(message: Mapping[str, Any]) -> dict[str, bytes]:
-    """The blocks of a message by group.
+def block_sizes(message: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of each block of a message, by group.
 
     Raises:
         ProtocolError: If something else is in it.
     """
-    blocks = {key: value for key, value in message.items() if key != CONTROL}
-    for key, value in blocks.items():
+    sizes: dict[str, int] = {}
+    for key, value in message.items():
+        if key == CONTROL:
+            continue
         if not isinstance(key, str) or not key.startswith(BLOCK) or not isinstance(value, bytes):
             msg = "a message holds something that is no block"
             raise ProtocolError(msg)
-    return {name(key.removeprefix(BLOCK)): value for key, value in blocks.items()}
+        sizes[name(key.removeprefix(BLOCK))] = len(value)
+    return sizes
 
 
 def fingerprint(message: Mapping[str, Any]) -> str:

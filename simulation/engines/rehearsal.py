@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class Federation:
         center: The center, for the functions of `server`.
         folder: Logs and settings of all of them.
         threads: For each site's arithmetic: sites that share a machine's cores would wait for each other's.
+        environment_of: Further variables of the center's or a site's processes, by its name.
         processes: `center`, and `python -m client` of each site.
         sites: The settings of each site, with its key.
     """
@@ -60,17 +61,19 @@ class Federation:
     center: Center
     folder: Path
     threads: int
+    environment_of: Callable[[str], Mapping[str, str]] = lambda party: {}
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     sites: dict[str, Path] = field(default_factory=dict)
 
     def start(self, name: str, *words: str) -> None:
         """Starts (or starts again) `python -P -m WORDS` under a name."""
+        own = self.environment_of(name)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-P", "-m", *words],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **child_environment(), "OMP_NUM_THREADS": str(self.threads)},
+                env={**os.environ, **child_environment(), **own, "OMP_NUM_THREADS": str(self.threads)},
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
@@ -118,8 +121,19 @@ class Federation:
 
 
 @contextlib.contextmanager
-def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
+def rehearse(
+    sites: Sites,
+    folder: Path,
+    address_of: Callable[[str, int], str] = lambda site, port: f"127.0.0.1:{port}",
+    environment_of: Callable[[str], Mapping[str, str]] = lambda party: {},
+) -> Iterator[Federation]:
     """Makes the center, gives each site a key and registers it, starts all of them, and stops them at the end.
+
+    Args:
+        sites: The sites' settings.
+        folder: Where the center and all logs go.
+        address_of: Where a site reaches the center whose proxy listens on a port of this machine.
+        environment_of: Further variables of the processes of `center` or of a site.
 
     Raises:
         StudyError: If nginx is not installed, or a process does not come up.
@@ -130,12 +144,13 @@ def rehearse(sites: Sites, folder: Path) -> Iterator[Federation]:
     port, proxy_port = free_ports(2)
     center = Center(folder / "center", f"127.0.0.1:{proxy_port}", port, proxy_port)
     create_center(center)
-    federation = Federation(center, folder, threads=max(1, (os.cpu_count() or 1) // len(sites)))
+    federation = Federation(center, folder, max(1, (os.cpu_count() or 1) // len(sites)), environment_of)
     try:
         federation.start("center", "server", "start", "--directory", str(center.directory))
         _wait(lambda: _answers(center), "the center did not start", folder / "center.log")
         for name, file in sites.items():  # all keys first: a site may need its partners'
-            federation.sites[name] = _settings_with_key(name, file, center, folder)
+            reach = {"address": address_of(name, proxy_port), "ca_certificate": str(center.authority)}
+            federation.sites[name] = _settings_with_key(name, file, reach, folder)
             register(center, name, folder / "keys" / f"{name}.pub")
         for name, settings in federation.sites.items():
             federation.start(name, "client", "--site", str(settings))
@@ -161,13 +176,12 @@ def run_rehearsal(sites: Sites, config: StudySettings, console: Console | None =
         return federation.finish(federation.begin(config), config)
 
 
-def _settings_with_key(name: str, file: Path, center: Center, folder: Path) -> Path:
+def _settings_with_key(name: str, file: Path, reach: Mapping[str, str], folder: Path) -> Path:
     keys = folder / "keys"
     keys.mkdir(exist_ok=True)
     key = keys / name
     subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(key)], check=True)
-    reach = {"address": center.address, "ca_certificate": str(center.authority), "private_key": str(key)}
-    return write_site(load_site(file), folder / "sites", site=name, center=reach)
+    return write_site(load_site(file), folder / "sites", site=name, center={**reach, "private_key": str(key)})
 
 
 def _answers(center: Center) -> bool:

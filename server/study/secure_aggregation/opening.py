@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
+from server.study.secure_aggregation.replies import Masked
 from shared_models.secure_aggregation.blame import Proof, Share, fits, opened
 from shared_models.secure_aggregation.encoding import Block
 from shared_models.secure_aggregation.membership import surviving
@@ -83,7 +84,7 @@ def open_blocks(
     view: View,
     survivors: Survivors,
     keys: Mapping[str, Signed[Keys]],
-    blocks: Mapping[str, Mapping[str, Block]],
+    masked: Mapping[str, Masked],
     secrets: Mapping[str, Mapping[str, bytes]],
 ) -> dict[str, Block]:
     """The sums of the groups that are opened, without masks.
@@ -92,13 +93,13 @@ def open_blocks(
         view: V.
         survivors: S.
         keys: K by site.
-        blocks: Masked, by site and group.
+        masked: Answers by site, of which one block at a time is in memory.
         secrets: From `recover`.
     """
     sums: dict[str, Block] = {}
     hashed = digest(view)
     for group, sites in surviving(view, survivors.sites).items():
-        total = reduce(Block.plus, (blocks[name][group] for name in sites))
+        total = reduce(Block.plus, (masked[name].block(group) for name in sites))
         for name in sites:
             total = total.plus_mask(self_key(secrets[name][f"{SEED}{group}"], hashed, name, group), -1)
         for name in set(view.groups[group]) - set(sites):

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Share, read_share
+from shared_models.secure_aggregation.encoding import Block
 from shared_models.secure_aggregation.layout import Layout
 from shared_models.secure_aggregation.membership import require
 from shared_models.secure_aggregation.signing import SIGNATURE_BYTES, Signed, digest, read_signed, verify
 from shared_models.secure_aggregation.statements import Deal, Enrolment, Keys, Statement
-from shared_models.secure_aggregation.wire import Message
+from shared_models.secure_aggregation.wire import BLOCK, Message
 
 MAX_ENVELOPE_BYTES = 2**20
 Envelopes = dict[str, str]
@@ -39,13 +40,19 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class Masked:
-    """A reply to `answer`."""
+    """A reply to `answer`.
+
+    Attributes:
+        sizes: Bytes of its block of each group.
+        message: Where the blocks are; they may lie on disk, so one is taken at a time.
+    """
 
     signature: str
     complaints: tuple[str, ...]
     layout: Layout
     keys: Signed[Keys] | None
-    blocks: dict[str, bytes]
+    sizes: Mapping[str, int]
+    message: Message
 
     @classmethod
     def read(cls, message: Message) -> Masked:
@@ -56,8 +63,17 @@ class Masked:
             wire.names(parts["complaints"]),
             Layout.read(parts["layout"]),
             None if parts["keys"] is None else read_signed(parts["keys"], Keys),
-            wire.unpack_blocks(message),
+            wire.block_sizes(message),
+            message,
         )
+
+    def block(self, group: str) -> Block:
+        """Its masked numbers of a group.
+
+        Raises:
+            ProtocolError: If they are not so many as its layout says.
+        """
+        return Block.unpack(self.message[f"{BLOCK}{group}"], *self.layout.sizes(group))
 
 
 def read_deal(value: object, envelopes: object) -> tuple[Signed[Deal], Envelopes]:

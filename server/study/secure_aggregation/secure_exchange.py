@@ -6,7 +6,8 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,8 +17,10 @@ from flwr.serverapp import Grid
 from server.study.exchange import Answer, ask, connected
 from server.study.joining import ask_until_answered
 from server.study.secure_aggregation.members import ENROL
+from server.study.secure_aggregation.spooled_message import SpooledMessage
 from server.study.secure_aggregation.summed_reply import reply_of
 from server.study.secure_aggregation.summing import ANSWER, NoSumError, SecureAggregation
+from server.study.weights.spool import Spool
 from shared_models.messages import (
     EVALUATE_TEST,
     EVALUATE_VALIDATION,
@@ -197,12 +200,13 @@ class StudySums:
         if not isinstance(request, TrainRequest):
             contents |= dict.fromkeys(self._bystanders(sites, request), request.pack())
         masked: dict[str, Message | str] = {}
-        for answer in ask(self.grid, contents, request.KIND, _unpack(request), self.config, group):
+        read = _reader(request, Spool(Path(self.config.results_dir) / self.config.study))
+        for answer in ask(self.grid, contents, request.KIND, read, self.config, group):
             site, reply = answer.site, answer.reply
             if isinstance(reply, MaskedReply) != (site in messages):
                 reply, problem = None, answer.problem or "its answer is not of the form that was asked for"
             if isinstance(reply, MaskedReply):
-                own[site], masked[site] = Answer(site, reply.shown), dict(reply.message)
+                own[site], masked[site] = Answer(site, reply.shown), reply.message
             elif site in messages:
                 masked[site] = problem
             else:
@@ -239,9 +243,14 @@ def unverified_sites(grid: Grid) -> list[str]:
     return sorted(sums.unverified) if sums else []
 
 
-def _unpack(request: Request[R]) -> Callable[[RecordDict], MaskedReply[R] | R]:
-    def unpack(content: RecordDict) -> MaskedReply[R] | R:
-        kind = request.reply_kind
-        return MaskedReply.unpack(content, kind) if MASKED in content else kind.unpack(content)
+def _reader(request: Request[R], spool: Spool) -> Callable[[RecordDict], MaskedReply[R] | R]:
+    """What is made of an answer as it comes: masked numbers go to the spool."""
 
-    return unpack
+    def read(content: RecordDict) -> MaskedReply[R] | R:
+        kind = request.reply_kind
+        if MASKED not in content:
+            return kind.unpack(content)
+        reply = MaskedReply.unpack(content, kind)
+        return replace(reply, message=SpooledMessage(reply.message, spool))
+
+    return read

@@ -114,8 +114,7 @@ class SecureAggregation:
             raise self.members.exclude(str(error), "it dealt shares that do not open what it promised") from None
         except SharesError as error:
             raise NoSumError(str(error)) from None
-        blocks = {name: _blocks(layout, masked[name]) for name in survivors.sites}
-        return Opened(view, survivors, layout, open_blocks(view, survivors, dealt.keys, blocks, secrets))
+        return Opened(view, survivors, layout, open_blocks(view, survivors, dealt.keys, masked, secrets))
 
     def _serves(self, dealt: Dealt, kind: str, reachable: set[str]) -> bool:
         """Whether what was dealt ahead does for a question: no site can answer that is not in it."""
@@ -214,9 +213,6 @@ def _check_masked(name: str, one: Masked, view: View, layout: Layout, node_key: 
     require(one.layout == layout, "its numbers mean something else than the others': versions differ")
     require(verify(node_key, view, one.signature), "it saw something else than the others")
     groups = {group for group, sites in view.groups.items() if name in sites}
-    require(set(one.blocks) == groups, "it did not answer for the groups that it adds to")
-    _blocks(layout, one)
-
-
-def _blocks(layout: Layout, one: Masked) -> dict[str, Block]:
-    return {group: Block.unpack(data, *layout.sizes(group)) for group, data in one.blocks.items()}
+    require(set(one.sizes) == groups, "it did not answer for the groups that it adds to")
+    whole = all(one.sizes[group] == Block.size(*layout.sizes(group)) for group in groups)
+    require(whole, "a block has not the length that its layout says")

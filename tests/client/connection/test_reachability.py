@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from pydantic import TypeAdapter, ValidationError
 
 from client.connection.clock import is_refused, says_otherwise
-from client.connection.reachability import check_server, clock_remark
+from client.connection.reachability import check_server, connection_remark
 from client.contract.addresses import Address, joined_address, split_address
 from client.errors import ExitCode, SiteError
 
@@ -218,10 +218,12 @@ def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Pa
     ahead_s = check_server(address, tmp_path / "ca.crt").ahead_s
     assert ahead_s == pytest.approx(8, abs=1.5)
     assert is_refused(ahead_s)
-    assert "this computer's clock is" in clock_remark(address, tmp_path / "ca.crt")
+    assert "this computer's clock is" in connection_remark(address, tmp_path / "ca.crt")
     right = serve(*files)
     assert says_otherwise(check_server(right, tmp_path / "ca.crt").ahead_s) == ""
-    assert clock_remark(right, tmp_path / "ca.crt") == ""
+    assert connection_remark(right, tmp_path / "ca.crt") == ""
+    ended = serve(*signed(tmp_path, "localhost", start=-20, end=-10))
+    assert "the server's certificate has expired (for localhost" in connection_remark(ended, tmp_path / "ca.crt")
     assert (is_refused(-200.0), is_refused(-301.0), is_refused(None)) == (False, True, False)
 
 

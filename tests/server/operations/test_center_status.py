@@ -13,6 +13,7 @@ def shown(**changes: Any) -> str:
     status: dict[str, Any] = {
         "center": {"address": "center.example.org:443", "directory": "/srv/center"},
         "certificate": {"ends": (datetime.now(UTC) + timedelta(days=200)).isoformat()},
+        "disk": {"free_bytes": 2**40},
         "sites": [],
         "runs": [],
         "study": {"name": "", "progress": None, "problem": ""},
@@ -33,6 +34,11 @@ def test_new_center_says_what_comes_next() -> None:
 def test_certificate_that_ends_soon_is_announced() -> None:
     ends = (datetime.now(UTC) + timedelta(days=12, hours=1)).isoformat()
     assert "12 days. renew it: python -m server init --renew" in " ".join(shown(certificate={"ends": ends}).split())
+
+
+def test_a_disk_that_is_nearly_full_is_announced() -> None:
+    assert "only 3.0 MiB free" in " ".join(shown(disk={"free_bytes": 3 * 2**20}).split())
+    assert "free" not in shown()
 
 
 def test_rows_fit_a_terminal_and_a_failure_is_told() -> None:
