@@ -19,6 +19,8 @@ CENTER = "center"
 LASTS_S, LONG_S = 8.0, 20.0
 SUPERLINK, SUPEREXEC, STUDY, PROXY = "flower-superlink", "flower-superexec", "flwr-serverapp", "nginx"
 AUTO_RESUME, SUPERNODE, WARM = "server.operations.auto_resume", "supernode_process", "warm_process"
+PROGRAMS = ((SUPERNODE, WARM), (SUPERLINK, SUPEREXEC, AUTO_RESUME, PROXY))
+"""Those that stay at a site, and at the center."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Scene:
     Attributes:
         running: The deployment.
         lines: Of each site to the center.
-        clocks: A file for each party with what is added to its clock; none where clocks cannot be moved.
+        clocks: A file for each party with the seconds that are added to its clock.
         site: The site that it happens to.
     """
 
@@ -153,11 +155,6 @@ FAULTS: Mapping[str, Fault] = {
     "a site's clock jumps an hour ahead": at_site(move_clock, HOUR_S),
     "a site's clock jumps an hour back": at_site(move_clock, -HOUR_S),
 }
-
-
-def possible(clocks: Mapping[str, Path]) -> list[str]:
-    """Names of the faults that this machine can have."""
-    return [name for name in FAULTS if clocks or "clock" not in name]
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -16,6 +16,7 @@ from client.governance.notices import NOT_APPROVED, UNLIKE_OTHERS, read_notice
 APPROVE = f"if it is wanted: {COMMAND}"
 MOST_LETTERS = 600  # letters of a sentence
 FAILURES_BEFORE_WARNING = 3  # Flower retries at once after a blip; a line for each would be noise
+FAILURES_WORTH_SAYING = frozenset(FAILURES_BEFORE_WARNING * 2**n for n in range(32))  # the reason may change
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*:\s")  # with which Flower begins a line
 ROUND = re.compile(r"\[RUN \d+(?:, ROUND (?P<round>\S+))?\]")
@@ -82,7 +83,7 @@ class SuperNodeLogParser:
             return f"joined the center as node {match[1]}; waiting for work"
         if "Connection attempt failed" in line:
             self._failures += 1
-            return UNANSWERED if self._failures == FAILURES_BEFORE_WARNING else ""
+            return UNANSWERED if self._failures in FAILURES_WORTH_SAYING else ""
         if match := BACK.search(line):
             known, self._failures = self._failures >= FAILURES_BEFORE_WARNING, 0
             return f"{ANSWERED} after {float(match[1]):.0f} s" if known else ""

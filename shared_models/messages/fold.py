@@ -32,5 +32,6 @@ def in_fold(content: RecordDict, config: StudySettings) -> RecordDict:
     """A request with the fold that these settings are of; as it is where they are a study's own."""
     if not isinstance(config, FoldSettings):
         return content
-    values = content.config_records[VALUES]
+    values = content[VALUES]
+    assert isinstance(values, ConfigRecord)
     return RecordDict({**content, VALUES: ConfigRecord({**values, FOLD: config.fold})})

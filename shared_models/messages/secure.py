@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
-from flwr.app import RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 from shared_models.messages.fields import data, flag, whole
-from shared_models.messages.parts import Parts, refuse
+from shared_models.messages.parts import VALUES, Parts, refuse
 from shared_models.messages.payload import Payload, Reply, Request, carries
 from shared_models.secure_aggregation.wire import BLOCK, CONTROL, MAX_CONTROL_BYTES
 
@@ -112,12 +112,12 @@ class JoinSum(Payload):
         """Takes it out of a question's parts; None where the question comes without it."""
         return cls.read_from(parts) if CONTENT in parts.values else None
 
-    def pack_with(self, request: Request[Any]) -> RecordDict:
-        """A question with it."""
-        parts = Parts()
-        request.write_to(parts)
-        self.write_to(parts)
-        return parts.pack()
+    def pack_with(self, question: RecordDict) -> RecordDict:
+        """A packed question with it; the arrays are those of the question itself, in memory once for all sites."""
+        values, own = question[VALUES], Parts()
+        assert isinstance(values, ConfigRecord)
+        self.write_to(own)
+        return RecordDict({**question, VALUES: ConfigRecord({**values, **own.values})})
 
 
 @dataclass(frozen=True)

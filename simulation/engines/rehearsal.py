@@ -144,7 +144,7 @@ def rehearse(
     port, proxy_port = free_ports(2)
     center = Center(folder / "center", f"127.0.0.1:{proxy_port}", port, proxy_port)
     create_center(center)
-    federation = Federation(center, folder, max(1, (os.cpu_count() or 1) // len(sites)), environment_of)
+    federation = Federation(center, folder, max(1, (os.cpu_count() or 1) // max(len(sites), 1)), environment_of)
     try:
         federation.start("center", "server", "start", "--directory", str(center.directory))
         _wait(lambda: _answers(center), "the center did not start", folder / "center.log")

@@ -10,7 +10,10 @@ from algebra import revealed, violations
 from federation import question, with_groups
 from network import Network, assert_exact, run_of, world_of
 
+from server.study.secure_aggregation.spooled_message import SpooledMessage
 from server.study.secure_aggregation.summing import NoSumError, SecureAggregation
+from server.study.weights import spool
+from shared_models.secure_aggregation.wire import Message
 
 TABLE = {(3, 1): 0, (4, 1): 1, (4, 2): 0, (5, 1): 1, (5, 2): 1, (5, 3): 0, (8, 1): 3, (8, 2): 2, (8, 3): 2, (8, 4): 1}
 QUICK = [(3, 1), (4, 1), (4, 2), (5, 2)]
@@ -33,6 +36,24 @@ def test_a_sum_is_the_plain_one_in_five_exchanges_and_then_in_three(quick_disk: 
         assert_exact(opened, value)
     assert network.asked == [*EXCHANGES, *EXCHANGES[2:] * 2]
     assert not run.problems
+
+
+def test_masked_numbers_that_lie_on_the_disk_give_the_same_sum(
+    quick_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "IN_MEMORY_BYTES", 0)
+    world, value, disk = world_of(quick_disk, 4, 1), question(), spool.Spool(tmp_path)
+    answers: list[SpooledMessage] = []
+
+    def stored(exchange: str, name: str, reply: Message) -> Message:
+        if exchange != "answer":
+            return reply
+        answers.append(SpooledMessage(reply, disk))
+        assert dict(answers[-1]) == dict(reply)
+        return answers[-1]
+
+    assert_exact(run_of(world).add_up(value, list(world.facts), Network(world, tamper=stored).asking(value)), value)
+    assert disk.file().seek(0, 2) >= sum(len(block) for one in answers for name, block in one.items() if "/" in name)
 
 
 @pytest.mark.parametrize(("sites", "colluders"), SIZES)

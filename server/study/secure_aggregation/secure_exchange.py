@@ -193,12 +193,13 @@ class StudySums:
         own: dict[str, Answer[R]],
     ) -> dict[str, Message | str]:
         """Asks those who are added up, and plainly those who have nothing to add, for what they show of themselves."""
+        question = request.pack()
         contents = {
-            site: JoinSum(content=message[CONTROL], attempt=attempt).pack_with(request)
+            site: JoinSum(content=message[CONTROL], attempt=attempt).pack_with(question)
             for site, message in messages.items()
         }
         if not isinstance(request, TrainRequest):
-            contents |= dict.fromkeys(self._bystanders(sites, request), request.pack())
+            contents |= dict.fromkeys(self._bystanders(sites, request), question)
         masked: dict[str, Message | str] = {}
         read = _reader(request, Spool(Path(self.config.results_dir) / self.config.study))
         for answer in ask(self.grid, contents, request.KIND, read, self.config, group):
