@@ -1,7 +1,8 @@
-"""Campaign of faults: each study of a real deployment meets one at a random moment, and must end by itself.
+"""Campaign of faults: each study of a real deployment meets some at random moments, and must end by itself.
 
     python benchmarks/campaign.py --minutes 30
     python benchmarks/campaign.py --minutes 600 --seed 7 --out campaign.jsonl   # adds a line for each study
+    python benchmarks/campaign.py --a-study 3                                   # one in each phase of a study
     python benchmarks/campaign.py --faults "the SuperLink is killed" "a site's line is cut" --minutes 5
     python benchmarks/campaign.py --show campaign.jsonl                         # the table of what ran before
 
@@ -9,6 +10,7 @@ A real center (SuperLink, SuperExec, nginx) and three real sites on this machine
 and behind a line that can be cut. Faults, phases, moments, sites and protection (none, secure aggregation, privacy,
 both) are drawn by the seed; every kind of fault comes once before any comes again. Nobody types anything. A study is
 held against one that met no fault: last weights to the bit, the test, audit logs and privacy ledgers of both sides.
+Where it met several, what became of it counts for each of them.
 The exit code is 1 if one ended wrongly. It needs nginx and a C compiler, and runs for about a minute a study.
 """
 
@@ -69,6 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="after which no further study begins [30]")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn [0]")
+    parser.add_argument("--a-study", type=int, choices=(1, 2, 3), default=1, help="faults in each study [1]")
     parser.add_argument("--rounds", type=int, default=3, help="of each study [3]")
     parser.add_argument("--faults", nargs="+", choices=[*FAULTS], metavar="FAULT", help="these only [all]")
     parser.add_argument("--protection", nargs="+", choices=[*PROTECTIONS], default=[*PROTECTIONS], help="these only")
@@ -91,19 +94,22 @@ def campaign(options: argparse.Namespace, console: Console) -> Iterator[Outcome]
         for number in itertools.count():
             if time.monotonic() > ends:
                 return
-            fault, phase, protection = next(drawn), chance.choice(PHASES), chance.choice(options.protection)
+            protection = chance.choice(options.protection)
             if protection not in references:
                 console.print(f"a study without a fault, protection: {protection}")
                 plain = settings(f"reference-{protection}", protection, options)
                 references[protection] = reference(scene.running, plain)
             config = settings(f"study{number:04d}", protection, options)
-            result = run(scene, config, fault, phase, chance, references[protection])
-            one = Outcome(config.study, protection, fault, *result)
-            console.print(f"{one.study} ({protection}): {fault}, {one.phase}: {one.outcome} ({one.seconds:.0f} s)")
-            if options.out:
-                with options.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(one)) + "\n")
-            yield one
+            phases = sorted(chance.sample(range(len(PHASES)), options.a_study))
+            faults = [(PHASES[phase], next(drawn)) for phase in phases]
+            struck, what, seconds = run(scene, config, faults, chance, references[protection])
+            for phase, fault in zip(struck, (fault for _, fault in faults), strict=True):
+                one = Outcome(config.study, protection, fault, phase, what, seconds)
+                console.print(f"{one.study} ({protection}): {fault}, {phase}: {what} ({seconds:.0f} s)")
+                if options.out:
+                    with options.out.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(one)) + "\n")
+                yield one
 
 
 def deck(faults: Sequence[str], chance: random.Random) -> Iterator[str]:
@@ -128,16 +134,22 @@ def reference(running: Federation, config: StudySettings) -> Reference:
 
 
 def run(
-    scene: Scene, config: StudySettings, fault: str, phase: str, chance: random.Random, reference: Reference
-) -> tuple[str, str, float]:
-    """One study with one fault: the phase that it met it in, the outcome, and its seconds."""
-    running, started, struck = scene.running, time.monotonic(), False
+    scene: Scene,
+    config: StudySettings,
+    faults: Sequence[tuple[str, str]],
+    chance: random.Random,
+    reference: Reference,
+) -> tuple[list[str], str, float]:
+    """One study and its faults, each with its phase: the phases that they met it in, the outcome, and its seconds."""
+    running, started, struck = scene.running, time.monotonic(), list[str]()
     try:
         with at_most(ENDS_WITHIN_S):
             run_id = running.begin(config)
-            struck = wait_for(running, config, phase, chance)
-            if struck:
-                FAULTS[fault](replace(scene, site=chance.choice(sorted(running.sites))))
+            for phase, fault in faults:
+                in_time = wait_for(running, config, phase, chance)
+                struck.append(phase if in_time else OVER)
+                if in_time:
+                    FAULTS[fault](replace(scene, site=chance.choice(sorted(running.sites))))
             what = verdict(running, config, ended(running, run_id), reference)
     except TimeoutError:
         what = f"{WRONG}did not end"
@@ -146,7 +158,7 @@ def run(
     seconds = time.monotonic() - started
     if away := wait_until_back(running):
         what = f"{WRONG}{', '.join(away)} did not come back"
-    return phase if struck else OVER, what, seconds
+    return struck + [OVER] * (len(faults) - len(struck)), what, seconds
 
 
 @contextlib.contextmanager

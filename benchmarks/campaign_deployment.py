@@ -31,7 +31,7 @@ def deployment(folder: Path | None) -> Iterator[Scene]:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for part in ("sites", "deployed", "clocks"):
             (folder / part).mkdir(parents=True)
-        files = cohort_writer(TASK)(folder / "cohort", scale=0.5)[:SITES]
+        files = cohort_writer(TASK)(folder / "cohort", scale=1.0)[:SITES]
         changes = {"role": "train", "policy": {"epsilon_ceiling": 1e6}}  # many private studies on the same patients
         sites = {file.stem: write_site(load_site(file), folder / "sites", site=file.stem, **changes) for file in files}
         library = folder / "clocks" / "moved_clock.so"
