@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FILES = ["pyproject.toml", ".info/CONTENT"]  # the settings, and Flower's own list of checksums
 CLIENT_APP = "client.app:app"
 MAX_BYTES = 1_000_000
+DISK = "the site cannot write the study's settings to its disk, which may be full; it answers again once there is room"
 
 log = logging.getLogger("client")
 Install = Callable[..., Path]
@@ -49,10 +50,12 @@ def guard_installation() -> None:
     def install_or_note(*arguments: Any, **options: Any) -> Path:
         try:
             return install(*arguments, **options)
-        except RefusedBundleError as error:
+        except (RefusedBundleError, OSError) as error:  # of Flower's own text only ours leaves: an error names folders
+            why = DISK if isinstance(error, OSError) else str(error)
+            log.error("%s", error)
             for message, context in asked:
-                _note(message, context, str(error))
-            raise
+                _note(message, context, why)
+            raise RefusedBundleError(why) from None
 
     flower.pull_task_input, flower.install_from_fab = pull_and_remember, install_or_note
 

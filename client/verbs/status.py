@@ -24,7 +24,8 @@ from client.governance.policy_checks import ledger_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-GIB = 2**30
+GIB, FULL_BYTES = 2**30, 2**20
+FULL = ": it is full, and what cannot be noted in the audit log does not leave; free some room"
 SUPERNODE, PROCESS = Path("logs") / "supernode.log", "supernode.pid"
 # The supervisor's own sentences in that log; what Flower prints has no star.
 SAID = re.compile(r"^(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \* (?P<text>.*)$")
@@ -139,6 +140,7 @@ def _rows(status: SiteStatus) -> list[tuple[str, str]]:
         at_round = f" of round {status.round}" if status.round else ""
         refused = f"; refused: {status.refused}" if status.refused else ""
         asked = f"{status.study}: {status.message}{at_round}, at {status.answered[:19].replace('T', ' ')} UTC{refused}"
+    is_full = status.free_bytes < FULL_BYTES
     left = max(status.epsilon_ceiling - status.epsilon, 0.0)
     return [
         ("site", status.site),
@@ -150,7 +152,7 @@ def _rows(status: SiteStatus) -> list[tuple[str, str]]:
         (
             "disk",
             f"{_mib(status.state_bytes)}, of which the cache is {_mib(status.cache_bytes)} of at most "
-            f"{_mib(status.cache_limit_bytes)}; {_mib(status.free_bytes)} free",
+            f"{_mib(status.cache_limit_bytes)}; {_mib(status.free_bytes)} free{FULL if is_full else ''}",
         ),
     ]
 

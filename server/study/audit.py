@@ -119,14 +119,21 @@ def _as_center_errors() -> Iterator[None]:
     try:
         yield
     except RecordError as error:
+        what, fix = {
+            BrokenRecordError: (
+                "the center's audit log is not as it was written",
+                "bring audit.jsonl and its .head back from a backup",
+            ),
+            ClockBehindError: ("this computer's clock is behind the center's audit log", "set the clock"),
+        }.get(
+            type(error),
+            ("the center's audit log cannot be written", "free some room; then continue: --set resume=true"),
+        )
         raise CenterError(
-            what={
-                BrokenRecordError: "the center's audit log is not as it was written",
-                ClockBehindError: "this computer's clock is behind the center's audit log",
-            }.get(type(error), "the center's audit log cannot be written"),
+            what=what,
             where=error.where,
             found=error.found,
             expected=error.expected or "the lines as they were written, and room on the disk",
-            fix="bring audit.jsonl and its .head back from a backup, set the clock, or free some room",
+            fix=fix,
             exit_code=ExitCode.FILE,
         ) from None

@@ -18,7 +18,7 @@ from flwr.cli.install import install_from_fab
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.config.site import load_site
-from client.connection.bundle_guard import RefusedBundleError, guard_installation, guarded, judge
+from client.connection.bundle_guard import DISK, RefusedBundleError, guard_installation, guarded, judge
 from client.governance.approval import approve
 from client.governance.audit import audit_of
 from client.governance.chained_log import read
@@ -205,6 +205,10 @@ def test_a_bundle_whose_settings_are_not_approved_is_refused_and_audited_before_
     ]
     approve(site, parse_study_settings({}))
     assert flower.install_from_fab(content, skip_prompt=True).is_dir()
+    monkeypatch.setenv("FLWR_HOME", str(file / "flwr"))  # below a file nothing can be written, as on a full disk
+    with pytest.raises(RefusedBundleError, match=f"^{re.escape(DISK)}$"):
+        flower.install_from_fab(content, skip_prompt=True)
+    assert read(audit_of(site))[-1]["why"] == DISK
 
 
 def test_settings_that_are_not_valid_here_are_refused(
