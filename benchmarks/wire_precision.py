@@ -22,9 +22,11 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
+from client.config.site import load_site
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.cohort_options import cohort_writer
 from simulation.engines.in_process import run_in_process
+from simulation.splits import write_site
 
 BAR = 0.005
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -68,9 +70,14 @@ def of_task(task: str, options: argparse.Namespace) -> Iterator[tuple[str, float
         folder = Path(name)
         for seed in options.seeds:
             files = cohort_writer(task)(folder / f"cohort-{seed}", seed=seed, scale=options.scale)
+            little_withheld = {"minimum_count": 5}  # made-up patients
+            sites = {
+                file.stem: write_site(load_site(file), folder / f"sites-{seed}", policy=little_withheld)
+                for file in files
+            }
             for index, wire in enumerate(WIRES):
                 config = settings(task, options.rounds, seed, wire, folder / f"{wire}-{seed}")
-                results = run_in_process({file.stem: file for file in files}, config)
+                results = run_in_process(sites, config)
                 for target, one in results["targets"].items():
                     if one["internal"].get("auc") is not None:
                         figures.setdefault(target, [[] for _ in WIRES])[index].append(one["internal"])

@@ -43,7 +43,13 @@ class JsonLines(logging.Formatter):
 
 
 class _OwnersFile(RotatingFileHandler):
-    """Each new file is its owner's alone, as the first one."""
+    """Each new file is its owner's alone, as the first one; on a full disk lines are lost without a word.
+
+    What must not be lost says itself that the disk is full; a traceback for each line would bury that on the terminal.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        del record
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).touch(OWNER_ONLY)

@@ -102,10 +102,12 @@ def _listen(
             text = COLOURS.sub("", line.rstrip())
             log.log(level_of(text), "%s", text)
             if sentence := parser.read(line):
-                report(sentence)
-            center = launch.center
-            if sentence == UNANSWERED and (why := connection_remark(center.address, center.ca_certificate)):
-                report(why)
+                report(_with_reason(sentence, launch.center) if sentence == UNANSWERED else sentence)
+
+
+def _with_reason(sentence: str, center: Center) -> str:
+    why = connection_remark(center.address, center.ca_certificate)
+    return f"{sentence}: {why}" if why else sentence
 
 
 def _end(child: subprocess.Popen[str]) -> None:

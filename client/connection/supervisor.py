@@ -82,8 +82,7 @@ def _keep_running(launch: LaunchConfig, log: logging.Logger, report: Report) -> 
         status = run_once(launch, parser, log, report)
         ended = time.monotonic()
         report(parser.ending(status))
-        unwanted = parser.refused or parser.evicted or not parser.joined
-        if unwanted and (remark := connection_remark(center.address, center.ca_certificate)):
+        if remark := connection_remark(center.address, center.ca_certificate):
             report(remark)
         if parser.joined:
             refusals, last_joined = 0, float("-inf") if parser.evicted else ended
