@@ -48,7 +48,7 @@ class _OwnersFile(RotatingFileHandler):
     What must not be lost says itself that the disk is full; a traceback for each line would bury that on the terminal.
     """
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:
         del record
 
     def _open(self) -> TextIOWrapper:
