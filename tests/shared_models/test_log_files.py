@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -77,3 +78,12 @@ def test_log_that_another_program_holds_open_is_emptied(tmp_path: Path, monkeypa
     assert path.read_text() == "short\n"
     assert older == [f"line number {number}\n" for number in (8, 7, 6, 5, 4)]
     assert len(list(tmp_path.iterdir())) == LOG_FILES + 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_full_disk_writes_no_traceback_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = log_file(Path("/dev/full"), logging.Formatter(), as_json=False)
+    handler.emit(logging.makeLogRecord({"msg": "round 3: answer to train sent"}))
+    with suppress(OSError):  # what could not be written is tried once more
+        handler.close()
+    assert capsys.readouterr().err == ""
