@@ -182,7 +182,7 @@ def wait_for(running: Federation, config: StudySettings, phase: str, chance: ran
     while (describe(running.center.results, config.study) or {"round": -1})["round"] < wanted:
         if (running.center.results / config.study / UNFINISHED).exists():
             return False
-        time.sleep(0.05)
+        time.sleep(0.2)
     time.sleep(chance.uniform(0, 1.5))
     return not (running.center.results / config.study / RESULTS).exists()
 

@@ -222,7 +222,7 @@ def test_a_clock_that_the_center_would_refuse_is_told(serve: Serve, tmp_path: Pa
     right = serve(*files)
     assert says_otherwise(check_server(right, tmp_path / "ca.crt").ahead_s) == ""
     assert connection_remark(right, tmp_path / "ca.crt") == ""
-    ended = serve(*signed(tmp_path, "localhost", start=-20, end=-10))
+    ended = serve(*signed(tmp_path, "localhost", start=-20 * DAY, end=-10 * DAY))
     assert "the server's certificate has expired (for localhost" in connection_remark(ended, tmp_path / "ca.crt")
     assert (is_refused(-200.0), is_refused(-301.0), is_refused(None)) == (False, True, False)
 
