@@ -1,11 +1,10 @@
 """Loss of AUC by weights that travel in bfloat16: each task trained with both numbers, on the same patients and seed.
 
     python benchmarks/wire_precision.py                                  # exits nonzero where more than .005 is lost
-    python benchmarks/wire_precision.py --tasks relapse_mammogram --scale 1 --seeds 0 1 2
+    python benchmarks/wire_precision.py --only relapse_mammogram --seeds 3
 
-The five synthetic hospitals of each task, in one process, without secure aggregation, whose sums are of whole numbers
-either way. The AUC is that of the test patients of all sites that train, at the horizon for a time to event; it is the
-mean over seeds. The interval is that of one study: what other patients would change.
+The cohorts and studies of `ceilings.py`, with five hospitals; the AUC is of the exact scores of all their test patients,
+by the best round. Nothing is summed in secret, where whole numbers travel to the center either way.
 """
 
 from __future__ import annotations
@@ -14,86 +13,61 @@ import argparse
 import statistics
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+from ceiling_runs import cohort, federated
+from ceilings import EXPERIMENTS
 from rich.console import Console
 from rich.table import Table
 
-from client.config.site import load_site
-from shared_models.study_settings import StudySettings, parse_study_settings
-from simulation.cohort_options import cohort_writer
-from simulation.engines.in_process import run_in_process
-from simulation.splits import write_site
+from shared_models.study_settings import StudySettings
 
 BAR = 0.005
-STUDIES = Path(__file__).parents[1] / "studies"
-TASKS = (
-    "recurrence_clinical",
-    "recurrence_mri",
-    "subtype_histology",
-    "receptors_dce_mri",
-    "relapse_mammogram",
-    "receptors_brain_metastasis",
-)
 WIRES = get_args(StudySettings.model_fields["wire"].annotation)
 
 
 def main() -> int:
     """Prints the table and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the cohorts' sizes [1]")
-    parser.add_argument("--rounds", type=int, help="[those of the task's synthetic study]")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    names = [experiment.task for experiment in EXPERIMENTS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="TASK", help=", ".join(names))
+    parser.add_argument("--seeds", type=int, default=1, help="cohorts of each task [1]")
+    parser.add_argument("--rounds", type=int, help="[those of the task's study]")
+    parser.add_argument("--scale", type=float, help="of the cohorts' sizes [those of ceilings.py]")
     options = parser.parse_args()
-    heads = ("task", "target", "test patients", *(f"AUC, {wire}" for wire in WIRES), "95 % interval", "lost")
-    table, worst = Table(*heads), 0.0
-    for task in options.tasks:
-        for target, patients, values, interval in of_task(task, options):
+    console, table, worst = Console(soft_wrap=True), Table("task", "target", *WIRES, "lost"), 0.0
+    for task in options.only:
+        for target, values in of_task(task, options):
             lost = values[0] - values[1]
             worst = max(worst, lost)
-            shown = (f"{patients:.0f}", *(f"{value:.4f}" for value in values), interval, f"{lost:+.4f}")
-            table.add_row(task, target, *shown)
-            Console().print(task, target, *shown, sep=" | ", highlight=False)
-    Console().print(table)
-    Console().print(f"at most {worst:.4f} lost (bar {BAR}): {'passes' if worst < BAR else 'TOO MUCH'}")
+            row = (task, target, *(f"{value:.4f}" for value in values), f"{lost:+.4f}")
+            table.add_row(*row)
+            console.print(" | ".join(row), highlight=False)
+    console.print(table)
+    console.print(f"at most {worst:.4f} lost (bar {BAR}): {'passes' if worst < BAR else 'TOO MUCH'}")
     return int(worst >= BAR)
 
 
-def of_task(task: str, options: argparse.Namespace) -> Iterator[tuple[str, float, list[float], str]]:
-    """Each target's name, test patients, mean AUC by wire, and the interval of the first seed's float32."""
-    figures: dict[str, list[list[dict[str, Any]]]] = {}
+def of_task(task: str, options: argparse.Namespace) -> Iterator[tuple[str, list[float]]]:
+    """Each target, and its mean AUC by wire."""
+    (experiment,) = (one for one in EXPERIMENTS if one.task == task)
+    experiment = replace(experiment, scale=options.scale or experiment.scale)
+    changes = {"rounds": options.rounds} if options.rounds else {}
+    values: dict[str, list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for seed in options.seeds:
-            files = cohort_writer(task)(folder / f"cohort-{seed}", seed=seed, scale=options.scale)
-            little_withheld = {"minimum_count": 5}  # made-up patients
-            sites = {
-                file.stem: write_site(load_site(file), folder / f"sites-{seed}", policy=little_withheld)
-                for file in files
-            }
+        for seed in range(options.seeds):
+            folder = Path(name) / str(seed)
+            sites = cohort(experiment, seed, folder / "cohort", workers=1)
             for index, wire in enumerate(WIRES):
-                config = settings(task, options.rounds, seed, wire, folder / f"{wire}-{seed}")
-                results = run_in_process(sites, config)
-                for target, one in results["targets"].items():
-                    if one["internal"].get("auc") is not None:
-                        figures.setdefault(target, [[] for _ in WIRES])[index].append(one["internal"])
-    for target, by_wire in figures.items():
-        first = by_wire[0][0]
-        means = [statistics.fmean(metrics["auc"] for metrics in one) for one in by_wire]
-        yield target, first["patients"], means, f"{first['auc_low']:.3f} to {first['auc_high']:.3f}"
-
-
-def settings(task: str, rounds: int | None, seed: int, wire: str, results: Path) -> StudySettings:
-    """The synthetic study of a task, with two fifths of the patients for the test."""
-    file = STUDIES / f"synthetic_{task}.toml"
-    values: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {"task": task}
-    values |= {"rounds": rounds} if rounds else {}
-    values |= {"study": "wire", "wire": wire, "seed": seed, "split-seed": seed, "test-fraction": 0.4}
-    return parse_study_settings({**values, "secure-aggregation": "off", "results-dir": str(results)})
+                own = {**changes, "wire": wire, "secure-aggregation": "off"}
+                for target, metrics in federated(experiment, seed, folder / wire, sites, sites, **own).items():
+                    if "auc" in metrics:
+                        values.setdefault(target, [[] for _ in WIRES])[index].append(metrics["auc"])
+    for target, by_wire in values.items():
+        yield target, [statistics.fmean(one) for one in by_wire]
 
 
 if __name__ == "__main__":
