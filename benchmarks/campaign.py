@@ -89,7 +89,7 @@ def campaign(options: argparse.Namespace, console: Console) -> Iterator[Outcome]
     """Outcomes of studies, one after the other, until the time is over."""
     chance, ends = random.Random(options.seed), time.monotonic() + 60 * options.minutes
     with deployment(options.folder) as scene:
-        drawn = deck(options.faults or [*FAULTS], chance)
+        order = deck(options.faults or [*FAULTS], chance)
         references: dict[str, Reference] = {}
         for number in itertools.count():
             if time.monotonic() > ends:
@@ -101,7 +101,7 @@ def campaign(options: argparse.Namespace, console: Console) -> Iterator[Outcome]
                 references[protection] = reference(scene.running, plain)
             config = settings(f"study{number:04d}", protection, options)
             phases = sorted(chance.sample(range(len(PHASES)), options.a_study))
-            faults = [(PHASES[phase], next(drawn)) for phase in phases]
+            faults = [(PHASES[phase], next(order)) for phase in phases]
             struck, what, seconds = run(scene, config, faults, chance, references[protection])
             for phase, fault in zip(struck, (fault for _, fault in faults), strict=True):
                 one = Outcome(config.study, protection, fault, phase, what, seconds)

@@ -3,8 +3,8 @@
     python benchmarks/wire_precision.py                                  # exits nonzero where more than .005 is lost
     python benchmarks/wire_precision.py --only relapse_mammogram --seeds 3
 
-The cohorts and studies of `ceilings.py`, with five hospitals; the AUC is of the exact scores of all their test patients,
-by the best round. Nothing is summed in secret, where whole numbers travel to the center either way.
+The cohorts and studies of `ceilings.py`, with five hospitals. The AUC is of the exact scores of all their test
+patients, by the best round. Nothing is summed in secret, where whole numbers travel to the center either way.
 """
 
 from __future__ import annotations

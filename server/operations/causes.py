@@ -22,7 +22,7 @@ def likely_cause(center: Center) -> tuple[str, str]:
     if free < FULL_BYTES:
         return (
             f"the disk of {center.directory} is full ({free} bytes free)",
-            "free some room; the center goes on by itself",
+            "free some room; the center continues by itself",
         )
     return "", ""
 
