@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from shared_models.metrics.delong import hanley_mcneil_variance
+from shared_models.metrics.interval import logit_interval
 from shared_models.metrics.rates import named, wilson
 
 COUNTS = ("patients", "positives", "events")
 AT_THE_HORIZON = ("events_by_horizon", "free_at_horizon", "censored_before_horizon")
 AT_THE_CUT = ("tp", "fp", "tn", "fn")
 OF_ALL_TIMES = (*COUNTS, "c_index", "c_index_low", "c_index_high")
+ONE_DECIMAL = ("macro_", "r2")
 DIGITS = 2
+LEAST_STEPS = 4
+"""Of a share of pairs: with fewer it says nothing."""
 STEP_PATIENTS = 5
 """A rate moves in steps of at least so many patients: one of them more or less seldom shows, and never for sure."""
 
@@ -19,7 +24,10 @@ STEP_PATIENTS = 5
 def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, float]:
     """What may leave of a site's own test metrics: NaN where a class has fewer than `least` patients.
 
-    Shares of patients move in steps of `STEP_PATIENTS`, with Wilson's interval of these; all else has two decimals.
+    Shares of patients move in steps of `STEP_PATIENTS`, with Wilson's interval of these, and shares of pairs in steps
+    of as many pairs as there are patients: a network that scores all patients alike but one would else have her outcome
+    as the side of 1/2 on which the AUC is. Means over classes and R squared have one decimal, errors of a number two
+    digits, all else two decimals.
     Counts at the cut never leave, and precision and F1 follow from the sensitivity and the specificity that do: else
     the exact ones could be worked out.
 
@@ -28,7 +36,7 @@ def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, 
         least: The site's `policy.minimum_count`.
     """
     few = dict.fromkeys(metrics, _few(metrics, least)) | dict.fromkeys(_few_at_horizon(metrics, least), True)
-    released = {name: value for name, value in metrics.items() if name not in AT_THE_CUT}
+    released = {name: value for name, value in metrics.items() if name not in AT_THE_CUT} | _pairs_in_steps(metrics)
     if not any(few[name] for name in metrics if name not in AT_THE_HORIZON):
         released |= _in_steps(metrics)
     return {name: _coarse(name, value, few.get(name, False)) for name, value in released.items()}
@@ -70,6 +78,25 @@ def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     return {"sensitivity": sensitivity, "specificity": specificity, **rates, **bounds}
 
 
+def _pairs_in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
+    """AUC and C-index, with the interval that they and the numbers of patients have by themselves."""
+    coarse = {}
+    for name in {"auc", "c_index"} & set(metrics):
+        if "positives" in metrics:
+            cases, others = metrics["positives"], metrics["patients"] - metrics["positives"]
+        else:  # pairs that are comparable by the horizon, of the C-index there are more
+            cases, others = metrics["events_by_horizon"], metrics["free_at_horizon"]
+        steps = cases * others // metrics["patients"]
+        if steps < LEAST_STEPS or math.isnan(metrics[name]):
+            coarse |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
+            continue
+        value = 0.5 + min(max(round((metrics[name] - 0.5) * steps) / steps, -0.5), 0.5)
+        variance = hanley_mcneil_variance(value, cases, others) + 1 / 12 / steps**2
+        interval = logit_interval(value, variance, min(cases, others), 0.95)
+        coarse |= {name: value, **named(name, interval)}
+    return coarse
+
+
 def _step(share: float, patients: float) -> float:
     """A share of patients as the nearest whole number of steps, none and all among them."""
     steps = patients // STEP_PATIENTS
@@ -79,4 +106,7 @@ def _step(share: float, patients: float) -> float:
 def _coarse(name: str, value: float, few: bool) -> float:
     if few and name != "patients":
         return math.nan
-    return value if name in (*COUNTS, *AT_THE_HORIZON) else round(float(value), DIGITS)
+    if name in (*COUNTS, *AT_THE_HORIZON) or not math.isfinite(value):
+        return value
+    before_the_point = math.floor(math.log10(abs(value))) + 1 if abs(value) >= 1 else 0
+    return round(float(value), 1 if name.startswith(ONE_DECIMAL) else DIGITS - before_the_point)

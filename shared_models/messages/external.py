@@ -39,8 +39,8 @@ class EvaluateExternalReply(Reply):
     )
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
-        "its own metrics on these patients, rates in steps of five patients and all else to two decimals, where each "
-        "class has `minimum_count` patients or more",
+        "its own metrics on these patients, rates in steps of five patients, AUC and C-index in steps that hide one "
+        "patient, all else to two digits, where each class has `minimum_count` patients or more",
         "the results list them by hospital",
     )
     provenance: Mapping[str, str] = leaves(

@@ -175,7 +175,8 @@ class EvaluateTestReply(Reply):
     metrics: Mapping[str, Mapping[str, float]] = leaves(
         Named(number(-MAX_SUM, MAX_SUM, nan=True), deep=True),
         "its own metrics on its test patients, also in each subgroup that the study names, rates in steps of five "
-        "patients and all else to two decimals, where each class has `minimum_count` patients or more",
+        "patients, AUC and C-index in steps that hide one patient, all else to two digits, where each class has "
+        "`minimum_count` patients or more",
         "the results list them by hospital",
     )
     personal: Mapping[str, Mapping[str, float]] = leaves(

@@ -1,11 +1,12 @@
 """Calibration of predicted probabilities from additive bins.
 
 The patients are counted in bins of their predicted probability, the same at every site: tenths, of which the
-outermost are cut finer, for the outcomes are rare.
+outermost are cut finer, for the outcomes are rare. Outside secure aggregation a site makes them of its merged cells
+(`MergedHistogram.calibration`).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -136,33 +137,6 @@ class Calibration:
         """
         low, high = wilson_bounds(self.curve(MIN_PATIENTS)[1], patients)
         return {"calibration_observed_low": low.tolist(), "calibration_observed_high": high.tolist()}
-
-    def without_small_cells(self, least: float) -> "Calibration":
-        """With neighbouring bins merged until each holds no outcomes or `least`, and no others or `least`; or nothing.
-
-        A merged bin's sums are in its middle. Bins are halved as long as both halves are large enough, so that no
-        edge follows from a patient's probability.
-        """
-        sums = np.stack([self.counts, self.predicted, self.observed, self.squared_error])
-        merged = np.zeros_like(sums)
-        if self._large_enough(0, BINS, least):
-            for start, stop in self._halved(0, BINS, least):
-                merged[:, (start + stop - 1) // 2] = sums[:, start:stop].sum(axis=1)
-        return Calibration(*merged)
-
-    def _halved(self, start: int, stop: int, least: float) -> Iterator[tuple[int, int]]:
-        half = (start + stop) // 2
-        both = self._large_enough(start, half, least) and self._large_enough(half, stop, least)
-        if stop - start == 1 or not both:
-            yield start, stop
-        else:
-            yield from self._halved(start, half, least)
-            yield from self._halved(half, stop, least)
-
-    def _large_enough(self, start: int, stop: int, least: float) -> bool:
-        outcomes = float(self.observed[start:stop].sum())
-        others = float(self.counts[start:stop].sum()) - outcomes
-        return not any(0 < count < least for count in (outcomes, others))
 
     def curve(self, fewest: float = 1) -> tuple[Array, Array]:
         """Mean predicted and observed share of each bin, (16,) each; nan where it has fewer patients than `fewest`."""

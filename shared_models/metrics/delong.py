@@ -83,13 +83,20 @@ def larger_variance(value: float, delong: float, positives: float, negatives: fl
     DeLong's is too small where one class has few patients: with 10 positives and 90 negatives around an AUC of .95 its
     interval covers nine times in ten.
     """
-    if not delong > 1e-12 * value * (1 - value):
-        return delong
+    return (
+        max(delong, hanley_mcneil_variance(value, positives, negatives))
+        if delong > 1e-12 * value * (1 - value)
+        else delong
+    )
+
+
+def hanley_mcneil_variance(value: float, positives: float, negatives: float) -> float:
+    """The variance of an AUC of exponential scores, which follows from the AUC and the numbers of patients alone."""
     of_positives, of_negatives = value / (2 - value), 2 * value**2 / (1 + value)
     parts = (
         value * (1 - value) + (positives - 1) * (of_positives - value**2) + (negatives - 1) * (of_negatives - value**2)
     )
-    return max(delong, parts / (positives * negatives))
+    return parts / (positives * negatives)
 
 
 def delong_test(

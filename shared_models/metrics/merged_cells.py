@@ -4,7 +4,9 @@ What one site sends by itself is merged there (`merge_histogram`, `merge_concord
 or a rectangle of intervals of time and bins, over at least so many patients of one outcome. Totals stay exact. Where
 neighbours are merged follows from halving the bins again and again, so that the edges of a cell are never a patient's
 own score, as they would be if cells were filled in order (as Mondrian does, LeFevre 2006, 10.1109/ICDE.2006.101, but
-with cuts that do not depend on the patients).
+with cuts that do not depend on the patients). Cells leave no gaps between them: where nobody has a score looks like
+where a few have one. Else a network that singles out one patient would show by the ends of the cells which outcome is
+hers, or whether she is there at all.
 
 Each patient is counted where its cell is densest, and in further arrays at the ends of its cell. Those add up over
 sites as all statistics do, and give the lowest and highest AUC or C-index that the rows can have.
@@ -19,6 +21,8 @@ import numpy as np
 
 from shared_models.metrics.arrays import MATRIX, VECTOR, Array
 from shared_models.metrics.binary import ScoreHistogram
+from shared_models.metrics.calibration import Calibration
+from shared_models.metrics.scores import bin_logits
 from shared_models.metrics.survival import DAYS_PER_MONTH, ConcordanceTable, later, pairs_by_risk
 
 
@@ -39,38 +43,40 @@ class Cell(NamedTuple):
 
 
 def merged_cells(counts: Array, least: float) -> list[Cell]:
-    """The finest cells of at least ``least`` patients each, from the lowest bin to the highest, without empty bins.
+    """The finest cells of at least ``least`` patients each, from the lowest bin to the highest, without gaps.
 
     Args:
         counts: (bins,) patients.
-        least: positive.
+        least: positive. With 1 nothing is hidden: each bin with patients is a cell.
 
     Returns:
         Cells that hold all patients; none where there are fewer than ``least`` in all.
 
     Example:
         >>> [tuple(cell) for cell in merged_cells(np.array([12.0, 0, 9, 3, 0, 0, 0, 1]), 10)]
-        [(0, 0, 0, 12.0), (2, 7, 2, 13.0)]
+        [(0, 1, 0, 12.0), (2, 7, 2, 13.0)]
     """
+    if least <= 1:
+        return [Cell(int(bin), int(bin), int(bin), float(counts[bin])) for bin in np.flatnonzero(counts)]
     return list(_cells(counts, 0, len(counts), least)) if counts.sum() >= least else []
 
 
 def _cells(counts: Array, start: int, stop: int, least: float) -> Iterator[Cell]:
     half = (start + stop) // 2
     left, right = float(counts[start:half].sum()), float(counts[half:stop].sum())
-    if stop - start == 1 or (0 < left < least and 0 < right < least):
+    if stop - start == 1 or (left < least and right < least):
         yield Cell(start, stop - 1, (start + stop - 1) // 2, left + right)
-    elif 0 < left < least:  # too few: they go to the cell next to them
+    elif left < least:  # none or too few: this half goes to the cell next to it
         first, *rest = _cells(counts, half, stop, least)
         yield first._replace(low=start, patients=first.patients + left)
         yield from rest
-    elif 0 < right < least:
+    elif right < least:
         *rest, last = _cells(counts, start, half, least)
         yield from rest
         yield last._replace(high=stop - 1, patients=last.patients + right)
     else:
-        yield from _cells(counts, start, half, least) if left else ()
-        yield from _cells(counts, half, stop, least) if right else ()
+        yield from _cells(counts, start, half, least)
+        yield from _cells(counts, half, stop, least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +110,11 @@ class MergedHistogram(ScoreHistogram):
         lowest = float(self.positives_low @ below) / pairs
         highest = 1 - float(self.positives_high @ above) / pairs
         return max(highest - self.auc(), self.auc() - lowest)
+
+    def calibration(self) -> Calibration:
+        """As if all patients of a cell had the score in its middle: an exact sum of scores would tell a single one."""
+        scores = 1 / (1 + np.exp(-bin_logits(len(self.positives), self.score_range)))
+        return Calibration.of_bins(scores, self.positives, self.negatives)
 
     def extremes(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Positives and negatives at those ends of their cells where the curves are lowest and highest."""

@@ -13,6 +13,9 @@ from shared_models.metrics.interval import Interval, log_interval
 from shared_models.metrics.rates import bounds, named
 from shared_models.metrics.scores import finite
 
+STEP_PATIENTS = 5
+"""Sums of errors that one site tells move in steps of what so many patients add to them."""
+
 
 @dataclass(frozen=True)
 class RegressionSums:
@@ -104,8 +107,34 @@ class RegressionSums:
         return Interval(self.r2, 1 - unexplained.high, 1 - unexplained.low)
 
     def without_small_cells(self, least: float) -> "RegressionSums":
-        """All of it, or nothing of fewer than `least` patients."""
-        return self if self.n >= least else RegressionSums.of([], [])
+        """Nothing of fewer than `least` patients; else what depends on the predictions in steps of several patients.
+
+        Exact sums would tell a single patient's number: a network that predicts 1 for her and 0 for all others has it
+        as the sum of products. So sums of errors leave in steps of `STEP_PATIENTS` times the typical error, itself
+        rounded up by a fifth at most; of their products with the numbers, times these numbers' standard deviation. The
+        numbers' own sums are those that the description of the patients has too.
+        """
+        if self.n < least:
+            return RegressionSums.of([], [])
+        if least <= 1 or self.squared_error <= 0:
+            return self
+        step = STEP_PATIENTS * 2.0 ** (math.ceil(4 * math.log2(self.rmse)) / 4)
+        mean, spread = self.target / self.n, math.sqrt(self._spread(self.target, self.target_squared) / self.n)
+        squared = max(_in_steps(self.squared_error, step**2 / STEP_PATIENTS), step**2 / STEP_PATIENTS)
+        most = math.sqrt(self.n * squared)
+        error = min(max(_in_steps(self.prediction - self.target, step), -most), most)
+        together = self.product - self.target_squared - (self.prediction - self.target) * mean
+        with_error = _in_steps(together, step * spread) + error * mean
+        return RegressionSums(
+            n=self.n,
+            absolute_error=min(max(_in_steps(self.absolute_error, step), abs(error)), most),
+            squared_error=squared,
+            target=self.target,
+            target_squared=self.target_squared,
+            prediction=self.target + error,
+            prediction_squared=max(self.target_squared + 2 * with_error + squared, 0.0),
+            product=self.target_squared + with_error,
+        )
 
     @property
     def mae(self) -> float:
@@ -137,3 +166,7 @@ class RegressionSums:
         """Sum of squares about the mean; 0 if no more than the rounding of the sums, or without patients."""
         spread = squares - values * (values / self.n) if self.n > 0 else 0.0
         return spread if spread > 1e-12 * squares else 0.0
+
+
+def _in_steps(value: float, step: float) -> float:
+    return round(value / step) * step if step > 0 else value

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from shared_models.metrics.arrays import CoarseStatistic, PooledMetrics, TargetStatistic, from_arrays, to_arrays, total
 from shared_models.metrics.binary import ScoreHistogram
+from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.categorical import ConfusionMatrix
 from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.interval import normal_quantile
-from shared_models.metrics.merged_cells import merge_concordance, merge_histogram
+from shared_models.metrics.merged_cells import MergedHistogram, merge_concordance, merge_histogram
 from shared_models.metrics.merged_horizon import merge_horizon
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
@@ -66,7 +67,11 @@ def merge_small_cells(target: Target, summary: Summary, least: int) -> Summary:
         summary: What `summarise` gave.
         least: Fewest patients of one outcome in a cell.
     """
-    return {name: _merged(target, name, statistic, least) for name, statistic in summary.items()}
+    merged = {name: _merged(target, name, statistic, least) for name, statistic in summary.items()}
+    for histogram in list(merged.values()):
+        if isinstance(histogram, MergedHistogram):
+            merged |= {name: histogram.calibration() for name, one in summary.items() if isinstance(one, Calibration)}
+    return merged
 
 
 def _merged(target: Target, name: str, statistic: TargetStatistic, least: int) -> TargetStatistic:

@@ -33,9 +33,37 @@ def test_below_the_least_count_of_a_class_only_the_number_of_patients_leaves(tar
 def test_two_decimals_and_no_counts_at_the_cut():
     exact = metrics_of(12, 30)
     metrics = suppress_small_cells(exact, 10)
-    assert metrics["auc"] == round(exact["auc"], 2) != exact["auc"]
+    assert metrics["auc"] == pytest.approx(exact["auc"], abs=0.0625 + 0.005)
+    assert metrics["auc_low"] < exact["auc"] < metrics["auc_high"]
+    assert all(value == round(value, 2) for value in metrics.values())
     assert (metrics["patients"], metrics["positives"]) == (42, 12)
     assert not set(metrics) & {"tp", "fp", "tn", "fn"}
+
+
+@pytest.mark.parametrize(
+    "target", [Binary(), TimeToEvent((365.0, 730.0)), Categorical(("a", "b", "c"))], ids=lambda one: type(one).__name__
+)
+@pytest.mark.parametrize(("cases", "others"), [(15, 15), (12, 60), (60, 12), (150, 150)])
+def test_of_a_patient_whom_a_network_singles_out_the_metrics_tell_nothing(target, cases, others):
+    """All others have one score. Shares of patients, as of right calls, move in steps, and seldom by one of them."""
+    sent = []
+    for hers in (0.0, 1.0):  # the other outcome, which another patient has instead
+        truth = np.repeat([1.0, 0.0], [cases, others])
+        truth[[0, -1]] = hers, 1 - hers
+        if isinstance(target, TimeToEvent):
+            truth = np.stack([np.where(truth == 1, 300.0, 1500.0), truth], axis=1)
+        for score in (0.3, 0.01, 0.9):
+            scores = np.full(cases + others, 0.3)
+            scores[0] = score
+            if isinstance(target, Categorical):
+                scores = np.stack([1 - scores, scores, np.zeros_like(scores)], axis=1)
+            metrics = suppress_small_cells(site_metrics(target, scores, truth, 0.5), 10)
+            sent.append(
+                {name: value for name, value in metrics.items() if not name.startswith(("accuracy", "macro_f1"))}
+            )
+    assert not math.isnan(sent[0].get("auc", sent[0].get("macro_auc")))
+    for other in sent[1:]:
+        np.testing.assert_equal(other, sent[0])
 
 
 def test_a_number_needs_that_many_patients():

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
+from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import INNER_EDGES, Calibration
+from shared_models.metrics.merged_cells import merge_histogram
 
 
 def test_calibrated_risks_are_found_calibrated_and_doubled_ones_doubled():
@@ -43,10 +45,19 @@ def test_nobody_has_no_calibration():
 def test_what_one_site_sends_has_no_bin_of_few_outcomes_or_few_others_and_exact_totals(seed, patients, share, least):
     rng = np.random.default_rng(seed)
     labels = (rng.uniform(size=patients) < share).astype(float)
-    exact = Calibration.of(rng.beta(1, 3, patients), labels)
-    sent = exact.without_small_cells(least)
+    scores = rng.beta(1, 3, patients)
+    sent = merge_histogram(ScoreHistogram.of(scores, labels), least).calibration()
     for cells in (sent.observed, sent.counts - sent.observed):
         assert ((cells == 0) | (cells >= least)).all()
     few = any(0 < count < least for count in (labels.sum(), patients - labels.sum()))
     assert sent.n == (0 if few else patients)
-    assert few or sent.brier() == pytest.approx(exact.brier(), nan_ok=True)
+    assert few or sent.observed.sum() == labels.sum()
+
+
+def test_of_merged_cells_calibration_is_near_that_of_the_scores():
+    rng = np.random.default_rng(0)
+    scores = rng.beta(1, 2, 400)
+    labels = (rng.uniform(size=400) < scores).astype(float)
+    exact, sent = Calibration.of(scores, labels), merge_histogram(ScoreHistogram.of(scores, labels), 10).calibration()
+    assert sent.brier() == pytest.approx(exact.brier(), abs=0.01)
+    assert sent.expected_observed_ratio() == pytest.approx(exact.expected_observed_ratio(), abs=0.05)

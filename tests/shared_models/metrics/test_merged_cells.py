@@ -19,7 +19,14 @@ from shared_models.metrics.merged_cells import (
     merge_histogram,
     merged_cells,
 )
-from shared_models.metrics.summary import empty_summary, merge_small_cells, pooled_metrics, summarise, total_summary
+from shared_models.metrics.summary import (
+    empty_summary,
+    merge_small_cells,
+    pack_summary,
+    pooled_metrics,
+    summarise,
+    total_summary,
+)
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 
@@ -48,7 +55,36 @@ def test_edges_of_cells_are_halves_of_the_bins_and_no_patients_own_bin():
             counts[4] += 9
             counts[tenth] += 1
             counts[others] += 5
-            assert merged_cells(counts, 10)[0][:2] == (4, 15)
+            assert merged_cells(counts, 10)[0][:2] == (0, 15)
+
+
+def test_where_nobody_has_a_score_looks_like_where_a_few_have_one():
+    for few in range(10):
+        cells = merged_cells(np.array([0.0, 40, 0, 0, 0, 0, few, 0]), 10)
+        assert [cell[:3] for cell in cells] == [(0, 7, 1)]
+
+
+@pytest.mark.parametrize(
+    "target", [Binary(), TimeToEvent(EDGES), Categorical(("a", "b", "c"))], ids=lambda t: type(t).__name__
+)
+@pytest.mark.parametrize("score", [0.01, 0.3, 0.32, 0.999])
+def test_a_patient_whom_a_network_singles_out_is_told_nothing_of(target, score):
+    """All others have one score, as a hostile center's network gives them: her own score and outcome leave no trace."""
+    sent = []
+    for hers in (0, 1):  # the other outcome, which another patient has instead
+        truth = np.repeat([0.0, 1.0], 30)
+        truth[[0, 30]] = hers, 1 - hers
+        if isinstance(target, TimeToEvent):
+            truth = np.stack([np.where(truth == 1, 300.0, 2500.0), truth], axis=1)
+        for one in (0.3, score):
+            scores = np.full(60, 0.3)
+            scores[0] = one
+            if isinstance(target, Categorical):
+                scores = np.stack([scores, (1 - scores) * 0.6, (1 - scores) * 0.4], axis=1)
+            sent.append(pack_summary(merge_small_cells(target, summarise(target, scores, truth), LEAST), "x"))
+    assert sum(array.sum() for array in sent[0].values()) > 60
+    for other in sent[1:]:
+        assert all(np.array_equal(array, other[name]) for name, array in sent[0].items())
 
 
 def site_scores(seed, patients, signal):

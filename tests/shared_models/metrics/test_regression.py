@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -23,6 +24,34 @@ def test_metrics_equal_those_of_scikit_learn_and_numpy(n, seed, offset):
 
 def test_unknown_targets_are_left_out():
     assert RegressionSums.of([1.0, 5.0], [2.0, math.nan]) == RegressionSums.of([1.0], [2.0])
+
+
+def test_what_one_site_sends_tells_nobodys_number_and_the_errors_still():
+    """A network that predicts something for one patient only would have her number as the sum of products."""
+    rng = np.random.default_rng(0)
+    y, off = rng.normal(30, 10, 60), []
+    for patient, size in itertools.product(range(60), (1.0, 30.0, 1e5)):
+        alone = np.zeros(60)
+        alone[patient] = size
+        exact = RegressionSums.of(alone, y)
+        assert exact.product / exact.prediction == pytest.approx(y[patient])
+        sent = exact.without_small_cells(10)
+        off.append(abs(sent.product / (sent.prediction or 1.0) - y[patient]))
+    assert np.mean(np.array(off) > 1) > 0.85  # whoever guesses is as near once in ten times
+    p = rng.normal(y, 5)
+    exact, sent = RegressionSums.of(p, y), RegressionSums.of(p, y).without_small_cells(10)
+    assert (sent.mae, sent.rmse) == pytest.approx((exact.mae, exact.rmse), rel=0.15)
+    assert sent.r2 == pytest.approx(exact.r2, abs=0.1)
+    assert RegressionSums.of(p[:9], y[:9]).without_small_cells(10).n == 0
+
+
+@given(st.integers(10, 300), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 1e4]))
+def test_what_one_site_sends_does_not_contradict_itself(n, seed, scale):
+    rng = np.random.default_rng(seed)
+    sent = RegressionSums.of(rng.normal(1, scale, n), rng.exponential(10, n)).without_small_cells(10)
+    assert sent.mae <= sent.rmse * (1 + 1e-9)
+    assert sent.rmse > 0
+    assert sent.r2 <= 1
 
 
 def test_what_does_not_vary_has_no_correlation():

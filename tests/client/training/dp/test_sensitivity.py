@@ -60,6 +60,23 @@ def test_every_task_at_its_defaults_with_batches_below_the_cohort(rounds, name):
     assert 0.1 < max(rounds.worst(config, patients=4)) <= MOST
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_at_settings_that_moved_it_most(rounds, name):
+    config = StudySettings(
+        task=name,
+        privacy="patient",
+        grids=SMALL.get(name, ""),
+        batch_size=3,
+        hidden_units=16,
+        modality_dropout=0.9,
+        class_weights="balanced",
+        strategy="fedprox",
+        clip_norm=0.1,
+    )
+    assert 0.1 < max(rounds.worst(config, patients=6)) <= MOST
+
+
 # Any setting that may stand beside privacy and that a round at a site depends on.
 DRAWN = {
     "task": st.sampled_from(task_names()),
