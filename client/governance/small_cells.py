@@ -81,20 +81,28 @@ def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
 def _pairs_in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     """AUC and C-index, with the interval that they and the numbers of patients have by themselves."""
     coarse = {}
-    for name in {"auc", "c_index"} & set(metrics):
-        if "positives" in metrics:
-            cases, others = metrics["positives"], metrics["patients"] - metrics["positives"]
-        else:  # pairs that are comparable by the horizon, of the C-index there are more
-            cases, others = metrics["events_by_horizon"], metrics["free_at_horizon"]
-        steps = cases * others // metrics["patients"]
-        if steps < LEAST_STEPS or math.isnan(metrics[name]):
+    for name, (cases, others, comparable) in _pairs(metrics).items():
+        steps = comparable // metrics["patients"]
+        if min(cases, others) < 1 or steps < LEAST_STEPS or math.isnan(metrics[name]):
             coarse |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
             continue
         value = 0.5 + min(max(round((metrics[name] - 0.5) * steps) / steps, -0.5), 0.5)
         variance = hanley_mcneil_variance(value, cases, others) + 1 / 12 / steps**2
-        interval = logit_interval(value, variance, min(cases, others), 0.95)
-        coarse |= {name: value, **named(name, interval)}
+        coarse |= {name: value, **named(name, logit_interval(value, variance, min(cases, others), 0.95))}
     return coarse
+
+
+def _pairs(metrics: Mapping[str, float]) -> dict[str, tuple[float, float, float]]:
+    """Cases, others and comparable pairs; of a C-index no fewer pairs than these, which the other counts tell."""
+    if "positives" in metrics:
+        cases, others = metrics["positives"], metrics["patients"] - metrics["positives"]
+        return {"auc": (cases, others, cases * others)}
+    if "events_by_horizon" not in metrics:
+        return {}
+    events, cases, others = (metrics[name] for name in ("events", "events_by_horizon", "free_at_horizon"))
+    late = events - cases
+    pairs = cases * others + (cases * (cases - 1) + late * (late - 1)) / 2
+    return {"auc": (cases, others, cases * others), "c_index": (events, metrics["patients"] - events, pairs)}
 
 
 def _step(share: float, patients: float) -> float:

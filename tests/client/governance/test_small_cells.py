@@ -47,11 +47,12 @@ def test_two_decimals_and_no_counts_at_the_cut():
 def test_of_a_patient_whom_a_network_singles_out_the_metrics_tell_nothing(target, cases, others):
     """All others have one score. Shares of patients, as of right calls, move in steps, and seldom by one of them."""
     sent = []
-    for hers in (0.0, 1.0):  # the other outcome, which another patient has instead
+    for swapped in ([0, -1], [-1, 0]):  # her outcome, and another patient's
         truth = np.repeat([1.0, 0.0], [cases, others])
-        truth[[0, -1]] = hers, 1 - hers
         if isinstance(target, TimeToEvent):
-            truth = np.stack([np.where(truth == 1, 300.0, 1500.0), truth], axis=1)
+            days = np.concatenate([np.linspace(200, 400, cases), np.full(others, 1500.0)])
+            truth = np.stack([days, truth], axis=1)
+        truth[[0, -1]] = truth[swapped]
         for score in (0.3, 0.01, 0.9):
             scores = np.full(cases + others, 0.3)
             scores[0] = score
