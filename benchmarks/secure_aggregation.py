@@ -2,11 +2,14 @@
 
     python benchmarks/secure_aggregation.py
     python benchmarks/secure_aggregation.py --sites 3 --rounds 8 --task receptors_brain_metastasis
+    python benchmarks/secure_aggregation.py --alone --sites 3 --task all --scale 0.3
 
 A real center (SuperLink, SuperExec, nginx) and real sites, each with its own key, over TLS. Seconds are the center's
 own of a training round, from its question to the sum, the median of all rounds but the first; in brackets the slowest.
 What is beyond training is the same round in one process taken off, where all sites work one after another and
-nothing is sent. Exchanges and megabytes are those that the center's audit log has of one site.
+nothing is sent. Exchanges and megabytes are those that the center's audit log has of one site. With `--alone` only that
+process runs, and what is shown is its processor time a round, center and sites together: a study of all rounds less one
+of a single round, so that a busy machine does not matter.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +63,17 @@ def main() -> int:
     tasks = sorted(path.stem.removeprefix(SYNTHETIC) for path in (ROOT / "studies").glob(f"{SYNTHETIC}*.toml"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", nargs="+", type=int, default=[3, 5], help="how many take part, up to five")
-    parser.add_argument("--task", choices=tasks, default="relapse_mammogram")
+    parser.add_argument("--task", choices=[*tasks, "all"], default="relapse_mammogram", help="all: with --alone")
+    parser.add_argument("--alone", action="store_true", help="processor time in one process; needs no nginx")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--scale", type=float, default=1.0, help="of the cohorts' sizes")
     options = parser.parse_args()
     console = Console()
+    if options.alone:
+        for task in tasks if options.task == "all" else [options.task]:
+            for count in options.sites:
+                processor_time(task, count, options, console)
+        return 0
     heads = ("sites", "way", "a round, s", "in one process, s", "beyond training, s", "exchanges", "MB a site")
     table = Table(*heads, title=f"{options.task}, {options.rounds} rounds", title_justify="left")
     for count in options.sites:
@@ -72,6 +82,27 @@ def main() -> int:
             console.print(*row, sep=" | ")
     console.print(table)
     return 0
+
+
+def processor_time(task: str, count: int, options: argparse.Namespace, console: Console) -> None:
+    """Prints a line: processor seconds of a plain and of a secure round, and the one over the other."""
+    options = argparse.Namespace(**{**vars(options), "task": task})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sites = that_train(cohort_writer(task)(folder / "cohort", scale=options.scale), count, folder)
+        taken = {way: _processor_seconds(sites, study(options, way, folder)) for way in WAYS}
+    plain, secure = taken["plain"], taken["secure"]
+    console.print(task, count, f"{plain:.2f}", f"{secure:.2f}", f"{secure / plain:.2f}", sep=" | ")
+
+
+def _processor_seconds(sites: Sites, config: StudySettings) -> float:
+    """Of a round: all of them less the first, by two studies."""
+    taken = []
+    for rounds in (1, config.rounds):
+        started = time.process_time()
+        run_in_process(sites, config.model_copy(update={"study": f"{config.study}{rounds}", "rounds": rounds}))
+        taken.append(time.process_time() - started)
+    return (taken[1] - taken[0]) / (config.rounds - 1)
 
 
 def measure(count: int, options: argparse.Namespace, console: Console) -> list[tuple[str, ...]]:
