@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from client.app import app
 from client.config.site import load_site
+from client.governance.small_cells import suppress_small_cells
 from client.site_result import NETWORK, PAGE, PREDICTIONS, folder_of
 from server.app import run_study
 from server.study.weights.checkpoint import load_checkpoint
@@ -46,7 +47,7 @@ def test_a_site_keeps_exact_figures_predictions_and_the_network_that_was_tested(
     figures = dict(re.findall(r'<th scope="row">([^<]+)</th><td>([^<]+)</td>', page))
     assert float(figures["C-index"]) == pytest.approx(exact["c_index"], abs=1e-12)
     assert len(figures["C-index"]) > 6
-    assert own["targets"]["recurrence"]["c_index"] == pytest.approx(exact["c_index"], abs=0.0051)
+    assert own["targets"]["recurrence"]["c_index"] == suppress_small_cells(exact, 10)["c_index"] != exact["c_index"]
     groups = [int(one) for one in re.findall(r'<tr><th scope="row">(\d+)</th>', page)]
     assert sum(groups) == len(rows)
     assert min(groups) >= 10

@@ -84,7 +84,8 @@ def test_each_site_tells_of_all_its_patients_what_their_rows_give(
     assert [site.patients["test"] for site in results.sites] == [120, 100, 90]
     for site in results.sites:
         own = by_site[site.site]
-        assert site.targets["recurrence"]["c_index"] == pytest.approx(own.share(), abs=0.0051)
+        step = (own.cases + own.others) / (own.comparable / 2)  # the counts that are told imply half the pairs or more
+        assert site.targets["recurrence"]["c_index"] == pytest.approx(own.share(), abs=step / 2 + 0.005)
         assert site.targets["recurrence"]["patients"] == own.cases + own.others
         assert site.scorings == 1
     assert target.between_sites["c_index"].trained == 3
