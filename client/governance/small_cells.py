@@ -80,7 +80,7 @@ def _in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _pairs_in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     """AUC and C-index, with the interval that they and the numbers of patients have by themselves."""
-    coarse = {}
+    coarse: dict[str, float] = {}
     for name, (cases, others, comparable) in _pairs(metrics).items():
         steps = comparable // metrics["patients"]
         if min(cases, others) < 1 or steps < LEAST_STEPS or math.isnan(metrics[name]):
