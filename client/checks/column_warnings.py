@@ -13,6 +13,7 @@ from client.checks.date_columns import date_columns
 from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.frequent_values import frequent_values
 from client.checks.rescaled import rescaled
+from client.checks.suspicion import Suspicion, suspicion
 from client.checks.two_units import two_units
 from client.onboarding.vocabulary import known_feature
 
@@ -21,27 +22,31 @@ SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are examined first, of which less th
 BY_CHANCE = 0.01
 
 
-def column_warnings(columns: Sequence[FeatureColumn]) -> list[str]:
+def column_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
     """What looks wrong in a table's columns, each alone, with what to do about it."""
-    return [text for one in columns for text in (*code_warnings(one.feature.name, one.column), *_column_warnings(one))]
+    return [
+        warning
+        for one in columns
+        for warning in (*map(Suspicion, code_warnings(one.feature.name, one.column)), *_column_warnings(one))
+    ]
 
 
-def _column_warnings(one: FeatureColumn) -> list[str]:
-    warnings = [*date_columns(one), *_percentages(one)]
+def _column_warnings(one: FeatureColumn) -> list[Suspicion]:
+    warnings = [*date_columns(one), *map(Suspicion, _percentages(one))]
     if one.column.codes is None and not one.feature.categories:
         warnings += [
-            *_unit(one),
+            *map(Suspicion, (*_unit(one), *_rounded_to_tens(one))),
             *_implausible(one),
             *frequent_values(one),
             *two_units(one),
             *rescaled(one),
         ]
     if len(one.known) >= FEW and not one.varies:
-        warnings.append("is the same for every patient; check that it is the right column")
-    return [f"{one.feature.name} {text}" for text in warnings]
+        warnings.append(Suspicion("is the same for every patient; check that it is the right column"))
+    return [warning.after(f"{one.feature.name} ") for warning in warnings]
 
 
-def outcome_warnings(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -> list[str]:
+def given_away(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -> list[str]:
     """Features that give an outcome away: what is recorded because of it, or its own column.
 
     Args:
@@ -122,14 +127,24 @@ def _unit(one: FeatureColumn) -> Iterator[str]:
         yield f"has a median that is not between {usual[0]:g} and {usual[1]:g}; check its unit, and `scale`"
 
 
-def _implausible(one: FeatureColumn) -> Iterator[str]:
+def _rounded_to_tens(one: FeatureColumn) -> Iterator[str]:
+    """A measured amount of which every value is a multiple of ten, as of ages in decades and sizes in whole cm."""
+    thing = known_feature(one.feature.name)
+    distinct, _ = one.distinct
+    tens = len(one.known) >= 2 * FEW and len(distinct) > 3 and bool((distinct % 10 == 0).all())
+    if thing and thing.median and tens:
+        yield "has only multiples of 10, as if it was rounded; give it as it was measured"
+
+
+def _implausible(one: FeatureColumn) -> Iterator[Suspicion]:
     thing = known_feature(one.feature.name)
     if thing and thing.plausible and one.column.range is None:
         low, high = thing.plausible
         outside = (one.values < low) | (one.values > high)
         if outside.any():
             where = f"outside {low:g} to {high:g} in {one.rows(outside)}"
-            yield f"lies {where}; correct the cells, or set `range: [{low:g}, {high:g}]` to take such values as missing"
+            cure = f"correct the cells, or set `range: [{low:g}, {high:g}]` to take such values as missing"
+            yield suspicion(f"lies {where}; {cure}", outside)
 
 
 def _percentages(one: FeatureColumn) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -11,34 +11,39 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.column_warnings import column_warnings, outcome_warnings
+from client.checks.column_warnings import column_warnings, given_away
 from client.checks.exam_list import write_exams
+from client.checks.expression_scales import expression_warnings
 from client.checks.feature_column import FeatureColumn
 from client.checks.identifier_warnings import identifier_warnings
-from client.checks.outcome_remarks import outcome_remarks
-from client.checks.problems import CENSORED, UNKNOWN, problems_of
+from client.checks.outcome_counts import count_classes, labels_by_name, target_of
+from client.checks.outcome_warnings import outcome_warnings
+from client.checks.problems import problems_of
 from client.checks.readiness import FeatureCounts, Readiness
+from client.checks.relations import relation_warnings
+from client.checks.row_order import row_order_warnings
+from client.checks.suspicion import Suspicion
 from client.checks.whole_tables import whole_table_warnings
 from client.cohort.exclusions import Exclusion, write_exclusions
 from client.cohort.load import load_cohort
 from client.cohort.near_misses import write_near_misses
-from client.cohort.outcomes import read_truth
 from client.cohort.parse import read_modality
 from client.cohort.rows import CohortRows, open_rows
-from client.config.site import Outcome, SiteConfig
+from client.config.site import SiteConfig
+from client.contract.cells import Cells
+from client.contract.columns import Column
 from client.errors import ExitCode, SiteError
 from client.imaging.exam_facts import ExamFacts
 from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.modality_data import ModalityData
 from client.readers.table import TableReader
-from client.tables.values import text_categories
+from client.tables.values import numbers
 from shared_models.study_settings import StudySettings
 from shared_models.task import Modality, Table, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared_models.targets import Target
 
 Result = TypeVar("Result")
 
@@ -62,23 +67,25 @@ class _Modalities:
 
     Attributes:
         excluded: Patients whose files cannot be used.
-        warnings: In sentences.
+        warnings: What may be wrong.
         exams: What is known of each row's exam, by modality.
         present: `(R,)` by modality, whether a row has it.
         features: Of tables.
+        columns: Of all tables, as the site has them.
     """
 
     excluded: list[Exclusion] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Suspicion] = field(default_factory=list)
     exams: dict[str, Mapping[int, ExamFacts]] = field(default_factory=dict)
     present: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     features: list[FeatureCounts] = field(default_factory=list)
+    columns: list[FeatureColumn] = field(default_factory=list)
 
     def add(self, name: str, read: ModalityData, cohort_rows: CohortRows) -> None:
         """Adds a modality as it was read, without a study."""
         self.present[name] = read.present
         self.excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
-        self.warnings += read.warnings
+        self.warnings += _of_exams(read.warnings, read.facts or {})
         if read.facts:
             self.exams[name] = read.facts
 
@@ -108,7 +115,7 @@ def preview_task(site: SiteConfig) -> Task:
     """All that the site's YAML maps, as if a study asked for it; a column with codes to texts is a category."""
     kinds: dict[str, Modality | None] = {name: reader.preview_kind() for name, reader in site.modalities.items()}
     modalities = {name: kind for name, kind in kinds.items() if kind is not None}
-    targets = {name: _target(outcome) for name, outcome in site.targets.items()}
+    targets = {name: target_of(outcome) for name, outcome in site.targets.items()}
     return Task(modalities, targets, build_model=_no_model)
 
 
@@ -118,10 +125,10 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
     counts = _count_modalities(readiness, cohort_rows, errors)
     targets = {}
     for name, target in task.targets.items():
-        if classes := errors.attempt(partial(_classes, cohort_rows, name, target)):
+        if classes := errors.attempt(partial(count_classes, cohort_rows, name, target)):
             targets[name] = classes
     for name, target in task.targets.items():
-        counts.warnings += errors.attempt(partial(outcome_remarks, cohort_rows, name, target)) or []
+        counts.warnings += errors.attempt(partial(outcome_warnings, cohort_rows, name, target)) or []
     errors.attempt(partial(write_exclusions, cohort_rows.site.state_dir, counts.excluded))
     errors.attempt(partial(write_exams, cohort_rows.site.state_dir, cohort_rows, counts.exams))
     errors.attempt(partial(write_near_misses, cohort_rows.site.state_dir, cohort_rows.near_misses))
@@ -142,9 +149,13 @@ def _count(readiness: Readiness, errors: _Errors) -> Readiness:
 
 def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Errors) -> _Modalities:
     cohort, task = readiness.cohort, readiness.task
-    counted = _Modalities(list(cohort.excluded), list(cohort.warnings), dict(cohort.exams)) if cohort else _Modalities()
-    counted.warnings += [*cohort_rows.remarks, *identifier_warnings(cohort_rows)]
-    labels, exams = _labels(cohort_rows, task), ExamArtefacts(cohort_rows, task.modalities)
+    counted = _Modalities()
+    if cohort:
+        all_exams = {row: one for facts in cohort.exams.values() for row, one in facts.items()}
+        warnings = _of_exams(cohort.warnings, all_exams)
+        counted = _Modalities(list(cohort.excluded), warnings, dict(cohort.exams))
+    counted.warnings += [*map(Suspicion, cohort_rows.remarks), *identifier_warnings(cohort_rows)]
+    labels, exams = labels_by_name(cohort_rows, task), ExamArtefacts(cohort_rows, task.modalities)
     for index, (name, kind) in enumerate(task.modalities.items()):
         reader = cohort_rows.site.modalities.get(name)
         read: ModalityData | None = None
@@ -152,24 +163,27 @@ def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Er
             if table := errors.attempt(partial(_features, cohort_rows, name, kind, reader)):
                 features, columns, read = table
                 counted.features += features
-                counted.warnings += [f"{name}: {text}" for text in _table_warnings(readiness, columns, labels)]
+                counted.columns += columns
+                counted.warnings += [one.after(f"{name}: ") for one in _table_warnings(readiness, columns, labels)]
         elif cohort is None:
             read = errors.attempt(partial(read_modality, cohort_rows, name, kind, exams))
         if cohort:
             counted.present[name] = cohort.present[:, index].astype(bool)
         elif read:
             counted.add(name, read, cohort_rows)
+    counted.warnings += [*relation_warnings(counted.columns), *row_order_warnings(counted.columns)]
     return counted
 
 
 def _table_warnings(
     readiness: Readiness, columns: list[FeatureColumn], labels: dict[str, NDArray[np.float64]]
-) -> list[str]:
+) -> list[Suspicion]:
     assert readiness.cohort_rows is not None
     owners = [key.patient for key in readiness.cohort_rows.keys]
     # without a study, a feature may have a target's name: no study has both
     tried = [one for one in columns if readiness.cohort or one.feature.name not in readiness.task.targets]
-    return [*column_warnings(columns), *whole_table_warnings(columns, owners), *outcome_warnings(tried, labels)]
+    whole = [*whole_table_warnings(columns, owners), *expression_warnings(columns)]
+    return [*column_warnings(columns), *whole, *map(Suspicion, given_away(tried, labels))]
 
 
 def _parts_of(task: Task) -> list[Task]:
@@ -185,7 +199,11 @@ def _features(
     read = reader.values(cohort_rows, kind.features)
     missing = np.isnan(read.values).sum(axis=0)
     names = [feature.name for feature in kind.features]
-    counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, strict=True)
+    outside = [
+        _outside(reader.column(feature), cells) if count and cells else ()
+        for feature, cells, count in zip(kind.features, read.cells, read.out_of_range, strict=True)
+    ]
+    counts = zip(names, read.mapped, missing.tolist(), read.out_of_range, outside, strict=True)
     features = [FeatureCounts(name, *count) for count in counts]
     columns = [
         FeatureColumn(feature, column, cells, values)
@@ -195,54 +213,20 @@ def _features(
     return features, columns, reader.of_values(cohort_rows, name, kind, read)
 
 
-def _labels(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
-    """`(R,)` of each outcome by a name for messages, also of each class; what cannot be read has none."""
-    from shared_models.targets import Categorical, TimeToEvent
-
-    labels: dict[str, NDArray[np.float64]] = {}
-    for name, kind in task.targets.items():
-        try:
-            truth = read_truth(cohort_rows, name, kind)[cohort_rows.owner].astype(np.float64)
-        except SiteError:  # it is among the problems
-            continue
-        if isinstance(kind, Categorical):
-            known = np.isnan(truth)
-            labels |= {f"{name} {c}": np.where(known, np.nan, truth == i) for i, c in enumerate(kind.classes)}
-        elif isinstance(kind, TimeToEvent):
-            labels |= {f"the days of {name}": truth[:, 0], f"the event of {name}": truth[:, 1]}
-        else:
-            labels[name] = truth
-    return labels
+def _outside(column: Column | None, cells: Cells) -> tuple[int, ...]:
+    """The rows whose value is outside of a column's range."""
+    if column is None or column.range is None:
+        return ()
+    values = numbers(cells, column)
+    return tuple(np.flatnonzero((values < column.range[0]) | (values > column.range[1])).tolist())
 
 
-def _classes(cohort_rows: CohortRows, name: str, kind: Target) -> dict[str, int]:
-    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
-
-    truth = read_truth(cohort_rows, name, kind)
-    label = truth[:, 1] if isinstance(kind, TimeToEvent) else truth
-    unknown = np.isnan(label)
-    if isinstance(kind, Regression):
-        return {"known": int((~unknown).sum()), UNKNOWN: int(unknown.sum())}
-    outcome = cohort_rows.site.targets.get(name)
-    names: tuple[str, ...] = kind.classes if isinstance(kind, Categorical) else ("0", "1")
-    names = ("censored", "event") if isinstance(kind, TimeToEvent) else names
-    early: dict[str, int] = {}
-    if isinstance(kind, Binary) and outcome and outcome.label is None:
-        names = ("no event by the horizon", "event by the horizon")
-        followed: NDArray[np.bool_] = ~np.isnan(read_truth(cohort_rows, name, TimeToEvent())[:, 0])
-        early = {CENSORED: int((unknown & followed).sum())}
-        unknown = unknown & ~followed
-    return {n: int((label == index).sum()) for index, n in enumerate(names)} | early | {UNKNOWN: int(unknown.sum())}
-
-
-def _target(outcome: Outcome) -> Target:
-    from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
-
-    if outcome.label is None:
-        return TimeToEvent()
-    if classes := text_categories(outcome.label):
-        return Categorical(classes)
-    return Binary() if outcome.label.codes else Regression()
+def _of_exams(warnings: Sequence[str], exams: Mapping[int, ExamFacts]) -> list[Suspicion]:
+    """What a reader of images noticed, with the rows whose exams it concerns."""
+    return [
+        Suspicion(text, tuple(row for row, one in exams.items() if any(text.endswith(f": {r}") for r in one.remarks)))
+        for text in warnings
+    ]
 
 
 def _no_model(task: Task, config: StudySettings) -> nn.Module:  # the task is read, never trained

@@ -61,7 +61,7 @@ def exam_counts(facts: Facts) -> list[tuple[str, str, str, int]]:
 
 def is_unusual(facts: ExamFacts) -> bool:
     """Whether an exam deserves a look: something seems wrong, or a part of the tumour is cut off."""
-    return bool(_remarks(facts))
+    return bool(remarks_of(facts))
 
 
 def patients_of_remarks(rows: CohortRows | None, facts: Facts) -> list[tuple[str, str, list[str]]]:
@@ -71,16 +71,17 @@ def patients_of_remarks(rows: CohortRows | None, facts: Facts) -> list[tuple[str
         return []
     for name, exams in facts.items():
         for row, one in exams.items():
-            for remark in _remarks(one):
+            for remark in remarks_of(one):
                 patients_by_remark.setdefault((name, remark), []).append(" ".join(filter(None, rows.keys[row])))
     return [(*key, list(dict.fromkeys(patients))) for key, patients in patients_by_remark.items()]
 
 
-def _remarks(facts: ExamFacts) -> list[str]:
+def remarks_of(facts: ExamFacts) -> tuple[str, ...]:
+    """What looks wrong in an exam, and how much of its tumour is cut off."""
     shown = facts.tumour_shown
     if shown is None or shown >= WORTH_A_LOOK:  # None where no mask says where the tumour is
-        return list(facts.remarks)
-    return [*facts.remarks, f"{shown:.0%} of the tumour is within the study's grid"]
+        return facts.remarks
+    return (*facts.remarks, f"{shown:.0%} of the tumour is within the study's grid")
 
 
 def write_exams(state_dir: Path, rows: CohortRows, facts: Facts) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from client.checks.feature_column import FEW, FeatureColumn
+from client.checks.suspicion import Suspicion, suspicion
 from client.onboarding.vocabulary import known_feature, words
 
 ZERO_APART = 2.0  # deviations between a 0 and the least other value, where a 0 is hardly measured
@@ -16,19 +17,21 @@ _NEGATIVE_SENTINELS = (-1.0, -7.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888
 _NEVER_ZERO = frozenset({"volume", "size", "diameter", "area", "weight", "age", "mm", "mm2", "mm3", "cm", "cm2", "cm3"})
 
 
-def frequent_values(one: FeatureColumn) -> Iterator[str]:
+def frequent_values(one: FeatureColumn) -> Iterator[Suspicion]:
     """Values of a column of numbers that may mean that nothing is known."""
     placeholders = list(_placeholders(one))
     for value in placeholders:
-        rows = one.rows(one.written == value)
-        yield f"is {value:g} in {rows}; if that means unknown, add `missing: [{value:g}]` to the column"
+        there = one.written == value
+        text = f"is {value:g} in {one.rows(there)}; if that means unknown, add `missing: [{value:g}]` to the column"
+        yield suspicion(text, there)
     for value in _too_frequent(one):
         if value not in placeholders:
-            rows = one.rows(one.written == value)
-            yield (
-                f"is {value:g} in {rows}, far more often than any other value: unknown, filled in, or a limit of what "
-                f"was measured? If unknown, add `missing: [{value:g}]` to the column"
+            there = one.written == value
+            text = (
+                f"is {value:g} in {one.rows(there)}, far more often than any other value: unknown, filled in, or a "
+                f"limit of what was measured? If unknown, add `missing: [{value:g}]` to the column"
             )
+            yield suspicion(text, there)
 
 
 def _placeholders(one: FeatureColumn) -> Iterator[float]:

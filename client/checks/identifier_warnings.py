@@ -6,27 +6,40 @@ import re
 from collections.abc import Iterator, Sequence
 
 from client.checks.feature_column import FEW
+from client.checks.suspicion import Suspicion, suspicion
 from client.cohort.rows import CohortRows
 from client.errors import named_rows
+from client.onboarding.vocabulary import words
 from client.tables.read import Table
 
 NEARLY_ALL = 0.9  # of the identifiers, which have a digit
 MOST_NOTES = 5
+_TESTS = frozenset({"test", "dummy", "demo", "example", "muster", "prueba", "prova", "essai", "teste", "phantom"})
 MANY, LEAST = 0.1, 3  # of a table's rows, and of the patients
 
 
-def identifier_warnings(cohort_rows: CohortRows) -> Iterator[str]:
+def identifier_warnings(cohort_rows: CohortRows) -> Iterator[Suspicion]:
     """What looks wrong in the identifiers, with what to do about it; it names rows, and no patient."""
     table = cohort_rows.tables[cohort_rows.site.patients_table]
     cells = [texts for name, texts in table.cells.items() if name != table.settings.patient_id]
     if rows := sorted({*_notes(table.patients, cells, table.rows), *_sums(table.patients, table.rows)}):
-        yield (
+        text = (
             f"{table.where}: the identifier in {named_rows(rows)} is unlike all others, as in a line of notes, means "
             "or totals; if that is no patient, delete it"
         )
+        yield suspicion(text, _of_cohort(rows, table, cohort_rows))
+    if rows := [row for patient, row in zip(table.patients, table.rows, strict=True) if _names_a_test(patient)]:
+        text = f"{table.where}: the identifier in {named_rows(rows)} names a test; if that is no patient, delete it"
+        yield suspicion(text, _of_cohort(rows, table, cohort_rows) if len(rows) < len(table.rows) else [])
     for name, other in cohort_rows.tables.items():
         if name != cohort_rows.site.patients_table:
-            yield from _strangers(other, cohort_rows)
+            yield from map(Suspicion, _strangers(other, cohort_rows))
+
+
+def _of_cohort(rows: Sequence[int], table: Table, cohort_rows: CohortRows) -> list[int]:
+    """The cohort's rows of the patients in some rows of a file."""
+    patients = {patient for patient, row in zip(table.patients, table.rows, strict=True) if row in set(rows)}
+    return [row for row, key in enumerate(cohort_rows.keys) if key.patient in patients]
 
 
 def _notes(patients: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[int]) -> list[int]:
@@ -53,6 +66,10 @@ def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:
             f"{table.where}: {len(strangers)} of {len(table.rows)} identifiers are not in the patients table, as in "
             f"{named_rows(strangers)}, and {lacking} patients have no row here; are they spelled alike?"
         )
+
+
+def _names_a_test(identifier: str) -> bool:
+    return bool(_TESTS & {word.strip("0123456789") for word in words(identifier)})
 
 
 def _form(identifier: str) -> str:

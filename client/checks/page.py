@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.exam_list import patients_of_remarks
+from client.checks.exam_list import exam_counts, patients_of_remarks
 from client.checks.pictures import pictures
 from client.checks.readiness import FeatureCounts, Readiness
+from client.checks.tables_read import outcomes_read, tables_read
 from client.errors import SiteError
 from client.onboarding.vocabulary import KNOWN
 from client.private_files import write_private
@@ -103,6 +104,11 @@ def render(readiness: Readiness, study: str = "") -> str:
         features={name: shown for name, shown in features.items() if shown},
         hidden={
             name: sum(count.modality == name for count in readiness.features) - len(features[name]) for name in features
+        },
+        chosen={
+            "Tables": tables_read(readiness.cohort_rows),
+            "Outcomes": outcomes_read(readiness.cohort_rows),
+            "Exams": [(name, what, f"{value} ({count})") for name, what, value, count in exam_counts(readiness.exams)],
         },
         remarks=patients_of_remarks(readiness.cohort_rows, readiness.exams),
         pictures=pictures(readiness),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.checks.exam_list import is_unusual
+from client.checks.exam_list import is_unusual, remarks_of
 from client.checks.readiness import Readiness
 from client.cohort.parse import read_modality
 from client.cohort.rows import CohortRows
@@ -51,14 +51,37 @@ class Picture:
     outlined: bool = False
 
 
-def pictures(readiness: Readiness) -> dict[str, list[list[Picture]]]:
+@dataclass(frozen=True)
+class PatientPictures:
+    """The planes of one patient's exam, for the page, which stays at the site.
+
+    Attributes:
+        patient: Who, with the lesion or view if there are several; empty where nothing looks wrong.
+        remarks: What does.
+        planes: The pictures.
+    """
+
+    patient: str
+    remarks: tuple[str, ...]
+    planes: tuple[Picture, ...]
+
+
+def pictures(readiness: Readiness) -> dict[str, list[PatientPictures]]:
     """For each image modality the planes of the patients whose exam looks wrong, and of up to 6 by a seed."""
     return {
         name: shown
         for name, kind in readiness.task.modalities.items()
         if isinstance(kind, Volume)
-        and (shown := [_planes(readiness, name, *one) for one in _chosen(readiness, name, kind)])
+        and (shown := [_of_patient(readiness, name, *one) for one in _chosen(readiness, name, kind)])
     }
+
+
+def _of_patient(readiness: Readiness, name: str, row: int, array: Floats, kind: Volume) -> PatientPictures:
+    assert readiness.cohort_rows is not None
+    facts = readiness.exams.get(name, {}).get(row)
+    remarks = remarks_of(facts) if facts else ()
+    patient = " ".join(filter(None, readiness.cohort_rows.keys[row])) if remarks else ""
+    return PatientPictures(patient, remarks, tuple(_planes(readiness, name, array, kind)))
 
 
 def _planes(readiness: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
@@ -68,14 +91,14 @@ def _planes(readiness: Readiness, name: str, array: Floats, kind: Volume) -> lis
     return list(planes(array, kind))
 
 
-def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[Floats, Volume]]:
-    """Arrays `(C, D, H, W)` of a few patients who have the modality, on the study's grid or on one to look at."""
+def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[int, Floats, Volume]]:
+    """Rows of the cohort and their arrays `(C, D, H, W)`, of a few patients, on the study's grid or one to look at."""
     cohort_rows, cohort = readiness.cohort_rows, readiness.cohort
     if cohort_rows is None or name not in readiness.present:
         return
     rows = _unusual_and_few(readiness, name, cohort_rows.owner)
     if cohort is not None:
-        yield from ((np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
+        yield from ((row, np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
         return
     depth = 1 if kind.shape[1] == 1 else SHOWN_SHAPE[0]
     shape = (kind.shape[0], depth, *SHOWN_SHAPE[1:])
@@ -83,7 +106,8 @@ def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[Flo
     with suppress(SiteError):  # what cannot be read is counted elsewhere
         chosen = _only(cohort_rows, rows)
         read = read_modality(chosen, name, kind, ExamArtefacts(chosen, {name: kind}))
-        yield from ((np.array(array, dtype=np.float32), kind) for array in read.values[read.present])
+        there = np.flatnonzero(read.present).tolist()
+        yield from ((rows[at], np.array(read.values[at], dtype=np.float32), kind) for at in there)
 
 
 def _unusual_and_few(readiness: Readiness, name: str, owner: NDArray[np.int64]) -> list[int]:

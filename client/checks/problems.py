@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from client.checks.readiness import Problem, Readiness
+from client.checks.suspicion import Suspicion
 from client.cohort.exclusions import FILE
+from client.cohort.rows import CohortRows
 from client.errors import SiteError
 from shared_models.task import Task
 
@@ -19,7 +21,7 @@ MANY = 0.5  # the share of missing values from which a feature deserves a look
 
 
 def problems_of(
-    site: SiteConfig, readiness: Readiness | None, errors: Sequence[SiteError], warnings: Sequence[str] = ()
+    site: SiteConfig, readiness: Readiness | None, errors: Sequence[SiteError], warnings: Sequence[Suspicion] = ()
 ) -> tuple[Problem, ...]:
     """All problems, the errors first.
 
@@ -27,15 +29,21 @@ def problems_of(
         site: The site's settings.
         readiness: What was counted, or None if nothing could be.
         errors: What stops the site.
-        warnings: What its readers noticed.
+        warnings: What may be wrong in its tables and files.
     """
     problems = [_of_error(error) for error in errors]
-    problems += [Problem("warning", warning) for warning in warnings]
+    rows = readiness.cohort_rows if readiness else None
+    problems += [Problem("warning", one.text, patients=patients_of(rows, one.rows)) for one in warnings]
     if readiness:
         problems += [*_modalities(site, readiness), *_features(readiness), *_targets(readiness)]
         problems += [*_parts(site, readiness), *_notes(readiness.task, readiness)]
     order = ("error", "warning", "note")
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
+
+
+def patients_of(rows: CohortRows | None, chosen: Sequence[int]) -> tuple[str, ...]:
+    """The patients, each with the lesion or view if there are several, of some of the cohort's rows; each once."""
+    return tuple(dict.fromkeys(" ".join(filter(None, rows.keys[row])) for row in chosen)) if rows else ()
 
 
 def _of_error(error: SiteError) -> Problem:
@@ -51,7 +59,8 @@ def _modalities(site: SiteConfig, readiness: Readiness) -> Iterator[Problem]:
         if aside:
             who = "1 patient is" if len(aside) == 1 else f"{len(aside)} patients are"
             text = f"{name}: {who} excluded: their files cannot be used"
-            yield Problem("warning", text, f"{site.state_dir / FILE} lists them with the reasons; the others are used")
+            fix = f"{site.state_dir / FILE} lists them with the reasons; the others are used"
+            yield Problem("warning", text, fix, tuple(sorted(aside)))
 
 
 def _features(readiness: Readiness) -> Iterator[Problem]:
@@ -65,7 +74,8 @@ def _features(readiness: Readiness) -> Iterator[Problem]:
         if feature.out_of_range:
             values = "1 value is" if feature.out_of_range == 1 else f"{feature.out_of_range} values are"
             text = f"{what}: {values} out of range and count{'s' if feature.out_of_range == 1 else ''} as missing"
-            yield Problem("warning", text, "correct the values, or the column's `scale` and `range`")
+            who = patients_of(readiness.cohort_rows, feature.rows)
+            yield Problem("warning", text, "correct the values, or the column's `scale` and `range`", who)
         elif feature.mapped and readiness.cohort_rows and feature.missing > MANY * len(readiness.cohort_rows):
             text = f"{what} is missing for {feature.missing / len(readiness.cohort_rows):.0%}"
             yield Problem("warning", text, "check that it is the right column, and its `missing` codes")

@@ -25,27 +25,30 @@ class Problem:
         severity: `error` stops the site, `warning` deserves a look, `note` explains.
         text: What was found; the first line says it.
         fix: What to do; empty where nothing need be done.
+        patients: Whom it concerns, for the page alone, which stays at the site; empty where that is everybody.
     """
 
     severity: Literal["error", "warning", "note"]
     text: str
     fix: str = ""
+    patients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class FeatureCounts:
-    """One feature of a tabular modality; `out_of_range` values count as `missing`, too."""
+    """One feature of a tabular modality; `out_of_range` values, of the cohort's `rows`, count as `missing`, too."""
 
     modality: str
     feature: str
     mapped: bool
     missing: int
     out_of_range: int
+    rows: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a site has, in counts of patients; only `excluded`, `cohort_rows` and `cohort` name somebody.
+    """What a site has, in counts of patients; only `excluded`, `problems`, `cohort_rows` and `cohort` name somebody.
 
     Attributes:
         site: Its name.

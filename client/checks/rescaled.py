@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from client.checks.feature_column import FEW, FeatureColumn
+from client.checks.suspicion import Suspicion, suspicion
 from client.onboarding.vocabulary import known_feature, words
 
 MAX_LOGARITHM = 50.0  # no logarithm of an expression reaches it; counts, TPM and FPKM do
@@ -23,31 +24,40 @@ _GENE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:[-.][A-Z0-9]+)*|ENSG\d{11}(?:\.\d+)?|(?
 _ROUNDED = re.compile(r"\d(?:[.,]\d)?[eE][+-]?\d+")  # as spreadsheets show what does not fit its cell
 
 
-def rescaled(one: FeatureColumn) -> Iterator[str]:
+def rescaled(one: FeatureColumn) -> Iterator[Suspicion]:
     """What says that a column of numbers is not as it was measured."""
-    yield from _logarithms(one)
+    yield from map(Suspicion, (*_logarithms(one), *_rescaled_here(one)))
     yield from _negative_amounts(one)
-    yield from _rescaled_here(one)
     if not one.cells.letters & {"e", "E"}:
         return
     rounded = np.array([_ROUNDED.fullmatch(text) is not None for text in one.cells.texts])
     if rounded.sum() >= 3:
-        yield f"is rounded to two digits in {one.rows(rounded)}, as 2E+04; export the numbers and not what is shown"
+        text = f"is rounded to two digits in {one.rows(rounded)}, as 2E+04; export the numbers and not what is shown"
+        yield suspicion(text, rounded)
 
 
 def _logarithms(one: FeatureColumn) -> Iterator[str]:
     """An expression that is not logged where a study means logarithms, or logged where the study takes them."""
-    names, thing, known = (one.feature.name, one.column.column), known_feature(one.feature.name), one.known
+    thing, known = known_feature(one.feature.name), one.known
     if one.feature.log and known.min(initial=0.0) < 0:
         yield "is below 0 in some rows, and the study takes its logarithm: they count as 0; give values from 0 on"
-    if (thing and thing.plausible) or not any(map(_GENE.fullmatch, names)) or len(known) < FEW:
+    if (thing and thing.plausible) or not is_gene(one) or len(known) < FEW:
         return
     if one.feature.log:
         low, high = float(known[0]), float(known[-1])
         if low > 1 and high < min(MAX_LOGARITHM / 2, 5 * low):
             yield "looks like logarithms, of which the study takes the logarithm again; give the values themselves"
-    elif known[-1] > MAX_LOGARITHM and (_named_by_number(names) or known.mean() > 1.1 * one.median):
+    elif known[-1] > MAX_LOGARITHM and (_named_by_number(_names(one)) or known.mean() > 1.1 * one.median):
         yield f"has values above {MAX_LOGARITHM:g}, as counts and TPM have; if the study means logarithms, give those"
+
+
+def is_gene(one: FeatureColumn) -> bool:
+    """Whether a feature or its column has a gene's name."""
+    return any(map(_GENE.fullmatch, _names(one)))
+
+
+def _names(one: FeatureColumn) -> tuple[str, str]:
+    return one.feature.name, one.column.column
 
 
 def _named_by_number(names: Sequence[str]) -> bool:
@@ -55,9 +65,9 @@ def _named_by_number(names: Sequence[str]) -> bool:
     return any(_GENE.fullmatch(name) and any(letter.isdigit() for letter in name) for name in names)
 
 
-def _negative_amounts(one: FeatureColumn) -> Iterator[str]:
+def _negative_amounts(one: FeatureColumn) -> Iterator[Suspicion]:
     if one.column.range is None and set(words(one.feature.name)) & _AMOUNTS and (negative := one.values < 0).any():
-        yield f"is negative in {one.rows(negative)}; correct the cells, or set a `range` from 0"
+        yield suspicion(f"is negative in {one.rows(negative)}; correct the cells, or set a `range` from 0", negative)
 
 
 def _rescaled_here(one: FeatureColumn) -> Iterator[str]:

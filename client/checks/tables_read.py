@@ -1,8 +1,12 @@
-"""Tables of a site as they are read, for the terminal: file, sheet, rows, patients and the columns in use."""
+"""Tables and outcomes of a site as they are read: file, sheet, rows, patients, the columns in use and their codes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from client.cohort.rows import CohortRows
+from client.config.site import Outcome
+from client.contract.columns import Column
 from client.tables.read import Table
 
 MOST_NAMED = 12  # columns
@@ -15,6 +19,37 @@ def tables_read(rows: CohortRows | None) -> list[tuple[str, str, str]]:
         for name, table in (rows.tables if rows else {}).items()
         for what, value in _description(table)
     ]
+
+
+def outcomes_read(rows: CohortRows | None) -> list[tuple[str, str, str]]:
+    """`(target, what, column)` of the outcomes in use, with their codes; it names columns, and no patient."""
+    return [
+        (name, what, value)
+        for name, outcome in (rows.site.targets if rows else {}).items()
+        for what, value in _of_outcome(outcome)
+    ]
+
+
+def _of_outcome(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    single = (("label", outcome.label), ("event", outcome.event))
+    yield from ((what, _column(column)) for what, column in single if column)
+    if outcome.event_days:
+        yield "days of the event", "the earliest of " * (len(outcome.event_days) > 1) + _columns(outcome.event_days)
+    if outcome.followup_days:
+        several = len(outcome.followup_days) > 1
+        yield "days of follow-up", "the latest of " * several + _columns(outcome.followup_days)
+    yield from (("counts as", outcome.endpoint),) if outcome.endpoint else ()
+    yield from (("deaths", f"are {outcome.deaths}"),) if outcome.deaths else ()
+
+
+def _columns(columns: Iterable[Column]) -> str:
+    return ", ".join(map(_column, columns))
+
+
+def _column(column: Column) -> str:
+    codes = f" ({', '.join(f'{code}: {to}' for code, to in column.codes.items())})" if column.codes else ""
+    since = f" since {column.since}" if column.since else ""
+    return f"{column.column}{since}{f' x {column.scale:g}' if column.scale != 1 else ''}{codes}"
 
 
 def _description(table: Table) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from client.checks.exam_list import exam_counts
 from client.checks.readiness import Readiness
-from client.checks.tables_read import tables_read
+from client.checks.tables_read import outcomes_read, tables_read
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,8 @@ def print_readiness(readiness: Readiness, console: Console) -> None:
         (name, count, f"{count / patients:.0%}", aside[name] or "") for name, count in modalities.items()
     ]
     _print_table(console, "tables, as they are read", ("table", "what", "value"), tables_read(readiness.cohort_rows))
+    head = ("target", "what", "column")
+    _print_table(console, "outcomes, as they are read", head, outcomes_read(readiness.cohort_rows))
     _print_table(console, title, ("modality", "patients", "share", "excluded"), rows)
     classes = [(target, name, count) for target, counts in readiness.targets.items() for name, count in counts.items()]
     _print_table(console, "outcomes", ("target", "class", "patients"), classes)

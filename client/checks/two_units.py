@@ -8,22 +8,22 @@ from collections.abc import Iterator
 import numpy as np
 
 from client.checks.feature_column import FEW, FeatureColumn
-from client.onboarding.vocabulary import known_feature
+from client.checks.suspicion import Suspicion, suspicion
+from client.checks.two_groups import two_groups
+from client.onboarding.vocabulary import known_feature, words
 
 GROUPS_APART, ONE_APART = 4.0, 10.0  # factors between two groups of values, and between a few values and the rest
 WRITING_APART = 30.0  # factor between the medians of numbers with decimals and without
 WHOLE = 1e-9
 TENFOLD = (6.0, 16.0)  # between the means of two groups
-GROUPS_DEVIATIONS = 3.8  # between them; the halves of values that spread evenly are 3.5 apart, of a bell's 2.7
-LEAST_SHARE = 0.05
 
 
-def two_units(one: FeatureColumn) -> Iterator[str]:
+def two_units(one: FeatureColumn) -> Iterator[Suspicion]:
     """What says that a column of numbers may be in two units."""
     yield from _apart(one) or list(_two_ways_of_writing(one)) or _tenfold(one)
 
 
-def _apart(one: FeatureColumn) -> list[str]:
+def _apart(one: FeatureColumn) -> list[Suspicion]:
     """Values in two groups a factor apart, as of two units in one column."""
     known = one.known[np.searchsorted(one.known, 0.0, side="right") :]
     if len(known) < FEW or len(known) < len(one.known) / 2 or known[0] == known[-1]:
@@ -40,11 +40,12 @@ def _apart(one: FeatureColumn) -> list[str]:
     alone = steps[at] > max(math.log10(ONE_APART), span if few is high else 2 * span)  # anything may come close to 0
     if not (group or alone):
         return []
-    rows, far = one.rows(np.isin(one.values, few)), f"{low[-1]:g} and {high[0]:g}"
-    return [f"has no values between {far}: {rows} may be in another unit, or mistyped; check them"]
+    there, far = np.isin(one.values, few), f"{low[-1]:g} and {high[0]:g}"
+    text = f"has no values between {far}: {one.rows(there)} may be in another unit, or mistyped; check them"
+    return [suspicion(text, there)]
 
 
-def _two_ways_of_writing(one: FeatureColumn) -> Iterator[str]:
+def _two_ways_of_writing(one: FeatureColumn) -> Iterator[Suspicion]:
     """Numbers with decimals that are far below those without: two people, or two programs, with two units."""
     written = (one.known - one.column.offset) / one.column.scale
     if np.count_nonzero(np.abs(written - np.round(written)) < WHOLE) < max(3, len(written) / 10):
@@ -55,29 +56,25 @@ def _two_ways_of_writing(one: FeatureColumn) -> Iterator[str]:
     if min(map(len, groups)) >= max(3, len(one.known) / 10) and len(one.known) >= FEW:
         low, high = (float(np.median(group)) for group in groups)
         if high > WRITING_APART * low:
-            yield (
+            text = (
                 f"is {high / low:.0f} times as high where it is written without decimals, as in {one.rows(~fraction)}; "
                 "the two may be in different units: check them"
             )
+            yield suspicion(text, ~fraction)
 
 
-def _tenfold(one: FeatureColumn) -> Iterator[str]:
+def _tenfold(one: FeatureColumn) -> list[Suspicion]:
     """Two groups of a known amount, one ten times the other, as of sizes in mm and in cm, though no gap is between."""
     thing = known_feature(one.feature.name)
-    known = np.log10(one.known[one.known > 0])
-    least = max(3, math.ceil(LEAST_SHARE * len(known)))
-    if not thing or not thing.median or len(known) < 2 * FEW:
-        return
-    sizes = np.arange(1, len(known))
-    low = np.cumsum(known)[:-1] / sizes
-    high = (known.sum() - low * sizes) / (len(known) - sizes)
-    between = sizes * (len(known) - sizes) * (high - low) ** 2 / len(known) ** 2
-    at = int(np.where((sizes >= least) & (len(known) - sizes >= least), between, 0.0).argmax())
-    within = math.sqrt(max(known.var() - between[at], 1e-12))
-    if TENFOLD[0] < 10 ** (high[at] - low[at]) < TENFOLD[1] and high[at] - low[at] > GROUPS_DEVIATIONS * within:
-        limit = 10 ** ((known[at] + known[at + 1]) / 2)
-        few = one.values > limit if at + 1 > len(known) / 2 else (one.values > 0) & (one.values < limit)
-        yield (
-            f"has two groups of values, about {10 ** low[at]:.3g} and {10 ** high[at]:.3g}: {one.rows(few)} may be in "
-            "another unit, as cm among mm; check them"
-        )
+    if not thing or not thing.median or "percent" in words(one.feature.name):  # 2 % among 20 % is an honest value
+        return []
+    groups = two_groups(np.log10(one.known[one.known > 0]))
+    if groups is None or not TENFOLD[0] < 10 ** (groups.high - groups.low) < TENFOLD[1]:
+        return []
+    limit = 10**groups.limit
+    few = one.values > limit if groups.few_are_high else (one.values > 0) & (one.values < limit)
+    text = (
+        f"has two groups of values, about {10**groups.low:.3g} and {10**groups.high:.3g}: {one.rows(few)} may be in "
+        "another unit, as cm among mm; check them"
+    )
+    return [suspicion(text, few)]

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from client.checks.feature_column import FEW, FeatureColumn
+from client.checks.suspicion import Suspicion, suspicion
 from client.onboarding.vocabulary import LENGTHS, meanings, words
 
 BY_CHANCE = 1e-3  # patients who are expected to have the values of another one by chance
 BEGIN = 100  # rows that are examined first: they rule most columns out
 
 
-def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[str]:
+def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[Suspicion]:
     """What looks wrong in a table's columns beside each other, each with what to do about it.
 
     Args:
@@ -23,7 +24,7 @@ def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[st
         patients: Of the R rows.
     """
     parts = (_same(columns), _other_things(columns), _sorted_alone(columns, patients))
-    return [text for part in parts for text in part] + _patients_twice(columns, patients)
+    return [Suspicion(text) for part in parts for text in part] + _patients_twice(columns, patients)
 
 
 def _same(columns: Sequence[FeatureColumn]) -> Iterator[str]:
@@ -74,7 +75,7 @@ def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> 
             yield f"{one.feature.name} {kind} from row to row, and so do the identifiers: was the column sorted alone?"
 
 
-def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[str]:
+def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[Suspicion]:
     """Rows of different patients that hold the same values, more than chance explains."""
     varied = [one.values for one in columns if one.varies]
     if len(varied) < 2:
@@ -90,17 +91,19 @@ def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -
     groups: dict[bytes, list[int]] = {}
     for index in np.flatnonzero(count[group] > 1).tolist():
         groups.setdefault(values[index].tobytes(), []).append(index)
-    pairs = []
+    pairs, twins = [], []
     for rows in groups.values():
         if len({patients[row] for row in rows}) > 1 and _expected_twins(values, rows) < BY_CHANCE:
             pairs.append(" and ".join(map(str, _places(columns, rows)[:4])))
+            twins += rows
     if not pairs:
         return []
     more = f", and {len(pairs) - 5} more such groups" if len(pairs) > 5 else ""
-    return [
+    text = (
         f"rows {'; '.join(pairs[:5])}{more} hold the same values in all {len(varied)} features: one patient under two "
         "identifiers, who may be trained on and tested; delete one of the rows, or correct its values"
-    ]
+    )
+    return [suspicion(text, twins)]
 
 
 def _expected_twins(values: np.ndarray, rows: Sequence[int]) -> float:

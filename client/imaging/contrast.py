@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.phase_scales import local_remark
 from client.imaging.signal import signal_remark
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ LEAST_CORRELATION = 0.3  # between the voxels of a phase and those before contra
 ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
 ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
 MOSTLY = 0.5
+EDGE, LEAST_EDGE = 1, 30  # voxels about a mask that are compared with it, and how many tell something
+AS_MUCH = 0.85  # of the tumour's rise, in three quarters of those voxels: no edge of a tumour is on all sides so high
+IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
 SAMPLE = 100_000  # voxels that are examined
 
 Signal = NDArray[np.float64]
@@ -42,7 +46,7 @@ def contrast_remarks(exam: Exam) -> list[str]:
         return []
     ratios = [phase[tissue] / sampled[0][tissue] for phase in sampled[1:]]
     medians = [float(np.median(ratio)) for ratio in ratios]
-    if remark := _of_phases(sampled, ratios, medians):
+    if remark := _of_phases(sampled, ratios, medians) or local_remark(phases, sampled, medians):
         return [remark]
     if exam.mask is None:
         return []
@@ -111,7 +115,28 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
     highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)
     if not _is_box(inside) and float((highest > ABOVE_TISSUE * tissue_rise).mean()) < MOSTLY:
         return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
+    if not _is_box(inside) and _goes_on(phases, inside, max(rises)):
+        return (
+            "what surrounds the mask takes up as much contrast as what is in it; is the mask smaller than the tumour?"
+        )
     return ""
+
+
+def _goes_on(phases: list[NDArray[Any]], inside: NDArray[np.bool_], rise: float) -> bool:
+    """Whether the tumour's rise is that of the voxels next to its mask in each slice, on all sides."""
+    from scipy.ndimage import binary_dilation
+
+    places = np.argwhere(inside)
+    first = np.maximum(places.min(axis=0) - EDGE - 1, 0)
+    box = tuple(slice(int(a), int(b) + EDGE + 2) for a, b in zip(first, places.max(axis=0), strict=True))
+    mask = inside[box]
+    beside = binary_dilation(mask, iterations=EDGE, structure=IN_PLANE) & ~mask
+    before = phases[0][box][beside].astype(np.float64)
+    known = before > 0
+    if known.sum() < LEAST_EDGE:
+        return False
+    highest = np.max([phase[box][beside][known] / before[known] for phase in phases[1:]], axis=0)
+    return float(np.percentile(highest, 25)) > 1 + AS_MUCH * (rise - 1)
 
 
 def _is_box(inside: NDArray[np.bool_]) -> bool:

@@ -20,7 +20,7 @@ from client.imaging.mask_shape import shape_remark
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 4  # raise it when the same exam has other facts
+VERSION = 5  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3

@@ -65,6 +65,13 @@ _NODES_POSITIVE = """positive nodes, nodes positive, involved nodes, nodes, posi
 lymph nodes examined positive, npos, ln pos, positive lk, befallene lymphknoten, positive lymphknoten, befallene lk,
 ganglions envahis, ganglions positifs, ganglios positivos, ganglios afectados, linfonodi positivi, positieve klieren,
 linfonodos positivos, pnodes"""
+_NODES_EXAMINED = """nodes examined, examined nodes, nodes removed, removed nodes, lymph nodes examined,
+lymph nodes removed, nexam, ln examined, untersuchte lymphknoten, entfernte lymphknoten, ganglions examines,
+ganglions preleves, ganglios examinados, ganglios extirpados, linfonodi esaminati, linfonodi asportati,
+onderzochte klieren, linfonodos examinados"""
+_HEIGHT = """height, body height, patient height, koerpergroesse, altura, estatura, statura, lichaamslengte,
+taille patiente, taille patient"""
+_WEIGHT = "weight, body weight, patient weight, gewicht, koerpergewicht, poids, peso, lichaamsgewicht"
 _ER = """er, estrogen receptor, oestrogen receptor, oestrogenrezeptor, estrogenrezeptor, oestrogen, estrogen,
 recepteurs oestrogenes, recepteur oestrogenes, ro, receptor estrogeno, receptores estrogenos, receptores estrogeno,
 re, recettori estrogeni, recettore estrogeno, recettori estrogenici, oestrogeenreceptor, oestrogeen,
@@ -102,12 +109,15 @@ KNOWN = {
     "ki67_percent": Known(_KI67, (0, 100), (5, 60)),
     "grade": Known(_GRADE, (1, 3), ordinal=True),
     "nodes_positive": Known(_NODES_POSITIVE, (0, 100)),
+    "nodes_examined": Known(_NODES_EXAMINED, (0, 100)),
     "menopause": Known(_MENOPAUSE, categories=("pre", "post")),
     "t_stage": Known(_T, (0, 4), ordinal=True),
     "n_stage": Known(_N, (0, 3), ordinal=True),
     "stage": Known(_STAGE, (0, 4), ordinal=True),
     "lymphovascular_invasion": Known(_LVI, categories=_BINARY),
     "bmi": Known("bmi, body mass index, koerpermassindex, imc", (10, 80), (18, 40)),
+    "height_cm": Known(_HEIGHT, (120, 220), (150, 180)),
+    "weight_kg": Known(_WEIGHT, (25, 250), (50, 100)),
     "histology": Known(_HISTOLOGY),
     "shape": Known("shape, mass shape, form, herdform, forme, forma, vorm"),
     "margin": Known("margin, margins, mass margin, mass margins, rand, begrenzung, contours, margenes, margini"),
@@ -130,16 +140,16 @@ def _words(text: str) -> frozenset[str]:
 # Words that say nothing of what a column holds: `ER status`, `age_at_diagnosis`, `Age (y)`, `MIB-1 %`.
 FILLERS = _words(
     """status statut estado stato at diagnosis diagnose diagnostic diagnostico diagnosi the of in y yr yrs year years
-    jahre jahren ans anos anni jaar mm cm pct percent prozent ihc value result resultat ergebnis to from date datum der
-    des die das bei au aux du de la le les del della dei al anzahl number nombre numero no nr count positivity days at
-    by und et"""
+    jahre jahren ans anos anni jaar mm cm kg pct percent prozent ihc value result resultat ergebnis to from date datum
+    der des die das bei au aux du de la le les del della dei al anzahl number nombre numero no nr count positivity days
+    at by und et"""
 )
 # Words by which a column is of something else: `Reconstruction Diameter`, `ER (for the other side)`.
 FOREIGN = _words(
     """other contralateral outside reconstruction fov slice mri mammo death family partner surgery
     metastatic metastasis metastases brain liver contact treatment therapy response"""
 )
-_UNITS = _words("cm months days percent years mm mm3 cm3 ml weeks pct inch in log")
+_UNITS = _words("cm kg months days percent years mm mm3 cm3 ml weeks pct inch in log")
 LENGTHS = _words("mm cm")
 # What one column may stand for, as the number of nodes for whether there are any.
 _RELATED = (
@@ -161,7 +171,6 @@ IDENTIFIER = _words(
 )
 
 
-@functools.cache
 @functools.cache
 def words(name: str) -> tuple[str, ...]:
     """`TumorSizeMM` as `tumor size mm`; `Östrogenrezeptor (%)` as `oestrogenrezeptor`."""

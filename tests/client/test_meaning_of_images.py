@@ -23,7 +23,7 @@ from tests.client.conftest import write_slice, write_volume
 SHAPE, SPACING = (14, 44, 44), (3.0, 3.0, 6.0)  # as arrays, and along x, y, z in mm: 132 x 132 x 84
 PATIENTS = ("P1", "P2", "P3")
 SECONDS = (0, 90, 300)
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 READERS: dict[str, dict[str, Any]] = {
     "nifti": {
@@ -302,7 +302,40 @@ def levelled(phase: np.ndarray) -> np.ndarray:
     return phase.ravel().argsort().argsort().reshape(phase.shape) / phase.size * 255
 
 
+def mammogram_pixels(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return mammogram(PixelData=lambda file: change(file.pixel_array.copy()).astype(np.int16).tobytes())
+
+
+def written_on(pixels: np.ndarray) -> np.ndarray:
+    """With letters on the breast."""
+    for letter in range(6):
+        left = 60 + 9 * letter
+        pixels[100:114, left : left + 3] = pixels[100:103, left : left + 8] = 4000
+    return pixels
+
+
+def eroded(mask: sitk.Image) -> sitk.Image:
+    smaller = sitk.BinaryErode(sitk.Cast(mask, sitk.sitkUInt8), [1, 1, 0], sitk.sitkBall, 0, 1)
+    return sitk.Cast(smaller, sitk.sitkFloat32)
+
+
 CHANGES: dict[str, tuple[str, Change]] = {
+    "the root of one phase": ("nifti", voxels(lambda a: np.sqrt(a / a.max()) * a.max(), "phase1")),
+    "the brightness of one phase corrected": (
+        "nifti",
+        voxels(lambda a: a * np.linspace(0.3, 2.5, a.shape[2]), "phase1"),
+    ),
+    "the mask eroded": ("nifti", each(eroded, "mask")),
+    "DICOM: the slope of one phase lost": (
+        "dicom",
+        lambda folder: [tags(RescaleSlope=0.5, RescaleIntercept=0.0)(folder), tags(1, RescaleSlope=1.0)(folder)],
+    ),
+    "mammogram: letters on the breast": ("mammogram", mammogram_pixels(written_on)),
+    "mammogram: a white frame": (
+        "mammogram",
+        mammogram_pixels(lambda a: np.pad(a[3:-3, 3:-3], 3, constant_values=4000)),
+    ),
+    "mammogram: grey values cut off": ("mammogram", mammogram_pixels(lambda a: np.clip((a - 300) / 3, 0, 255))),
     "the mask in one slice": ("nifti", voxels(one_slice, "mask")),
     "the mask as an outline": ("nifti", voxels(outline, "mask")),
     "grey values cut off": ("nifti", voxels(lambda a: np.minimum(a, 300), "phase0", "phase1", "phase2")),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
 BRIGHTEST, BRIGHT_SHARE = 0.98, 0.2  # of the range of grey values, and of the image that may reach it
+TISSUE = 0.05  # of the range of grey values, above the background
+WRITTEN, ABOVE_TISSUE = 50, 1.3  # pixels of the highest value, and how far it lies above the tissue
+CUT_OFF_SHARE = 0.01  # of the breast, that has the highest value
 LEAST_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
 RING_MM, LEAST_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
 
@@ -25,6 +29,8 @@ def mammogram_remarks(exam: Exam) -> list[str]:
     low, high = float(pixels.min()), float(pixels.max())
     if float((pixels > low + BRIGHTEST * (high - low)).mean()) > BRIGHT_SHARE:
         return ["the background is as bright as the densest tissue; check whether the image is inverted"]
+    if remark := _highest_value(pixels, low, high):
+        return [remark]
     if exam.mask is None:
         return []
     from scipy import ndimage
@@ -40,3 +46,21 @@ def mammogram_remarks(exam: Exam) -> list[str]:
             "the finding is no brighter than its surroundings; check that the mask is of this image, and not turned"
         ]
     return []
+
+
+def _highest_value(pixels: NDArray[Any], low: float, high: float) -> str:
+    """Whether the breast, and what touches it, has its highest value too often; empty where it does not."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(pixels > low + TISSUE * (high - low))
+    sizes = np.bincount(parts.ravel())[1:]
+    breast = pixels[parts == sizes.argmax() + 1] if len(sizes) else pixels.ravel()
+    highest = breast == high
+    if highest.sum() < WRITTEN or highest.all():
+        return ""
+    tissue = float(np.percentile(breast[~highest], 99.9))
+    if high - low > ABOVE_TISSUE * (tissue - low):
+        return "something of one value, brighter than all tissue, touches the breast; is it text, a marker or a frame?"
+    if highest.mean() > CUT_OFF_SHARE:
+        return "much of the breast has the highest value, as where grey values were cut off; export the originals"
+    return ""

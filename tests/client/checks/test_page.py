@@ -88,11 +88,15 @@ def test_the_page_says_everything_and_that_it_stays(imaged):
         "To do:",
     ):
         assert part in text
-    assert "secret-003" in text  # who is excluded; beside them only those whose exams deserve a look are named
-    before, _, after = text.partition("Exams that deserve a look")
-    remarks, _, after = after.partition("Pictures")
-    assert "secret-000, secret-001, secret-002, secret-004" in remarks
-    assert not re.search(r"secret-0(?!03)\d\d", before + after)
+    of_warnings, _, after = text.partition("Exams that deserve a look")
+    of_exams, _, after = after.partition("Pictures")
+    assert "Patient: secret-000" in of_warnings
+    assert "secret-003" in of_warnings
+    assert "secret-000, secret-001, secret-002, secret-004" in of_exams
+    assert [one for one in re.findall(r"secret-\d+", after) if one != "secret-003"] == [
+        "secret-000", "secret-001", "secret-002", "secret-004",
+    ]  # fmt: skip
+    assert not re.search(r"secret-0(?!0[0-4])", text)  # nobody whom no warning concerns
 
 
 def test_the_page_can_be_heard(imaged):
@@ -120,14 +124,14 @@ def test_a_site_whose_tables_cannot_be_read_has_a_page_too(hospital):
     assert "a column is missing" in text
 
 
-def test_pictures_are_of_those_who_have_the_modality_and_name_nobody(imaged, config):
+def test_pictures_are_of_those_who_have_the_modality(imaged, config):
     kind = Volume((2, 16, 16, 16), (1.0, 1.0, 2.0), tumour=True)
     task = Task({"mri": kind}, mapped_targets(imaged), build_model=None)
     for settings, asked in ((config, task), (None, None)):
         shown = pictures(readiness(imaged, settings, asked))["mri"]
         assert len(shown) == 4
-        assert all([one.plane for one in patient] == ["axial", "coronal", "sagittal"] for patient in shown)
-        assert all(one.outlined for patient in shown for one in patient)
+        assert all([one.plane for one in patient.planes] == ["axial", "coronal", "sagittal"] for patient in shown)
+        assert all(one.outlined for patient in shown for one in patient.planes)
 
 
 def mapped_targets(site):

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.checks.codes import code_warnings
-from client.checks.event_times import event_time_remarks
+from client.checks.event_times import event_time_warnings
 from client.checks.feature_column import FEW
+from client.checks.suspicion import Suspicion, suspicion
 from client.cohort.outcomes import read_days, read_truth
 from client.cohort.rows import CohortRows
 from client.contract.columns import Column
@@ -26,7 +27,7 @@ LONGEST_FOLLOW_UP_DAYS = 45 * DAYS_A_YEAR
 UNITS_APART = 15.0  # between the medians of two columns of times
 
 
-def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
+def outcome_warnings(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:
     """What looks wrong in the times of an outcome, each with what to do about it.
 
     Args:
@@ -39,13 +40,14 @@ def outcome_remarks(cohort_rows: CohortRows, name: str, target: Target) -> list[
     """
     outcome = cohort_rows.site.targets.get(name)
     coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
-    return [text for column in coded for text in code_warnings(name, column)] + _of_times(cohort_rows, name, target)
+    of_codes = [Suspicion(text) for column in coded for text in code_warnings(name, column)]
+    return of_codes + _of_times(cohort_rows, name, target)
 
 
-def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
+def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:
     outcome = cohort_rows.site.targets.get(name)
     if outcome and outcome.label and isinstance(target, Regression):
-        return _two_numbers(name, cohort_rows)
+        return [Suspicion(text) for text in _two_numbers(name, cohort_rows)]
     if outcome is None or outcome.label is not None or not isinstance(target, Binary | TimeToEvent):
         return []
     truth = read_truth(cohort_rows, name, TimeToEvent())
@@ -53,12 +55,13 @@ def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[str]:
     if len(days) < FEW:
         return []
     horizon = target.horizon_days if isinstance(target, Binary) else None
-    remarks = [*_unit(days, horizon), *_sentinels(cohort_rows, (*outcome.event_days, *outcome.followup_days))]
-    remarks += _two_units(cohort_rows, outcome.event_days, outcome.followup_days)
-    remarks += _unit_in_name((*outcome.event_days, *outcome.followup_days))
-    remarks += event_time_remarks(cohort_rows, outcome)
-    remarks += _not_to_horizon(truth, target) if isinstance(target, TimeToEvent) else []
-    return [f"{name}: {text}" for text in remarks]
+    columns = (*outcome.event_days, *outcome.followup_days)
+    warnings = [*map(Suspicion, _unit(days, horizon)), *_sentinels(cohort_rows, columns)]
+    warnings += map(Suspicion, _two_units(cohort_rows, outcome.event_days, outcome.followup_days))
+    warnings += map(Suspicion, _unit_in_name(columns))
+    warnings += event_time_warnings(cohort_rows, outcome)
+    warnings += map(Suspicion, _not_to_horizon(truth, target)) if isinstance(target, TimeToEvent) else ()
+    return [warning.after(f"{name}: ") for warning in warnings]
 
 
 def _two_numbers(name: str, cohort_rows: CohortRows) -> list[str]:
@@ -92,8 +95,8 @@ def _not_to_horizon(truth: NDArray[np.floating], target: TimeToEvent) -> list[st
     return [f"{ends}: there is no AUC at the horizon here, and a study with a smaller `horizon-days` has one"]
 
 
-def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
-    remarks = []
+def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[Suspicion]:
+    warnings = []
     for column in dict.fromkeys(columns) if len(columns) else ():
         if column.since:
             continue
@@ -101,11 +104,11 @@ def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[str]:
         written = np.round(values / column.scale, 6)
         highest = float(np.nanmax(written)) if not np.isnan(written).all() else 0.0
         if highest >= 999 and set(f"{highest:g}") == {"9"}:
-            rows = named_rows([cells.rows[index] for index in np.flatnonzero(written == highest)])
-            remarks.append(
-                f"{cells.where} is {highest:g} in {rows}; if that means unknown, add `missing: [{highest:g}]` to it"
-            )
-    return remarks
+            there = written == highest
+            rows = named_rows([cells.rows[index] for index in np.flatnonzero(there)])
+            text = f"{cells.where} is {highest:g} in {rows}; if that means unknown, add `missing: [{highest:g}]` to it"
+            warnings.append(suspicion(text, there))
+    return warnings
 
 
 def _unit_in_name(columns: Sequence[Column]) -> list[str]:

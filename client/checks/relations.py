@@ -1,0 +1,197 @@
+"""Suspicions of features beside each other: what goes together in every hospital, and arithmetic that must hold.
+
+Rows that were shuffled, columns that were exchanged and scales that were turned round leave each column plausible; only
+that oestrogen receptor and ESR1 no longer go together shows them. So all tables of a site are judged at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from client.checks.feature_column import FEW, FeatureColumn, Values
+from client.checks.suspicion import Suspicion, suspicion
+from client.onboarding.vocabulary import KNOWN, plain
+
+LEAST_PATIENTS = 30
+MANY_PATIENTS = 100  # of whom one pair says enough
+ERRORS = 3.3  # standard errors: one in a thousand columns that are right lies farther out
+LEAST, SHARE = 3, 0.02  # patients in whom arithmetic does not hold
+_HIGH, _LOW = re.compile(r"pos|yes|high|post|1|true"), re.compile(r"neg|no|low|pre|0|false")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two features, the higher one the higher the other.
+
+    Attributes:
+        one: By its name in the vocabulary, or a gene's symbol; the patients are divided by it.
+        other: Likewise.
+        least: Area under the curve of `other` for the higher half of `one` that real hospitals exceed; 0.5 where only
+            the contrary is suspicious.
+    """
+
+    one: str
+    other: str
+    least: float
+
+
+# Receptors agree with their own genes in 93 % (ER), 83 % (PR) and 96 % (HER2) of tumours (Roepman 2009,
+# 10.1158/1078-0432.CCR-09-0449). Genes of the luminal, HER2 and proliferation clusters rise together (Perou 2000,
+# 10.1038/35021093). Age and menopause, ER and PR in Rotterdam and GBSG: areas of .92 and .89, .76 and .77.
+# Stages follow from sizes and nodes by definition (AJCC).
+PAIRS = (
+    *(Pair("er", "ESR1", 0.8), Pair("pr", "PGR", 0.7), Pair("her2", "ERBB2", 0.7), Pair("her2", "HER2", 0.7)),
+    *(Pair("er", "pr", 0.65), Pair("er", "GATA3", 0.7), Pair("er", "FOXA1", 0.7), Pair("ki67_percent", "MKI67", 0.5)),
+    *(Pair("ESR1", "GATA3", 0.7), Pair("ESR1", "FOXA1", 0.7), Pair("ERBB2", "GRB7", 0.7), Pair("KRT5", "KRT14", 0.7)),
+    *(Pair("MKI67", gene, 0.7) for gene in ("BIRC5", "CCNB1", "CENPF", "UBE2C", "AURKA", "TOP2A")),
+    *(Pair("size_mm", "t_stage", 0.75), Pair("nodes_positive", "n_stage", 0.75), Pair("age_years", "menopause", 0.75)),
+    *(Pair("grade", "ki67_percent", 0.6), Pair("t_stage", "stage", 0.5), Pair("n_stage", "stage", 0.5)),
+)
+
+
+def relation_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
+    """What does not go together, each with what to do about it.
+
+    Args:
+        columns: The features of all of the site's tables, each of the cohort's R rows.
+    """
+    by_thing: dict[str, FeatureColumn] = {}
+    for one in columns:
+        by_thing.setdefault(thing_of(one.feature.name), one)
+    areas = [area for pair in PAIRS if (area := _area(pair, by_thing))]
+    texts = [*_contrary(areas), *_unrelated(areas), *_exchanged_receptors(by_thing)]
+    return [*map(Suspicion, texts), *_arithmetic(by_thing)]
+
+
+def thing_of(name: str) -> str:
+    """What the vocabulary calls a feature; its own name where it does not know it, as that of a gene.
+
+    >>> thing_of("ER status"), thing_of("ESR1"), thing_of("menopausal")
+    ('er', 'ESR1', 'menopause')
+    """
+    if name in KNOWN:
+        return name
+    return next((thing for thing, known in KNOWN.items() if plain(name) in known.names), name)
+
+
+@dataclass(frozen=True)
+class _Area:
+    """How well two features of a site go together.
+
+    Attributes:
+        pair: What they are.
+        names: The features' own.
+        area: Area under the curve of the second for the higher half of the first.
+        upper: Its upper limit of confidence.
+        patients: Who have both.
+        where: Their columns.
+    """
+
+    pair: Pair
+    names: str
+    area: float
+    upper: float
+    patients: int
+    where: str
+
+
+def _area(pair: Pair, by_thing: Mapping[str, FeatureColumn]) -> _Area | None:
+    """None where a site lacks one of them, or has too few patients."""
+    if pair.one not in by_thing or pair.other not in by_thing:
+        return None
+    one, other = by_thing[pair.one], by_thing[pair.other]
+    first, second = _ordered(one), _ordered(other)
+    known = ~np.isnan(first) & ~np.isnan(second)
+    first, second = first[known], second[known]
+    if len(first) < LEAST_PATIENTS or np.ptp(second) == 0:
+        return None
+    upper = first > (np.median(first) if np.median(first) < first.max() else first.min())
+    sizes = int(upper.sum()), int((~upper).sum())
+    if min(sizes) < FEW:
+        return None
+    area = float(rankdata(second)[upper].sum() / sizes[0] - (sizes[0] + 1) / 2) / sizes[1]
+    error = math.sqrt((sum(sizes) + 1) / (12 * sizes[0] * sizes[1]))
+    where = f"{one.cells.where}; {other.cells.where}"
+    names = f"{one.feature.name} and {other.feature.name}"
+    return _Area(pair, names, area, area + ERRORS * error, len(first), where)
+
+
+def _contrary(areas: Sequence[_Area]) -> Iterator[str]:
+    for one in areas:
+        if one.upper < 0.5:
+            yield (
+                f"{one.names}: one is high where the other is low (AUC {one.area:.2f} in {one.patients} patients), the "
+                f"contrary of what every hospital sees; check their codes, their scale and their columns ({one.where})"
+            )
+
+
+def _unrelated(areas: Sequence[_Area]) -> Iterator[str]:
+    """Pairs that have nothing to do with each other: several, or one of many patients."""
+    absent = [one for one in areas if 0.5 <= one.upper < one.pair.least]
+    if len(absent) > 1 or any(one.patients >= MANY_PATIENTS for one in absent):
+        listed = "; ".join(f"{one.names} (AUC {one.area:.2f})" for one in absent)
+        yield (
+            f"{listed}: hardly go together, as they do in every hospital; check that the rows of both are of the same "
+            f"patients, and that no columns were exchanged ({absent[0].where})"
+        )
+
+
+def _ordered(one: FeatureColumn) -> Values:
+    """`(R,)` values that rise with what the column means; NaN where its categories have no order that is known."""
+    if not one.feature.categories:
+        return one.values
+    order = [_step(category) for category in one.feature.categories]
+    values = np.full(len(one.values), np.nan)
+    known = ~np.isnan(one.values)
+    values[known] = np.array(order)[one.values[known].astype(np.int64)]
+    return values
+
+
+def _step(category: str) -> float:
+    """`positive` as 1, `pre` as 0, `t2` as 2; NaN where no order is known."""
+    text = category.lower()
+    if number := re.search(r"\d", text):
+        return float(number.group())
+    return 1.0 if _HIGH.match(text) else 0.0 if _LOW.match(text) else math.nan
+
+
+def _exchanged_receptors(by_thing: Mapping[str, FeatureColumn]) -> Iterator[str]:
+    """More patients with the progesterone receptor alone than with the oestrogen receptor alone, which is rare."""
+    if not {"er", "pr"} <= by_thing.keys():
+        return
+    er, pr = (_ordered(by_thing[name]) for name in ("er", "pr"))
+    if not {0.0, 1.0} >= {*er[~np.isnan(er)], *pr[~np.isnan(pr)]}:
+        return
+    er_alone, pr_alone = int(((er == 1) & (pr == 0)).sum()), int(((er == 0) & (pr == 1)).sum())
+    if pr_alone - er_alone > ERRORS * math.sqrt(pr_alone + er_alone):
+        names = f"{by_thing['er'].feature.name} and {by_thing['pr'].feature.name}"
+        yield (
+            f"{names}: {pr_alone} patients are positive for the progesterone receptor alone, and {er_alone} for the "
+            "oestrogen receptor alone, of which there are more in every hospital; were the columns exchanged?"
+        )
+
+
+def _arithmetic(by_thing: Mapping[str, FeatureColumn]) -> Iterator[Suspicion]:
+    """Nodes that were not examined and yet positive; an index of body mass that is not that of height and weight."""
+    if {"nodes_positive", "nodes_examined"} <= by_thing.keys():
+        positive, examined = by_thing["nodes_positive"], by_thing["nodes_examined"]
+        more = positive.values > examined.values
+        if more.sum() >= LEAST:
+            names = f"{positive.feature.name} is above {examined.feature.name}"
+            yield suspicion(f"{names} in {positive.rows(more)}; check both columns", more)
+    if {"bmi", "height_cm", "weight_kg"} <= by_thing.keys():
+        bmi, height, weight = (by_thing[name] for name in ("bmi", "height_cm", "weight_kg"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            apart = np.abs(weight.values / (height.values / 100) ** 2 / bmi.values - 1) > 0.1
+        if apart.sum() >= max(LEAST, SHARE * len(bmi.known)):
+            yield suspicion(
+                f"{bmi.feature.name} is not that of {height.feature.name} and {weight.feature.name} in "
+                f"{bmi.rows(apart)}; check the three columns and their units",
+                apart,
+            )

@@ -1,0 +1,62 @@
+"""Scales of an exam's phases beside each other: one that jumps, changes across the image, or bends the grey values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TISSUE = 0.2  # of the 99th percentile of the signal before contrast
+JUMP = 1.8  # between the medians of two phases after contrast: tissue takes up and loses far less between them
+DARKER = 0.8  # median of a part's ratios to the signal before contrast; no contrast agent darkens an eighth of an image
+LEAST_PART = 200  # voxels of tissue in a part
+BENT, ALIKE = (0.7, 1.5), 0.9  # spread of logarithms over that before contrast, where both go together
+LEAST_SPREAD = 0.05  # of those logarithms, below which they are noise
+EVERY = 2  # of the voxels along each axis
+
+Signal = NDArray[np.float64]
+
+
+def local_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[Signal], medians: Sequence[float]) -> str:
+    """What looks wrong, the first thing only; empty where nothing does.
+
+    Args:
+        phases: `(D, H, W)` each, the one before contrast first.
+        sampled: Some voxels of each, flat.
+        medians: Of each later phase's tissue over that before contrast.
+    """
+    if len(medians) > 1 and max(medians) > JUMP * min(medians):
+        return "one phase after contrast is much brighter than another; check rescale slopes, and how it was exported"
+    tissue = sampled[0] > max(TISSUE * float(np.percentile(sampled[0], 99)), 0.0)
+    if any(_is_bent(sampled[0][tissue], phase[tissue]) for phase in sampled[1:]):
+        return "a phase has other steps of grey than the first, as after a root or a logarithm; export the originals"
+    if any(_darkens_in_part(phases[0], phase) for phase in phases[1:]):
+        return "a part of a phase is darker than before contrast; check that its brightness was not corrected alone"
+    return ""
+
+
+def _is_bent(before: Signal, after: Signal) -> bool:
+    """Whether one is a power of the other, as a line between their logarithms shows."""
+    positive = (before > 0) & (after > 0)
+    if positive.sum() < LEAST_PART:
+        return False
+    first, second = np.log(before[positive]), np.log(after[positive])
+    if min(first.std(), second.std()) < LEAST_SPREAD or float(np.corrcoef(first, second)[0, 1]) < ALIKE:
+        return False
+    return not BENT[0] <= float(second.std() / first.std()) <= BENT[1]
+
+
+def _darkens_in_part(before: NDArray[Any], after: NDArray[Any]) -> bool:
+    """Whether an eighth of the image is darker than before contrast, in its median."""
+    few = (slice(None),) + (slice(None, None, EVERY),) * 2
+    first, second = before[few].astype(np.float64), after[few].astype(np.float64)
+    tissue = first > max(TISSUE * float(np.percentile(first, 99)), 0.0)
+    halves = [(slice(None, size // 2), slice(size // 2, None)) for size in first.shape]
+    for part in product(*halves):
+        inside = tissue[part]
+        if inside.sum() >= LEAST_PART and float(np.median(second[part][inside] / first[part][inside])) < DARKER:
+            return True
+    return False
