@@ -14,7 +14,7 @@ DARKER = 0.8  # median of a part's ratios to the signal before contrast; no cont
 PARTS, LEAST_PART = 4, 200  # parts along an axis, and voxels of tissue in one that tell something
 BENT, ALIKE = (0.7, 1.5), 0.9  # spread of logarithms over that before contrast, where both go together
 UNENHANCED = (2, 85)  # percentiles of the tissue's ratios, between which hardly anything is a tumour or a vessel
-LEAST_SPREAD = 0.05  # of those logarithms, below which they are noise
+LEAST_SPREAD = 0.02  # of those logarithms, below which they are noise
 EVERY = 2  # of the voxels along each axis
 
 Signal = NDArray[np.float64]
