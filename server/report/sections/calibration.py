@@ -176,7 +176,7 @@ def _plot_benefit(axes: Axes, lists: Lists, role: Role) -> None:
 def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
     sites = sites_with_curves(study, outcome.name)[:MOST_SITES]
     top = _top([lists for *_, lists in sites])
-    drawing, (above, below) = grid(4.3, 2, len(sites), share=max(len(sites), 2) / MOST_SITES)
+    drawing, (above, below) = grid(4.3, 2, len(sites), share=1.0 if len(sites) > 2 else 0.5)
     for axes, under, (site, role, lists) in zip(above, below, sites, strict=True):
         _plot(axes, lists, role, top)
         axes.set(xlabel="predicted risk", title=narrow_title(site))

@@ -87,7 +87,7 @@ def _draw(outcome: Outcome) -> Drawing:
 
 def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
     sites = sites_with_curves(study, outcome.name)[:MOST_SITES]
-    drawing, rows = grid(4.3, 2, len(sites), share=max(len(sites), 2) / MOST_SITES)
+    drawing, rows = grid(4.3, 2, len(sites), share=1.0 if len(sites) > 2 else 0.5)
     for kind, row in zip(CURVES, rows, strict=True):
         for axes, (site, role, lists) in zip(row, sites, strict=True):
             Curve.of(lists, *CURVES[kind]).draw(axes, COLOUR[role], linestyle=DASH[role])

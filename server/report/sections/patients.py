@@ -34,7 +34,7 @@ def section(study: Study) -> Section:
         large = [f"{key[1]} ({number(value)})" for key, value in smd.items() if value is not None and value > LARGE]
         elements += [_table_one(columns, shown[:MOST_FEATURES], smd)]
         missing = _missing(columns, shown[:MOST_FEATURES])
-        elements.append(missing if missing.rows else Notice("No value of these features is missing.", ""))
+        elements.append(missing or Notice("No value of these features is missing.", ""))
     if len(shown) > MOST_FEATURES:
         text = f"{len(shown) - MOST_FEATURES} more features are in results.json."
         elements.append(Notice(f"The first {MOST_FEATURES} features are shown.", text))
@@ -129,13 +129,15 @@ def _moments(one: Characteristic) -> tuple[float, float] | None:
     return share, math.sqrt(share * (1 - share))
 
 
-def _missing(columns: Mapping[str, Column], shown: Sequence[tuple[str, str]]) -> Table:
-    """Of the features that some patients lack; the others are counted in the caption."""
+def _missing(columns: Mapping[str, Column], shown: Sequence[tuple[str, str]]) -> Table | None:
+    """Of the features that some patients lack; the others are counted in the caption. None if nobody lacks any."""
     rows = [
         Row(f"{key[0]}: {key[1]}", [_absent(column.get(key)) for column in columns.values()])
         for key in shown
         if any(key not in column or column[key].missing for column in columns.values())
     ]
+    if not rows:
+        return None
     whole = len(shown) - len(rows)
     caption = (
         "Share of patients with the table whose value is missing, or not told. Missing values take the training mean "

@@ -89,13 +89,13 @@ def _draw_validation(axes: Axes, study: Study, title: str) -> None:
         axes.annotate(
             f"round {best}: {number(taken)}",
             (best, taken),
-            (0, -14),
+            (0, 7),  # above: the round taken is the highest, or nearly
             textcoords="offset points",
             color=ORANGE,
             ha="center",
             fontweight="bold",
         )
-        axes.margins(y=0.15)
+        axes.margins(y=0.2)
     axes.set(xlabel="round", ylabel="validation value", title=title)
     whole_numbers(axes)
 
