@@ -1,4 +1,4 @@
-"""A network trained on Rotterdam's patients, validated at GBSG over a real SuperLink and by hand."""
+"""A real SuperLink: a canary, then a network trained on Rotterdam's patients, validated at GBSG by both ways."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from client.config.site import load_site
 from client.governance.approval import approve
@@ -35,9 +36,26 @@ def run(*words: str) -> str:
     return done.stdout
 
 
+def settings() -> dict[str, Any]:
+    of_both = tomllib.loads((ROOT / "studies/rotterdam_gbsg.toml").read_text(encoding="utf-8"))
+    return {**of_both, "study": STUDY, "sites": STUDY, "min-sites": 1}
+
+
+def try_one_round(federation: Federation) -> None:
+    """The canary of the study, before it: approved, trained for a round, and forgotten but for its verdict."""
+    file, approved = federation.folder / "study.toml", federation.folder / "canary.toml"
+    file.write_text(tomli_w.dumps(settings()), encoding="utf-8")
+    words = ["server", "run", str(file), "--canary", "--directory", str(federation.center.directory)]
+    run(*words, "--write", str(approved))
+    page = run("client", "approve", str(approved), "--site", str(federation.sites[STUDY]), "--yes")
+    assert "the center stores only whether each site works" in page
+    assert f"{STUDY}: works" in run(*words, "--follow")
+    folder = federation.center.results / f"{STUDY}-canary"
+    assert sorted(path.name for path in folder.glob("[!.]*") if not path.name.startswith("audit")) == ["canary.json"]
+
+
 def train_at_rotterdam(federation: Federation) -> None:
-    settings = tomllib.loads((ROOT / "studies/rotterdam_gbsg.toml").read_text(encoding="utf-8"))
-    config = parse_study_settings({**settings, "study": STUDY, "sites": STUDY, "min-sites": 1})
+    config = parse_study_settings(settings())
     approve(load_site(federation.sites[STUDY]), config)
     federation.finish(start_study(federation.center, config)[0], config)
 
@@ -54,6 +72,7 @@ def test_both_ways_of_an_external_validation_give_the_same_figures(tmp_path: Pat
         pytest.skip(f"no real data: set FEDERATION_TEST_DATA (looked in {data})")
     files = [ROOT / f"site_configs/{name}.yaml" for name in (STUDY, "gbsg")]
     with rehearse(find_sites(files, data / "rotterdam_gbsg", tmp_path / "sites"), tmp_path) as federation:
+        try_one_round(federation)
         train_at_rotterdam(federation)
         center, gbsg = ["--directory", str(federation.center.directory)], str(federation.sites["gbsg"])
         asked = tmp_path / "gbsg.toml"
