@@ -128,15 +128,13 @@ def run_canary(grid: Grid, config: StudySettings) -> list[str]:
     """
     folder, state, failure = Path(config.results_dir) / config.study, None, ""
     with only_run(folder):
-        with watched(grid, config, folder) as progress:
+        with study_log(folder, aloud=isinstance(grid, NetworkGrid)), watched(grid, config, folder) as progress:
             try:
                 state = canary.first_round(training(grid, config, folder))
             except StudyError as error:
                 failure = str(error)
             progress.end({}, failure)
         file = canary.store(config, canary.verdicts(config, state, progress.state), failure, folder)
-    for line in canary.lines_of(file):
-        log.info("%s", line)
     canary.require_all(file)
     return canary.lines_of(file)
 

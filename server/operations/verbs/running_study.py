@@ -78,7 +78,7 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     """Starts a run, and with `follow` stays until it ends."""
     from server.operations.auto_resume import follow_to_end
     from server.operations.bundle import start_study
-    from server.study.canary import VERDICTS, require_all
+    from server.study.canary import VERDICTS, lines_of, require_all
     from server.study.missing_sites import require_named_sites
     from server.study.results.results_file import RESULTS
 
@@ -93,6 +93,8 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     ended = follow_to_end(center, run_id, _write)
     if verdicts.exists():
         require_all(verdicts)
+        for line in lines_of(verdicts):
+            console.print(line, markup=False)
         return
     if ended.state != "finished:completed":
         raise CenterError(
