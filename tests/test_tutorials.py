@@ -177,12 +177,14 @@ def test_a_hospital_follows_readme(checkout: Path, center: Any) -> None:
     center.register("oak", Path("site_configs/oak.key.pub"))
     assert "✓ data" in run(check)
     run(f"{approve.partition('#')[0]} --yes")
-    site = subprocess.Popen(shlex.split(join, comments=True), stdout=subprocess.PIPE, text=True)
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    words = shlex.split(join, comments=True)
+    site = subprocess.Popen(words, env=unbuffered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert site.stdout is not None
         deadline = time.monotonic() + 120
         while "joined the center" not in (line := site.stdout.readline()):
-            assert line, "it ended"
+            assert line, "it ended without joining"
             assert time.monotonic() < deadline
         site.send_signal(signal.SIGTERM)
         assert site.wait(60) == 0
