@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,15 @@ class Block:
 
 
 def recipe(title: str) -> list[Block]:
-    """The blocks below a heading, without the line that names their file."""
+    """The blocks below a heading of CONTRIBUTING.md."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", text.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0]
+    return blocks_of(re.split(r"^## ", text.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0])
+
+
+def blocks_of(text: str) -> list[Block]:
+    """The blocks of a text, without the line that names their file."""
     blocks = []
-    for match in BLOCK.finditer(section):
+    for match in BLOCK.finditer(text):
         named = HEADING.match(match["text"])
         path, key = (named["path"], named["key"] or "") if named else ("", "")
         blocks.append(Block(match["kind"], match["text"][named.end() if named else 0 :], path, key))
@@ -53,7 +57,8 @@ def follow(blocks: list[Block], root: Path) -> None:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if block.kind == "diff":
-            path.write_text(changed(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+            before = path.read_text(encoding="utf-8") if path.exists() else ""
+            path.write_text(changed(before, block), encoding="utf-8")
         elif block.key:
             before, key, after = path.read_text(encoding="utf-8").partition(f"\n{block.key}:\n")
             assert key, f"{path} has no {block.key}"
@@ -67,9 +72,7 @@ def changed(text: str, block: Block) -> str:
     for hunk in block.text.split("@@\n"):
         lines = hunk.splitlines(keepends=True)
         old = "".join(line[1:] for line in lines if line[0] in " -")
-        assert text.count(old) == 1, (
-            f"CONTRIBUTING.md changes lines that {block.path} has {text.count(old)} times:\n{old}"
-        )
+        assert text.count(old) == 1, f"the recipe changes lines that {block.path} has {text.count(old)} times:\n{old}"
         text = text.replace(old, "".join(line[1:] for line in lines if line[0] in " +"))
     return text
 
@@ -307,3 +310,48 @@ def test_a_statistic_is_a_file_and_a_line_and_a_schedule_a_case_and_a_name(house
 
     assert "| `events_per_1000_years` | follow_up | events in" in (house / "docs/results.md").read_text()
     assert "follow_up" not in (ROOT / "docs/results.md").read_text()
+
+
+def undone(block: Block) -> Block:
+    """The diff that takes a change away."""
+    return replace(block, text=re.sub("^[+-]", lambda sign: "-" if sign[0] == "+" else "+", block.text, flags=re.M))
+
+
+COMPARES_THE_CURVE = """
+import numpy as np
+from sklearn.calibration import calibration_curve
+from shared_models.metrics.calibration_curve import CalibrationCurve
+
+rng = np.random.default_rng(0)
+scores, parts = rng.random(500), np.arange(500) % 2
+labels = (rng.random(500) < scores).astype(float)
+halves = [CalibrationCurve.of(scores[parts == part], labels[parts == part]) for part in (0, 1)]
+curve = (halves[0] + halves[1]).metrics(0.5)
+observed, predicted = calibration_curve(labels, scores, n_bins=10)
+np.testing.assert_allclose(curve["curve_observed"], observed)
+np.testing.assert_allclose(curve["curve_predicted"], predicted)
+"""
+
+
+def test_three_changes_of_a_newcomer_are_the_diffs_of_their_page(house: Path) -> None:
+    blocks = blocks_of((ROOT / "docs/three_changes.md").read_text(encoding="utf-8"))
+    copy_of_the_program(house, "docs/results.md", "docs/study_settings.md", "tests/test_generated_results.py")
+    own = [block for block in blocks if block.kind == "diff" and (ROOT / block.path).exists()]
+    there = [block for block in own if block.path != "shared_models/targets.py"]
+    follow([undone(block) for block in there], house)
+    rule = house / there[0].path
+    assert rule.read_text() == ""
+    rule.unlink()
+    assert "cosine" not in (house / "shared_models/schedules.py").read_text().partition("match config")[2]
+    follow(blocks, house)
+    assert len(there) == 3
+    for block in there:
+        assert (house / block.path).read_text(encoding="utf-8") == (ROOT / block.path).read_text(encoding="utf-8")
+    python(house, "-c", COMPARES_THE_CURVE)
+    python(house, "-c", RUNS_AND_WRITES_THE_PAGES, json.dumps(commands(blocks)), UPDATE_DOCS="1")
+    results = json.loads((house / "runs/study/results.json").read_text())
+    assert (results["strategy"], results["config"]["learning-rate-schedule"]) == ("fedmedian", "cosine")
+    shares = results["targets"]["recurrence"]["pooled"]["curve_observed"]
+    assert len(shares) == 10
+    assert any(share is not None for share in shares)
+    assert "| `curve_observed` | calibration_curve | " in (house / "docs/results.md").read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +40,7 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
     config = with_outcome(config, sites)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Progress(*columns, console=console, transient=True, disable=console is None)
-    with only_here(sites, config), bars as progress:
+    with only_here(sites, config), each_error_once(), bars as progress:
         labels = [fold.label for fold in folds_of(config)] or [""]
         bar = progress.add_task("starting", total=config.rounds * len(labels))
 
@@ -77,6 +79,24 @@ def train_in_process(sites: Sites, config: StudySettings, show: Callable[[str, i
         if kind == "train":
             show(f"round {group} at {site}", int(group) - 1)
 
-    with only_here(sites, config):
+    with only_here(sites, config), each_error_once():
         last = train_split(InProcessGrid(client_app, sites, config.to_flat(), on_message=at_message), config)
     return chosen_round(last, config, Path(config.results_dir) / config.study), last.round
+
+
+@contextlib.contextmanager
+def each_error_once() -> Iterator[None]:
+    """Shows a site's error the first time only: the center asks again, and several sites may be made of one folder."""
+    log, shown = logging.getLogger("client"), set[str]()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        repeated = record.levelno >= logging.ERROR and text in shown
+        shown.add(text)
+        return not repeated
+
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)

@@ -219,7 +219,7 @@ def test_data_that_cannot_be_used_exit_with_4(main: Callable[..., Any], hospital
 
 
 def test_a_study_that_cannot_go_on_exits_with_7_and_says_at_which_site(
-    main: Callable[..., Any], hospitals: Hospitals, study_file: Path
+    main: Callable[..., Any], hospitals: Hospitals, study_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sites = hospitals({"a": 60, "b": 60})
     (sites["b"].parent / "clinical.csv").unlink()
@@ -227,6 +227,7 @@ def test_a_study_that_cannot_go_on_exits_with_7_and_says_at_which_site(
     assert code == 7
     assert "1 sites can train, but the study needs min-sites = 2" in output
     assert "b: " in output
+    assert caplog.text.count("a table's file is missing") == 1  # though the center asks again
 
 
 def test_a_named_site_that_is_missing_is_told_everywhere_and_what_is_required_is_held(
