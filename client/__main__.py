@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from client.config.site import SiteConfig
 
 UNEXPECTED, CTRL_C = 1, 130
-MOST_ERRORS = 20  # files of unexpected errors
+MAX_ERRORS = 20  # files of unexpected errors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,7 +174,7 @@ def _write_traceback(site: SiteConfig | None) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"
     path.write_text(traceback.format_exc(), encoding="utf-8")
-    for older in sorted(folder.glob("error-*.log"))[:-MOST_ERRORS]:
+    for older in sorted(folder.glob("error-*.log"))[:-MAX_ERRORS]:
         older.unlink(missing_ok=True)  # a service that is started again each minute would write one a minute
     return path
 

@@ -36,7 +36,7 @@ log = logging.getLogger("client")
 STUDIES, PAGE, PREDICTIONS, NETWORK = "studies", "result.html", "predictions.csv", "network.safetensors"
 FORMAT, FORMAT_VERSION = "breast-federation model", "1"
 USE = "research only: not a medical device, not for decisions about a patient"
-MOST_GROUPS, LEAST_IN_GROUP = 10, 10
+MAX_GROUPS, MIN_IN_GROUP = 10, 10
 _TEMPLATE = Path(__file__).with_name("site_result.html.jinja")
 Array = np.ndarray[Any, Any]
 
@@ -128,7 +128,7 @@ def _target_result(
 
 
 def _calibration(target: Target, scores: Array, truth: Array) -> Iterator[CalibrationGroup]:
-    """The patients whose outcome is known, in groups of similar predictions and of `LEAST_IN_GROUP` or more."""
+    """The patients whose outcome is known, in groups of similar predictions and of `MIN_IN_GROUP` or more."""
     if isinstance(target, Categorical):
         return
     known = ~np.isnan(truth).any(axis=1) if truth.ndim == 2 else ~np.isnan(truth)
@@ -139,7 +139,7 @@ def _calibration(target: Target, scores: Array, truth: Array) -> Iterator[Calibr
     else:
         observed, weights = truth.astype(float), np.ones(len(truth))
     order = np.argsort(scores, kind="stable")
-    for group in np.array_split(order, min(MOST_GROUPS, max(len(order) // LEAST_IN_GROUP, 1))):
+    for group in np.array_split(order, min(MAX_GROUPS, max(len(order) // MIN_IN_GROUP, 1))):
         if (total := float(weights[group].sum())) > 0:
             share = float((weights * observed)[group].sum()) / total
             yield CalibrationGroup(len(group), float(scores[group].mean()), share)

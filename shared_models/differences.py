@@ -20,12 +20,12 @@ from shared_models.task import Task
 
 Vector = NDArray[np.float64]
 
-LEAST_KNOWN = 20  # patients on either side of a comparison
+MIN_KNOWN = 20  # patients on either side of a comparison
 SHIFT = 1.5  # deviations between the means
 SPREAD = 3.0  # between the deviations, as a factor
 ODDS, HAZARD_ODDS = 5.0, 3.0  # between the odds of a class, or of an event in an interval, as a factor
 CERTAIN = 4.0  # standard errors
-MOST_NAMED = 6  # columns in a sentence
+MAX_NAMED = 6  # columns in a sentence
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def each_from_the_others(sites: Mapping[str, Sums], task: Task) -> dict[str, lis
 
 def _middle(own: FeatureStatistics, others: Sequence[FeatureStatistics]) -> FeatureStatistics:
     """Of each column the sums of the hospital whose mean is in the middle; of two such the one that is nearer."""
-    enough = np.stack([one.known >= LEAST_KNOWN for one in others])
+    enough = np.stack([one.known >= MIN_KNOWN for one in others])
     means = np.where(enough, [one.mean for one in others], np.inf)
     order, last, columns = np.argsort(means, axis=0), np.maximum(enough.sum(axis=0) - 1, 0), np.arange(len(own.known))
     low, high = order[last // 2, columns], order[(last + 1) // 2, columns]
@@ -95,13 +95,13 @@ def _table(name: str, features: Sequence[Feature], own: FeatureStatistics, other
     columns = list(_columns(features, own, others))
     if not columns:
         return ""
-    more = f"; and {len(columns) - MOST_NAMED} more columns" if len(columns) > MOST_NAMED else ""
-    return f"{name}: {'; '.join(columns[:MOST_NAMED])}{more}"
+    more = f"; and {len(columns) - MAX_NAMED} more columns" if len(columns) > MAX_NAMED else ""
+    return f"{name}: {'; '.join(columns[:MAX_NAMED])}{more}"
 
 
 def _columns(features: Sequence[Feature], own: FeatureStatistics, others: FeatureStatistics) -> Iterator[str]:
     names = [(column, feature) for feature in features for column in feature.columns]
-    enough = np.minimum(own.known, others.known) >= LEAST_KNOWN
+    enough = np.minimum(own.known, others.known) >= MIN_KNOWN
     shares = _only_zeros_and_ones(own) & _only_zeros_and_ones(others)
     means = np.abs(own.mean - others.mean)
     error = np.sqrt(own.variance / np.maximum(own.known, 1) + others.variance / np.maximum(others.known, 1))
@@ -139,7 +139,7 @@ def _outcome(name: str, target: Target, own: NDArray[Any], others: NDArray[Any])
             )
             return f"outcome {name}: the event comes in {text}" if text else ""
         case Regression():
-            if min(own[0], others[0]) < LEAST_KNOWN:
+            if min(own[0], others[0]) < MIN_KNOWN:
                 return ""
             here, there = own[1] / own[0], others[1] / others[0]
             if here * there > 0 and abs(np.log(here / there)) > np.log(ODDS):
@@ -149,7 +149,7 @@ def _outcome(name: str, target: Target, own: NDArray[Any], others: NDArray[Any])
 
 def _share(own: float, known: float, others: float, others_known: float, factor: float = ODDS, unit: str = "") -> str:
     """`12%, elsewhere 80%`, where the odds differ by more than a factor, and more than chance explains."""
-    if min(known, others_known) < LEAST_KNOWN:
+    if min(known, others_known) < MIN_KNOWN:
         return ""
     cells = np.array([own, known - own, others, others_known - others]) + 0.5
     ratio = np.log(cells[0] * cells[3] / (cells[1] * cells[2]))

@@ -13,7 +13,7 @@ from client.imaging.exam_facts import ExamFacts
 from client.private_files import write_private, writing
 
 FILE = "exams.csv"
-MOST_SHOWN = 6  # different values of a fact on the terminal
+MAX_SHOWN = 6  # different values of a fact on the terminal
 
 WORTH_A_LOOK = 0.95  # of a tumour that a study's grid shows
 _NUMBERS = ("mask_mm3", "mask_share", "tumour_shown", "grid_filled")
@@ -53,8 +53,8 @@ def exam_counts(facts: Facts) -> list[tuple[str, str, str, int]]:
             counts = Counter(show(one) for one in exams.values())
             if set(counts) == {""}:
                 continue
-            rows += [(name, what, value or "none", count) for value, count in counts.most_common(MOST_SHOWN)]
-            others = sum(count for _, count in counts.most_common()[MOST_SHOWN:])
+            rows += [(name, what, value or "none", count) for value, count in counts.most_common(MAX_SHOWN)]
+            others = sum(count for _, count in counts.most_common()[MAX_SHOWN:])
             rows += [(name, what, "others", others)] if others else []
     return rows
 

@@ -22,7 +22,7 @@ from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.tiles import TilesReader
 from shared_models.task import Volume
 
-PATIENTS, MOST_UNUSUAL = 6, 200
+PATIENTS, MAX_UNUSUAL = 6, 200
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
 # Without a study the voxels' size is not known.
@@ -114,7 +114,7 @@ def _unusual_and_few(readiness: Readiness, name: str, owner: NDArray[np.int64]) 
     """The rows whose exam looks wrong, up to many of them, and a few others by a seed."""
     present = np.flatnonzero(readiness.present[name])
     facts = readiness.exams.get(name, {})
-    unusual = [int(row) for row in present if row in facts and is_unusual(facts[int(row)])][:MOST_UNUSUAL]
+    unusual = [int(row) for row in present if row in facts and is_unusual(facts[int(row)])][:MAX_UNUSUAL]
     return [*unusual, *(row for row in _few(owner, present) if row not in unusual)]
 
 

@@ -135,7 +135,7 @@ def _server(center: Center) -> tuple[str, str]:
         raise SiteError(
             what=f"{wrong}: the center would refuse this site, as if its key were not registered",
             where=center.address,
-            expected=f"a clock at most {clock.MOST_AHEAD_S:g} s ahead and {clock.MOST_BEHIND_S:g} s behind",
+            expected=f"a clock at most {clock.MAX_AHEAD_S:g} s ahead and {clock.MAX_BEHIND_S:g} s behind",
             fix=clock.SET,
             exit_code=ExitCode.SERVER_UNREACHABLE,
         )

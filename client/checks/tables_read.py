@@ -9,7 +9,7 @@ from client.config.site import Outcome
 from client.contract.columns import Column
 from client.tables.read import Table
 
-MOST_NAMED = 12  # columns
+MAX_NAMED = 12  # columns
 
 
 def tables_read(rows: CohortRows | None) -> list[tuple[str, str, str]]:
@@ -54,7 +54,7 @@ def _column(column: Column) -> str:
 
 def _description(table: Table) -> list[tuple[str, str]]:
     columns = [name for name in table.cells if name != table.settings.patient_id]
-    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    more = f" and {len(columns) - MAX_NAMED} more" if len(columns) > MAX_NAMED else ""
     sheet = f", sheet {table.settings.sheet!r}" if table.settings.sheet is not None else ""
     several = len(table.patients) - len(set(table.patients))
     counted = f"{len(table.patients)}" + (f", of {len(set(table.patients))} patients" if several else "")
@@ -62,5 +62,5 @@ def _description(table: Table) -> list[tuple[str, str]]:
         ("file", f"{table.settings.name}{sheet}"),
         ("identifier", table.settings.patient_id or "the header"),
         ("rows", counted),
-        ("columns in use", f"{', '.join(columns[:MOST_NAMED])}{more}" or "none"),
+        ("columns in use", f"{', '.join(columns[:MAX_NAMED])}{more}" or "none"),
     ]

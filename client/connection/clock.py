@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 
 # Of a request's time, as Flower 1.41 accepts it: SYSTEM_TIME_TOLERANCE and TIMESTAMP_TOLERANCE in flwr.common.constant
-MOST_AHEAD_S, MOST_BEHIND_S = 5.0, 300.0
+MAX_AHEAD_S, MAX_BEHIND_S = 5.0, 300.0
 WORTH_SAYING_S = 3.0
 SET = "set this computer's clock by a time server (timedatectl set-ntp true), or ask your IT team"
 
@@ -47,4 +47,4 @@ def says_otherwise(ahead_s: float | None) -> str:
 
 def is_refused(ahead_s: float | None) -> bool:
     """Whether the center refuses what this computer signs, as if its key were unknown."""
-    return ahead_s is not None and not -MOST_BEHIND_S < ahead_s < MOST_AHEAD_S
+    return ahead_s is not None and not -MAX_BEHIND_S < ahead_s < MAX_AHEAD_S

@@ -14,7 +14,7 @@ from client.governance.approval import COMMAND
 from client.governance.notices import NOT_APPROVED, UNLIKE_OTHERS, read_notice
 
 APPROVE = f"if it is wanted: {COMMAND}"
-MOST_LETTERS = 600  # letters of a sentence
+MAX_LETTERS = 600  # letters of a sentence
 FAILURES_BEFORE_WARNING = 3  # Flower retries at once after a blip; a line for each would be noise
 FAILURES_WORTH_SAYING = frozenset(FAILURES_BEFORE_WARNING * 2**n for n in range(32))  # the reason may change
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -106,7 +106,7 @@ class SuperNodeLogParser:
             study = repr(notice.get("study"))[:80]  # as a repr: the log also holds text of the center's
             return f"{self._round}refused: study {study} is not approved here with these settings; {command}"
         if notice.get("event") == UNLIKE_OTHERS:
-            sentence = repr(notice.get("sentence"))[1:-1][:MOST_LETTERS]  # as above
+            sentence = repr(notice.get("sentence"))[1:-1][:MAX_LETTERS]  # as above
             return f"{self._round}this site's patients are unlike the other hospitals': {sentence}"
         if match := FAILED.search(line):
             return f"{self._round}could not {match[1]} a message: {match[2]}"

@@ -13,12 +13,12 @@ from client.imaging.signal import signal_remark
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-LEAST_RISE = 0.05  # of the signal before contrast, which a vessel exceeds after it
+MIN_RISE = 0.05  # of the signal before contrast, which a vessel exceeds after it
 TUMOUR_RISE = 0.2  # which a tumour's mean exceeds; Kuhl 1999 (10.1148/radiology.211.1.r99ap38101) counts from 50 %
 # Medians of a phase's tissue over that before contrast: beyond these, no contrast agent has made the difference
 PLAUSIBLE_CHANGE = (0.85, 4.0)
 TISSUE = 0.2  # of the 99th percentile of the signal before contrast
-LEAST_CORRELATION = 0.3  # between the voxels of a phase and those before contrast
+MIN_CORRELATION = 0.3  # between the voxels of a phase and those before contrast
 ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
 ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
 MOSTLY = 0.5
@@ -77,11 +77,11 @@ def _of_phases(phases: list[Signal], ratios: list[Signal], medians: list[float])
     low, high = PLAUSIBLE_CHANGE
     if min(medians) < low or max(medians) > high:
         return "phases seem to be on different scales; check their order, rescale slopes, and how they were exported"
-    if any(_correlation(phases[0], phase) < LEAST_CORRELATION for phase in phases[1:]):
+    if any(_correlation(phases[0], phase) < MIN_CORRELATION for phase in phases[1:]):
         return "a phase does not show what the first one does; check that it is of the same exam, and not inverted"
     if _one_is_odd(phases):
         return "one phase shows other tissue than the rest; check that it is of the same patient, and not moved"
-    if max(float(np.percentile(ratio, 99.9)) for ratio in ratios) < 1 + LEAST_RISE:
+    if max(float(np.percentile(ratio, 99.9)) for ratio in ratios) < 1 + MIN_RISE:
         return "no signal rises after the first phase; check which phase is before contrast, and the order"
     return ""
 
@@ -109,7 +109,7 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
     rises = [float(signal.mean() / max(signals[0].mean(), 1e-9)) for signal in signals[1:]]
     if max(rises) < 1 + TUMOUR_RISE:
         return "the tumour's signal does not rise after the first phase; check the order of phases, and the mask"
-    if min(rises) < 1 - LEAST_RISE:
+    if min(rises) < 1 - MIN_RISE:
         return "the tumour's signal falls below that of the first phase; check which phase is before contrast"
     known = signals[0] > 0
     highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 FLAT = 2.0  # times the distance of slices that a tumour of one slice may measure in it
 HOLLOW = 0.3  # of a mask with its holes filled
-LEAST_SLICES = 4  # of an image of which a mask may miss some
+MIN_SLICES = 4  # of an image of which a mask may miss some
 
 
 def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
@@ -25,7 +25,7 @@ def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
         return ""
     first, last = places.min(axis=0), places.max(axis=0) + 1
     extent_mm = (last - first) * np.asarray(spacing_mm)[::-1]
-    if len(inside) >= LEAST_SLICES and last[0] - first[0] == 1 and max(extent_mm[1:]) > FLAT * extent_mm[0]:
+    if len(inside) >= MIN_SLICES and last[0] - first[0] == 1 and max(extent_mm[1:]) > FLAT * extent_mm[0]:
         return "the mask is in one slice only; outline the tumour in every slice that shows it"
     box: Any = inside[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
     if _share_of_holes(box) > HOLLOW:

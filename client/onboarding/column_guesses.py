@@ -30,7 +30,7 @@ from shared_models.features import Feature
 
 MAX_CODES, MAX_OWN_CODES = 12, 20
 MANY_COLUMNS = 500  # from which names must be the same: a gene is called as it is called
-LEAST_KNOWN = 10  # of a column that no study is known to ask for
+MIN_KNOWN = 10  # of a column that no study is known to ask for
 MANY_ROWS = 50  # among which a text of one patient is a rare category, and no name
 # From a hospital's unit to the study's: as it is, cm, a share, days of age, days from birth to the diagnosis below 0.
 FACTORS = (1.0, 10.0, 100.0, 0.1, 1 / 365.25, -1 / 365.25)
@@ -184,7 +184,7 @@ def under_own_name(name: str, table: DiscoveredTable) -> tuple[str, Guess] | str
     """A column that no study is known to ask for, as a feature of its own name; or why it is none."""
     own, texts = feature_name(name), known_texts(table, name)
     counts = Counter(texts)
-    if len(texts) < min(LEAST_KNOWN, len(table.columns[name]) / 2):
+    if len(texts) < min(MIN_KNOWN, len(table.columns[name]) / 2):
         return f"is known of {len(texts)} of {len(table.columns[name])} rows"
     if not own:
         return "has a name without letters"

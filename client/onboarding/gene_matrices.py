@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from client.onboarding.table_discovery import DiscoveredTable
 
-LEAST_PATIENTS = 0.5  # of the columns, which are named as patients of another table
+MIN_PATIENTS = 0.5  # of the columns, which are named as patients of another table
 PATIENT = "the header"  # in place of a column's name
 
 
@@ -18,7 +18,7 @@ def with_patients_in_rows(tables: Sequence[DiscoveredTable]) -> list[DiscoveredT
 
 def _turned(table: DiscoveredTable, other: DiscoveredTable) -> DiscoveredTable | None:
     patients = [name for name in table.columns if name in other.patients]
-    if other is table or len(patients) < max(3, LEAST_PATIENTS * len(table.columns)):
+    if other is table or len(patients) < max(3, MIN_PATIENTS * len(table.columns)):
         return None
     first = next(iter(table.columns))
     genes = table.columns[first]

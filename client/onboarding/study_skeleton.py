@@ -17,7 +17,7 @@ from shared_models.targets import TimeToEvent
 from shared_models.task import Table, Task, Volume
 
 SKEWED = 3.0  # skewness from which a number is taken as log(1 + x), where that at least halves it
-LEAST_SHARE = 0.1
+MIN_SHARE = 0.1
 LEAST = 5  # values from which a skewness is estimated
 
 
@@ -100,7 +100,7 @@ def _features(findings: Findings, modality: str) -> Iterator[str]:
     """Those of a modality that are known of enough patients that each of a few hospitals has some."""
     for name, one in findings.features.modalities[modality].items():
         texts = one.table.columns[one.guess.entry["column"]]
-        if len(known_texts(one.table, one.guess.entry["column"])) < LEAST_SHARE * len(texts):
+        if len(known_texts(one.table, one.guess.entry["column"])) < MIN_SHARE * len(texts):
             continue
         categories = one.guess.categories
         yield f"{name}{{{'|'.join(categories)}}}" if categories else f"{name}{':log' if _is_skewed(one) else ''}"

@@ -19,9 +19,9 @@ from client.onboarding.target_guesses import MappedTarget
 from shared_models.task import Task
 
 _NO_IMAGES = "# no images: those of a PACS with DICOMweb are copied by `fetch`; see `dicomweb` in example.yaml"
-MOST_MAPPED = 120  # lines of a table's map
+MAX_MAPPED = 120  # lines of a table's map
 NAME_WIDTH = 44
-MOST_LISTED = 120  # features in columns of their own names that are listed one by one
+MAX_LISTED = 120  # features in columns of their own names that are listed one by one
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _modality_lines(findings: Findings) -> Iterator[str]:
         yield "    reader: table"
         yield f"    table: {main.name}"
         same = [feature for feature, one in features.items() if _entry(one, main) == feature]
-        if len(same) > MOST_LISTED:
+        if len(same) > MAX_LISTED:
             yield f"    same_names: true  # check: {len(same)} features in columns of their own names"
             features = {feature: one for feature, one in features.items() if feature not in set(same)}
         yield "    features:" if features else "    features: {}"
@@ -158,10 +158,10 @@ def _map(findings: Findings) -> Iterator[str]:
         width = min(NAME_WIDTH, max(map(len, columns)))
         yield f"# The columns of {table.name}, and what became of each:"
         yield f"#   {'column':{width}} | use"
-        for name, shown in list(zip(table.columns, columns, strict=True))[:MOST_MAPPED]:
+        for name, shown in list(zip(table.columns, columns, strict=True))[:MAX_MAPPED]:
             yield f"#   {shown:{width}} | {uses.get(name, '')}"
-        if len(columns) > MOST_MAPPED:
-            yield f"#   and {len(columns) - MOST_MAPPED} more"
+        if len(columns) > MAX_MAPPED:
+            yield f"#   and {len(columns) - MAX_MAPPED} more"
         yield "#"
 
 

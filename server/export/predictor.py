@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared_models.trained_model import TrainedModel
 
 PRESENT = "present"
-LARGEST_DIFFERENCE, PATIENTS = 1e-4, 3
+MAX_DIFFERENCE, PATIENTS = 1e-4, 3
 
 
 class Standardisation(nn.Module):
@@ -133,11 +133,11 @@ def compare(predictor: Predictor, run: Callable[[Sequence[Tensor]], Sequence[Any
             wanted = [np.asarray(value) for value in predictor(*inputs)]
         pairs = zip(run(inputs), wanted, strict=True)
         worst = max(worst, *(float(np.abs(np.asarray(got) - want).max()) for got, want in pairs))
-    if worst > LARGEST_DIFFERENCE or np.isnan(worst):
+    if worst > MAX_DIFFERENCE or np.isnan(worst):
         raise CenterError(
             what="the exported network does not predict as the study's does",
             found=f"predictions that differ by {worst:.3g}",
-            expected=f"at most {LARGEST_DIFFERENCE:g}",
+            expected=f"at most {MAX_DIFFERENCE:g}",
             fix="nothing was written; report it with the study's settings",
             exit_code=ExitCode.RUN_FAILED,
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-MOST_SITES = 5
+MAX_SITES = 5
 """Sites whose curves are drawn side by side; the CSV has all."""
 Lists = Mapping[str, Metric]
 Row = tuple[float, float, float | None, float | None]
@@ -129,8 +129,8 @@ def figures_of_sites(
 def _whose(study: Study, target: str) -> str:
     """A sentence on the sites that have curves of their own, and why the others have none."""
     telling = len(sites_with_curves(study, target))
-    if telling > MOST_SITES:
-        who = f"The {MOST_SITES} sites with most test patients are drawn, of {telling}; the CSV has all."
+    if telling > MAX_SITES:
+        who = f"The {MAX_SITES} sites with most test patients are drawn, of {telling}; the CSV has all."
     else:
         who = "Sites whose own counts tell enough, those of most test patients first."
     return f"{who} A site is left out where its band of the ROC curve would be wider than 0.4 on average."

@@ -11,7 +11,7 @@ from server.report.numbers import NONE, elapsed, in_words, number
 from server.study.status import Scored, SiteProgress, StudyProgress
 
 AGAIN_S = 5  # between two looks of the browser
-MOST_DONE = 12
+MAX_DONE = 12
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 220, 46, 28, 10, 14
 HEADINGS = ("site", "now", "at the site", "on its way", "waiting", "counted", "norm", "ε spent", "last problem")
 _HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ def draw_status(state: StudyProgress) -> str:
         rows=[site_row(name, site, state) for name, site in sorted(state.sites.items())],
         headings=HEADINGS,
         awaited=awaited(state),
-        done=state.done[: -MOST_DONE - 1 : -1],
+        done=state.done[: -MAX_DONE - 1 : -1],
         curve=_curve(state.curve, state.best_round),
         best=next((one for one in state.curve if one.round == state.best_round), None),
         again_s=AGAIN_S,

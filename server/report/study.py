@@ -18,7 +18,7 @@ from shared_models.report_answers import Answers
 Role = Literal["internal", "external"]
 Kind = Literal["time-to-event", "binary", "classes", "number"]
 ROLES: tuple[Role, ...] = ("internal", "external")
-LEAST_OUTCOMES = 10
+MIN_OUTCOMES = 10
 """Fewest patients with and without the outcome of whom anything is judged (docs/study_settings.md: `minimum_count`)."""
 
 
@@ -91,7 +91,7 @@ class Outcome:
         if not self.ranks:
             return not metrics.get("patients")
         counts = (self.events(metrics), self.free(metrics))
-        return any(not isinstance(value, float) or value < LEAST_OUTCOMES for value in counts)
+        return any(not isinstance(value, float) or value < MIN_OUTCOMES for value in counts)
 
 
 _KINDS: tuple[tuple[str, Kind, str, str], ...] = (

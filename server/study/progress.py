@@ -25,8 +25,8 @@ from shared_models.study_settings import StudySettings
 log = logging.getLogger("server")
 PAGE = "status.html"
 EVERY_S = 1.0
-MOST_PROBLEMS = 30
-MOST_ROUNDS = 200  # of those that are done: the results hold all of them
+MAX_PROBLEMS = 30
+MAX_ROUNDS = 200  # of those that are done: the results hold all of them
 RECENT = 5  # rounds by which the time that is left is judged
 P = ParamSpec("P")
 
@@ -115,7 +115,7 @@ class Progress:
         for name, text in problems.items():
             site = self._site(name)
             if site.doing in ("working", "answered") or site.problem != text:
-                self.state.problems = [*self.state.problems, Problem(time=now(), site=name, text=text)][-MOST_PROBLEMS:]
+                self.state.problems = [*self.state.problems, Problem(time=now(), site=name, text=text)][-MAX_PROBLEMS:]
             site.problem = text
             if site.doing != "away":
                 site.doing, site.since = "failed", now()
@@ -138,7 +138,7 @@ class Progress:
                 site.epsilon, site.delta = spent.get("epsilon"), spent.get("delta")
         facts = {name: record[name] for name in ("round", "attempt", "seconds")}
         one = DoneRound(**facts, asked=len(asked), counted=len(counted))
-        self.state.done = [*self.state.done, one][-MOST_ROUNDS:]
+        self.state.done = [*self.state.done, one][-MAX_ROUNDS:]
         recent = [attempt.seconds for attempt in self.state.done[-RECENT:]]
         folds_left = max(self.state.folds - self.state.fold_number, 0)
         left = self.state.rounds * (1 + folds_left) - record["round"]

@@ -40,7 +40,7 @@ from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
 log = logging.getLogger("server")
-LARGEST_LOSS = 1e4  # of a patient; what learns stays below 100
+MAX_LOSS = 1e4  # of a patient; what learns stays below 100
 
 
 def out_of_patience(state: Checkpoint, config: StudySettings) -> bool:
@@ -202,7 +202,7 @@ def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySe
         StudyError: If no weight changed, as where no site's are finite numbers, or the loss is beyond all bounds.
     """
     changed = any(not np.array_equal(after[name], before[name]) for name in before)
-    if changed and not loss > LARGEST_LOSS:
+    if changed and not loss > MAX_LOSS:
         return
     unchanged = "no site has weights that are finite numbers and differ from before"
     reason = f"the mean training loss is {loss:.3g}" if changed else unchanged

@@ -15,7 +15,7 @@ from server.study.weights.checkpoint import Checkpoint
 from shared_models.secure_aggregation.choice import MIN_SITES, named_training_sites, uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 
-MOST_NAMES = 6
+MAX_NAMES = 6
 
 
 def why_unscored(enrolled: Mapping[str, Enrolment], config: StudySettings) -> str:
@@ -31,8 +31,8 @@ def why_unscored(enrolled: Mapping[str, Enrolment], config: StudySettings) -> st
         return "no validation patients"
     if uses_secure_aggregation(config):
         return f"{total} validation patients at all sites, whose sum has no score to tell"
-    shown = [f"{site} has {count}" for site, count in list(patients.items())[:MOST_NAMES]]
-    more = [f"{len(patients) - MOST_NAMES} more sites have their own"] if len(patients) > MOST_NAMES else []
+    shown = [f"{site} has {count}" for site, count in list(patients.items())[:MAX_NAMES]]
+    more = [f"{len(patients) - MAX_NAMES} more sites have their own"] if len(patients) > MAX_NAMES else []
     return (
         "each site has too few validation patients of an outcome to tell their scores (its minimum_count, "
         f"10 unless it says otherwise, of each): {', '.join([*shown, *more])}"

@@ -30,7 +30,7 @@ METRICS: Final[Mapping[str, str]] = bounds(
     dict.fromkeys(("calibration_in_the_large", "calibration_slope", "calibration_intercept"), "Wald, sandwich"),
 )
 _ITERATIONS = 50
-_LARGEST_STEP = 5.0
+_MAX_STEP = 5.0
 
 
 def recalibration(
@@ -99,7 +99,7 @@ def _logistic(
             inverse = np.linalg.inv(information)
         except np.linalg.LinAlgError:
             break
-        step = np.clip(inverse @ score, -_LARGEST_STEP, _LARGEST_STEP)
+        step = np.clip(inverse @ score, -_MAX_STEP, _MAX_STEP)
         while np.abs(step).max() > 1e-9 and likelihood(beta + step) < likelihood(beta):
             step = step / 2
         beta = beta + step

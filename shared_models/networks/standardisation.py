@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from shared_models.task import Modality, Task
 
 EXAMPLES = 16
-_LEAST_DEVIATION = 0.01
-_LARGEST_RADIUS_MM, _SMALLEST_RADIUS_MM = 20.0, 4.0
+_MIN_DEVIATION = 0.01
+_MAX_RADIUS_MM, _MIN_RADIUS_MM = 20.0, 4.0
 
 
 class FixedStandardisation(nn.Module):
@@ -54,7 +54,7 @@ class FixedStandardisation(nn.Module):
         """Takes centre and deviation from examples `(..., width)`."""
         rows = features.reshape(-1, features.shape[-1])
         self.centre.copy_(rows.mean(dim=0))
-        self.deviation.copy_(rows.std(dim=0).clamp(min=_LEAST_DEVIATION))
+        self.deviation.copy_(rows.std(dim=0).clamp(min=_MIN_DEVIATION))
 
 
 @torch.no_grad()
@@ -109,5 +109,5 @@ def _ball_distances(size: Sequence[int], kind: Volume) -> Tensor:
     """Distance in mm to the surface of balls in the middle, `(EXAMPLES, 1, D, H, W)`, positive inside."""
     axes = [(torch.arange(n) - (n - 1) / 2) * step for n, step in zip(size, kind.spacing_mm, strict=True)]
     from_middle = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()
-    radius = torch.linspace(_SMALLEST_RADIUS_MM, _LARGEST_RADIUS_MM, EXAMPLES)
+    radius = torch.linspace(_MIN_RADIUS_MM, _MAX_RADIUS_MM, EXAMPLES)
     return radius.view(-1, 1, 1, 1, 1) - from_middle

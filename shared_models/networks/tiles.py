@@ -14,7 +14,7 @@ from shared_models.networks.standardisation import FixedStandardisation
 # and how much they differ.
 MEAN, MEAN_SPREAD = 0.7, 0.15
 DEVIATION, DEVIATION_SPREAD = 0.15, 0.05
-_LEAST_DEVIATION = 0.01
+_MIN_DEVIATION = 0.01
 
 
 def standardise_colours(tiles: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def standardise_colours(tiles: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = tiles.mean(dim=(2, 3, 4), keepdim=True)
     centred = tiles - mean
-    deviation = centred.square().mean(dim=(2, 3, 4), keepdim=True).sqrt().clamp(min=_LEAST_DEVIATION)
+    deviation = centred.square().mean(dim=(2, 3, 4), keepdim=True).sqrt().clamp(min=_MIN_DEVIATION)
     colours = [(mean - MEAN) / MEAN_SPREAD, (deviation - DEVIATION) / DEVIATION_SPREAD]
     return centred / deviation, torch.cat(colours, dim=1).flatten(start_dim=1)
 

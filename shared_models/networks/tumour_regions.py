@@ -18,7 +18,7 @@ REGIONS = ("core", "rim", "peritumoural")
 ABOVE_MM = (2.5, -2.5, -6.5)
 
 # A region of less than a millionth of the image, half a voxel of 48x96x96, counts as smaller than it is, down to none.
-_SMALLEST_FRACTION = 1e-6
+_MIN_FRACTION = 1e-6
 
 
 def tumour_regions(distance_mm: Tensor, spacing_mm: Sequence[float], above_mm: Sequence[float] = ABOVE_MM) -> Tensor:
@@ -78,7 +78,7 @@ def masked_means(maps: Tensor, regions: Tensor, attention: Tensor) -> Tensor:
     weighted = torch.einsum("ncv,nrv->nrc", maps.flatten(start_dim=2), weights) / weights.shape[2]
     # The regions' size on the maps' grid: on the fine one it differs a little where the grids do not divide.
     size = functional.adaptive_avg_pool3d(regions, _grid(maps)).flatten(start_dim=2).mean(dim=2, keepdim=True)
-    return weighted / size.clamp(min=_SMALLEST_FRACTION)
+    return weighted / size.clamp(min=_MIN_FRACTION)
 
 
 def _grid(maps: Tensor) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from simulation.phantoms.waves import Array, Axes, Waves, draw_waves, isotropic
 
 TARGETS = ("er", "pr", "her2")
 GRID = Grid((16, 16, 16), (2.0, 2.0, 2.0))
-MOST_LESIONS = 4
+MAX_LESIONS = 4
 HEMISPHERES = ("left", "right")
 # By whether they lie in the first set of regions and in the second.
 REGIONS = {
@@ -95,7 +95,7 @@ def draw_patient(rng: np.random.Generator, kind: str, ceiling: float = 1.0, radi
     coins = KINDS[kind](aspects, place)
     truth = {name: float(noisy_coin(rng, coin, ceiling)) for name, coin in zip(TARGETS, coins, strict=True)}
     # what says nothing of a receptor differs from lesion to lesion
-    count = int(rng.integers(1, MOST_LESIONS + 1))
+    count = int(rng.integers(1, MAX_LESIONS + 1))
     return Patient(tuple(_draw_lesion(rng, kind, aspects, place, radius_mm) for _ in range(count)), truth)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FIGURES = "figures"
 AXIS = "value on validation patients"
-MOST_LINES, MOST_POINTS = 6, 60
+MAX_LINES, MAX_POINTS = 6, 60
 COLOURS = (BLUE, ORANGE, "#2e7d4f", "#7a4fa3", "#a07a12", "#4f7f8f")
 
 
@@ -25,7 +25,7 @@ def write_figures(rows: Sequence[Row], folder: Path) -> None:
     valued = [row for row in rows if row.value is not None]
     if not valued:
         return
-    for figure in (_points(valued[:MOST_POINTS]), *(_over(key, valued) for key in numeric_keys(valued))):
+    for figure in (_points(valued[:MAX_POINTS]), *(_over(key, valued) for key in numeric_keys(valued))):
         draw(figure).save(folder / FIGURES)
 
 
@@ -70,10 +70,10 @@ def _over(key: str, rows: Sequence[Row]) -> Figure:
         rest = ", ".join(f"{k}={v}" for k, v in row.point.settings.items() if k != key)
         lines.setdefault(", ".join(filter(None, [row.point.training, rest])), []).append(row)
     levels = [row for row in rows if number_of(row, key) is None]
-    few = len(lines) <= MOST_LINES
+    few = len(lines) <= MAX_LINES
     return Figure(
         name=f"over-{key}",
-        draw=lambda: _draw_over(key, lines if few else {"": varied}, levels[:MOST_LINES], few),
+        draw=lambda: _draw_over(key, lines if few else {"": varied}, levels[:MAX_LINES], few),
         alt=f"Value on validation patients over {key}",
         caption="Mean over seeds with Student's t interval; dashed: settings without this number.",
         columns=(key, "settings", "value", "low", "high"),

@@ -12,7 +12,7 @@ from server.study.results.comparison_section import MatrixCell, ModelComparison
 from shared_models.metrics.names import NAMES
 
 TITLE = "Comparisons"
-MOST_COLUMNS = 8
+MAX_COLUMNS = 8
 COLUMNS = ("model", "patients", "value", "low", "high", "difference", "low", "high", "p", "p after Holm")
 
 
@@ -124,7 +124,7 @@ def _matrix(target: str, cells: Sequence[MatrixCell]) -> Table:
         f"{target.replace('_', ' ')}: {measure} of each hospital's own model, and of the study's network, at every "
         "hospital's test patients."
     )
-    if len(sites) > MOST_COLUMNS:
+    if len(sites) > MAX_COLUMNS:
         rows = [
             Row(
                 one.trained_on,

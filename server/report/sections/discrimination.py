@@ -14,7 +14,7 @@ from server.study.results.section import Metric
 from server.study.results.sites_section import SiteResults
 
 TITLE = "Discrimination"
-MOST_SITES = 60  # in the figure; the CSV has all
+MAX_SITES = 60  # in the figure; the CSV has all
 HEADS: Mapping[Role, str] = {
     "internal": "Internal: trained here, test patients",
     "external": "External: took no part in training",
@@ -90,8 +90,8 @@ def _caption(study: Study, outcome: Outcome) -> str:
     hidden = [site.site for site in study.results.sites if _own(site, outcome, outcome.measure) is None]
     if hidden:
         sentences.append(f"{names(hidden)}: {FEW}; {'its' if len(hidden) == 1 else 'their'} pairs count within sites.")
-    if len(study.results.sites) > MOST_SITES:
-        sentences.append(f"The {MOST_SITES} sites with most test patients are drawn; the CSV has all.")
+    if len(study.results.sites) > MAX_SITES:
+        sentences.append(f"The {MAX_SITES} sites with most test patients are drawn; the CSV has all.")
     return " ".join(filter(None, sentences))
 
 
@@ -119,7 +119,7 @@ def _counts(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[Metric]:
 
 
 def _largest_sites(study: Study) -> set[str]:
-    largest = sorted(study.results.sites, key=lambda site: -site.patients.get("test", 0))[:MOST_SITES]
+    largest = sorted(study.results.sites, key=lambda site: -site.patients.get("test", 0))[:MAX_SITES]
     return {site.site for site in largest}
 
 

@@ -12,7 +12,7 @@ from server.study.results.importance_section import ImportanceResults, shuffled_
 from shared_models.metrics.names import NAMES
 
 TITLE = "What the model uses"
-MOST_FEATURES = 25  # in the figure, those that lose most; the CSV has all
+MAX_FEATURES = 25  # in the figure, those that lose most; the CSV has all
 COLUMNS = ("role", "modality", "feature", "change", "patients", "drop", "low", "high", "all_pairs", "low", "high")
 
 
@@ -91,8 +91,8 @@ def _caption(outcome: Outcome, measure: str, rows: int) -> str:
             "The CSV has the loss over pairs of all hospitals' patients, too: where it is larger, the input tells the "
             "hospital."
         )
-    if rows > MOST_FEATURES:
-        sentences.append(f"Of features, the {MOST_FEATURES} that cost most are drawn; the CSV has all.")
+    if rows > MAX_FEATURES:
+        sentences.append(f"Of features, the {MAX_FEATURES} that cost most are drawn; the CSV has all.")
     return " ".join(sentences)
 
 
@@ -103,7 +103,7 @@ def _lines(outcome: Outcome, role: Role) -> Iterator[Line]:
         if whole:
             yield Line(f"{role.capitalize()}: {heading}", kind="heading")
             yield from (_line(row, _words(row.modality), role) for row in whole)
-    features = sorted((row for row in rows if row.feature), key=lambda row: -(row.drop or 0.0))[:MOST_FEATURES]
+    features = sorted((row for row in rows if row.feature), key=lambda row: -(row.drop or 0.0))[:MAX_FEATURES]
     if features:
         yield Line(f"{role.capitalize()}: features shuffled", kind="heading")
         yield from (_line(row, f"{_words(row.modality)}: {row.feature}", role) for row in features)

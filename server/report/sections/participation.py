@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TITLE = "Participation by site and round"
 COUNTED, CLIPPED, MISSING = "counted", "counted, clipped", "did not count"
 COLOURS = {COUNTED: BLUE, CLIPPED: "#8fbbe3", MISSING: ORANGE}
-MOST_ROWS = 40  # of the figure; sites that counted in every round are then listed in a sentence
+MAX_ROWS = 40  # of the figure; sites that counted in every round are then listed in a sentence
 
 Fates = dict[str, list[tuple[int, str]]]
 
@@ -103,8 +103,8 @@ def _shortened(notices: list[Notice]) -> list[Notice]:
 
 def _figure(study: Study, fates: Fates) -> Figure:
     full = [site for site, rounds in fates.items() if all(fate != MISSING for _, fate in rounds)]
-    hidden = full if len(fates) > MOST_ROWS else []
-    shown = [site for site in fates if site not in hidden][: 2 * MOST_ROWS]
+    hidden = full if len(fates) > MAX_ROWS else []
+    shown = [site for site in fates if site not in hidden][: 2 * MAX_ROWS]
     others = f" {in_words(len(hidden), 'further site')} counted in every round, and have no row." if hidden else ""
     rest = len(fates) - len(hidden) - len(shown)
     others += f" {in_words(rest, 'further site')} that did not are in the CSV." if rest else ""

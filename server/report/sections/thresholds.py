@@ -12,7 +12,7 @@ from server.study.results.section import Metric
 from shared_models.metrics.names import NAMES
 
 TITLE = "Thresholds"
-MOST_SITES = 40
+MAX_SITES = 40
 SHARES = ("sensitivity", "specificity", "precision")
 
 
@@ -79,7 +79,7 @@ def _table(study: Study, outcomes: list[Outcome]) -> Table:
             shares = [_share(metrics, name) for name in SHARES]
             coarse = " (coarse: of merged cells)" if is_coarse(metrics) else ""
             rows.append(Row(f"{role}{coarse}", [percent(_flagged(metrics)), *shares, percent(_npv(metrics))], "sub"))
-        rows += [_own(site.site, site.targets.get(outcome.name, {})) for site in study.results.sites[:MOST_SITES]]
+        rows += [_own(site.site, site.targets.get(outcome.name, {})) for site in study.results.sites[:MAX_SITES]]
     sources = "; ".join(dict.fromkeys(outcome.results.threshold_source for outcome in outcomes))
     weighted = " Weighted for censoring at the horizon." if any(o.kind == "time-to-event" for o in outcomes) else ""
     return Table(

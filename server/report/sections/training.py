@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-MOST_LINES = 40  # of single sites' updates
+MAX_LINES = 40  # of single sites' updates
 
 
 def section(study: Study) -> Section:
@@ -102,7 +102,7 @@ def _draw_validation(axes: Axes, study: Study, title: str) -> None:
 
 def _draw_norms(axes: Axes, norms: list[tuple[str, int, float, bool]]) -> None:
     ends: dict[str, tuple[int, float]] = {}
-    for site in sorted({site for site, *_ in norms})[:MOST_LINES]:
+    for site in sorted({site for site, *_ in norms})[:MAX_LINES]:
         line = [(round_, norm) for name, round_, norm, _ in norms if name == site]
         axes.plot(*zip(*line, strict=True), color=BLUE, alpha=0.7, linewidth=1)
         ends[site] = line[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.report.elements import Row, Section, Table
 from server.report.numbers import NONE, count, number
 from server.report.sections.privacy import spent_by_site
-from server.report.side_by_side.pair import MOST_SITES, Pair, more
+from server.report.side_by_side.pair import MAX_SITES, Pair, more
 from server.report.study import Study
 
 
@@ -34,7 +34,7 @@ def hospitals(pair: Pair) -> Section:
     """Who took part in which, and whether with the same data."""
     own = [{site.site: site for site in study.results.sites} for study in pair.both]
     rows = []
-    for name in [*{**own[0], **own[1]}][:MOST_SITES]:
+    for name in [*{**own[0], **own[1]}][:MAX_SITES]:
         cells = [
             f"{'trains' if site.role == 'train' else 'only tested'}, {count(site.patients.get('test'))} tested"
             if (site := each.get(name))

@@ -11,7 +11,7 @@ from server.report.numbers import NONE, bounds, number, span
 from server.report.study import Outcome, Role, Study
 from server.study.results.section import Metric
 
-MOST_SITES = 25
+MAX_SITES = 25
 """Hospitals that are listed or drawn."""
 LOOKS: tuple[tuple[str, str, Role], ...] = ((BLUE, "-", "internal"), (ORANGE, "--", "external"))
 """Colour, dash and marker of the first study and of the second; the markers are those of the two roles elsewhere."""
@@ -84,4 +84,4 @@ def told_difference(gap: tuple[float, float, float] | None, digits: int = 3) -> 
 
 def more(sites: int) -> str:
     """That not all hospitals are shown; empty where they are."""
-    return f"The first {MOST_SITES} of {sites} are listed." if sites > MOST_SITES else ""
+    return f"The first {MAX_SITES} of {sites} are listed." if sites > MAX_SITES else ""

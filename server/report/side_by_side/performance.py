@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
 from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, bounds, count, with_interval
-from server.report.side_by_side.pair import LOOKS, MOST_SITES, Pair, difference, more, told_difference
+from server.report.side_by_side.pair import LOOKS, MAX_SITES, Pair, difference, more, told_difference
 from server.report.study import ROLES, Outcome, Role
 from shared_models.metrics.names import NAMES
 
@@ -56,7 +56,7 @@ def _forest(pair: Pair, first: Outcome, second: Outcome) -> Iterator[Figure]:
     own = [{s.site: s.targets.get(first.name, {}) for s in study.results.sites} for study in pair.both]
     shared = [site for site in own[0] if site in own[1]]
     lines, values = [], []
-    for site in shared[:MOST_SITES]:
+    for site in shared[:MAX_SITES]:
         lines.append(Line(site, kind="heading"))
         for name, metrics, (_, _, role) in zip(pair.names, (own[0][site], own[1][site]), LOOKS, strict=True):
             measure = first.measure

@@ -17,7 +17,7 @@ Tile = NDArray[np.uint8]
 PIXELS = 64  # on a side; about a micrometre each
 NUCLEI, DENSITY_ON_LOG = 16.0, 0.35  # expected in a tile, and how its logarithm grows with the density latent
 RADIUS_PX, SIZE_ON_LOG = 3.2, 0.18  # of a nucleus, and how its logarithm grows with the size latent
-_MOST_NUCLEI = 60
+_MAX_NUCLEI = 60
 
 _HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # red, green, blue
 _EOSIN = np.array([0.07, 0.99, 0.11])
@@ -45,7 +45,7 @@ def draw_tile(density: float, size: float, stain: Stain, rng: np.random.Generato
     texture = gaussian_filter(rng.standard_normal((PIXELS, PIXELS)), 4.0)
     eosin = 0.25 * np.exp(0.25 * texture / texture.std())
     haematoxylin = np.full((PIXELS, PIXELS), 0.04)
-    for _ in range(min(rng.poisson(NUCLEI * np.exp(DENSITY_ON_LOG * density)), _MOST_NUCLEI)):
+    for _ in range(min(rng.poisson(NUCLEI * np.exp(DENSITY_ON_LOG * density)), _MAX_NUCLEI)):
         inside = _nucleus(RADIUS_PX * np.exp(SIZE_ON_LOG * size + 0.12 * rng.standard_normal()), rng)
         haematoxylin = np.maximum(haematoxylin, rng.uniform(0.6, 0.9) * inside)
     depth = stain.haematoxylin * haematoxylin[..., None] * _HAEMATOXYLIN + stain.eosin * eosin[..., None] * _EOSIN
