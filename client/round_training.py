@@ -40,7 +40,7 @@ def require_bounded(model: nn.Module, config: StudySettings, server_round: int) 
     raise SiteError(
         what=DIVERGED,
         where=f"study {config.study}, round {server_round}",
-        found=f"weights that are no numbers or beyond {MAX_WEIGHT:g}, at a learning rate of {config.learning_rate:g}",
+        found=f"weights that are not finite or beyond {MAX_WEIGHT:g}, at a learning rate of {config.learning_rate:g}",
         fix="ask the center for a study with a lower learning-rate, or with clip-gradients",
         public=f"{diverged}: a study with a lower one, or with clip-gradients, may not",
         exit_code=ExitCode.STUDY,

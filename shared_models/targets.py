@@ -37,7 +37,7 @@ Count = Callable[[NDArray[np.floating[Any]], NDArray[np.floating[Any]]], TargetS
 
 @dataclass(frozen=True)
 class Binary:
-    """A yes/no target; truth is 0, 1 or NaN.
+    """A binary target; the label is 0, 1 or NaN.
 
     Attributes:
         horizon_days: For a site that records time to event: an event by then is 1, follow-up to then without one

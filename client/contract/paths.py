@@ -108,7 +108,7 @@ def inside_data_root(site: HasDataRoot, path: Path, place: str) -> Path:
     """`path`, absolute and with links followed; `place` is where the YAML names it, for the message.
 
     Raises:
-        SiteError: If it leads out, through `..`, an absolute path or a link.
+        SiteError: If it escapes data_root, through `..`, an absolute path or a link.
     """
     try:
         resolved = (site.data_root / path).resolve()

@@ -28,8 +28,8 @@ def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, 
     of as many pairs as there are patients: a network that scores all patients alike but one would else have her outcome
     as the side of 1/2 on which the AUC is. Means over classes and R squared have one decimal, errors of a number two
     digits, all else two decimals.
-    Counts at the cut never leave, and precision and F1 follow from the sensitivity and the specificity that do: else
-    the exact ones could be worked out.
+    Counts at the decision threshold never leave, and precision and F1 follow from the sensitivity and the specificity
+    that do: else the exact ones could be worked out.
 
     Args:
         metrics: `site_metrics` of one target.

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from shared_models.study_settings import StudySettings
     from shared_models.task import Task
 
-Sheet = Mapping[str, Sequence[str]]
+Summary = Mapping[str, Sequence[str]]
 
 
-def make_sheet(site: SiteConfig, config: StudySettings, task: Task) -> Sheet:
+def make_summary(site: SiteConfig, config: StudySettings, task: Task) -> Summary:
     """The page's headings with the lines below each.
 
     The site's tables are read to count its patients; images are not.
@@ -58,16 +58,16 @@ def make_sheet(site: SiteConfig, config: StudySettings, task: Task) -> Sheet:
     }
 
 
-def print_sheet(sheet: Sheet, console: Console) -> None:
+def print_summary(summary: Summary, console: Console) -> None:
     """Prints the page."""
-    for heading, lines in sheet.items():
+    for heading, lines in summary.items():
         console.print(heading, style="bold", soft_wrap=True, highlight=False, markup=False)
         for line in lines:
             style = "red" if line.startswith("REFUSES") else None
             console.print(f"  {line}", style=style, soft_wrap=True, highlight=False, markup=False)
 
 
-def store_sheet(sheet: Sheet, path: Path) -> None:
+def store_summary(summary: Summary, path: Path) -> None:
     """Writes the page as one HTML file that loads nothing, readable for its owner only.
 
     Raises:
@@ -78,7 +78,7 @@ def store_sheet(sheet: Sheet, path: Path) -> None:
     from rich.console import Console
 
     console = Console(record=True, file=io.StringIO(), width=120)
-    print_sheet(sheet, console)
+    print_summary(summary, console)
     write_private(path, console.export_html(inline_styles=True))
 
 

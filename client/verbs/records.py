@@ -128,12 +128,12 @@ def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) 
             nothing is approved.
     """
     from client.checks.run import load_study
-    from client.verbs.approval_summary import make_sheet, print_sheet, store_sheet
+    from client.verbs.approval_summary import make_summary, print_summary, store_summary
 
     config, task = load_study(study)
     with console.status("looking at the study and at the site's tables"):
-        sheet = make_sheet(site, config, task)
-    print_sheet(sheet, console)
+        summary = make_summary(site, config, task)
+    print_summary(summary, console)
     check_policy(site, config, task)
     if ask and _typed(f"approve? type the study's name ({config.study}): ") != config.study:
         raise SiteError(
@@ -144,7 +144,7 @@ def ask_approval(site: SiteConfig, study: Path, console: Console, *, ask: bool) 
             exit_code=ExitCode.USAGE,
         )
     page = site.state_dir / "approvals" / f"{config.study}-{settings_hash(config)[:16]}.html"
-    store_sheet(sheet, page)
+    store_summary(summary, page)
     approve(site, config)
     console.print(f"approved; the page is stored as {page}", soft_wrap=True, highlight=False, markup=False)
 

@@ -73,7 +73,11 @@ def ask_to_enrol(
     progress_of(grid).failed(refused)
     training = sum(site.trains for site in enrolled.values())
     if not sums or training < config.min_sites:
-        nothing = "no other site is connected" if training < config.min_sites else "secure aggregation came to nothing"
+        nothing = (
+            "no other site is connected"
+            if training < config.min_sites
+            else "secure aggregation failed: too few sites took part"
+        )
         reasons = "; ".join(f"{site}: {why}" for site, why in problems.items()) or nothing
         msg = f"{training} sites can train, but the study needs min-sites = {config.min_sites}. {reasons}"
         raise StudyError(msg)

@@ -28,7 +28,7 @@ CLIP_NORMS, TOLERANCE = (1e-3, 1e9), 2e-3  # of the trial: one clips, one does n
 
 
 class Gradients(Protocol):
-    """A way to the clipped sum of each patient's own gradient.
+    """The clipped sum of the patients' per-sample gradients, in one of the modes.
 
     Attributes:
         weights: All of the network's, `(P,)`.
@@ -41,54 +41,54 @@ class Gradients(Protocol):
         ...
 
 
-def make_gradients(model: nn.Module, way: GradSampleMode) -> Gradients:
-    """A way by its name; `auto` is ours, or Opacus's hooks where the network has a layer that ours does not know.
+def make_gradients(model: nn.Module, mode: GradSampleMode) -> Gradients:
+    """The gradients of a mode; `auto` is ours, or Opacus's hooks where the network has a layer that ours does not know.
 
     From here on the network's dropout follows from each patient's own draws.
     """
     replace_dropout(model)
-    if way == "auto" and not unknown_layers(model):
+    if mode == "auto" and not unknown_layers(model):
         return PatientGradients(model)
     from client.training.dp.opacus_grad_sample import OpacusGradients
 
-    return OpacusGradients(model, "hooks" if way == "auto" else way)
+    return OpacusGradients(model, "hooks" if mode == "auto" else mode)
 
 
 def require_right_gradients(config: StudySettings) -> None:
     """Takes one step of the study's network on made-up patients, and holds it against one patient at a time.
 
     Raises:
-        SiteError: If the study's way fails or is wrong; says which ways are right.
+        SiteError: If the study's mode fails or is wrong; says which modes are right.
     """
-    way = config.patient_gradients
-    if problem := _problem(config, way):
-        right = [other for other in GRAD_SAMPLE_MODES if other != way and not _problem(config, other)]
+    mode = config.patient_gradients
+    if problem := _problem(config, mode):
+        right = [other for other in GRAD_SAMPLE_MODES if other != mode and not _problem(config, other)]
         others = ", ".join(right) or "none"
         raise SiteError(
             what="patients' gradients cannot be found as the study asks",
-            where=f"patient-gradients {way}, task {config.task}",
+            where=f"patient-gradients {mode}, task {config.task}",
             found=problem,
             expected="the gradients of one patient at a time",
-            fix=f"nothing: the center may ask for another way; those that are right for this network: {others}",
-            public=f"patient-gradients = {way} is not right for the study's network; those that are: {others}",
+            fix=f"nothing: the center may ask for another mode; those that are right for this network: {others}",
+            public=f"patient-gradients = {mode} is not right for the study's network; those that are: {others}",
             exit_code=ExitCode.STUDY,
         )
 
 
 @functools.lru_cache(maxsize=64)
-def _problem(config: StudySettings, way: GradSampleMode) -> str:
-    """What is wrong with a way for the study's network; empty if nothing."""
+def _problem(config: StudySettings, mode: GradSampleMode) -> str:
+    """What is wrong with a mode for the study's network; empty if nothing."""
     task = load_task(config)
     try:
         with torch.random.fork_rng():
             model = build_network(task, config)
-            return _wrong(model, _made_up(task), way)
+            return _wrong(model, _made_up(task), mode)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:  # what Opacus raises is not sent
         return f"{type(error).__name__}: {error}"
 
 
-def _wrong(model: nn.Module, batch: Batch, way: GradSampleMode) -> str:
-    """What is wrong with a way for a network, by the gradients of each of some patients in a batch of her own."""
+def _wrong(model: nn.Module, batch: Batch, mode: GradSampleMode) -> str:
+    """What is wrong with a mode for a network, by the gradients of each of some patients in a batch of her own."""
     _fill(model)
     replace_dropout(model)
     before = {name: value.clone() for name, value in model.named_buffers()}
@@ -98,7 +98,7 @@ def _wrong(model: nn.Module, batch: Batch, way: GradSampleMode) -> str:
         return "a layer that draws random numbers of its own, which are not each patient's (of dropout: nn.Dropout is)"
     if any(not torch.equal(value, before[name]) for name, value in model.named_buffers()):
         return "a layer that keeps numbers of patients beside its weights, which no noise covers"
-    gradients = make_gradients(model, way)
+    gradients = make_gradients(model, mode)
     for clip_norm in CLIP_NORMS:
         use_draws(model, patient_draws(0, 0, fingerprints(map(str, range(PATIENTS)))))
         _loss(model, batch).mean().backward()  # type: ignore[no-untyped-call]

@@ -31,7 +31,7 @@ class OpacusGradients:
     Args:
         model: Gives `{target: (N, K)}`; mixes nothing between the rows of a batch. Ghost clipping takes no linear layer
             that is used twice.
-        way: How.
+        mode: How Opacus computes them.
 
     Attributes:
         weights: All weights, `(P,)`.
@@ -40,7 +40,7 @@ class OpacusGradients:
         NotImplementedError: If a layer with weights has buffers, too, which would hold what no noise covers.
     """
 
-    def __init__(self, model: nn.Module, way: Literal["hooks", "functorch", "ghost"]) -> None:
+    def __init__(self, model: nn.Module, mode: Literal["hooks", "functorch", "ghost"]) -> None:
         self.weights = join_weights(model)
         self._model = model
         self._inputs: tuple[Inputs, Tensor] = ({}, self.weights)
@@ -49,13 +49,13 @@ class OpacusGradients:
         self._outputs: list[Tensor] = []
         self._ends: list[Tensor] = []
         self._ghost: GradSampleHooksFastGradientClipping | None = None
-        if way == "ghost":
+        if mode == "ghost":
             self._ghost = GradSampleHooksFastGradientClipping(model)
             for layer in model.modules():
                 if isinstance(layer, nn.Embedding):  # Opacus 1.6 takes a view of its rows
                     layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
         else:
-            GradSampleHooks(model, force_functorch=way == "functorch")
+            GradSampleHooks(model, force_functorch=mode == "functorch")
         model.register_forward_pre_hook(self._remember)
         model.register_forward_hook(self._cut_off)
 

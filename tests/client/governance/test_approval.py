@@ -20,7 +20,7 @@ from client.governance.audit import audit_of
 from client.governance.chained_log import read
 from client.governance.ledger import Charge, charge, charges
 from client.governance.policy_checks import ledger_of
-from client.verbs.approval_summary import make_sheet
+from client.verbs.approval_summary import make_summary
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
 from shared_models.errors import UserError
@@ -223,7 +223,7 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
     box = {"rows": ["top", "bottom"], "columns": ["left", "right"], "slices": ["first", "last"]}
     hospital.settings["modalities"]["mri"]["mask"] = {"box": box}
     config = StudySettings(task="recurrence_mri", modalities="mri, clinical", secure_aggregation=True, min_sites=3)
-    lines = make_sheet(hospital.site(), config, load_task(config))
+    lines = make_summary(hospital.site(), config, load_task(config))
     (images,) = [line for line in lines["It reads here"] if line.startswith("mri from: ")]
     assert "mri/{patient}/phase3.nii.gz" in images
     assert all(column in images for columns in box.values() for column in columns)
@@ -237,11 +237,11 @@ def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospi
 def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small_study):
     config = parse_study_settings({**small_study, "strategy": "scaffold"})
     site = load_site(deployed({"a": 80})["a"])
-    lines = make_sheet(site, config, load_task(config))["It sends to the center"]
-    plain = make_sheet(site, parse_study_settings(small_study), load_task(config))["It sends to the center"]
+    lines = make_summary(site, config, load_task(config))["It sends to the center"]
+    plain = make_summary(site, parse_study_settings(small_study), load_task(config))["It sends to the center"]
     assert [line for line in lines if line not in plain] == [line for line in lines if "control variate" in line]
     study = {**small_study, "validates": "other", "validates-sha256": "0" * 64, "evaluation-only-sites": "a"}
-    page = make_sheet(site, parse_study_settings(study), load_task(config))
+    page = make_summary(site, parse_study_settings(study), load_task(config))
     assert "no weights leave: nothing is trained here" in page["It sends to the center"]
     assert not any("weights as trained here" in line for line in page["It sends to the center"])
     assert any("0" * 64 in line for line in page["The network starts from"])
@@ -357,10 +357,10 @@ def test_the_page_of_a_study_of_folds_says_how_many_and_what_all_of_them_cost(ho
     task = load_task(parse_study_settings(small_study))
 
     def page(**changed):
-        return make_sheet(hospital.site(), parse_study_settings({**private, **changed}), task)
+        return make_summary(hospital.site(), parse_study_settings({**private, **changed}), task)
 
-    def alone(sheet):
-        return next(line for line in sheet["Privacy"] if "this study alone" in line)
+    def alone(summary):
+        return next(line for line in summary["Privacy"] if "this study alone" in line)
 
     folds = page(folds=4, repeats=2)
     assert any(line.startswith("8 folds, each a training and a test of its own") for line in folds["It takes"])
