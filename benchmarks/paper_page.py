@@ -12,10 +12,11 @@ HEAD = """\
 # The papers' tables
 
 Written by `python benchmarks/papers.py --write docs/papers.md` from `docs/papers.csv`, which has a line for each row,
-target and seed. Networks are trained federated with nothing set but what a row says; classifiers learn from the pooled
-tables of all sites. Each figure is the mean over seeds, with the mean 95 % interval over test patients; a seed is a
-synthetic cohort of its own, or another split of real patients. No paper's figure is a target: they are of other
-patients, and some of splits by lesion or view.
+target and seed. Networks are trained federated, with every setting at its default except what the row says;
+classifiers learn from the pooled tables of all sites. Each figure is the mean over seeds, with the mean 95 % interval
+over test patients; each seed is another synthetic cohort, or another split of real patients. The papers' figures are
+not targets: they are of other patients, and some of them of splits by lesion or view. "-": the row does not predict
+this target or was not run, or the paper has no figure for it.
 """
 GAIN = 0.01  # of an AUC: less is nothing
 

@@ -98,8 +98,8 @@ TABLES = (
         "duke_5_years",
         "recurrence_mri",
         (Row("clinical"), Row("random forest", learner="random forest")),
-        note="The public sheets have neither images nor genes, so that nothing can be said of what an image adds. Few "
-        "patients have an event among those tested: seeds differ by more than rows.",
+        note="The public tables contain neither images nor genes, so they do not show what an image adds. Few of the "
+        "tested patients have an event: the figures differ more between seeds than between rows.",
     ),
     Table(
         "B",
@@ -126,8 +126,8 @@ TABLES = (
             Row("logistic regression", learner="logistic regression"),
         ),
         {"targets": "basal_or_her2"},
-        "No slides are at hand, so that nothing attends: the paper's figures are of slides and genes together. Here "
-        "genes alone leave nothing to gain.",
+        "No slides are available, so cross-attention has nothing to attend to; the paper's figures are of slides "
+        "and genes together. Here genes alone leave nothing to gain.",
     ),
     Table(
         "C",
@@ -151,7 +151,7 @@ TABLES = (
             Row("no attention, no regions", {"fusion": "concatenation"}, sees_image=True),
             Row("both receptors", sees_image=True, full=True),
         ),
-        note="Three slices a patient and no masks: regions have nothing to tell apart.",
+        note="Three slices per patient and no masks: the network's attention has no regions of the tumour to compare.",
     ),
     Table("D", "synthetic", "relapse_mammogram", D_ROWS, {"outcome": "binary"}),
     Table(
@@ -160,8 +160,9 @@ TABLES = (
         "relapse_mammogram",
         D_ROWS,
         {"outcome": "binary"},
-        "Malignant or benign, by shape, margin and density; the paper's outcome is relapse. Its folds are of images, "
-        "of which a patient has two: on made-up patients like the paper's that alone lifts a forest from .75 to .90.",
+        "Malignant or benign, from shape, margin and density; the paper's outcome is relapse. Its folds divide "
+        "images, of which a patient has two: on simulated patients like the paper's, that alone raises a random "
+        "forest from .75 to .90.",
     ),
     Table(
         "E",
@@ -188,7 +189,7 @@ TABLES = (
             Row("radiomics, position", full=True),
             Row("random forest", learner="random forest"),
         ),
-        note="Split by patient: of lesions split at random the same tables reach .83 to .88, because those "
-        "of a patient are alike. By patient nothing is told apart with certainty. The images are not at hand.",
+        note="Split by patient: if lesions are split at random, the same tables reach .83 to .88, because a patient's "
+        "lesions are alike. By patient no receptor is predicted with certainty. The images are not available.",
     ),
 )
