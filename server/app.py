@@ -54,7 +54,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Runs the study that the run config describes."""
+    """Runs the study that its settings describe."""
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
     if isinstance(grid, HttpGrid):  # a deployment's; a simulation's sites are in this process or in Ray's
         shorten_pulls()

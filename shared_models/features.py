@@ -1,6 +1,6 @@
 """Tabular features: the study's list of them, and their imputation and z-scores as network input.
 
-A study names its features in the run config, so that new columns need no Python::
+A study names its features in its settings, so that new columns need no Python::
 
     clinical: age_years, size_mm, nodes_positive:log, grade{1|2|3}
     genomic: ESR1:log, PGR:log

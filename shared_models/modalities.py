@@ -51,7 +51,7 @@ class Bag:
 
 @dataclass(frozen=True)
 class Table:
-    """A tabular modality: its features, which a study's run config may replace."""
+    """A tabular modality: its features, which a study's settings may replace."""
 
     features: tuple[Feature, ...] = ()
 

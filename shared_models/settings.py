@@ -17,7 +17,7 @@ from shared_models.errors import UserError
 class SettingsError(UserError, ValueError):
     """Settings that cannot be used: one line for each problem, each with its place and what is expected."""
 
-    default_public = "the run config is not valid at this site"
+    default_public = "the study settings are not valid at this site"
     default_exit_code = 3
 
 

@@ -115,7 +115,7 @@ class Task:
 
 
 def load_task(config: StudySettings) -> Task:
-    """The task that the run config names, with the study's modalities, targets, features, voxels and time edges.
+    """The task that the settings name, with the study's modalities, targets, features, voxels and time edges.
 
     Raises:
         SettingsError: If there is no such task, or the study asks for something that it does not have.

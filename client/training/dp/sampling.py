@@ -17,7 +17,7 @@ PrivateBatch = tuple[dict[str, Tensor], Tensor, dict[str, Tensor], PatientDraws]
 
 
 class PoissonLoader:
-    """Batches in which each patient is by chance; some may be empty, and noise is added all the same.
+    """Batches that include each patient independently (Poisson sampling); some may be empty, and noise is added all the same.
 
     Who is drawn is secret, and each step has a key of its own: the accounted epsilon supposes that no one but the site
     knows it. Which lesion or view of a patient is drawn is not (`patient_draws`).
@@ -38,8 +38,8 @@ class PoissonLoader:
     def __iter__(self) -> Iterator[PrivateBatch]:
         """A pass over the patients; a second one continues with new draws."""
         for _ in range(self._asked.steps):
-            chance = PatientDraws(secret_key(), self._fingerprints).uniform(1)[:, 0].numpy()
-            chosen = np.flatnonzero(chance < self._asked.sample_rate)
+            uniform = PatientDraws(secret_key(), self._fingerprints).uniform(1)[:, 0].numpy()
+            chosen = np.flatnonzero(uniform < self._asked.sample_rate)
             own = patient_draws(self._patients.seed, self._step, self._fingerprints[chosen])
             self._step += 1
             yield self._read(chosen, own)

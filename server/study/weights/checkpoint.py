@@ -39,7 +39,7 @@ class Checkpoint:
     """All that a study needs to continue from here.
 
     Attributes:
-        config: The run config, flat.
+        config: The study settings, flat.
         round: Rounds that count so far.
         model: The global weights.
         rule_state: What the aggregation rule remembers, packed; empty for averaging.
@@ -167,7 +167,7 @@ def approval_notice(before: Mapping[str, Any], config: StudySettings) -> str:
     """What hospitals must do before a resumed study continues with them; empty where they have approved it already.
 
     Args:
-        before: The run config of the checkpoint, flat.
+        before: The study settings of the checkpoint, flat.
         config: The study as it is to continue. Approvals are of its very settings, the rounds among them.
     """
     agreed = agreed_settings(config)
