@@ -17,7 +17,7 @@ PrivateBatch = tuple[dict[str, Tensor], Tensor, dict[str, Tensor], PatientDraws]
 
 
 class PoissonLoader:
-    """Batches that include each patient independently (Poisson sampling); some may be empty, and noise is added all the same.
+    """Batches by Poisson sampling of the patients; some may be empty, and noise is added all the same.
 
     Who is drawn is secret, and each step has a key of its own: the accounted epsilon supposes that no one but the site
     knows it. Which lesion or view of a patient is drawn is not (`patient_draws`).
