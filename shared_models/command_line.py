@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from shared_models.installation import describe
@@ -47,9 +48,7 @@ class CommandLine(argparse.ArgumentParser):
         before_dashes = words[: words.index("--")] if "--" in words else words
         flags = {flag for parser in (self, *self._verbs().values()) for flag in parser._option_string_actions}
         named = [word.partition("=")[0] for word in before_dashes if word.startswith("--")]
-        return [
-            f"unknown flag {flag}: {nearest(flag, {*flags, *self._verbs()})}" for flag in named if flag not in flags
-        ]
+        return [f"unknown flag {flag}: {self._instead(flag, flags)}" for flag in named if flag not in flags]
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Parses the command line; exits with 2 and one sentence if it cannot be used."""
@@ -65,11 +64,26 @@ class CommandLine(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parses what it knows, once no flag is unknown."""
+        """Parses what it knows, once no flag is unknown or before the verb that it belongs to."""
         words = sys.argv[1:] if args is None else list(args)
         for sentence in self.unknown_flags(words)[:1]:
             self.error(sentence)
+        flag = words[0].partition("=")[0] if words and words[0].startswith("--") else ""
+        if flag not in ("", "--", *self._option_string_actions):
+            self.error(f"{flag} goes after the verb: {self.prog} VERB {flag}")
         return super().parse_known_args(words, namespace)
+
+    def _instead(self, flag: str, flags: Collection[str]) -> str:
+        """What was probably meant by an unknown flag: a flag, a verb, or a setting of the study."""
+        names = {*flags, *self._verbs()}
+        if "--set" in flags:
+            from shared_models.study_settings import StudySettings
+
+            settings = {f"--{name.replace('_', '-')}" for name in StudySettings.model_fields}
+            close = difflib.get_close_matches(flag, sorted(names | settings), n=1, cutoff=0.6)
+            if close and close[0] not in names:
+                return f"settings of a study follow --set; did you mean '--set {close[0][2:]}=VALUE'?"
+        return nearest(flag, names)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

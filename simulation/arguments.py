@@ -54,6 +54,9 @@ Exit codes: 0 done, 2 wrong usage, 3 settings not valid, 4 a site's data or a ch
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What the words of a command line ask for; ends the program where they do not go together."""
     parser = _parser()
+    first = words[0] if words else ""
+    if first and not first.startswith("-") and not Path(first).suffix and not Path(first).exists():
+        parser.error(f"{first!r} is no file of a study's settings, and the only verb is 'sweep'")
     options = parser.parse_args(separate_assignments(words))
     require_cohort_options(options, parser)
     if options.models and not options.compare:

@@ -26,7 +26,7 @@ def parser() -> CommandLine:
         (["--round", "3"], "unknown flag --round: did you mean '--rounds'?"),
         (["--rounds=3", "train", "--engin=ray"], "unknown flag --engin: did you mean '--engine'?"),
         (["train", "--rounds", "3"], "unknown flag --rounds: choose from: --engine, --help, -h"),
-        (["--engine", "ray"], "unknown verb 'ray': choose from: status, train"),
+        (["--engine", "ray"], "--engine goes after the verb: demo VERB --engine"),
         (["train", "--engine", "rya"], "unknown value of --engine 'rya': did you mean 'ray'?"),
         (["train", "status"], "two verbs, train and status: give one at a time"),
         (["status", "a", "b"], "unexpected argument 'b'"),
@@ -40,6 +40,20 @@ def test_what_is_wrong_is_told_with_the_nearest(
         parser.parse_args(words)
     assert ended.value.code == 2
     assert capsys.readouterr().err.rstrip().endswith(f"error: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "instead"),
+    [
+        ("--roudns", "settings of a study follow --set; did you mean '--set rounds=VALUE'?"),
+        ("--stdy", "did you mean '--study'?"),
+    ],
+)
+def test_a_flag_that_is_a_setting_is_told_where_it_goes(flag: str, instead: str) -> None:
+    parser = CommandLine(prog="demo")
+    parser.add_argument("--set")
+    parser.add_argument("--study")
+    assert parser.unknown_flags([flag, "3"]) == [f"unknown flag {flag}: {instead}"]
 
 
 def test_a_value_after_two_dashes_is_no_flag(parser: CommandLine) -> None:
