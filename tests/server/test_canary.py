@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from client.admission import AdmittedStudy
 from client.app import app as client_app
 from client.config.site import load_site
 from client.gate import require_expected
-from client.session import AdmittedStudy
 from server.app import run_study
 from server.study.canary import canary_settings
 from server.study.exchange import StudyError
