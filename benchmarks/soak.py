@@ -30,7 +30,7 @@ from shared_models.study_settings import parse_study_settings
 from simulation.engines.rehearsal import Federation
 
 EVERY_S = 10.0
-MOST_GROWTH = {"MiB": (1.05, 8.0), "open files": (1.0, 3.0), "threads": (1.0, 3.0)}
+MAX_GROWTH = {"MiB": (1.05, 8.0), "open files": (1.0, 3.0), "threads": (1.0, 3.0)}
 """Of each: the factor and the number by which the last quarter may be above the second."""
 
 
@@ -107,15 +107,15 @@ def sample_of(pid: int) -> Sample:
 
 def print_table(samples: Mapping[str, list[Sample]], rounds: int, console: Console) -> list[str]:
     """Second and last quarter by process; the names of what grows."""
-    table = Table("process", *MOST_GROWTH, title=f"{rounds} rounds: second quarter -> last quarter")
+    table = Table("process", *MAX_GROWTH, title=f"{rounds} rounds: second quarter -> last quarter")
     grown: list[str] = []
     for name, of_process in samples.items():
         quarter = max(len(of_process) // 4, 1)
         second, last = of_process[quarter : 2 * quarter] or of_process, of_process[-quarter:]
         cells = []
-        for measure, field in zip(MOST_GROWTH, ("mebibytes", "files", "threads"), strict=True):
+        for measure, field in zip(MAX_GROWTH, ("mebibytes", "files", "threads"), strict=True):
             before, after = (statistics.median(getattr(one, field) for one in part) for part in (second, last))
-            factor, number = MOST_GROWTH[measure]
+            factor, number = MAX_GROWTH[measure]
             if after > factor * before + number:
                 grown.append(f"{measure} of {name}")
             cells.append(f"{before:.0f} -> {after:.0f}")

@@ -15,7 +15,7 @@ AT_THE_CUT = ("tp", "fp", "tn", "fn")
 OF_ALL_TIMES = (*COUNTS, "c_index", "c_index_low", "c_index_high")
 ONE_DECIMAL = ("macro_", "r2")
 DIGITS = 2
-LEAST_STEPS = 4
+MIN_STEPS = 4
 """Of a share of pairs: with fewer it says nothing."""
 STEP_PATIENTS = 5
 """A rate moves in steps of at least so many patients: one of them more or less seldom shows, and never for sure."""
@@ -83,7 +83,7 @@ def _pairs_in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     coarse: dict[str, float] = {}
     for name, (cases, others, comparable) in _pairs(metrics).items():
         steps = comparable // metrics["patients"]
-        if min(cases, others) < 1 or steps < LEAST_STEPS or math.isnan(metrics[name]):
+        if min(cases, others) < 1 or steps < MIN_STEPS or math.isnan(metrics[name]):
             coarse |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
             continue
         value = 0.5 + min(max(round((metrics[name] - 0.5) * steps) / steps, -0.5), 0.5)
