@@ -11,7 +11,7 @@ from client.checks.rescaled import is_gene
 from client.checks.suspicion import Suspicion, suspicion
 from client.checks.two_groups import two_groups
 
-LEAST_GENES = 5
+MIN_GENES = 5
 HALF = 0.5  # of a patient's genes must be known
 
 
@@ -27,7 +27,7 @@ def expression_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
     genes = [
         one for one in columns if is_gene(one) and not one.feature.categories and len(one.known) and one.median > 0
     ]
-    if len(genes) < LEAST_GENES:
+    if len(genes) < MIN_GENES:
         return []
     relative = np.stack([one.values / one.median for one in genes], axis=1)
     enough = (~np.isnan(relative)).mean(axis=1) >= HALF

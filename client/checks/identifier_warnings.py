@@ -13,7 +13,7 @@ from client.onboarding.vocabulary import words
 from client.tables.read import Table
 
 NEARLY_ALL = 0.9  # of the identifiers, which have a digit
-MOST_NOTES = 5
+MAX_NOTES = 5
 _TESTS = frozenset({"test", "dummy", "demo", "example", "muster", "prueba", "prova", "essai", "teste", "phantom"})
 MANY, LEAST = 0.1, 3  # of a table's rows, and of the patients
 
@@ -53,7 +53,7 @@ def _notes(patients: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequen
 def _sums(patients: Sequence[str], rows: Sequence[int]) -> list[int]:
     """A few rows whose identifiers have no digit, or a sign of equality, where nearly all others are numbered."""
     odd = [row for patient, row in zip(patients, rows, strict=True) if "=" in patient or not re.search(r"\d", patient)]
-    return odd if len(patients) >= FEW and len(odd) <= min(MOST_NOTES, (1 - NEARLY_ALL) * len(patients)) else []
+    return odd if len(patients) >= FEW and len(odd) <= min(MAX_NOTES, (1 - NEARLY_ALL) * len(patients)) else []
 
 
 def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:

@@ -18,7 +18,7 @@ from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.suspicion import Suspicion, suspicion
 from client.onboarding.vocabulary import KNOWN, plain
 
-LEAST_PATIENTS = 30
+MIN_PATIENTS = 30
 MANY_PATIENTS = 100  # of whom one pair says enough
 ERRORS = 3.3  # standard errors: one in a thousand columns that are right lies farther out
 LEAST, SHARE = 3, 0.02  # patients in whom arithmetic does not hold
@@ -109,7 +109,7 @@ def _area(pair: Pair, by_thing: Mapping[str, FeatureColumn]) -> _Area | None:
     first, second = _ordered(one), _ordered(other)
     known = ~np.isnan(first) & ~np.isnan(second)
     first, second = first[known], second[known]
-    if len(first) < LEAST_PATIENTS or np.ptp(second) == 0:
+    if len(first) < MIN_PATIENTS or np.ptp(second) == 0:
         return None
     upper = first > (np.median(first) if np.median(first) < first.max() else first.min())
     sizes = int(upper.sum()), int((~upper).sum())

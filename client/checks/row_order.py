@@ -18,8 +18,8 @@ from scipy.stats import rankdata
 from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.suspicion import Suspicion, suspicion
 
-MOST_COLUMNS, MOST_ROWS = 100, 2000  # of a table, that are compared row by row
-MOST_MOVED = 3  # rows
+MAX_COLUMNS, MAX_ROWS = 100, 2000  # of a table, that are compared row by row
+MAX_MOVED = 3  # rows
 FARTHEST = 60  # rows, within which a repeated pattern returns
 CERTAIN = 6.0  # standard errors of a correlation a few rows apart, among thousands that are tried
 STRONG, WEAK = 0.4, 1 / 3  # that correlation, and the one in the same row as its share
@@ -44,7 +44,7 @@ def row_order_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
         if one.varies:
             tables[id(one.cells.rows)].append(one)
     orders = {key: _order(group[0]) for key, group in tables.items()}
-    warnings = list(_moved([group[:MOST_COLUMNS] for group in tables.values()], list(orders.values())))
+    warnings = list(_moved([group[:MAX_COLUMNS] for group in tables.values()], list(orders.values())))
     for key, group in tables.items():
         if len(orders[key]) < 2 * FEW:
             continue
@@ -65,7 +65,7 @@ def _order(one: FeatureColumn) -> Order:
 def _moved(tables: Sequence[Sequence[FeatureColumn]], orders: Sequence[Order]) -> Iterator[Suspicion]:
     """Two features that go together a few rows apart, and not in the same row."""
     for number, (group, order) in enumerate(zip(tables, orders, strict=True)):
-        order = order[:MOST_ROWS]
+        order = order[:MAX_ROWS]
         others = [*group, *(one for table in tables[:number] for one in table)]
         if len(order) < 2 * FEW:
             continue
@@ -84,7 +84,7 @@ def _moved(tables: Sequence[Sequence[FeatureColumn]], orders: Sequence[Order]) -
 
 
 def _steps() -> list[int]:
-    return [step for size in range(1, MOST_MOVED + 1) for step in (size, -size)]
+    return [step for size in range(1, MAX_MOVED + 1) for step in (size, -size)]
 
 
 def _farthest(ranked: Values, here: Values, width: int, step: int) -> tuple[float, int, int, int]:

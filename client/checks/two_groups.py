@@ -10,7 +10,7 @@ import numpy as np
 from client.checks.feature_column import FEW, Values
 
 DEVIATIONS = 3.8  # between the groups; the halves of values that spread evenly are 3.5 apart, of a bell's 2.7
-LEAST_SHARE = 0.05  # of the values, in the smaller group
+MIN_SHARE = 0.05  # of the values, in the smaller group
 LEAST = 3
 
 
@@ -40,7 +40,7 @@ def two_groups(values: Values) -> TwoGroups | None:
     Args:
         values: `(N,)`, ascending, all known.
     """
-    least = max(LEAST, math.ceil(LEAST_SHARE * len(values)))
+    least = max(LEAST, math.ceil(MIN_SHARE * len(values)))
     if len(values) < 2 * FEW:
         return None
     sizes = np.arange(1, len(values))

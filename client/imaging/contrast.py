@@ -22,7 +22,7 @@ MIN_CORRELATION = 0.3  # between the voxels of a phase and those before contrast
 ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
 ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
 MOSTLY = 0.5
-EDGE, LEAST_EDGE = 1, 30  # voxels about a mask that are compared with it, and how many tell something
+EDGE, MIN_EDGE = 1, 30  # voxels about a mask that are compared with it, and how many tell something
 AS_MUCH = 0.85  # of the tumour's rise, in three quarters of those voxels: no edge of a tumour is on all sides so high
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
 SAMPLE = 100_000  # voxels that are examined
@@ -133,7 +133,7 @@ def _goes_on(phases: list[NDArray[Any]], inside: NDArray[np.bool_], rise: float)
     beside = binary_dilation(mask, iterations=EDGE, structure=IN_PLANE) & ~mask
     before = phases[0][box][beside].astype(np.float64)
     known = before > 0
-    if known.sum() < LEAST_EDGE:
+    if known.sum() < MIN_EDGE:
         return False
     highest = np.max([phase[box][beside][known] / before[known] for phase in phases[1:]], axis=0)
     return float(np.percentile(highest, 25)) > 1 + AS_MUCH * (rise - 1)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 TISSUE = 0.2  # of the 99th percentile of the signal before contrast
 JUMP = 1.8  # between the medians of two phases after contrast: tissue takes up and loses far less between them
 DARKER = 0.8  # median of a part's ratios to the signal before contrast; no contrast agent darkens a quarter of an image
-PARTS, LEAST_PART = 4, 200  # parts along an axis, and voxels of tissue in one that tell something
+PARTS, MIN_PART = 4, 200  # parts along an axis, and voxels of tissue in one that tell something
 BENT, ALIKE = (0.7, 1.5), 0.9  # spread of logarithms over that before contrast, where both go together
 UNENHANCED = (2, 85)  # percentiles of the tissue's ratios, between which hardly anything is a tumour or a vessel
-LEAST_SPREAD = 0.02  # of those logarithms, below which they are noise
+MIN_SPREAD = 0.02  # of those logarithms, below which they are noise
 EVERY = 2  # of the voxels along each axis
 
 Signal = NDArray[np.float64]
@@ -41,13 +41,13 @@ def local_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[Signal], medi
 def _is_bent(before: Signal, after: Signal) -> bool:
     """Whether one is a power of the other, as a line between their logarithms shows."""
     positive = (before > 0) & (after > 0)
-    if positive.sum() < LEAST_PART:
+    if positive.sum() < MIN_PART:
         return False
     first, second = np.log(before[positive]), np.log(after[positive])
     low, high = np.percentile(second - first, UNENHANCED)
     plain = (second - first >= low) & (second - first <= high)
     first, second = first[plain], second[plain]
-    if min(first.std(), second.std()) < LEAST_SPREAD or float(np.corrcoef(first, second)[0, 1]) < ALIKE:
+    if min(first.std(), second.std()) < MIN_SPREAD or float(np.corrcoef(first, second)[0, 1]) < ALIKE:
         return False
     return not BENT[0] <= float(second.std() / first.std()) <= BENT[1]
 
@@ -61,6 +61,6 @@ def _darkens_in_part(before: NDArray[Any], after: NDArray[Any]) -> bool:
         parts = [np.array_split(array, PARTS, axis) for array in (first, second, tissue)]
         for before_part, after_part, inside in zip(*parts, strict=True):
             ratios = after_part[inside] / before_part[inside]
-            if len(ratios) >= LEAST_PART and float(np.median(ratios)) < DARKER:
+            if len(ratios) >= MIN_PART and float(np.median(ratios)) < DARKER:
                 return True
     return False

@@ -14,8 +14,8 @@ BRIGHTEST, BRIGHT_SHARE = 0.98, 0.2  # of the range of grey values, and of the i
 TISSUE = 0.05  # of the range of grey values, above the background
 WRITTEN, ABOVE_TISSUE = 50, 1.3  # pixels of the highest value, and how far it lies above the tissue
 CUT_OFF_SHARE = 0.01  # of the breast, that has the highest value
-LEAST_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
-RING_MM, LEAST_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
+MIN_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
+RING_MM, MIN_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
 
 
 def mammogram_remarks(exam: Exam) -> list[str]:
@@ -38,10 +38,10 @@ def mammogram_remarks(exam: Exam) -> list[str]:
     inside = sitk.GetArrayViewFromImage(exam.mask)[0] != 0
     distance_mm = ndimage.distance_transform_edt(~inside, sampling=first.GetSpacing()[1::-1])
     ring = (distance_mm > 0) & (distance_mm <= RING_MM)
-    if ring.sum() < LEAST_RING:
+    if ring.sum() < MIN_RING:
         return []
     contrast = float(np.median(pixels[inside]) - np.median(pixels[ring]))
-    if contrast <= LEAST_CONTRAST * float(pixels[ring].std()):
+    if contrast <= MIN_CONTRAST * float(pixels[ring].std()):
         return [
             "the finding is no brighter than its surroundings; check that the mask is of this image, and not turned"
         ]
