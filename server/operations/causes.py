@@ -10,7 +10,7 @@ from server.operations.certificates import read_expiry
 
 FULL_BYTES = 2**20  # what Flower's database and a log's next lines take at least
 LOW_BYTES = 2**30
-RENEW = "python -m server init --renew, then restart the center; hospitals need nothing"
+RENEW = "python -m server init --renew  (then restart the center; hospitals need nothing)"
 
 
 def likely_cause(center: Center) -> tuple[str, str]:
