@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from server.report.elements import Row, Table
 
-MOST_COLUMNS = 10
-MOST_LETTERS = 90
+MAX_COLUMNS = 10
+MAX_LETTERS = 90
 """Of all sites' names in one line."""
 _BREAK = "\u200b"
 
@@ -31,12 +31,12 @@ def by_site(
         shaded: Whether shares are shaded by their value.
     """
     columns = [*sites, *([last] if last else [])]
-    if len(sites) <= MOST_COLUMNS:
-        names = columns if sum(map(len, sites)) <= MOST_LETTERS else [_breakable(name) for name in columns]
+    if len(sites) <= MAX_COLUMNS:
+        names = columns if sum(map(len, sites)) <= MAX_LETTERS else [_breakable(name) for name in columns]
         return Table([head, *names], rows, caption, shaded=shaded)
     shown = [row for row in rows if row.kind != "group"]
     together = [index for index, name in enumerate(columns) if name.startswith("all ") or index >= len(sites)]
-    if len(shown) <= MOST_COLUMNS or not together:
+    if len(shown) <= MAX_COLUMNS or not together:
         turned = [Row(name, [row.cells[index] for row in shown]) for index, name in enumerate(columns)]
         return Table(["Site", *(row.head for row in shown)], turned, caption, shaded=shaded)
     few = [replace(row, cells=[row.cells[index] for index in together] if row.cells else []) for row in rows]

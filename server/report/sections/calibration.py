@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.report.bands import MOST_SITES, Curve, Lists, figures_of_sites, sites_with_curves
+from server.report.bands import MAX_SITES, Curve, Lists, figures_of_sites, sites_with_curves
 from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid, narrow_title
 from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
@@ -174,7 +174,7 @@ def _plot_benefit(axes: Axes, lists: Lists, role: Role) -> None:
 
 
 def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
-    sites = sites_with_curves(study, outcome.name)[:MOST_SITES]
+    sites = sites_with_curves(study, outcome.name)[:MAX_SITES]
     top = _top([lists for *_, lists in sites])
     drawing, (above, below) = grid(4.3, 2, len(sites), share=1.0 if len(sites) > 2 else 0.5)
     for axes, under, (site, role, lists) in zip(above, below, sites, strict=True):

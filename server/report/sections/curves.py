@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from server.report.bands import MOST_SITES, Curve, figures_of_sites, sites_with_curves
+from server.report.bands import MAX_SITES, Curve, figures_of_sites, sites_with_curves
 from server.report.drawing import COLOUR, DASH, HOLLOW, canvas, grid, narrow_title
 from server.report.elements import Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
@@ -86,7 +86,7 @@ def _draw(outcome: Outcome) -> Drawing:
 
 
 def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
-    sites = sites_with_curves(study, outcome.name)[:MOST_SITES]
+    sites = sites_with_curves(study, outcome.name)[:MAX_SITES]
     drawing, rows = grid(4.3, 2, len(sites), share=1.0 if len(sites) > 2 else 0.5)
     for kind, row in zip(CURVES, rows, strict=True):
         for axes, (site, role, lists) in zip(row, sites, strict=True):

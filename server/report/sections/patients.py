@@ -14,7 +14,7 @@ from server.report.tables import by_site
 from server.study.results.patients_section import Characteristic, PatientFlow
 
 TITLE = "Patients and missing values"
-MOST_FEATURES = 25
+MAX_FEATURES = 25
 LARGE = 0.5
 Column = Mapping[tuple[str, str], Characteristic]
 """A column of Table 1: the characteristics of some patients, by table and feature."""
@@ -32,12 +32,12 @@ def section(study: Study) -> Section:
     if shown:
         smd = {key: _largest_smd(columns, key) for key in shown}
         large = [f"{key[1]} ({number(value)})" for key, value in smd.items() if value is not None and value > LARGE]
-        elements += [_table_one(columns, shown[:MOST_FEATURES], smd)]
-        missing = _missing(columns, shown[:MOST_FEATURES])
+        elements += [_table_one(columns, shown[:MAX_FEATURES], smd)]
+        missing = _missing(columns, shown[:MAX_FEATURES])
         elements.append(missing or Notice("No value of these features is missing.", ""))
-    if len(shown) > MOST_FEATURES:
-        text = f"{len(shown) - MOST_FEATURES} more features are in results.json."
-        elements.append(Notice(f"The first {MOST_FEATURES} features are shown.", text))
+    if len(shown) > MAX_FEATURES:
+        text = f"{len(shown) - MAX_FEATURES} more features are in results.json."
+        elements.append(Notice(f"The first {MAX_FEATURES} features are shown.", text))
     elements.append(_modalities(study))
     return Section(TITLE, _lead(study, large, bool(shown)), elements)
 

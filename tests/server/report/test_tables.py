@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.report.elements import Row
-from server.report.tables import MOST_COLUMNS, by_site
+from server.report.tables import MAX_COLUMNS, by_site
 
 
 def table(sites: int, features: int) -> tuple[int, int, str]:
@@ -26,6 +26,6 @@ def test_more_sites_are_rows_where_few_features_are_shown() -> None:
 
 def test_many_sites_with_many_features_are_told_together() -> None:
     columns, rows, caption = table(40, 25)
-    assert columns <= MOST_COLUMNS
+    assert columns <= MAX_COLUMNS
     assert rows == 25
     assert "Each of the 42 columns is in results.json" in caption
