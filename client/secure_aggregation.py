@@ -39,7 +39,14 @@ from shared_models.messages import (
 )
 from shared_models.messages.parts import VALUES
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
-from shared_models.secure_aggregation.groups import RULE_CHANGE, TRAIN, group_of_parameter, groups_of
+from shared_models.secure_aggregation.groups import (
+    EVALUATE_TEST,
+    RULE_CHANGE,
+    TRAIN,
+    group_of_parameter,
+    groups_of,
+    participants,
+)
 from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution
 from shared_models.secure_aggregation.statements import Facts
 from shared_models.secure_aggregation.study import question_of, terms_of
@@ -98,15 +105,31 @@ def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: C
 
 
 def show(study: StudySession, request: Request[Any], work: Callable[[], Reply]) -> RecordDict:
-    """Answers a question to which this site has nothing to add with what the center may see of it.
+    """Answers a question that is not summed here with what the center may see of this site, as beside a sum.
+
+    That is one to which it has nothing to add, and the test where fewer sites have test patients than hide each other,
+    as where one alone was left out of training: no sum of it can ever be, and the statistics stay.
 
     Raises:
         SiteError: If it has something to add: that leaves within a sum, or not at all.
     """
-    if groups_of(request.KIND, _facts(study)):
+    if groups_of(request.KIND, _facts(study)) and not (request.KIND == EVALUATE_TEST and _too_few(study)):
         msg = "the center asks outside of secure aggregation what this study adds up"
         raise _refusal(msg)
     return work().without_sums().pack()
+
+
+def _too_few(study: StudySession) -> bool:
+    """Whether fewer sites of the roster, as each signed of itself, have test patients than a sum must be over.
+
+    A site that has been in no sum so far has no roster: nothing but a test can be asked of it.
+    """
+    site = _site(study)
+    try:
+        roster = site.record.roster()
+    except ProtocolError as error:
+        raise _refusal(str(error)) from None
+    return roster is None or not site.terms.hides(len(participants(EVALUATE_TEST, roster)))
 
 
 def _step(study: StudySession, step: Step, content: bytes) -> tuple[bytes, bool]:

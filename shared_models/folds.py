@@ -95,12 +95,13 @@ def _left_out_in_turn(config: StudySettings) -> list[str]:
     if not sites:
         msg = 'leave-out = "each": name the sites, as in sites = "elm, oak, ash"; hospitals approve who is left out'
         raise SettingsError(msg)
-    least = max(config.min_sites, 3 if config.secure_aggregation == "on" else 1)
-    if len(sites) - 1 < least:
-        why = "secure aggregation needs 3" if least > config.min_sites else f"min-sites is {config.min_sites}"
+    left, secure = len(sites) - 1, config.secure_aggregation == "on"
+    if left < max(config.min_sites, 3 if secure else 1):
+        why, instead = f"min-sites is {config.min_sites}", f"set min-sites={left}"
+        if secure and left < 3:
+            why, instead = "secure aggregation needs 3", f"turn secure-aggregation off and set min-sites={left}"
         msg = (
-            f'leave-out = "each" leaves {len(sites) - 1} of {len(sites)} sites to train, and {why}: find more sites, '
-            f"or {'turn secure-aggregation off' if least > config.min_sites else f'set min-sites={len(sites) - 1}'}"
+            f'leave-out = "each" leaves {left} of {len(sites)} sites to train, and {why}: find more sites, or {instead}'
         )
         raise SettingsError(msg)
     return sites

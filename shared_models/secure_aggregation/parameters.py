@@ -89,6 +89,10 @@ class Terms:
             msg = "colluders, rounds, attempts and survivor-sets are at least 1"
             raise ValueError(msg)
 
+    def hides(self, sites: int) -> bool:
+        """Whether so many sites that take part in a kind can be added up."""
+        return sites >= self.colluders + 2
+
     def quorum(self, sites: int) -> Quorum:
         """What holds for a kind in which `sites` take part.
 

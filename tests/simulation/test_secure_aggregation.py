@@ -235,6 +235,17 @@ def test_two_sites_are_too_few(hospitals: Hospitals, small_study: Study) -> None
         run(sites, {**small_study, **SECURE})
 
 
+def test_a_site_that_tests_alone_shows_its_own_metrics_and_no_more(hospitals: Hospitals, small_study: Study) -> None:
+    """One site hides no other's statistics, and is asked for its part of no sum."""
+    sites, app = hospitals({"a": 60, "b": 60, "c": 60, "d": 120}, evaluate_only=("d",)), WatchedApp()
+    results, _ = run(sites, {**small_study, **SECURE, "rounds": 1, "test-fraction": 0.0}, app)
+    of_d = next(site for site in results["sites"] if site["site"] == "d")
+    assert 0 < of_d["targets"]["recurrence"]["c_index"] <= 1
+    assert results["targets"]["recurrence"]["external"]["patients"] == 0
+    tested = [reply for _, kind, reply in app.replies if kind == "evaluate.test"]
+    assert [REPLIES["evaluate.test"].unpack(reply.content).external for reply in tested] == [{}] * len(tested)
+
+
 def test_a_modality_that_two_sites_have_is_named_before_round_1(hospitals: Hospitals, small_study: Study) -> None:
     sites = hospitals({"a": 60, "b": 60, "c": 60, "d": 60})
     with_genes(sites["a"])

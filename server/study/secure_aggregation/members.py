@@ -87,6 +87,10 @@ class Members:
         except ValueError as error:
             raise NoSumError(str(error)) from None
 
+    def can_be_summed(self, kind: str) -> bool:
+        """Whether enough sites take part in a kind, there or not."""
+        return self.terms.hides(len(participants(kind, self.roster)))
+
     def exclude(self, name: str, why: str) -> NoSumError:
         """Does not ask a site any more; the error to raise."""
         self.excluded[name] = self.problems[name] = why

@@ -122,8 +122,16 @@ class StudySums:
     def exchange(
         self, sites: Sequence[str], request: Request[R], group: str
     ) -> tuple[list[Answer[R]], list[Answer[R]]]:
-        """See `exchange`; the study itself asks again in a round, and this for the others."""
+        """See `exchange`; the study itself asks again in a round, and this for the others.
+
+        Where no sum of test patients can ever be, as of a site that alone was left out of training, each still shows
+        what it would beside one.
+        """
         own: dict[str, Answer[R]] = {}
+        if request.KIND == EVALUATE_TEST and not self.sums.members.can_be_summed(request.KIND):
+            self._ask_question({}, sites, request, 1, group, own)
+            log.info("%s: too few sites to be added up; each shows its own metrics", request.KIND)
+            return self._answers(sites, own, ()), []
         for _ in range(1 if isinstance(request, TrainRequest) else self.config.round_attempts):
             try:
                 total = self._sum(sites, request, group, own)
@@ -203,9 +211,9 @@ class StudySums:
         masked: dict[str, Message | str] = {}
         read = _reader(request, Spool(Path(self.config.results_dir) / self.config.study))
         for answer in ask(self.grid, contents, request.KIND, read, self.config, group):
-            site, reply = answer.site, answer.reply
-            if isinstance(reply, MaskedReply) != (site in messages):
-                reply, problem = None, answer.problem or "its answer is not of the form that was asked for"
+            site, reply, problem = answer.site, answer.reply, answer.problem
+            if reply is None or isinstance(reply, MaskedReply) != (site in messages):
+                reply, problem = None, problem or "its answer is not of the form that was asked for"
             if isinstance(reply, MaskedReply):
                 own[site], masked[site] = Answer(site, reply.shown), reply.message
             elif site in messages:
@@ -217,7 +225,7 @@ class StudySums:
     def _bystanders(self, sites: Sequence[str], request: Request[R]) -> list[str]:
         """Sites of the study that have nothing to add to a kind of question."""
         members = self.sums.members
-        adding = participants(request.KIND, members.roster)
+        adding = participants(request.KIND, members.roster) if members.can_be_summed(request.KIND) else ()
         return [site for site in sites if site in members.node_keys and site not in adding]
 
     def _following(self, request: Request[R]) -> str:
