@@ -7,6 +7,8 @@ References:
     Viechtbauer, Bias and efficiency of meta-analytic variance estimators in the random-effects model. Journal of
         Educational and Behavioral Statistics 30 (2005) 261-293: REML.
     Knapp & Hartung, Improved tests for a random effects meta-regression. Statistics in Medicine 22 (2003) 2693-2710.
+    Röver, Knapp & Friede, Hartung-Knapp-Sidik-Jonkman approach and its modification for random-effects meta-analysis with
+        few studies. BMC Medical Research Methodology 15 (2015) 99: the interval is never narrower than sampling allows.
     IntHout, Ioannidis, Rovers & Goeman, Plea for routinely presenting prediction intervals in meta-analysis. BMJ Open 6
         (2016) e010247.
     Snell, Ensor, Debray, Moons & Riley, Meta-analysis of prediction model performance across multiple studies: which
@@ -55,7 +57,10 @@ class RandomEffects:
 
 
 def random_effects(values: npt.ArrayLike, standard_errors: npt.ArrayLike, level: float = 0.95) -> RandomEffects:
-    """The summary by restricted maximum likelihood, with Hartung's and Knapp's interval.
+    """The summary by restricted maximum likelihood, with Hartung's and Knapp's interval, modified.
+
+    Their variance of the mean is the spread of the sites' values, which is by chance small of a few, and zero of sites
+    that agree. It is not taken for less than what the standard errors leave open.
 
     Args:
         values: (sites,) of three or more sites.
@@ -74,7 +79,7 @@ def random_effects(values: npt.ArrayLike, standard_errors: npt.ArrayLike, level:
     tau2 = _restricted_likelihood(y, variance)
     weights = 1 / (variance + tau2)
     mean = float(weights @ y / weights.sum())
-    of_mean = float(weights @ (y - mean) ** 2 / (len(y) - 1) / weights.sum())
+    of_mean = max(float(weights @ (y - mean) ** 2 / (len(y) - 1)), 1.0) / float(weights.sum())
     half = t.ppf((1 + level) / 2, len(y) - 1) * math.sqrt(of_mean)
     exact = 1 / variance
     typical = (len(y) - 1) * exact.sum() / (exact.sum() ** 2 - (exact**2).sum())

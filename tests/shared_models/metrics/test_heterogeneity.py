@@ -34,9 +34,21 @@ def test_sites_that_agree_have_no_variance_between_them_and_a_few_predict_nothin
     summary = random_effects_of_shares(same)
     assert (summary.tau2, summary.i2) == (0.0, 0.0)
     assert summary.mean == pytest.approx(0.7)
+    of_logit = (np.log(0.78 / 0.22) - np.log(0.6 / 0.4)) / (2 * 1.96) / 2  # of four sites half of one's standard error
+    logits = [np.log(share / (1 - share)) for share in (summary.mean_low, summary.mean, summary.mean_high)]
+    assert np.diff(logits) == pytest.approx(3.182 * of_logit, rel=1e-3), "sites that agree by chance are not certain"
     assert math.isnan(summary.prediction_low)
     with pytest.raises(ValueError, match="3 or more"):
         random_effects_of_shares(same[:2])
+
+
+def test_the_interval_of_a_mean_over_few_sites_covers_it():
+    rng, covered = np.random.default_rng(1), 0
+    for _ in range(400):
+        errors = rng.uniform(0.1, 0.4, 3)
+        summary = random_effects(rng.normal(1.0, errors), errors)
+        covered += summary.mean_low <= 1.0 <= summary.mean_high
+    assert covered / 400 >= 0.95
 
 
 def test_a_prediction_interval_covers_a_new_site():
