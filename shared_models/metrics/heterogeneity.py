@@ -7,8 +7,8 @@ References:
     Viechtbauer, Bias and efficiency of meta-analytic variance estimators in the random-effects model. Journal of
         Educational and Behavioral Statistics 30 (2005) 261-293: REML.
     Knapp & Hartung, Improved tests for a random effects meta-regression. Statistics in Medicine 22 (2003) 2693-2710.
-    Röver, Knapp & Friede, Hartung-Knapp-Sidik-Jonkman approach and its modification for random-effects meta-analysis with
-        few studies. BMC Medical Research Methodology 15 (2015) 99: the interval is never narrower than sampling allows.
+    Röver, Knapp & Friede, Hartung-Knapp-Sidik-Jonkman approach and its modification for random-effects meta-analysis
+        with few studies. BMC Medical Research Methodology 15 (2015) 99: never narrower than sampling allows.
     IntHout, Ioannidis, Rovers & Goeman, Plea for routinely presenting prediction intervals in meta-analysis. BMJ Open 6
         (2016) e010247.
     Snell, Ensor, Debray, Moons & Riley, Meta-analysis of prediction model performance across multiple studies: which

@@ -76,8 +76,8 @@ def _caption(study: Study, outcome: Outcome) -> str:
         sentences.append("Diamonds of a role: pairs of patients of the same site, over its sites.")
     if between:
         sentences.append(
-            f"Random-effects mean over {between.sites} sites (REML, modified Hartung–Knapp), {between.trained} of which "
-            f"trained: τ² = {number(between.tau2, 3)} on the logit scale, I² = {percent(between.i2)}."
+            f"Random-effects mean over {between.sites} sites (REML, modified Hartung–Knapp), {between.trained} of "
+            f"which trained: τ² = {number(between.tau2, 3)} on the logit scale, I² = {percent(between.i2)}."
         )
         few = "below five sites no prediction interval is given."
         sentences.append(
