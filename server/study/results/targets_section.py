@@ -12,7 +12,7 @@ from server.study.results.survival_section import Survival
 
 
 class BetweenSites(Section):
-    """Random-effects summary of the sites' own values of a metric, on the logit scale (REML, modified Hartung-Knapp)."""
+    """Random-effects summary of the sites' own values of a metric, as logits (REML, modified Hartung-Knapp)."""
 
     sites: int = Field(description="sites that report their value and its interval")
     trained: int = Field(description="how many of them trained the network")
