@@ -179,14 +179,15 @@ def test_a_hospital_follows_readme(checkout: Path, center: Any) -> None:
     run(f"{approve.partition('#')[0]} --yes")
     unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
     words = shlex.split(join, comments=True)
-    site = subprocess.Popen(words, env=unbuffered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        assert site.stdout is not None
-        deadline = time.monotonic() + 120
-        while "joined the center" not in (line := site.stdout.readline()):
-            assert line, "it ended without joining"
-            assert time.monotonic() < deadline
-        site.send_signal(signal.SIGTERM)
-        assert site.wait(60) == 0
-    finally:
-        site.kill()
+    started = subprocess.Popen(words, env=unbuffered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with started as site:
+        try:
+            assert site.stdout is not None
+            deadline = time.monotonic() + 120
+            while "joined the center" not in (line := site.stdout.readline()):
+                assert line, "it ended without joining"
+                assert time.monotonic() < deadline
+            site.send_signal(signal.SIGTERM)
+            assert site.wait(60) == 0
+        finally:
+            site.kill()
