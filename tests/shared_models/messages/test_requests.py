@@ -190,6 +190,9 @@ def test_a_masked_reply_and_a_request_that_joins_a_sum_hold_both_halves() -> Non
         MaskedReply.unpack(TRAINED.pack(), TrainReply)
     with pytest.raises(ValueError, match="no such message has"):
         TrainRequest.unpack(JoinSum(content=b"{}", attempt=1).pack_with(TRAIN.pack()))
+    question = TRAIN.pack()
+    joined = JoinSum(content=b"{}", attempt=1).pack_with(question)
+    assert joined["model"] is question["model"]  # in memory once for all sites
     wrong = sent.pack()
     wrong["masked"] = pack_arrays({"train": np.ones(8)})
     with pytest.raises(ValueError, match="expected bytes"):
