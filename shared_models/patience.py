@@ -6,6 +6,8 @@ Flower 1.41 looks every three seconds, and asks for a part of a message that has
 
 from __future__ import annotations
 
+from typing import Any
+
 from flwr.supercore.inflatable import inflatable_utils
 
 SHARE = 0.05
@@ -25,3 +27,18 @@ def shorten_pulls() -> None:
     """
     for pull in (inflatable_utils.pull_objects, inflatable_utils.pull_and_inflate_object_from_tree):
         pull.__kwdefaults__ |= {"initial_backoff": FIRST_PULL_S, "backoff_cap": LONGEST_PULL_S}
+
+
+def outlast_cut_connections(invoker: Any) -> None:
+    """From now on Flower tries again after a connection was cut in its TLS handshake, as after any other cut.
+
+    Flower 1.41 gives up at once on an error whose text names TLS, as after a proxy was killed: a message that a site had
+    begun to receive is then lost without an answer, and a study's process ends.
+
+    Args:
+        invoker: Flower's `RetryInvoker` for HTTP.
+    """
+    import httpx
+
+    gives_up = invoker.should_giveup
+    invoker.should_giveup = lambda error: not isinstance(error, httpx.TransportError) and gives_up(error)

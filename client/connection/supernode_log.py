@@ -33,7 +33,6 @@ OF_A_SUM = {
     "confirm": "confirm the members of a secure aggregation",
     "open": "reveal the sum of a secure aggregation",
 }
-UNTRUSTED = "SSL/TLS handshake error detected"
 UNANSWERED, ANSWERED = "the center does not answer; still trying", "the center answers again"
 REFUSED = "[code: 2004]"  # not registered, or the center still counts a connection of the same key
 
@@ -82,8 +81,6 @@ class SuperNodeLogParser:
         if match := JOINED.search(line):
             self.joined, self._failures = True, 0
             return f"joined the center as node {match[1]}; waiting for work"
-        if UNTRUSTED in line:  # Flower gives up at once
-            return UNANSWERED
         if "Connection attempt failed" in line:
             self._failures += 1
             return UNANSWERED if self._failures in FAILURES_WORTH_SAYING else ""

@@ -25,7 +25,7 @@ from flwr.supercore.servicer.runtime.runtime_handlers import acquire_task
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.nodestate.in_memory_nodestate import CLIENT_APP_CRASHED_ERROR
 
-from shared_models.patience import pause_s, shorten_pulls
+from shared_models.patience import outlast_cut_connections, pause_s, shorten_pulls
 
 FIRST_LOOK_FOR_REPLY_S, LONGEST_LOOK_FOR_REPLY_S = 0.01, 0.5  # it lies in this process
 # Whatever the center calls its task: the launcher runs this site's own ClientApp, or refuses.
@@ -91,6 +91,8 @@ def main(address: str) -> None:
         address: Where it serves its own ClientApps.
     """
     loop: Any = importlib.import_module("flwr.supernode.start_client_internal")
+    connection: Any = importlib.import_module("flwr.supernode.fleet_http_connection")
+    retries = connection.make_simple_http_retry_invoker
     apps = ClientApps(address)
     looks, push = Looks(apps.answer_for_ended), loop._push_messages
 
@@ -100,7 +102,13 @@ def main(address: str) -> None:
         push(state=state, **others)
         looks.idle_since = time.monotonic()
 
+    def patient_retries() -> Any:
+        invoker = retries()
+        outlast_cut_connections(invoker)
+        return invoker
+
     shorten_pulls()
+    connection.make_simple_http_retry_invoker = patient_retries
     loop.time, loop._push_messages = SimpleNamespace(sleep=looks.sleep), hand_over_and_push
     flower_supernode()
 

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from shared_models.messages.compact import compact, expand, size_of
-from shared_models.patience import LONGEST_S, pause_s
+from shared_models.patience import LONGEST_S, outlast_cut_connections, pause_s
 
 FETCHED_BYTES = 32 * 2**20
 GONE = Error(ErrorCode.NODE_UNAVAILABLE, "the site's SuperNode ended with the message; another one is there")
@@ -27,6 +27,8 @@ class NetworkGrid(Grid):
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        if invoker := getattr(grid, "_retry_invoker", None):  # of the one that goes over HTTP
+            outlast_cut_connections(invoker)
 
     def set_run(self, run: Run) -> None:
         """Sets the run."""
