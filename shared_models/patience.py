@@ -32,8 +32,8 @@ def shorten_pulls() -> None:
 def outlast_cut_connections(invoker: Any) -> None:
     """From now on Flower tries again after a connection was cut in its TLS handshake, as after any other cut.
 
-    Flower 1.41 gives up at once on an error whose text names TLS, as after a proxy was killed: a message that a site had
-    begun to receive is then lost without an answer, and a study's process ends.
+    Flower 1.41 gives up at once on an error whose text names TLS, as after a proxy was killed: a message that a site
+    had begun to receive is then lost without an answer, and a study's process ends.
 
     Args:
         invoker: Flower's `RetryInvoker` for HTTP.
