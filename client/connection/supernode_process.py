@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from flwr.supernode.nodestate.in_memory_nodestate import CLIENT_APP_CRASHED_ERRO
 
 from shared_models.patience import outlast_cut_connections, pause_s, shorten_pulls
 
+CONNECTION_LOST = 1
 FIRST_LOOK_FOR_REPLY_S, LONGEST_LOOK_FOR_REPLY_S = 0.01, 0.5  # it lies in this process
 # Whatever the center calls its task: the launcher runs this site's own ClientApp, or refuses.
 TASK_TYPES = (TaskType.CLIENT_APP, TaskType.AGENT_APP)
@@ -110,7 +112,15 @@ def main(address: str) -> None:
     shorten_pulls()
     connection.make_simple_http_retry_invoker = patient_retries
     loop.time, loop._push_messages = SimpleNamespace(sleep=looks.sleep), hand_over_and_push
-    flower_supernode()
+    try:
+        flower_supernode()
+    except Exception:
+        traceback.print_exc()
+    # A signal ends the process elsewhere. Flower returns after an error of the center that it does not ask about again,
+    # and the thread of its server would hold this process for ever: connected to nothing, and seen by no supervisor.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(CONNECTION_LOST)
 
 
 if __name__ == "__main__":

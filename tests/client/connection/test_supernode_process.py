@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,20 @@ def test_parts_that_are_on_their_way_are_asked_for_again_soon(monkeypatch: pytes
     for pull in pulls:
         defaults = {name: one.default for name, one in inspect.signature(pull).parameters.items()}
         assert (defaults["initial_backoff"], defaults["backoff_cap"]) == (FIRST_PULL_S, LONGEST_PULL_S)
+
+
+RETURNS = """
+import threading, time
+from client.connection import supernode_process
+
+def flower_supernode():
+    threading.Thread(target=time.sleep, args=(60,)).start()  # as its HTTP server, which is no daemon
+
+supernode_process.flower_supernode = flower_supernode
+supernode_process.main("127.0.0.1:1")
+"""
+
+
+def test_a_supernode_that_lost_its_connection_ends_although_its_server_runs() -> None:
+    ended = subprocess.run([sys.executable, "-P", "-c", RETURNS], timeout=50, check=False)
+    assert ended.returncode == supernode_process.CONNECTION_LOST
