@@ -25,6 +25,9 @@ from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.scores import bin_logits
 from shared_models.metrics.survival import DAYS_PER_MONTH, ConcordanceTable, later, pairs_by_risk
 
+WIDEST_CELLS = 0.15
+"""Width of the cells, in probability and on the average of their patients, from which no calibration is told."""
+
 
 class Cell(NamedTuple):
     """Neighbouring bins that are counted together.
@@ -112,8 +115,14 @@ class MergedHistogram(ScoreHistogram):
         return max(highest - self.auc(), self.auc() - lowest)
 
     def calibration(self) -> Calibration:
-        """As if all patients of a cell had the score in its middle: an exact sum of scores would tell a single one."""
+        """As if all patients of a cell had the score in its middle: an exact sum of scores would tell a single one.
+
+        Of nobody where the cells are so wide that this would mislead: fewer than some 250 patients.
+        """
         scores = 1 / (1 + np.exp(-bin_logits(len(self.positives), self.score_range)))
+        upper, lower = self.positives_high + self.negatives_high, self.positives_low + self.negatives_low
+        if scores @ (upper - lower) > WIDEST_CELLS * self.n:
+            return Calibration.of([], [])
         return Calibration.of_bins(scores, self.positives, self.negatives)
 
     def extremes(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
