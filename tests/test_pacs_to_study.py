@@ -118,11 +118,9 @@ class Shell:
         output = ""
         for part in re.split(rf"^(.*{LEFT_RUNNING})$", text, flags=re.MULTILINE):
             if LEFT_RUNNING in part:
-                log = (self.folder / f"{place}.log").open("wb")
-                command = ["bash", "-c", f"exec {part}"]
-                self.running.append(
-                    subprocess.Popen(command, cwd=self.folder / place, env=self.environment, stdout=log, stderr=log)
-                )
+                with (self.folder / f"{place}.log").open("wb") as log:
+                    where = {"cwd": self.folder / place, "env": self.environment, "stdout": log, "stderr": log}
+                    self.running.append(subprocess.Popen(["bash", "-c", f"exec {part}"], **where))
             elif part.strip():
                 done = subprocess.run(
                     ["bash", "-e", "-c", part],

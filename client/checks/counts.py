@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from client.checks.column_warnings import column_warnings, given_away
 from client.checks.exam_list import write_exams
+from client.checks.exam_suspicions import exam_suspicions
 from client.checks.expression_scales import expression_warnings
 from client.checks.feature_column import FeatureColumn
 from client.checks.identifier_warnings import identifier_warnings
@@ -85,7 +86,7 @@ class _Modalities:
         """Adds a modality as it was read, without a study."""
         self.present[name] = read.present
         self.excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
-        self.warnings += _of_exams(read.warnings, read.facts or {})
+        self.warnings += exam_suspicions(read.warnings, read.facts or {})
         if read.facts:
             self.exams[name] = read.facts
 
@@ -151,8 +152,7 @@ def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Er
     cohort, task = readiness.cohort, readiness.task
     counted = _Modalities()
     if cohort:
-        all_exams = {row: one for facts in cohort.exams.values() for row, one in facts.items()}
-        warnings = _of_exams(cohort.warnings, all_exams)
+        warnings = exam_suspicions(cohort.warnings, *cohort.exams.values())
         counted = _Modalities(list(cohort.excluded), warnings, dict(cohort.exams))
     counted.warnings += [*map(Suspicion, cohort_rows.remarks), *identifier_warnings(cohort_rows)]
     labels, exams = labels_by_name(cohort_rows, task), ExamArtefacts(cohort_rows, task.modalities)
@@ -219,14 +219,6 @@ def _outside(column: Column | None, cells: Cells) -> tuple[int, ...]:
         return ()
     values = numbers(cells, column)
     return tuple(np.flatnonzero((values < column.range[0]) | (values > column.range[1])).tolist())
-
-
-def _of_exams(warnings: Sequence[str], exams: Mapping[int, ExamFacts]) -> list[Suspicion]:
-    """What a reader of images noticed, with the rows whose exams it concerns."""
-    return [
-        Suspicion(text, tuple(row for row, one in exams.items() if any(text.endswith(f": {r}") for r in one.remarks)))
-        for text in warnings
-    ]
 
 
 def _no_model(task: Task, config: StudySettings) -> nn.Module:  # the task is read, never trained

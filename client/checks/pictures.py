@@ -153,7 +153,8 @@ def planes(array: Floats, kind: Volume) -> Iterator[Picture]:
             continue  # a mammogram has one plane
         if axis:
             layers = [layer[::-1] for layer in layers]  # the head is up
-        yield _plane(plane, layers[0], layers[1] if outlined else None, spacing)
+        name = plane if image.shape[0] > 1 else "image"  # a mammogram's
+        yield _plane(name, layers[0], layers[1] if outlined else None, spacing)
 
 
 def _cropped(array: Floats) -> Floats:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BRIGHTEST, BRIGHT_SHARE = 0.98, 0.2  # of the range of grey values, and of the image that may reach it
 TISSUE = 0.05  # of the range of grey values, above the background
 WRITTEN, ABOVE_TISSUE = 50, 1.3  # pixels of the highest value, and how far it lies above the tissue
+STROKES = 30.0  # times the square of its half width that a shape's area exceeds; a disc's is 3 times
 CUT_OFF_SHARE = 0.01  # of the breast, that has the highest value
 MIN_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
 RING_MM, MIN_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
@@ -59,8 +60,16 @@ def _highest_value(pixels: NDArray[Any], low: float, high: float) -> str:
     if highest.sum() < WRITTEN or highest.all():
         return ""
     tissue = float(np.percentile(breast[~highest], 99.9))
-    if high - low > ABOVE_TISSUE * (tissue - low):
+    if high - low > ABOVE_TISSUE * (tissue - low) and _is_thin((parts == sizes.argmax() + 1) & (pixels == high)):
         return "something of one value, brighter than all tissue, touches the breast; is it text, a marker or a frame?"
     if highest.mean() > CUT_OFF_SHARE:
         return "much of the breast has the highest value, as where grey values were cut off; export the originals"
     return ""
+
+
+def _is_thin(inside: NDArray[np.bool_]) -> bool:
+    """Whether a shape consists of strokes, as letters and frames do and a finding does not."""
+    from scipy import ndimage
+
+    deepest = float(ndimage.distance_transform_edt(np.pad(inside, 1)).max())
+    return bool(inside.sum() > STROKES * deepest**2)
