@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.suspicion import Suspicion, suspicion
 
-MAX_COLUMNS, MAX_ROWS = 100, 2000  # of a table, that are compared row by row
+MAX_COLUMNS, MAX_ROWS = 40, 2000  # of a table, that are compared row by row
 MAX_MOVED = 3  # rows
 FARTHEST = 60  # rows, within which a repeated pattern returns
 CERTAIN = 6.0  # standard errors of a correlation a few rows apart, among thousands that are tried
@@ -189,11 +189,16 @@ def _repeated(values: Values, length: int) -> list[int]:
     if len(values) <= 2 * length:
         return []
     windows = np.lib.stride_tricks.sliding_window_view(values, length)
-    steps = np.diff(windows, axis=1)
-    uneven = ~np.isnan(windows).any(axis=1) & (np.ptp(steps, axis=1) > 0) & ((steps != 0).mean(axis=1) > 0.5)
-    places = np.flatnonzero(uneven)
+    odd = np.arange(1, 2 * length, 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    sums = np.zeros(len(windows), dtype=np.uint64)  # the same for the same values
+    for step, factor in enumerate(odd):
+        sums += np.ascontiguousarray(values[step : step + len(windows)]).view(np.uint64) * factor
+    _, group, count = np.unique(sums, return_inverse=True, return_counts=True)
+    places = np.flatnonzero(count[group] > 1)
+    steps = np.diff(windows[places], axis=1)
+    uneven = ~np.isnan(windows[places]).any(axis=1) & (np.ptp(steps, axis=1) > 0) & ((steps != 0).mean(axis=1) > 0.5)
     seen: dict[bytes, list[int]] = defaultdict(list)
-    for place in places.tolist():
+    for place in places[uneven].tolist():
         seen[windows[place].tobytes()].append(place)
     starts = {p for same in seen.values() for pair in pairwise(same) if pair[1] - pair[0] >= length for p in pair}
     return sorted({start + step for start in starts for step in range(length)})
