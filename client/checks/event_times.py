@@ -17,7 +17,7 @@ from client.contract.columns import Column
 from client.errors import named_rows
 
 LEAST = 3  # patients
-VALLEY = 0.5  # of the values about either group, between them; many patients who are lost early are no group
+VALLEY = 0.8  # of the values about either group, between them; many patients who are lost early are no group
 CUT_SHARE = 0.2  # of the patients, whose follow-up ends on one and the same last day
 EARLY = 0.2  # of a patient's follow-up
 WEEKS_APART, YEARS_APART = 6.0, 400.0  # factors between times in other units and days
