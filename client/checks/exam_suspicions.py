@@ -1,4 +1,4 @@
-"""What readers of images noticed, with the rows whose exams it concerns, for the page that stays at the site."""
+"""Suspicions of exams: warnings of the readers of images with the rows that they concern, for the page of the site."""
 
 from __future__ import annotations
 
