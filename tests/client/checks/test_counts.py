@@ -159,6 +159,9 @@ def test_what_is_printed_holds_counts_and_no_patient(hospital, task, config, row
         "clinical: age_years",
         "event",
         "validation",
+        "outcomes, as they are read",
+        "days of follow-up",
+        "Event (no: 0, yes: 1)",
         "warning: clinical: age_years: 1 value is",
         "to do:",
     ):
