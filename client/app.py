@@ -7,7 +7,7 @@ from typing import Any
 
 from flwr.clientapp import ClientApp
 
-from client import external_validation, out_of_fold, secure_aggregation
+from client import comparison, external_validation, out_of_fold, secure_aggregation
 from client.cohort.description import data_fingerprint, describe
 from client.cohort.splits import name_of_tested
 from client.differences import tell_differences
@@ -39,6 +39,8 @@ from shared_models.messages import (
     DealRequest,
     EnrolReply,
     EnrolRequest,
+    EvaluateComparisonReply,
+    EvaluateComparisonRequest,
     EvaluateExternalReply,
     EvaluateExternalRequest,
     EvaluateTestReply,
@@ -190,6 +192,13 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
 def evaluate_external(study: StudySession, request: EvaluateExternalRequest) -> EvaluateExternalReply:
     """Scores a finished network on all patients of a site that was not in its study; nothing is trained."""
     return external_validation.evaluate(study, request)
+
+
+@app.evaluate("comparison")
+@answers(EvaluateComparisonRequest)
+def evaluate_comparison(study: StudySession, request: EvaluateComparisonRequest) -> EvaluateComparisonReply:
+    """Scores two finished networks on the same test patients; nothing is trained."""
+    return comparison.evaluate(study, request)
 
 
 @app.query("enrol")

@@ -19,11 +19,14 @@ from client.errors import ExitCode, SiteError
 from client.governance.audit import record_refused, record_sent
 from client.governance.budget import spend, trained_in
 from client.governance.disclosure import disclose
+from client.governance.policy_checks import check_policy
 from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
 from client.session import Received, StudySession, open_session, receive
+from shared_models.comparison import settings_compared
 from shared_models.errors import UserError
 from shared_models.messages import (
+    EvaluateComparisonRequest,
     EvaluateExternalRequest,
     FromRelease,
     InFold,
@@ -39,6 +42,7 @@ from shared_models.messages import (
 )
 from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
+from shared_models.task import load_task
 
 log = logging.getLogger("client")
 Q = TypeVar("Q", bound=Request[Any])
@@ -151,6 +155,8 @@ def require_expected(study: AdmittedStudy, request: Request[Any]) -> None:
         require_validation(study, request)
     if study.config.canary and isinstance(request, ModelRequest) and not _is_first_round(request):
         _unexpected(study, request, "what comes before round 1, and round 1", "a canary has one round and no test")
+    if isinstance(request, EvaluateComparisonRequest) or study.config.compares:
+        require_comparison(study, request)
     if isinstance(request, TrainRequest) and not study.trains:
         expected = "`role: train` in the site's settings, and no mention in evaluation-only-sites"
         _unexpected(study, request, expected, "the site only validates")
@@ -177,6 +183,23 @@ def require_validation(study: AdmittedStudy, request: Request[Any]) -> None:
     if trained_in(study.site, config.validates):
         expected = f"a site that did not train in {config.validates}"
         _unexpected(study, request, expected, "the site trained in that study: its patients are not external")
+
+
+def require_comparison(study: AdmittedStudy, request: Request[Any]) -> None:
+    """Refuses all but the comparison that was approved, of those very networks, with what the policy allows of both.
+
+    Raises:
+        SiteError: If so.
+        SettingsError: If the second network's settings cannot be used.
+    """
+    config = study.config
+    if not isinstance(request, EvaluateComparisonRequest) or not config.compares:
+        _unexpected(study, request, "a comparison of two networks and nothing else, or none", "it is no such study")
+    if request.question != config.compares_sha256:
+        expected = f"the networks with SHA-256 {config.compares_sha256[:16]}... together"
+        _unexpected(study, request, expected, "the networks are not those that the site approved")
+    for one in settings_compared(config):
+        check_policy(study.site, one, load_task(one))
 
 
 def _unexpected(study: AdmittedStudy, request: Request[Any], expected: str, public: str) -> NoReturn:

@@ -92,4 +92,4 @@ def _store(weights: Arrays, study: StudySession, request: EvaluateTestRequest) -
         "withdrawn": {},
     }
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": json.dumps(facts)}
-    write_private(study.own_network_file, save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata))
+    write_private(study.own_network_file, save({n: np.asarray(a, order="C") for n, a in arrays.items()}, metadata))

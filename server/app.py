@@ -22,12 +22,14 @@ from server.report.validation_results import finish_validation
 from server.study import canary
 from server.study.aggregation.rule import load_rule
 from server.study.audit import check
+from server.study.comparison import add_rows, compare_at_sites, find_networks
 from server.study.exchange import StudyError, wait_for_sites
 from server.study.external_validation import ask_sites, find_network
 from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
 from server.study.preparation import prepare
 from server.study.progress import Progress, begin_progress, progress_of, watch
+from server.study.results.comparison_section import corrected, write_comparisons
 from server.study.results.contents import unfinished_results
 from server.study.results.csv_file import write_csv
 from server.study.results.finished_fold import Finished, read_finished
@@ -76,6 +78,8 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
         return run_validation(grid, config).model_dump(mode="json")
     if config.canary:
         return {"canary": run_canary(grid, config)}
+    if config.compares:
+        return run_comparison(grid, config).model_dump(mode="json")
     folder, folds = Path(config.results_dir) / config.study, folds_of(config)
     with only_run(folder):
         require_free(folder, config)
@@ -137,6 +141,24 @@ def run_canary(grid: Grid, config: StudySettings) -> list[str]:
         file = canary.store(config, canary.verdicts(config, state, progress.state), failure, folder)
     canary.require_all(file)
     return canary.lines_of(file)
+
+
+def run_comparison(grid: Grid, config: StudySettings) -> Results:
+    """Has sites score two finished networks on the same patients, and adds what they count to the first's results.
+
+    Raises:
+        StudyError: If none does, or a network or the first study's results are not there.
+    """
+    first, second = find_networks(config)
+    results_dir = Path(config.results_dir)
+    with only_run(results_dir / config.study):
+        rows = compare_at_sites(grid, config, first, second)
+    write_comparisons(corrected(rows), (), results_dir / config.study)
+    folder = results_dir / first.config.study
+    results = add_rows(rows, folder)
+    write_comparisons(results.comparisons, results.matrix, folder)
+    finish(results, folder)
+    return results
 
 
 def run_fold(grid: Grid, config: StudySettings, fold: Fold, folder: Path) -> Finished:

@@ -147,6 +147,20 @@ class StudySettings(Settings):
         pattern="^([0-9a-f]{64})?$",
         description="SHA-256 of that network with its standardisation and thresholds: sites score no other",
     )
+    compares: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63}, [A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$",
+        description="names of two finished studies whose networks the sites score on the same test patients and none "
+        "trains; `python -m server compare` writes such settings",
+    )
+    compares_sha256: str = Field(
+        "",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 of both networks with their standardisation and thresholds: sites score no others",
+    )
+    compares_settings: str = Field(
+        "", description="settings of the second of these studies that differ from the first's, as JSON"
+    )
 
     # How it is learned
     rounds: int = Field(20, ge=1, le=10_000, description="number of training rounds")
@@ -376,6 +390,11 @@ class StudySettings(Settings):
     def never_train(self) -> tuple[str, ...]:
         """`evaluation_only_sites` as names."""
         return _names(self.evaluation_only_sites)
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether finished networks are only scored: validated or compared."""
+        return bool(self.validates or self.compares)
 
     @property
     def mu(self) -> float:

@@ -6,7 +6,8 @@ counts too much and never too little. An approval of R rounds and A attempts all
 * `prepare`, A times;
 * `train` for rounds 1 to R in an order that never goes back, each up to A times and with the same weights;
 * scores of validation patients with one network for each round, in the same order: a `train` scores the one before it;
-* scores of test patients, or in an external validation of all, with one network and its thresholds, up to A times.
+* scores of test patients, or in an external validation of all, with one network and its thresholds (in a comparison
+  with two), up to A times.
 
 All questions after `prepare` must standardise tables by the same feature statistics, and where some of a network's
 weights stay as they are, be asked of the same ones. A study that resumes has what is left. A person's new approval of
@@ -28,7 +29,14 @@ from client.governance.chained_log import locked, read
 from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
 from shared_models.folds import each_fold
-from shared_models.messages import EVALUATE_EXTERNAL, EVALUATE_TEST, EVALUATE_VALIDATION, PREPARE, TRAIN
+from shared_models.messages import (
+    EVALUATE_COMPARISON,
+    EVALUATE_EXTERNAL,
+    EVALUATE_TEST,
+    EVALUATE_VALIDATION,
+    PREPARE,
+    TRAIN,
+)
 from shared_models.secure_aggregation.study import study_hash
 from shared_models.secure_aggregation.wire import ProtocolError
 
@@ -89,6 +97,7 @@ KINDS = {
     EVALUATE_VALIDATION: "validation",
     EVALUATE_TEST: "test",
     EVALUATE_EXTERNAL: "test",
+    EVALUATE_COMPARISON: "test",
 }
 
 
@@ -190,7 +199,7 @@ def _after(before: Spent, settings: StudySettings, request: Request[Any], only_t
     if not 1 <= request.round <= settings.rounds:
         return before, f"a round that is not one of the {settings.rounds} approved"
     after, new = replace(before, statistics=request.frozen_hash), Asked(request.round, request.question, 1)
-    if kind in (EVALUATE_TEST, EVALUATE_EXTERNAL):
+    if kind in (EVALUATE_TEST, EVALUATE_EXTERNAL, EVALUATE_COMPARISON):
         asked, refused = _again(before.test, new, most)
         refused = TRAINED if before.train != Asked() and only_tests else refused
         return replace(after, test=asked), refused

@@ -15,11 +15,13 @@ import numpy as np
 
 from client.governance.small_cells import STEP_PATIENTS, suppress_small_cells
 from client.governance.small_subgroups import counted_without_small_cells, releasable_metrics
+from shared_models.comparison import targets_compared
 from shared_models.description import Description, withheld_if_small
 from shared_models.features import Feature, FeatureStatistics
 from shared_models.folds import FoldSettings
 from shared_models.importance import PREFIX, Importance
 from shared_models.messages import (
+    EvaluateComparisonReply,
     EvaluateExternalReply,
     EvaluateTestReply,
     EvaluateValidationReply,
@@ -28,6 +30,7 @@ from shared_models.messages import (
     TrainReply,
 )
 from shared_models.metrics.arrays import Array
+from shared_models.metrics.compared import Compared
 from shared_models.metrics.merged_cells import group_small_classes, merged_cells
 from shared_models.metrics.summary import merge_small_cells, pack_summary, unpack_summary
 from shared_models.targets import Regression, Target, TimeToEvent
@@ -68,6 +71,9 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
     if isinstance(reply, EvaluateExternalReply):
         changed["metrics"] = {name: suppress_small_cells(exact, least) for name, exact in reply.metrics.items()}
         changed["external"] = tested_without_small_cells(reply.external, task, config, least)
+    if not summed and isinstance(reply, EvaluateComparisonReply):
+        compared = Compared.unpack(reply.compared, targets_compared(config))
+        changed["compared"] = compared.without_small_cells(least).pack()
     if not summed and isinstance(reply, TrainReply | EvaluateValidationReply):
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):

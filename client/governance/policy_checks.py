@@ -60,11 +60,11 @@ def _refused(policy: Policy, config: StudySettings, task: Task) -> Iterator[str]
     if (rounds := config.rounds * trainings(config)) > policy.maximum_rounds:
         folds = f" in {trainings(config)} folds" if trainings(config) > 1 else ""
         yield f"{rounds} rounds{folds}, at most {policy.maximum_rounds}"
-    if policy.differential_privacy == "required" and config.privacy == "none" and not config.validates:
+    if policy.differential_privacy == "required" and config.privacy == "none" and not config.trains_nothing:
         yield "training without noise, and it is required"
     if policy.secure_aggregation == "required" and not uses_secure_aggregation(config):
         yield "weights and statistics outside secure aggregation"
-    if policy.secure_aggregation == "required" and config.leave_out == "each" and not config.validates:
+    if policy.secure_aggregation == "required" and config.leave_out == "each" and not config.trains_nothing:
         yield "leave-out = each: the sums of the folds with a hospital and without it show its own part"
     given = config.privacy == "patient" and not config.target_epsilon
     if given and config.noise_multiplier < policy.minimum_noise:

@@ -15,7 +15,7 @@ from client.training.dataset import Array, PatientDataset
 from client.training.loop import predict
 from shared_models.importance import Change, Importance, changes, pooled_statistic
 from shared_models.metrics.arrays import TargetStatistic, add, counted_fields
-from shared_models.metrics.paired import PairedPairs
+from shared_models.metrics.paired import PairedPairs, joined
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Target
 from shared_models.task import SHUFFLES, Task
@@ -75,7 +75,7 @@ def importance_of(
     counted = [
         _count(model, patients, scores, task, change, [seed, n]) for n, change in enumerate(changes(task, config))
     ]
-    pairs = {name: _joined([one.pairs[name] for one in counted]) for name in task.targets}
+    pairs = {name: joined([one.pairs[name] for one in counted]) for name in task.targets}
     pooled = {}
     for name, target in task.targets.items():
         first = pooled_statistic(target, scores[name], patients.known(name))
@@ -160,7 +160,3 @@ def _mean(target: Target, shuffled: Sequence[Array], truth: Array) -> TargetStat
         return None
     total = reduce(add, known)
     return replace(total, **{each.name: getattr(total, each.name) / len(known) for each in counted_fields(type(total))})
-
-
-def _joined(each: Sequence[PairedPairs]) -> PairedPairs:
-    return PairedPairs(*(np.concatenate([getattr(one, f.name) for one in each]) for f in fields(PairedPairs)))

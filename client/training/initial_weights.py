@@ -35,7 +35,7 @@ def store_initial(request: InitialWeightsRequest, frozen: Collection[str], confi
     frozen_arrays = of_frozen(request.model, frozenset(frozen))
     names = {FROM_FILE: json.dumps(list(request.from_file))}
     write_private(
-        file, save({name: np.ascontiguousarray(array) for name, array in frozen_arrays.items()}, metadata=names)
+        file, save({name: np.asarray(array, order="C") for name, array in frozen_arrays.items()}, metadata=names)
     )
     return len(frozen_arrays)
 

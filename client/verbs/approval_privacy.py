@@ -70,4 +70,4 @@ def privacy_spent(site: SiteConfig, config: StudySettings, patients: int) -> Ite
 
 def trains_here(site: SiteConfig, config: StudySettings) -> bool:
     """Whether this site would train in the study: its own role and the center's settings both allow it."""
-    return site.role == "train" and site.site not in config.never_train
+    return not config.trains_nothing and site.role == "train" and site.site not in config.never_train

@@ -15,13 +15,21 @@ from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
 from client.verbs.approval_privacy import privacy_spent, protection_of_sums, trains_here
 from shared_models.agreed import settings_hash
+from shared_models.comparison import settings_compared
 from shared_models.folds import folds_of
-from shared_models.messages import EvaluateExternalReply, EvaluateValidationReply, PrepareReply, TrainReply
+from shared_models.messages import (
+    EvaluateComparisonReply,
+    EvaluateExternalReply,
+    EvaluateValidationReply,
+    PrepareReply,
+    Reply,
+    TrainReply,
+)
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import BINS, ERRORS, IN_SUMS, replies
 from shared_models.secure_aggregation.choice import choose_secure_aggregation, named_training_sites
 from shared_models.secure_aggregation.groups import RULE_CHANGE
-from shared_models.task import Bag, Table
+from shared_models.task import Bag, Table, load_task
 from shared_models.trained_parts import build_network, trained_state
 
 if TYPE_CHECKING:
@@ -47,9 +55,14 @@ def make_summary(site: SiteConfig, config: StudySettings, task: Task) -> Summary
     """
     patients = len(open_rows(site, task).patients)
     refused = refusals(site.policy, config, task)
+    reads = [*_reads(site, task)]
+    for other in settings_compared(config)[1:] if config.compares else ():
+        second = load_task(other)
+        refused += [text for text in refusals(site.policy, other, second) if text not in refused]
+        reads += [line for line in _reads(site, second) if line not in reads]
     return {
         f"{site.site}: the study {config.study}": [f"task {task.name}", f"settings {settings_hash(config)}"],
-        "It reads here": [f"{patients} patients", *_reads(site, task)],
+        "It reads here": [f"{patients} patients", *reads],
         "It sends to the center": list(_sends(site, config, task)),
         "The network starts from": list(_start(config, task)),
         "It takes": _takes(site, config),
@@ -124,7 +137,7 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
     details = _details(site, config, task)
     secure, why = choose_secure_aggregation(config, named_training_sites(config))
     for reply in replies():
-        if issubclass(reply, EvaluateExternalReply) != bool(config.validates):
+        if not _asked(reply, config):
             continue
         if issubclass(reply, TrainReply | EvaluateValidationReply) and not trains_here(site, config):
             continue
@@ -138,7 +151,9 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
     yield f"scores are {BINS}"
     if not trains_here(site, config):
         yield (
-            "no weights leave: nothing is trained here" if config.validates else "no weights: this site only validates"
+            "no weights leave: nothing is trained here"
+            if config.trains_nothing
+            else "no weights: this site only validates"
         )
     yield why
     yield from protection_of_sums(site, config) if secure else ()
@@ -146,6 +161,13 @@ def _sends(site: SiteConfig, config: StudySettings, task: Task) -> Iterator[str]
         least = site.policy.minimum_count
         yield f"of scores and outcomes no cell of fewer than {least} patients: small ones are merged or left out"
     yield ERRORS
+
+
+def _asked(reply: type[Reply], config: StudySettings) -> bool:
+    """Whether a study asks for a reply: one that only scores finished networks asks for nothing else."""
+    if config.trains_nothing:
+        return reply is (EvaluateComparisonReply if config.compares else EvaluateExternalReply)
+    return reply not in (EvaluateComparisonReply, EvaluateExternalReply)
 
 
 def _details(site: SiteConfig, config: StudySettings, task: Task) -> dict[str, str]:
@@ -166,6 +188,11 @@ def _start(config: StudySettings, task: Task) -> Iterator[str]:
     if config.validates:
         yield f"the finished network of the study {config.validates}, SHA-256 {config.validates_sha256}"
         yield "this site scores no other: one network, with its standardisation and thresholds, frozen"
+        return
+    if config.compares:
+        yield f"the finished networks of the studies {config.compares}, together SHA-256 {config.compares_sha256}"
+        yield "this site scores no others: two networks, each with its standardisation and thresholds, frozen"
+        yield f"of the second study other than of the first: {config.compares_settings}"
         return
     if config.initial_weights == "file":
         yield f"weights of a file ({config.initial_weights_format}), SHA-256 {config.initial_weights_sha256}"
@@ -191,9 +218,10 @@ def _tiles(config: StudySettings) -> str:
 
 
 def _takes(site: SiteConfig, config: StudySettings) -> list[str]:
-    if config.validates:
+    if config.trains_nothing:
         often = f"up to {config.round_attempts} times" if config.round_attempts > 1 else "once"
-        return [f"one question, answered {often}: the scores of all patients with a known outcome", _limit(config)]
+        what = "two networks' scores of test patients" if config.compares else "scores of all with a known outcome"
+        return [f"one question, answered {often}: {what}", _limit(config)]
     if config.canary:
         return [
             f"a canary of the study with {config.sites}: one round at all of them, or none; no test patient is scored",

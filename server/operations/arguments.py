@@ -36,6 +36,7 @@ def _parser() -> CommandLine:
     _add_registration(add)
     _add_run(add("run", "Start a study."))
     _add_validate(add("validate", "Score a finished study's network at hospitals that were not in the study."))
+    _add_compare(add("compare", "Compare two finished studies' networks on the same test patients of each hospital."))
     _add_networks(add)
     _add_progress(add)
     _add_results(add)
@@ -96,6 +97,17 @@ def _add_validate(validate: CommandLine) -> None:
     )
     validate.add_argument("--write", type=Path, metavar="FILE", help="write what hospitals approve, and ask none")
     validate.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
+
+
+def _add_compare(compare: CommandLine) -> None:
+    compare.add_argument("study", metavar="STUDY", help="its name; the results are added to its own")
+    compare.add_argument("other", metavar="OTHER", help="name of the study whose network is compared with it")
+    compare.add_argument("--sites", default="", metavar="NAME,NAME", help="hospitals to ask [those of both studies]")
+    compare.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="which of both studies' weights [best]"
+    )
+    compare.add_argument("--write", type=Path, metavar="FILE", help="write what hospitals approve, and ask none")
+    compare.add_argument("--follow", action="store_true", help="show the log until the run ends; 7 if it failed")
 
 
 def _add_networks(add: AddVerb) -> None:

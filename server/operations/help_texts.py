@@ -67,6 +67,16 @@ A finished network, frozen, at hospitals that were not in its study. No weights 
 patients with a known outcome and sends what it sends of test patients. A hospital that is not connected makes the file
 by itself, with the verb validate of its own program. Both ways give the same numbers, which are added to the results
 and the report of the study.""",
+    "compare": """\
+  python -m server compare recurrence recurrence_private --write compare.toml    # what the hospitals approve
+  python -m server compare recurrence recurrence_private --follow                # then have them score both networks
+  python -m server compare recurrence recurrence_private --sites oak,elm --checkpoint last --follow
+
+Two finished networks on the same test patients of each hospital, each patient scored by both. No weights and no
+patient's score leave a hospital: it counts pairs of its patients, and right calls. The center adds them up to DeLong's
+and McNemar's paired tests, with Holm's correction over outcomes, as rows of the first study's results, comparisons.csv
+and report. Where a study had secure aggregation only sums leave, and without it counts in coarse steps. Both studies
+must have the same split; of another split, task or outcome one sentence says so.""",
     "export": """\
   python -m server export recurrence --format safetensors --out model    # for hospitals: predict, validate
   python -m server export recurrence --format onnx --out onnx            # for other programs

@@ -2,11 +2,17 @@
 
 `pack` makes Flower's records of one, `unpack` checks what has arrived. In the order of a study: `prepare`, where the
 first weights are of a file or stay as they are `weights`, `train` in each round, `evaluate.validation`,
-`evaluate.test`; of a finished study's network `evaluate.external`; with secure aggregation, `enrol` and `deal` before
+`evaluate.test`; of finished studies' networks `evaluate.external` and
+`evaluate.comparison`; with secure aggregation, `enrol` and `deal` before
 the first, and `confirm` and `open` after each.
 """
 
 from shared_models.messages.arrays import Arrays
+from shared_models.messages.comparison import (
+    EVALUATE_COMPARISON,
+    EvaluateComparisonReply,
+    EvaluateComparisonRequest,
+)
 from shared_models.messages.external import EVALUATE_EXTERNAL, EvaluateExternalReply, EvaluateExternalRequest
 from shared_models.messages.fold import InFold, in_fold
 from shared_models.messages.parts import claimed_round
@@ -48,6 +54,7 @@ from shared_models.messages.secure import (
 from shared_models.messages.statistics import StudyStatistics
 
 __all__ = [
+    "EVALUATE_COMPARISON",
     "EVALUATE_EXTERNAL",
     "EVALUATE_TEST",
     "EVALUATE_VALIDATION",
@@ -62,6 +69,8 @@ __all__ = [
     "DealRequest",
     "EnrolReply",
     "EnrolRequest",
+    "EvaluateComparisonReply",
+    "EvaluateComparisonRequest",
     "EvaluateExternalReply",
     "EvaluateExternalRequest",
     "EvaluateTestReply",

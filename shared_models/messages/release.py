@@ -14,6 +14,7 @@ from importlib.metadata import version
 from flwr.app import ConfigRecord, RecordDict
 
 from shared_models.installation import DISTRIBUTION
+from shared_models.messages.comparison import EvaluateComparisonRequest
 from shared_models.messages.external import EvaluateExternalRequest
 from shared_models.messages.fields import text
 from shared_models.messages.parts import VALUES, Parts
@@ -73,7 +74,12 @@ def _messages_hash() -> str:
     )
 
 
-_ALL: tuple[type[Request[Payload]], ...] = (*REQUESTS, EvaluateExternalRequest, *EXCHANGES)
+_ALL: tuple[type[Request[Payload]], ...] = (
+    *REQUESTS,
+    EvaluateExternalRequest,
+    EvaluateComparisonRequest,
+    *EXCHANGES,
+)
 
 
 def _short(written: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shared_models.agreed import CENTERS_OWN
+from shared_models.messages.comparison import EvaluateComparisonReply, EvaluateComparisonRequest
 from shared_models.messages.external import EvaluateExternalReply, EvaluateExternalRequest
 from shared_models.messages.fold import InFold
 from shared_models.messages.payload import Payload, Reply, Request, fields_of
@@ -33,6 +34,10 @@ BINS = (
     "of patients"
 )
 VALIDATED = "what a hospital that does not train sends at the end of a study, for all patients with a known outcome"
+COMPARED = (
+    "how many pairs of test patients each network orders rightly, and how many patients both, one or neither call "
+    "rightly, by outcome; no weights; and, of this hospital, how many networks have been scored on them"
+)
 NEVER_LEAVES = (
     "a row of a table, an image, a mask",
     "a patient's identifier",
@@ -40,7 +45,7 @@ NEVER_LEAVES = (
     "the hospital's YAML, its private key",
     "an error's details",
 )
-ALL: tuple[type[Request[Payload]], ...] = (*REQUESTS, EvaluateExternalRequest)
+ALL: tuple[type[Request[Payload]], ...] = (*REQUESTS, EvaluateExternalRequest, EvaluateComparisonRequest)
 MARK = re.compile(r"(?P<start><!-- generated: (?P<name>[a-z ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -74,6 +79,10 @@ def leaving_table() -> str:
             lines.append(
                 f"| {reply.WHEN} | {VALIDATED} | a finished network is evaluated elsewhere | {IN_SUMS['shown']} |"
             )
+            continue
+        if reply is EvaluateComparisonReply:
+            summed = IN_SUMS["summed"]
+            lines.append(f"| {reply.WHEN} | {COMPARED} | DeLong's and McNemar's paired tests of the two | {summed} |")
             continue
         for facts in fields_of(reply).values():
             lines.append(f"| {reply.WHEN} | {facts['what']} | {facts['why']} | {IN_SUMS[facts['in_sums']]} |")

@@ -194,6 +194,11 @@ class PairedPairs:
         ]
 
 
+def joined(each: Sequence[PairedPairs]) -> PairedPairs:
+    """Comparisons one after the other."""
+    return PairedPairs(*(np.concatenate([getattr(one, part.name) for one in each]) for part in fields(PairedPairs)))
+
+
 def _compared(one: Placement, seconds: Sequence[Array]) -> tuple[float, ...]:
     """The numbers of one comparison, in the order of the fields."""
     patients, pairs = len(one.comparable), float(one.comparable.sum()) / 2  # each pair is seen from both its ends

@@ -13,9 +13,10 @@ from shared_models.secure_aggregation.wire import ProtocolError
 
 PREPARE, TRAINING = "query.prepare", "train"
 EVALUATE_VALIDATION, EVALUATE_TEST = "evaluate.validation", "evaluate.test"
-KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST)
+EVALUATE_COMPARISON = "evaluate.comparison"
+KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST, EVALUATE_COMPARISON)
 
-TRAIN, VALIDATION, TEST, EXTERNAL = "train", "validation", "test", "external"
+TRAIN, VALIDATION, TEST, EXTERNAL, COMPARED = "train", "validation", "test", "external", "compared"
 RULE_CHANGE = "rule_change"
 """The field of a reply whose arrays are named as the network's are."""
 _ENCODER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
@@ -33,6 +34,8 @@ def groups_of(kind: str, facts: Facts) -> frozenset[str]:
     if kind == EVALUATE_TEST:
         own = TEST if facts.trains else EXTERNAL
         return frozenset({own} if facts.test else ())
+    if kind == EVALUATE_COMPARISON:
+        return frozenset({COMPARED} if facts.test else ())
     validation = frozenset({VALIDATION} if facts.validation else ())
     if kind == EVALUATE_VALIDATION:
         return validation
@@ -84,4 +87,4 @@ def group_of_array(array: str) -> str:
         return group_of_parameter(rest)
     if kind in ("features", "patients"):
         return rest.partition(".")[0]
-    return kind if kind in (VALIDATION, TEST, EXTERNAL) else TRAIN
+    return kind if kind in (VALIDATION, TEST, EXTERNAL, COMPARED) else TRAIN

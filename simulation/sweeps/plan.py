@@ -34,6 +34,7 @@ NOT_VARIED: Mapping[str, str] = {
     **dict.fromkeys(("threshold", "subgroups", "importance", "report", "personal"), _AFTER_TRAINING),
     **dict.fromkeys(("personal_epochs", "personal_pull", "validates", "validates_sha256"), _AFTER_TRAINING),
     "canary": "it trains one round of a deployment",
+    **dict.fromkeys(("compares", "compares_sha256", "compares_settings"), _AFTER_TRAINING),
     **dict.fromkeys(("study", "results_dir", "resume", "overwrite"), _OWN),
     "seed": "`seeds` has them",
     **dict.fromkeys(("join_timeout_s", "round_timeout_s", "auto_resume"), "it changes nothing in a simulation"),
@@ -162,8 +163,9 @@ def read_sweep(file: Path, assignments: Sequence[str] = ()) -> Sweep:
     for settings in _edges(plan.search, file):
         _point(*source, settings)
     for config in (study, *(point.config for point in points)):
-        if config.folds or config.leave_out != "none" or config.validates or config.canary:
-            raise _refused(source[0], "folds, leave-out, validates or canary", NOT_VARIED["folds"] + ": take them out")
+        if config.folds or config.leave_out != "none" or config.trains_nothing or config.canary:
+            wrong = "folds, leave-out, validates, compares or canary"
+            raise _refused(source[0], wrong, NOT_VARIED["folds"] + ": take them out")
     return Sweep(plan.sweep, study, plan.seeds, points, plan.search, plan.trials, source)
 
 

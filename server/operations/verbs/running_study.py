@@ -87,7 +87,7 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
     run_id, bundle = start_study(center, config)
     console.print(f"Run {run_id} of the study {config.study} has started; its settings: {bundle / 'pyproject.toml'}")
     if not follow:
-        see = "status" if config.validates or config.canary else f"watch {config.study}"
+        see = "status" if config.trains_nothing or config.canary else f"watch {config.study}"
         console.print(f"Watch it: python -m server {see} --directory {center.directory}", soft_wrap=True)
         return
     ended = follow_to_end(center, run_id, _write)
@@ -105,7 +105,24 @@ def _start(center: Center, config: StudySettings, follow: bool) -> None:
             "continues from the last checkpoint",
             exit_code=ExitCode.RUN_FAILED,
         )
-    require_named_sites(center.results / config.study / RESULTS)
+    if not config.compares:  # whose rows are in the first study's results, and name who took part
+        require_named_sites(center.results / config.study / RESULTS)
+
+
+def compare(
+    directory: Path, study: str, other: str, sites: str, checkpoint: str, write: Path | None, follow: bool
+) -> None:
+    """Has hospitals score two finished networks on the same test patients."""
+    from server.operations.comparison import comparison_of
+    from shared_models.agreed import settings_hash
+
+    center = open_center(directory)
+    config = comparison_of(center, (study, other), checkpoint, sites)
+    console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
+    if write:
+        write_settings(write, config)
+        return
+    _start(center, config, follow)
 
 
 def status(directory: Path, as_json: bool, prometheus: Path | None) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared_models.atomic_files import write_atomically
 from shared_models.description import is_unknown
 from shared_models.metrics.arrays import total
+from shared_models.metrics.compared import Compared
 from shared_models.metrics.interval import Interval, logit_interval
 from shared_models.metrics.paired import PairedPairs, holm, mcnemar, measure_of
 from shared_models.targets import Binary, Target
@@ -53,6 +54,9 @@ class ModelComparison(_Row):
     only_other_right: int | None = Field(description="those whom only the other does")
     mcnemar_p: float | None = Field(description="p-value of McNemar's exact test of these two numbers")
     mcnemar_p_holm: float | None = Field(description="the same after Holm, over all such tests of the study")
+    called: int | None = Field(
+        None, description="patients of McNemar's test; of hospitals that may not tell of so few in a cell, none"
+    )
 
 
 class MatrixCell(_Row):
@@ -116,6 +120,37 @@ def compare(
     )
 
 
+def compared_row(name: str, target: Target, model: str, sites: Mapping[str, Compared]) -> ModelComparison:
+    """One row of a comparison of the study's network with another's across hospitals, before Holm's correction.
+
+    Args:
+        name: The target's.
+        target: The target.
+        model: What the other network is called.
+        sites: What each hospital counted of both; of a secure sum one entry.
+    """
+    pairs = total(one.pairs[name] for one in sites.values())
+    calls = total(one.calls[name] for one in sites.values()) if isinstance(target, Binary) else None
+    (gained, p_value), _, _ = pairs.differences()
+    right = (round(calls.only_first), round(calls.only_second)) if calls and calls.patients else None
+    return ModelComparison(
+        target=name,
+        model=model,
+        patients=round(float(pairs.cases[-1] + pairs.others[-1])),
+        measure=measure_of(target),
+        by_site={site: _finite(_share(one.pairs[name]).value) for site, one in sites.items()},
+        p=_finite(p_value),
+        p_holm=None,
+        only_study_right=right[0] if right else None,
+        only_other_right=right[1] if right else None,
+        mcnemar_p=_finite(mcnemar(*right)) if right else None,
+        mcnemar_p_holm=None,
+        called=round(calls.patients) if calls and calls.patients else None,
+        **_bounds("value", _share(pairs)),
+        **_bounds("difference", Interval(-gained.value, -gained.high, -gained.low)),
+    )
+
+
 def cell(name: str, target: Target, trained_on: str, tested_on: str, scores: Values, truth: Values) -> MatrixCell:
     """How a model does at one site."""
     return MatrixCell(
@@ -139,13 +174,19 @@ def corrected(rows: Sequence[ModelComparison]) -> list[ModelComparison]:
 
 def share(sites: Sequence[tuple[Target, Values, Values]]) -> Interval:
     """The share of concordant pairs within sites: what is gained over scores that are all equal, and one half."""
-    parts = total(PairedPairs.of(kind, scores, [[np.zeros_like(scores)]], truth) for kind, scores, truth in sites)
-    comparable = float(parts.comparable[0])
+    return _share(
+        total(PairedPairs.of(kind, scores, [[np.zeros_like(scores)]], truth) for kind, scores, truth in sites)
+    )
+
+
+def _share(parts: PairedPairs) -> Interval:
+    """The share of concordant pairs, of the last of some comparisons: that with scores that are all equal."""
+    comparable = float(parts.comparable[-1])
     if not comparable > 0:
         return Interval(math.nan, math.nan, math.nan)
-    value = 0.5 + float(parts.gained[0]) / comparable
-    disjoint = min(float(parts.cases[0]), float(parts.others[0]) or math.inf)
-    return logit_interval(min(value, 1.0), float(parts.variance[0]) / comparable**2, disjoint, LEVEL)
+    value = min(max(0.5 + float(parts.gained[-1]) / comparable, 0.0), 1.0)
+    disjoint = min(float(parts.cases[-1]), float(parts.others[-1]) or math.inf)
+    return logit_interval(value, float(parts.variance[-1]) / comparable**2, disjoint, LEVEL)
 
 
 def write_comparisons(comparisons: Sequence[ModelComparison], matrix: Sequence[MatrixCell], folder: Path) -> list[Path]:

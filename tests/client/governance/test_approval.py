@@ -24,7 +24,7 @@ from client.verbs.approval_summary import make_summary
 from server.app import run_study
 from shared_models.agreed import CENTERS_OWN, settings_hash
 from shared_models.errors import UserError
-from shared_models.messages import EvaluateExternalReply
+from shared_models.messages import EvaluateComparisonReply, EvaluateExternalReply
 from shared_models.messages.payload import fields_of
 from shared_models.messages.tables import replies
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -245,8 +245,11 @@ def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small
     assert "no weights leave: nothing is trained here" in page["It sends to the center"]
     assert not any("weights as trained here" in line for line in page["It sends to the center"])
     assert any("0" * 64 in line for line in page["The network starts from"])
+    other = {"compares": "small, other", "compares-sha256": "0" * 64, "compares-settings": '{"hidden_units": 4}'}
+    comparison = make_sheet(site, parse_study_settings({**small_study, **other}), load_task(config))
+    scoring = {EvaluateExternalReply: page, EvaluateComparisonReply: comparison}
     for reply in replies():
-        section = page["It sends to the center"] if reply is EvaluateExternalReply else lines
+        section = scoring[reply]["It sends to the center"] if reply in scoring else lines
         for name, facts in fields_of(reply).items():
             assert any(line.startswith(f"{reply.WHEN}: {facts['what']}") for line in section), (reply, name)
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -28,6 +27,7 @@ from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
 from shared_models.task import Table, Task
+from shared_models.trained_model import read_model
 from simulation.engines.in_process_grid import InProcessGrid
 
 Hospitals = Callable[..., dict[str, Path]]
@@ -159,5 +159,5 @@ def test_sites_that_contradict_each_other_have_better_networks_of_their_own(
     assert "few: no network of its own for recurrence" in output
     assert "outside: no network" not in output
     assert {place for _, _, _, place, *_ in rows(results)} >= {"site a", "site a, own network"}
-    with safe_open(sites["a"].parent / "state" / "a" / "personal" / "small.safetensors", framework="numpy") as file:
-        assert {name.partition(":")[0] for name in file.keys()} == {"model", "statistics"}  # noqa: SIM118
+    own = read_model(sites["a"].parent / "state" / "a" / "personal" / "small.safetensors")  # as `predict` reads it
+    assert list(own.trained_at) == ["a"]

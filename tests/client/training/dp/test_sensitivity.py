@@ -107,6 +107,7 @@ ELSEWHERE = {
     "require_sites",
     "auto_resume",
     *("canary", "validates", "validates_sha256"),  # how much of a study is asked, or that nothing is trained
+    *("compares", "compares_sha256", "compares_settings"),  # which train nothing
     *("personal", "personal_epochs", "personal_pull"),  # refused
     "wire",  # rounding, after the noise
     *("privacy", "noise_multiplier", "target_epsilon", "secure_aggregation"),
