@@ -11,7 +11,7 @@ second and not in the first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -53,7 +53,7 @@ def changes(task: Task, config: StudySettings) -> tuple[Change, ...]:
     """
     several = list(task.modalities) if len(task.modalities) > 1 else []
     modalities = [Change(name) for name in several] + [Change(name, kind="absent") for name in several]
-    if config.importance == "features":
+    if config.importance in ("features", "shap"):
         features = ((name, feature.name) for name, table in task.tables.items() for feature in table.features)
         return (*modalities, *(Change(name, feature) for name, feature in features))
     return tuple(modalities) if config.importance == "modalities" else ()
@@ -84,11 +84,14 @@ class Importance:
         pairs: By target, V comparisons of the network's scores with those after a change.
         pooled: By target, histograms of the network's scores, and of those after each of `pooled_changes`; none of
             targets without.
+        explained: By target, of a study with `importance = "shap"`: `(1 + V,)` how many patients were explained, and
+            the sum over them of each feature's absolute Shapley value, 0 of changes that are of no feature.
     """
 
     patients: Array
     pairs: Mapping[str, PairedPairs]
     pooled: Mapping[str, tuple[TargetStatistic, ...]]
+    explained: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, task: Task, config: StudySettings, merged: bool = False) -> Self:
@@ -106,7 +109,8 @@ class Importance:
             empty = pooled_statistic(target, np.zeros(0), truth)
             if empty is not None and tables > 1:
                 pooled[name] = (_merged(target, empty, 1) if merged else empty,) * tables
-        return cls(np.zeros(count), dict.fromkeys(task.targets, PairedPairs.empty(count)), pooled)
+        explained = dict.fromkeys(task.targets, np.zeros(1 + count)) if config.importance == "shap" else {}
+        return cls(np.zeros(count), dict.fromkeys(task.targets, PairedPairs.empty(count)), pooled, explained)
 
     def pack(self) -> Arrays:
         """As named arrays; none where nothing is changed."""
@@ -118,7 +122,7 @@ class Importance:
         for name, tables in self.pooled.items():
             for index, table in enumerate(tables):
                 arrays |= to_arrays(table, f"{PREFIX}.{name}.pooled.{index}")
-        return arrays
+        return arrays | {f"{PREFIX}.{name}.explained": sums for name, sums in self.explained.items()}
 
     @classmethod
     def unpack(
@@ -132,12 +136,8 @@ class Importance:
         zero = cls.empty(task, config, merged)
         if not len(zero.patients):
             return zero
-        patients = np.asarray(arrays.get(f"{PREFIX}.patients", np.empty(0)), dtype=np.float64)
-        if patients.shape != zero.patients.shape or not np.isfinite(patients).all() or (patients < 0).any():
-            msg = f"{PREFIX}.patients is missing, or holds no {len(zero.patients)} counts"
-            raise ValueError(msg)
         return cls(
-            patients,
+            _sums(arrays, f"{PREFIX}.patients", zero.patients),
             {
                 name: from_arrays(PairedPairs, arrays, f"{PREFIX}.{name}", like=like)
                 for name, like in zero.pairs.items()
@@ -149,6 +149,7 @@ class Importance:
                 )
                 for name, likes in zero.pooled.items()
             },
+            {name: _sums(arrays, f"{PREFIX}.{name}.explained", like) for name, like in zero.explained.items()},
         )
 
     def __add__(self, other: Self) -> Self:
@@ -159,6 +160,7 @@ class Importance:
                 name: tuple(add(one, another) for one, another in zip(tables, other.pooled[name], strict=True))
                 for name, tables in self.pooled.items()
             },
+            {name: sums + other.explained[name] for name, sums in self.explained.items()},
         )
 
     def without_small_cells(self, task: Task, least: float) -> Self:
@@ -179,8 +181,32 @@ class Importance:
                 name: tuple(_merged(task.targets[name], table, least) for table in tables)
                 for name, tables in pooled.items()
             },
+            {
+                name: np.where(np.append(False, few) | (sums[0] < least), 0.0, _in_two_digits(sums))
+                for name, sums in self.explained.items()
+            },
         )
 
 
 def _merged(target: Target, statistic: TargetStatistic, least: float) -> TargetStatistic:
     return merge_small_cells(target, {PREFIX: statistic}, int(least))[PREFIX]
+
+
+def _sums(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, like: Array) -> Array:
+    """Counts or sums of a shape, none of them negative.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    sums = np.asarray(arrays.get(name, np.empty(0)), dtype=np.float64)
+    if sums.shape != like.shape or not np.isfinite(sums).all() or (sums < 0).any():
+        msg = f"{name} is missing, or holds no {len(like)} counts or sums"
+        raise ValueError(msg)
+    return sums
+
+
+def _in_two_digits(sums: Array) -> Array:
+    """Patients, and sums over them rounded so that their means have two significant digits: no patient shows in them."""
+    mean = sums[1:] / max(sums[0], 1.0)
+    digits = 10.0 ** (np.floor(np.log10(np.maximum(mean, 1e-300))) - 1)
+    return np.append(sums[0], np.where(mean > 1e-9, np.rint(mean / digits) * digits, 0.0) * sums[0])

@@ -329,10 +329,11 @@ class StudySettings(Settings):
         description="subgroups of test patients that are judged by themselves, too: "
         "`age_years: <50 | 50-70 | >70; scanner{ge|siemens}; er`, columns that hospitals map as they do features",
     )
-    importance: Literal["off", "modalities", "features"] = Field(
+    importance: Literal["off", "modalities", "features", "shap"] = Field(
         "modalities",
         description="what the scores of test patients lose with each modality shuffled between a site's patients, or "
-        "absent; features: with each feature of a table, too, at five scorings of the test patients each",
+        "absent; features: with each feature of a table, too, at five scorings of the test patients each; shap: also each feature's mean "
+        "absolute Shapley value, of networks of tables alone, with the extra `explain` at the sites",
     )
 
     # When things go wrong

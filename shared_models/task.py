@@ -134,8 +134,10 @@ def load_task(config: StudySettings) -> Task:
         _check_oversampling(dataclasses.replace(chosen, targets=targets), config)
     if config.harmonisation != "none":
         _check_harmonisation(modalities, config)
-    if config.importance == "features":
+    if config.importance in ("features", "shap"):
         _check_importance(modalities)
+    if config.importance == "shap":
+        _check_shap(modalities)
     tables = [kind for kind in modalities.values() if isinstance(kind, Table)]
     subgroups = parse_subgroups(config.subgroups, [feature for table in tables for feature in table.features])
     return dataclasses.replace(chosen, name=config.task, modalities=modalities, targets=targets, subgroups=subgroups)
@@ -184,6 +186,27 @@ def _check_harmonisation(modalities: Mapping[str, Modality], config: StudySettin
     if stray or not config.harmonised_tables:
         what = f"no table {', '.join(stray)} in this study" if stray else "no table is named"
         msg = f"harmonised: {what}; {config.task} has {', '.join(tables) or 'none'}"
+        raise SettingsError(msg)
+
+
+def _check_shap(modalities: Mapping[str, Modality]) -> None:
+    """Refuses Shapley values of what is no table, or of so many features that they would take days.
+
+    Raises:
+        SettingsError: If so.
+    """
+    tables = [kind for kind in modalities.values() if isinstance(kind, Table)]
+    features = sum(len(kind.features) for kind in tables)
+    if len(tables) < len(modalities):
+        images = ", ".join(name for name, kind in modalities.items() if not isinstance(kind, Table))
+        pixels = sum(math.prod(kind.shape) for kind in modalities.values() if not isinstance(kind, Table))
+        msg = (
+            f"importance: shap explains networks of tables alone, and this one reads {images}, {pixels:,} numbers a "
+            'patient; choose tables by `modalities`, or importance = "features"'
+        )
+        raise SettingsError(msg)
+    if features > MAX_EXPLAINED:
+        msg = f'importance: shap explains at most {MAX_EXPLAINED} features, and there are {features:,}; take "features"'
         raise SettingsError(msg)
 
 
