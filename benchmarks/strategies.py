@@ -39,7 +39,7 @@ from simulation.phantoms.cohort import phantom_writer
 from simulation.skew import divide_unequally, parse_skew
 from simulation.splits import Sites, fitted_to
 
-TASK, TARGET, HOSPITALS, PATIENTS, SKEW = "relapse_mammogram", "relapse", 5, 1000, "dirichlet:0.3"
+TASK, TARGET, HOSPITALS, PATIENTS, SKEW = "relapse_mammogram", "relapse", 5, 800, "dirichlet:0.3"
 PHANTOMS = ("linear", "interaction")
 RULES = ("FedAvg", "SCAFFOLD", "FedNova")
 ROWS = (*RULES, "Ditto")
@@ -51,7 +51,8 @@ SETTINGS = {
     "optimizer": "sgd",
     "learning-rate": 0.02,
     "local-epochs": 4,
-    "rounds": 15,
+    "rounds": 10,
+    "secure-aggregation": "off",
     "test-fraction": 0.3,
     "overwrite": True,
 }

@@ -106,7 +106,9 @@ def _predict(options: argparse.Namespace, site: SiteConfig) -> None:
     from client.inference.predictions import Wanted
     from client.verbs.predict import predict
 
-    wanted = Wanted(options.out, options.new_data, options.recalibrate, options.coverage, options.overwrite)
+    wanted = Wanted(
+        options.out, options.new_data, options.recalibrate, options.coverage, options.overwrite, options.maps
+    )
     predict(site, options.checkpoint, wanted, Console())
 
 

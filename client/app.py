@@ -28,6 +28,7 @@ from client.training.loop import fit, predict
 from client.training.optimizer_state import stored_moments
 from client.training.oversampling import oversample
 from client.training.scores import pack_scores
+from client.training.shapley import require_shap
 from shared_models.description import Description
 from shared_models.folds import fold_of
 from shared_models.importance import Importance
@@ -73,6 +74,7 @@ def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
     """Counts patients and sums features over training patients, before round 1."""
     del request
     out_of_fold.forget(study)
+    require_shap(study.config)
     cohort, task = study.cohort, study.task
     train = cohort.parts["train"]
     if study.config.harmonised_tables:

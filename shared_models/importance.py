@@ -206,7 +206,7 @@ def _sums(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, like: Array) ->
 
 
 def _in_two_digits(sums: Array) -> Array:
-    """Patients, and sums over them rounded so that their means have two significant digits: no patient shows in them."""
+    """Patients, and sums over them rounded so that their means have two significant digits."""
     mean = sums[1:] / max(sums[0], 1.0)
     digits = 10.0 ** (np.floor(np.log10(np.maximum(mean, 1e-300))) - 1)
     return np.append(sums[0], np.where(mean > 1e-9, np.rint(mean / digits) * digits, 0.0) * sums[0])

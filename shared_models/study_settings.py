@@ -332,8 +332,8 @@ class StudySettings(Settings):
     importance: Literal["off", "modalities", "features", "shap"] = Field(
         "modalities",
         description="what the scores of test patients lose with each modality shuffled between a site's patients, or "
-        "absent; features: with each feature of a table, too, at five scorings of the test patients each; shap: also each feature's mean "
-        "absolute Shapley value, of networks of tables alone, with the extra `explain` at the sites",
+        "absent; features: with each feature of a table, too, at five scorings of the test patients each; shap: also "
+        "each feature's mean absolute Shapley value, of networks of tables, with the extra `explain` at the sites",
     )
 
     # When things go wrong

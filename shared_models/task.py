@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ TRAINING_ON_IMAGES: Mapping[str, str | int | float] = {
 
 
 SHUFFLES = 5
+MAX_EXPLAINED = 1_000
+"""Features with Shapley values."""
 """How often a modality or a feature is shuffled to see what the network loses without it; the losses are averaged."""
 MAX_FEATURES_SHUFFLED = 2_000
 

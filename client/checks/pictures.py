@@ -25,6 +25,7 @@ from shared_models.task import Volume
 PATIENTS, MAX_UNUSUAL = 6, 200
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
+HEAT, MOST_HEAT = (40, 130, 255), 0.75
 # Without a study the voxels' size is not known.
 SHOWN_SHAPE, SHOWN_SPACING_MM = (48, 72, 72), (2.0, 2.0, 2.0)
 _PLANES = ("axial", "coronal", "sagittal")
@@ -131,14 +132,17 @@ def _only(cohort_rows: CohortRows, rows: list[int]) -> CohortRows:
     return dataclasses.replace(cohort_rows, owner=cohort_rows.owner[rows], keys=keys, positions=positions)
 
 
-def planes(array: Floats, kind: Volume) -> Iterator[Picture]:
+def planes(array: Floats, kind: Volume, heat: Floats | None = None) -> Iterator[Picture]:
     """Three planes through the middle of the tumour, or of the volume, seen from the front or from the feet.
 
     Args:
         array: `(C, D, H, W)`; of a tumour, the last channel is the distance to its surface in mm.
         kind: Its voxels, and whether it has that channel.
+        heat: `(D, H, W)` what is drawn over it in blue, from 0 on; its largest hundredth looks alike.
     """
-    array = _cropped(array)
+    taken = _taken(array)
+    array, heat = array[:, *taken], None if heat is None else heat[taken]
+    strength = None if heat is None else np.clip(heat / max(float(np.percentile(heat, 99)), 1e-12), 0, 1)
     images = array[:-1] if kind.tumour else array
     image = images[min(1, len(images) - 1)]  # the first phase after contrast
     inside = array[-1] >= 0 if kind.tumour else np.zeros(image.shape, dtype=bool)
@@ -148,28 +152,30 @@ def planes(array: Floats, kind: Volume) -> Iterator[Picture]:
     grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     for axis, plane in enumerate(_PLANES):
         spacing = [size for other, size in enumerate(kind.spacing_mm) if other != axis]
-        layers = [np.take(layer, int(centre[axis]), axis) for layer in (grey, array[-1])]
+        over = np.zeros_like(grey) if strength is None else strength
+        layers = [np.take(layer, int(centre[axis]), axis) for layer in (grey, array[-1], over)]
         if min(layers[0].shape) == 1:
             continue  # a mammogram has one plane
         if axis:
             layers = [layer[::-1] for layer in layers]  # the head is up
         name = plane if image.shape[0] > 1 else "image"  # a mammogram's
-        yield _plane(name, layers[0], layers[1] if outlined else None, spacing)
+        yield _plane(name, layers[0], layers[1] if outlined else None, layers[2], spacing)
 
 
-def _cropped(array: Floats) -> Floats:
-    """Without the margins that lie outside of what was taken, where the first image is 0."""
+def _taken(array: Floats) -> tuple[slice, ...]:
+    """Where the volume was taken: without the margins in which the first image is 0."""
     taken = np.argwhere(array[0])
     if not len(taken):
-        return array
+        return (slice(None),) * 3
     first, last = taken.min(axis=0), taken.max(axis=0) + 1
-    return array[:, *(slice(*ends) for ends in zip(first, last, strict=True))]
+    return tuple(slice(int(start), int(end)) for start, end in zip(first, last, strict=True))
 
 
-def _plane(name: str, grey: Floats, distance: Floats | None, spacing_mm: list[float]) -> Picture:
+def _plane(name: str, grey: Floats, distance: Floats | None, heat: Floats, spacing_mm: list[float]) -> Picture:
     size_mm = np.asarray(grey.shape) * spacing_mm
     height, width = np.maximum(1, np.round(size_mm * LONGER_SIDE_PX / size_mm.max())).astype(int)
-    shown = np.repeat(_resized(grey, height, width)[..., None], 3, axis=2)
+    weight = MOST_HEAT * np.clip(_resized(heat, height, width), 0, 1)[..., None]
+    shown = (1 - weight) * _resized(grey, height, width)[..., None] + weight * np.asarray(HEAT) / 255
     if distance is not None:
         inside = _resized(distance, height, width) >= 0
         padded = np.pad(inside, 1)

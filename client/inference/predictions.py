@@ -23,6 +23,7 @@ from client.inference.conformal_sets import conformal_columns, smallest_class
 from client.inference.known_outcomes import read_outcomes
 from client.inference.recalibration import Recalibrated, count_outcomes, recalibrate
 from client.inference.remarks import NO_INPUT, remarks_of
+from client.inference.saliency import SaliencyMap, require_images, saliency_maps
 from client.inference.scored_cohort import ScoredCohort, score, trained_on
 from client.private_files import write_private
 from shared_models.targets import Categorical, Regression, Target, TimeToEvent
@@ -43,6 +44,7 @@ class Wanted:
         recalibrate: Whether predictions are recalibrated by the site's own patients.
         coverage: Of conformal sets and intervals; None for none.
         overwrite: Whether files that are there are replaced.
+        maps: Whether saliency maps of images are drawn.
     """
 
     out: Path
@@ -50,11 +52,17 @@ class Wanted:
     recalibrate: bool = False
     coverage: float | None = None
     overwrite: bool = False
+    maps: bool = False
 
     @property
     def about(self) -> Path:
         """The JSON file."""
         return self.out.with_suffix(".json")
+
+    @property
+    def page(self) -> Path:
+        """The page of saliency maps."""
+        return self.out.with_suffix(".maps.html")
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,13 @@ class Predictions:
         columns: Of the CSV, each with P texts.
         about: How they were made.
         recalibrated: By target; empty where it was not wanted.
+        maps: Of images; none where they were not wanted.
     """
 
     columns: Columns
     about: Mapping[str, Any]
     recalibrated: Mapping[str, Recalibrated] = field(default_factory=dict)
+    maps: Sequence[SaliencyMap] = ()
 
 
 def require_free(wanted: Wanted) -> None:
@@ -78,7 +88,8 @@ def require_free(wanted: Wanted) -> None:
     Raises:
         SiteError: If one is there and `overwrite` was not asked for, or the name is that of no CSV.
     """
-    there = [path for path in (wanted.out, wanted.about) if path.exists()]
+    files = (wanted.out, wanted.about, *([wanted.page] if wanted.maps else []))
+    there = [path for path in files if path.exists()]
     bad = f"a file named {wanted.out.name}" if wanted.out.suffix != ".csv" else ""
     if bad or (there and not wanted.overwrite):
         raise SiteError(
@@ -97,6 +108,8 @@ def predict_patients(site: SiteConfig, model: TrainedModel, wanted: Wanted) -> P
     Raises:
         SiteError: If the data cannot be used.
     """
+    if wanted.maps:
+        require_images(model)
     read = site.model_copy(update={"data_root": wanted.new_data.resolve()}) if wanted.new_data else site
     scored = score(read, model, outcomes=False, home=site)
     known = read_outcomes(site, model) if wanted.recalibrate or wanted.coverage else {}
@@ -121,7 +134,7 @@ def predict_patients(site: SiteConfig, model: TrainedModel, wanted: Wanted) -> P
             "calibration_patients": counts,
             "needed_to_rule_a_class_out": smallest_class(wanted.coverage),
         }
-    return Predictions(columns, about, fits)
+    return Predictions(columns, about, fits, tuple(saliency_maps(model, scored)) if wanted.maps else ())
 
 
 def write_predictions(predictions: Predictions, wanted: Wanted) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from client.training.dataset import Array, PatientDataset
 from client.training.loop import predict
+from client.training.shapley import columns_of, explained
 from shared_models.importance import Change, Importance, changes, pooled_statistic
 from shared_models.metrics.arrays import TargetStatistic, add, counted_fields
 from shared_models.metrics.paired import PairedPairs, joined
@@ -82,7 +83,8 @@ def importance_of(
         after = [one.pooled[name] for one in counted if name in one.pooled]
         if first is not None and after:
             pooled[name] = (first, *after)
-    return Importance(np.array([one.patients for one in counted], dtype=np.float64), pairs, pooled)
+    sums = explained(model, patients, task, config, seed) if config.importance == "shap" else {}
+    return Importance(np.array([one.patients for one in counted], dtype=np.float64), pairs, pooled, sums)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _changed(
     if change.kind == "absent":
         yield ChangedPatients(**known, modality=change.modality, column=column, absent=True)
         return
-    columns = _columns(task, change) if change.feature else None
+    columns = [*columns_of(task, change.modality, change.feature)] if change.feature else None
     rows = _rows_with(patients, column)
     for _ in range(SHUFFLES):
         source = _shuffled(rows, len(patients.present), rng)
@@ -139,17 +141,6 @@ def _shuffled(rows: Sequence[Array], count: int, rng: np.random.Generator) -> Ar
     for own, other in zip(rows, rng.permutation(len(rows)), strict=True):
         source[own] = np.resize(rows[other], len(own))
     return source
-
-
-def _columns(task: Task, change: Change) -> list[int]:
-    """A feature's columns of a table's input: its values, then its missing flags."""
-    table, start = task.tables[change.modality], 0
-    for feature in table.features:
-        columns = range(start, start := start + len(feature.columns))
-        if feature.name == change.feature:
-            return [*columns, *(len(table.columns) + index for index in columns)]
-    message = f"{change.modality} has no feature {change.feature}"
-    raise ValueError(message)
 
 
 def _mean(target: Target, shuffled: Sequence[Array], truth: Array) -> TargetStatistic | None:

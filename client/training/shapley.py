@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -186,6 +186,11 @@ def _add_predict(predict: CommandLine) -> None:
         metavar="SHARE",
         help="also a conformal set or interval that holds the right outcome of this share of patients, as 0.9",
     )
+    predict.add_argument(
+        "--maps",
+        action="store_true",
+        help="also a page of saliency maps of 20 patients' images, with the tumour's outline: FILE.maps.html",
+    )
     predict.add_argument("--overwrite", action="store_true", help="replace the files, if there are any")
 
 

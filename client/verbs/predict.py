@@ -10,6 +10,7 @@ from client.config.site import SiteConfig
 from client.inference.predictions import Predictions, Wanted, predict_patients, require_free, write_predictions
 from client.inference.recalibration import Recalibrated
 from client.inference.remarks import NO_INPUT
+from client.verbs.saliency_page import write_page
 from shared_models.trained_model import RESEARCH_ONLY, read_model
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console
     with console.status("reading and scoring the patients"):
         predictions = predict_patients(site, model, wanted)
         write_predictions(predictions, wanted)
+        if wanted.maps:
+            write_page(predictions.maps, model, wanted.page)
     for line in _summary(predictions, wanted):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -46,6 +49,8 @@ def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
     lines += [
         f"wrote {wanted.out} and {wanted.about}" + (f"; {without} patients have no prediction" if without else "")
     ]
+    if wanted.maps:
+        lines.append(f"wrote {wanted.page}: {len(predictions.maps)} saliency maps, which stay at the hospital")
     return [*lines, RESEARCH_ONLY]
 
 

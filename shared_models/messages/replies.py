@@ -152,7 +152,8 @@ class EvaluateTestReply(Reply):
         "round 1, of training and of test patients; for each subgroup that the study names, counts of scores and "
         "outcomes (without secure aggregation pairs and outcomes only, small subgroups together); how many pairs of "
         "test patients are no longer in the right order, and with which scores, where a modality or a feature "
-        "(`importance`) is shuffled between them or absent",
+        "(`importance`) is shuffled between them or absent; with `importance = shap` sums of each feature's absolute "
+        "Shapley value",
         "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics, "
         "what the network uses",
         "summed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from server.report.elements import Element, Figure, Section, not_recorded
+from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
 from server.report.forest import Line, draw_forest
 from server.report.numbers import NBSP, count, names, number, span
 from server.report.study import ROLES, Outcome, Role, Study
@@ -27,11 +27,35 @@ def section(study: Study) -> Section:
         )
     shown = [outcome for outcome in study.outcomes if any(_rows(outcome, role) for role in ROLES)]
     elements: list[Element] = [_figure(outcome) for outcome in shown]
+    elements += [_shapley(outcome) for outcome in shown if any(_explained(outcome, role) for role in ROLES)]
     return Section(TITLE, " ".join(_lead(outcome, role) for outcome, role in shown_roles), elements)
 
 
 def _rows(outcome: Outcome, role: Role) -> Sequence[ImportanceResults]:
     return outcome.results.importance.get(role, [])
+
+
+def _explained(outcome: Outcome, role: Role) -> list[ImportanceResults]:
+    """The features with a mean absolute Shapley value, largest first."""
+    return sorted((row for row in _rows(outcome, role) if row.mean_shap is not None), key=lambda row: -_shap(row))
+
+
+def _shap(row: ImportanceResults) -> float:
+    return row.mean_shap or 0.0
+
+
+def _shapley(outcome: Outcome) -> Table:
+    rows = [
+        Row(f"{role.capitalize()}: {_words(row.modality)}: {row.feature}", [count(row.explained), f"{_shap(row):.4f}"])
+        for role in ROLES
+        for row in _explained(outcome, role)[:MOST_FEATURES]
+    ]
+    caption = (
+        f"{outcome.full_label}: mean absolute Shapley value of each feature (SHAP), by which it moves a score "
+        "either way, test patients; a feature that is left out has another patient's value. It says what the network "
+        f"uses, and not what is right. The {MOST_FEATURES} largest; results.json has all."
+    )
+    return Table(["Feature", "patients", "mean |SHAP|"], rows, caption)
 
 
 def _lead(outcome: Outcome, role: Role) -> str:

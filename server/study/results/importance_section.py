@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared_models.importance import Change, Importance, changes, pooled_changes
 from shared_models.messages import Arrays
-from shared_models.metrics.arrays import TargetStatistic
+from shared_models.metrics.arrays import Array, TargetStatistic
 from shared_models.metrics.interval import Interval
 from shared_models.metrics.paired import measure_of
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
@@ -52,6 +52,12 @@ class ImportanceResults(BaseModel):
         "before and after; histograms do not pair patients, so that it is too wide)"
     )
     pooled_drop_high: float | None = Field(description="upper bound")
+    mean_shap: float | None = Field(
+        None,
+        description='of a feature, with `importance = "shap"`: mean absolute Shapley value over `explained` patients, '
+        "in the score's unit (a probability, a risk by the horizon, a number; of classes the mean over them)",
+    )
+    explained: int = Field(0, description="test patients whose score was explained, 200 of a site at most")
 
     @property
     def used(self) -> bool:
@@ -93,9 +99,17 @@ def importance_section(target: str, lost: Importance, task: Task, config: StudyS
             measure=measure_of(task.targets[target]),
             **_named("drop", drop),
             **_named("pooled_drop", pooled.get(change, Interval(math.nan, math.nan, math.nan))),
+            **_shap(change, place, lost.explained.get(target)),
         )
-        for change, patients, (drop, _) in rows
+        for place, (change, patients, (drop, _)) in enumerate(rows, start=1)
     ]
+
+
+def _shap(change: Change, place: int, sums: Array | None) -> dict[str, Any]:
+    """A feature's mean absolute Shapley value; of other changes none."""
+    if sums is None or not change.feature or not sums[0] > 0:
+        return {}
+    return {"mean_shap": round(float(sums[place] / sums[0]), 6), "explained": round(float(sums[0]))}
 
 
 def shuffled_modalities(rows: Sequence[ImportanceResults]) -> list[ImportanceResults]:
@@ -114,7 +128,7 @@ def mean_importance(groups: Iterable[Sequence[ImportanceResults]]) -> list[Impor
 def _mean_row(rows: Sequence[ImportanceResults]) -> ImportanceResults:
     means = {}
     for name in ImportanceResults.model_fields:
-        if "drop" in name:
+        if "drop" in name or name == "mean_shap":
             known = [value for row in rows if (value := getattr(row, name)) is not None]
             means[name] = round(math.fsum(known) / len(known), 6) if known else None
     return rows[0].model_copy(update=means)
