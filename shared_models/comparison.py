@@ -31,6 +31,7 @@ SPLIT = (
 )
 """What decides who the test patients are."""
 NOT_OF_SCORING: Mapping[str, Any] = {
+    "canary": False,
     "require_sites": "",
     "privacy": "none",
     "target_epsilon": 0.0,
