@@ -55,7 +55,7 @@ def test_the_page_has_outlined_planes_names_nobody_as_markup_and_loads_nothing()
     kind = Volume(shape=SHAPE, spacing_mm=(1.0, 1.0, 1.0), tumour=True)
     model = model_with({"mri": kind})
     page, plain = (
-        page_of([SaliencyMap("P<1>", "mri", "label", image, drawn, 2.0)], model) for drawn in (heat, 0 * heat)
+        page_of([SaliencyMap("P<1>", "mri", "label", image, shown, 2.0)], model) for shown in (heat, 0 * heat)
     )
     assert page.count("<img") == 3
     assert page != plain
