@@ -7,6 +7,7 @@ mean absolute value over patients says how much of the score it moves, whichever
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -57,7 +58,9 @@ def explained(
         config: Its settings; V is how many `changes` they ask for.
         seed: Of who is explained, of the background, and of the orders.
     """
-    import shap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries that it draws with, which is not done here
+        import shap
 
     asked = changes(task, config)
     players = [(place, change.modality, change.feature) for place, change in enumerate(asked) if change.feature]
