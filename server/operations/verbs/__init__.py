@@ -2,6 +2,7 @@
 
 from server.operations.verbs.finished_study import export, report, results, withdraw
 from server.operations.verbs.running_study import audit, compare, run, status, validate, watch
+from server.operations.verbs.setting_up import init, register, start, unregister
 
 __all__ = [
     "audit",
