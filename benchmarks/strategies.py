@@ -43,7 +43,7 @@ TASK, TARGET, HOSPITALS, PATIENTS, SKEW = "relapse_mammogram", "relapse", 5, 800
 PHANTOMS = ("linear", "interaction")
 RULES = ("FedAvg", "SCAFFOLD", "FedNova")
 ROWS = (*RULES, "Ditto")
-LEAST = 10
+MIN_PATIENTS = 10
 """Fewest training patients of a class with whom a hospital trains a network of its own."""
 SETTINGS = {
     "task": TASK,
@@ -111,7 +111,7 @@ def own_network(common: Trained, cohort: Cohort, task: Task, config: StudySettin
     """A hospital's own network as a study with `personal = "ditto"` has it; the common one where it has too few."""
     own = config.model_copy(update={"personal": "ditto"})
     known = {name: truth[cohort.parts["train"]] for name, truth in cohort.truths.items()}
-    if not learnable(known, task, LEAST):
+    if not learnable(known, task, MIN_PATIENTS):
         return common
     parts = {part: select_patients(cohort, part, task, common.statistics) for part in ("train", "validation")}
     return Trained(train_own(common.model, parts, task, own, own.seed, {}), common.statistics)

@@ -25,7 +25,7 @@ from shared_models.task import Volume
 PATIENTS, MAX_UNUSUAL = 6, 200
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
-HEAT, MOST_HEAT = (40, 130, 255), 0.75
+HEAT, MAX_HEAT = (40, 130, 255), 0.75
 # Without a study the voxels' size is not known.
 SHOWN_SHAPE, SHOWN_SPACING_MM = (48, 72, 72), (2.0, 2.0, 2.0)
 _PLANES = ("axial", "coronal", "sagittal")
@@ -174,7 +174,7 @@ def _taken(array: Floats) -> tuple[slice, ...]:
 def _plane(name: str, grey: Floats, distance: Floats | None, heat: Floats, spacing_mm: list[float]) -> Picture:
     size_mm = np.asarray(grey.shape) * spacing_mm
     height, width = np.maximum(1, np.round(size_mm * LONGER_SIDE_PX / size_mm.max())).astype(int)
-    weight = MOST_HEAT * np.clip(_resized(heat, height, width), 0, 1)[..., None]
+    weight = MAX_HEAT * np.clip(_resized(heat, height, width), 0, 1)[..., None]
     shown = (1 - weight) * _resized(grey, height, width)[..., None] + weight * np.asarray(HEAT) / 255
     if distance is not None:
         inside = _resized(distance, height, width) >= 0

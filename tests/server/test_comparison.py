@@ -15,7 +15,7 @@ from client.app import app as client_app
 from client.config.site import load_site
 from client.errors import SiteError
 from client.gate import require_comparison, require_expected
-from client.verbs.approval_summary import make_sheet
+from client.verbs.approval_summary import make_summary
 from server.__main__ import main as server_main
 from server.app import run_study
 from server.operations.center import Center
@@ -124,7 +124,7 @@ def test_a_site_answers_nothing_else_and_scores_no_other_networks(finished: Any)
         require_comparison(study, other)
     with pytest.raises(SiteError):
         require_expected(study, other)
-    page = make_sheet(site, config, load_task(config))
+    page = make_summary(site, config, load_task(config))
     assert "no weights leave: nothing is trained here" in page["It sends to the center"]
     assert any("pairs of test patients" in line and "only in sums" in line for line in page["It sends to the center"])
     assert any("er{negative|positive}" in line for line in page["The network starts from"])

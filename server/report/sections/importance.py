@@ -48,12 +48,12 @@ def _shapley(outcome: Outcome) -> Table:
     rows = [
         Row(f"{role.capitalize()}: {_words(row.modality)}: {row.feature}", [count(row.explained), f"{_shap(row):.4f}"])
         for role in ROLES
-        for row in _explained(outcome, role)[:MOST_FEATURES]
+        for row in _explained(outcome, role)[:MAX_FEATURES]
     ]
     caption = (
         f"{outcome.full_label}: mean absolute Shapley value of each feature (SHAP), by which it moves a score "
         "either way, test patients; a feature that is left out has another patient's value. It says what the network "
-        f"uses, and not what is right. The {MOST_FEATURES} largest; results.json has all."
+        f"uses, and not what is right. The {MAX_FEATURES} largest; results.json has all."
     )
     return Table(["Feature", "patients", "mean |SHAP|"], rows, caption)
 

@@ -246,7 +246,7 @@ def test_the_page_has_a_line_for_everything_that_any_reply_holds(deployed, small
     assert not any("weights as trained here" in line for line in page["It sends to the center"])
     assert any("0" * 64 in line for line in page["The network starts from"])
     other = {"compares": "small, other", "compares-sha256": "0" * 64, "compares-settings": '{"hidden_units": 4}'}
-    comparison = make_sheet(site, parse_study_settings({**small_study, **other}), load_task(config))
+    comparison = make_summary(site, parse_study_settings({**small_study, **other}), load_task(config))
     scoring = {EvaluateExternalReply: page, EvaluateComparisonReply: comparison}
     for reply in replies():
         section = scoring[reply]["It sends to the center"] if reply in scoring else lines
