@@ -75,7 +75,9 @@ def explained(
         network = Coalitions(model, patients, task, columns, rows[owner.numpy() == patient], background)
         explain = shap.explainers.Permutation(network, masker, seed=int(rng.integers(2**31)))
         evaluations = orders * (2 * len(players) + 1)
-        values = explain(np.ones((1, len(players))), max_evals=evaluations, silent=True).values[0]
+        values = explain(np.ones((1, len(players))), max_evals=evaluations, silent=True).values.reshape(
+            len(players), -1
+        )
         start = 0
         for name, target in task.targets.items():
             part = np.abs(values[:, start : (start := start + target.scores)]).mean(axis=1)
