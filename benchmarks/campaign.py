@@ -211,7 +211,7 @@ def read_outcomes(file: Path) -> list[Outcome]:
 
 
 def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
-    """Fault by phase: how many studies had which outcome, in Markdown."""
+    """Fault by phase: how often it ended in which way, in Markdown."""
     cells: dict[tuple[str, str], Counter[str]] = {}
     for one in outcomes:
         cells.setdefault((one.fault, one.phase), Counter())[one.outcome] += 1
@@ -222,7 +222,7 @@ def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
         if any(counts):
             texts = ["; ".join(f"{count} {what}" for what, count in cell.items()) for cell in counts]
             console.print(f"| {fault} | {' | '.join(texts)} |", markup=False, highlight=False)
-    console.print(f"\n{len(outcomes)} studies, {len({one.fault for one in outcomes})} kinds of fault:")
+    console.print(f"\n{len(outcomes)} faults of {len({one.fault for one in outcomes})} kinds:")
     for what, count in Counter(one.outcome for one in outcomes).most_common():
         console.print(f"  {count} {what}", markup=False, highlight=False)
 
