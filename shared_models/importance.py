@@ -27,7 +27,7 @@ from shared_models.task import Task
 
 PREFIX = "importance"
 RISK_BINS = 64
-"""Of all patients' C-index: a table of 1,024 bins for each modality would be tens of megabytes."""
+"""Of all patients' C-index: a table of all bins for each modality would be tens of megabytes."""
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
