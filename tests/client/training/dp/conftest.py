@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,7 +112,8 @@ class Rounds:
             return noised[-1].clone()
 
         with self.monkeypatch.context() as patch:
-            patch.setattr(randomness.os, "urandom", lambda count: next(keys).to_bytes(count, "little"))
+            # of this module alone: a library that is imported on the way, as Opacus, takes a number for itself
+            patch.setattr(randomness, "os", SimpleNamespace(urandom=lambda count: next(keys).to_bytes(count, "little")))
             patch.setattr(optimizer, "add_noise", spy)
             loader = PoissonLoader(patients, asked)
             fit(model, PrivateOptimizer(model, config, asked), loader, task, config, 7, class_weights)
