@@ -124,6 +124,7 @@ def tutorial(name: str) -> str:
     return (ROOT / "docs" / "tutorials" / f"{name}.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.report
 def test_a_data_manager_follows_the_tutorial(checkout: Path) -> None:
     follow(tutorial("data_manager"))
     assert (checkout / "runs/oak_first/report.html").exists()

@@ -82,7 +82,7 @@ def _pairs_in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
     """AUC and C-index, with the interval that they and the numbers of patients have by themselves."""
     coarse: dict[str, float] = {}
     for name, (cases, others, comparable) in _pairs(metrics).items():
-        steps = comparable // metrics["patients"]
+        steps = comparable // max(metrics["patients"], 1)
         if min(cases, others) < 1 or steps < MIN_STEPS or math.isnan(metrics[name]):
             coarse |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
             continue

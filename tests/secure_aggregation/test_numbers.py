@@ -184,7 +184,8 @@ def test_groups_follow_from_facts_and_kind() -> None:
     assert groups_of("query.prepare", full) == {"train", "genomic"}
     assert groups_of("evaluate.test", full) == groups_of("train", bare) == set()
     assert groups_of("evaluate.validation", bare) == {"validation"}
-    assert all_groups(bare) == {"validation", "external"}
+    assert groups_of("evaluate.comparison", bare) == {"compared"}
+    assert all_groups(bare) == {"validation", "external", "compared"}
     assert groups_of("evaluate.test", Facts(True, True, True, ())) == {"test"}
     roster = [Enrolment("ab" * 32, name, "02" * 49, facts) for name, facts in (("b", full), ("a", bare))]
     assert {kind: participants(kind, roster) for kind in KINDS} == {
@@ -192,6 +193,7 @@ def test_groups_follow_from_facts_and_kind() -> None:
         "train": ("b",),
         "evaluate.validation": ("a", "b"),
         "evaluate.test": ("a",),
+        "evaluate.comparison": ("a",),
     }
     with pytest.raises(ProtocolError):
         groups_of("other", full)

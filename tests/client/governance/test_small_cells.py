@@ -91,3 +91,10 @@ def test_the_accuracy_of_several_classes_moves_in_steps_too():
     predicted[:6] = 1 / 3
     accuracy = suppress_small_cells(site_metrics(target, predicted, truth, 0.5), 10)["accuracy"]
     assert accuracy in {round(step / 8, 2) for step in range(9)}
+
+
+def test_a_target_that_no_patient_has_says_so_and_fails_nothing():
+    for target, truth in ((Binary(), np.zeros(0)), (TimeToEvent(edges_days=(365.0, 730.0)), np.zeros((0, 2)))):
+        left = suppress_small_cells(site_metrics(target, np.zeros(0), truth, 0.5), least=10)
+        assert left["patients"] == 0
+        assert np.isnan(left["auc"])
