@@ -20,9 +20,7 @@ from client.training.loop import Optimizer, make_optimizer, wide_weights
 from client.training.optimizer_state import Moments
 from client.training.rule import Half, OwnState, site_rule
 from shared_models.agreed import DIVERGED
-from shared_models.messages import (
-    TrainRequest,
-)
+from shared_models.messages import TrainRequest
 from shared_models.messages.fields import MAX_WEIGHT
 from shared_models.schedules import at_round
 from shared_models.study_settings import StudySettings

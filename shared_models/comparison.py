@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from shared_models.agreed import CENTERS_OWN
 from shared_models.messages.comparison import pair_of
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.settings import SettingsError
@@ -49,7 +50,15 @@ NOT_OF_SCORING: Mapping[str, Any] = {
     "overwrite": False,
 }
 """Settings of training and of a study's own test, as a comparison has them."""
-_OF_COMPARISON = frozenset({"study", "sites", "secure_aggregation", "results_dir", "compares"})
+_SHARED = frozenset(
+    {
+        *SPLIT,
+        *NOT_OF_SCORING,
+        *(key.replace("-", "_") for key in CENTERS_OWN),
+        *("study", "sites", "secure_aggregation", "compares", "compares_sha256", "compares_settings"),
+    }
+)
+"""Settings that both networks of a comparison have as the first study had them, or as the comparison has."""
 
 
 def comparison_settings(first: TrainedModel, second: TrainedModel, sites: Sequence[str]) -> StudySettings:
@@ -71,7 +80,7 @@ def comparison_settings(first: TrainedModel, second: TrainedModel, sites: Sequen
     }
     settings = first.config.model_dump() | changed
     theirs = second.config.model_dump() | changed
-    other = {key: theirs[key] for key in settings if theirs[key] != settings[key]}
+    other = {key: theirs[key] for key in settings if key not in _SHARED and theirs[key] != settings[key]}
     return StudySettings.model_validate({**settings, "compares_settings": json.dumps(other, sort_keys=True)})
 
 
@@ -84,8 +93,7 @@ def settings_compared(config: StudySettings) -> tuple[StudySettings, StudySettin
     first, second = (name.strip() for name in config.compares.split(","))
     try:
         other = json.loads(config.compares_settings or "{}")
-        barred = {*SPLIT, *NOT_OF_SCORING, *_OF_COMPARISON, "compares_sha256", "compares_settings"}
-        if not isinstance(other, dict) or (wrong := barred & other.keys()):
+        if not isinstance(other, dict) or (wrong := _SHARED & other.keys()):
             msg = f"it may not change {', '.join(sorted(wrong))}" if isinstance(other, dict) else "it is no object"
             raise ValueError(msg)
         changed = {**config.model_dump(), **other, "study": second}

@@ -85,7 +85,8 @@ class Importance:
         pooled: By target, histograms of the network's scores, and of those after each of `pooled_changes`; none of
             targets without.
         explained: By target, of a study with `importance = "shap"`: `(1 + V,)` how many patients were explained, and
-            the sum over them of each feature's absolute Shapley value, 0 of changes that are of no feature.
+            the sum over them of each feature's absolute Shapley value, in steps that hide one of them; 0 of changes
+            that are of no feature.
     """
 
     patients: Array

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from itertools import pairwise
@@ -49,7 +50,8 @@ class _OwnersFile(RotatingFileHandler):
     """
 
     def handleError(self, record: logging.LogRecord) -> None:
-        del record
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).touch(OWNER_ONLY)

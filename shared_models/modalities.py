@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from shared_models.features import Feature
 from shared_models.grids import FieldOfView, TileNetwork
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

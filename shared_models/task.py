@@ -52,9 +52,9 @@ TRAINING_ON_IMAGES: Mapping[str, str | int | float] = {
 
 
 SHUFFLES = 5
+"""How often a modality or a feature is shuffled to see what the network loses without it; the losses are averaged."""
 MAX_EXPLAINED = 1_000
 """Features with Shapley values."""
-"""How often a modality or a feature is shuffled to see what the network loses without it; the losses are averaged."""
 MAX_FEATURES_SHUFFLED = 2_000
 
 

@@ -14,7 +14,7 @@ CUT_OFF, PADDED = "shown without a part of the tumour", "padded with 0"  # as th
 
 
 def exam_suspicions(warnings: Sequence[str], *exams: Mapping[int, ExamFacts]) -> list[Suspicion]:
-    """Each warning with its rows; none where it is of all of them.
+    """Each warning with the rows that it concerns, as far as the exams' facts say which.
 
     Args:
         warnings: The readers' sentences, in counts.

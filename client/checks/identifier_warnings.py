@@ -38,7 +38,8 @@ def identifier_warnings(cohort_rows: CohortRows) -> Iterator[Suspicion]:
 
 def _of_cohort(rows: Sequence[int], table: Table, cohort_rows: CohortRows) -> list[int]:
     """The cohort's rows of the patients in some rows of a file."""
-    patients = {patient for patient, row in zip(table.patients, table.rows, strict=True) if row in set(rows)}
+    wanted = set(rows)
+    patients = {patient for patient, row in zip(table.patients, table.rows, strict=True) if row in wanted}
     return [row for row, key in enumerate(cohort_rows.keys) if key.patient in patients]
 
 

@@ -22,7 +22,7 @@ from client.readers.exam_artefacts import ExamArtefacts
 from client.readers.tiles import TilesReader
 from shared_models.task import Volume
 
-PATIENTS, MAX_UNUSUAL = 6, 200
+PATIENTS, MAX_UNUSUAL, MAX_TILES = 6, 200, 3
 LONGER_SIDE_PX = 240
 OUTLINE = (255, 72, 0)
 HEAT, MAX_HEAT = (40, 130, 255), 0.75
@@ -87,9 +87,8 @@ def _of_patient(readiness: Readiness, name: str, row: int, array: Floats, kind: 
 
 def _planes(readiness: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
     assert readiness.cohort_rows is not None
-    if isinstance(readiness.cohort_rows.site.modalities[name], TilesReader):
-        return [_png(f"tile {index + 1}", tile) for index, tile in enumerate(np.moveaxis(array, 0, -1)[:3])]
-    return list(planes(array, kind))
+    tiles = isinstance(readiness.cohort_rows.site.modalities[name], TilesReader)  # without a study no kind says so
+    return list(planes(array, dataclasses.replace(kind, tiles=tiles)))
 
 
 def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[int, Floats, Volume]]:
@@ -133,16 +132,19 @@ def _only(cohort_rows: CohortRows, rows: list[int]) -> CohortRows:
 
 
 def planes(array: Floats, kind: Volume, heat: Floats | None = None) -> Iterator[Picture]:
-    """Three planes through the middle of the tumour, or of the volume, seen from the front or from the feet.
+    """Three planes through the middle of the tumour, or of the volume, seen from the front or from the feet; or tiles.
 
     Args:
         array: `(C, D, H, W)`; of a tumour, the last channel is the distance to its surface in mm.
-        kind: Its voxels, and whether it has that channel.
+        kind: Its voxels, and whether it has that channel, or is of tiles.
         heat: `(D, H, W)` what is drawn over it in blue, from 0 on; its largest hundredth looks alike.
     """
+    if kind.tiles:
+        yield from _tiles(array, heat)
+        return
     taken = _taken(array)
     array, heat = array[:, *taken], None if heat is None else heat[taken]
-    strength = None if heat is None else np.clip(heat / max(float(np.percentile(heat, 99)), 1e-12), 0, 1)
+    strength = None if heat is None else _strength(heat)
     images = array[:-1] if kind.tumour else array
     image = images[min(1, len(images) - 1)]  # the first phase after contrast
     inside = array[-1] >= 0 if kind.tumour else np.zeros(image.shape, dtype=bool)
@@ -160,6 +162,21 @@ def planes(array: Floats, kind: Volume, heat: Floats | None = None) -> Iterator[
             layers = [layer[::-1] for layer in layers]  # the head is up
         name = plane if image.shape[0] > 1 else "image"  # a mammogram's
         yield _plane(name, layers[0], layers[1] if outlined else None, layers[2], spacing)
+
+
+def _tiles(array: Floats, heat: Floats | None) -> Iterator[Picture]:
+    """The first tiles of a slide in their colours, or those with most heat."""
+    colours, order = np.moveaxis(array, 0, -1), np.arange(array.shape[1])
+    weight = np.zeros((*colours.shape[:-1], 1))
+    if heat is not None:
+        order, weight = np.argsort(-heat.mean(axis=(1, 2)), kind="stable"), MAX_HEAT * _strength(heat)[..., None]
+    for index in order[:MAX_TILES].tolist():
+        shown = (1 - weight[index]) * colours[index] + weight[index] * np.asarray(HEAT) / 255
+        yield _png(f"tile {index + 1}", shown)
+
+
+def _strength(heat: Floats) -> Floats:
+    return np.clip(heat / max(float(np.percentile(heat, 99)), 1e-12), 0, 1)
 
 
 def _taken(array: Floats) -> tuple[slice, ...]:

@@ -154,9 +154,13 @@ def _ordered(one: FeatureColumn) -> Values:
 
 
 def _step(category: str) -> float:
-    """`positive` as 1, `pre` as 0, `t2` as 2; NaN where no order is known."""
+    """`positive` as 1, `pre` as 0, `t2` as 2, `10-20` as 10; NaN where no order is known.
+
+    >>> [_step(category) for category in ("positive", "pre", "t2", "5-10", "10-20", "lobular")]
+    [1.0, 0.0, 2.0, 5.0, 10.0, nan]
+    """
     text = category.lower()
-    if number := re.search(r"\d", text):
+    if number := re.search(r"\d+", text):
         return float(number.group())
     return 1.0 if _HIGH.match(text) else 0.0 if _LOW.match(text) else math.nan
 
@@ -179,6 +183,7 @@ def _exchanged_receptors(by_thing: Mapping[str, FeatureColumn]) -> Iterator[str]
 
 def _arithmetic(by_thing: Mapping[str, FeatureColumn]) -> Iterator[Suspicion]:
     """Nodes that were not examined and yet positive; an index of body mass that is not that of height and weight."""
+    by_thing = {name: one for name, one in by_thing.items() if not one.feature.categories}
     if {"nodes_positive", "nodes_examined"} <= by_thing.keys():
         positive, examined = by_thing["nodes_positive"], by_thing["nodes_examined"]
         more = positive.values > examined.values

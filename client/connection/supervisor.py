@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from client.connection.reachability import connection_remark
-from client.connection.supernode import guarded_environment, run_once
+from client.connection.supernode import LaunchConfig, Report, guarded_environment, run_once
 from client.connection.supernode_log import SuperNodeLogParser
 from client.connection.warm_process import warm_process
 from client.errors import ExitCode, SiteError
@@ -27,9 +27,6 @@ from shared_models.log_files import log_file
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from client.connection.reachability import connection_remark
-from client.connection.supernode import LaunchConfig, Report
 
 FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 2.0, 60.0, 120.0
 FORGOTTEN_S = 90.0  # by then the center has dropped a lost connection (60 s without a heartbeat, and some room)

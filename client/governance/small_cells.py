@@ -14,6 +14,7 @@ AT_THE_HORIZON = ("events_by_horizon", "free_at_horizon", "censored_before_horiz
 AT_THE_CUT = ("tp", "fp", "tn", "fn")
 OF_ALL_TIMES = (*COUNTS, "c_index", "c_index_low", "c_index_high")
 ONE_DECIMAL = ("macro_", "r2")
+ERRORS_OF_A_NUMBER = ("mae", "rmse")
 DIGITS = 2
 MIN_STEPS = 4
 """Of a share of pairs: with fewer it says nothing."""
@@ -27,7 +28,7 @@ def suppress_small_cells(metrics: Mapping[str, float], least: int) -> dict[str, 
     Shares of patients move in steps of `STEP_PATIENTS`, with Wilson's interval of these, and shares of pairs in steps
     of as many pairs as there are patients: a network that scores all patients alike but one would else have her outcome
     as the side of 1/2 on which the AUC is. Means over classes and R squared have one decimal, errors of a number two
-    digits, all else two decimals.
+    digits, whatever its unit, all else two decimals.
     Counts at the decision threshold never leave, and precision and F1 follow from the sensitivity and the specificity
     that do: else the exact ones could be worked out.
 
@@ -116,5 +117,6 @@ def _coarse(name: str, value: float, few: bool) -> float:
         return math.nan
     if name in (*COUNTS, *AT_THE_HORIZON) or not math.isfinite(value):
         return value
-    before_the_point = math.floor(math.log10(abs(value))) + 1 if abs(value) >= 1 else 0
-    return round(float(value), 1 if name.startswith(ONE_DECIMAL) else DIGITS - before_the_point)
+    if name.startswith(ERRORS_OF_A_NUMBER):
+        return float(f"{value:.{DIGITS}g}")
+    return round(float(value), 1 if name.startswith(ONE_DECIMAL) else DIGITS)

@@ -19,16 +19,13 @@ from torch import Tensor, nn
 from client.cohort.load import EVERYONE
 from client.errors import ExitCode, SiteError
 from client.inference.scored_cohort import ScoredCohort
-from client.session import load_weights
 from client.training.dataset import PatientDataset, select_patients
-from client.training.loop import choose_device
 from shared_models.targets import Categorical, Target
 from shared_models.task import Volume
 from shared_models.trained_model import TrainedModel
-from shared_models.trained_parts import build_network
 
 COPIES, NOISE = 8, 0.1
-"""Noisy copies of an image, and their noise in standard deviations of its voxels."""
+"""Noisy copies of an image, and their noise in standard deviations of each phase's voxels."""
 MAX_PATIENTS = 20
 
 
@@ -76,8 +73,7 @@ def saliency_maps(model: TrainedModel, scored: ScoredCohort) -> Iterator[Salienc
         model: The network.
         scored: Its patients, as they were scored.
     """
-    network = load_weights(build_network(model.task, model.config), model.weights, model.task)
-    network = network.to(choose_device()).eval()
+    network = scored.network.eval()
     patients = select_patients(scored.cohort, EVERYONE, model.task, model.statistics.features)
     for name, kind in model.task.modalities.items():
         if not isinstance(kind, Volume):
@@ -112,8 +108,11 @@ def saliency(
     image = inputs[modality].to(device)
     others = {key: value.to(device) for key, value in inputs.items()}
     generator, total = torch.Generator().manual_seed(0), torch.zeros_like(image)
+    deviation = NOISE * image.std(dim=(2, 3, 4), keepdim=True)
+    if tumour:
+        deviation[:, -1] = 0  # millimetres, which vary far more than the image does
     for _ in range(COPIES):
-        noise = torch.randn(image.shape, generator=generator).to(device) * NOISE * image.std()
+        noise = torch.randn(image.shape, generator=generator).to(device) * deviation
         noisy = (image + noise).requires_grad_(True)
         output = network({**others, modality: noisy}, present.to(device))[name]
         (gradient,) = torch.autograd.grad(_scalar(target, output), noisy)

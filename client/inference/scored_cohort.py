@@ -23,7 +23,7 @@ from shared_models.trained_model import TrainedModel
 from shared_models.trained_parts import build_network
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,13 @@ class ScoredCohort:
         cohort: The patients; harmonised tables without the site's effect.
         outputs: `{target: (N, outputs)}`, before the target makes a probability of them.
         has_input: `(N,)` who has at least one of the modalities; the others' outputs mean nothing.
+        network: What gave them, with the site's own normalisation layers where it has any.
     """
 
     cohort: Cohort
     outputs: Mapping[str, Tensor]
     has_input: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    network: nn.Module
 
 
 def score(site: SiteConfig, model: TrainedModel, *, outcomes: bool, home: SiteConfig | None = None) -> ScoredCohort:
@@ -65,7 +67,8 @@ def score(site: SiteConfig, model: TrainedModel, *, outcomes: bool, home: SiteCo
     network = load_weights(build_network(model.task, model.config), model.weights, model.task)
     if model.config.normalisation == "local" and trained_here(site, model):
         restore(network, site.state_dir / "normalisation" / model.config.study, model.round)
-    return ScoredCohort(cohort, mean_outputs(network.to(choose_device()), patients, model.task), has_input)
+    network = network.to(choose_device())
+    return ScoredCohort(cohort, mean_outputs(network, patients, model.task), has_input, network)
 
 
 def trained_here(site: SiteConfig, model: TrainedModel) -> bool:

@@ -1,18 +1,19 @@
 """Shapley values of features at one site (SHAP, Lundberg and Lee 2017, arXiv:1705.07874), of networks of tables.
 
-A feature that is absent from a coalition has the value that another of the site's patients has. Of each feature the
-mean absolute value over patients says how much of the score it moves, whichever way; only sums over patients leave.
+A feature that is absent from a coalition has the mean of all sites' training patients, so that no other patient of
+the site is part of a patient's values. Of each feature the mean absolute value over patients says how much of the score
+it moves, whichever way; only sums over patients leave, in steps that hide one of them (`hiding_sum`).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from client.errors import ExitCode, SiteError
 from client.training.dataset import Array, PatientDataset
@@ -22,10 +23,10 @@ from shared_models.task import Task
 
 MAX_PATIENTS = 200
 """Explained at a site, chosen at random: more change a mean little."""
-BACKGROUND = 20
-"""Rows that an absent feature's values are of."""
 MAX_ORDERS, EVALUATIONS = 10, 400
 """Orders of the features, each forward and backward; of many features fewer, since each order asks for all of them."""
+ALIKE = 5
+"""Patients of whom the largest value of a feature counts as the smallest; see `hiding_sum`."""
 
 
 def require_shap(config: StudySettings) -> None:
@@ -47,7 +48,7 @@ def require_shap(config: StudySettings) -> None:
 def explained(
     model: nn.Module, patients: PatientDataset, task: Task, config: StudySettings, seed: int
 ) -> dict[str, Array]:
-    """By target, `(1 + V,)`: how many patients were explained, and each feature's sum of absolute Shapley values.
+    """By target, `(1 + V,)`: how many patients were explained, and each feature's `hiding_sum` of absolute values.
 
     They are in the score's own unit: a probability, a risk by the horizon, a number; of classes the mean over classes.
 
@@ -56,72 +57,83 @@ def explained(
         patients: The test patients.
         task: The study's, of tables alone.
         config: Its settings; V is how many `changes` they ask for.
-        seed: Of who is explained, of the background, and of the orders.
+        seed: Of who is explained, and of the orders.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that it draws with, which is not done here
         import shap
 
     asked = changes(task, config)
-    players = [(place, change.modality, change.feature) for place, change in enumerate(asked) if change.feature]
+    players = [(change.modality, change.feature) for change in asked if change.feature]
+    places = [1 + place for place, change in enumerate(asked) if change.feature]
     rng, (rows, owner) = np.random.default_rng([seed, len(players)]), patients.all_rows()
-    background = rng.choice(rows, min(BACKGROUND, len(rows)), replace=False)
-    columns = [(table, list(columns_of(task, table, feature))) for _, table, feature in players]
-    orders = min(MAX_ORDERS, max(1, EVALUATIONS // (2 * len(players) + 1)))
-    chosen = rng.permutation(len(patients))[:MAX_PATIENTS]
-    sums = {name: np.zeros(1 + len(asked)) for name in task.targets}
+    evaluations = min(MAX_ORDERS, max(1, EVALUATIONS // (2 * len(players) + 1))) * (2 * len(players) + 1)
     masker = shap.maskers.Independent(np.zeros((1, len(players))))
-    for patient in chosen:
-        network = Coalitions(model, patients, task, columns, rows[owner.numpy() == patient], background)
-        explain = shap.explainers.Permutation(network, masker, seed=int(rng.integers(2**31)))
-        evaluations = orders * (2 * len(players) + 1)
-        values = explain(np.ones((1, len(players))), max_evals=evaluations, silent=True).values.reshape(
-            len(players), -1
-        )
-        start = 0
+    each: dict[str, list[Array]] = {name: [] for name in task.targets}
+    for patient in rng.permutation(len(patients))[:MAX_PATIENTS]:
+        coalitions = Coalitions(model, patients, task, players, rows[owner.numpy() == patient])
+        explain = shap.explainers.Permutation(coalitions, masker, seed=int(rng.integers(2**31)))
+        explanation = explain(np.ones((1, len(players))), max_evals=evaluations, silent=True)
+        values, start = np.abs(explanation.values.reshape(len(players), -1)), 0
         for name, target in task.targets.items():
-            part = np.abs(values[:, start : (start := start + target.scores)]).mean(axis=1)
-            sums[name][0] += 1
-            sums[name][[1 + place for place, _, _ in players]] += part
+            each[name].append(values[:, start : (start := start + target.scores)].mean(axis=1))
+    sums = {name: np.zeros(1 + len(asked)) for name in task.targets}
+    for name, of_patients in each.items():
+        sums[name][0], sums[name][places] = len(of_patients), hiding_sum(np.array(of_patients))
     return sums
 
 
+def hiding_sum(values: Array) -> Array:
+    """Sums `(F,)` over patients of `(P, F)` in steps that no patient's part exceeds, as pairs leave a site.
+
+    The largest `ALIKE` of each feature are taken for the smallest of them: else the sum of a network that answers to
+    one patient alone would be about her, and so would a step.
+
+    Example:
+        >>> hiding_sum(np.array([[9.0], [2.0], [2.0], [2.0], [2.0], [0.5]]))
+        array([10.])
+    """
+    if not len(values):
+        return np.zeros(values.shape[-1])
+    limit = np.sort(values, axis=0)[-min(ALIKE, len(values))]
+    step = 2.0 ** (np.ceil(4 * np.log2(np.maximum(limit, 1e-300))) / 4)  # not exact: it is a patient's value
+    return np.asarray(np.rint(np.minimum(values, limit).sum(axis=0) / step) * step)
+
+
 class Coalitions:
-    """A patient's scores with some features of their own and the others of other patients."""
+    """A patient's scores with some of their features, and the mean in place of the others."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        patients: PatientDataset,
-        task: Task,
-        columns: list[tuple[str, list[int]]],
-        own: Array,
-        background: Array,
+        self, model: nn.Module, patients: PatientDataset, task: Task, players: Sequence[tuple[str, str]], own: Array
     ) -> None:
-        """Reads the patient's rows and the background once."""
-        self.model, self.task, self.columns = model, task, columns
-        pairs = np.array([(row, other) for row in own for other in background])
-        self.own, self.present = patients.read(pairs[:, 0])
-        self.others, _ = patients.read(pairs[:, 1])
+        """Reads the patient's rows once.
+
+        Args:
+            model: The network.
+            patients: Whose rows can be read.
+            task: The study's; every column of its tables is of a player.
+            players: Each feature's table and name.
+            own: The patient's rows.
+        """
+        self.model, self.task = model, task
+        self.player = {name: torch.zeros(table.width, dtype=torch.long) for name, table in task.tables.items()}
+        for number, (table, feature) in enumerate(players):
+            self.player[table][list(columns_of(task, table, feature))] = number
+        self.own, self.present = patients.read(own)
 
     @torch.no_grad()
     def __call__(self, coalitions: Array) -> Array:
         """Scores `(Z, K)`, the targets' side by side, of coalitions `(Z, F)` of 1 (own) and 0; means over rows."""
-        device = next(self.model.parameters()).device
+        device, count = next(self.model.parameters()).device, len(coalitions)
+        is_own = torch.from_numpy(np.asarray(coalitions) > 0.5)
+        inputs = {
+            name: (is_own[:, player][:, None] * self.own[name]).flatten(end_dim=1).to(device)  # z-scores, and flags
+            for name, player in self.player.items()
+        }
         self.model.eval()
-        scored = []
-        for own in np.asarray(coalitions) > 0.5:
-            inputs = {name: values.clone() for name, values in self.others.items()}
-            for (table, columns), is_own in zip(self.columns, own, strict=True):
-                if is_own:
-                    inputs[table][:, columns] = self.own[table][:, columns]
-            outputs = self.model({name: values.to(device) for name, values in inputs.items()}, self.present.to(device))
-            scored.append(self._scores(outputs))
-        return np.stack(scored)
-
-    def _scores(self, outputs: Mapping[str, Tensor]) -> Array:
+        outputs = self.model(inputs, self.present.repeat(count, 1).to(device))
         each = (target.predict(outputs[name].float().cpu()) for name, target in self.task.targets.items())
-        return np.concatenate([np.asarray(one).reshape(len(one), -1).mean(axis=0) for one in each])
+        return np.concatenate([np.asarray(one).reshape(count, len(self.present), -1).mean(axis=1) for one in each], 1)
 
 
 def columns_of(task: Task, table: str, feature: str) -> Iterator[int]:

@@ -14,7 +14,7 @@ from shared_models.task import Volume
 from shared_models.trained_model import RESEARCH_ONLY, TrainedModel
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-STYLE = "body{font:14px sans-serif;margin:2em;max-width:70em}img{margin-right:.5em}h2{margin-top:1.5em}"
+STYLE = "body{font:14px sans-serif;margin:2em;max-width:70em}img{margin-right:.5em;min-width:12em}h2{margin-top:1.5em}"
 MEANING = (
     "Blue: voxels of which a small change moves the output most (SmoothGrad). Orange: the tumour's outline. "
     "A map shows what the network is sensitive to, which is not where the disease is. The number is the mean "

@@ -26,11 +26,7 @@ from shared_models.messages.parts import MAX_NAME
 from shared_models.messages.payload import Payload, Reply, carries, leaves
 
 PATIENTS = whole(0, MAX_PATIENTS)
-
-
 MAX_ARRAYS = 10_000
-
-
 MAX_SCORINGS = 1_000_000
 
 
@@ -153,7 +149,7 @@ class EvaluateTestReply(Reply):
         "outcomes (without secure aggregation pairs and outcomes only, small subgroups together); how many pairs of "
         "test patients are no longer in the right order, and with which scores, where a modality or a feature "
         "(`importance`) is shuffled between them or absent; with `importance = shap` sums of each feature's absolute "
-        "Shapley value",
+        "Shapley value, in steps that hide one patient",
         "the metrics of all hospitals that train together (internal), the flow of patients and their characteristics, "
         "what the network uses",
         "summed",

@@ -14,7 +14,7 @@ from shared_models.metrics.rates import bounds, named
 from shared_models.metrics.scores import finite
 
 STEP_PATIENTS = 5
-"""Sums of errors that one site tells move in steps of what so many patients add to them."""
+"""Sums of errors that one site tells move in steps of what so many patients add to them, or more."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,20 @@ class RegressionSums:
         """Nothing of fewer than `least` patients; else what depends on the predictions in steps of several patients.
 
         Exact sums would tell a single patient's number: a network that predicts 1 for her and 0 for all others has it
-        as the sum of products. So sums of errors leave in steps of `STEP_PATIENTS` times the typical error, itself
-        rounded up by a fifth at most; of their products with the numbers, times these numbers' standard deviation. The
-        numbers' own sums are those that the description of the patients has too.
+        as the sum of products. So sums of errors leave in steps of the largest error that one patient can have among
+        n: the square root of n times the typical error, which is rounded up by a fifth at most; of products of
+        errors and numbers, and of squared errors, times these numbers' standard deviation. The numbers' own sums are
+        those that the description of the patients has too.
         """
         if self.n < least:
             return RegressionSums.of([], [])
         if least <= 1 or self.squared_error <= 0:
             return self
-        step = STEP_PATIENTS * 2.0 ** (math.ceil(4 * math.log2(self.rmse)) / 4)
+        typical = 2.0 ** (math.ceil(4 * math.log2(self.rmse)) / 4)
+        step = max(math.sqrt(self.n), STEP_PATIENTS) * typical
         mean, spread = self.target / self.n, math.sqrt(self._spread(self.target, self.target_squared) / self.n)
-        squared = max(_in_steps(self.squared_error, step**2 / STEP_PATIENTS), step**2 / STEP_PATIENTS)
+        square = max(STEP_PATIENTS * typical**2, step * spread)
+        squared = max(_in_steps(self.squared_error, square), square)
         most = math.sqrt(self.n * squared)
         error = min(max(_in_steps(self.prediction - self.target, step), -most), most)
         together = self.product - self.target_squared - (self.prediction - self.target) * mean

@@ -136,6 +136,12 @@ def test_the_second_network_is_built_as_its_own_study_built_it(finished: Any) ->
     first, second = settings_compared(settings(runs, sites))
     assert (first.study, first.hidden_units) == ("first", network(runs, "first").config.hidden_units)
     assert (second.study, second.hidden_units, second.features) == ("second", 4, STUDIES["second"]["features"])
+    one, other = network(runs, "first"), network(runs, "second")
+    changed = {"results_dir": "elsewhere", "join_timeout_s": 7.0, "evaluation_only_sites": "b, a"}
+    one = replace(one, config=one.config.model_copy(update={"evaluation_only_sites": "a,b"}))
+    other = replace(other, config=other.config.model_copy(update=changed))
+    _, second = settings_compared(comparison_settings(one, other, sorted(sites)))  # none of these is a difference
+    assert (second.hidden_units, second.results_dir) == (4, one.config.results_dir)
     moved = settings(runs, sites).model_copy(update={"compares_settings": '{"test_fraction": 0.9}'})
     with pytest.raises(SettingsError, match="may not change test_fraction"):
         settings_compared(moved)

@@ -52,8 +52,8 @@ def _shapley(outcome: Outcome) -> Table:
     ]
     caption = (
         f"{outcome.full_label}: mean absolute Shapley value of each feature (SHAP), by which it moves a score "
-        "either way, test patients; a feature that is left out has another patient's value. It says what the network "
-        f"uses, and not what is right. The {MAX_FEATURES} largest; results.json has all."
+        "either way, test patients; a feature that is left out has its mean over training patients. It says what the "
+        f"network uses, and not what is right. The {MAX_FEATURES} largest; results.json has all."
     )
     return Table(["Feature", "patients", "mean |SHAP|"], rows, caption)
 

@@ -74,6 +74,22 @@ def test_a_number_needs_that_many_patients():
     assert suppress_small_cells(site_metrics(Regression(), values, values + 1, 0.5), 9)["mae"] == 1.0
 
 
+def test_errors_have_two_digits_in_any_unit():
+    values = np.arange(40.0)
+    for unit in (1e-4, 1.0, 1e4):
+        metrics = site_metrics(Regression(), unit * values, unit * (values + 1.234), 0.5)
+        assert suppress_small_cells(metrics, 10)["mae"] == pytest.approx(1.2 * unit)
+
+
+@pytest.mark.parametrize("target", [Binary(), TimeToEvent((365.0, 730.0)), Categorical(("a", "b")), Regression()])
+def test_where_no_outcome_is_known_nothing_leaves_and_nothing_fails(target):
+    truth = np.full((5, 2) if isinstance(target, TimeToEvent) else 5, np.nan)
+    scores = np.full((5, 2) if isinstance(target, Categorical) else 5, 0.5)
+    metrics = suppress_small_cells(site_metrics(target, scores, truth, 0.5), 10)
+    assert metrics.pop("patients") == 0
+    assert all(math.isnan(value) for value in metrics.values())
+
+
 @pytest.mark.parametrize("changed", range(12))
 def test_rates_move_in_steps_of_five_patients_and_none_is_finer_than_another(changed):
     truth = np.repeat([1.0, 0.0], [12, 33])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from client.checks.pictures import planes
 from client.errors import SiteError
 from client.inference.saliency import SaliencyMap, require_images, saliency
 from client.training.dataset import PatientDataset
@@ -48,6 +50,37 @@ def test_a_map_is_of_the_voxels_that_the_network_reads_and_of_no_distance() -> N
     inside[CORNER] = True
     np.testing.assert_allclose(heat[inside], 3 / 18, rtol=1e-5)
     assert not heat[~inside].any()
+
+
+class RemembersInputs(ReadsACorner):
+    """The same, with what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Tensor] = []
+
+    def forward(self, inputs: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        self.given.append(inputs["mri"].detach())
+        return super().forward(inputs, present)
+
+
+def test_noise_is_a_share_of_each_phases_own_deviation_and_leaves_the_mask_where_it_is() -> None:
+    network, data = RemembersInputs(), patients()
+    image = np.array(data.inputs["mri"])
+    image[:, 1] *= 100  # millimetres
+    saliency(network, dataclasses.replace(data, inputs={"mri": image}), 0, "mri", ("label", Binary()), tumour=True)
+    noise = torch.cat(network.given).numpy() - image
+    assert noise[:, 0].std() == pytest.approx(0.1 * image[:, 0].std(), rel=0.1)
+    assert not noise[:, 1].any()
+
+
+def test_of_a_slide_the_tiles_with_most_heat_are_shown() -> None:
+    heat = np.zeros((5, 8, 8), np.float32)
+    heat[3, 2:4], heat[1, 0] = 1.0, 0.5
+    tiles = Volume(shape=(3, 5, 8, 8), spacing_mm=(1.0, 1.0, 1.0), tiles=True)
+    image = np.full((3, 5, 8, 8), 0.5, np.float32)
+    assert [one.plane for one in planes(image, tiles, heat)] == ["tile 4", "tile 2", "tile 1"]
+    assert [one.plane for one in planes(image, tiles)] == ["tile 1", "tile 2", "tile 3"]
 
 
 def test_the_page_has_outlined_planes_names_nobody_as_markup_and_loads_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,46 @@ def patients(count: int) -> PatientDataset:
     )
 
 
-def test_a_linear_networks_values_are_its_weights_times_the_distance_from_the_background(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(shapley, "BACKGROUND", 12)  # all of them: then nothing is left to chance
+def test_a_linear_networks_values_are_its_weights_times_the_distance_from_the_mean() -> None:
     data = patients(12)
-    values = np.asarray(data.inputs["clinical"])[:, :3]
-    expected = np.abs(np.array(WEIGHTS) * (values - values.mean(axis=0))).sum(axis=0)
+    values = np.abs(np.array(WEIGHTS) * np.asarray(data.inputs["clinical"])[:, :3])
     (sums,) = shapley.explained(Linear(), data, TASK, CONFIG, seed=3).values()
     assert sums[0] == 12
-    np.testing.assert_allclose(sums[1:], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums[1:], shapley.hiding_sum(values), rtol=1e-6)
+    most = np.sort(values, axis=0)[-shapley.ALIKE :]  # these count as the smallest of them, in steps of no more than it
+    assert (np.abs(sums[1:] - values.sum(axis=0)) <= (most - most[0]).sum(axis=0) + 0.6 * most[0] + 1e-9).all()
+
+
+def test_one_feature_and_nobody_are_explained_too() -> None:
+    task = Task({"clinical": Table((Feature("only"),))}, {"number": Regression()}, build_model=lambda *_: Linear())
+    network = Linear()
+    network.map = nn.Linear(2, 1)
+    data = patients(12)
+    data = dataclasses.replace(data, inputs={"clinical": np.asarray(data.inputs["clinical"])[:, :2]})
+    (sums,) = shapley.explained(network, data, task, CONFIG, seed=0).values()
+    assert sums.shape == (2,)
+    assert sums[1] > 0
+    (nobody,) = shapley.explained(network, dataclasses.replace(data, indices=np.arange(0)), task, CONFIG, 0).values()
+    assert not nobody.any()
+
+
+class AnswersToOne(Linear):
+    """The third feature of one patient, whom the first feature singles out; 0 of all others."""
+
+    def forward(self, inputs: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        table = inputs["clinical"]
+        return {"number": ((table[:, 0] == 9.0) * table[:, 2])[:, None]}
+
+
+@pytest.mark.parametrize("hidden", [0.1, 4.0])
+def test_a_network_that_answers_to_one_patient_has_no_value_of_hers(hidden: float) -> None:
+    data = patients(12)
+    inputs = np.array(data.inputs["clinical"])
+    inputs[7, [0, 2]] = 9.0, hidden
+    (sums,) = shapley.explained(
+        AnswersToOne(), dataclasses.replace(data, inputs={"clinical": inputs}), TASK, CONFIG, seed=0
+    ).values()
+    assert sums[1:].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_site_sends_means_of_two_digits_and_none_of_few_patients() -> None:

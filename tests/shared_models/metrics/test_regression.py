@@ -45,6 +45,20 @@ def test_what_one_site_sends_tells_nobodys_number_and_the_errors_still():
     assert RegressionSums.of(p[:9], y[:9]).without_small_cells(10).n == 0
 
 
+@pytest.mark.parametrize("patients", [60, 1000, 20_000])
+def test_of_many_patients_neither_products_nor_squares_tell_a_number(patients):
+    """Of many the typical error is small beside hers, so that steps of a few such errors would be fine enough."""
+    rng = np.random.default_rng(1)
+    y = rng.normal(30, 10, patients)
+    product_off, square_off = [], []
+    for patient, size in itertools.product(range(40), (30.0, 10 * math.sqrt(patients), 1e5)):
+        sent = RegressionSums.of(np.where(np.arange(patients) == patient, size, 0.0), y).without_small_cells(10)
+        product_off.append(abs(sent.product / size - y[patient]))
+        square_off.append(abs((size**2 + sent.target_squared - sent.squared_error) / (2 * size) - y[patient]))
+    for off in (product_off, square_off):
+        assert np.mean(np.array(off) > 1) > 0.75  # of numbers that vary by 10
+
+
 @given(st.integers(10, 300), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 1e4]))
 def test_what_one_site_sends_does_not_contradict_itself(n, seed, scale):
     rng = np.random.default_rng(seed)
