@@ -79,12 +79,10 @@ def saliency_maps(model: TrainedModel, scored: ScoredCohort) -> Iterator[Salienc
         if not isinstance(kind, Volume):
             continue
         column = list(model.task.modalities).index(name)
-        with_image = [
-            (patient, row)
-            for patient, row in zip(scored.cohort.patients, scored.cohort.first[:-1], strict=True)
-            if scored.cohort.present[row, column]
-        ]
-        for patient, row in with_image[:MAX_PATIENTS]:
+        with_image = np.flatnonzero(scored.cohort.present[:, column])  # lesions or views
+        owners, first = np.unique(np.searchsorted(scored.cohort.first, with_image, side="right") - 1, return_index=True)
+        for owner, row in zip(owners[:MAX_PATIENTS], with_image[first], strict=False):
+            patient = scored.cohort.patients[owner]
             for target_name, target in model.task.targets.items():
                 image, heat = saliency(network, patients, int(row), name, (target_name, target), kind.tumour)
                 yield SaliencyMap(patient, name, target_name, image, heat, _ratio(image, heat, kind.tumour))

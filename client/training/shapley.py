@@ -79,7 +79,8 @@ def explained(
             each[name].append(values[:, start : (start := start + target.scores)].mean(axis=1))
     sums = {name: np.zeros(1 + len(asked)) for name in task.targets}
     for name, of_patients in each.items():
-        sums[name][0], sums[name][places] = len(of_patients), hiding_sum(np.array(of_patients))
+        values = np.reshape(of_patients, (len(of_patients), len(players)))
+        sums[name][0], sums[name][places] = len(values), hiding_sum(values)
     return sums
 
 

@@ -29,9 +29,10 @@ from client.governance.secure_aggregation import dealing
 from client.governance.secure_aggregation.sum_session import Session
 from server.app import run_study
 from server.study.exchange import StudyError
+from server.study.secure_aggregation.secure_exchange import StudySums
 from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from shared_models.fingerprint import fingerprint
-from shared_models.messages import MaskedReply, PrepareReply, Reply, TrainReply, TrainRequest
+from shared_models.messages import EvaluateTestRequest, MaskedReply, PrepareReply, Reply, TrainReply, TrainRequest
 from shared_models.messages.arrays import pack_arrays, unpack_arrays
 from shared_models.messages.requests import REQUESTS
 from shared_models.secure_aggregation import wire
@@ -244,6 +245,20 @@ def test_a_site_that_tests_alone_shows_its_own_metrics_and_no_more(hospitals: Ho
     assert results["targets"]["recurrence"]["external"]["patients"] == 0
     tested = [reply for _, kind, reply in app.replies if kind == "evaluate.test"]
     assert [REPLIES["evaluate.test"].unpack(reply.content).external for reply in tested] == [{}] * len(tested)
+
+
+def test_a_center_that_nobody_has_enrolled_at_tries_again_and_takes_no_test_for_one_without_a_sum(
+    small_study: Study, tmp_path: Path
+) -> None:
+    """As one that was started again, whose sites are back a moment later."""
+    config = parse_study_settings({**small_study, **SECURE, "results-dir": str(tmp_path), "round-attempts": 2})
+    (tmp_path / config.study).mkdir(exist_ok=True)
+    sums = StudySums(InProcessGrid(client_app, {}, config.to_flat()), config)
+    request = EvaluateTestRequest(round=1, model={}, statistics={}, thresholds={})
+    answers, total = sums.exchange(["a", "b", "c"], request, "")
+    assert not total
+    assert sums._attempts[request.KIND, 1] == 2
+    assert all("there is no sum" in answer.problem or "not connected" in answer.problem for answer in answers)
 
 
 def test_a_modality_that_two_sites_have_is_named_before_round_1(hospitals: Hospitals, small_study: Study) -> None:

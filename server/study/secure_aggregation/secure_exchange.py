@@ -128,7 +128,8 @@ class StudySums:
         what it would beside one.
         """
         own: dict[str, Answer[R]] = {}
-        if request.KIND == EVALUATE_TEST and not self.sums.members.can_be_summed(request.KIND):
+        members = self.sums.members
+        if request.KIND == EVALUATE_TEST and members.roster and not members.can_be_summed(request.KIND):
             self._ask_question({}, sites, request, 1, group, own)
             log.info("%s: too few sites to be added up; each shows its own metrics", request.KIND)
             return self._answers(sites, own, ()), []
