@@ -25,6 +25,8 @@ MAX_PATIENTS = 200
 """Explained at a site, chosen at random: more change a mean little."""
 MAX_ORDERS, EVALUATIONS = 10, 400
 """Orders of the features, each forward and backward; of many features fewer, since each order asks for all of them."""
+MAX_ROWS = 1_024
+"""Scored at once."""
 ALIKE = 5
 """Patients of whom the largest value of a feature counts as the smallest; see `hiding_sum`."""
 
@@ -125,8 +127,13 @@ class Coalitions:
     @torch.no_grad()
     def __call__(self, coalitions: Array) -> Array:
         """Scores `(Z, K)`, the targets' side by side, of coalitions `(Z, F)` of 1 (own) and 0; means over rows."""
+        at_once = max(1, MAX_ROWS // len(self.present))
+        starts = range(0, len(coalitions), at_once)
+        return np.concatenate([self._score(coalitions[start : start + at_once] > 0.5) for start in starts])
+
+    def _score(self, coalitions: Array) -> Array:
         device, count = next(self.model.parameters()).device, len(coalitions)
-        is_own = torch.from_numpy(np.asarray(coalitions) > 0.5)
+        is_own = torch.from_numpy(coalitions)
         inputs = {
             name: (is_own[:, player][:, None] * self.own[name]).flatten(end_dim=1).to(device)  # z-scores, and flags
             for name, player in self.player.items()
