@@ -79,8 +79,8 @@ def fill_disk(scene: Scene, party: str, program: str) -> None:
     pids = scene.processes(party, program)
     before = {pid: _limit_files(pid, (0, resource.RLIM_INFINITY)) for pid in pids}
     time.sleep(LASTS_S)
-    for pid, limits in before.items():
-        _limit_files(pid, limits)
+    for pid in {*before, *scene.processes(party, program)}:  # with what was started meanwhile, which inherits the bound
+        _limit_files(pid, before.get(pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)))
 
 
 def restart(scene: Scene, party: str, how: int, away_s: float = 0.0) -> None:

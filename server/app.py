@@ -34,7 +34,7 @@ from server.study.results.contents import unfinished_results
 from server.study.results.csv_file import write_csv
 from server.study.results.finished_fold import Finished, read_finished
 from server.study.results.fold_results import combine
-from server.study.results.results_file import RESULTS, write_results
+from server.study.results.results_file import RESULTS, read_results, write_results
 from server.study.results.results_folder import clear, require_free
 from server.study.results.schema import Results
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
@@ -128,10 +128,11 @@ def run_canary(grid: Grid, config: StudySettings) -> list[str]:
     """Trains one round at all sites or none, stores a verdict for each of them and nothing else, and returns these.
 
     Raises:
-        StudyError: If a site failed, or the round did not count.
+        StudyError: If a site failed, or the round did not count, or the folder holds a study.
     """
     folder, state, failure = Path(config.results_dir) / config.study, None, ""
     with only_run(folder):
+        require_free(folder, config.model_copy(update={"resume": False, "overwrite": False}))  # all in it is deleted
         with study_log(folder, aloud=isinstance(grid, NetworkGrid)), watched(grid, config, folder) as progress:
             try:
                 state = canary.first_round(training(grid, config, folder))
@@ -151,10 +152,11 @@ def run_comparison(grid: Grid, config: StudySettings) -> Results:
     """
     first, second = find_networks(config)
     results_dir = Path(config.results_dir)
+    folder = results_dir / first.config.study
+    read_results(folder / RESULTS)  # sites are asked only where the answers can be added
     with only_run(results_dir / config.study):
         rows = compare_at_sites(grid, config, first, second)
     write_comparisons(corrected(rows), (), results_dir / config.study)
-    folder = results_dir / first.config.study
     results = add_rows(rows, folder)
     write_comparisons(results.comparisons, results.matrix, folder)
     finish(results, folder)

@@ -13,8 +13,8 @@ from typing import Any
 
 from shared_models.agreed import CENTERS_OWN
 from shared_models.messages.comparison import pair_of
-from shared_models.secure_aggregation.choice import uses_secure_aggregation
-from shared_models.settings import SettingsError
+from shared_models.secure_aggregation.choice import MIN_SITES, uses_secure_aggregation
+from shared_models.settings import SettingsError, parse_settings
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.targets import Regression, Target
 from shared_models.task import Task, load_task
@@ -55,33 +55,64 @@ _SHARED = frozenset(
         *SPLIT,
         *NOT_OF_SCORING,
         *(key.replace("-", "_") for key in CENTERS_OWN),
-        *("study", "sites", "secure_aggregation", "compares", "compares_sha256", "compares_settings"),
+        *("study", "sites", "min_sites", "colluders", "secure_aggregation"),
+        *("compares", "compares_sha256", "compares_settings"),
     }
 )
 """Settings that both networks of a comparison have as the first study had them, or as the comparison has."""
+MAX_NAME, DIGITS = 64, 12
 
 
 def comparison_settings(first: TrainedModel, second: TrainedModel, sites: Sequence[str]) -> StudySettings:
     """The settings of a comparison at some sites: what they approve.
 
     Raises:
-        SettingsError: If the two cannot be compared: other test patients, another task, no outcome in common.
+        SettingsError: If the two cannot be compared: other test patients, another task, no outcome in common, or sums
+            over too few sites.
     """
     require_comparable(first, second)
-    names = first.config.study, second.config.study
-    summed = any(uses_secure_aggregation(one.config) for one in (first, second))
+    names, pair = (first.config.study, second.config.study), pair_of(first.sha256, second.sha256)
     changed = {
         **NOT_OF_SCORING,
-        "study": f"{names[0]}-against-{names[1]}"[:64],
+        **_aggregation(first, second, sites),
+        "study": _name(names, pair),
         "sites": ", ".join(sites),
-        "secure_aggregation": "on" if summed else "off",
         "compares": ", ".join(names),
-        "compares_sha256": pair_of(first.sha256, second.sha256),
+        "compares_sha256": pair,
     }
     settings = first.config.model_dump() | changed
     theirs = second.config.model_dump() | changed
     other = {key: theirs[key] for key in settings if key not in _SHARED and theirs[key] != settings[key]}
-    return StudySettings.model_validate({**settings, "compares_settings": json.dumps(other, sort_keys=True)})
+    settings["compares_settings"] = json.dumps(other, sort_keys=True)
+    config = parse_settings(StudySettings, settings, f"comparison of {names[0]} and {names[1]}")
+    settings_compared(config)  # as each site reads them
+    return config
+
+
+def _name(names: tuple[str, str], pair: str) -> str:
+    """The comparison's name, which is no study's own, however long theirs are."""
+    name = f"{names[0]}-against-{names[1]}"
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - DIGITS - 1]}-{pair[:DIGITS]}"
+
+
+def _aggregation(first: TrainedModel, second: TrainedModel, sites: Sequence[str]) -> dict[str, Any]:
+    """How answers are added up: in sums alone where one of the studies had them, over as many sites as they take.
+
+    Raises:
+        SettingsError: If there are fewer sites than that.
+    """
+    configs = first.config, second.config
+    colluders = max(config.colluders for config in configs)
+    if not any(map(uses_secure_aggregation, configs)):
+        return {"secure_aggregation": "off", "min_sites": 1, "colluders": colluders}
+    least = max(MIN_SITES, colluders + 2)
+    if len(sites) < least:
+        msg = (
+            f"{configs[0].study} and {configs[1].study} cannot be compared at {', '.join(sites)}: one of them had "
+            f"secure aggregation, whose sums are over {least} sites or more; name as many that took part in both"
+        )
+        raise SettingsError(msg)
+    return {"secure_aggregation": "on", "min_sites": least, "colluders": colluders}
 
 
 def settings_compared(config: StudySettings) -> tuple[StudySettings, StudySettings]:

@@ -15,7 +15,11 @@ RENEW = "python -m server init --renew  (then restart the center; hospitals need
 
 def likely_cause(center: Center) -> tuple[str, str]:
     """What is wrong and what to do, each in a sentence; empty where the folder shows no cause."""
-    ends = read_expiry(center.directory / "server.crt")
+    certificate = center.directory / "server.crt"
+    try:
+        ends = read_expiry(certificate)
+    except (OSError, ValueError):
+        return f"{certificate} is not there, or is no certificate", RENEW
     if ends < datetime.now(UTC):
         return f"the server certificate expired on {ends:%Y-%m-%d %H:%M} UTC", RENEW
     free = free_bytes(center)

@@ -18,7 +18,7 @@ from typing import Any
 from server.errors import ExitCode
 from server.study.audit import audit_of
 from server.study.exchange import StudyError
-from server.study.status import StudyProgress, now
+from server.study.status import SiteProgress, StudyProgress, now
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.agreed import settings_hash
 from shared_models.atomic_files import write_atomically
@@ -26,6 +26,7 @@ from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
 VERDICTS = "canary.json"
+SUFFIX, MAX_NAME = "-canary", 64
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def canary_settings(config: StudySettings) -> StudySettings:
             exit_code=ExitCode.USAGE,
         )
     changed = {
-        "study": f"{config.study}-canary",
+        "study": config.study if config.canary else f"{config.study[: MAX_NAME - len(SUFFIX)]}{SUFFIX}",
         "canary": True,
         "require_sites": "all",
         "round_attempts": 1,
@@ -97,16 +98,26 @@ def verdicts(config: StudySettings, state: Checkpoint | None, progress: StudyPro
 
 
 def _verdict(name: str, state: Checkpoint | None, progress: StudyProgress) -> Verdict:
-    known, record = progress.sites.get(name), state.history[-1] if state and state.history else {}
-    if known is None or known.doing == "away":
-        return Verdict(name, works=False, why="not connected")
-    trains = state is not None and name in state.enrolled and state.enrolled[name].trains
-    why = known.problem or record.get("problems", {}).get(name, "")
-    if not why and trains and name not in record["counted"]:
-        why = "its update did not count"
-    if not why and not known.asked:
-        why = "not asked, since the study did not begin"
+    known = progress.sites.get(name, SiteProgress(doing="away"))
+    why = _why_not(name, state, known)
     return Verdict(name, not why, why, known.at_site_s, known.back_s, known.epsilon)
+
+
+def _why_not(name: str, state: Checkpoint | None, known: SiteProgress) -> str:
+    """Why a site does not work; empty where it does.
+
+    Where the round counts, the round decides. A problem of before may be over, as that it had not approved the canary.
+    """
+    if state is not None and name in state.enrolled:
+        record = state.history[-1]
+        if name in record["counted"] or not state.enrolled[name].trains:
+            return ""
+        return record["problems"].get(name, "its update did not count")
+    if known.doing == "away":
+        return "not connected"
+    if known.doing == "failed":
+        return known.problem
+    return "" if known.asked else "not asked, since the study did not begin"
 
 
 def store(config: StudySettings, given: list[Verdict], failure: str, folder: Path) -> Path:

@@ -15,8 +15,11 @@ from client.app import app as client_app
 from client.config.site import load_site
 from client.gate import require_expected
 from server.app import run_study
-from server.study.canary import canary_settings
+from server.study.canary import canary_settings, verdicts
+from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
+from server.study.progress import begin_progress
+from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import EvaluateValidationRequest, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
@@ -88,6 +91,46 @@ def test_a_site_answers_nothing_in_a_canary_beyond_its_first_round(
         with pytest.raises(Exception, match="what comes before round 1") as raised:
             require_expected(study, request)
         assert "a canary has one round and no test" in raised.value.public
+
+
+def test_a_problem_that_was_over_before_the_round_counted_is_no_verdict(small_study: dict[str, Any]) -> None:
+    config = canary_of(small_study, "late,bad,away")
+    progress = begin_progress(config)
+    progress.here({"late", "bad"}, config.expected_sites)
+    progress.asked(["late", "bad"], "query.prepare")
+    progress.failed({"late": "it has not approved these settings"})
+    site = Enrolment(True, {"train": 50, "validation": 0, "test": 0}, {"clinical": 50}, 0)
+    record = {"counted": ["late"], "problems": {"bad": "its weights are not finite"}}
+    state = Checkpoint(config.to_flat(), 1, {}, {}, {"late": site, "bad": site}, history=(record,))
+    by_site = {one.site: (one.works, one.why) for one in verdicts(config, state, progress.state)}
+    assert by_site == {
+        "late": (True, ""),
+        "bad": (False, "its weights are not finite"),
+        "away": (False, "not connected"),
+    }
+    before = {one.site: one.why for one in verdicts(config, None, progress.state)}
+    assert before == {"late": "it has not approved these settings", "bad": "", "away": "not connected"}
+    progress.heard("late", 0.0, 1.0)
+    assert [one.why for one in verdicts(config, None, progress.state)] == ["", "", "not connected"]
+
+
+def test_a_canary_deletes_nothing_of_a_study(hospitals: Hospitals, small_study: dict[str, Any]) -> None:
+    """As where a study's own settings say `canary = true` and `overwrite = true`."""
+    config = parse_study_settings({**small_study, "sites": "a", "canary": True, "overwrite": True})
+    weights = Path(config.results_dir) / config.study / "best.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    with pytest.raises(StudyError):
+        run_study(InProcessGrid(client_app, hospitals({"a": 20}), config.to_flat()), config)
+    assert weights.read_bytes() == b"weights"
+
+
+def test_the_canary_of_a_canary_is_itself_and_a_long_name_has_one_too(small_study: dict[str, Any]) -> None:
+    config = canary_of(small_study, "a,b")
+    assert canary_settings(config) == config
+    named = canary_of({**small_study, "study": "s" * 64}, "a,b").study
+    assert named.endswith("-canary")
+    assert len(named) == 64
 
 
 def test_a_canary_needs_the_names_of_its_sites(small_study: dict[str, Any]) -> None:

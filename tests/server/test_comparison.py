@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from server.__main__ import main as server_main
 from server.app import run_study
 from server.operations.center import Center
 from server.operations.create import create_center
+from server.study.exchange import StudyError
 from server.study.results.comparison_section import ModelComparison, corrected
 from server.study.results.results_file import read_results
 from server.study.weights.checkpoint import load_checkpoint
@@ -145,6 +148,38 @@ def test_the_second_network_is_built_as_its_own_study_built_it(finished: Any) ->
     moved = settings(runs, sites).model_copy(update={"compares_settings": '{"test_fraction": 0.9}'})
     with pytest.raises(SettingsError, match="may not change test_fraction"):
         settings_compared(moved)
+
+
+def test_studies_with_default_settings_can_be_compared_and_sums_need_three_sites(finished: Any) -> None:
+    """With three named sites a study has secure aggregation of itself, and `min-sites` is two."""
+    runs, _ = finished
+    plain = {"secure_aggregation": "auto", "min_sites": 2, "sites": "a, b, c"}
+    networks = [network(runs, study) for study in STUDIES]
+    models = [replace(one, config=one.config.model_copy(update=plain)) for one in networks]
+    config = comparison_settings(*models, ["a", "b", "c"])
+    assert (config.secure_aggregation, config.min_sites, config.study) == ("on", 3, "first-against-second")
+    assert settings_compared(config)[1].min_sites == 3
+    with pytest.raises(SettingsError, match="over 3 sites or more"):
+        comparison_settings(*models, ["a", "b"])
+    named = {**plain, "secure_aggregation": "off", "study": "s" * 64}
+    first, second = (replace(one, config=one.config.model_copy(update=named)) for one in networks)
+    config = comparison_settings(first, second, ["a"])
+    assert (config.secure_aggregation, config.min_sites) == ("off", 1)
+    assert config.study != first.config.study
+    assert len(config.study) == 64
+
+
+def test_sites_are_asked_only_where_their_answers_can_be_added(finished: Any, tmp_path: Path) -> None:
+    runs, sites = finished
+    shutil.copytree(runs, tmp_path / "runs")
+    results = tmp_path / "runs" / "first" / "results.json"
+    results.write_text(json.dumps(json.loads(results.read_text()) | {"schema_version": "0"}))
+    config = settings(runs, sites, results_dir=str(tmp_path / "runs"))
+    asked: list[str] = []
+    grid = InProcessGrid(client_app, sites, config.to_flat(), on_message=lambda site, *_: asked.append(site))
+    with pytest.raises(StudyError, match="schema version 0"):
+        run_study(grid, config)
+    assert not asked
 
 
 @pytest.mark.parametrize(

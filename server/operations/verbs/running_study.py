@@ -30,7 +30,7 @@ def run(
 
     config = read_study(study, assignments, rule_names())
     load_rule(config)
-    config = canary_settings(config) if canary else config
+    config = canary_settings(config) if canary or config.canary else config
     folds = folds_of(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")
     if folds:

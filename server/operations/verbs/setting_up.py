@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from server.errors import CenterError, ExitCode
 from server.operations.center import Center, open_center, parse_address, split_address
 from server.operations.verbs.console import console
-
-if TYPE_CHECKING:
-    pass
 
 
 def init(address: str, directory: Path, port: int, proxy_port: int | None, renew: bool) -> None:

@@ -13,6 +13,11 @@ from shared_models.metrics.names import NAMES
 
 TITLE = "Comparisons"
 MAX_COLUMNS = 8
+CALLS = ("only study's right", "only other right", "of patients", "McNemar's p", "after Holm")
+MCNEMAR = (
+    "McNemar's exact test is of right calls, each model at its own threshold, of patients at hospitals that may tell "
+    "how many are right."
+)
 COLUMNS = ("model", "patients", "value", "low", "high", "difference", "low", "high", "p", "p after Holm")
 
 
@@ -36,10 +41,12 @@ def _lead(rows: Sequence[ModelComparison]) -> str:
         return ""
     shown = [row for row in rows if row.p_holm is not None and row.p_holm < 0.05]
     better = sum((row.difference or 0.0) > 0 for row in shown)
+    few = sum(row.p_holm is None for row in rows)
+    untested = f" {count(few)} of them could not be tested: too few patients." if few else ""
     return (
         f"Of {count(len(rows))} comparisons with the study's network {count(better)} show the other model better and "
         f"{count(len(shown) - better)} show it worse (paired tests, p < 0.05 after Holm). The others show no "
-        "difference, which is not the same as showing that there is none."
+        f"difference, which is not the same as showing that there is none.{untested}"
     )
 
 
@@ -95,13 +102,12 @@ def _table(target: str, rows: Sequence[ModelComparison]) -> Table:
             measure,
             "p",
             "after Holm",
-            *(["only study's right", "only other right"] if with_calls else []),
-        ]
-        + (["McNemar's p", "after Holm"] if with_calls else []),
+            *(CALLS if with_calls else []),
+        ],
         [Row(row.model, list(_cells(row, with_calls))) for row in rows],
         f"{target.replace('_', ' ')}, test patients whom both models score. p: of no difference from the study's "
         f"network, {'DeLong' if rows[0].measure == 'auc' else 'jackknife'}, paired, by hospital. "
-        + ("McNemar's exact test is of right calls, each model at its own threshold. " if with_calls else "")
+        + (f"{MCNEMAR} " if with_calls else "")
         + "Holm's correction is over all tests of a kind in this study.",
     )
 
@@ -111,7 +117,8 @@ def _cells(row: ModelComparison, with_calls: bool) -> Iterator[str]:
     yield _estimate(row.value, row.value_low, row.value_high)
     yield from (p_value(row.p), p_value(row.p_holm))
     if with_calls:
-        numbers = (row.only_study_right, row.only_other_right)
+        called = None if row.only_study_right is None else row.called or row.patients
+        numbers = (row.only_study_right, row.only_other_right, called)
         yield from (NONE if one is None else count(one) for one in numbers)
         yield from (p_value(row.mcnemar_p), p_value(row.mcnemar_p_holm))
 

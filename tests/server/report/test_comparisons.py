@@ -1,0 +1,45 @@
+"""Rows of comparisons in the report: each count beside the patients that it is of."""
+
+from __future__ import annotations
+
+from server.report.numbers import NONE
+from server.report.sections.comparisons import _lead, _table
+from server.study.results.comparison_section import ModelComparison
+
+ROW = ModelComparison(
+    target="er",
+    model="other",
+    patients=120,
+    measure="auc",
+    value=0.7,
+    value_low=0.6,
+    value_high=0.8,
+    by_site={},
+    difference=0.1,
+    difference_low=0.02,
+    difference_high=0.18,
+    p=0.01,
+    p_holm=0.01,
+    only_study_right=3,
+    only_other_right=12,
+    mcnemar_p=0.035,
+    mcnemar_p_holm=0.035,
+    called=80,
+)
+
+
+def test_mcnemars_counts_stand_beside_the_patients_whom_hospitals_tell_of() -> None:
+    none = dict.fromkeys(("only_study_right", "only_other_right", "mcnemar_p", "called"))
+    withheld = ROW.model_copy(update=none)
+    of_rows = ROW.model_copy(update={"called": None})
+    table = _table("er", [ROW, of_rows, withheld])
+    place = table.headings.index("of patients") - 1
+    assert [row.cells[place] for row in table.rows] == ["80", "120", NONE]
+    assert {len(row.cells) for row in table.rows} == {len(table.headings) - 1}
+
+
+def test_what_could_not_be_tested_is_counted() -> None:
+    untested = ROW.model_copy(update={"p": None, "p_holm": None, "difference": None})
+    assert "could not be tested" not in _lead([ROW])
+    assert "Of 2 comparisons" in _lead([ROW, untested])
+    assert "1 of them could not be tested" in _lead([ROW, untested])
