@@ -69,23 +69,22 @@ def _run(options: argparse.Namespace) -> int:
         _compare(options.matrix, models, sites, config, work, console)
     if options.opens:
         open_report(work / REPORT)
-    if named and options.engine != "rehearsal":  # whose results lie in its own center; it begins with all sites or not
+    # a rehearsal has its results in its own center, and begins with all sites or not; a comparison has the first study's
+    if named and options.engine != "rehearsal" and not config.compares:
         require_named_sites(work / RESULTS)
     return 0
 
 
 def _settings(options: argparse.Namespace) -> StudySettings:
     from server.study.aggregation.rules import rule_names
-    from shared_models.settings import SettingsError
     from shared_models.study_file import read_study
+    from simulation.laboratory import refuse_canary
 
     shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
     resume = ["resume=true"] if options.resume else []
     words = [*shorthands, *options.assignments, *take_fold_options(vars(options)), *resume]
     config = read_study(options.study or options.file, words, rule_names())
-    if config.canary:
-        msg = "canary: it trains one round of a deployment, `python -m server run --canary`; simulate the study itself"
-        raise SettingsError(msg)
+    refuse_canary(config)
     return config
 
 

@@ -85,12 +85,26 @@ def run(
     named = {key.replace("_", "-"): value for key, value in given.items()}
     named |= {key.replace("_", "-"): value for key, value in settings.items()}
     config = parse_study_settings(named, "simulation.run", rule_names())
+    refuse_canary(config)
     folder = Path(config.results_dir) / config.study
     require_free(folder, config)
     files = dict(sites) if isinstance(sites, Mapping) else find_sites([Path(file) for file in sites])
     config = fitted_to(config, files)
     require_folds(config, files)
     return Results(schema.Results.model_validate(run_in_process(files, config)), folder)
+
+
+def refuse_canary(config: StudySettings) -> None:
+    """Refuses the settings of a canary, which has no results.
+
+    Raises:
+        SettingsError: If they are.
+    """
+    from shared_models.settings import SettingsError
+
+    if config.canary:
+        msg = "canary: it trains one round of a deployment, `python -m server run --canary`; simulate the study itself"
+        raise SettingsError(msg)
 
 
 def sweep(file: Path | str, sites: Sequence[Path | str] | Mapping[str, Path], /) -> pd.DataFrame:

@@ -74,9 +74,10 @@ and the report of the study.""",
 
 Two finished networks on the same test patients of each hospital, each patient scored by both. No weights and no
 patient's score leave a hospital: it counts pairs of its patients, and right calls. The center adds them up to DeLong's
-and McNemar's paired tests, with Holm's correction over outcomes, as rows of the first study's results, comparisons.csv
-and report. Where a study had secure aggregation only sums leave, and without it counts in coarse steps. Both studies
-must have the same split; of another split, task or outcome one sentence says so.""",
+and McNemar's paired tests, with Holm's correction over all such tests of the first study, as rows of its results,
+comparisons.csv and report. Where a study had secure aggregation only sums over three hospitals or more leave, and
+without it counts in coarse steps. Both studies must have the same split; of another split, task or outcome one sentence
+says so.""",
     "export": """\
   python -m server export recurrence --format safetensors --out model    # for hospitals: predict, validate
   python -m server export recurrence --format onnx --out onnx            # for other programs

@@ -57,12 +57,12 @@ def canary_settings(config: StudySettings) -> StudySettings:
     Raises:
         StudyError: If the study names no sites, or trains nothing.
     """
-    if not config.expected_sites or config.validates:
+    if not config.expected_sites or config.trains_nothing:
         raise StudyError(
             what="a canary asks all sites of a study to train one round, or none",
-            where="sites" if not config.validates else "validates",
-            found="no site is named" if not config.validates else "an external validation, which trains nothing",
-            expected="the names of the study's sites: --set sites=oak,elm,ash",
+            where="validates" if config.validates else "compares" if config.compares else "sites",
+            found="networks are only scored, and none trains" if config.trains_nothing else "no site is named",
+            expected="a study that trains, with the names of its sites: --set sites=oak,elm,ash",
             exit_code=ExitCode.USAGE,
         )
     changed = {

@@ -136,3 +136,5 @@ def test_the_canary_of_a_canary_is_itself_and_a_long_name_has_one_too(small_stud
 def test_a_canary_needs_the_names_of_its_sites(small_study: dict[str, Any]) -> None:
     with pytest.raises(StudyError, match="no site is named"):
         canary_settings(parse_study_settings(small_study))
+    with pytest.raises(StudyError, match="none trains"):
+        canary_settings(parse_study_settings({**small_study, "sites": "a", "compares": "one, two"}))

@@ -35,3 +35,5 @@ def test_the_page_of_studies_from_python_runs_as_written(
     assert rates["value"].notna().all()
     with pytest.raises(SettingsError, match="did you mean 'rounds'"):
         simulation.run({"study": "third"}, list(sites.values()), round=3)
+    with pytest.raises(SettingsError, match="canary: it trains one round of a deployment"):
+        simulation.run({"study": "third"}, list(sites.values()), canary=True)
