@@ -132,7 +132,7 @@ def run_canary(grid: Grid, config: StudySettings) -> list[str]:
     """
     folder, state, failure = Path(config.results_dir) / config.study, None, ""
     with only_run(folder):
-        require_free(folder, config.model_copy(update={"resume": False, "overwrite": False}))  # all in it is deleted
+        require_free(folder, config.model_copy(update={"resume": False}))  # since all in it is deleted at the end
         with study_log(folder, aloud=isinstance(grid, NetworkGrid)), watched(grid, config, folder) as progress:
             try:
                 state = canary.first_round(training(grid, config, folder))

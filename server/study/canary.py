@@ -75,7 +75,6 @@ def canary_settings(config: StudySettings) -> StudySettings:
         "leave_out": "none",
         "auto_resume": 0,
         "resume": False,
-        "overwrite": False,
         "report": "",
     }
     return StudySettings.model_validate({**config.model_dump(), **changed})

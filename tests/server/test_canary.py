@@ -115,8 +115,8 @@ def test_a_problem_that_was_over_before_the_round_counted_is_no_verdict(small_st
 
 
 def test_a_canary_deletes_nothing_of_a_study(hospitals: Hospitals, small_study: dict[str, Any]) -> None:
-    """As where a study's own settings say `canary = true` and `overwrite = true`."""
-    config = parse_study_settings({**small_study, "sites": "a", "canary": True, "overwrite": True})
+    """As where a study's own settings say `canary = true` and `resume = true`."""
+    config = parse_study_settings({**small_study, "sites": "a", "canary": True, "resume": True})
     weights = Path(config.results_dir) / config.study / "best.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")
