@@ -31,7 +31,7 @@ def comparison_of(center: Center, studies: tuple[str, str], checkpoint: str, sit
     first, second = (network_of(center, study, checkpoint) for study in studies)
     enrolled = [load_checkpoint(center.results / study / f"{checkpoint}.safetensors").enrolled for study in studies]
     both = sorted(enrolled[0].keys() & enrolled[1].keys())
-    names = [name.strip() for name in sites.split(",") if name.strip()] or both
+    names = list(dict.fromkeys(name.strip() for name in sites.split(",") if name.strip())) or both
     if not names or (others := sorted({*names} - {*both})):
         raise CenterError(
             what="only hospitals that took part in both studies have the test patients of both",
