@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         _compare(options.matrix, models, sites, config, work, console)
     if options.opens:
         open_report(work / REPORT)
-    # a rehearsal has its results in its own center, and begins with all sites or not; a comparison has the first study's
+    # a rehearsal has results in its own center, and begins with all sites or not; a comparison has the first study's
     if named and options.engine != "rehearsal" and not config.compares:
         require_named_sites(work / RESULTS)
     return 0

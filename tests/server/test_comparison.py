@@ -92,9 +92,9 @@ def test_the_sums_of_sites_give_what_the_rows_give(finished: Any) -> None:
     assert row.model == f"second, round {network(runs, 'second').round}"
     for name in ("value", "value_low", "value_high", "difference", "difference_low", "difference_high", "p", "p_holm"):
         assert getattr(row, name) == pytest.approx(getattr(expected, name), rel=1e-4), name
-    for name in ("patients", "only_study_right", "only_other_right", "mcnemar_p", "mcnemar_p_holm"):
+    for name in ("patients", "only_study_right", "only_other_right", "mcnemar_p", "mcnemar_p_holm", "mcnemar_patients"):
         assert getattr(row, name) == getattr(expected, name), name
-    assert row.called == row.patients
+    assert row.mcnemar_patients == row.patients
     assert expected.only_study_right is not None
     assert row.by_site.keys() == {"the sum of a, b, c"}
     with (runs / "first" / "comparisons.csv").open(newline="") as file:
@@ -108,7 +108,7 @@ def test_the_sums_of_sites_give_what_the_rows_give(finished: Any) -> None:
     (coarse,) = read_results(runs / "first" / "results.json").comparisons
     assert coarse.difference == pytest.approx(expected.difference, abs=0.1)
     assert coarse.by_site.keys() == {"a", "b", "c"}
-    assert coarse.only_study_right is None or coarse.called
+    assert coarse.only_study_right is None or coarse.mcnemar_patients
     assert coarse.p is not None
     assert expected.p is not None
     assert coarse.p >= expected.p / 10

@@ -42,7 +42,7 @@ def _lead(rows: Sequence[ModelComparison]) -> str:
     shown = [row for row in rows if row.p_holm is not None and row.p_holm < 0.05]
     better = sum((row.difference or 0.0) > 0 for row in shown)
     few = sum(row.p_holm is None for row in rows)
-    untested = f" {count(few)} of them could not be tested: too few patients." if few else ""
+    untested = f" {count(few)} of them could not be tested." if few else ""
     return (
         f"Of {count(len(rows))} comparisons with the study's network {count(better)} show the other model better and "
         f"{count(len(shown) - better)} show it worse (paired tests, p < 0.05 after Holm). The others show no "
@@ -117,8 +117,8 @@ def _cells(row: ModelComparison, with_calls: bool) -> Iterator[str]:
     yield _estimate(row.value, row.value_low, row.value_high)
     yield from (p_value(row.p), p_value(row.p_holm))
     if with_calls:
-        called = None if row.only_study_right is None else row.called or row.patients
-        numbers = (row.only_study_right, row.only_other_right, called)
+        tested = None if row.only_study_right is None else row.mcnemar_patients or row.patients
+        numbers = (row.only_study_right, row.only_other_right, tested)
         yield from (NONE if one is None else count(one) for one in numbers)
         yield from (p_value(row.mcnemar_p), p_value(row.mcnemar_p_holm))
 

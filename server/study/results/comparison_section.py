@@ -37,7 +37,10 @@ class ModelComparison(_Row):
 
     target: str = Field(description="the target")
     model: str = Field(description="the other model, and what it was trained on")
-    patients: int = Field(description="test patients whom both score and whose outcome is known")
+    patients: int = Field(
+        description="test patients whom both score and whose outcome is known; of a hospital that may not tell of so "
+        "few, none"
+    )
     measure: Measure = Field(description="share of concordant pairs of patients of the same site")
     value: float | None = Field(description="the other model's; null without comparable pairs")
     value_low: float | None = Field(description="lower bound of its 95 % interval (DeLong or jackknife, logit scale)")
@@ -54,7 +57,7 @@ class ModelComparison(_Row):
     only_other_right: int | None = Field(description="those whom only the other does")
     mcnemar_p: float | None = Field(description="p-value of McNemar's exact test of these two numbers")
     mcnemar_p_holm: float | None = Field(description="the same after Holm, over all such tests of the study")
-    called: int | None = Field(
+    mcnemar_patients: int | None = Field(
         None, description="patients of McNemar's test; of hospitals that may not tell of so few in a cell, none"
     )
 
@@ -103,10 +106,11 @@ def compare(
     ((difference, p_value),) = pairs.differences()
     value = share([(target, one.other, one.truth) for one in sites.values()])
     discordant = _discordant(sites.values(), thresholds) if isinstance(target, Binary) else None
+    patients = sum(int(_known(one.truth).sum()) for one in sites.values())
     return ModelComparison(
         target=name,
         model=model,
-        patients=sum(int(_known(one.truth).sum()) for one in sites.values()),
+        patients=patients,
         measure=measure_of(target),
         by_site={site: _finite(share([(target, one.other, one.truth)]).value) for site, one in sites.items()},
         p=_finite(p_value),
@@ -115,6 +119,7 @@ def compare(
         only_other_right=discordant[1] if discordant else None,
         mcnemar_p=_finite(mcnemar(*discordant)) if discordant else None,
         mcnemar_p_holm=None,
+        mcnemar_patients=patients if discordant else None,
         **_bounds("value", value),
         **_bounds("difference", difference),
     )
@@ -145,7 +150,7 @@ def compared_row(name: str, target: Target, model: str, sites: Mapping[str, Comp
         only_other_right=right[1] if right else None,
         mcnemar_p=_finite(mcnemar(*right)) if right else None,
         mcnemar_p_holm=None,
-        called=round(calls.patients) if calls and calls.patients else None,
+        mcnemar_patients=round(calls.patients) if calls and calls.patients else None,
         **_bounds("value", _share(pairs)),
         **_bounds("difference", Interval(-gained.value, -gained.high, -gained.low)),
     )

@@ -24,14 +24,14 @@ ROW = ModelComparison(
     only_other_right=12,
     mcnemar_p=0.035,
     mcnemar_p_holm=0.035,
-    called=80,
+    mcnemar_patients=80,
 )
 
 
 def test_mcnemars_counts_stand_beside_the_patients_whom_hospitals_tell_of() -> None:
-    none = dict.fromkeys(("only_study_right", "only_other_right", "mcnemar_p", "called"))
+    none = dict.fromkeys(("only_study_right", "only_other_right", "mcnemar_p", "mcnemar_patients"))
     withheld = ROW.model_copy(update=none)
-    of_rows = ROW.model_copy(update={"called": None})
+    of_rows = ROW.model_copy(update={"mcnemar_patients": None})
     table = _table("er", [ROW, of_rows, withheld])
     place = table.headings.index("of patients") - 1
     assert [row.cells[place] for row in table.rows] == ["80", "120", NONE]
