@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "site_configs" / "example.yaml"])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "site_configs" / "example.yaml"])
 PACKAGES = ("client", "server", "shared_models", "simulation")
 CODE = re.compile(r"^```(python|diff)\n.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # What is not said any longer: and what is said instead.
