@@ -78,12 +78,13 @@ def _run(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> StudySettings:
     from server.study.aggregation.rules import rule_names
     from shared_models.study_file import read_study
-    from simulation.laboratory import refuse_canary
 
     shorthands = [f"{key}={value}" for key in ("task", "seed") if (value := getattr(options, key)) is not None]
     resume = ["resume=true"] if options.resume else []
     words = [*shorthands, *options.assignments, *take_fold_options(vars(options)), *resume]
     config = read_study(options.study or options.file, words, rule_names())
+    from simulation.splits import refuse_canary  # after the settings: a mistake in them should be said at once
+
     refuse_canary(config)
     return config
 

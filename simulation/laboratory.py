@@ -76,7 +76,7 @@ def run(
     from shared_models.study_file import read_study
     from shared_models.study_settings import StudySettings, parse_study_settings
     from simulation.engines.in_process import run_in_process
-    from simulation.splits import find_sites, fitted_to, require_folds
+    from simulation.splits import find_sites, fitted_to, refuse_canary, require_folds
 
     if isinstance(study, str | os.PathLike):
         given = read_study(Path(study), [], rule_names()).to_flat()
@@ -92,19 +92,6 @@ def run(
     config = fitted_to(config, files)
     require_folds(config, files)
     return Results(schema.Results.model_validate(run_in_process(files, config)), folder)
-
-
-def refuse_canary(config: StudySettings) -> None:
-    """Refuses the settings of a canary, which has no results.
-
-    Raises:
-        SettingsError: If they are.
-    """
-    from shared_models.settings import SettingsError
-
-    if config.canary:
-        msg = "canary: it trains one round of a deployment, `python -m server run --canary`; simulate the study itself"
-        raise SettingsError(msg)
 
 
 def sweep(file: Path | str, sites: Sequence[Path | str] | Mapping[str, Path], /) -> pd.DataFrame:

@@ -63,6 +63,17 @@ def fitted_to(config: StudySettings, sites: Sites) -> StudySettings:
     return config.model_copy(update={"sites": ", ".join(sites), "evaluation_only_sites": ", ".join(never)})
 
 
+def refuse_canary(config: StudySettings) -> None:
+    """Refuses the settings of a canary, which has no results.
+
+    Raises:
+        SettingsError: If they are.
+    """
+    if config.canary:
+        msg = "canary: it trains one round of a deployment, `python -m server run --canary`; simulate the study itself"
+        raise SettingsError(msg)
+
+
 def require_folds(config: StudySettings, sites: Sites) -> None:
     """Refuses folds that a site's patients cannot be divided into, before anything is trained.
 
