@@ -101,8 +101,8 @@ def follow_up(rng: np.random.Generator, folder: Path) -> dict[str, float]:
     predicted = pd.concat(map(pd.read_csv, files))
     risk = predicted[next(name for name in predicted.columns if name.startswith("recurrence"))]
     late = predicted["patient"].map(event_days).to_numpy() <= HORIZON_DAYS
-    of = results.content.targets["recurrence"].internal
-    return {"reported": of["auc"], "truth": roc_auc_score(late, risk)}
+    reported, truth = results.content.targets["recurrence"].internal["auc"], roc_auc_score(late, risk)
+    return {"reported": reported, "truth": truth, "reported less truth": reported - truth}
 
 
 def intervals(rng: np.random.Generator, folder: Path) -> dict[str, float]:

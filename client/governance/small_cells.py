@@ -94,16 +94,19 @@ def _pairs_in_steps(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _pairs(metrics: Mapping[str, float]) -> dict[str, tuple[float, float, float]]:
-    """Cases, others and comparable pairs; of a C-index no fewer pairs than these, which the other counts tell."""
+    """Cases, others and comparable pairs; of a C-index no fewer pairs than these, which the other counts tell.
+
+    Those with the event by the horizon and those free of it then are comparable. Two events are only if their days
+    differ, and where times are whole years many do not.
+    """
     if "positives" in metrics:
         cases, others = metrics["positives"], metrics["patients"] - metrics["positives"]
         return {"auc": (cases, others, cases * others)}
     if "events_by_horizon" not in metrics:
         return {}
-    events, cases, others = (metrics[name] for name in ("events", "events_by_horizon", "free_at_horizon"))
-    late = events - cases
-    pairs = cases * others + (cases * (cases - 1) + late * (late - 1)) / 2
-    return {"auc": (cases, others, cases * others), "c_index": (events, metrics["patients"] - events, pairs)}
+    cases, others = metrics["events_by_horizon"], metrics["free_at_horizon"]
+    events, pairs = metrics["events"], cases * others
+    return {"auc": (cases, others, pairs), "c_index": (events, metrics["patients"] - events, pairs)}
 
 
 def _step(share: float, patients: float) -> float:

@@ -67,6 +67,16 @@ def test_of_a_patient_whom_a_network_singles_out_the_metrics_tell_nothing(target
         np.testing.assert_equal(other, sent[0])
 
 
+def test_of_times_in_whole_years_the_c_index_tells_nothing_of_her_either():
+    """Two events of one day are no pair, so that those who are free are in more of the pairs than counts imply."""
+    truth = np.stack([np.repeat([365.0, 1500.0], [160, 20]), np.repeat([1.0, 0.0], [160, 20])], axis=1)
+    scores = np.full(180, 0.3)
+    sent = []
+    for scores[-1] in (0.3, 0.01, 0.9):
+        sent.append(suppress_small_cells(site_metrics(TimeToEvent((365.0, 730.0)), scores, truth, 0.5), 10)["c_index"])
+    assert sent == [0.5] * 3
+
+
 def test_a_number_needs_that_many_patients():
     values = np.arange(9.0)
     few = suppress_small_cells(site_metrics(Regression(), values, values + 1, 0.5), 10)
