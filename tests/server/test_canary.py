@@ -69,12 +69,16 @@ def test_a_canary_of_which_a_site_is_away_or_breaks_fails_and_says_whose_fault_i
     sites = hospitals({"a": 60, "b": 60, "c": 60})
     table = sites["b"].parent / "clinical.csv"
     table.write_text(table.read_text().replace(",+,", ",odd,"))
-    _, stored = run({name: sites[name] for name in ("a", "b")}, canary_of(small_study, "a,b,c"))
-    assert not stored["works"]
-    by_site = {one["site"]: one for one in stored["sites"]}
-    assert not by_site["c"]["works"]
-    assert by_site["c"]["why"] == "not connected"
-    assert not by_site["b"]["works"] or stored["failure"]
+    canary = canary_of({**small_study, "join-timeout-s": 0.5}, "a,b,c")
+    for there, faults in (
+        ("ab", {"a": "not asked", "b": "not asked", "c": "not connected"}),
+        ("abc", {"b": "holds a value that cannot be read"}),
+    ):
+        _, stored = run({name: sites[name] for name in there}, canary)
+        assert not stored["works"]
+        failed = {one["site"]: one["why"] for one in stored["sites"] if not one["works"]}
+        assert failed.keys() == faults.keys()
+        assert all(faults[site] in why for site, why in failed.items())
 
 
 def test_a_site_answers_nothing_in_a_canary_beyond_its_first_round(
