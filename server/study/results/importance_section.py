@@ -57,7 +57,7 @@ class ImportanceResults(BaseModel):
         description='of a feature, with `importance = "shap"`: mean absolute Shapley value over `explained` patients, '
         "in the score's unit (a probability, a risk by the horizon, a number; of classes the mean over them)",
     )
-    explained: int = Field(0, description="test patients whose score was explained, 200 of a site at most")
+    explained: int = Field(0, description="test patients whose score was explained, 200 of a site and fold at most")
 
     @property
     def used(self) -> bool:
