@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -46,14 +46,17 @@ def sections(model: type[BaseModel], place: str) -> Iterator[tuple[str, type[Bas
     """The model, and those inside it, with the place where each stands."""
     yield place, model
     for name, field in model.model_fields.items():
-        for inner in [field.annotation, *field_arguments(field.annotation)]:
-            if inspect.isclass(inner) and issubclass(inner, BaseModel):
-                suffix = {dict: ".NAME", list: "[]"}.get(getattr(field.annotation, "__origin__", type(None)), "")
-                yield from sections(inner, f"{place}.{name}{suffix}".removeprefix("results.json."))
+        for suffix, inner in models_inside(field.annotation):
+            yield from sections(inner, f"{place}.{name}{suffix}".removeprefix("results.json."))
 
 
-def field_arguments(annotation: Any) -> list[Any]:
-    return list(getattr(annotation, "__args__", ()))
+def models_inside(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models of a field, in whatever dicts, lists and unions, each with how it is reached."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield "", annotation
+    suffix = {dict: ".NAME", list: "[]"}.get(get_origin(annotation), "")
+    for part in get_args(annotation):
+        yield from ((f"{suffix}{further}", inner) for further, inner in models_inside(part))
 
 
 def kind_of(schema: dict[str, Any]) -> str:

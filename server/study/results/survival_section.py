@@ -39,7 +39,7 @@ class RiskGroup(BaseModel):
 
 
 class Survival(BaseModel):
-    """Patients of a time-to-event target by risk, from counts by month, outside of secure sums by interval."""
+    """Patients of a time-to-event target by risk, from counts by month, without secure aggregation by interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
