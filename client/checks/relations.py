@@ -192,7 +192,7 @@ def _arithmetic(by_thing: Mapping[str, FeatureColumn]) -> Iterator[Suspicion]:
             yield suspicion(f"{names} in {positive.rows(more)}; check both columns", more)
     if {"bmi", "height_cm", "weight_kg"} <= by_thing.keys():
         bmi, height, weight = (by_thing[name] for name in ("bmi", "height_cm", "weight_kg"))
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             apart = np.abs(weight.values / (height.values / 100) ** 2 / bmi.values - 1) > 0.1
         if apart.sum() >= max(LEAST, SHARE * len(bmi.known)):
             yield suspicion(
