@@ -43,8 +43,8 @@ def page_of(maps: Sequence[SaliencyMap], model: TrainedModel) -> str:
     for one in maps:
         kind = model.task.modalities[one.modality]
         assert isinstance(kind, Volume)
-        inside = "no mask" if math.isnan(one.ratio) else f"{one.ratio:.2f} times as much inside the mask"
-        heading = f"{one.patient}: {one.modality}, {one.target.replace('_', ' ')} ({inside})"
+        inside = " (no mask)" if math.isnan(one.ratio) else f" ({one.ratio:.2f} times as much inside the mask)"
+        heading = f"{one.patient}: {one.modality}, {one.target.replace('_', ' ')}{'' if kind.tiles else inside}"
         shown = planes(one.image, kind, one.heat)
         images = (f'<img src="{plane.source}" alt="{plane.plane}" title="{plane.plane}">' for plane in shown)
         parts.append(f"<h2>{html.escape(heading)}</h2><p>{''.join(images)}</p>")
