@@ -137,7 +137,10 @@ def write_model(model: TrainedModel, path: Path) -> None:
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     if not path.is_file():  # a pipe would never end
-        raise ModelFileError(what="there is no such checkpoint", where=path, fix="correct the path")
+        found, fix = "no such file", "correct the path"
+        if path.is_dir():
+            found, fix = "a folder", "name the file in it, as best.safetensors"
+        raise ModelFileError(what="this is no checkpoint", where=path, found=found, fix=fix)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -68,9 +68,9 @@ def run(
         settings: Settings that win over the study's, with `_` for `-`: `rounds=30, overwrite=True`.
 
     Raises:
-        SettingsError: If a setting cannot be used, or there are results of this study that are not to be overwritten.
+        SettingsError: If a setting cannot be used.
         SiteError: If a site's file cannot be used.
-        StudyError: If the study fails.
+        StudyError: If there are results of this study that are not to be overwritten, or it fails.
     """
     from server.study.aggregation.rules import rule_names
     from shared_models.study_file import read_study

@@ -51,11 +51,12 @@ def find_site(name: str) -> Path:
     if path.is_file():
         return path
     known = [file.stem for file in sorted(FOLDER.glob("*.yaml"))]
-    start = f"copy {FOLDER}/example.yaml to {path}, or run this in the folder that holds {FOLDER}/"
+    start = f"write it: python -m client init FOLDER --site {name}; or run this in the folder that holds {FOLDER}/"
     raise SiteError(
-        what=f"there is no site {name!r}" if named else "there is no such file",
+        what=f"there is no site {name!r}" if named else "this is no site's YAML",
         where=str(path),
-        fix=nearest(name, known) if named and known else start,
+        found="a folder" if path.is_dir() else "no such file",
+        fix=f"{nearest(name, known)}; or {start}" if named and known else start,
         exit_code=ExitCode.SITE_CONFIG,
     )
 

@@ -191,7 +191,9 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
     except OSError as error:
         raise _config_error(path, str(error.strerror), what="cannot read the site's settings") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _config_error(path, " ".join(str(error).split()), "the site's settings are not YAML") from None
+        found = " ".join(str(error).split()).replace('"<unicode string>"', path.name)
+        spaces = "YAML takes spaces before a key, never a tab; " if "\\t' that cannot start" in found else ""
+        raise _config_error(path, found, "the site's settings are not YAML", spaces) from None
     if not isinstance(values, dict):
         raise _config_error(path, type(values).__name__, "the site's settings are empty")
     try:
@@ -241,12 +243,12 @@ def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
         yield from ((f"targets.{name}", column.table) for column in outcome.columns)
 
 
-def _config_error(path: Path, found: str, what: str) -> SiteError:
+def _config_error(path: Path, found: str, what: str, hint: str = "") -> SiteError:
     return SiteError(
         what,
         where=str(path),
         found=found,
-        fix="compare it with site_configs/example.yaml, then run python -m client check",
+        fix=f"{hint}compare it with site_configs/example.yaml, then run python -m client check",
         public="the site's settings are not valid",
         exit_code=ExitCode.SITE_CONFIG,
     )

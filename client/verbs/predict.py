@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING
 from client.config.site import SiteConfig
 from client.inference.predictions import Predictions, Wanted, predict_patients, require_free, write_predictions
 from client.inference.recalibration import Recalibrated
-from client.inference.remarks import NO_INPUT
+from client.inference.remarks import FAR, NO_INPUT
 from client.verbs.saliency_page import write_page
 from shared_models.trained_model import RESEARCH_ONLY, read_model
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_HOW_FAR = re.compile(r"[\d.]+ standard deviations")
 
 
 def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console) -> None:
@@ -37,10 +40,12 @@ def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console
 
 def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
     columns, about = predictions.columns, predictions.about
-    remarks = Counter(part for text in columns["warnings"] for part in text.split("; ") if part)
+    # patients differ in how far a number lies: on the terminal they are one line
+    texts = (_HOW_FAR.sub(f"{FAR:g} standard deviations or more", text) for text in columns["warnings"])
+    remarks = Counter(part for text in texts for part in text.split("; ") if part)
     network = about["network"]
     lines = [f"{about['patients']} patients, network of {network['study']}, round {network['round']}"]
-    lines += [f"  {count} patients: {remark}" for remark, count in remarks.most_common(10)]
+    lines += [f"  {count} patient{'s' if count > 1 else ''}: {remark}" for remark, count in remarks.most_common(10)]
     lines += [f"  and {len(remarks) - 10} other warnings"] if len(remarks) > 10 else []
     lines += [f"  {warning}" for warning in about["warnings"]]
     for name, fitted in predictions.recalibrated.items():

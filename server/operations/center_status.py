@@ -73,7 +73,7 @@ def find_results(center: Center, study: str, unfinished: bool = False) -> Path:
     Raises:
         CenterError: If there are none.
     """
-    from server.study.results.results_file import RESULTS, UNFINISHED
+    from server.study.results.results_file import RESULTS, UNFINISHED, read_results
 
     endings = (RESULTS, UNFINISHED) if unfinished else (RESULTS,)
     files = [path for ending in endings for path in center.results.glob(f"*/{ending}")]
@@ -87,11 +87,18 @@ def find_results(center: Center, study: str, unfinished: bool = False) -> Path:
             fix="`python -m server status` shows how far the study is",
             exit_code=ExitCode.FILE,
         )
+    if own := [path for path in written if path.parent.name == study]:
+        return own[-1]
+    if (failed := center.results / study / UNFINISHED).exists():
+        raise CenterError(
+            what=f"the study {study} failed before its test",
+            where=failed,
+            found=read_results(failed).failure or "",
+            fix=f"its report shows how far it came: python -m server report {study}",
+            exit_code=ExitCode.FILE,
+        )
     others = ", ".join(path.parent.name for path in written) or "none yet"
-    own = [path for path in written if path.parent.name == study]
-    return require_file(
-        own[-1] if own else center.results / study / RESULTS, "the study's results", f"studies with results: {others}"
-    )
+    return require_file(center.results / study / RESULTS, "the study's results", f"studies with results: {others}")
 
 
 def print_results(file: Path, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from server.operations.center import Center
 from server.study.external_validation import take_by_hand
 from server.study.weights.checkpoint import only_run
 from shared_models.external_validation import validation_settings
+from shared_models.settings import nearest
 from shared_models.trained_model import TrainedModel, read_model
 
 if TYPE_CHECKING:
@@ -77,6 +78,17 @@ def network_of(center: Center, study: str, checkpoint: str) -> TrainedModel:
     """The network of a finished study.
 
     Raises:
-        ModelFileError: If there is no such checkpoint, or it cannot be used.
+        CenterError: If the center has no such study, or one without that checkpoint.
+        ModelFileError: If the checkpoint cannot be used.
     """
-    return read_model(center.results / study / f"{checkpoint}.safetensors")
+    path = center.results / study / f"{checkpoint}.safetensors"
+    if not path.is_file():
+        known = sorted(file.parent.name for file in center.results.glob(f"*/{path.name}"))
+        raise CenterError(
+            what=f"the center has no network of a study {study!r}",
+            where=path,
+            found="a study that has none" if path.parent.is_dir() else "no such study",
+            fix=nearest(study, known) if known else "run a study to its end first: python -m server run STUDY.toml",
+            exit_code=ExitCode.FILE,
+        )
+    return read_model(path)

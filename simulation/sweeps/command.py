@@ -81,10 +81,10 @@ def main(words: Sequence[str]) -> int:
 
     folder, console = Path(sweep.study.results_dir) / sweep.name, Console()
     _require_own(folder)
-    if options.overwrite:
-        shutil.rmtree(folder / RUNS, ignore_errors=True)
     sites = sites_of(options, sweep.study, folder, console)
     study_cohorts(sites, load_task(sweep.study), fitted_to(sweep.study, sites))  # a site that cannot be opened says so
+    if options.overwrite:
+        shutil.rmtree(folder / RUNS, ignore_errors=True)
     outcomes = _run(sweep, sites, folder, console)
     write_figures(rows_of(outcomes), folder)
     print_rows(outcomes, folder, console)

@@ -96,6 +96,8 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(
     assert "1 of 3 runs had been trained before" in output
     assert (rounds.count("round 1 at elm"), rounds.count("round 2 at elm")) == (3, 4)  # 0.01 went on with round 2
     continued = rows(tmp_path)
+    assert sweep(whole, "--overwrite", "--data-root", str(tmp_path / "nowhere"))[0] == 4
+    assert "3 of 3 runs had been trained before" in sweep(whole)[1]
     assert sweep(whole, "--overwrite")[0] == 0
     assert [row["value"] for row in rows(tmp_path)] == [row["value"] for row in continued]
 

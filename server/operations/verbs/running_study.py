@@ -67,10 +67,17 @@ def write_settings(path: Path, config: StudySettings) -> None:
     """Writes all settings of a study, for its hospitals to approve.
 
     Raises:
-        FileExistsError: If the file is there.
+        CenterError: If the file is there.
     """
-    with path.open("x", encoding="utf-8") as file:  # a study's file with a person's remarks is not written over
-        file.write(tomli_w.dumps(config.to_flat()))
+    if path.exists():  # a study's file with a person's remarks is not written over
+        raise CenterError(
+            what="the settings cannot be written there",
+            where=f"--write {path}",
+            found="a file already",
+            fix="choose another name, or move that file away",
+            exit_code=ExitCode.FILE,
+        )
+    path.write_text(tomli_w.dumps(config.to_flat()), encoding="utf-8")
     console.print(f"Wrote {path}. Send it to the hospitals: python -m client approve {path.name} --site NAME")
 
 

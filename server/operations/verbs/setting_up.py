@@ -98,9 +98,9 @@ Every key and secret in it stays here. Keep a copy of ca.key offline: whoever ha
 
 At the center:
   {folder / "start.sh"}      (or install {folder / "systemd"}/*.service)
-  python -m server register duke duke.pub --directory {folder}
+  python -m server register duke duke.key.pub --directory {folder}
   python -m server run STUDY.toml --follow --directory {folder}
 At the hospital, with ca.crt beside its settings:
-  ssh-keygen -t ecdsa -b 384 -N '' -f duke.key && mv duke.key.pub duke.pub     (only duke.pub is sent to the center)
+  ssh-keygen -t ecdsa -b 384 -N '' -f site_configs/duke.key       (send duke.key.pub to the center, never duke.key)
   in site_configs/duke.yaml:   center: {{address: "{center.address}", ca_certificate: ca.crt, private_key: duke.key}}
   python -m client --site duke"""

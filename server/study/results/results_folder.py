@@ -32,13 +32,13 @@ def require_free(folder: Path, config: StudySettings) -> None:
     if (folder / RESULTS).exists():
         msg = (
             f"{folder} has the results of a study {name!r} already. Keep them and give this study another name "
-            f"(study={name}-2), or replace them: --overwrite"
+            f"(--set study={name}-2), or replace them: --overwrite"
         )
         raise StudyError(msg, exit_code=ExitCode.FILE)
     last = folder / LAST
     how_far = f" after round {read_facts(last)['round']}" if last.exists() else f" ({there[0].relative_to(folder)})"
     msg = (
-        f"{folder} has a study {name!r} that stopped{how_far}. Continue it: resume=true; start again over it: "
+        f"{folder} has a study {name!r} that stopped{how_far}. Continue it: --set resume=true; start again over it: "
         "--overwrite; or give this study another name"
     )
     raise StudyError(msg, exit_code=ExitCode.FILE)

@@ -102,6 +102,7 @@ def test_a_wrong_setting_is_named_with_its_place(hospital, change, message):
     [
         (None, "cannot read the site's settings"),
         ("a: [1", "not YAML"),
+        ("site: a\ntables:\n\tclinical: {file: a.csv}\n", r"oak.yaml, line 3(.|\n)*never a tab"),
         ("site: a\nsite: b\n", "the key 'site' appears twice"),
         ("", "empty"),
         (b"\xff\xfe\xfa", "not YAML"),

@@ -68,10 +68,15 @@ def test_the_predictions_are_those_of_the_network_in_the_study(finished_study: A
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 and RESEARCH_ONLY in file.read_text() for file in files)
 
 
-def test_new_patients_without_outcomes_are_warned_of_one_by_one(finished_study: Any) -> None:
-    new = without_outcomes(finished_study, ["n1,55,20,+", "n2,55,,+", "n3,55,900,-", "n4,,,"])
+def test_new_patients_without_outcomes_are_warned_of_one_by_one(
+    finished_study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = without_outcomes(finished_study, ["n1,55,20,+", "n2,55,,+", "n3,55,900,-", "n4,,,", "n5,55,990,-"])
     code, rows = predict(finished_study, "elm", "--new-data", str(new))
     assert code == 0
+    output = capsys.readouterr().out
+    assert "2 patients: clinical: size_mm is 4 standard deviations or more above" in output
+    assert "1 patient: clinical: no size_mm" in output
     warnings = {row["patient"]: row["warnings"] for row in rows}
     assert warnings["n1"] == ""
     assert warnings["n2"] == "clinical: no size_mm"

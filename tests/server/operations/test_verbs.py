@@ -129,6 +129,19 @@ def test_results_are_the_last_written_or_the_named(folder: str, capsys: pytest.C
     assert "older, newer" in capsys.readouterr().err
 
 
+def test_a_study_that_failed_or_that_there_is_not_is_named_with_what_to_do(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_results(empty_results().model_copy(update={"failure": "no site came"}), Path(folder) / "results" / "failed")
+    assert main(["results", "failed", "--directory", folder]) == ExitCode.FILE
+    text = capsys.readouterr().err
+    assert "no site came" in text
+    assert "python -m server report failed" in text
+    for words in (["export", "failed", "--format", "safetensors", "--out", "model"], ["compare", "absent", "failed"]):
+        assert main([*words, "--directory", folder]) == ExitCode.FILE
+        assert f"no network of a study '{words[1]}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["results", "old"], ["results", "old", "--json"]])
 def test_results_of_an_earlier_release_are_refused_and_stay_as_they_are(
     folder: str, words: list[str], capsys: pytest.CaptureFixture[str]
@@ -190,6 +203,6 @@ def test_a_study_is_written_as_hospitals_approve_it_and_has_the_same_hash(
     assert (config.study, config.rounds) == ("recurrence", 4)
     assert f"Settings {settings_hash(config)}" in output
     assert main(words) == ExitCode.FILE  # it may hold a person's remarks
-    assert "File exists" in capsys.readouterr().err
+    assert "a file already" in capsys.readouterr().err
     assert main(["run", str(written), "--set", "resume=true", "--directory", folder]) == ExitCode.SUPERLINK_UNREACHABLE
     assert f"Settings {settings_hash(config)}" in capsys.readouterr().out
