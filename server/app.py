@@ -29,7 +29,7 @@ from server.study.late_enrolment import enrol_late
 from server.study.network_grid import NetworkGrid
 from server.study.preparation import prepare
 from server.study.progress import Progress, begin_progress, progress_of, watch
-from server.study.results.comparison_section import corrected, write_comparisons
+from server.study.results.comparison_section import write_comparisons
 from server.study.results.contents import unfinished_results
 from server.study.results.csv_file import write_csv
 from server.study.results.finished_fold import Finished, read_finished
@@ -156,7 +156,7 @@ def run_comparison(grid: Grid, config: StudySettings) -> Results:
     read_results(folder / RESULTS)  # sites are asked only where the answers can be added
     with only_run(results_dir / config.study):
         rows = compare_at_sites(grid, config, first, second)
-    write_comparisons(corrected(rows), (), results_dir / config.study)
+    write_comparisons(rows, (), results_dir / config.study)  # Holm's correction is over all rows of the first study
     results = add_rows(rows, folder)
     write_comparisons(results.comparisons, results.matrix, folder)
     finish(results, folder)
