@@ -86,7 +86,7 @@ class _Modalities:
         """Adds a modality as it was read, without a study."""
         self.present[name] = read.present
         self.excluded += [Exclusion(*cohort_rows.keys[row], name, str(why)) for row, why in read.excluded.items()]
-        self.warnings += exam_suspicions(read.warnings, read.facts or {})
+        self.warnings += exam_suspicions(read.warnings, {name: read.facts or {}})
         if read.facts:
             self.exams[name] = read.facts
 
@@ -152,7 +152,7 @@ def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Er
     cohort, task = readiness.cohort, readiness.task
     counted = _Modalities()
     if cohort:
-        warnings = exam_suspicions(cohort.warnings, *cohort.exams.values())
+        warnings = exam_suspicions(cohort.warnings, cohort.exams)
         counted = _Modalities(list(cohort.excluded), warnings, dict(cohort.exams))
     counted.warnings += [*map(Suspicion, cohort_rows.remarks), *identifier_warnings(cohort_rows)]
     labels, exams = labels_by_name(cohort_rows, task), ExamArtefacts(cohort_rows, task.modalities)

@@ -13,14 +13,23 @@ from client.imaging.exam_facts import ExamFacts
 CUT_OFF, PADDED = "shown without a part of the tumour", "padded with 0"  # as the readers' sentences say it
 
 
-def exam_suspicions(warnings: Sequence[str], *exams: Mapping[int, ExamFacts]) -> list[Suspicion]:
+def exam_suspicions(warnings: Sequence[str], exams: Mapping[str, Mapping[int, ExamFacts]]) -> list[Suspicion]:
     """Each warning with the rows that it concerns, as far as the exams' facts say which.
 
     Args:
-        warnings: The readers' sentences, in counts.
-        exams: By row, of each modality.
+        warnings: The readers' sentences, in counts, each with its modality before it.
+        exams: By modality and row.
     """
-    return [suspicion(text, sorted({row for facts in exams for row in _concerned(text, facts)})) for text in warnings]
+    return [
+        suspicion(text, sorted({row for facts in _of(text, exams) for row in _concerned(text, facts)}))
+        for text in warnings
+    ]
+
+
+def _of(text: str, exams: Mapping[str, Mapping[int, ExamFacts]]) -> Iterable[Mapping[int, ExamFacts]]:
+    """The exams of a sentence's modality; all where it has none of its own, as images that features are made of."""
+    name = text.partition(":")[0].removeprefix("modalities.")
+    return [exams[name]] if name in exams else exams.values()
 
 
 def _concerned(text: str, exams: Mapping[int, ExamFacts]) -> Iterable[int]:

@@ -34,8 +34,14 @@ def test_each_warning_of_exams_has_the_rows_that_it_concerns() -> None:
         return ExamFacts({"intent": intent}, 1, (), size, spacing_mm, "LPS", 0.0, 0.0, remarks, tumour_shown=shown)
 
     exams = {0: exam("RAW"), 3: exam("SHOWN", ("no times",)), 4: exam("SHOWN", shown=0.5), 9: exam("SHOWN")}
-    warnings = [*remark_warnings("mri", exams.values()), "mri: 1 of 4 exams are shown without a part of the tumour"]
-    concerned = {one.text.split(": ")[1]: one.rows for one in exam_suspicions(warnings, exams)}
+    others = {1: exam("RAW", shown=0.5), 2: exam("SHOWN", ("no times",))}  # of another modality
+    warnings = [
+        *remark_warnings("modalities.mri", exams.values()),
+        "mri: 1 of 4 exams are shown without a part of the tumour",
+    ]
+    concerned = {
+        one.text.split(": ")[1]: one.rows for one in exam_suspicions(warnings, {"mri": exams, "other": others})
+    }
     assert concerned == {
         "mammograms are mixed": (0,),
         "1 exam": (3,),
