@@ -42,10 +42,18 @@ def _guarded(work: Callable[[], int]) -> int:
         begin()
         return work()
     except UserError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        return error.exit_code
+        problem = error
+    except OSError as error:
+        if error.filename is None:  # of no file: nothing that whoever started it could mend
+            raise
+        fix = "correct the path, or the rights of its folder"
+        problem = UserError(
+            "a file cannot be used", where=error.filename, found=str(error.strerror), fix=fix, exit_code=4
+        )
     except KeyboardInterrupt:
         return 130
+    Console(stderr=True).print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)
+    return problem.exit_code
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -189,7 +189,9 @@ def load_site(path: Path, data_root: Path | None = None) -> SiteConfig:
     try:
         values = read_yaml(path)
     except OSError as error:
-        raise _config_error(path, str(error.strerror), what="cannot read the site's settings") from None
+        raise _config_error(
+            path, str(error.strerror), "cannot read the site's settings", "correct the path; or "
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         found = " ".join(str(error).split()).replace('"<unicode string>"', path.name)
         spaces = "YAML takes spaces before a key, never a tab; " if "\\t' that cannot start" in found else ""

@@ -96,7 +96,7 @@ def wait_for_sites(grid: Grid, config: StudySettings) -> list[str]:
     msg = (
         f"only {len(names)} of at least {least} sites came within {config.join_timeout_s:.0f} s "
         f"({', '.join(names) or 'none'}); missing: {', '.join(missing) or 'any others'}. "
-        "Ask them to start `python -m client --site NAME`, then run the study again."
+        "Ask them to start `python -m client --site NAME`, or correct `sites`; then run the study again."
     )
     raise StudyError(msg)
 

@@ -218,6 +218,15 @@ def test_data_that_cannot_be_used_exit_with_4(main: Callable[..., Any], hospital
     assert str(oak.parent / "clinical.csv") in output
 
 
+def test_a_folder_that_cannot_be_written_exits_with_4_and_is_named(
+    main: Callable[..., Any], hospitals: Hospitals, study_file: Path
+) -> None:
+    words = ["--study", study_file, "--sites", *hospitals({"a": 20, "b": 20}).values()]
+    code, output = main(*words, "--set", f"results-dir={study_file}/inside")
+    assert code == 4
+    assert f"where: {study_file}/inside" in output
+
+
 def test_a_study_that_cannot_go_on_exits_with_7_and_says_at_which_site(
     main: Callable[..., Any], hospitals: Hospitals, study_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
