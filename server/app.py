@@ -39,6 +39,7 @@ from server.study.results.results_folder import clear, require_free
 from server.study.results.schema import Results
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
+from server.study.secure_aggregation.secure_exchange import continue_with
 from server.study.study_log import study_log
 from server.study.testing import evaluate
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
@@ -244,6 +245,7 @@ def training(grid: Grid, config: StudySettings, folder: Path, ranges: Arrays | N
     wait_for_sites(grid, config)
     if config.resume:
         state = resume(folder, config)
+        continue_with(grid, config, state.enrolled)
     else:
         state = replace(prepare(grid, task, config, deadline, start), score_ranges=ranges or {})
     yield state

@@ -247,6 +247,18 @@ def test_a_site_that_tests_alone_shows_its_own_metrics_and_no_more(hospitals: Ho
     assert [REPLIES["evaluate.test"].unpack(reply.content).external for reply in tested] == [{}] * len(tested)
 
 
+def test_a_study_that_resumes_with_more_rounds_still_tests_a_site_that_does_not_train(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    """Its settings are others to the sites, which then hold no roster of the run before."""
+    sites = hospitals({"a": 60, "b": 60, "c": 60, "d": 120}, evaluate_only=("d",))
+    study = {**small_study, **SECURE, "test-fraction": 0.0}
+    run(sites, {**study, "rounds": 1})
+    results, _ = run(sites, {**study, "rounds": 2, "resume": True})
+    assert [entry["round"] for entry in results["rounds"]][-1] == 2
+    assert next(site for site in results["sites"] if site["site"] == "d")["targets"]["recurrence"]["c_index"] > 0
+
+
 def test_a_center_that_nobody_has_enrolled_at_tries_again_and_takes_no_test_for_one_without_a_sum(
     small_study: Study, tmp_path: Path
 ) -> None:

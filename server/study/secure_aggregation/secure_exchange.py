@@ -97,6 +97,15 @@ def first_exchange(
     return answers, answers
 
 
+def continue_with(grid: Grid, config: StudySettings, enrolled: Collection[str]) -> None:
+    """Has a run that resumes enrol all sites of the study, also those of which the next question asks nothing.
+
+    Where hospitals approved other settings than the run before had, they hold no roster of it.
+    """
+    if uses_secure_aggregation(config):
+        _sums_of(grid, config).enrolled = enrolled
+
+
 @dataclass
 class StudySums:
     """The secure aggregation of one run: its way to the sites, and what it has learned of them.
@@ -107,6 +116,7 @@ class StudySums:
         sums: The protocol.
         unverified: Sites that do not have all others' public keys from themselves.
         deadline: Until when sites that have not enrolled are waited for, before the first question.
+        enrolled: Sites of the study, where the run resumes it.
     """
 
     grid: Grid
@@ -114,6 +124,7 @@ class StudySums:
     sums: SecureAggregation = field(init=False)
     unverified: set[str] = field(default_factory=set)
     deadline: float = 0.0
+    enrolled: Collection[str] = ()
     _attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -168,7 +179,8 @@ class StudySums:
             return self._ask(step, messages, patient=step == ENROL and isinstance(request, PrepareRequest))
 
         least = self.config.min_sites if isinstance(request, PrepareRequest | TrainRequest) else 0
-        opened = self.sums.add_up(question, sites, ask_sites, self._following(request), least)
+        reachable = sites if self.sums.members.roster else {*sites, *self.enrolled}
+        opened = self.sums.add_up(question, reachable, ask_sites, self._following(request), least)
         try:
             return reply_of(opened, request)
         except (KeyError, TypeError, ValueError) as error:
