@@ -13,6 +13,17 @@ from server.study.status import Scored, SiteProgress, StudyProgress
 AGAIN_S = 5  # between two looks of the browser
 MAX_DONE = 12
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 220, 46, 28, 10, 14
+QUESTIONS = {
+    "query.prepare": "counting",
+    "query.weights": "first weights",
+    **dict.fromkeys(("query.enrol", "query.deal", "query.confirm", "query.open"), "secure sum"),
+    "train": "training",
+    "evaluate.validation": "validation",
+    "evaluate.test": "test",
+    "evaluate.external": "external validation",
+    "evaluate.comparison": "comparison",
+}
+"""What a request is about, in a reader's words."""
 HEADINGS = ("site", "now", "at the site", "on its way", "waiting", "counted", "norm", "ε spent", "last problem")
 _HERE = Path(__file__).parent
 
@@ -75,11 +86,12 @@ def awaited(state: StudyProgress) -> str:
 
 def site_row(name: str, site: SiteProgress, state: StudyProgress) -> tuple[str, ...]:
     """A site's cells, under `HEADINGS`."""
+    about = QUESTIONS.get(site.message, site.message)
     words = {
         "away": f"not connected since {clock(site.since)}",
         "idle": "connected",
-        "working": f"{site.message} since {clock(site.asked)}",
-        "answered": f"answered {site.message} at {clock(site.since)}",
+        "working": f"{about}: asked at {clock(site.asked)}",
+        "answered": f"{about}: answered at {clock(site.since)}",
         "failed": f"failed at {clock(site.since)}",
     }
     rounds = site.counted + site.missed

@@ -152,6 +152,7 @@ def test_a_study_whose_process_is_gone_is_told_of(tmp_path: Path) -> None:
 
 def test_the_page_reloads_itself_loads_nothing_and_the_table_has_all(capsys: pytest.CaptureFixture[str]) -> None:
     page = draw_status(running())
+    assert "training: asked at" in page
     assert 'http-equiv="refresh"' in page
     assert "<script" not in page
     assert "default-src 'none'" in page
