@@ -16,7 +16,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 220, 46, 28, 10, 14
 QUESTIONS = {
     "query.prepare": "counting",
     "query.weights": "first weights",
-    **dict.fromkeys(("query.enrol", "query.deal", "query.confirm", "query.open"), "secure sum"),
+    **dict.fromkeys(("query.enrol", "query.deal", "query.confirm", "query.open"), "secure aggregation"),
     "train": "training",
     "evaluate.validation": "validation",
     "evaluate.test": "test",
