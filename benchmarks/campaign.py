@@ -87,8 +87,9 @@ def main() -> int:
 
 def campaign(options: argparse.Namespace, console: Console) -> Iterator[Outcome]:
     """Outcomes of studies, one after the other, until the time is over."""
-    chance, ends = random.Random(options.seed), time.monotonic() + 60 * options.minutes
+    chance = random.Random(options.seed)
     with deployment(options.folder) as scene:
+        ends = time.monotonic() + 60 * options.minutes  # from when all sites are there
         order = deck(options.faults or [*FAULTS], chance)
         references: dict[str, Reference] = {}
         for number in itertools.count():
