@@ -52,11 +52,12 @@ def find_site(name: str) -> Path:
         return path
     known = [file.stem for file in sorted(FOLDER.glob("*.yaml"))]
     start = f"write it: python -m client init FOLDER --site {name}; or run this in the folder that holds {FOLDER}/"
+    near = f"; {nearest(name, known)}" if named and known else ""
     raise SiteError(
         what=f"there is no site {name!r}" if named else "this is no site's YAML",
         where=str(path),
-        found="a folder" if path.is_dir() else "no such file",
-        fix=f"{nearest(name, known)}; or {start}" if named and known else start,
+        found="a folder" if path.is_dir() else f"no such file{near}",
+        fix=start,
         exit_code=ExitCode.SITE_CONFIG,
     )
 
