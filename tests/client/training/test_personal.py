@@ -131,7 +131,7 @@ def test_what_cannot_be_beside_it_is_refused_in_a_sentence(settings: dict[str, A
 def test_sites_that_contradict_each_other_have_better_networks_of_their_own(
     hospitals: Hospitals, small_study: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    sites = hospitals({"a": 200, "b": 200, "few": 30, "outside": 60}, evaluate_only=("outside",))
+    sites = hospitals({"a": 300, "b": 300, "few": 30, "outside": 60}, evaluate_only=("outside",))
     header, *lines = (sites["b"].parent / "clinical.csv").read_text().splitlines()
     size = header.split(",").index("size")
     turned = [

@@ -113,8 +113,10 @@ def test_pieces_hold_each_number_once_and_no_more_than_there_is_room_for(sizes: 
 
 
 @settings(max_examples=20)
-@given(st.integers(3, 9), st.integers(0, 3), st.integers(0, 10**6))
-def test_multi_krum_chooses_whom_flowers_would(sites: int, hostile: int, seed: int) -> None:
+@given(st.integers(4, 9), st.integers(0, 3), st.integers(0, 10**6))
+def test_multi_krum_chooses_whom_flowers_would(more: int, hostile: int, seed: int) -> None:
+    """Of sites enough to be judged by two neighbours or more: two nearest to each other tie by one alone."""
+    sites = more + hostile
     chance, zeros = np.random.default_rng(seed), {"head": np.zeros(20, np.float32)}
     models = [{"head": chance.standard_normal(20).astype(np.float32)} for _ in range(sites)]
     config = StudySettings(strategy="krum", secure_aggregation="off", hostile_sites=hostile)
