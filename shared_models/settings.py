@@ -96,6 +96,8 @@ def _again(problem: Any) -> InitErrorDetails:
 
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    if problem["type"] == "missing":
+        return f"{place} is missing, and has no default"
     given = problem.get("input")
     if problem["type"] == "union_tag_invalid":  # of what a key of the mapping chooses, as `reader` does
         key, tag, tags = (problem["ctx"][name] for name in ("discriminator", "tag", "expected_tags"))
@@ -103,7 +105,7 @@ def _sentence(problem: Any) -> str:
         return f"{place}.{key.strip(chr(39))}: there is no {tag!r}; {nearest(tag, known)}"
     if isinstance(given, str):
         given = re.sub(r"\S+", _hide_password, given)
-    shown = "" if isinstance(given, Mapping) or problem["type"] == "missing" else f" (found {_SHORT.repr(given)})"
+    shown = "" if isinstance(given, Mapping) else f" (found {_SHORT.repr(given)})"
     return f"{place}: {problem['msg'].removeprefix('Value error, ').removeprefix(f'{place}: ')}{shown}"
 
 

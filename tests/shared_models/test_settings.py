@@ -90,7 +90,7 @@ def test_a_misspelt_key_is_told_with_what_else_is_wrong() -> None:
     for sentence in (
         "unknown key 'round': did you mean 'rounds'?",
         "unknown key 'image'",
-        "images: Field req",
+        "images is missing, and has no default",
         "rounds: In",
     ):
         assert sum(sentence in line for line in lines) == 1, sentence
