@@ -83,16 +83,17 @@ def test_systemd_accepts_the_unit_of_a_site(tmp_path: Path) -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-STUB = '#!/bin/sh\necho "$(basename "$0") $*" >> {log}\n'
+STUB = '#!/bin/sh\n{trap}echo "$(basename "$0") $*" >> {log}\n{then}'
 
 
 def test_a_job_ends_its_site_two_minutes_before_its_time_and_is_requeued(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    for name, more in (
-        ("breast-client", "trap 'echo ended >> {log}; exit 0' TERM\nwhile :; do sleep 0.05; done\n"),
-        ("scontrol", ""),
+    for name, trap, then in (
+        # The signal is caught before the start is written down: what waits for the line may then send it.
+        ("breast-client", f"trap 'echo ended >> {log}; exit 0' TERM\n", "while :; do sleep 0.05; done\n"),
+        ("scontrol", "", ""),
     ):
-        (tmp_path / name).write_text((STUB + more).format(log=log))
+        (tmp_path / name).write_text(STUB.format(trap=trap, log=log, then=then))
         (tmp_path / name).chmod(0o700)
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7"}
     script = str(DEPLOY / "site.sbatch")
