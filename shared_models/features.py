@@ -24,7 +24,7 @@ from shared_models.settings import SettingsError
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
-# A value ten standard deviations out is a unit error or a joke; it must not move a shared network.
+# A value ten standard deviations out is a unit error or an entry error; it must not move a shared network.
 MAX_Z_SCORE = 10.0
 
 _FEATURE = re.compile(r"^(?P<name>[A-Za-z_][\w.\-]*)(?P<log>:log)?(?:\{(?P<categories>[^{}]+)\})?$")

@@ -2,7 +2,7 @@
 
 Losses have shape `(N,)` and one patient's loss never depends on another's, so that private training can clip
 each patient's gradient. That is why time to event is a discrete-time hazard and not a Cox partial likelihood.
-An unknown truth is NaN and has loss 0. `statistics` lists what is counted of scores and truths; the first judges, or
+A missing label is NaN and has loss 0. `statistics` lists what is counted of scores and truths; the first judges, or
 pairs within sites where they are listed.
 """
 
@@ -129,7 +129,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Regression:
-    """A number; `scale` (in the number's unit) brings its errors to the order of 1."""
+    """A continuous target; `scale` (in the number's unit) brings its errors to the order of 1."""
 
     statistics: ClassVar[Mapping[str, Count]] = {
         "errors": RegressionSums.of,

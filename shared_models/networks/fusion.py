@@ -31,9 +31,9 @@ class Tokens(nn.Module):
         absent = self.absent(rows)
         tokens = []
         for index, (name, encoder) in enumerate(self.encoders.items()):
-            here = present[:, index] > 0
-            encoded = encoder(_zero_unless(here, inputs[name]))
-            tokens.append(torch.where(here[:, None], encoded, absent[:, index]))
+            available = present[:, index] > 0
+            encoded = encoder(_mask_missing(available, inputs[name]))
+            tokens.append(torch.where(available[:, None], encoded, absent[:, index]))
         return torch.stack(tokens, dim=1)
 
 
@@ -61,16 +61,16 @@ class TokenSets(nn.Module):
         absent = self.absent(rows).split(self.counts, dim=1)
         tokens = {}
         for index, (name, encoder) in enumerate(self.encoders.items()):
-            here = present[:, index] > 0
-            encoded = encoder(_zero_unless(here, inputs[name]))
-            tokens[name] = torch.where(here[:, None, None], encoded, absent[index])
+            available = present[:, index] > 0
+            encoded = encoder(_mask_missing(available, inputs[name]))
+            tokens[name] = torch.where(available[:, None, None], encoded, absent[index])
         return tokens
 
 
-def _zero_unless(here: Tensor, values: Tensor) -> Tensor:
-    """`values` `(N, ...)` with zeros in the rows where `here` `(N,)` is false."""
+def _mask_missing(available: Tensor, values: Tensor) -> Tensor:
+    """`values` `(N, ...)` with zeros in the rows where `available` `(N,)` is false."""
     # where, not times: 0 * inf would be NaN
-    return torch.where(here.view(-1, *[1] * (values.dim() - 1)), values, values.new_zeros(()))
+    return torch.where(available.view(-1, *[1] * (values.dim() - 1)), values, values.new_zeros(()))
 
 
 class FusionHead(nn.Module):

@@ -97,7 +97,7 @@ class OpacusGradients:
         if not bool(finite.all()):  # zero times what is no number is no number: a pass without these patients
             slopes, factors = [slope[finite] for slope in slopes], factors[finite]
             self._pass_again(finite)
-        # the loss is a mean: each patient's own gradient is as many times larger as there were patients
+        # the loss is a mean: each per-sample gradient is as many times larger as there were patients
         torch.autograd.backward(self._outputs, [len(norms) * factors[:, None] * slope for slope in slopes])
         ghost.enable_hooks()
         return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in self._parameters])

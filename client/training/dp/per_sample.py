@@ -1,4 +1,4 @@
-"""Each patient's own gradient from one backward pass, for private training, as one vector of all weights.
+"""Per-sample (per-patient) gradients from one backward pass, for private training, as one vector of all weights.
 
 Opacus has hooks for this, too (client/training/dp/opacus_grad_sample.py). These are the fastest
 (docs/privacy_cost.md), for four reasons: the weights lie in one vector, so that noise and the step are one operation
