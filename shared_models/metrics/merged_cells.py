@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from shared_models.metrics.arrays import MATRIX, VECTOR, Array
+from shared_models.metrics.arrays import MATRIX, VECTOR, Array, PooledMetrics
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.calibration import Calibration
 from shared_models.metrics.scores import bin_logits
@@ -27,6 +27,8 @@ from shared_models.metrics.survival import DAYS_PER_MONTH, ConcordanceTable, lat
 
 WIDEST_CELLS = 0.15
 """Width of the cells, in probability and on the average of their patients, from which no calibration is told."""
+WIDEST_C_INDEX = 0.15
+"""What cells may hide of the pooled C-index, from which it is not told: it leans away from that of the rows then."""
 
 
 class Cell(NamedTuple):
@@ -183,6 +185,17 @@ class MergedConcordance(ConcordanceTable):
         not_before = np.cumsum(self.censored_late[::-1])[::-1]
         most = self.n_events * (self.n_events - 1) / 2 + float(self.events_early @ not_before)
         return (below / most, 1 - above / most) if most > 0 else (math.nan, math.nan)
+
+    def metrics(self, threshold: float) -> PooledMetrics:
+        """As of any table; no C where the cells hide too much of it, but by how much it is unknown.
+
+        Pairs within the same years are undecided and those of distant years are the easier ones, so C of the cells is
+        too high.
+        """
+        metrics = super().metrics(threshold)
+        if self.bound() > WIDEST_C_INDEX:
+            metrics |= dict.fromkeys(("c_index", "c_index_low", "c_index_high"), math.nan)
+        return metrics
 
 
 def merge_concordance(table: ConcordanceTable, edges_days: tuple[float, ...], least: float) -> MergedConcordance:

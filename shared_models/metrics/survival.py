@@ -56,7 +56,8 @@ class ConcordanceTable:
     METRICS: ClassVar[Mapping[str, str]] = {
         "patients": "patients whose time and event are known",
         "events": "those of them who had the event",
-        "c_index": "Harrell's C, of risks in 256 bins and times in months",
+        "c_index": "Harrell's C, of risks in 256 bins and times in months; none where merged cells hide more than 0.15 "
+        "of it",
         "c_index_low": "lower bound of its 95 % interval (jackknife on the logit scale, widened by what the bins hide)",
         "c_index_high": "upper bound",
         "c_index_bound": "the C-index of the rows lies within this of `c_index`",

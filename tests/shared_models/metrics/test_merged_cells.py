@@ -141,6 +141,8 @@ def test_the_c_index_of_the_rows_lies_within_the_certificate_of_the_merged_table
     if not math.isnan(low):
         assert low - 1e-12 <= exact <= high + 1e-12
         assert low <= pooled.concordance() <= high
+        shown = pooled.metrics(0.5)  # the pooled value leans: it is told where the cells hide little
+        assert math.isnan(shown["c_index"]) == (shown["c_index_bound"] > 0.15)
 
 
 @pytest.mark.parametrize("seed", range(12))
