@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from client.onboarding.category_words import category_of
 from client.onboarding.vocabulary import words
 from client.tables.number_formats import as_number
 from client.tables.values import normal_code
@@ -135,7 +136,7 @@ def _named(text: str, categories: Sequence[str]) -> str:
         if compact in {"".join(words(part)) for part in (name, *name.split("_or_"))}
         or compact.removeprefix("brca") == "".join(words(name))
     ]
-    return exact[0] if len(exact) == 1 else ""
+    return exact[0] if len(exact) == 1 else category_of(text, categories)
 
 
 def is_unknown(text: str) -> bool:

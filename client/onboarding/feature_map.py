@@ -81,7 +81,7 @@ def map_features(
     for (table_name, column), use in taken.items():
         feature_map.uses[table_name][column] = use
     for table in tables:
-        _add_others(feature_map, table)
+        _add_others(feature_map, table, wanted)
     return feature_map
 
 
@@ -132,7 +132,7 @@ def _enough(modality: str, best: Mapping[str, MappedFeature], wanted: Mapping[st
     return 2 * len(best) >= len(wanted[modality]) or len(set(best) - others) >= 2
 
 
-def _add_others(feature_map: FeatureMap, table: DiscoveredTable) -> None:
+def _add_others(feature_map: FeatureMap, table: DiscoveredTable, wanted: Mapping[str, Mapping[str, Feature]]) -> None:
     """Every column that no known feature has taken, under its own name; of very many, as of all genes, none."""
     uses = feature_map.uses[table.name]
     uses.setdefault(table.patient_id, "the patient's identifier")
@@ -152,7 +152,15 @@ def _add_others(feature_map: FeatureMap, table: DiscoveredTable) -> None:
         if twin := next((other for other in others if other == name or likeness(other, column) > 2), ""):
             uses[column] = f"not used: {modality}: {twin} is in another column"
         else:
-            feature_map.add(modality, name, table, offer[1])
+            feature_map.add(modality, name, table, _as_tasks_know_it(offer[1], column, wanted.get(modality, {})))
+
+
+def _as_tasks_know_it(offer: Guess, column: str, known: Mapping[str, Feature]) -> Guess:
+    """Beside a column under its own name, whose texts tell no task's categories: what these are."""
+    alike = (one for one in known.values() if one.categories and likeness(one.name, column) > 1)
+    if (feature := next(alike, None)) is None:
+        return offer
+    return replace(offer, why=f"the codes: in this release's tasks {feature.name} is {', '.join(feature.categories)}")
 
 
 def _modality_of(column: str, *, genes: bool) -> str:

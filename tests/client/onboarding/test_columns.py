@@ -6,8 +6,9 @@ from openpyxl import Workbook
 from client.checks.counts import readiness
 from client.checks.run import load_study
 from client.config.site import load_site
+from client.onboarding.category_words import category_of
 from client.onboarding.code_meanings import binary_codes, step_codes
-from client.onboarding.site_yaml import write_first_config
+from client.onboarding.site_yaml import _tasks, write_first_config
 
 COUNT = 30
 
@@ -188,6 +189,34 @@ def test_one_table_alone_makes_a_site(hospital, tmp_path):
 )
 def test_codes_of_two_kinds(name, texts, codes):
     assert binary_codes(name, texts)[0] == codes
+
+
+@pytest.mark.parametrize(
+    ("feature", "texts", "categories"),
+    [
+        ("subtype", "Luminal A, LumB, HER2-enriched, TNBC", "luminal_a, luminal_b, her2, triple_negative"),
+        ("subtype", "Luminal B (HER2 negative), HER2 pos., HER2-, HER2 negative", "luminal_b, her2, -, -"),
+        ("subtype", "luminal, basal-like, luminal a or b", "-, -, -"),
+        ("margin", "glatt, unscharf, ind, non-circumscribed", "circumscribed, ill_defined, ill_defined, -"),
+        (
+            "margin",
+            "microlobulé, circonscrit, ill-defined and spiculated",
+            "obscured_or_microlobulated, circumscribed, -",
+        ),
+        (
+            "density",
+            "A, ACR c, heterogeneously dense, extrem dicht",
+            "fatty, heterogeneous, heterogeneous, extremely_dense",
+        ),
+        ("density", "<25%, 25-50 %, 51-75%, >75%", "fatty, scattered, heterogeneous, extremely_dense"),
+        ("hemisphere", "L, rechts, droit, left and right", "left, right, right, -"),
+        ("region", "lobo frontale, Kleinhirn, brain stem", "frontal, cerebellum, brainstem"),
+    ],
+)
+def test_texts_name_the_categories_of_tasks_and_none_where_they_deny_or_name_two(feature, texts, categories):
+    known = {one.name: one.categories for task in _tasks() for kind in task.tables.values() for one in kind.features}
+    named = [category_of(text, known[feature]) or "-" for text in texts.split(", ")]
+    assert named == categories.split(", ")
 
 
 def test_steps_hold_their_number():
