@@ -2,7 +2,7 @@
 
     python benchmarks/campaign.py --minutes 30
     python benchmarks/campaign.py --minutes 600 --seed 7 --out campaign.jsonl   # adds a line for each study
-    python benchmarks/campaign.py --a-study 3                                   # one in each phase of a study
+    python benchmarks/campaign.py --a-study 6 --rounds 6                        # two in each phase of a study
     python benchmarks/campaign.py --faults "the SuperLink is killed" "a site's line is cut" --minutes 5
     python benchmarks/campaign.py --show campaign.jsonl                         # the table of what ran before
 
@@ -10,7 +10,7 @@ A real center (SuperLink, SuperExec, nginx) and three real sites on this machine
 and behind a line that can be cut. Faults, phases, moments, sites and protection (none, secure aggregation, privacy,
 both) are drawn by the seed; every kind of fault comes once before any comes again. Nobody types anything. A study is
 held against one that met no fault: last weights to the bit, the test, audit logs and privacy ledgers of both sides.
-Where it met several, what became of it counts for each of them.
+Where it met several, what became of it counts for each of them; the phase of each is the one that it really met.
 The exit code is 1 if one ended wrongly. It needs nginx and a C compiler, and runs for about a minute a study.
 """
 
@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import random
 import signal
 import sys
@@ -51,7 +52,7 @@ PROTECTIONS: Mapping[str, Mapping[str, str]] = {
     "private": {"secure-aggregation": "off", "privacy": "patient"},
     "both": {"secure-aggregation": "on", "privacy": "patient"},
 }
-ENDS_WITHIN_S, BACK_WITHIN_S = 900.0, 240.0
+ENDS_WITHIN_S, A_FAULT_COSTS_S, BACK_WITHIN_S = 900.0, 120.0, 240.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="after which no further study begins [30]")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn [0]")
-    parser.add_argument("--a-study", type=int, choices=(1, 2, 3), default=1, help="faults in each study [1]")
+    parser.add_argument("--a-study", type=int, default=1, metavar="N", help="faults in each study [1]")
     parser.add_argument("--rounds", type=int, default=3, help="of each study [3]")
     parser.add_argument("--faults", nargs="+", choices=[*FAULTS], metavar="FAULT", help="these only [all]")
     parser.add_argument("--protection", nargs="+", choices=[*PROTECTIONS], default=[*PROTECTIONS], help="these only")
@@ -101,10 +102,12 @@ def campaign(options: argparse.Namespace, console: Console) -> Iterator[Outcome]
                 plain = settings(f"reference-{protection}", protection, options)
                 references[protection] = reference(scene.running, plain)
             config = settings(f"study{number:04d}", protection, options)
-            phases = sorted(chance.sample(range(len(PHASES)), options.a_study))
+            every_phase = math.ceil(options.a_study / len(PHASES)) * [*range(len(PHASES))]
+            phases = sorted(chance.sample(every_phase, options.a_study))
             faults = [(PHASES[phase], next(order)) for phase in phases]
-            struck, what, seconds = run(scene, config, faults, chance, references[protection])
-            for phase, fault in zip(struck, (fault for _, fault in faults), strict=True):
+            console.print(f"{config.study} ({protection})")
+            struck, what, seconds = run(scene, config, faults, chance, references[protection], console)
+            for phase, (_, fault) in zip(struck, faults, strict=True):
                 one = Outcome(config.study, protection, fault, phase, what, seconds)
                 console.print(f"{one.study} ({protection}): {fault}, {phase}: {what} ({seconds:.0f} s)")
                 if options.out:
@@ -141,17 +144,21 @@ def run(
     faults: Sequence[tuple[str, str]],
     chance: random.Random,
     reference: Reference,
+    console: Console,
 ) -> tuple[list[str], str, float]:
-    """One study and its faults, each with its phase: the phases that they met it in, the outcome, and its seconds."""
+    """One study and its faults, each for a phase: the phases that they really met, the outcome, and its seconds."""
     running, started, struck = scene.running, time.monotonic(), list[str]()
     try:
-        with at_most(ENDS_WITHIN_S):
+        with at_most(ENDS_WITHIN_S + A_FAULT_COSTS_S * len(faults)):
             run_id = running.begin(config)
             for phase, fault in faults:
-                in_time = wait_for(running, config, phase, chance)
-                struck.append(phase if in_time else OVER)
-                if in_time:
-                    FAULTS[fault](replace(scene, site=chance.choice(sorted(running.sites))))
+                wait_for(running, config, phase, chance)
+                struck.append(phase_now(running, config))
+                if struck[-1] != OVER:
+                    site = chance.choice(sorted(running.sites))
+                    after_s = time.monotonic() - started
+                    console.print(f"  {after_s:.0f} s, {struck[-1]}: {fault} [site {site}]", markup=False)
+                    FAULTS[fault](replace(scene, site=site))
             what = verdict(running, config, ended(running, run_id), reference)
     except TimeoutError:
         what = f"{WRONG}did not end"
@@ -178,15 +185,26 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.alarm(0)
 
 
-def wait_for(running: Federation, config: StudySettings, phase: str, chance: random.Random) -> bool:
-    """Waits for a random moment of a phase; False if the study was over before."""
+def wait_for(running: Federation, config: StudySettings, phase: str, chance: random.Random) -> None:
+    """Waits for a random moment of a phase, or until the study is over."""
     wanted = {"before round 1": -1, "rounds": chance.randrange(0, config.rounds), "evaluation": config.rounds}[phase]
-    while (describe(running.center.results, config.study) or {"round": -1})["round"] < wanted:
-        if (running.center.results / config.study / UNFINISHED).exists():
-            return False
+    while phase_now(running, config) != OVER and rounds_of(running, config) < wanted:
         time.sleep(0.2)
     time.sleep(chance.uniform(0, 1.5))
-    return not (running.center.results / config.study / RESULTS).exists()
+
+
+def phase_now(running: Federation, config: StudySettings) -> str:
+    """The phase that a study is in; earlier faults may have held it up, or ended it."""
+    folder = running.center.results / config.study
+    if (folder / RESULTS).exists() or (folder / UNFINISHED).exists():
+        return OVER
+    done = rounds_of(running, config)
+    return PHASES[(done >= 0) + (done >= config.rounds)]
+
+
+def rounds_of(running: Federation, config: StudySettings) -> int:
+    """Rounds of the study that count so far; -1 before the first weights."""
+    return int((describe(running.center.results, config.study) or {"round": -1})["round"])
 
 
 def ended(running: Federation, run_id: int) -> str:

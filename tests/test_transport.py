@@ -210,7 +210,7 @@ def test_a_captured_request_is_worth_five_minutes_and_one_site(
     assert replay(center, path, headers, stolen) == 401
     moment = datetime.datetime.fromisoformat(headers["flwr-timestamp"]) + datetime.timedelta(seconds=1)
     assert replay(center, path, {**headers, "flwr-timestamp": moment.isoformat()}, body) == 401
-    for seconds in (-306, 6):
+    for seconds in (-306, 60):  # 5 s are allowed, and a busy machine's request takes some on its way
         there = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
         monkeypatch.setattr(node_auth_http_interceptor, "now", lambda there=there: there)
         assert refused(victim.pull, node) == UNKNOWN

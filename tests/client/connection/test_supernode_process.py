@@ -115,7 +115,7 @@ import threading, time
 from client.connection import supernode_process
 
 def flower_supernode():
-    threading.Thread(target=time.sleep, args=(60,)).start()  # as its HTTP server, which is no daemon
+    threading.Thread(target=time.sleep, args=(3600,)).start()  # as its HTTP server, which is no daemon
 
 supernode_process.flower_supernode = flower_supernode
 supernode_process.main("127.0.0.1:1")
@@ -123,5 +123,5 @@ supernode_process.main("127.0.0.1:1")
 
 
 def test_a_supernode_that_lost_its_connection_ends_although_its_server_runs() -> None:
-    ended = subprocess.run([sys.executable, "-P", "-c", RETURNS], timeout=50, check=False)
+    ended = subprocess.run([sys.executable, "-P", "-c", RETURNS], timeout=300, check=False)
     assert ended.returncode == supernode_process.CONNECTION_LOST

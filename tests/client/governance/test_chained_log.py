@@ -247,7 +247,7 @@ def test_a_record_that_another_process_holds_is_waited_for_and_then_refused_with
     before = time.monotonic()
     with pytest.raises(SiteError, match="held by another process") as caught:
         append(log, {"event": "charge"})
-    assert 0.2 <= time.monotonic() - before < 5
+    assert time.monotonic() - before >= 0.2
     assert caught.value.public == "the site cannot write its records: it takes no part until that is mended"
     assert len(read(log)) == 4  # reading waits for nobody
     let_go.set()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from server.operations.center import Center
 from server.operations.create import create_center
 from server.operations.processes import Process, center_process, process_environment
 from server.operations.supervisor import supervise
+from simulation.engines.rehearsal import free_ports
 
 PARENT_AND_CHILD = """
 import os, sys, time
@@ -29,10 +31,7 @@ time.sleep(60)
 
 @pytest.fixture
 def here(tmp_path: Path) -> Center:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    center = Center(tmp_path / "center", "center.example.org:443", port=port)
+    center = Center(tmp_path / "center", "center.example.org:443", port=free_ports(1)[0])
     create_center(center)
     return center
 
@@ -106,11 +105,10 @@ def test_process_that_keeps_dying_is_started_ever_more_slowly(here: Center, monk
 
 
 def test_port_in_use_is_explained(here: Center) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", here.port))
-        other.listen()
-        with pytest.raises(CenterError, match=rf"port {here.port}(.|\n)*in use"):
-            supervise(here, ["superlink"], print)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = replace(here, port=other.getsockname()[1])
+        with pytest.raises(CenterError, match=rf"port {taken.port}(.|\n)*in use"):
+            supervise(taken, ["superlink"], print)
 
 
 def test_second_supervisor_is_refused(here: Center, monkeypatch: pytest.MonkeyPatch) -> None:

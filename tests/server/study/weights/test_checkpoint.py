@@ -139,6 +139,7 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, delay_s: 
     process = multiprocessing.get_context("spawn").Process(target=_keep_saving, args=(str(path),))
     process.start()
     while not path.exists():
+        assert process.is_alive()
         time.sleep(0.005)
     time.sleep(delay_s)
     os.kill(process.pid or 0, signal.SIGKILL)
