@@ -31,7 +31,8 @@ from shared_models.settings import SettingsError, parse_settings
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
-CHECKPOINT, CHECKPOINT_VERSION = "breast-federation checkpoint", "2"
+# Raised with what a checkpoint holds, and so with the shapes of the counts of scores in it.
+CHECKPOINT, CHECKPOINT_VERSION = "breast-federation checkpoint", "3"
 MODEL, MODEL_VERSION = "breast-federation model", "1"
 RESEARCH_ONLY = "research only: not a medical device, not for decisions about a patient"
 FIX = "ask the center for the file again"

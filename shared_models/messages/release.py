@@ -21,6 +21,7 @@ from shared_models.messages.parts import VALUES, Parts
 from shared_models.messages.payload import RELEASE, Payload, Request, carries, fields_of
 from shared_models.messages.requests import REQUESTS
 from shared_models.messages.secure import EXCHANGES
+from shared_models.metrics.summary import shape_of_counts
 from shared_models.study_settings import StudySettings
 from shared_models.task import load_task
 
@@ -48,7 +49,8 @@ def release_of(config: StudySettings) -> str:
     """This installation's version, and what its messages and the study's task are made of, as short hashes."""
     task = load_task(config)
     contents = [(name, task.modalities[name]) for name in task.modalities]
-    science = (contents, sorted(task.targets.items()), sorted(task.weights.items()))
+    counts = [(name, shape_of_counts(target)) for name, target in sorted(task.targets.items())]
+    science = (contents, sorted(task.targets.items()), sorted(task.weights.items()), counts)
     return f"{DISTRIBUTION} {version(DISTRIBUTION)}{MESSAGES}{_messages_hash()}, task {_short(repr(science))}"
 
 

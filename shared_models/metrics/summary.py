@@ -59,6 +59,12 @@ def empty_summary(target: Target, merged: bool = False) -> Summary:
     return merge_small_cells(target, empty, 1) if merged else empty
 
 
+def shape_of_counts(target: Target) -> dict[str, tuple[int, ...]]:
+    """The shape of each array that a target's statistics are packed into, as `STATISTIC.FIELD`."""
+    packed = pack_summary(empty_summary(target), "")
+    return {name.removeprefix("."): array.shape for name, array in packed.items()}
+
+
 def merge_small_cells(target: Target, summary: Summary, least: int) -> Summary:
     """A site's statistics without a cell of fewer than `least` patients; empty where that leaves nothing to tell.
 

@@ -14,6 +14,7 @@ from server.study.enrolment import Enrolment
 from server.study.exchange import StudyError
 from server.study.weights.checkpoint import (
     FORMAT,
+    FORMAT_VERSION,
     Checkpoint,
     approval_notice,
     describe,
@@ -23,7 +24,9 @@ from server.study.weights.checkpoint import (
     save_checkpoint,
 )
 from shared_models.agreed import settings_hash
+from shared_models.metrics.summary import shape_of_counts
 from shared_models.study_settings import StudySettings
+from shared_models.targets import Binary, Target, TimeToEvent
 
 
 def checkpoint(server_round: int, size: int = 4) -> Checkpoint:
@@ -93,9 +96,10 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_never_unpickled(tmp_path: P
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"study": "{}"}, "written by an earlier release, or by another program, and this release reads format 2"),
+        ({"study": "{}"}, "written by an earlier release, or by another program, and this release reads format 3"),
         (None, "by an earlier release"),
-        ({"format": FORMAT, "format_version": "3"}, "written in format 3, and this release reads format 2 only"),
+        ({"format": FORMAT, "format_version": "2"}, "written in format 2, and this release reads format 3 only"),
+        ({"format": FORMAT, "format_version": "4"}, "written in format 4, and this release reads format 3 only"),
     ],
 )
 def test_a_checkpoint_of_another_format_is_refused_and_stays_as_it_is(
@@ -109,6 +113,29 @@ def test_a_checkpoint_of_another_format_is_refused_and_stays_as_it_is(
         with pytest.raises(StudyError, match=message):
             read()
     assert path.read_bytes() == before
+
+
+# Format 2 had 1,024 bins of risk: its counts cannot be added to today's, and a resumed study ended in a traceback.
+OF_PAIRS = dict.fromkeys(["cases", "others", "comparable", "concordant", "disjoint", "variance"], ())
+SHAPES_OF_FORMAT_3 = {
+    Binary(): {
+        "scores": dict.fromkeys(["positives", "negatives"], (1024,)),
+        "calibration": dict.fromkeys(["counts", "predicted", "observed", "squared_error"], (16,)),
+        "within_site": OF_PAIRS,
+    },
+    TimeToEvent((365.0, 730.0), 5 * 365.25): {
+        "concordance": dict.fromkeys(["events", "censored"], (181, 256)),
+        "within_site": OF_PAIRS,
+        "horizon": {"events": (12, 1024), "free": (1024,), "events_by_step": (120,), "censored_by_step": (120,)},
+        "within_site_at_horizon": OF_PAIRS,
+    },
+}
+
+
+@pytest.mark.parametrize("target", SHAPES_OF_FORMAT_3)
+def test_counts_of_another_shape_are_another_format_of_checkpoint(target: Target) -> None:
+    expected = {f"{of}.{name}": s for of, shapes in SHAPES_OF_FORMAT_3[target].items() for name, s in shapes.items()}
+    assert (FORMAT_VERSION, shape_of_counts(target)) == ("3", expected), "raise CHECKPOINT_VERSION with the shapes"
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
