@@ -13,6 +13,7 @@ from client.governance.policy_checks import refusals
 from client.private_files import write_private
 from client.readers.extracted import ExtractedReader
 from client.readers.table import TableReader
+from client.verbs.approval_gaps import gaps
 from client.verbs.approval_privacy import privacy_spent, protection_of_sums, trains_here
 from shared_models.agreed import settings_hash
 from shared_models.comparison import settings_compared
@@ -53,7 +54,9 @@ def make_summary(site: SiteConfig, config: StudySettings, task: Task) -> Summary
     Raises:
         SiteError: If the tables cannot be read, the ledger is damaged, or no noise reaches the study's epsilon.
     """
-    patients = len(open_rows(site, task).patients)
+    rows = open_rows(site, task)
+    patients = len(rows.patients)
+    lacking = list(gaps(rows, task))
     refused = refusals(site.policy, config, task)
     reads = [*_reads(site, task)]
     for other in settings_compared(config)[1:] if config.compares else ():
@@ -63,6 +66,7 @@ def make_summary(site: SiteConfig, config: StudySettings, task: Task) -> Summary
     return {
         f"{site.site}: the study {config.study}": [f"task {task.name}", f"settings {settings_hash(config)}"],
         "It reads here": [f"{patients} patients", *reads],
+        **({"NOT READY here: `check --study` says what to do": lacking} if lacking else {}),
         "It sends to the center": list(_sends(site, config, task)),
         "The network starts from": list(_start(config, task)),
         "It takes": _takes(site, config),
@@ -74,7 +78,13 @@ def make_summary(site: SiteConfig, config: StudySettings, task: Task) -> Summary
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints the page."""
     for heading, lines in summary.items():
-        console.print(heading, style="bold", soft_wrap=True, highlight=False, markup=False)
+        console.print(
+            heading,
+            style="bold red" if heading.startswith("NOT READY") else "bold",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
         for line in lines:
             style = "red" if line.startswith("REFUSES") else None
             console.print(f"  {line}", style=style, soft_wrap=True, highlight=False, markup=False)

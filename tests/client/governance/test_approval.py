@@ -218,6 +218,18 @@ def test_the_page_names_all_that_is_read_and_sent(deployed, study_file, capsys):
     assert "http" not in page.read_text()
 
 
+def test_the_page_says_what_of_the_study_the_sites_tables_cannot_serve(hospital):
+    def gap(features):
+        config = StudySettings(task="recurrence_clinical", modalities="clinical", features=f"clinical: {features}")
+        [lines] = [
+            lines for name, lines in make_summary(hospital.site(), config, load_task(config)).items() if "NOT" in name
+        ]
+        return lines[0]
+
+    assert gap("age_years, bmi") == "clinical: bmi not mapped: missing for every patient"
+    assert gap("age_years, grade{low|high}").startswith("clinical: a category is not the study's")
+
+
 def test_the_page_names_the_files_of_images_and_the_columns_of_their_boxes(hospital):
     hospital.phases([0, 1])
     box = {"rows": ["top", "bottom"], "columns": ["left", "right"], "slices": ["first", "last"]}
