@@ -35,7 +35,7 @@ from shared_models.task import Task, load_task
 CHECKPOINT, CHECKPOINT_VERSION = "breast-federation checkpoint", "3"
 MODEL, MODEL_VERSION = "breast-federation model", "1"
 RESEARCH_ONLY = "research only: not a medical device, not for decisions about a patient"
-FIX = "ask the center for the file again"
+FIX = "ask the center for the file again, written by the release that is used here"
 
 
 class ModelFileError(UserError):
@@ -158,7 +158,7 @@ def _stamp(name: str | None, number: str | None) -> str:
     if name in (CHECKPOINT, MODEL):
         reads = f"{CHECKPOINT_VERSION} of checkpoints, {MODEL_VERSION} of models"
         return f"{name}, format {number}; this release reads format {reads}"
-    return "a file of safetensors by another program, without a study's settings"
+    return "a file of safetensors by an earlier release, or by another program"
 
 
 def _require_same_release(path: Path, written_by: str) -> None:
