@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     work, console = Path(config.results_dir) / config.study, Console()
     require_free(work, config)
     sites = sites_of(options, config, work, console)
-    named, config = bool(config.sites), _fitted(options, config, sites)
+    named, config = bool(config.sites), _fitted(config, sites)
     _train(options.engine, sites, config, work, console)
     if options.compare or options.matrix:
         _compare(options.matrix, models, sites, config, work, console)
@@ -106,20 +106,15 @@ def _models(options: argparse.Namespace) -> Sequence[str]:
     return chosen_models(options.models)
 
 
-def _fitted(options: argparse.Namespace, config: StudySettings, sites: Sites) -> StudySettings:
+def _fitted(config: StudySettings, sites: Sites) -> StudySettings:
     """The study as it is at these sites.
 
     Raises:
-        SettingsError: If its folds do not go with them, or with a comparison.
+        SiteError: If its folds do not go with them.
     """
-    from shared_models.folds import folds_of
-    from shared_models.settings import SettingsError
     from simulation.splits import fitted_to, require_folds
 
     config = fitted_to(config, sites)
-    if folds_of(config) and (options.compare or options.matrix):
-        msg = "--compare and --matrix go with one split: take --folds or --leave-out away, or compare without them"
-        raise SettingsError(msg)
     require_folds(config, sites)
     return config
 

@@ -38,6 +38,7 @@ Runs the same ServerApp and ClientApp as a real study, over sites on this machin
 
   # other models on the same test patients, with DeLong's and McNemar's tests; and each hospital's own model at each
   python -m simulation studies/demo.toml --synthetic runs/cohort --compare --models pooled,modalities,random-forest
+  python -m simulation studies/demo.toml --synthetic runs/cohort --compare --models cox,sites --folds 5
   python -m simulation studies/demo.toml --synthetic runs/cohort --matrix
 
   # many settings and seeds, compared on validation patients alone
@@ -116,12 +117,14 @@ def _add_comparison(parser: CommandLine) -> None:
         "--compare",
         action="store_true",
         help="also train on the pooled patients, at each site alone, with each modality and target alone, and "
-        "baselines on tables; all in results.json, comparisons.csv and the report, with paired tests",
+        "baselines on tables; all in results.json, comparisons.csv and the report, with paired tests; with --folds and "
+        "--leave-out in each fold, whose test patients are compared together",
     )
     parser.add_argument(
         "--models",
         metavar="LIST",
-        help="with --compare: these alone, of pooled, local, modalities, targets, logistic-regression, random-forest, "
-        "svm, gradient-boosting, and, where they are installed, xgboost and catboost",
+        help="with --compare: these alone, of pooled, local, modalities, targets, sites (the study without each of its "
+        "sites), logistic-regression, random-forest, svm, gradient-boosting, and, where they are installed, xgboost, "
+        "catboost and, for a time to event, cox",
     )
     parser.add_argument("--matrix", action="store_true", help="also score each site's own model at every site")

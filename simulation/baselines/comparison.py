@@ -5,17 +5,12 @@ All are scored on the study's test patients, and stored as rows of its results, 
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from client.cohort.load import Cohort, load_cohort
-from client.config.site import load_site
 from server.app import finish
 from server.study.results.comparison_section import (
     MatrixCell,
@@ -29,39 +24,32 @@ from server.study.results.comparison_section import (
 from server.study.results.results_file import RESULTS, read_results
 from server.study.results.schema import Results
 from server.study.weights.checkpoint import BEST, load_checkpoint
-from shared_models.errors import UserError
-from shared_models.metrics.binary import ScoreHistogram
 from shared_models.settings import SettingsError, nearest
 from shared_models.study_settings import StudySettings
-from shared_models.targets import Binary
 from shared_models.task import Task, load_task
-from simulation.baselines.pooled_and_local import (
-    Trained,
-    from_checkpoint,
-    pool_cohorts,
-    score,
-    study_cohorts,
-    train_centrally,
-)
-from simulation.baselines.tabular import KINDS, Tabular, fit_tabular, require_installed, why_not
+from simulation.baselines.ablations import Run, ablations, run_ablation, without_each_site
+from simulation.baselines.pooled_and_local import Trained, from_checkpoint, pool_cohorts, train_centrally
+from simulation.baselines.scores import Model, Scored, Split, scored, splits_of
+from simulation.baselines.tabular import KINDS, Tabular, fit_tabular, is_installed, require_installed, why_not
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-log = logging.getLogger("simulation")
-Run = Callable[[dict[str, Path], StudySettings], object]
+Fit = Callable[[], Trained | Tabular | None]
 NETWORKS = ("pooled", "local", "modalities", "targets")
-MODELS = (*NETWORKS, *KINDS)
-DEFAULT = (*NETWORKS, "logistic-regression", "random-forest", "svm", "gradient-boosting")
+MODELS = (*NETWORKS, "sites", *KINDS)
+DEFAULT = (*NETWORKS, "logistic-regression", "random-forest", "svm", "gradient-boosting", "cox")
 
 
 def chosen_models(text: str | None) -> tuple[str, ...]:
-    """The models of `--models`, or those that need no extra.
+    """The models of `--models`, or the usual ones that are installed.
 
     Raises:
         SettingsError: If there is no such model, or its library is not installed.
     """
-    names = DEFAULT if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+    if text is None:
+        return tuple(name for name in DEFAULT if is_installed(name))
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in MODELS:
             msg = f"models: there is no model {name!r}; {nearest(name, MODELS)}"
@@ -70,45 +58,13 @@ def chosen_models(text: str | None) -> tuple[str, ...]:
     return names
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A model's scores of each site's patients.
-
-    Attributes:
-        name: What it is called.
-        test: By target and site: patients' identifiers, scores, truths.
-        thresholds: By binary target, from validation patients.
-    """
-
-    name: str
-    test: Mapping[str, Mapping[str, tuple[Sequence[str], Any, Any]]]
-    thresholds: Mapping[str, float]
-
-
-def scored(name: str, trained: Trained | Tabular, cohorts: Sequence[Cohort], task: Task, rule: str) -> Scored:
-    """Scores every site's test patients, and finds thresholds on all validation patients."""
-    test: dict[str, dict[str, tuple[Sequence[str], Any, Any]]] = {}
-    validation: dict[str, list[tuple[Any, Any]]] = {}
-    for cohort in cohorts:
-        for part in ("validation", "test"):
-            patients = [cohort.patients[index] for index in cohort.parts[part]]
-            for target, (scores, truth) in score(trained, cohort, task, part).items() if patients else ():
-                if part == "test":
-                    test.setdefault(target, {})[cohort.site] = (patients, scores, truth)
-                elif isinstance(task.targets[target], Binary):
-                    validation.setdefault(target, []).append((scores, truth))
-    thresholds = {}
-    for target, parts in validation.items():
-        scores, truth = (np.concatenate(values) for values in zip(*parts, strict=True))
-        threshold = ScoreHistogram.of(scores, truth).threshold(rule)
-        thresholds[target] = 0.5 if np.isnan(threshold) else threshold
-    return Scored(name, test, thresholds)
-
-
 def add_comparisons(
     sites: dict[str, Path], config: StudySettings, models: Sequence[str], matrix: bool, run: Run, console: Console
 ) -> Results:
     """Trains other models, and stores how they do in the study's results, two CSV files and its report.
+
+    Of a study of folds each model is trained anew in each, and its scores stand beside those of the study's network of
+    that fold.
 
     Args:
         sites: The sites' settings.
@@ -119,15 +75,12 @@ def add_comparisons(
         console: Where progress is shown.
     """
     task, folder = load_task(config), Path(config.results_dir) / config.study
-    results, cohorts = read_results(folder / RESULTS), study_cohorts(sites, task, config)
-    federated = from_checkpoint(load_checkpoint(folder / BEST), task, config)
-    study = scored(f"federated ({config.strategy})", federated, cohorts, task, config.threshold)
-    own = {name: one.threshold for name, one in results.targets.items() if one.threshold is not None}
-    study = replace(study, thresholds=own)
-    rows, cells = list[ModelComparison](), matrix_of(study, study.name, task) if matrix else []
-    for kind, place, other in _others(
-        sites, cohorts, task, config, {*models, *(["local"] if matrix else [])}, run, console
-    ):
+    results, splits = read_results(folder / RESULTS), splits_of(sites, task, config)
+    name = f"federated ({config.strategy})"
+    study = {split.label: _federated(name, split, task) for split in splits}
+    rows, cells = list[ModelComparison](), matrix_of(study, name, task) if matrix else []
+    wanted = {*models, *(["local"] if matrix else [])}
+    for kind, place, other in _others(sites, splits, task, config, wanted, run, console):
         rows += compared(study, other, task) if kind in models else []
         cells += matrix_of(other, place, task) if matrix and kind == "local" else []
     results = results.model_copy(update={"comparisons": corrected(rows), "matrix": cells})
@@ -136,116 +89,102 @@ def add_comparisons(
     return results
 
 
-def compared(study: Scored, other: Scored, task: Task) -> list[ModelComparison]:
-    """A row for each target that both score, over the patients whom both do."""
+def _federated(name: str, split: Split, task: Task) -> Scored:
+    """The study's own network of a split, with its own thresholds."""
+    folder = Path(split.config.results_dir) / split.config.study
+    trained = from_checkpoint(load_checkpoint(folder / BEST), task, split.config)
+    own = read_results(folder / RESULTS).targets.items()
+    thresholds = {name: one.threshold for name, one in own if one.threshold is not None}
+    return replace(scored(name, trained, split.cohorts, task, split.config.threshold), thresholds=thresholds)
+
+
+def compared(study: Model, other: Model, task: Task) -> list[ModelComparison]:
+    """A row for each target that both score, over the patients whom both do.
+
+    A patient whom several splits test, those of repeats or of a site that only evaluates, counts in the first of them.
+    """
     rows = []
     for name, target in task.targets.items():
-        both = {}
-        for site, (patients, scores, truth) in study.test.get(name, {}).items():
-            theirs, others, _ = other.test.get(name, {}).get(site, ((), np.zeros(0), None))
-            place = {patient: index for index, patient in enumerate(theirs)}
+        both, model = dict[str, list[SiteScores]](), ""
+        shared = {label: one for label, one in study.items() if label in other}
+        for label, site, (patients, scores, truth) in _tested_once(shared, name):
+            one, theirs = study[label], other[label]
+            if site not in theirs.test.get(name, {}):
+                continue
+            known, others, _ = theirs.test[name][site]
+            place = {patient: index for index, patient in enumerate(known)}
             mine = [index for index, patient in enumerate(patients) if patient in place]
             if mine:
                 rest = [place[patients[index]] for index in mine]
-                both[site] = SiteScores(scores[mine], others[rest], truth[mine])
+                thresholds = (one.thresholds.get(name, 0.5), theirs.thresholds.get(name, 0.5))
+                model = theirs.name
+                both.setdefault(site, []).append(SiteScores(scores[mine], others[rest], truth[mine], thresholds))
         if both:
-            thresholds = (study.thresholds.get(name, 0.5), other.thresholds.get(name, 0.5))
-            rows.append(compare(name, target, other.name, both, thresholds))
+            rows.append(compare(name, target, model, both))
     return rows
 
 
-def matrix_of(model: Scored, trained_on: str, task: Task) -> list[MatrixCell]:
-    """How a model does at each site."""
-    return [
-        cell(name, task.targets[name], trained_on, site, scores, truth)
-        for name, by_site in model.test.items()
-        for site, (_, scores, truth) in by_site.items()
-    ]
+def matrix_of(model: Model, trained_on: str, task: Task) -> list[MatrixCell]:
+    """How a model does at each site; a patient counts once, as in `compared`."""
+    cells = []
+    for name, target in task.targets.items():
+        by_site: dict[str, list[tuple[Any, Any]]] = {}
+        for _, site, (_, scores, truth) in _tested_once(model, name):
+            by_site.setdefault(site, []).append((scores, truth))
+        cells += [cell(name, target, trained_on, site, folds) for site, folds in by_site.items()]
+    return cells
+
+
+def _tested_once(model: Model, target: str) -> Iterator[tuple[str, str, tuple[Sequence[str], Any, Any]]]:
+    """Label of the split, site, and the test patients there whom no split before it tests, with scores and truths."""
+    seen = set[tuple[str, str]]()
+    for label, one in model.items():
+        for site, (patients, scores, truth) in one.test.get(target, {}).items():
+            new = [index for index, patient in enumerate(patients) if (site, patient) not in seen]
+            seen.update((site, patient) for patient in patients)
+            if new:
+                yield label, site, ([patients[index] for index in new], scores[new], truth[new])
 
 
 def _others(
     sites: dict[str, Path],
-    cohorts: Sequence[Cohort],
+    splits: Sequence[Split],
     task: Task,
     config: StudySettings,
     models: Collection[str],
     run: Run,
     console: Console,
-) -> Iterator[tuple[str, str, Scored]]:
+) -> Iterator[tuple[str, str, Model]]:
     """Each other model as it has been trained: of which of `MODELS` it is, the one site that it saw, its scores."""
-    training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
-    pooled = pool_cohorts(training)
-    rule = config.threshold
-    if "pooled" in models:
-        with console.status("training on the pooled patients"):
-            yield "pooled", "", scored("pooled", train_centrally(pooled, task, config), cohorts, task, rule)
-    for cohort in training if "local" in models else ():
-        with console.status(f"training at {cohort.site} alone"):
-            trained = train_centrally(cohort, task, config)
-            yield "local", cohort.site, scored(f"{cohort.site} alone", trained, cohorts, task, rule)
-    for kind, name, ablated in ablations(task, config):
+    baselines = [kind for kind in KINDS if kind in models]
+    for why in dict.fromkeys(filter(None, (why_not(kind, task) for kind in baselines))):
+        unfit = [kind for kind in baselines if why_not(kind, task) == why]
+        console.print(f"No {', '.join(unfit)} on tables: {why}.", highlight=False)
+    made: dict[tuple[str, str], dict[str, Scored]] = {}
+    for split in splits:
+        for kind, place, name, fit in _fits(split, task, models):
+            with console.status(f"{split.label}: training {name}".removeprefix(": ")):
+                if trained := fit():
+                    one = scored(name, trained, split.cohorts, task, config.threshold)
+                    made.setdefault((kind, place), {})[split.label] = one
+    yield from ((kind, place, model) for (kind, place), model in made.items())
+    for kind, name, ablated in (*ablations(task, config), *without_each_site(config)):
         if kind in models:
             with console.status(f"training {name}"):
-                scored_ablation = _run_ablation(sites, name, ablated, run)
-            if scored_ablation:
-                yield kind, "", scored_ablation
-    tabular = [kind for kind in KINDS if kind in models]
-    if tabular and (why := why_not(task)):
-        console.print(f"No baselines on tables: {why}.", highlight=False)
-        return
-    for kind in tabular:
-        with console.status(f"training {kind} on the pooled patients"):
-            fitted = fit_tabular(kind, pooled, task, config)
-        if fitted:
-            yield kind, "", scored(f"pooled, {kind.replace('-', ' ')} on tables", fitted, cohorts, task, rule)
+                study = run_ablation(sites, name, ablated, run)
+            if study:
+                yield kind, "", study
 
 
-def ablations(task: Task, config: StudySettings) -> Iterator[tuple[str, str, StudySettings]]:
-    """The study with each modality alone, and with each target alone where it has several."""
-    place = {"results_dir": str(Path(config.results_dir) / config.study / "ablations"), "resume": False}
-    plain = config.model_copy(update={**place, "overwrite": True, "importance": "off"})
-    for name in task.modalities if len(task.modalities) > 1 else ():
-        changes = {"modalities": name, "features": _of(config.features, name), "grids": _of(config.grids, name)}
-        harmonised_tables = [table for table in config.harmonised_tables if table == name]
-        changes |= {"harmonised": ", ".join(harmonised_tables), "study": f"{name}-alone"}
-        changes |= {} if harmonised_tables else {"harmonisation": "none"}
-        yield "modalities", f"federated, {name} alone", plain.model_copy(update=changes)
-    for name in task.targets if len(task.targets) > 1 else ():
-        yield (
-            "targets",
-            f"federated, {name} alone",
-            plain.model_copy(update={"targets": name, "study": f"{name}-alone"}),
-        )
-
-
-def _of(lines: str, modality: str) -> str:
-    """The lines of a setting by modality, `modality: ...`, that are of one."""
-    each = (line.strip() for line in re.split(r"[;\n]", lines))
-    return "; ".join(line for line in each if line.partition(":")[0].strip() == modality)
-
-
-def _run_ablation(sites: dict[str, Path], name: str, config: StudySettings, run: Run) -> Scored | None:
-    """An ablated network, trained as the study is; None, with the reason, where it cannot be."""
-    task = load_task(config)
-    there = {site: file for site, file in sites.items() if _has_patients(file, task, config, name)}
-    named = [site for site in config.expected_sites if site in there]
-    outside = [site for site in config.never_train if site in there]
-    config = config.model_copy(update={"sites": ", ".join(named), "evaluation_only_sites": ", ".join(outside)})
-    try:
-        run(there, config)
-        best = load_checkpoint(Path(config.results_dir) / config.study / BEST)
-        trained, cohorts = from_checkpoint(best, task, config), study_cohorts(there, task, config)
-        return scored(name, trained, cohorts, task, config.threshold)
-    except UserError as error:
-        log.warning("%s is not compared: %s", name, error.public)
-        return None
-
-
-def _has_patients(file: Path, task: Task, config: StudySettings, name: str) -> bool:
-    """Whether a site has patients of an ablated study: some record none of its modality."""
-    try:
-        load_cohort(load_site(file), task, config)
-    except UserError as error:
-        log.warning("%s: %s takes no part: %s", name, file.stem, error.public)
-        return False
-    return True
+def _fits(split: Split, task: Task, models: Collection[str]) -> Iterator[tuple[str, str, str, Fit]]:
+    """What trains each model that sees rows of one site or of all: its kind, the one site, its name."""
+    training = [cohort for cohort in split.cohorts if len(cohort.parts["train"])]
+    pooled = pool_cohorts(training)
+    if "pooled" in models:
+        yield "pooled", "", "pooled", partial(train_centrally, pooled, task, split.config)
+    for cohort in training if "local" in models else ():
+        yield "local", cohort.site, f"{cohort.site} alone", partial(train_centrally, cohort, task, split.config)
+    for kind in KINDS:
+        if kind in models and not why_not(kind, task):
+            name = f"pooled, {kind.replace('-', ' ')} on tables"
+            yield kind, "", name, partial(fit_tabular, kind, pooled, task, split.config)

@@ -126,7 +126,7 @@ def _train_and_score(
         sites = _with_own_ledgers(sites, config)
         chosen, rounds = train_in_process(sites, config, show)
         cohorts = study_cohorts(sites, task, config)
-        pairs = [(_as_at_site(chosen, task, sites[cohort.site], config), cohort) for cohort in cohorts]
+        pairs = [(as_at_site(chosen, task, sites[cohort.site], config), cohort) for cohort in cohorts]
         return _scored(pairs, task), rounds
     cohorts = study_cohorts(sites, task, config)
     training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
@@ -151,7 +151,7 @@ def _scored(pairs: Sequence[tuple[Trained, Cohort]], task: Task) -> dict[str, Su
     return {name: total_summary(summaries) for name, summaries in parts.items() if summaries}
 
 
-def _as_at_site(chosen: Checkpoint, task: Task, file: Path, config: StudySettings) -> Trained:
+def as_at_site(chosen: Checkpoint, task: Task, file: Path, config: StudySettings) -> Trained:
     """The network as a site scores with it: with its own normalisation layers where the study lets it have them."""
     trained, site = from_checkpoint(chosen, task, config), load_site(file)
     if config.normalisation == "local" and site.role == "train" and site.site not in config.never_train:

@@ -32,8 +32,9 @@ from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 from shared_models.trained_model import TrainedModel, read_model
-from simulation.baselines.comparison import Scored, compared, scored
+from simulation.baselines.comparison import compared
 from simulation.baselines.pooled_and_local import from_checkpoint, study_cohorts
+from simulation.baselines.scores import Scored, scored
 from simulation.engines.in_process import run_in_process
 from simulation.engines.in_process_grid import InProcessGrid
 from tests.conftest import SMALL_STUDY, write_hospitals
@@ -80,7 +81,7 @@ def by_rows(runs: Path, sites: dict[str, Path]) -> ModelComparison:
         one = scored(study, trained, cohorts, task, "f1")
         return Scored(study, one.test, model.thresholds)
 
-    (row,) = corrected(compared(of("first"), of("second"), load_task(network(runs, "first").config)))
+    (row,) = corrected(compared({"": of("first")}, {"": of("second")}, load_task(network(runs, "first").config)))
     return row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,36 +83,40 @@ class SiteScores:
         study: The study's, (N,) or (N, K).
         other: The other model's.
         truth: (N,) or (N, 2); NaN where unknown.
+        thresholds: Of a binary target, at and above which the study's model and the other call a patient positive.
     """
 
     study: Values
     other: Values
     truth: Values
+    thresholds: tuple[float, float] = (0.5, 0.5)
 
 
-def compare(
-    name: str, target: Target, model: str, sites: Mapping[str, SiteScores], thresholds: tuple[float, float]
-) -> ModelComparison:
+def compare(name: str, target: Target, model: str, sites: Mapping[str, Sequence[SiteScores]]) -> ModelComparison:
     """One row, before Holm's correction.
 
     Args:
         name: The target's.
         target: The target.
         model: What the other model is called.
-        sites: Both models' scores by site.
-        thresholds: Of a binary target, at and above which the study's model and the other call a patient positive.
+        sites: Both models' scores by site; of a study of folds an entry a fold, since each has networks of its own,
+            whose scores are not compared with another fold's.
     """
-    pairs = total(PairedPairs.of(target, one.other, [[one.study]], one.truth) for one in sites.values())
+    parts = [one for folds in sites.values() for one in folds]
+    pairs = total(PairedPairs.of(target, one.other, [[one.study]], one.truth) for one in parts)
     ((difference, p_value),) = pairs.differences()
-    value = share([(target, one.other, one.truth) for one in sites.values()])
-    discordant = _discordant(sites.values(), thresholds) if isinstance(target, Binary) else None
-    patients = sum(int(_known(one.truth).sum()) for one in sites.values())
+    value = share([(target, one.other, one.truth) for one in parts])
+    discordant = _discordant(parts) if isinstance(target, Binary) else None
+    patients = sum(int(_known(one.truth).sum()) for one in parts)
     return ModelComparison(
         target=name,
         model=model,
         patients=patients,
         measure=measure_of(target),
-        by_site={site: _finite(share([(target, one.other, one.truth)]).value) for site, one in sites.items()},
+        by_site={
+            site: _finite(share([(target, one.other, one.truth) for one in folds]).value)
+            for site, folds in sites.items()
+        },
         p=_finite(p_value),
         p_holm=None,
         only_study_right=discordant[0] if discordant else None,
@@ -156,15 +160,17 @@ def compared_row(name: str, target: Target, model: str, sites: Mapping[str, Comp
     )
 
 
-def cell(name: str, target: Target, trained_on: str, tested_on: str, scores: Values, truth: Values) -> MatrixCell:
-    """How a model does at one site."""
+def cell(
+    name: str, target: Target, trained_on: str, tested_on: str, folds: Sequence[tuple[Values, Values]]
+) -> MatrixCell:
+    """How a model does at one site, from scores and truths; of a study of folds those of each."""
     return MatrixCell(
         target=name,
         trained_on=trained_on,
         tested_on=tested_on,
-        patients=int(_known(truth).sum()),
+        patients=sum(int(_known(truth).sum()) for _, truth in folds),
         measure=measure_of(target),
-        **_bounds("value", share([(target, scores, truth)])),
+        **_bounds("value", share([(target, scores, truth) for scores, truth in folds])),
     )
 
 
@@ -177,7 +183,7 @@ def corrected(rows: Sequence[ModelComparison]) -> list[ModelComparison]:
     ]
 
 
-def share(sites: Sequence[tuple[Target, Values, Values]]) -> Interval:
+def share(sites: Iterable[tuple[Target, Values, Values]]) -> Interval:
     """The share of concordant pairs within sites: what is gained over scores that are all equal, and one half."""
     return _share(
         total(PairedPairs.of(kind, scores, [[np.zeros_like(scores)]], truth) for kind, scores, truth in sites)
@@ -214,13 +220,13 @@ def _flat(row: BaseModel) -> dict[str, object]:
     return values | {f"value at {site}": value for site, value in by_site.items()}
 
 
-def _discordant(sites: Any, thresholds: tuple[float, float]) -> tuple[int, int]:
+def _discordant(parts: Sequence[SiteScores]) -> tuple[int, int]:
     """Patients whom only the first, and only the second model calls rightly."""
     counts = np.zeros(2, int)
-    for one in sites:
+    for one in parts:
         known = _known(one.truth)
         truth = one.truth[known] == 1
-        scored = zip((one.study, one.other), thresholds, strict=True)
+        scored = zip((one.study, one.other), one.thresholds, strict=True)
         first, second = ((scores[known] >= threshold) == truth for scores, threshold in scored)
         counts += [(first & ~second).sum(), (second & ~first).sum()]
     return int(counts[0]), int(counts[1])

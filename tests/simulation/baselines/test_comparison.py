@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from shared_models.study_settings import parse_study_settings
 from shared_models.targets import Binary
 from shared_models.task import load_task
 from simulation.__main__ import main
-from simulation.baselines.comparison import ablations
+from simulation.baselines.ablations import ablations, without_each_site
+from simulation.baselines.comparison import compared
+from simulation.baselines.scores import Scored
 
 Hospitals = Callable[..., dict[str, Path]]
 
@@ -28,7 +31,7 @@ def test_a_row_has_delongs_and_mcnemars_tests_of_the_patients_themselves() -> No
     truth = (rng.uniform(size=90) < 0.4).astype(float)
     study, other = (1 / (1 + np.exp(-truth * s - rng.normal(0, 1, 90))) for s in (2.0, 0.5))
     truth[5] = np.nan
-    row = compare("er", Binary(), "pooled", {"oak": SiteScores(study, other, truth)}, (0.5, 0.6))
+    row = compare("er", Binary(), "pooled", {"oak": [SiteScores(study, other, truth, (0.5, 0.6))]})
     expected = delong_test(other, study, truth)
     assert (row.patients, row.value) == (89, pytest.approx(auc(other, truth), abs=1e-5))
     assert row.difference == pytest.approx(expected.difference.value, abs=1e-5)
@@ -43,6 +46,69 @@ def test_a_row_has_delongs_and_mcnemars_tests_of_the_patients_themselves() -> No
     assert row.mcnemar_p == pytest.approx(binomtest(min(only), sum(only)).pvalue, rel=1e-4)
     again = corrected([row, row.model_copy(update={"p": 0.5})])
     assert [one.p_holm for one in again] == [pytest.approx(2 * row.p, rel=1e-4), pytest.approx(0.5)]  # type: ignore[operator]
+
+
+def test_folds_are_compared_each_with_its_own_network_and_a_patient_counts_once() -> None:
+    rng = np.random.default_rng(1)
+
+    def model(name: str, threshold: float) -> dict[str, Scored]:
+        """Two folds of oak, whose scores have nothing to do with each other's, and elm, which only evaluates."""
+        parts = {"fold-1": ("oak", range(40)), "fold-2": ("oak", range(40, 80))}
+        return {
+            label: Scored(name, {"er": {site: of(site, own), "elm": of("elm", range(30))}}, {"er": threshold})
+            for label, (site, own) in parts.items()
+        }
+
+    def of(site: str, numbers: range) -> tuple[list[str], Any, Any]:
+        truth = np.array([number % 3 == 0 for number in numbers], float)
+        return [f"{site}{number}" for number in numbers], rng.uniform(size=len(truth)) * 0.5 + truth * 0.3, truth
+
+    study, other = model("study", 0.4), model("other", 0.6)
+    (row,) = compared(study, other, SimpleNamespace(targets={"er": Binary()}))  # type: ignore[arg-type]
+    parts = [(label, "oak") for label in study] + [("fold-1", "elm")]
+    pairs, right, only = np.zeros(2), 0.0, np.zeros(2, int)
+    for label, site in parts:
+        (_, first, truth), (_, second, _) = study[label].test["er"][site], other[label].test["er"][site]
+        count = truth.sum() * (1 - truth).sum()
+        pairs += count * auc(second, truth), count * auc(first, truth)
+        right += count
+        calls = ((first >= 0.4) == (truth == 1)), ((second >= 0.6) == (truth == 1))
+        only += (calls[0] & ~calls[1]).sum(), (calls[1] & ~calls[0]).sum()
+    assert row.patients == 110
+    assert row.value == pytest.approx(pairs[0] / right, abs=1e-5)
+    assert row.difference == pytest.approx((pairs[0] - pairs[1]) / right, abs=1e-5)
+    assert (row.only_study_right, row.only_other_right) == tuple(only)
+    (later,) = compared(study, {"fold-2": other["fold-2"]}, SimpleNamespace(targets={"er": Binary()}))  # type: ignore[arg-type]
+    assert later.patients == 70, "elm's patients count in the first fold that both models have"
+
+
+def test_cox_stands_beside_a_cross_validated_study_and_sites_are_left_out_of_it(
+    hospitals: Hospitals, small_study: dict[str, Any], tmp_path: Path
+) -> None:
+    sites = hospitals({"a": 90, "b": 70})
+    settings = [f"{key}={value}" for key, value in {**small_study, "rounds": 1, "secure-aggregation": "off"}.items()]
+    words = ["--sites", *map(str, sites.values()), "--folds", "2", "--compare", "--models", "cox,sites,local"]
+    assert main([*words, "--matrix", "--set", *settings]) == 0
+    results = read_results(tmp_path / "runs" / "small" / "results.json")
+    tested = results.targets["recurrence"].internal["patients"]
+    rows = {row.model: row for row in results.comparisons}
+    assert [*rows] == ["a alone", "b alone", "pooled, cox on tables", "federated, without a", "federated, without b"]
+    assert {row.patients for row in rows.values()} == {tested} == {160}
+    assert rows["pooled, cox on tables"].measure == "c_index"
+    assert {one.tested_on: one.patients for one in results.matrix} == {"a": 90, "b": 70}
+    own = {one.tested_on: one.value for one in results.matrix if one.trained_on == "federated (fedavg)"}
+    row = rows["federated, without b"]
+    assert row.by_site["a"] != own["a"], "a's network was trained without b"
+
+
+def test_a_study_without_a_site_tests_it_as_a_new_hospital() -> None:
+    config = parse_study_settings({"sites": "a, b, c", "evaluation-only-sites": "c", "min-sites": 2})
+    made = {name: one for _, name, one in without_each_site(config)}
+    assert {name: one.never_train for name, one in made.items()} == {
+        "federated, without a": ("c", "a"),
+        "federated, without b": ("c", "b"),
+    }
+    assert {one.min_sites for one in made.values()} == {1}
 
 
 def test_every_model_is_a_row_of_the_results_of_the_csv_and_of_the_table(

@@ -13,12 +13,13 @@ from sklearn.svm import SVC
 from client.cohort.load import Cohort
 from client.training.dataset import select_patients
 from shared_models.features import Feature
+from shared_models.metrics.within_site import WithinSiteConcordance
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings
-from shared_models.targets import Binary, Regression
+from shared_models.targets import Binary, Regression, TimeToEvent
 from shared_models.task import Table, Task, Volume
 from simulation.baselines.pooled_and_local import metrics, score
-from simulation.baselines.tabular import KINDS, fit_tabular, require_installed
+from simulation.baselines.tabular import KINDS, fit_tabular, is_installed, require_installed, why_not
 
 TASK = Task(
     {"clinical": Table((Feature("size"), Feature("noise")))},
@@ -46,10 +47,10 @@ def cohort(patients: int = 300, views: int = 2) -> Cohort:
     )
 
 
-INSTALLED = [kind for kind in KINDS if kind not in ("xgboost", "catboost") or importlib.util.find_spec(kind)]
+CURVED = [kind for kind in KINDS if is_installed(kind) and kind not in ("logistic-regression", "cox")]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in INSTALLED if kind != "logistic-regression"])
+@pytest.mark.parametrize("kind", CURVED)
 def test_a_baseline_learns_what_no_line_can_and_scores_a_patient_by_all_views(kind) -> None:
     made = cohort()
     fitted = fit_tabular(kind, made, TASK, StudySettings())
@@ -68,8 +69,31 @@ def test_a_patients_score_is_the_mean_over_the_views_and_no_line_finds_two_ends(
     (one, *_), _ = score(line, made, TASK)["relapse"]
     rows = made.inputs["clinical"][made.first[160] : made.first[161]]
     z = line.statistics["clinical"].standardise(rows)
-    assert one == pytest.approx(line.classifiers["relapse"].predict_proba(z)[:, 1].mean())
+    assert one == pytest.approx(line.models["relapse"].predict_proba(z)[:, 1].mean())
     assert metrics({"oak": score(line, made, TASK)["relapse"]}, Binary())["pooled"]["auc"] < 0.7
+
+
+def test_cox_orders_patients_by_the_hazard_they_have_and_scores_the_risk_by_the_horizon() -> None:
+    made, rng = cohort(600, views=1), np.random.default_rng(2)
+    hazard = np.exp(0.8 * made.inputs["clinical"][:, 0]) / 2000
+    event, end = rng.exponential(1 / hazard), rng.uniform(500, 4000, 600)
+    truth = np.stack([np.minimum(event, end), event <= end], axis=1).astype(np.float32)
+    constant = np.column_stack([made.inputs["clinical"], np.ones(600, np.float32)])
+    task = Task(
+        {"clinical": Table((Feature("size"), Feature("noise"), Feature("same")))},
+        {"relapse": TimeToEvent()},
+        build_model=lambda *_: None,  # type: ignore[arg-type, return-value]
+    )
+    made = dataclasses.replace(made, inputs={"clinical": constant}, truths={"relapse": truth})
+    fitted = fit_tabular("cox", made, task, StudySettings())
+    assert fitted is not None
+    scores, known = score(fitted, made, task)["relapse"]
+    by_horizon = 1 - np.exp(-hazard[made.parts["test"]] * TimeToEvent().horizon_days)
+    assert np.abs(scores - by_horizon).mean() < 0.06
+    best = WithinSiteConcordance.of(by_horizon, known).share()
+    assert WithinSiteConcordance.of(scores, known).share() == pytest.approx(best, abs=0.02)
+    assert why_not("cox", TASK) == "it has no time to event"
+    assert "binary" in why_not("svm", task)
 
 
 def test_the_setting_is_the_one_that_validation_patients_prefer() -> None:
@@ -87,7 +111,7 @@ def test_the_setting_is_the_one_that_validation_patients_prefer() -> None:
         distances = model.decision_function(validation.inputs["clinical"][validation.all_rows()[0]])
         scores = (1 / (1 + np.exp(-distances))).reshape(-1, 2).mean(axis=1)
         values[strength] = roc_auc_score(validation.known("relapse"), scores)
-    assert max(values, key=values.__getitem__) == fitted.classifiers["relapse"].C
+    assert max(values, key=values.__getitem__) == fitted.models["relapse"].C
 
 
 def test_no_baseline_without_tables_classes_or_binary_targets() -> None:
