@@ -1,8 +1,9 @@
-"""Saliency maps of a finished network: how much each voxel of a patient's image moves the network's output.
+"""Maps of a finished network: how much each voxel of a patient's image moves its output, and where it looks.
 
-The map is the mean absolute gradient of the output by the voxels over copies of the image with a little noise
+The first is the mean absolute gradient of the output by the voxels over copies of the image with a little noise
 (SmoothGrad, Smilkov 2017, arXiv:1706.03825), summed over the image's phases. It shows where a small change would change
-the output, which is not where the disease is. Maps are drawn at the hospital and never leave it.
+the output, which is not where the disease is. The second is the attention of a network that has one
+(`attention.py`). Maps are drawn at the hospital and never leave it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from client.cohort.load import EVERYONE
 from client.errors import ExitCode, SiteError
+from client.inference.attention import attention
 from client.inference.scored_cohort import ScoredCohort
 from client.training.dataset import PatientDataset, select_patients
 from shared_models.targets import Categorical, Target
@@ -31,12 +33,12 @@ MAX_PATIENTS = 20
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
-    """The map of one image and one target.
+    """The map of one image, of one target or of the network's attention.
 
     Attributes:
         patient: The identifier, which stays at the hospital.
         modality: The image.
-        target: The target whose output it is of.
+        target: The target whose output it is of; empty of attention, which is of all of them.
         image: `(C, D, H, W)` as the network reads it; of a tumour the last channel is the distance to its surface.
         heat: `(D, H, W)`, not negative.
         ratio: Mean heat inside the tumour's mask over that outside; NaN without a mask.
@@ -67,7 +69,7 @@ def require_images(model: TrainedModel) -> None:
 
 
 def saliency_maps(model: TrainedModel, scored: ScoredCohort) -> Iterator[SaliencyMap]:
-    """Maps of the first patients with an image, for each image and target.
+    """Maps of the first patients with an image, for each image and target, and of the attention to it.
 
     Args:
         model: The network.
@@ -86,6 +88,8 @@ def saliency_maps(model: TrainedModel, scored: ScoredCohort) -> Iterator[Salienc
             for target_name, target in model.task.targets.items():
                 image, heat = saliency(network, patients, int(row), name, (target_name, target), kind.tumour)
                 yield SaliencyMap(patient, name, target_name, image, heat, _ratio(image, heat, kind.tumour))
+            if (looks := attention(network, patients, int(row), name, model.task)) is not None:
+                yield SaliencyMap(patient, name, "", image, looks, _ratio(image, looks, kind.tumour))
 
 
 def saliency(

@@ -61,29 +61,40 @@ def explained(
         config: Its settings; V is how many `changes` they ask for.
         seed: Of who is explained, and of the orders.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that it draws with, which is not done here
-        import shap
-
     asked = changes(task, config)
-    players = [(change.modality, change.feature) for change in asked if change.feature]
     places = [1 + place for place, change in enumerate(asked) if change.feature]
-    rng, (rows, owner) = np.random.default_rng([seed, len(players)]), patients.all_rows()
-    evaluations = min(MAX_ORDERS, max(1, EVALUATIONS // (2 * len(players) + 1))) * (2 * len(players) + 1)
-    masker = shap.maskers.Independent(np.zeros((1, len(players))))
     each: dict[str, list[Array]] = {name: [] for name in task.targets}
-    for patient in rng.permutation(len(patients))[:MAX_PATIENTS]:
-        coalitions = Coalitions(model, patients, task, players, rows[owner.numpy() == patient])
-        explain = shap.explainers.Permutation(coalitions, masker, seed=int(rng.integers(2**31)))
-        explanation = explain(np.ones((1, len(players))), max_evals=evaluations, silent=True)
-        values, start = np.abs(explanation.values.reshape(len(players), -1)), 0
+    for _, explained_scores in values_by_patient(model, patients, task, config, seed):
+        values, start = np.abs(explained_scores), 0
         for name, target in task.targets.items():
             each[name].append(values[:, start : (start := start + target.scores)].mean(axis=1))
     sums = {name: np.zeros(1 + len(asked)) for name in task.targets}
     for name, of_patients in each.items():
-        values = np.reshape(of_patients, (len(of_patients), len(players)))
+        values = np.reshape(of_patients, (len(of_patients), len(places)))
         sums[name][0], sums[name][places] = len(values), hiding_sum(values)
     return sums
+
+
+def values_by_patient(
+    model: nn.Module, patients: PatientDataset, task: Task, config: StudySettings, seed: int
+) -> Iterator[tuple[int, Array]]:
+    """Which patient, and the Shapley values `(F, K)` of F features of the K scores of all targets, side by side.
+
+    They stay at the site. Arguments are those of `explained`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries that it draws with, which is not done here
+        import shap
+
+    players = [(change.modality, change.feature) for change in changes(task, config) if change.feature]
+    rng, (rows, owner) = np.random.default_rng([seed, len(players)]), patients.all_rows()
+    evaluations = min(MAX_ORDERS, max(1, EVALUATIONS // (2 * len(players) + 1))) * (2 * len(players) + 1)
+    masker = shap.maskers.Independent(np.zeros((1, len(players))))
+    for patient in rng.permutation(len(patients))[:MAX_PATIENTS].tolist():
+        coalitions = Coalitions(model, patients, task, players, rows[owner.numpy() == patient])
+        explain = shap.explainers.Permutation(coalitions, masker, seed=int(rng.integers(2**31)))
+        explanation = explain(np.ones((1, len(players))), max_evals=evaluations, silent=True)
+        yield patient, explanation.values.reshape(len(players), -1)
 
 
 def hiding_sum(values: Array) -> Array:

@@ -189,7 +189,8 @@ def _add_predict(predict: CommandLine) -> None:
     predict.add_argument(
         "--maps",
         action="store_true",
-        help="also a page of saliency maps of 20 patients' images, with the tumour's outline: FILE.maps.html",
+        help="also a page of 20 patients' images, with what moves the output most, where an attention looks, and the "
+        "tumour's outline: FILE.maps.html",
     )
     predict.add_argument("--overwrite", action="store_true", help="replace the files, if there are any")
 

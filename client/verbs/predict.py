@@ -55,7 +55,9 @@ def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
         f"wrote {wanted.out} and {wanted.about}" + (f"; {without} patients have no prediction" if without else "")
     ]
     if wanted.maps:
-        lines.append(f"wrote {wanted.page}: {len(predictions.maps)} saliency maps, which stay at the hospital")
+        lines.append(
+            f"wrote {wanted.page}: {len(predictions.maps)} maps of saliency and attention, which stay at the hospital"
+        )
     return [*lines, RESEARCH_ONLY]
 
 

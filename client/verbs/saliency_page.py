@@ -1,4 +1,4 @@
-"""Page of saliency maps, which stays at the hospital: planes of each image with the tumour's outline."""
+"""Page of saliency and attention maps, which stays at the hospital: planes of each image with the tumour's outline."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from shared_models.trained_model import RESEARCH_ONLY, TrainedModel
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = "body{font:14px sans-serif;margin:2em;max-width:70em}img{margin-right:.5em;min-width:12em}h2{margin-top:1.5em}"
 MEANING = (
-    "Blue: voxels of which a small change moves the output most (SmoothGrad). Orange: the tumour's outline. "
+    "Blue: voxels of which a small change moves the output most (SmoothGrad); under attention, those that the network "
+    "weighs most, whichever outcome it predicts, with the least and the largest weight. Orange: the tumour's outline. "
     "A map shows what the network is sensitive to, which is not where the disease is. The number is the mean "
-    "sensitivity inside the mask over that outside."
+    "sensitivity or attention inside the mask over that outside."
 )
 
 
@@ -44,7 +45,8 @@ def page_of(maps: Sequence[SaliencyMap], model: TrainedModel) -> str:
         kind = model.task.modalities[one.modality]
         assert isinstance(kind, Volume)
         inside = " (no mask)" if math.isnan(one.ratio) else f" ({one.ratio:.2f} times as much inside the mask)"
-        heading = f"{one.patient}: {one.modality}, {one.target.replace('_', ' ')}{'' if kind.tiles else inside}"
+        of = one.target.replace("_", " ") or f"attention, {one.heat.min():.3f} to {one.heat.max():.3f}"
+        heading = f"{one.patient}: {one.modality}, {of}{'' if kind.tiles else inside}"
         shown = planes(one.image, kind, one.heat)
         images = (f'<img src="{plane.source}" alt="{plane.plane}" title="{plane.plane}">' for plane in shown)
         parts.append(f"<h2>{html.escape(heading)}</h2><p>{''.join(images)}</p>")

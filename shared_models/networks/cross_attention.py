@@ -33,6 +33,11 @@ class CrossAttention(nn.Module):
         projected: Tensor = self.project(read.transpose(1, 2).flatten(start_dim=2))
         return projected
 
+    def weights(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """How much each of `tokens` reads of each of `context`, `(N, heads, T, S)`; over S they sum to 1."""
+        query, key = self._split(self.query(tokens)), self._split(self.key(context))
+        return (query @ key.transpose(2, 3) / query.shape[3] ** 0.5).softmax(dim=3)
+
     def _split(self, tokens: Tensor) -> Tensor:
         """`(N, T, width)` as `(N, heads, T, width / heads)`."""
         rows, count, width = tokens.shape
