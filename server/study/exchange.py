@@ -138,9 +138,9 @@ def ask(
     progress.here(here, contents)
     progress.asked(reached, message_type)
     noted: dict[str, dict[str, Any]] = {}
-    asked_at = time.time()
+    asked_at, names = time.time(), {node: site for site, node in here.items()}
     for reply in _send_and_receive(grid, messages, timeout_s) if messages else ():
-        if (site := _site_of(reply, here, messages)) in reached:
+        if (site := _site_of(reply, names, messages)) in reached:
             progress.heard(site, asked_at, reply.metadata.created_at)
             own = _answer(site, reply)
             noted[site] = received(config.study, site, message_type, contents[site], own.reply, own.problem)
@@ -163,15 +163,16 @@ def _group_id(group: str, config: StudySettings) -> str:
     return f"{fold.label}/{group}" if fold else group
 
 
-def _site_of(reply: Message, here: Mapping[str, int], messages: Sequence[Message]) -> str | None:
+def _site_of(reply: Message, names: Mapping[int, str], messages: Sequence[Message]) -> str | None:
     """Whose reply it is.
 
     The SuperLink sets a reply's source, the site cannot; an error that the SuperLink makes itself names only the
     message it answers. A message has its identifier once it is sent.
     """
-    names = {node: site for site, node in here.items()}
-    asked = {message.metadata.message_id: names[message.metadata.dst_node_id] for message in messages}
-    return names.get(reply.metadata.src_node_id) or asked.get(reply.metadata.reply_to_message_id)
+    if site := names.get(reply.metadata.src_node_id):
+        return site
+    answered = reply.metadata.reply_to_message_id
+    return next((names[one.metadata.dst_node_id] for one in messages if one.metadata.message_id == answered), None)
 
 
 def _read(answer: Answer[RecordDict], read: Callable[[RecordDict], R]) -> Answer[R]:

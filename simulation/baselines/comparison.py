@@ -63,7 +63,7 @@ def add_comparisons(
 ) -> Results:
     """Trains other models, and stores how they do in the study's results, two CSV files and its report.
 
-    Of a study of folds each model is trained anew in each, and its scores stand beside those of the study's network of
+    Of a study of folds each model is trained again in each, and its scores are beside those of the study's network of
     that fold.
 
     Args:
