@@ -60,8 +60,9 @@ SETTINGS = {
     "outcome": "binary",
     "optimizer": "sgd",
     "learning-rate": 0.05,
+    "batch-size": 32,
     "local-epochs": 4,
-    "rounds": 20,
+    "rounds": 10,
     "secure-aggregation": "off",
     "test-fraction": 0.3,
     "overwrite": True,
@@ -79,9 +80,9 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="MD", help="also write the table there, between its marks")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    for seed in options.seeds:
-        for kind in PHANTOMS:
-            for skew in SKEWS:
+    for skew in SKEWS:
+        for seed in options.seeds:
+            for kind in PHANTOMS:
                 run(kind, skew, seed, options.work.resolve(), options.csv, Console(highlight=False))
     if options.write:
         before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)

@@ -43,7 +43,7 @@ class Tabular:
         statistics: Of the patients they were fitted on.
     """
 
-    classifiers: Mapping[str, Any]
+    models: Mapping[str, Any]
     statistics: Mapping[str, FeatureStatistics]
 
     def predict(self, patients: PatientDataset) -> dict[str, Array]:

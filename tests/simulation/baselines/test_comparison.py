@@ -20,7 +20,7 @@ from shared_models.targets import Binary
 from shared_models.task import load_task
 from simulation.__main__ import main
 from simulation.baselines.ablations import ablations, without_each_site
-from simulation.baselines.comparison import compared
+from simulation.baselines.comparison import compared, matrix_of
 from simulation.baselines.scores import Scored
 
 Hospitals = Callable[..., dict[str, Path]]
@@ -64,7 +64,8 @@ def test_folds_are_compared_each_with_its_own_network_and_a_patient_counts_once(
         return [f"{site}{number}" for number in numbers], rng.uniform(size=len(truth)) * 0.5 + truth * 0.3, truth
 
     study, other = model("study", 0.4), model("other", 0.6)
-    (row,) = compared(study, other, SimpleNamespace(targets={"er": Binary()}))  # type: ignore[arg-type]
+    task: Any = SimpleNamespace(targets={"er": Binary()})
+    (row,) = compared(study, other, task)
     parts = [(label, "oak") for label in study] + [("fold-1", "elm")]
     pairs, right, only = np.zeros(2), 0.0, np.zeros(2, int)
     for label, site in parts:
@@ -78,7 +79,11 @@ def test_folds_are_compared_each_with_its_own_network_and_a_patient_counts_once(
     assert row.value == pytest.approx(pairs[0] / right, abs=1e-5)
     assert row.difference == pytest.approx((pairs[0] - pairs[1]) / right, abs=1e-5)
     assert (row.only_study_right, row.only_other_right) == tuple(only)
-    (later,) = compared(study, {"fold-2": other["fold-2"]}, SimpleNamespace(targets={"er": Binary()}))  # type: ignore[arg-type]
+    cells = {one.tested_on: (one.patients, one.value) for one in matrix_of(other, "other", task)}
+    first = other["fold-1"].test["er"]["elm"]
+    assert cells["elm"] == (30, pytest.approx(auc(first[1], first[2]), abs=1e-5))
+    assert cells["oak"][0] == 80
+    (later,) = compared(study, {"fold-2": other["fold-2"]}, task)
     assert later.patients == 70, "elm's patients count in the first fold that both models have"
 
 
@@ -87,18 +92,16 @@ def test_cox_stands_beside_a_cross_validated_study_and_sites_are_left_out_of_it(
 ) -> None:
     sites = hospitals({"a": 90, "b": 70})
     settings = [f"{key}={value}" for key, value in {**small_study, "rounds": 1, "secure-aggregation": "off"}.items()]
-    words = ["--sites", *map(str, sites.values()), "--folds", "2", "--compare", "--models", "cox,sites,local"]
-    assert main([*words, "--matrix", "--set", *settings]) == 0
+    words = ["--sites", *map(str, sites.values()), "--folds", "2", "--compare", "--models", "cox,sites"]
+    assert main([*words, "--set", *settings]) == 0
     results = read_results(tmp_path / "runs" / "small" / "results.json")
     tested = results.targets["recurrence"].internal["patients"]
     rows = {row.model: row for row in results.comparisons}
-    assert [*rows] == ["a alone", "b alone", "pooled, cox on tables", "federated, without a", "federated, without b"]
+    assert [*rows] == ["pooled, cox on tables", "federated, without a", "federated, without b"]
     assert {row.patients for row in rows.values()} == {tested} == {160}
     assert rows["pooled, cox on tables"].measure == "c_index"
-    assert {one.tested_on: one.patients for one in results.matrix} == {"a": 90, "b": 70}
-    own = {one.tested_on: one.value for one in results.matrix if one.trained_on == "federated (fedavg)"}
-    row = rows["federated, without b"]
-    assert row.by_site["a"] != own["a"], "a's network was trained without b"
+    new, old = rows["federated, without b"], rows["federated, without a"]
+    assert new.by_site["b"] != old.by_site["b"], "b is a new hospital in one, and trained in the other"
 
 
 def test_a_study_without_a_site_tests_it_as_a_new_hospital() -> None:
