@@ -13,6 +13,8 @@ from shared_models.study_settings import StudySettings, parse_study_settings
 
 UNUSABLE = "the study's settings cannot be used"
 SET = "--set"
+SHOWN = 100
+"""Letters of an assignment in a message: one may list thousands of features."""
 
 
 class UnreadableStudyError(SettingsError):
@@ -35,7 +37,8 @@ def read_study(file: Path | None, assignments: Sequence[str] = (), strategies: S
     try:
         return parse_study_settings(values, source="", strategies=strategies)
     except SettingsError as error:
-        where = " and ".join([*([str(file)] if file else []), *(f"{SET} {word}" for word in assignments)])
+        words = (word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in assignments)
+        where = " and ".join([*([str(file)] if file else []), *(f"{SET} {word}" for word in words)])
         fix = "correct them; docs/study_settings.md explains every key"
         raise SettingsError(UNUSABLE, where=where, found=str(error), fix=fix) from None
 

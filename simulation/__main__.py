@@ -72,6 +72,8 @@ def _run(options: argparse.Namespace) -> int:
     require_free(work, config)
     sites = sites_of(options, config, work, console)
     named, config = bool(config.sites), _fitted(config, sites)
+    if options.models:
+        _require_fit(models, config)
     _train(options.engine, sites, config, work, console)
     if options.compare or options.matrix:
         _compare(options.matrix, models, sites, config, work, console)
@@ -104,6 +106,12 @@ def _models(options: argparse.Namespace) -> Sequence[str]:
     from simulation.baselines.comparison import chosen_models
 
     return chosen_models(options.models)
+
+
+def _require_fit(models: Sequence[str], config: StudySettings) -> None:
+    from simulation.baselines.comparison import require_fit
+
+    require_fit(models, config)
 
 
 def _fitted(config: StudySettings, sites: Sites) -> StudySettings:

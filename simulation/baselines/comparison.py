@@ -58,6 +58,19 @@ def chosen_models(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def require_fit(models: Sequence[str], config: StudySettings) -> None:
+    """Refuses models that cannot learn the study, before anything is trained.
+
+    Raises:
+        SettingsError: If one cannot.
+    """
+    task = load_task(config)
+    for kind in KINDS:
+        if kind in models and (why := why_not(kind, task)):
+            msg = f"models: {kind} cannot be compared with the study: {why}; leave it out of --models"
+            raise SettingsError(msg)
+
+
 def add_comparisons(
     sites: dict[str, Path], config: StudySettings, models: Sequence[str], matrix: bool, run: Run, console: Console
 ) -> Results:
@@ -157,9 +170,8 @@ def _others(
 ) -> Iterator[tuple[str, str, Model]]:
     """Each other model as it has been trained: of which of `MODELS` it is, the one site that it saw, its scores."""
     baselines = [kind for kind in KINDS if kind in models]
-    for why in dict.fromkeys(filter(None, (why_not(kind, task) for kind in baselines))):
-        unfit = [kind for kind in baselines if why_not(kind, task) == why]
-        console.print(f"No {', '.join(unfit)} on tables: {why}.", highlight=False)
+    if baselines and all(reasons := [why_not(kind, task) for kind in baselines]):
+        console.print(f"No baselines on tables: {reasons[0]}.", highlight=False)
     made: dict[tuple[str, str], dict[str, Scored]] = {}
     for split in splits:
         for kind, place, name, fit in _fits(split, task, models):

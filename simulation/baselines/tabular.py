@@ -64,8 +64,11 @@ def require_installed(kinds: Sequence[str]) -> None:
     """
     missing = [kind for kind in kinds if not is_installed(kind)]
     if missing:
-        names = " ".join(EXTRAS[kind] for kind in missing)
-        msg = f"models: {' and '.join(missing)} is not installed here; pip install {names}, or leave it out of --models"
+        libraries = " ".join(EXTRAS[kind] for kind in missing)
+        msg = (
+            f"models: what {' and '.join(missing)} needs is not installed here; pip install {libraries}, or leave "
+            f"{'them' if len(missing) > 1 else 'it'} out of --models"
+        )
         raise SettingsError(msg)
 
 
@@ -77,7 +80,7 @@ def why_not(kind: Kind, task: Task) -> str:
         return ""
     if kind == "cox":
         return "it has no time to event"
-    return 'it has no binary target (outcome = "binary" makes one of a time to event)'
+    return 'it has no binary target (outcome = "binary" makes one of a time to event, which cox learns as it is)'
 
 
 def learns(kind: Kind) -> type[Binary] | type[TimeToEvent]:

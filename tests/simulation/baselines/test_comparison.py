@@ -145,7 +145,10 @@ def test_models_that_there_are_not_are_refused_before_the_study_runs(
     words = ["--sites", *map(str, hospitals({"a": 20, "b": 20}).values()), "--compare", "--models", "pooled,smv"]
     assert main([*words, "--set", f"results-dir={small_study['results-dir']}"]) == 3
     assert "there is no model 'smv'; did you mean 'svm'?" in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "runs").exists()
+    words[-1] = "cox"
+    assert main([*words, "--set", f"results-dir={small_study['results-dir']}", "outcome=binary"]) == 3
+    assert "cox cannot be compared with the study: it has no time to event" in " ".join(capsys.readouterr().err.split())
+    assert not [*(tmp_path / "runs").rglob("*.safetensors")]
 
 
 def test_an_ablation_keeps_what_is_said_of_its_own_modality() -> None:

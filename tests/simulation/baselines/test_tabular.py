@@ -126,5 +126,7 @@ def test_no_baseline_without_tables_classes_or_binary_targets() -> None:
 
 def test_a_library_that_is_not_installed_is_named_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match="catboost is not installed here; pip install catboost, or leave it out"):
+    with pytest.raises(
+        SettingsError, match="what catboost needs is not installed here; pip install catboost, or leave it out"
+    ):
         require_installed(["svm", "catboost"])
