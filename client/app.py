@@ -15,7 +15,7 @@ from client.gate import answers
 from client.governance.scorings import count_scoring
 from client.personal_network import test_own_network
 from client.round_training import begin_rule, charged_optimizer, epsilon_spent, require_bounded
-from client.session import StudySession, load_weights
+from client.session import StudySession, least_told, load_weights
 from client.site_result import store_result
 from client.subgroup_counts import count_tested, own_metrics, somebody_in_subgroups
 from client.too_few import tell_too_few
@@ -86,7 +86,7 @@ def prepare(study: StudySession, request: PrepareRequest) -> PrepareReply:
         patients={part: len(rows) for part, rows in cohort.parts.items()},
         modalities={name: int(cohort.count_with_modality(train, index)) for index, name in with_modality},
         excluded=len({exclusion.patient for exclusion in cohort.excluded}),
-        features=feature_statistics(cohort, task, learned),
+        features=feature_statistics(cohort, task, learned, least_told(study)),
         counts={name: target.counts(cohort.truths[name][learned]) for name, target in task.targets.items()},
         endpoints={name: study.site.targets[name].definition for name in task.targets if name in study.site.targets},
         subgroups=somebody_in_subgroups(study),
@@ -136,6 +136,7 @@ def train(study: StudySession, request: TrainRequest) -> TrainReply:
         loss=loss if study.config.privacy == "none" else float("nan"),  # no noise covers a loss
         validation=summaries,
         rule_change=half.finish(request.round) if half else {},
+        steps=half.steps if half else 0,
         spent=epsilon_spent(study),
     )
 
@@ -163,7 +164,7 @@ def evaluate_test(study: StudySession, request: EvaluateTestRequest) -> Evaluate
     by_subgroup = own_metrics(study, patients, scores, request.thresholds, DEFAULT_THRESHOLD)
     store_result(study, request, patients, scores, metrics)
     nothing, fold = Description.empty(study.task), fold_of(study.config)
-    described = describe(study.cohort, study.task) if fold is None or fold.number == 1 else nothing
+    described = describe(study.cohort, study.task, least_told(study)) if fold is None or fold.number == 1 else nothing
     lost = importance_of(study.model(request.round), patients, scores, study.task, study.config, study.seed(0))
     # who they are is described once a study: what is withheld would follow from others
     own = pack_scores(patients, study.task, scores) | described.pack() | count_tested(study, patients, scores)

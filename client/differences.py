@@ -10,7 +10,7 @@ import logging
 import numpy as np
 
 from client.governance.notices import UNLIKE_OTHERS, write_notice
-from client.session import StudySession
+from client.session import StudySession, least_told
 from client.training.dataset import feature_statistics
 from shared_models.differences import Sums, differences, without
 from shared_models.folds import fold_of
@@ -26,7 +26,7 @@ def unlike_others(study: StudySession) -> list[str]:
     """
     cohort, task, pooled = study.cohort, study.task, study.frozen.features
     patients = cohort.parts["train"] if study.trains else np.arange(len(cohort.patients))
-    own = feature_statistics(cohort, task, patients)
+    own = feature_statistics(cohort, task, patients, least_told(study))
     compared = {name: sums for name, sums in own.items() if name not in study.frozen.references}
     others = {name: without(pooled[name], sums) if study.trains else pooled[name] for name, sums in compared.items()}
     all_counts = study.frozen.counts

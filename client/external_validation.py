@@ -18,7 +18,7 @@ from client.governance.disclosure import disclose
 from client.governance.policy_checks import check_policy
 from client.governance.scorings import count_scoring
 from client.private_files import write_private
-from client.session import Received, StudySession, load_weights, open_session
+from client.session import Received, StudySession, least_told, load_weights, open_session
 from client.training.dataset import select_patients
 from client.training.loop import predict
 from client.training.scores import pack_scores
@@ -60,7 +60,7 @@ def evaluate(study: StudySession, request: EvaluateExternalRequest) -> EvaluateE
             for index, name in enumerate(task.modalities)
         },
         excluded=len({exclusion.patient for exclusion in cohort.excluded}),
-        external=pack_scores(patients, task, scores) | describe(cohort, task).pack(),
+        external=pack_scores(patients, task, scores) | describe(cohort, task, least_told(study)).pack(),
         metrics={
             name: site_metrics(
                 task.targets[name],

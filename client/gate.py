@@ -20,9 +20,10 @@ from client.governance.audit import record_refused, record_sent
 from client.governance.budget import spend, trained_in
 from client.governance.disclosure import disclose
 from client.governance.policy_checks import check_policy
+from client.governance.same_data import require_same_data
 from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
-from client.session import Received, StudySession, open_session, receive
+from client.session import Received, StudySession, fingerprint_of, open_session, receive
 from shared_models.comparison import settings_compared
 from shared_models.errors import UserError
 from shared_models.messages import (
@@ -65,13 +66,17 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
                     require_expected(study, request)  # of a round and a kind that the approval covers
                     spend(study.site, study.config, request)  # counted, whether it will be answered or fail
                 session = open_session(study, received)  # from here on, patients are read
-                work = functools.partial(work_on, handler, session, request)
+                if of_patients:
+                    require_same_data(
+                        study.site, study.config, fingerprint_of(study)
+                    )  # no difference tells what is new
+                work = functools.partial(work_on, handler, request)
                 if joining:
                     answer = answer_in_sum(session, joining, request, work)  # with whom it may be added up, masked
                 elif of_patients and uses_secure_aggregation(study.config):
                     answer = show(session, request, work)  # nothing that is added up
                 else:
-                    answer = work().pack()
+                    answer = work(session).pack()
                 record_sent(study.site, study.config.study, request, answer)  # what cannot be noted does not leave
                 return Message(answer, reply_to=message)
             except Exception as error:
@@ -82,7 +87,7 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
     return guard
 
 
-def work_on(handler: Handler[Q], session: StudySession, request: Q) -> Any:
+def work_on(handler: Handler[Q], request: Q, session: StudySession) -> Any:
     """A handler's reply as it may leave: small cells stay."""
     summed = uses_secure_aggregation(session.config)
     return disclose(handler(session, request), session.task, session.config, session.site.policy, summed=summed)

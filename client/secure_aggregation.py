@@ -6,7 +6,7 @@ it must never do twice is on its disk (`client/governance/secure_aggregation/rec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from client.governance.secure_aggregation import exchanges
 from client.governance.secure_aggregation.record import Record
 from client.governance.secure_aggregation.sum_session import Session, Site
 from client.session import StudySession
+from shared_models.description import DESCRIBED_PARTS, is_unknown
 from shared_models.messages import (
     Arrays,
     ConfirmReply,
@@ -36,24 +37,28 @@ from shared_models.messages import (
     Reply,
     Request,
     TrainReply,
+    TrainRequest,
 )
 from shared_models.messages.parts import VALUES
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.secure_aggregation.groups import (
     EVALUATE_TEST,
     RULE_CHANGE,
+    TEST,
     TRAIN,
     group_of_parameter,
     groups_of,
+    learned,
     participants,
 )
-from shared_models.secure_aggregation.layout import LOSS, PATIENTS, Contribution
-from shared_models.secure_aggregation.statements import Facts
+from shared_models.secure_aggregation.layout import LOSS, PATIENTS, STEPS, Contribution
+from shared_models.secure_aggregation.statements import Facts, View
 from shared_models.secure_aggregation.study import question_of, terms_of
 from shared_models.secure_aggregation.wire import CONTROL, Message, ProtocolError
 
 MEMORY, SHOWN, SESSION = "secure-aggregation", "secure-aggregation-shown", "session"
 Step = Callable[[Site, Session, Message], exchanges.Reply]
+Work = Callable[[StudySession], Reply]
 
 
 def enrol(study: StudySession, request: EnrolRequest) -> EnrolReply:
@@ -77,7 +82,7 @@ def open_sum(study: StudySession, request: OpenRequest) -> OpenReply:
     return OpenReply(content=_step(study, exchanges.open_sum, request.content)[0])
 
 
-def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: Callable[[], Reply]) -> RecordDict:
+def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: Work) -> RecordDict:
     """Answers a question with masked numbers.
 
     Args:
@@ -91,8 +96,9 @@ def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: C
     """
     question = question_of(request, joining.attempt)
 
-    def contribute() -> Contribution:
-        reply = work()
+    def contribute(view: View) -> Contribution:
+        trains = isinstance(request, TrainRequest)
+        reply = work(study.learning(learned(view.groups)) if trains else study)
         study.memory.config_records[SHOWN] = reply.without_sums().pack().config_records[VALUES]
         return _contribution(study, request, reply)
 
@@ -104,7 +110,20 @@ def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: C
     return MaskedReply(shown, message).pack()
 
 
-def show(study: StudySession, request: Request[Any], work: Callable[[], Reply]) -> RecordDict:
+def last_opened(study: StudySession, server_round: int) -> dict[str, int]:
+    """By modality, and for `""`, the last round before this one whose sum this site is in; 0 where there is none.
+
+    Raises:
+        SiteError: If the site's record cannot be read.
+    """
+    record = _site(study).record
+    try:
+        return {name: record.last_opened(name or TRAIN, server_round) for name in ("", *study.task.modalities)}
+    except ProtocolError as error:
+        raise _refusal(str(error)) from None
+
+
+def show(study: StudySession, request: Request[Any], work: Work) -> RecordDict:
     """Answers a question that is not summed here with what the center may see of this site, as beside a sum.
 
     That is one to which it has nothing to add, and the test where fewer sites have test patients than hide each other,
@@ -116,7 +135,7 @@ def show(study: StudySession, request: Request[Any], work: Callable[[], Reply]) 
     if groups_of(request.KIND, _facts(study)) and not (request.KIND == EVALUATE_TEST and _too_few(study)):
         msg = "the center asks outside of secure aggregation what this study adds up"
         raise _refusal(msg)
-    return work().without_sums().pack()
+    return work(study).without_sums().pack()
 
 
 def _too_few(study: StudySession) -> bool:
@@ -175,7 +194,19 @@ def _facts(study: StudySession) -> Facts:
     modalities = sorted(name for name, count in patients.items() if count and name != TRAIN)
     parts = study.cohort.parts
     trains = patients.get(TRAIN, 0) > 0
-    return Facts(trains, len(parts["validation"]) > 0, len(parts["test"]) > 0, tuple(modalities))
+    known = tuple(sorted({*_known(study)}))
+    return Facts(trains, len(parts["validation"]) > 0, len(parts["test"]) > 0, tuple(modalities), known)
+
+
+def _known(study: StudySession) -> Iterator[str]:
+    """By part of the split the targets that are known of somebody, and the tables of those who are described."""
+    cohort, task = study.cohort, study.task
+    for part, patients in cohort.parts.items():
+        yield from (f"{part}.{name}" for name in task.targets if not is_unknown(cohort.truths[name][patients]).all())
+    described = np.concatenate([cohort.parts[part] for part in DESCRIBED_PARTS])
+    for index, name in enumerate(task.modalities):
+        if name in task.tables and cohort.count_with_modality(described, index):
+            yield f"{TEST}.{name}"
 
 
 def _patients(study: StudySession) -> dict[str, float]:
@@ -188,7 +219,12 @@ def _patients(study: StudySession) -> dict[str, float]:
 
 
 def _contribution(study: StudySession, request: Request[Any], reply: Reply) -> Contribution:
-    """What a reply adds to a sum: the change of the weights, to be weighted by the patients behind it; statistics."""
+    """What a reply adds to a sum: the change of the weights, to be weighted by the patients behind it; statistics.
+
+    Where the aggregation rule adds a sum of its own, which is of means over a site's steps, the change is a mean over
+    them, too. Else sites would weigh by their steps in one of the two sums only, and since the center knows the steps,
+    it could take from one a multiple of the other in which only the sites of other steps are left: perhaps one.
+    """
     fields, patients = reply.to_sum(), _patients(study)
     updates: Arrays = {}
     statistics: Arrays = {}
@@ -198,7 +234,10 @@ def _contribution(study: StudySession, request: Request[Any], reply: Reply) -> C
         updates = {name: array.astype(np.float64) - request.model[name] for name, array in trained.items()}
         statistics = {f"{PATIENTS}.{group}": np.array(count) for group, count in patients.items()}
         statistics[LOSS] = np.nan_to_num(np.array(reply.loss)) * patients[TRAIN]
-        for name, array in fields.pop(RULE_CHANGE).items():
+        if added := fields.pop(RULE_CHANGE):
+            updates = {name: change / max(reply.steps, 1) for name, change in updates.items()}
+            statistics |= {f"{STEPS}.{group}": np.array(count * reply.steps) for group, count in patients.items()}
+        for name, array in added.items():
             statistics[f"{RULE_CHANGE}.{name}"] = array.astype(np.float64) * patients[group_of_parameter(name)]
     for name, arrays in fields.items():
         statistics |= {f"{name}.{key}": array for key, array in arrays.items()}

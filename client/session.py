@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 
 from client.admission import AdmittedStudy, Place, read_site
+from client.cohort.description import data_fingerprint
 from client.cohort.load import Cohort, load_cohort
 from client.errors import ExitCode, SiteError
 from client.training.combat import harmonise, stored_sums
@@ -18,6 +21,7 @@ from client.training.initial_weights import with_frozen
 from client.training.loop import choose_device
 from client.training.rule import check_rule_state
 from shared_models.messages import Arrays, ModelRequest, Request, StudyStatistics, TrainRequest
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task, load_task
 from shared_models.trained_parts import build_network, frozen_names
@@ -52,6 +56,14 @@ class StudySession(AdmittedStudy):
         """The study's frozen statistics, of a message that brings them."""
         assert self.statistics is not None
         return self.statistics
+
+    def learning(self, targets: Collection[str]) -> Self:
+        """The study with the training patients' labels of these targets alone."""
+        train, truths = self.cohort.parts["train"], dict(self.cohort.truths)
+        for name in truths.keys() - set(targets):
+            truths[name] = truths[name].copy()
+            truths[name][train] = np.nan
+        return replace(self, cohort=replace(self.cohort, truths=truths))
 
     def class_weights(self) -> dict[str, torch.Tensor]:
         """The study's class weights by target on this site's device; empty where classes weigh alike."""
@@ -121,12 +133,28 @@ def open_session(study: AdmittedStudy, received: Received) -> StudySession:
     return StudySession(*known, cohort, received.network, received.statistics)
 
 
+def least_told(study: AdmittedStudy) -> int:
+    """Fewest patients whose numbers this site tells by itself; 0 where it tells them in sums over sites only."""
+    return 0 if uses_secure_aggregation(study.config) else study.site.policy.minimum_count
+
+
+def fingerprint_of(study: AdmittedStudy) -> str:
+    """A keyed hash of the data that the study is given, as `data_fingerprint` makes it, before any harmonisation."""
+    return _fingerprint(study.place, study.config)
+
+
 def forget_cohorts() -> None:
     """Reads every cohort again, for a simulation that changes files or readers on the way."""
     _read_cohort.cache_clear()
+    _fingerprint.cache_clear()
 
 
 # A simulation opens all its sites in turn: more of them than the cache holds would be read again for every message.
 @functools.lru_cache(maxsize=512)
 def _read_cohort(place: Place, config: StudySettings) -> Cohort:
     return load_cohort(read_site(place), load_task(config), config)
+
+
+@functools.lru_cache(maxsize=512)
+def _fingerprint(place: Place, config: StudySettings) -> str:
+    return data_fingerprint(_read_cohort(place, config), load_task(config), read_site(place).state_dir)

@@ -106,6 +106,27 @@ def expand(features: Sequence[Feature], values: FloatArray) -> NDArray[np.float3
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
+def without_rare_values(features: Sequence[Feature], columns: FloatArray, least: int) -> FloatArray:
+    """Input columns `(N, C)` in which a number that nearly all share is missing: sums would tell the others' values.
+
+    Of a column of zeros and one other value the sum is that value. So a number is taken out where 1 or more patients,
+    but fewer than `least`, differ from the commonest value; categories are counted, and small counts merged, elsewhere.
+
+    Example:
+        >>> without_rare_values([Feature("nodes")], np.array([[0.0], [0.0], [0.0], [7.0]]), 2).ravel()
+        array([nan, nan, nan, nan])
+    """
+    told: FloatArray = np.array(columns)
+    start = 0
+    for feature in features:
+        if not feature.categories and least > 1:
+            values, counts = np.unique(told[~np.isnan(told[:, start]), start], return_counts=True)
+            if len(values) > 1 and counts.sum() - counts.max() < least:
+                told[:, start] = np.nan
+        start += len(feature.columns)
+    return told
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
     """Additive statistics of a tabular modality's columns over training patients, for z-scores and imputation.

@@ -22,7 +22,6 @@ from shared_models.description import (
     is_unknown,
     one_site_counts,
 )
-from shared_models.features import FeatureStatistics
 from shared_models.metrics.arrays import Array
 from shared_models.task import Task
 
@@ -30,8 +29,14 @@ KEY_FILE = "fingerprint_key"
 KEY_BYTES, SHOWN_DIGITS = 32, 16
 
 
-def describe(cohort: Cohort, task: Task) -> Description:
-    """The cohort's patients by part of the split and outcome, who is in none and why, and their characteristics."""
+def describe(cohort: Cohort, task: Task, least: int = 0) -> Description:
+    """The cohort's patients by part of the split and outcome, who is in none and why, and their characteristics.
+
+    Args:
+        cohort: The site's.
+        task: The study's.
+        least: Of a column in which fewer differ from the commonest value there are no sums (`without_rare_values`).
+    """
     return Description(
         outcomes={
             name: {
@@ -44,7 +49,7 @@ def describe(cohort: Cohort, task: Task) -> Description:
             name: one_site_counts(np.array([len({each.patient for each in cohort.excluded if each.modality == name})]))
             for name in task.modalities
         },
-        tables={part: _tables(cohort, task, part) for part in DESCRIBED_PARTS},
+        tables={part: cohort.table_sums(task, cohort.parts[part], least) for part in DESCRIBED_PARTS},
     )
 
 
@@ -54,15 +59,6 @@ def _left_out(cohort: Cohort) -> tuple[Array, Array]:
     outside = np.setdiff1d(np.arange(len(cohort.patients)), inside)
     known = np.any([~is_unknown(truth[outside]) for truth in cohort.truths.values()], axis=0)
     return np.array([float((~known).sum())]), np.array([float(known.sum())])
-
-
-def _tables(cohort: Cohort, task: Task, part: str) -> dict[str, FeatureStatistics]:
-    rows = cohort.rows(cohort.parts[part])
-    return {
-        name: FeatureStatistics.of(cohort.inputs[name][rows[cohort.present[rows, index].astype(bool)]])
-        for index, name in enumerate(task.modalities)
-        if name in task.tables
-    }
 
 
 def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path) -> str:

@@ -19,6 +19,7 @@ from client.cohort.splits import split_patients
 from client.config.site import SiteConfig
 from client.errors import SiteError
 from client.imaging.exam_facts import ExamFacts, facts_of_values
+from shared_models.features import FeatureStatistics, without_rare_values
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
@@ -69,6 +70,15 @@ class Cohort:
     def count_with_modality(self, patients: NDArray[np.int64], modality: int) -> int:
         """How many of some patients have a modality, in one of their rows at least."""
         return sum(bool(self.present[self.first[p] : self.first[p + 1], modality].any()) for p in patients)
+
+    def table_sums(self, task: Task, patients: NDArray[np.int64], least: int = 0) -> dict[str, FeatureStatistics]:
+        """By table, sums of its columns over the rows of some patients; see `without_rare_values` of `least`."""
+        rows, sums = self.rows(patients), dict[str, FeatureStatistics]()
+        for index, name in enumerate(task.modalities):
+            if name in task.tables:
+                columns = np.asarray(self.inputs[name][rows[self.present[rows, index].astype(bool)]])
+                sums[name] = FeatureStatistics.of(without_rare_values(task.tables[name].features, columns, least))
+        return sums
 
 
 def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_split: bool = True) -> Cohort:

@@ -10,8 +10,8 @@ counts too much and never too little. An approval of R rounds and A attempts all
   with two), up to A times.
 
 All questions after `prepare` must standardise tables by the same feature statistics, and where some of a network's
-weights stay as they are, be asked of the same ones. A study that resumes has what is left. A person's new approval of
-a study resets it.
+weights stay as they are, be asked of the same ones. All are answered of the same data (`same_data.py`). A study that
+resumes has what is left. A person's new approval of a study resets it.
 
 One file holds the questions of one approval, `state_dir/SITE/budgets/STUDY-HASH.jsonl`, chained by hashes as the ledger
 is; each line carries all that counts of the lines before it. Each fold of a study of several has one of its own.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.errors import ExitCode, SiteError
-from client.governance.chained_log import locked, read
+from client.governance.chained_log import Log, locked, read
 from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
 from shared_models.folds import each_fold
@@ -76,6 +76,7 @@ class Spent:
         test: The question that was put to test patients.
         statistics: Hash of the feature statistics, and of the weights that stay as they are, of every question after
             `prepare`; empty before the first.
+        data: Fingerprint of the data that all questions are of; empty before the first.
     """
 
     prepare: Asked = Asked()
@@ -83,12 +84,19 @@ class Spent:
     validation: Asked = Asked()
     test: Asked = Asked()
     statistics: str = ""
+    data: str = ""
 
     @classmethod
     def carried(cls, line: Mapping[str, Any]) -> Spent:
-        """As a line holds it."""
+        """As a line holds it; one of an earlier release has no data."""
         kinds = {name: Asked(**line[name]) for name in {*KINDS.values()}}
-        return cls(**kinds, statistics=str(line["statistics"]))
+        return cls(**kinds, statistics=str(line["statistics"]), data=str(line.get("data", "")))
+
+    @classmethod
+    def so_far(cls, log: Log) -> Spent:
+        """What a record says last; nothing where it is new."""
+        last = log.newest(SPENT)
+        return cls.carried(last["so_far"]) if last else cls()
 
 
 KINDS = {
@@ -140,13 +148,12 @@ def spend(site: SiteConfig, settings: StudySettings, request: Request[Any]) -> N
     """
     path = budget_of(site, settings)
     with locked(path) as log:
-        last = log.newest(SPENT)
-        before = Spent.carried(last["so_far"]) if last else Spent()
+        before = Spent.so_far(log)
         only_tests = site.role == "evaluate" or site.site in settings.never_train
         after, refused = _after(before, settings, request, only_tests)
         if refused:
             raise _refusal(path, settings, request.KIND, refused)
-        log.append(_line(settings, request.KIND, request.round, after))
+        log.append(spent_line(settings, request.KIND, request.round, after))
 
 
 def renew(site: SiteConfig, settings: StudySettings) -> None:
@@ -164,7 +171,7 @@ def _renew(site: SiteConfig, settings: StudySettings, sums: Path) -> None:
     path = budget_of(site, settings)
     if path.exists():
         with locked(path) as log:
-            log.append(_line(settings, AGAIN, 0, Spent()))
+            log.append(spent_line(settings, AGAIN, 0, Spent()))
     if sums.exists():
         try:
             Record(sums, settings_hash(settings), study_hash(settings)).begin_again()
@@ -182,7 +189,8 @@ def sums_of(site: SiteConfig) -> Path:
     return site.state_dir / "secure_aggregation.sqlite"
 
 
-def _line(settings: StudySettings, what: str, round: int, so_far: Spent) -> dict[str, Any]:
+def spent_line(settings: StudySettings, what: str, round: int, so_far: Spent) -> dict[str, Any]:
+    """A line of the record."""
     return {"event": SPENT, "study": settings.study, "message": what, "round": round, "so_far": asdict(so_far)}
 
 

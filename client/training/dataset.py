@@ -117,14 +117,18 @@ def select_patients(
     )
 
 
-def feature_statistics(cohort: Cohort, task: Task, patients: Array | None = None) -> dict[str, FeatureStatistics]:
-    """Sums of each table's columns over the rows that have it, of some patients or else of the training ones."""
-    rows = cohort.rows(cohort.parts["train"] if patients is None else patients)
-    return {
-        name: FeatureStatistics.of(cohort.inputs[name][rows[cohort.present[rows, index].astype(bool)]])
-        for index, name in enumerate(task.modalities)
-        if name in task.tables
-    }
+def feature_statistics(
+    cohort: Cohort, task: Task, patients: Array | None = None, least: int = 0
+) -> dict[str, FeatureStatistics]:
+    """Sums of each table's columns over the rows that have it.
+
+    Args:
+        cohort: The site's.
+        task: The study's.
+        patients: Some of the cohort's; None for the training ones.
+        least: Of a column in which fewer differ from the commonest value there are no sums (`without_rare_values`).
+    """
+    return cohort.table_sums(task, cohort.parts["train"] if patients is None else patients, least)
 
 
 def make_loader(patients: PatientDataset, config: StudySettings, seed: int) -> DataLoader[Batch]:

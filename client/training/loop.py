@@ -173,10 +173,12 @@ def predict(
     mean = mean_outputs(model, patients, task, batch_size)
     if odd := sum(int((~outputs.isfinite().all(dim=1)).sum()) for outputs in mean.values()):
         log.warning("%d predictions have no finite output: they count as an output of 0", odd)
-    bounded = {
-        name: torch.nan_to_num(outputs, nan=0.0).clamp(-MAX_OUTPUT, MAX_OUTPUT) for name, outputs in mean.items()
-    }
-    return {name: target.predict(bounded[name]).numpy() for name, target in task.targets.items()}
+    return {name: target.predict(bounded(mean[name])).numpy() for name, target in task.targets.items()}
+
+
+def bounded(outputs: Tensor) -> Tensor:
+    """A network's outputs as finite numbers of bounded size, whatever a network does to a patient's."""
+    return torch.nan_to_num(outputs, nan=0.0).clamp(-MAX_OUTPUT, MAX_OUTPUT)
 
 
 @torch.no_grad()

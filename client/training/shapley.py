@@ -17,6 +17,7 @@ from torch import nn
 
 from client.errors import ExitCode, SiteError
 from client.training.dataset import Array, PatientDataset
+from client.training.loop import bounded
 from shared_models.importance import changes
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -151,7 +152,7 @@ class Coalitions:
         }
         self.model.eval()
         outputs = self.model(inputs, self.present.repeat(count, 1).to(device))
-        each = (target.predict(outputs[name].float().cpu()) for name, target in self.task.targets.items())
+        each = (target.predict(bounded(outputs[name].float().cpu())) for name, target in self.task.targets.items())
         return np.concatenate([np.asarray(one).reshape(count, len(self.present), -1).mean(axis=1) for one in each], 1)
 
 

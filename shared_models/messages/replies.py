@@ -112,6 +112,14 @@ class TrainReply(Reply):
         "summed",
         default_factory=dict,
     )
+    steps: int = leaves(
+        whole(0, MAX_PATIENTS),
+        "where the aggregation rule has a half at the sites, how many steps the training took; patients, batches and "
+        "passes say as much",
+        "with secure aggregation weights are added up as the mean change of a step",
+        "summed",
+        default=0,
+    )
     spent: Mapping[str, float] = leaves(
         Named(number(0, MAX_SUM)),
         "in private training: the epsilon that this study has spent here so far, as the site's ledger has it, and at "

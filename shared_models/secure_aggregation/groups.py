@@ -32,17 +32,25 @@ def groups_of(kind: str, facts: Facts) -> frozenset[str]:
         msg = "a kind of message that has no sum in secure aggregation"
         raise ProtocolError(msg)
     if kind == EVALUATE_TEST:
-        own = TEST if facts.trains else EXTERNAL
-        return frozenset({own} if facts.test else ())
+        return _with_known(TEST if facts.trains else EXTERNAL, facts, TEST) if facts.test else frozenset()
     if kind == EVALUATE_COMPARISON:
-        return frozenset({COMPARED} if facts.test else ())
-    validation = frozenset({VALIDATION} if facts.validation else ())
+        return _with_known(COMPARED, facts, TEST) if facts.test else frozenset()
+    validation = _with_known(VALIDATION, facts, VALIDATION) if facts.validation else frozenset()
     if kind == EVALUATE_VALIDATION:
         return validation
     if not facts.trains:
         return frozenset()
-    training = frozenset({TRAIN, *facts.modalities})
+    training = _with_known(TRAIN, facts, TRAIN) | {*facts.modalities}
     return training | validation if kind == TRAINING else training
+
+
+def _with_known(group: str, facts: Facts, part: str) -> frozenset[str]:
+    """A group, and within it one for each target and table that a site knows in a part of its split.
+
+    A site without would add zeros, and a sum of zeros and of one hospital's numbers is that hospital's.
+    """
+    known = (name.partition(".") for name in facts.known)
+    return frozenset({group, *(f"{group}.{name}" for which, _, name in known if which == part)})
 
 
 def all_groups(facts: Facts) -> frozenset[str]:
@@ -69,6 +77,14 @@ def large_enough(groups: Mapping[str, tuple[str, ...]], least: int) -> dict[str,
     return {group: names for group, names in groups.items() if len(names) >= least}
 
 
+def learned(groups: Iterable[str]) -> frozenset[str]:
+    """The targets that a training is for: those that enough of the present sites know of training patients.
+
+    One that fewer know would be in all weights that it shares with the others, and some of them it has for itself.
+    """
+    return frozenset(name for part, dot, name in (group.partition(".") for group in groups) if dot and part == TRAIN)
+
+
 def modality_of(parameter: str) -> str:
     """The modality whose encoder a parameter of the network belongs to; empty for what all sites share."""
     match = _ENCODER.search(parameter)
@@ -85,6 +101,23 @@ def group_of_array(array: str) -> str:
     kind, _, rest = array.partition(".")
     if kind == RULE_CHANGE:
         return group_of_parameter(rest)
-    if kind in ("features", "patients"):
+    if kind in ("features", "patients", "steps"):
         return rest.partition(".")[0]
-    return kind if kind in (VALIDATION, TEST, EXTERNAL, COMPARED) else TRAIN
+    if kind == "counts":
+        return f"{TRAIN}.{rest}"
+    if kind not in (VALIDATION, TEST, EXTERNAL, COMPARED):
+        return TRAIN
+    subject = _subject_of(*rest.split("."))
+    return f"{kind}.{subject}" if subject else kind
+
+
+def _subject_of(first: str, *more: str) -> str:
+    """The target or the table that an array of patients' results is of; empty where it is of all."""
+    match first, more:
+        case "patients", ("left_out" | "excluded", *_):
+            return ""
+        case ("patients", (_, subject, *_)) | ("subgroups", (_, "outcomes", subject) | (_, _, subject, *_)):
+            return subject
+        case "importance", (subject, *rest):
+            return subject if rest else ""
+    return first

@@ -19,8 +19,9 @@ from shared_models.secure_aggregation.wire import ProtocolError
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Shapes = dict[str, tuple[int, ...]]
 
-PATIENTS, LOSS = "patients", "loss"
-"""Statistics of training: how many patients are behind an update, by group, and their summed loss."""
+PATIENTS, LOSS, STEPS = "patients", "loss", "steps"
+"""Statistics of training: how many patients are behind an update, by group, their summed loss, and, by group, the steps
+that were taken times these patients, where updates are added up as the mean change of a step."""
 MAX_NUMBERS = 2**31
 MAX_DIMENSIONS = 8
 _ARRAY = re.compile(r"[!-~]{1,256}")

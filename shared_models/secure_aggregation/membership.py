@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shared_models.secure_aggregation.groups import all_groups, large_enough, members
+from shared_models.secure_aggregation.groups import TRAINING, all_groups, large_enough, learned, members
 from shared_models.secure_aggregation.parameters import Quorum
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import shared_secrets
@@ -137,3 +137,13 @@ def surviving(view: View, survivors: Sequence[str]) -> dict[str, tuple[str, ...]
     """Of each group that is opened over the survivors, the members among them."""
     left = {group: tuple(name for name in sites if name in survivors) for group, sites in view.groups.items()}
     return large_enough(left, view.colluders + 2)
+
+
+def require_learned(view: View, groups: Iterable[str]) -> None:
+    """Opens no sum of a training for a target that too few of those are left who know it; it is tried again without.
+
+    Raises:
+        ProtocolError: If there is such a target.
+    """
+    left = learned(view.groups) <= learned(groups)
+    require(view.message != TRAINING or left, "too few sites are left that know a target which was trained for")

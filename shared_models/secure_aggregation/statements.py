@@ -12,7 +12,7 @@ from shared_models.secure_aggregation.parameters import MAX_SITES
 POINT_BYTES = 49
 """Of a compressed point of P-384."""
 MAX_SUM = 2**53
-MAX_MODALITIES = 32
+MAX_MODALITIES, MAX_KNOWN = 32, 96
 """Of one site: its deal, which all others must read, grows with them."""
 
 
@@ -31,23 +31,26 @@ class Facts:
         validation: It has validation patients.
         test: It has test patients.
         modalities: That some of its training patients have.
+        known: `PART.TARGET` of each target that is known of some patients of a part of its split, and `test.TABLE` of
+            each table that some of its training or test patients have.
     """
 
     trains: bool
     validation: bool
     test: bool
     modalities: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, value: object) -> Facts:
         """From JSON."""
-        fields = wire.fields(value, "trains", "validation", "test", "modalities")
+        fields = wire.fields(value, "trains", "validation", "test", "modalities", "known")
         trains, validation, test = (wire.truth(fields[part]) for part in ("trains", "validation", "test"))
-        modalities = wire.names(fields["modalities"])
-        if len(modalities) > MAX_MODALITIES:
-            msg = f"a site has more than {MAX_MODALITIES} modalities"
+        modalities, known = wire.names(fields["modalities"]), wire.names(fields["known"])
+        if len(modalities) > MAX_MODALITIES or len(known) > MAX_KNOWN:
+            msg = f"a site has more than {MAX_MODALITIES} modalities, or {MAX_KNOWN} targets and tables in its parts"
             raise wire.ProtocolError(msg)
-        return cls(trains, validation, test, modalities)
+        return cls(trains, validation, test, modalities, known)
 
 
 @dataclass(frozen=True)

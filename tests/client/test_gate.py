@@ -33,6 +33,7 @@ from shared_models.messages import (
     EvaluateValidationRequest,
     ModelRequest,
     OpenRequest,
+    PrepareReply,
     PrepareRequest,
     Request,
     StudyStatistics,
@@ -339,3 +340,37 @@ def test_a_center_of_another_release_is_refused_in_a_sentence_that_names_both(
     assert "the center runs another version" in caplog.text
     features = config.model_copy(update={"features": "clinical: age_years"})
     assert differ(own, release_of(features))
+
+
+def test_no_difference_of_two_answers_is_a_patient_who_came_between_them(center: Center) -> None:
+    """Asked before and after a table has one more row, exact sums would give that row."""
+    table = center.file.parent / "clinical.csv"
+    before = table.read_text()
+    content = PrepareRequest().pack()
+    assert not center.ask("query.prepare", content).has_error()
+    table.write_text(before + "new-1,91,77.7,+,no,500\n")
+    session.forget_cohorts()
+    reply = center.ask("query.prepare", content)
+    assert reply.has_error()
+    assert "data have changed since the study's first question" in reply.error.reason
+    table.write_text(before)
+    session.forget_cohorts()
+    assert not center.ask("query.prepare", content).has_error()
+    table.write_text(before + "new-1,91,77.7,+,no,500\n")
+    session.forget_cohorts()
+    approval.approve(load_site(center.file), parse_study_settings(center.study))
+    assert not center.ask("query.prepare", content).has_error(), "a person's new approval is of the data as they are"
+
+
+def test_a_number_that_all_but_a_few_share_is_in_no_sum_that_one_site_tells(center: Center) -> None:
+    """Of zeros and one patient's number the sum is that number."""
+    table = center.file.parent / "clinical.csv"
+    head, *rows = table.read_text().splitlines()
+    for place, row in enumerate(rows):
+        patient, age, _, *others = row.split(",")
+        rows[place] = ",".join([patient, age, "77.7" if place < 9 else "0", *others])
+    table.write_text("\n".join([head, *rows]) + "\n")
+    sums = PrepareReply.unpack(center.ask("query.prepare", PrepareRequest().pack()).content).features["clinical"]
+    assert sums.known[0] > 10
+    assert sums.total[0] > 0
+    assert sums.known[1] == sums.total[1] == sums.squares[1] == 0

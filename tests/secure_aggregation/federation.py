@@ -150,7 +150,7 @@ class Federation:
 
     def _answer(self, name: str, session: Session, request: Message, asked: Question) -> Message:
         with _watched() as masks:
-            reply, audit = answer(self.sites[name], session, request, asked, lambda: self.contribute(name, asked))
+            reply, audit = answer(self.sites[name], session, request, asked, lambda _: self.contribute(name, asked))
         known = session.sums[audit["sum"]]
         if "repeated" not in audit:
             assert known.view is not None

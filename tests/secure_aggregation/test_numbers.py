@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -20,6 +21,7 @@ from shared_models.secure_aggregation.groups import (
     group_of_array,
     group_of_parameter,
     groups_of,
+    learned,
     participants,
 )
 from shared_models.secure_aggregation.layout import Contribution
@@ -187,6 +189,12 @@ def test_groups_follow_from_facts_and_kind() -> None:
     assert groups_of("evaluate.comparison", bare) == {"compared"}
     assert all_groups(bare) == {"validation", "external", "compared"}
     assert groups_of("evaluate.test", Facts(True, True, True, ())) == {"test"}
+    knows = Facts(False, True, True, (), ("test.er", "test.genomic", "train.her2", "validation.pr"))
+    assert groups_of("evaluate.test", knows) == {"external", "external.er", "external.genomic"}
+    assert groups_of("evaluate.validation", knows) == {"validation", "validation.pr"}
+    assert groups_of("query.prepare", replace(knows, trains=True)) == {"train", "train.her2"}
+    assert groups_of("train", replace(knows, trains=True)) == {"train", "train.her2", "validation", "validation.pr"}
+    assert learned(groups_of("train", replace(knows, trains=True))) == {"her2"}
     roster = [Enrolment("ab" * 32, name, "02" * 49, facts) for name, facts in (("b", full), ("a", bare))]
     assert {kind: participants(kind, roster) for kind in KINDS} == {
         "query.prepare": ("b",),
@@ -212,9 +220,19 @@ def test_a_parameter_belongs_to_its_encoders_modality(name: str, group: str) -> 
     [
         ("features.genomic.mean", "genomic"),
         ("patients.train", "train"),
-        ("validation.recurrence.x", "validation"),
-        ("test.x", "test"),
-        ("counts.recurrence", "train"),
+        ("steps.train", "train"),
+        ("validation.recurrence.x", "validation.recurrence"),
+        ("external.recurrence.within_site.cases", "external.recurrence"),
+        ("test.patients.left_out.no_modality", "test"),
+        ("test.patients.excluded.mri", "test"),
+        ("test.patients.outcomes.er.train", "test.er"),
+        ("test.patients.train.genomic.total", "test.genomic"),
+        ("test.subgroups.0.outcomes.er", "test.er"),
+        ("test.subgroups.0.1.er.histogram.positives", "test.er"),
+        ("test.importance.patients", "test"),
+        ("test.importance.er.pooled.1.events", "test.er"),
+        ("compared.er.calls.both", "compared.er"),
+        ("counts.recurrence", "train.recurrence"),
         ("loss", "train"),
     ],
 )

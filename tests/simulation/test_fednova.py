@@ -19,7 +19,10 @@ from server.app import run_study
 from server.study.aggregation.guard import Update
 from server.study.aggregation.rule import Round, load_rule, take_step
 from server.study.enrolment import Enrolment
+from server.study.secure_aggregation import secure_exchange
+from server.study.secure_aggregation.summing import Opened
 from server.study.weights.checkpoint import LAST, load_checkpoint
+from shared_models.messages import Request, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -79,3 +82,40 @@ def test_sites_of_one_size_learn_as_under_fedavg(
         weights.append(load_checkpoint(Path(config.results_dir) / strategy / LAST).model)
     for name, array in weights[0].items():
         np.testing.assert_allclose(weights[1][name], array, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["fednova", "scaffold"])
+def test_beside_secure_sums_no_site_weighs_by_its_steps_in_one_sum_and_not_in_the_other(
+    hospitals: Callable[..., dict[str, Path]],
+    small_study: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+) -> None:
+    """The center knows the steps: a multiple of one sum taken from the other would leave the site that takes others.
+
+    Under SGD and in round 1, the change of a step is the learning rate times the mean gradient: both sums are one.
+    """
+    opened: list[tuple[Opened, Request[Any]]] = []
+    plain = secure_exchange.reply_of
+
+    def seen(one: Opened, request: Request[Any]) -> Any:
+        opened.append((one, request))
+        return plain(one, request)
+
+    monkeypatch.setattr(secure_exchange, "reply_of", seen)
+    sites = hospitals({"a": 60, "b": 60, "c": 120})
+    study = {**small_study, "strategy": strategy, "rounds": 1, "secure-aggregation": "on", "min-sites": 3}
+    config = parse_study_settings({**study, "optimizer": "sgd", "weight-decay": 0.0, "wire": "float32"})
+    results = run_study(InProcessGrid(client_app, sites, config.to_flat()), config)
+    after = load_checkpoint(Path(config.results_dir) / config.study / LAST).model
+    patients = np.array([site["patients"]["train"] for site in results["sites"]])
+    steps = config.local_epochs * -(-patients // config.batch_size)
+    assert len({*steps}) == 2
+    ((trained, request),) = ((one, asked) for one, asked in opened if isinstance(asked, TrainRequest))
+    sums = [trained.layout.named(group, block) for group, block in trained.blocks.items()]
+    updates, added = ({k: v for one in sums for k, v in one[part].items()} for part in (0, 1))
+    for name, array in updates.items():
+        of_rule = added[f"rule_change.{name}"] * (-config.learning_rate if strategy == "scaffold" else 1.0)
+        np.testing.assert_allclose(array, of_rule, atol=1e-3 * np.abs(array).max())  # of 32 bits
+        moved = request.model[name] + (patients @ steps / patients.sum()) * array / patients.sum()
+        np.testing.assert_allclose(after[name], moved, atol=1e-5)

@@ -29,7 +29,9 @@ from client.governance.secure_aggregation import dealing
 from client.governance.secure_aggregation.sum_session import Session
 from server.app import run_study
 from server.study.exchange import StudyError
+from server.study.secure_aggregation import secure_exchange
 from server.study.secure_aggregation.secure_exchange import StudySums
+from server.study.secure_aggregation.summing import Opened
 from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from shared_models.fingerprint import fingerprint
 from shared_models.messages import EvaluateTestRequest, MaskedReply, PrepareReply, Reply, TrainReply, TrainRequest
@@ -98,6 +100,49 @@ def with_genes(file: Path) -> None:
     """Gives a hospital a second modality."""
     genes = "modalities:\n  genomic: {reader: table, features: {ESR1: size}}"
     file.write_text(file.read_text().replace("modalities:", genes))
+
+
+KI67_SITE = """
+site: {name}
+data_root: .
+state_dir: state
+tables: {{clinical: {{file: clinical.csv, patient_id: id}}}}
+modalities: {{radiomics: {{reader: table, features: {{age: age, size: size}}}}}}
+targets:
+  er: {{label: {{column: er, codes: {{"-": 0, "+": 1}}}}}}
+{more}
+"""
+
+
+def test_of_a_target_that_too_few_hospitals_know_no_sum_is_opened(
+    hospitals: Hospitals, small_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others would add zeros, and the sum would be those hospitals' own numbers."""
+    sums: list[Opened] = []
+    plain = secure_exchange.reply_of
+
+    def seen(opened: Opened, request: Any) -> Any:
+        sums.append(opened)
+        return plain(opened, request)
+
+    monkeypatch.setattr(secure_exchange, "reply_of", seen)
+    sites = hospitals({"a": 60, "b": 60, "c": 60, "d": 60})
+    for name, file in sites.items():
+        more = "  ki67_percent: {label: {column: days}}" if name in "ab" else ""
+        file.write_text(KI67_SITE.format(name=name, more=more))
+    chosen = {"modalities": "radiomics", "features": "radiomics: age, size", "targets": "er, ki67_percent"}
+    common = {key: small_study[key] for key in ("test-fraction", "join-timeout-s", "results-dir")}
+    study = {**common, **SECURE, **chosen, "study": "known", "task": "receptors_dce_mri", "rounds": 1}
+    results, _ = run(sites, study)
+    told = {name for one in sums for group in one.blocks for name in one.layout.statistics.get(group, {})}
+    assert {"validation.er.within_site.cases", "test.er.within_site.cases", "counts.er"} <= told
+    assert not any("ki67" in name for name in told)
+    (trained,) = (one for one in sums if one.view.message == "train")
+    updates, _ = trained.layout.named("train", trained.blocks["train"])
+    moved = {name: float(np.abs(array).max()) for name, array in updates.items() if name.startswith("heads.")}
+    assert moved["heads.er.weight"] > 0
+    assert moved["heads.ki67_percent.weight"] == 0, "its head would be these hospitals' alone"
+    assert results["targets"]["ki67_percent"]["internal"]["patients"] == 0
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", pytest.param("fedprox", marks=pytest.mark.slow)])

@@ -24,7 +24,7 @@ from client.governance.secure_aggregation.sum_session import Session, Site, Sum
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Proof, share_to_json
 from shared_models.secure_aggregation.layout import Contribution
-from shared_models.secure_aggregation.membership import make_view, require, surviving
+from shared_models.secure_aggregation.membership import make_view, require, require_learned, surviving
 from shared_models.secure_aggregation.parameters import Quorum
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.secrets import MASK, SEED
@@ -67,7 +67,7 @@ def deal(site: Site, session: Session, request: Message) -> Reply:
 
 
 def answer(
-    site: Site, session: Session, request: Message, question: Question, contribute: Callable[[], Contribution]
+    site: Site, session: Session, request: Message, question: Question, contribute: Callable[[View], Contribution]
 ) -> Reply:
     """3. Answers a question with masked numbers, once all checks are passed and the keys are marked as used.
 
@@ -76,7 +76,7 @@ def answer(
         session: Of the run.
         request: The center's message.
         question: As it reached the handler that answers it.
-        contribute: The handler's work; it is called once, after the checks.
+        contribute: The handler's work, from who is there; it is called once, after the checks.
     """
     asked = wire.unpack(request, "sum", "deals", "envelopes")
     number = wire.whole(asked["sum"], 1, MAX_SUM)
@@ -94,7 +94,7 @@ def answer(
     require(bool(view.groups), "no group of this message has enough members")
     checks.mark_used(site, number, question, [group for group, sites in view.groups.items() if site.name in sites])
     session.forget_before(number)
-    contribution = contribute()
+    contribution = contribute(view)
     known.question, known.view = question, replace(view, layout=contribution.layout.hash(site.terms))
     blocks = mask(site, known, known.view, contribution)
     reply = {
@@ -118,6 +118,7 @@ def confirm(site: Site, session: Session, request: Message) -> Reply:
     checks.check_survivors(site, view, survivors, _signatures(asked["signatures"]), roster)
     statement = Survivors(digest(view), survivors, tuple(surviving(view, survivors)))
     require(bool(statement.groups), "no group of this message has enough survivors")
+    require_learned(view, statement.groups)
     ahead = asked["next"] and _read_next(site, session, number + 1, roster, asked["next"])
     cheats = _keep_proofs(site, roster, asked["proofs"])
     checks.sign_once(site, number, known, statement)

@@ -204,6 +204,14 @@ class Record:
                     self._open(db, (block, subject), question.inputs, survivors.sites, cheats)
                 self._count_set(db, block, members, sets)
 
+    def last_opened(self, block: str, before: int) -> int:
+        """The last round before another one in which this site agreed to a sum of a block; 0: none."""
+        query = "SELECT subject FROM opened WHERE approval = ? AND block = ? AND subject LIKE 'round/%'"
+        with self._transaction() as db:
+            subjects = db.execute(query, (self.approval, block)).fetchall()
+        rounds = (int(subject.partition("/")[2]) for (subject,) in subjects)
+        return max((number for number in rounds if number < before), default=0)
+
     def _open(
         self, db: sqlite3.Connection, what: tuple[str, str], inputs: str, sites: Sequence[str], cheats: set[str]
     ) -> None:

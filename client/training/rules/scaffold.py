@@ -52,10 +52,12 @@ def begin(received: Arrays, network: nn.Module, own: OwnState) -> Correction:
     """The correction of a round's gradients; before any round counted, an earlier run's variates are deleted.
 
     Raises:
-        SiteError: If the site's own control variate, which the mean has, is not there any longer.
+        SiteError: If the site's own control variate, which the mean has, is not there any longer, or is not the one
+            that the sums had.
     """
     if not received:
         shutil.rmtree(own.folder, ignore_errors=True)
+    _require_agreed(_named(received, COUNTED), own)
     values = _floating(network)
     mean = {name: torch.zeros_like(value) for name, value in values.items()}
     mean |= {name: torch.from_numpy(a.copy()).to(mean[name].device) for name, a in _named(received, CONTROL).items()}
@@ -111,6 +113,31 @@ class Correction:
         }
         _store(self.own.folder, server_round, self.before, change)
         return {name: value.numpy() for name, value in change.items()}
+
+
+def _require_agreed(counted: Arrays, own: OwnState) -> None:
+    """With secure aggregation, takes its own control variate to be what the sums had of it, and nothing else.
+
+    A site takes its variate away from what it adds. A center that chose site by site whose variate is taken away would
+    have one site's by the difference of two sums.
+
+    Raises:
+        SiteError: If the center says something else.
+    """
+    if own.opened is None:
+        return
+    for modality, last in own.opened.items():
+        said = counted.get(f"{own.site}/{modality}", np.zeros(2))
+        if (int(said[0]), float(said[1])) != (last, float(last > 0)):
+            raise SiteError(
+                what="the center counts this site's control variate otherwise than the sums that were opened",
+                where=f"SCAFFOLD, {modality or 'what all sites share'}",
+                found=f"round {said[0]:g}, share {said[1]:g}",
+                expected=f"round {last}, all of it" if last else "none",
+                fix="nothing: it could show this site's own part; ask the center",
+                public="the center counts the site's control variate otherwise than the sums that were opened",
+                exit_code=ExitCode.STUDY,
+            )
 
 
 def _own_variate(values: Mapping[str, Tensor], counted: Arrays, own: OwnState) -> dict[str, Tensor]:

@@ -19,7 +19,9 @@ A rule with `AT_SITES = True` has a half at the sites, too: the file of the same
 rule's whole state then travels to the sites with the weights (`rule_state` of the training request), empty before round
 1, and each site's half answers with one number for each weight (`rule_change` of the reply). That is checked and
 clipped as the weights are, is in secure aggregation averaged over patients as they are, and comes to `aggregate` in
-each `Update`. The two messages say to hospitals what it is. `scaffold` is such a rule.
+each `Update`. The two messages say to hospitals what it is. `scaffold` is such a rule. In secure aggregation the
+weights of such a rule come as the sites' mean change of a step, times their mean number of steps: two sums in which a
+site weighs differently would show the sites of another number of steps by themselves.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from server.study.secure_aggregation.summing import Opened
 from shared_models.messages import Arrays, ModelRequest, Reply, Request
 from shared_models.secure_aggregation.encoding import Block
 from shared_models.secure_aggregation.groups import RULE_CHANGE, TRAIN, group_of_parameter
-from shared_models.secure_aggregation.layout import LOSS, PATIENTS
+from shared_models.secure_aggregation.layout import LOSS, PATIENTS, STEPS
 
 R = TypeVar("R", bound=Reply)
 
@@ -35,11 +36,11 @@ def reply_of(opened: Opened, request: Request[R]) -> Answer[R]:
         summed, counted = layout.named(group, opened.blocks.get(group) or _nothing(*layout.sizes(group)))
         updates |= summed
         statistics |= counted
-    patients = {name.partition(".")[2]: float(statistics.pop(name)) for name in list(statistics) if _counts(name)}
+    patients, steps = _taken(statistics, PATIENTS), _taken(statistics, STEPS)
     values: dict[str, Any] = {}
     fields: dict[str, Arrays] = {name: {} for name in request.reply_kind.summed_arrays()}
     if sent:
-        behind = {name: patients[group_of_parameter(name)] for name in sent}
+        behind = {name: _behind(patients, steps, group_of_parameter(name)) for name in sent}
         fields["model"] = {name: _moved(array, updates[name], behind[name]) for name, array in sent.items()}
         values = {"patients": round(patients[TRAIN]), "loss": float(statistics.pop(LOSS)) / max(patients[TRAIN], 1.0)}
     for name, array in statistics.items():
@@ -65,5 +66,13 @@ def _moved(sent: np.ndarray[Any, Any], total: np.ndarray[Any, Any], patients: fl
     return (np.rint(moved) if sent.dtype.kind in "iub" else moved).astype(sent.dtype)
 
 
-def _counts(name: str) -> bool:
-    return name.startswith(f"{PATIENTS}.")
+def _taken(statistics: Arrays, kind: str) -> dict[str, float]:
+    """The numbers by group of a kind, which are statistics no longer."""
+    names = [name for name in statistics if name.startswith(f"{kind}.")]
+    return {name.partition(".")[2]: float(statistics.pop(name)) for name in names}
+
+
+def _behind(patients: Mapping[str, float], steps: Mapping[str, float], group: str) -> float:
+    """What a group's summed changes are divided by: its patients, or of changes of a step these by their mean steps."""
+    counted = patients[group]
+    return counted / max(steps[group] / counted, 1.0) if steps and counted > 0 else counted

@@ -25,7 +25,7 @@ from shared_models.secure_aggregation.blame import Proof
 from shared_models.secure_aggregation.encoding import Block
 from shared_models.secure_aggregation.groups import participants
 from shared_models.secure_aggregation.layout import Layout
-from shared_models.secure_aggregation.membership import make_view, require, surviving
+from shared_models.secure_aggregation.membership import make_view, require, require_learned, surviving
 from shared_models.secure_aggregation.parameters import Quorum, Terms
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.signing import Signed, digest, verify
@@ -165,6 +165,10 @@ class SecureAggregation:
     ) -> tuple[Survivors, dict[str, str]]:
         """Exchange 4."""
         survivors = Survivors(digest(view), tuple(sorted(masked)), tuple(surviving(view, sorted(masked))))
+        try:
+            require_learned(view, survivors.groups)
+        except ProtocolError as error:
+            raise NoSumError(str(error)) from None
         ahead, number = Dealt(then, {}), dealt.number + 1
         if then:
             ahead.keys = self.members.keys({name: one.keys for name, one in masked.items()}, then, number)

@@ -68,6 +68,20 @@ def test_a_linear_networks_values_are_its_weights_times_the_distance_from_the_me
     assert (np.abs(sums[1:] - values.sum(axis=0)) <= (most - most[0]).sum(axis=0) + 0.6 * most[0] + 1e-9).all()
 
 
+def test_a_network_that_overflows_for_one_patient_tells_of_nobody() -> None:
+    """Beside sums that are no numbers the center would know that she is there."""
+    data = patients(12)
+    inputs = np.asarray(data.inputs["clinical"]).copy()
+    inputs[4, 0] = 1e4
+    network = Linear()
+    with torch.no_grad():
+        network.map.weight[0, 0] = 3e37
+    odd = dataclasses.replace(data, inputs={"clinical": inputs})
+    assert not network({"clinical": torch.from_numpy(inputs)}, torch.ones(12, 1))["number"].isfinite().all()
+    (sums,) = shapley.explained(network, odd, TASK, CONFIG, seed=3).values()
+    assert np.isfinite(sums).all()
+
+
 def test_one_feature_and_nobody_are_explained_too() -> None:
     task = Task({"clinical": Table((Feature("only"),))}, {"number": Regression()}, build_model=lambda *_: Linear())
     network = Linear()
