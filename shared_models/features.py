@@ -116,15 +116,14 @@ def without_rare_values(features: Sequence[Feature], columns: FloatArray, least:
         >>> without_rare_values([Feature("nodes")], np.array([[0.0], [0.0], [0.0], [7.0]]), 2).ravel()
         array([nan, nan, nan, nan])
     """
-    told: FloatArray = np.array(columns)
-    start = 0
+    common, start = np.array(columns, dtype=np.float64), 0
     for feature in features:
         if not feature.categories and least > 1:
-            values, counts = np.unique(told[~np.isnan(told[:, start]), start], return_counts=True)
+            values, counts = np.unique(common[~np.isnan(common[:, start]), start], return_counts=True)
             if len(values) > 1 and counts.sum() - counts.max() < least:
-                told[:, start] = np.nan
+                common[:, start] = np.nan
         start += len(feature.columns)
-    return told
+    return common
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,12 +146,12 @@ def test_a_site_that_has_lost_its_variate_says_so(tmp_path: Path) -> None:
     assert str(tmp_path) not in error.value.public
 
 
-@pytest.mark.parametrize("said", [None, [1.0, 1.0], [3.0, 1.0], [2.0, 0.5]])
+@pytest.mark.parametrize("claim", [None, [1.0, 1.0], [3.0, 1.0], [2.0, 0.5]])
 def test_beside_secure_sums_a_site_takes_its_variate_as_its_own_record_has_it(
-    tmp_path: Path, said: list[float] | None
+    tmp_path: Path, claim: list[float] | None
 ) -> None:
     """A center that chose whose variate is taken away would see it in the difference of two sums."""
-    network, counted = nn.Linear(2, 1), {} if said is None else {"counted/a/": np.array(said)}
+    network, counted = nn.Linear(2, 1), {} if claim is None else {"counted/a/": np.array(claim)}
     for number in (1, 2):
         begin(GOOD, network, OwnState("a", tmp_path)).finish(number)
     own = OwnState("a", tmp_path, opened={"": 2})

@@ -134,9 +134,9 @@ def test_of_a_target_that_too_few_hospitals_know_no_sum_is_opened(
     common = {key: small_study[key] for key in ("test-fraction", "join-timeout-s", "results-dir")}
     study = {**common, **SECURE, **chosen, "study": "known", "task": "receptors_dce_mri", "rounds": 1}
     results, _ = run(sites, study)
-    told = {name for one in sums for group in one.blocks for name in one.layout.statistics.get(group, {})}
-    assert {"validation.er.within_site.cases", "test.er.within_site.cases", "counts.er"} <= told
-    assert not any("ki67" in name for name in told)
+    shown = {name for one in sums for group in one.blocks for name in one.layout.statistics.get(group, {})}
+    assert {"validation.er.within_site.cases", "test.er.within_site.cases", "counts.er"} <= shown
+    assert not any("ki67" in name for name in shown)
     (trained,) = (one for one in sums if one.view.message == "train")
     updates, _ = trained.layout.named("train", trained.blocks["train"])
     moved = {name: float(np.abs(array).max()) for name, array in updates.items() if name.startswith("heads.")}
@@ -199,8 +199,11 @@ def test_nothing_of_one_site_reaches_the_center(hospitals: Hospitals, small_stud
                 assert np.isnan(sent.shown.loss)
     assert len(masked) == 3
     for message in masked:
-        assert set(message) == {"control", "block/train", "block/clinical", "block/validation"}
-        for name in set(message) - {"control"}:
+        groups = ("train", "train.recurrence", "clinical", "validation", "validation.recurrence")
+        assert set(message) == {"control", *(f"block/{group}" for group in groups)}
+        blocks = {name for name in set(message) - {"control"} if message[name]}
+        assert blocks == {"block/train", "block/clinical", "block/validation.recurrence"}
+        for name in blocks:
             bits = np.unpackbits(np.frombuffer(message[name], np.uint8))
             assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(len(bits)), "it looks like chance"
 

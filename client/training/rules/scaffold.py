@@ -127,12 +127,12 @@ def _require_agreed(counted: Arrays, own: OwnState) -> None:
     if own.opened is None:
         return
     for modality, last in own.opened.items():
-        said = counted.get(f"{own.site}/{modality}", np.zeros(2))
-        if (int(said[0]), float(said[1])) != (last, float(last > 0)):
+        centers = counted.get(f"{own.site}/{modality}", np.zeros(2))
+        if (int(centers[0]), float(centers[1])) != (last, float(last > 0)):
             raise SiteError(
                 what="the center counts this site's control variate otherwise than the sums that were opened",
                 where=f"SCAFFOLD, {modality or 'what all sites share'}",
-                found=f"round {said[0]:g}, share {said[1]:g}",
+                found=f"round {centers[0]:g}, share {centers[1]:g}",
                 expected=f"round {last}, all of it" if last else "none",
                 fix="nothing: it could show this site's own part; ask the center",
                 public="the center counts the site's control variate otherwise than the sums that were opened",
