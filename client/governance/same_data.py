@@ -42,7 +42,7 @@ def require_same_data(site: SiteConfig, settings: StudySettings, fingerprint: st
                 where=f"{path}, study {settings.study}",
                 found="patients, values, files or the split that changed since",
                 expected="the same data until the study ends: a difference of sums would tell what changed",
-                fix="bring the data back as they were; or approve the study again: it then starts from the beginning here",
+                fix="bring the data back as they were; or approve the study again, which begins its rounds again",
                 public="the site's data have changed since the study's first question: it needs a new approval there",
                 exit_code=ExitCode.STUDY,
             )

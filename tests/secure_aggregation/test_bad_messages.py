@@ -119,7 +119,7 @@ def test_any_part_of_a_message_may_be_anything(
     try:
         if exchange == "answer":
             asked = question()
-            answer(world.sites["s0"], session, spoilt, asked, lambda: numbers("s0", asked))
+            answer(world.sites["s0"], session, spoilt, asked, lambda _: numbers("s0", asked))
         else:
             handlers[exchange](world.sites["s0"], session, spoilt)
     except ProtocolError as error:
@@ -174,10 +174,11 @@ def test_a_layout_that_is_none_is_refused(value: Any) -> None:
 
 def test_a_site_of_too_many_modalities_is_refused() -> None:
     """Its deals would be too long for all others."""
-    facts = {"trains": True, "validation": True, "test": True}
-    assert len(Facts.read({**facts, "modalities": [f"m{index}" for index in range(32)]}).modalities) == 32
-    with pytest.raises(ProtocolError):
-        Facts.read({**facts, "modalities": [f"m{index}" for index in range(33)]})
+    facts = {"trains": True, "validation": True, "test": True, "modalities": [], "known": []}
+    for field, most in (("modalities", 32), ("known", 96)):
+        assert len(getattr(Facts.read({**facts, field: [f"m{index}" for index in range(most)]}), field)) == most
+        with pytest.raises(ProtocolError):
+            Facts.read({**facts, field: [f"m{index}" for index in range(most + 1)]})
 
 
 def test_a_record_that_is_not_ours_stops_the_site_in_one_sentence(quick_disk: Path) -> None:
@@ -204,7 +205,7 @@ def test_replies_do_not_depend_on_what_the_numbers_are(quick_disk: Path, spoilt:
         deals, session = list(tried.deals.values()), world.sessions["s0"]
         envelopes = {name: sent["s0"] for name, sent in tried.envelopes.items() if name != "s0"}
         request = wire.pack({"sum": tried.number, "deals": deals, "envelopes": envelopes})
-        reply, audit = answer(world.sites["s0"], session, request, question(), lambda bad=bad: bad)
+        reply, audit = answer(world.sites["s0"], session, request, question(), lambda _, bad=bad: bad)
         control = wire.parse(reply["control"])
         shapes.append(
             ({key: len(data) for key, data in reply.items() if key != "control"}, set(control), control["layout"])
