@@ -34,8 +34,9 @@ from server.study.results.contents import unfinished_results
 from server.study.results.csv_file import write_csv
 from server.study.results.finished_fold import Finished, read_finished
 from server.study.results.fold_results import combine
+from server.study.results.replaced_results import replacing
 from server.study.results.results_file import RESULTS, read_results, write_results
-from server.study.results.results_folder import clear, require_free
+from server.study.results.results_folder import require_free
 from server.study.results.schema import Results
 from server.study.resuming import MAY_DIFFER, require_same_settings, resume
 from server.study.rounds import out_of_patience, score_last, train_round
@@ -45,6 +46,7 @@ from server.study.testing import evaluate
 from server.study.weights.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, only_run, save_checkpoint
 from server.study.weights.delivery import frozen_of
 from server.study.weights.initial_weights import start_of
+from server.tracking.trackers import Trackers, tracked
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import Arrays
 from shared_models.patience import shorten_pulls
@@ -82,25 +84,27 @@ def run_study(grid: Grid, config: StudySettings) -> dict[str, Any]:
     if config.compares:
         return run_comparison(grid, config).model_dump(mode="json")
     folder, folds = Path(config.results_dir) / config.study, folds_of(config)
-    with only_run(folder):
-        require_free(folder, config)
-        if config.overwrite:
-            clear(folder)
-        with study_log(folder, aloud=isinstance(grid, NetworkGrid)), watched(grid, config, folder) as progress:
-            if folds:
-                finished = [run_fold(grid, config, fold, folder) for fold in folds]
-                results = combine(load_task(config), config, finished)
-                finish(results, folder)
-            else:
-                results = run_split(grid, config, folder)
-            progress.end(results.missing)
-        return results.model_dump(mode="json")
+    with (
+        only_run(folder),
+        replacing(folder, config),
+        study_log(folder, aloud=isinstance(grid, NetworkGrid)),
+        tracked(config, folder) as trackers,
+        watched(grid, config, folder, trackers) as progress,
+    ):
+        if folds:
+            finished = [run_fold(grid, config, fold, folder) for fold in folds]
+            results = combine(load_task(config), config, finished)
+            finish(results, folder)
+        else:
+            results = run_split(grid, config, folder)
+        progress.end(results.missing)
+    return results.model_dump(mode="json")
 
 
 @contextmanager
-def watched(grid: Grid, config: StudySettings, folder: Path) -> Iterator[Progress]:
-    """Shows in the study's folder how far it is; what ends the study ends that too."""
-    progress = begin_progress(config, folder, draw_status)
+def watched(grid: Grid, config: StudySettings, folder: Path, trackers: Trackers | None = None) -> Iterator[Progress]:
+    """Shows in the study's folder, and in other programs, how far it is; what ends the study ends that too."""
+    progress = begin_progress(config, folder, draw_status, trackers)
     watch(grid, progress)
     try:
         yield progress

@@ -16,8 +16,8 @@ OTHERWISE_APPROVED = "the site has approved this study with other settings"
 # How an error begins of a site where training diverged: asked again, it would only diverge again.
 DIVERGED = "training diverged"
 # Where the center keeps results and a file of weights, how long and for whom it waits, whether it continues from a
-# checkpoint, how often by itself, or starts again, what its report says besides. `round-attempts` is not one of these:
-# each try is another training, and another charge to the privacy ledger.
+# checkpoint, how often by itself, or starts again, what its report says besides, and which programs show its rounds.
+# `round-attempts` is not one of these: each try is another training, and another charge to the privacy ledger.
 CENTERS_OWN = frozenset(
     {
         "results-dir",
@@ -29,6 +29,7 @@ CENTERS_OWN = frozenset(
         "auto-resume",
         "initial-weights-file",
         "report",
+        "tracking",
     }
 )
 

@@ -7,7 +7,9 @@ from math import isnan
 from shared_models.messages import Arrays
 from shared_models.metrics.binary import ScoreHistogram
 from shared_models.metrics.horizon import HorizonTable
+from shared_models.metrics.kaplan_meier import thirds
 from shared_models.metrics.summary import Summary, empty_summary, unpack_summary
+from shared_models.metrics.survival import ConcordanceTable
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -48,3 +50,14 @@ def thresholds(validation: Summaries, rule: str) -> dict[str, tuple[float, str]]
                 if isnan(value):
                     chosen[name] = (0.5, "0.5: no validation patients of both classes")
     return chosen
+
+
+def risk_cutoffs(validation: Summaries) -> dict[str, tuple[float, ...]]:
+    """Where each time-to-event target's risk groups part: thirds of pooled validation, never of test patients."""
+    tables = {
+        name: statistic
+        for name, summary in validation.items()
+        for statistic in summary.values()
+        if isinstance(statistic, ConcordanceTable)
+    }
+    return {name: thirds(table) for name, table in tables.items()}

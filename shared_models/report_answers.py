@@ -19,7 +19,7 @@ class Answers(Settings):
     """What the authors say of their study; empty where they say nothing."""
 
     title: str = Field("", description="title of the report: the population, what is predicted, and when")
-    population: str = Field("", description="the patients: who, from when to when, in which care")
+    population: str = Field("", description="the patients: who, from when to when, in which care and places")
     eligibility: str = Field("", description="who was included, and who was not")
     sources: str = Field("", description="where the data come from, prospective or retrospective")
     dates: str = Field("", description="start and end of accrual, end of follow-up")
@@ -27,7 +27,9 @@ class Answers(Settings):
     time_zero: str = Field("", description="the day from which times are counted, and on which a prediction is made")
     outcome: str = Field("", description="what counts as the outcome, and what becomes of deaths without it")
     outcome_assessment: str = Field("", description="who assessed the outcome, how, and whether predictors were known")
-    predictors: str = Field("", description="what is known when a prediction is made, and why these were chosen")
+    predictors: str = Field(
+        "", description="what is known when a prediction is made, how and when it was measured, and why it was chosen"
+    )
     predictor_assessment: str = Field("", description="who assessed predictors, and whether the outcome was known")
     acquisition: str = Field("", description="how images were acquired: scanners, protocols, contrast agent")
     annotations: str = Field("", description="who drew masks or labelled, with which tools and training")

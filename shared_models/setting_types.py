@@ -19,6 +19,7 @@ from shared_models.report_answers import answers_text, parse_answers
 from shared_models.settings import nearest
 from shared_models.subgroups import parse_subgroups
 
+TRACKERS = ("tensorboard", "mlflow")
 MAX_WEIGHTED_UPDATE = 2.0**29
 """So that the sum of a thousand sites' fits into the 64 bits of secure aggregation, 24 of them a fraction."""
 
@@ -90,6 +91,14 @@ def _require_sites(asked: str, info: ValidationInfo) -> str:
         msg = f"expected at most {len(named)}, as many as `sites` names"
         raise ValueError(msg)
     return asked
+
+
+def _tracking(text: str) -> str:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in TRACKERS]:
+        msg = f"{unknown[0]!r} is none of {', '.join(TRACKERS)}, separated by commas"
+        raise ValueError(msg)
+    return ", ".join(dict.fromkeys(names))
 
 
 def _threshold(rule: str) -> str:
@@ -197,6 +206,7 @@ RequireSites = Annotated[
     str, BeforeValidator(_count), Field(pattern=r"^(all|[1-9][0-9]{0,4})?$"), AfterValidator(_require_sites)
 ]
 Threshold = Annotated[str, AfterValidator(_threshold)]
+Tracking = Annotated[str, AfterValidator(_tracking)]
 WarmupRounds = Annotated[int, AfterValidator(_warmup_rounds)]
 Privacy = Annotated[Literal["none", "patient"], AfterValidator(_privacy)]
 Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]

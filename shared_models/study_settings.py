@@ -35,6 +35,7 @@ from shared_models.setting_types import (
     Subgroups,
     TestFraction,
     Threshold,
+    Tracking,
     WarmupRounds,
     parse_edges,
 )
@@ -349,18 +350,30 @@ class StudySettings(Settings):
     )
     resume: bool = Field(False, description="continue from the study's last checkpoint")
     overwrite: Overwrite = Field(
-        False, description="start again where the folder of the study has results or checkpoints, which are deleted"
+        False,
+        description="start again where the folder of the study has results or checkpoints, which are deleted once a "
+        "round of the new run counts",
     )
     results_dir: str = Field("runs", description="folder of checkpoints and results at the center")
     report: Report = Field(
         "",
         description="a `[report]` table: the authors' answers for the report, docs/report.md; no part of an approval",
     )
+    tracking: Tracking = Field(
+        "",
+        description="programs that the center writes the metrics of each round, the settings and the results for, in "
+        "files, comma-separated: tensorboard, mlflow; each needs the extra of its name; empty: none",
+    )
 
     @property
     def edges(self) -> tuple[float, ...]:
         """`time_edges_days` as numbers."""
         return parse_edges(self.time_edges_days)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """`tracking` as names."""
+        return _names(self.tracking)
 
     @property
     def expected_sites(self) -> tuple[str, ...]:

@@ -63,10 +63,10 @@ def _run(options: argparse.Namespace) -> int:
     # late, so that a mistake in the settings is said at once
     from rich.console import Console
 
-    from server.report.page import REPORT, open_report
+    from server.report.page import open_report
     from server.study.missing_sites import require_named_sites
     from server.study.results.results_file import RESULTS
-    from server.study.results.results_folder import require_free
+    from server.study.results.results_folder import REPORT, require_free
 
     work, console = Path(config.results_dir) / config.study, Console()
     require_free(work, config)
@@ -93,9 +93,11 @@ def _settings(options: argparse.Namespace) -> StudySettings:
     resume = ["resume=true"] if options.resume else []
     words = [*shorthands, *options.assignments, *take_fold_options(vars(options)), *resume]
     config = read_study(options.study or options.file, words, rule_names())
+    from server.tracking.trackers import require_installed
     from simulation.splits import refuse_canary  # after the settings: a mistake in them should be said at once
 
     refuse_canary(config)
+    require_installed(config)
     return config
 
 
@@ -129,7 +131,7 @@ def _fitted(config: StudySettings, sites: Sites) -> StudySettings:
 
 def _train(engine: str, sites: Sites, config: StudySettings, work: Path, console: Console) -> None:
     """Runs the study by an engine, and prints its results, with remarks about its sites, and where they are."""
-    from server.report.page import REPORT
+    from server.study.results.results_folder import REPORT
     from server.study.results.schema import Results
     from server.study.results.table import print_table
     from simulation.engines.in_process import run_in_process

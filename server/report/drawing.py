@@ -87,6 +87,25 @@ def grid(height_inches: float, rows: int, columns: int, share: float = 1.0) -> t
     return drawing, [list(row) for row in axes]
 
 
+def over_under(
+    above_inches: float, below_inches: float, columns: int, share: float = 1.0
+) -> tuple[Drawing, tuple[list[Axes], list[Axes]]]:
+    """Axes side by side, and under each a lower one that has its x axis: for what belongs to the values there.
+
+    Args:
+        above_inches: Height of the upper axes.
+        below_inches: Of the lower ones.
+        columns: How many of each.
+        share: Of the page's width.
+    """
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(share * WIDTH_INCHES, above_inches + below_inches + 0.5), layout="constrained")
+    heights = (above_inches, below_inches)
+    axes = drawing.subplots(2, columns, squeeze=False, sharex="col", height_ratios=heights)
+    return drawing, (list(axes[0]), list(axes[1]))
+
+
 def narrow_title(name: str) -> str:
     r"""A site's name in lines that fit above axes a fifth of the page wide.
 

@@ -98,6 +98,7 @@ def _draw_line(axes: Axes, row: int, line: Line, low: float) -> None:
             fontsize=9,
             fontstyle="italic",
             color=SOFT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},  # over the line of chance
         )
         return
     _text_row(axes, row, [line.label, *line.cells], line.estimate, bold, indent=indent)

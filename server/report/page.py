@@ -15,13 +15,13 @@ from server.report.sections import sections
 from server.report.study import Study
 from server.report.verdict import Verdict, listed, verdict
 from server.study.results.results_file import read_results
+from server.study.results.results_folder import FIGURES, REPORT
 from server.study.results.schema import Results
 from shared_models.atomic_files import write_atomically
 from shared_models.report_answers import Answers, parse_answers
 from shared_models.study_file import read_study
 
 log = logging.getLogger("server")
-REPORT, FIGURES = "report.html", "figures"
 _HERE = Path(__file__).parent
 _SHADE = "rgba(31,95,158,{:.2f})"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.report.page import REPORT, try_to_report, write_report
+from server.report.page import try_to_report, write_report
 from server.study.external_validation import add_to_study, results_of, validation_results
 from server.study.results.csv_file import write_csv
 from server.study.results.results_file import RESULTS, write_results
+from server.study.results.results_folder import REPORT
 from server.study.results.schema import Results
 from shared_models.external_validation import read_validation, validation_settings
 from shared_models.folds import fold_of

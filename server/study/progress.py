@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Protocol
 from weakref import WeakKeyDictionary
 
 from flwr.serverapp import Grid
@@ -29,6 +29,16 @@ MAX_PROBLEMS = 30
 MAX_ROUNDS = 200  # of those that are done: the results hold all of them
 RECENT = 5  # rounds by which the time that is left is judged
 P = ParamSpec("P")
+
+
+class Tracker(Protocol):
+    """Told of each round, to show it in another program."""
+
+    def end_round(self, fold: str, record: Mapping[str, Any]) -> None:
+        """A round that counts, as the study's history has it."""
+
+    def scored(self, fold: str, points: Sequence[Scored]) -> None:
+        """Validation values of rounds."""
 
 
 def _changes(method: Callable[Concatenate[Progress, P], None]) -> Callable[..., None]:
@@ -50,13 +60,18 @@ class Progress:
         state: As the study begins.
         folder: The study's folder of results; None writes nothing.
         draw: Makes the status page of the state.
+        tracker: Shows rounds elsewhere.
     """
 
     def __init__(
-        self, state: StudyProgress, folder: Path | None = None, draw: Callable[[StudyProgress], str] | None = None
+        self,
+        state: StudyProgress,
+        folder: Path | None = None,
+        draw: Callable[[StudyProgress], str] | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.state = state
-        self._folder, self._draw = folder, draw
+        self._folder, self._draw, self._tracker = folder, draw, tracker
         self._lock, self._written = threading.RLock(), 0.0
         self._timer: threading.Timer | None = None
 
@@ -143,12 +158,16 @@ class Progress:
         folds_left = max(self.state.folds - self.state.fold_number, 0)
         left = self.state.rounds * (1 + folds_left) - record["round"]
         self.state.left_s = sum(recent) / len(recent) * left
+        if self._tracker and counts:
+            self._tracker.end_round(self.state.fold, record)
 
     @_changes
     def scored(self, *points: Scored, best_round: int) -> None:
         """Validation values of rounds, in the place of those that were known of them."""
         curve = {point.round: point for point in (*self.state.curve, *points)}
         self.state.curve, self.state.best_round = [curve[number] for number in sorted(curve)], best_round
+        if self._tracker:
+            self._tracker.scored(self.state.fold, points)
 
     def end(self, missing: Mapping[str, str], failure: str = "") -> None:
         """The study has ended."""
@@ -194,7 +213,10 @@ class Progress:
 
 
 def begin_progress(
-    config: StudySettings, folder: Path | None = None, draw: Callable[[StudyProgress], str] | None = None
+    config: StudySettings,
+    folder: Path | None = None,
+    draw: Callable[[StudyProgress], str] | None = None,
+    tracker: Tracker | None = None,
 ) -> Progress:
     """The progress of a study that begins; see `Progress`."""
     state = StudyProgress(
@@ -207,7 +229,7 @@ def begin_progress(
         started=now(),
         updated=now(),
     )
-    return Progress(state, folder, draw)
+    return Progress(state, folder, draw, tracker)
 
 
 # A grid is one run's way to its sites, and its progress goes with it.

@@ -72,6 +72,16 @@ class ConfusionCounts:
         return share(self.tp, self.tp + self.fp)
 
     @property
+    def npv(self) -> float:
+        """Share of negatives among those predicted so; nan if none is."""
+        return share(self.tn, self.tn + self.fn)
+
+    @property
+    def flagged(self) -> float:
+        """Share of all patients called positive; nan without patients."""
+        return share(self.tp + self.fp, self.n)
+
+    @property
     def f1(self) -> float:
         """Harmonic mean of sensitivity and precision; nan if none is positive or predicted so."""
         return share(2 * self.tp, 2 * self.tp + self.fp + self.fn)

@@ -21,6 +21,9 @@ from shared_models.metrics.interval import normal_quantile
 from shared_models.metrics.scores import left_edges
 from shared_models.metrics.survival import DAYS_PER_MONTH, ConcordanceTable
 
+MIN_TO_PART = 30
+"""Patients of validation, below whom thirds would say little of those of others."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -56,11 +59,36 @@ def ends_days(table: ConcordanceTable, edges_days: Sequence[float]) -> Array:
     )
 
 
-def risk_groups(table: ConcordanceTable, threshold: float) -> list[tuple[Array, Array]]:
-    """Events and censored patients by row, (rows,) each, below a threshold, and at or above it: an edge of a bin."""
+def thirds(table: ConcordanceTable) -> tuple[float, ...]:
+    """The one or two edges of bins that part patients by risk into groups as even as they can be; none of too few.
+
+    Args:
+        table: Of the patients who choose: those of validation, for the groups of test patients.
+
+    Example:
+        >>> [round(edge, 2) for edge in thirds(ConcordanceTable.of(np.arange(90) / 90, np.ones(90), np.ones(90)))]
+        [0.32, 0.67]
+    """
+    by_bin = (table.events + table.censored).sum(axis=0)
+    if table.n < MIN_TO_PART:
+        return ()
+    below = np.cumsum(by_bin) - by_bin  # patients below each bin's left edge
+    edges = left_edges(len(by_bin), table.score_range)
+    places = {int(np.abs(below / table.n - share).argmin()) for share in (1 / 3, 2 / 3)}
+    return tuple(float(edges[place]) for place in sorted(places) if 0 < below[place] < table.n)
+
+
+def risk_groups(table: ConcordanceTable, cutoffs: Sequence[float]) -> list[tuple[Array, Array]]:
+    """Events and censored patients by row, (rows,) each, of the groups that cut-offs part, lowest risk first.
+
+    Args:
+        table: Of the patients.
+        cutoffs: Ascending edges of bins; a patient at one is in the group above it.
+    """
     edges = left_edges(table.events.shape[1], table.score_range)
-    high = np.arange(table.events.shape[1]) >= np.searchsorted(edges, threshold)
-    return [(table.events[:, group].sum(axis=1), table.censored[:, group].sum(axis=1)) for group in (~high, high)]
+    group = np.searchsorted(np.asarray(cutoffs), edges, side="right")
+    masks = [group == number for number in range(len(cutoffs) + 1)]
+    return [(table.events[:, mask].sum(axis=1), table.censored[:, mask].sum(axis=1)) for mask in masks]
 
 
 def kaplan_meier(events: Array, censored: Array, half: bool) -> Curve:
@@ -84,26 +112,27 @@ def kaplan_meier(events: Array, censored: Array, half: bool) -> Curve:
 
 
 def log_rank(groups: Sequence[tuple[Array, Array]], half: bool) -> tuple[float, float]:
-    """Chi-square (one degree of freedom) and p-value of two groups that share one curve; nan without events.
+    """Chi-square (as many degrees of freedom as groups but one) and p-value of one curve for all; nan without events.
 
     Args:
-        groups: events and censored patients by row, of each of the two.
+        groups: events and censored patients by row, of each of the K groups.
         half: as for `kaplan_meier`.
     """
     from scipy.stats import chi2
 
     curves = [kaplan_meier(events, censored, half) for events, censored in groups]
-    exposed = [
-        curve.at_risk - (censored / 2 if half else 0) for curve, (_, censored) in zip(curves, groups, strict=True)
-    ]
-    events, total = groups[0][0] + groups[1][0], exposed[0] + exposed[1]
-    share = np.divide(exposed[1], total, out=np.zeros(len(total)), where=total > 0)
+    exposed = np.stack(
+        [curve.at_risk - (censored / 2 if half else 0) for curve, (_, censored) in zip(curves, groups, strict=True)]
+    )
+    events, total = sum(events for events, _ in groups), exposed.sum(axis=0)
+    share = np.divide(exposed, total, out=np.zeros_like(exposed), where=total > 0)  # (K, rows)
     left = np.divide(total - events, total - 1, out=np.zeros(len(total)), where=total > 1)
-    variance = float((events * share * (1 - share) * left).sum())
-    if not variance > 0:
+    surplus = np.array([float(own.sum()) for own, _ in groups]) - (events * share).sum(axis=1)
+    covariance = np.diag((events * left * share).sum(axis=1)) - (events * left * share) @ share.T
+    if not np.trace(covariance) > 0:
         return math.nan, math.nan
-    statistic = float((groups[1][0] - events * share).sum()) ** 2 / variance
-    return statistic, float(chi2.sf(statistic, 1))
+    statistic = float(surplus @ np.linalg.pinv(covariance, hermitian=True) @ surplus)
+    return statistic, float(chi2.sf(statistic, max(int((exposed.sum(axis=1) > 0).sum()) - 1, 1)))
 
 
 def median_follow_up_days(table: ConcordanceTable, edges_days: Sequence[float]) -> float:

@@ -31,6 +31,8 @@ NAMES: Final[Mapping[str, str]] = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "precision": "PPV",
+    "npv": "NPV",
+    "flagged": "flagged",
     "f1": "F1",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",

@@ -24,7 +24,6 @@ from shared_models.metrics.arrays import Array
 from shared_models.metrics.confusion_counts import ConfusionCounts
 from shared_models.metrics.interval import Interval, logit_interval, normal_quantile
 
-NAMES = ("f1", "sensitivity", "specificity", "precision", "accuracy", "balanced_accuracy", "mcc")
 LEVEL = 0.95
 
 
@@ -101,6 +100,8 @@ def rate_bounds(counts: ConfusionCounts, squares: ConfusionCounts) -> dict[str, 
         "sensitivity": sensitivity,
         "specificity": specificity,
         "precision": share("tp", "tp fp"),
+        "npv": share("tn", "tn fn"),
+        "flagged": share("tp fp", "tp fp tn fn"),
         "accuracy": share("tp tn", "tp fp tn fn"),
         "balanced_accuracy": _mean(sensitivity, specificity),
         "mcc": _mcc(counts, squares),

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from shared_models.metrics import curves, decision_curve, recalibration
+from shared_models.metrics import curves, decision_curve, rates_by_threshold, recalibration, risk_histogram
 from shared_models.metrics.arrays import Array, PooledMetrics
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import (
@@ -17,7 +17,7 @@ from shared_models.metrics.rates import (
     named,
     rate_bounds,
 )
-from shared_models.metrics.scores import ScoreRange, bin_logits
+from shared_models.metrics.scores import ScoreRange, bin_logits, left_edges
 
 METRICS: Final[Mapping[str, str]] = bounds(
     {
@@ -25,13 +25,15 @@ METRICS: Final[Mapping[str, str]] = bounds(
         "sensitivity": "share of positives at or above the threshold",
         "specificity": "share of negatives below it",
         "precision": "share of positives among those at or above it",
+        "npv": "share of negatives among those below it",
+        "flagged": "share of patients at or above it",
         "accuracy": "share of patients called rightly at the threshold",
         "balanced_accuracy": "mean of sensitivity and specificity",
         "mcc": "Matthews's correlation of calls and outcomes",
         "average_precision": "area under the precision-recall curve, as the mean precision over the steps of recall",
     },
     {
-        **dict.fromkeys(("sensitivity", "specificity", "precision", "accuracy"), "Wilson"),
+        **dict.fromkeys(("sensitivity", "specificity", "precision", "npv", "flagged", "accuracy"), "Wilson"),
         "f1": "Wilson, of true positives among those positive or called so",
         "balanced_accuracy": "Zou and Donner, of Wilson's",
         "mcc": "delta method on Fisher's scale",
@@ -41,11 +43,15 @@ METRICS: Final[Mapping[str, str]] = bounds(
     **recalibration.METRICS,
     **decision_curve.METRICS,
     **curves.METRICS,
+    **rates_by_threshold.METRICS,
+    **risk_histogram.METRICS,
     "brier_low": "lower bound of the 95 % interval of `brier` (on the logit scale)",
     "brier_high": "upper bound",
 }
 
 
+BESIDE_COUNTS = ("accuracy", "balanced_accuracy", "mcc", "npv", "flagged")
+"""Rates that follow from the counts at the threshold, beside those that a site gives of itself, too."""
 Classes = tuple[Array, Array]
 """Positives and negatives, (bins,) each."""
 
@@ -97,7 +103,7 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
         (squared.positives, squared.negatives),
         1 / (1 + np.exp(-bin_logits(len(classes[0]), histogram.score_range))),
     )
-    further = {name: float(getattr(counts, name)) for name in ("accuracy", "balanced_accuracy", "mcc")}
+    further = {name: float(getattr(counts, name)) for name in BESIDE_COUNTS}
     metrics: PooledMetrics = {
         **threshold_metrics(counts),
         **further,
@@ -109,6 +115,9 @@ def score_metrics(histogram: Histogram, threshold: float, squares: Histogram | N
     metrics |= named("brier", brier_interval(scores, classes, of_squares))
     metrics |= _recalibration(histogram, classes, of_squares)
     metrics |= decision_curve.decision_curve(*classes, of_squares, histogram.score_range)
+    metrics |= risk_histogram.risk_histogram(classes, of_squares, histogram.score_range)
+    edges = left_edges(len(classes[0]), histogram.score_range)
+    metrics |= rates_by_threshold.rates_by_threshold(histogram.confusion, squared.confusion, edges)
     patients = (positives, effective(histogram.n_negative, squared.n_negative))
     return metrics | curves.curves(*(curves.Classes(*each, *patients) for each in (classes, *histogram.extremes())))
 

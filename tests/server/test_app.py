@@ -287,6 +287,33 @@ def test_resuming_another_study_is_refused_and_one_with_more_rounds_says_who_mus
     assert "hospitals approved" not in caplog.text, "the checkpoint has the rounds that it was resumed with"
 
 
+@pytest.mark.report
+def test_results_stay_until_a_round_of_the_run_that_replaces_them_counts(
+    hospitals: Hospitals, small_study: Study
+) -> None:
+    sites, folder = hospitals({"a": 60, "b": 60}), Path(small_study["results-dir"]) / "small"
+    run(sites, {**small_study, "rounds": 1})
+
+    def result() -> dict[str, bytes]:
+        names = ("results.json", "best.safetensors", "last.safetensors", "report.html")
+        return {name: (folder / name).read_bytes() for name in names}
+
+    def stopped(message: Message, context: Context) -> Message:
+        if message.metadata.message_type == "train":
+            raise KeyboardInterrupt
+        return client_app(message, context)
+
+    before, anew = result(), {**small_study, "rounds": 1, "seed": 1, "overwrite": True}
+    with pytest.raises(StudyError, match="sites came"):
+        run({}, {**anew, "join-timeout-s": 0.1})
+    assert result() == before
+    with pytest.raises(KeyboardInterrupt):
+        run(sites, anew, stopped)  # type: ignore[arg-type]
+    assert result() == before
+    run(sites, {**anew, "seed": 2})
+    assert all(result()[name] != before[name] for name in before)
+
+
 def test_a_checkpoint_of_another_version_of_the_program_is_not_resumed(
     hospitals: Hospitals, small_study: Study
 ) -> None:

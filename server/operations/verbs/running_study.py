@@ -24,12 +24,14 @@ def run(
     from server.study.aggregation.rule import load_rule
     from server.study.aggregation.rules import rule_names
     from server.study.canary import canary_settings
+    from server.tracking.trackers import require_installed
     from shared_models.agreed import settings_hash
     from shared_models.folds import folds_of
     from shared_models.study_file import read_study
 
     config = read_study(study, assignments, rule_names())
     load_rule(config)
+    require_installed(config)
     config = canary_settings(config) if canary or config.canary else config
     folds = folds_of(config)
     console.print(f"Settings {settings_hash(config)}: hospitals take part that approved these")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from server.report.bands import MAX_SITES, Curve, Lists, figures_of_sites, sites_with_curves
-from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid, narrow_title
+from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, canvas, grid, narrow_title, over_under
 from server.report.elements import Element, Figure, Section, not_recorded
 from server.report.numbers import NBSP, count, with_interval
 from server.report.study import ROLES, Outcome, Role, Study
@@ -23,6 +23,7 @@ TITLE = "Calibration and net benefit"
 ESTIMATES = ("calibration_slope", "calibration_in_the_large", "expected_observed_ratio", "brier")
 CALIBRATION = ("calibration_predicted", "calibration_observed")
 BENEFIT = ("net_benefit_threshold", "net_benefit")
+RISKS = ("risk_with_outcome", "risk_without_outcome")
 
 
 def section(study: Study) -> Section:
@@ -69,24 +70,50 @@ def _calibration(outcome: Outcome) -> Figure:
         draw=lambda: _draw_calibration(outcome),
         alt=f"Calibration curve of {outcome.full_label}",
         caption=f"Observed share of {outcome.full_label} against the mean predicted risk, in cells of risk with five "
-        f"patients or more, with 95{NBSP}% intervals. {horizon_note(outcome)} Dashed: perfect. No recalibration was "
-        "done after testing.",
-        columns=("role", "predicted", "observed", "low", "high"),
-        values=[(role, *row) for role in ROLES for row in Curve.of(outcome.metrics(role), *CALIBRATION).rows],
+        f"patients or more, with 95{NBSP}% intervals. {horizon_note(outcome)} Dashed: perfect. Below: patients "
+        f"in each 2{NBSP}% of predicted risk, with the outcome upwards and without it downwards; steps of fewer than "
+        "ten are drawn with their neighbours. No recalibration was done after testing.",
+        columns=("role", "series", "predicted", "observed or patients", "low", "high"),
+        values=[row for role in ROLES for row in _values(outcome.metrics(role), role)],
     )
 
 
 def _draw_calibration(outcome: Outcome) -> Drawing:
     roles = _roles(outcome)
-    drawing, all_axes = canvas(3.5, len(roles), share=len(roles) / 2)
+    drawing, (above, below) = over_under(3.0, 0.9, len(roles), share=len(roles) / 2)
     top = _top([outcome.metrics(role) for role in roles])
-    for axes, role in zip(all_axes, roles, strict=False):
+    for axes, under, role in zip(above, below, roles, strict=True):
         metrics = outcome.metrics(role)
         _plot(axes, metrics, role, top)
-        axes.set(xlabel="predicted risk", ylabel="observed share")
         axes.set_title(f"{role}: {count(metrics.get('patients'))} patients")
         _write_estimates(axes, metrics)
+        _draw_risks(under, metrics, role)
+        under.set_xlabel("predicted risk")
+    above[0].set_ylabel("observed share")
+    below[0].set_ylabel("patients")
     return drawing
+
+
+def _draw_risks(axes: Axes, lists: Lists, role: Role) -> None:
+    """Patients in each step of risk: those with the outcome upwards, the others downwards."""
+    for name, sign, alpha in zip(RISKS, (1, -1), (0.85, 0.3), strict=True):
+        bars = lists.get(name)
+        if isinstance(bars, list) and any(bars):
+            heights = [sign * (bar or 0.0) for bar in bars]
+            edges = [index / len(bars) for index in range(len(bars) + 1)]
+            axes.stairs(heights, edges, fill=True, color=COLOUR[role], alpha=alpha, linewidth=0)
+    axes.axhline(0, color=INK, linewidth=0.7)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
+    axes.locator_params(axis="y", nbins=4, integer=True)
+    axes.set_title("upwards with the outcome, downwards without", fontsize=9, fontweight="normal", pad=3)
+
+
+def _values(lists: Lists, role: Role) -> Iterator[tuple[object, ...]]:
+    yield from ((role, "calibration", *row) for row in Curve.of(lists, *CALIBRATION).rows)
+    for name in RISKS:
+        if isinstance(bars := lists.get(name), list):
+            middles = ((index + 0.5) / len(bars) for index in range(len(bars)))
+            yield from ((role, name, middle, bar, None, None) for middle, bar in zip(middles, bars, strict=True))
 
 
 def _write_estimates(axes: Axes, metrics: Mapping[str, Metric]) -> None:
@@ -159,7 +186,7 @@ def _draw_decision(outcome: Outcome) -> Drawing:
     for axes, role in zip(all_axes, roles, strict=False):
         _plot_benefit(axes, outcome.metrics(role), role)
         axes.set(xlabel="threshold of risk", title=f"{role}")
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
     all_axes[0].set_ylabel("net benefit per 1,000")
     return drawing
 

@@ -1,7 +1,7 @@
 """Section with the reporting checklists TRIPOD+AI and CLAIM: who answers each item, the data, the authors, or no one.
 
-Items are paraphrased, and numbered as published. TRIPOD+AI, 27 items in 52 parts: Collins 2024,
-10.1136/bmj-2023-078378. CLAIM, 44 items: the 2024 update, Tejani 2024, 10.1148/ryai.240300.
+Items are paraphrased, and numbered as published; docs/report.md says what they were compared with. TRIPOD+AI, 27 items
+in 52 parts: Collins 2024, 10.1136/bmj-2023-078378. CLAIM, 44 items: the 2024 update, Tejani 2024, 10.1148/ryai.240300.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TRIPOD_AI: tuple[Evidence, ...] = (
     ("4", "Objectives: development, evaluation or both", "=objectives"),
     ("5a", "Sources of data and why they were chosen", "=sources"),
     ("5b", "Dates of accrual and follow-up", "=dates"),
-    ("6a", "Setting, number and place of centres", "design"),
+    ("6a", "Setting of care, number and place of centres", "=population"),
     ("6b", "Eligibility", "=eligibility"),
     ("6c", "Treatments received", "=treatments"),
     ("7", "Preparation of data, differences between groups", "reproducibility"),
@@ -35,7 +35,7 @@ TRIPOD_AI: tuple[Evidence, ...] = (
     ("8b", "Outcome assessors, where judgement is needed", "=outcome_assessment"),
     ("8c", "Blinding of outcome assessment", "=outcome_assessment"),
     ("9a", "Choice of predictors", "=predictors"),
-    ("9b", "Definition of predictors, when and how measured", "design"),
+    ("9b", "Definition of predictors, when and how measured", "=predictors"),
     ("9c", "Predictor assessors, where judgement is needed", "=predictor_assessment"),
     ("10", "Sample size", "=sample_size"),
     ("11", "Missing data", "patients"),

@@ -81,7 +81,7 @@ def _draw(outcome: Outcome) -> Drawing:
         _frame(axes, kind)
         axes.set(xlabel=AXES[kind][0], ylabel=AXES[kind][1], title=title)
     left.legend(loc="lower right")
-    right.legend(loc="upper right")
+    right.legend(loc="best")
     return drawing
 
 

@@ -1,12 +1,13 @@
-"""Section on risk groups over time: Kaplan-Meier curves below and above the decision threshold."""
+"""Section on risk groups over time: Kaplan-Meier curves by predicted risk, with the numbers at risk under them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from server.report.drawing import DASH, NAVY, ORANGE, canvas
-from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, YEAR_DAYS, count, number, p_value, percent
+from server.report.drawing import NAVY, ORANGE, over_under
+from server.report.elements import Figure, Section, not_recorded
+from server.report.numbers import NBSP, YEAR_DAYS, count, names, number, p_value, percent
 from server.report.study import ROLES, Outcome, Role, Study, pairs
 from server.report.verdict import judged_role
 from server.study.results.survival_section import RiskGroup, Survival
@@ -16,20 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 TITLE = "Risk groups over time"
-COLOURS, DASHES = (NAVY, ORANGE), (DASH["external"], DASH["internal"])
-SHOWN_TIMES = 6
+COLOURS, DASHES = ("#4187c7", NAVY, ORANGE), ("-", (0, (5, 2)), "-")
+SHOWN_TIMES = 8
 
 
 def section(study: Study) -> Section:
-    """A Kaplan-Meier curve of each risk group, by role, with the numbers at risk."""
+    """A Kaplan-Meier curve of each risk group, by role, with the numbers at risk under it."""
     outcomes = [outcome for outcome in study.outcomes if _roles(outcome)]
     if not outcomes:
         return not_recorded(TITLE, "no target of this study has times of which curves are told.")
-    elements: list[Element] = []
-    for outcome in outcomes:
-        elements.append(_figure(outcome))
-        elements += [_at_risk(outcome, role) for role in _roles(outcome)]
-    return Section(TITLE, " ".join(map(_lead, outcomes)), elements)
+    return Section(TITLE, " ".join(map(_lead, outcomes)), [_figure(outcome) for outcome in outcomes])
 
 
 def _survival(outcome: Outcome, role: Role) -> Survival | None:
@@ -44,21 +41,29 @@ def _lead(outcome: Outcome) -> str:
     role = judged_role(outcome) if _survival(outcome, judged_role(outcome)) else _roles(outcome)[0]
     survival = _survival(outcome, role)
     assert survival is not None
-    last = [(group, _last(group)) for group in survival.groups]
-    days = max((survival.times_days[index] for _, index in last if index is not None), default=0.0)
+    index = _judged_time(outcome, survival)
     shares = [
-        f"{percent(group.survival[index])} of those {group.name} "
-        f"({_bounds(group, index)} of {count(group.patients)} patients)"
-        for group, index in last
-        if index is not None
+        f"{percent(group.survival[index])} ({_bounds(group, index)}) of {count(group.patients)} with {_risk(group)}"
+        for group in survival.groups
+        if group.survival[index] is not None
     ]
-    where = f"{role} patients, {number(days / YEAR_DAYS, 1)} years after time zero"
-    return f"{outcome.label}, {where}: free of it were {' and '.join(shares) or 'too few to tell'}."
+    where = f"{role} patients, {number(survival.times_days[index] / YEAR_DAYS, 1)} years after time zero"
+    return f"{outcome.label}, {where}: free of it were {names(shares) or 'too few to tell'}."
 
 
-def _last(group: RiskGroup) -> int | None:
-    known = [index for index, value in enumerate(group.survival) if value is not None]
-    return known[-1] if known else None
+def _risk(group: RiskGroup) -> str:
+    return group.name if "risk" in group.name else f"risk {group.name}"
+
+
+def _judged_time(outcome: Outcome, survival: Survival) -> int:
+    """The horizon, or the last time before it at which each group still has patients."""
+    horizon = outcome.results.horizon_days or survival.times_days[-1]
+    known = [
+        index
+        for index, days in enumerate(survival.times_days)
+        if days <= horizon + 1 and all(group.survival[index] is not None for group in survival.groups)
+    ]
+    return max(known, default=0)
 
 
 def _bounds(group: RiskGroup, index: int) -> str:
@@ -71,9 +76,9 @@ def _figure(outcome: Outcome) -> Figure:
         name=f"risk_groups_{outcome.name}",
         draw=lambda: _draw(outcome),
         alt=f"Kaplan-Meier curves of {outcome.label} by predicted risk",
-        caption=f"Kaplan–Meier estimates of patients below and at or above the decision threshold of "
-        f"{number(outcome.results.threshold)}, which validation patients chose. Bands: 95{NBSP}% (Greenwood, log−log). "
-        f"Log-rank test: {'; '.join(_test(outcome, role) for role in _roles(outcome))}.",
+        caption=f"Kaplan–Meier estimates by predicted risk; {_groups(outcome)}. Bands: 95{NBSP}% (Greenwood, log−log). "
+        f"In the legend: events of patients. Below: patients still observed without {outcome.label} from then on. "
+        f"Log-rank test of all groups: {'; '.join(_test(outcome, role) for role in _roles(outcome))}.",
         columns=("role", "group", "days", "at risk", "free", "low", "high"),
         values=[
             (role, group.name, *row)
@@ -102,27 +107,51 @@ def _test(outcome: Outcome, role: Role) -> str:
     return f"{role} p {p if p.startswith('<') else f'= {p}'}{years}"
 
 
+def _groups(outcome: Outcome) -> str:
+    """Where the groups part, and who chose that."""
+    survival = next(survival for role in ROLES if (survival := _survival(outcome, role)))
+    if len(survival.groups) < 2:
+        return "all patients together, since too few are in any group"
+    if not survival.cutoffs:  # of an earlier release
+        return "groups part at the decision threshold"
+    at = names([number(cutoff, 3) for cutoff in survival.cutoffs])
+    return f"groups part at {at}: {survival.cutoffs_source}, so that no test patient chose"
+
+
 def _draw(outcome: Outcome) -> Drawing:
     roles = _roles(outcome)
-    drawing, all_axes = canvas(3.2, len(roles), share=len(roles) / 2, same_y=True)
-    for axes, role in zip(all_axes, roles, strict=True):
+    rows = max(len(survival.groups) for role in roles if (survival := _survival(outcome, role)))
+    drawing, (above, below) = over_under(2.9, 0.2 + 0.17 * rows, len(roles), share=len(roles) / 2)
+    for curves, numbers, role in zip(above, below, roles, strict=True):
         survival = _survival(outcome, role)
         assert survival is not None
-        for group, colour, dash in zip(survival.groups, COLOURS, DASHES, strict=False):
-            _curve(axes, survival, group, colour, dash)
+        for group, colour, dash in zip(survival.groups, *looks(len(survival.groups)), strict=True):
+            _curve(curves, survival, group, colour, dash)
         patients = count(sum(group.patients for group in survival.groups))
-        axes.set(xlabel="years", ylim=(0, 1.02), title=f"{role}: {patients} patients")
-        axes.set_xlim(left=0)
-        axes.legend(loc="lower left")
-    all_axes[0].set_ylabel("share without the event")
+        curves.set(ylim=(0, 1.02), title=f"{role}: {patients} patients", xlim=(0, _years(survival)[-1]))
+        curves.legend(loc="best")
+        curves.tick_params(labelbottom=True)
+        curves.set_xlabel("years")
+        _write_at_risk(numbers, survival)
+    above[0].set_ylabel("share without the event")
     return drawing
 
 
+def looks(groups: int) -> tuple[Sequence[str], Sequence[Any]]:
+    """Colours and dashes of so many groups, lowest risk first; a single one is that of all patients."""
+    places = {1: (1,), 2: (1, 2)}.get(groups, (0, 1, 2))
+    return [COLOURS[place] for place in places], [DASHES[place] for place in places]
+
+
+def _years(survival: Survival) -> list[float]:
+    return [day / YEAR_DAYS for day in survival.times_days]
+
+
 def _curve(axes: Axes, survival: Survival, group: RiskGroup, colour: str, dash: object) -> None:
-    years: list[float | None] = [day / YEAR_DAYS for day in survival.times_days]
+    years: list[float | None] = [*_years(survival)]
     if not (curve := pairs(years, group.survival)):
         return
-    label = f"{group.name}: {count(group.patients)} patients, {count(group.events)} events"
+    label = f"{group.name}: {count(group.events)} of {count(group.patients)}"
     axes.step(*zip(*curve, strict=True), where="post", color=colour, linestyle=dash, label=label)
     low, high = pairs(years, group.survival_low), pairs(years, group.survival_high)
     if len(low) == len(high) and low:
@@ -132,13 +161,25 @@ def _curve(axes: Axes, survival: Survival, group: RiskGroup, colour: str, dash: 
         )
 
 
-def _at_risk(outcome: Outcome, role: Role) -> Table:
-    survival = _survival(outcome, role)
-    assert survival is not None
-    step = max(1, (len(survival.times_days) - 1) // SHOWN_TIMES)
-    shown = range(0, len(survival.times_days), step)
-    headings = [f"{number(survival.times_days[index] / YEAR_DAYS, 1)} years" for index in shown]
-    rows = [Row(group.name, [count(group.at_risk[index]) for index in shown]) for group in survival.groups]
-    return Table(
-        [f"At risk, {role}", *headings], rows, f"Patients still observed without {outcome.label} from then on."
-    )
+def _write_at_risk(axes: Axes, survival: Survival) -> None:
+    """A row of numbers for each group, each under its time on the curve's axis."""
+    years = _years(survival)
+    step = max(1, -(-len(years) // SHOWN_TIMES))
+    shown = [index for index, year in enumerate(years) if abs(year - round(year)) < 0.02] or [
+        *range(0, len(years), step)
+    ]
+    shown = shown[:: -(-len(shown) // SHOWN_TIMES)]
+    colours, _ = looks(len(survival.groups))
+    for row, (group, colour) in enumerate(zip(survival.groups, colours, strict=True)):
+        for index in shown:
+            edge = "left" if index == 0 else "right" if index == len(years) - 1 else "center"
+            axes.text(years[index], row, count(group.at_risk[index]), ha=edge, va="center", fontsize=9, color=colour)
+    axes.set_yticks(range(len(survival.groups)), labels=[group.name for group in survival.groups])
+    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
+        label.set_color(colour)
+    axes.set(ylim=(len(survival.groups) - 0.4, -0.6))
+    axes.set_title("at risk", fontsize=9, fontweight="normal", pad=2)
+    axes.tick_params(left=False, bottom=False, labelbottom=False)
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

@@ -1,11 +1,12 @@
-"""Section on the decision threshold: shares and counts at it, internal and external."""
+"""Section on the decision threshold: shares at it and at others, counts at it, internal and external."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from server.report.elements import Element, Panels, Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, NONE, bounds, count, number, percent
+from server.report.numbers import NBSP, bounds, count, number, percent
 from server.report.study import ROLES, Outcome, Role, Study
 from server.report.verdict import is_coarse, judged_role
 from server.study.results.section import Metric
@@ -13,7 +14,9 @@ from shared_models.metrics.names import NAMES
 
 TITLE = "Thresholds"
 MAX_SITES = 40
-SHARES = ("sensitivity", "specificity", "precision")
+SHOWN = 5
+"""Thresholds beside the frozen one, the nearest."""
+SHARES = ("flagged", "sensitivity", "specificity", "precision", "npv")
 
 
 def section(study: Study) -> Section:
@@ -54,15 +57,11 @@ def _lead(outcome: Outcome) -> str:
 
 
 def _flagged(metrics: Mapping[str, Metric]) -> float | None:
+    """The share at or above the threshold; of an earlier release's results from their counts."""
     counts = [metrics.get(name) for name in ("tp", "fp", "tn", "fn")]
     if any(not isinstance(value, float) for value in counts) or not sum(counts):  # type: ignore[arg-type]
         return None
     return (counts[0] + counts[1]) / sum(counts)  # type: ignore[operator,arg-type]
-
-
-def _npv(metrics: Mapping[str, Metric]) -> float | None:
-    tn, fn = metrics.get("tn"), metrics.get("fn")
-    return tn / (tn + fn) if isinstance(tn, float) and isinstance(fn, float) and tn + fn > 0 else None
 
 
 def _share(metrics: Mapping[str, Metric], name: str) -> str:
@@ -73,25 +72,55 @@ def _share(metrics: Mapping[str, Metric], name: str) -> str:
 def _table(study: Study, outcomes: list[Outcome]) -> Table:
     rows = []
     for outcome in outcomes:
-        rows.append(Row(f"{outcome.full_label}, risk at or above {number(outcome.results.threshold)}", kind="group"))
         for role in _roles(outcome):
-            metrics = outcome.metrics(role)
-            shares = [_share(metrics, name) for name in SHARES]
-            coarse = " (coarse: of merged cells)" if is_coarse(metrics) else ""
-            rows.append(Row(f"{role}{coarse}", [percent(_flagged(metrics)), *shares, percent(_npv(metrics))], "sub"))
+            coarse = " (coarse: of merged cells)" if is_coarse(outcome.metrics(role)) else ""
+            rows.append(Row(f"{outcome.full_label}, {role}{coarse}: risk at or above", kind="group"))
+            rows += _by_threshold(outcome, outcome.metrics(role))
+        frozen = number(outcome.results.threshold)
+        rows.append(Row(f"{outcome.full_label}, as sites tell of themselves: risk at or above {frozen}", kind="group"))
         rows += [_own(site.site, site.targets.get(outcome.name, {})) for site in study.results.sites[:MAX_SITES]]
     sources = "; ".join(dict.fromkeys(outcome.results.threshold_source for outcome in outcomes))
     weighted = " Weighted for censoring at the horizon." if any(o.kind == "time-to-event" for o in outcomes) else ""
     return Table(
-        ["Threshold", "flagged", *(NAMES[name] for name in SHARES), "NPV"],
+        ["Threshold", *(NAMES[name] for name in SHARES)],
         rows,
-        f"The threshold is frozen before any test patient is scored; it comes from: {sources}.{weighted}",
+        f"95{NBSP}% intervals in brackets. The frozen threshold was chosen before any test patient was scored; it "
+        f"comes from: {sources}. The other rows are context, not a choice; one with fewer than ten patients on a side "
+        f"is left out.{weighted}",
     )
+
+
+def _by_threshold(outcome: Outcome, metrics: Mapping[str, Metric]) -> list[Row]:
+    """The frozen threshold's row among those of the nearest fixed ones, in their order."""
+    frozen = outcome.results.threshold
+    assert frozen is not None
+    lists = {name: points for name, points in metrics.items() if isinstance(points, list)}
+    fixed = lists.get("by_threshold", [])
+    others = [
+        (threshold, index)
+        for index, threshold in enumerate(fixed)
+        if threshold is not None and lists["by_threshold_flagged"][index] is not None and abs(threshold - frozen) > 0.01
+    ]
+    nearest = sorted(others, key=lambda each: abs(each[0] - frozen))[:SHOWN]
+    rows = [(threshold, _row(threshold, _at(lists, index), "sub")) for threshold, index in nearest]
+    alone = {"flagged": _flagged(metrics), **metrics}  # an earlier release has the rest of this row only
+    rows.append((frozen, _row(frozen, alone, "chosen", tag="frozen")))
+    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+
+
+def _at(lists: Mapping[str, list[float | None]], index: int) -> dict[str, Metric]:
+    """The rates at one of the fixed thresholds, by name."""
+    ends = ("", "_low", "_high")
+    return {f"{name}{end}": lists[f"by_threshold_{name}{end}"][index] for name in SHARES for end in ends}
+
+
+def _row(threshold: float, metrics: Mapping[str, Metric], kind: Literal["sub", "chosen"], tag: str = "") -> Row:
+    return Row(number(threshold), [_share(metrics, name) for name in SHARES], kind, tag)
 
 
 def _own(site: str, metrics: Mapping[str, Metric]) -> Row:
     """What a site tells of itself, exact but for its rounding."""
-    return Row(f"{site}, as it tells", [NONE, *(_share(metrics, name) for name in SHARES), NONE], "sub")
+    return Row(site, [_share(metrics, name) for name in SHARES], "sub")
 
 
 def _counts(outcome: Outcome, role: Role) -> Table:

@@ -7,12 +7,13 @@ from pathlib import Path
 from server.report.drawing import draw
 from server.report.elements import Figure
 from server.report.numbers import count, with_interval
-from server.report.page import FIGURES, Head, lay_out
+from server.report.page import Head, lay_out
 from server.report.side_by_side import curves, hospitals, performance
 from server.report.side_by_side.pair import Pair, difference_of, told_difference
 from server.report.study import ROLES, Outcome, Study
 from server.report.verdict import Card, Verdict
 from server.study.results.results_file import read_results
+from server.study.results.results_folder import FIGURES
 from shared_models.atomic_files import write_atomically
 from shared_models.report_answers import parse_answers
 

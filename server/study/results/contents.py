@@ -30,6 +30,7 @@ from shared_models.importance import Importance
 from shared_models.installation import hardware, software
 from shared_models.messages import Arrays, EvaluateTestReply
 from shared_models.metrics.summary import score_within_sites, target_score
+from shared_models.pooled_scores import risk_cutoffs
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -67,7 +68,8 @@ def make_results(
     """
     trained = {site for site, one in last.enrolled.items() if one.trains}
     own = {name: {a.site: a.reply.metrics.get(name, {}) for a in answers if a.reply} for name in task.targets}
-    test = TestStatistics(thresholds, tested, by_subgroup, lost or {})
+    cutoffs = risk_cutoffs(unpack(best.validation, task, config))
+    test = TestStatistics(thresholds, cutoffs, tested, by_subgroup, lost or {})
     targets = {name: target_results(name, task, config, test, own[name], trained) for name in task.targets}
     return Results(
         **_how_far(task, config, last),

@@ -20,12 +20,13 @@ from server.study.results.targets_section import TargetResults
 from shared_models.importance import Importance
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import rate_bounds
+from shared_models.metrics.score_metrics import BESIDE_COUNTS
 from shared_models.metrics.summary import Summary, pack_summary, pooled_metrics, total_summary
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
 
-AT_THRESHOLD = (*threshold_metrics(ConfusionCounts(0, 0, 0, 0)), "accuracy", "balanced_accuracy", "mcc")
+AT_THRESHOLD = (*threshold_metrics(ConfusionCounts(0, 0, 0, 0)), *BESIDE_COUNTS)
 CELLS = ("tp", "fp", "tn", "fn")
 BOUNDS = tuple(rate_bounds(ConfusionCounts(0, 0, 0, 0), ConfusionCounts(0, 0, 0, 0)))
 """Of the rates; those of weighted counts, as at a horizon, do not follow from the sums over folds."""
@@ -116,8 +117,9 @@ def _threshold_rates(own: Sequence[Metrics], known_metrics: Mapping[str, Any]) -
     """Rates of calls over folds, each by its own threshold."""
     cells = np.array([[metrics.get(cell) or 0.0 for cell in CELLS] for metrics in own])
     counts = ConfusionCounts(*map(float, cells.sum(axis=0)))
-    further = ("accuracy", "balanced_accuracy", "mcc")
-    rates = threshold_metrics(counts) | {key: float(getattr(counts, key)) for key in further if key in known_metrics}
+    rates = threshold_metrics(counts) | {
+        key: float(getattr(counts, key)) for key in BESIDE_COUNTS if key in known_metrics
+    }
     return rates | {key: bound for key, bound in rate_bounds(counts, counts).items() if key in known_metrics}
 
 

@@ -12,6 +12,7 @@ from server.study.results.results_file import RESULTS, UNFINISHED, require_own_r
 from server.study.weights.checkpoint import BEST, LAST, read_facts, require_own_folder
 from shared_models.study_settings import StudySettings
 
+REPORT, FIGURES, EVENTS = "report.html", "figures", "tensorboard"
 WRITTEN = (RESULTS, UNFINISHED, CSV, BEST, LAST, TESTED)
 
 
@@ -24,7 +25,7 @@ def require_free(folder: Path, config: StudySettings) -> None:
     for place in (folder, *_folds_in(folder)):
         require_own_folder(place)
         require_own_results(place)
-    there = _written(folder)
+    there = written_in(folder)
     # of a study that failed before its first round counted, nothing is lost
     if config.resume or config.overwrite or there in ([], [folder / UNFINISHED]):
         return
@@ -44,17 +45,12 @@ def require_free(folder: Path, config: StudySettings) -> None:
     raise StudyError(msg, exit_code=ExitCode.FILE)
 
 
-def clear(folder: Path) -> None:
-    """Deletes results and checkpoints of a study that runs again; the audit log stays."""
-    for file in _written(folder):
-        file.unlink()
-
-
-def _written(folder: Path) -> list[Path]:
+def written_in(folder: Path) -> list[Path]:
+    """Results and checkpoints there, and of each fold."""
     files = [place / name for place in (folder, *_folds_in(folder)) for name in WRITTEN]
     return [file for file in files if file.exists()]
 
 
 def _folds_in(folder: Path) -> list[Path]:
     """Folders of a study's folds: those in which something of a fold was written."""
-    return sorted({file.parent for name in WRITTEN for file in folder.glob(f"*/{name}")})
+    return sorted({file.parent for name in WRITTEN for file in folder.glob(f"[!.]*/{name}")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -31,12 +31,14 @@ class TestStatistics:
 
     Attributes:
         thresholds: Each target's, and where it comes from.
+        cutoffs: Where the risk groups of each time-to-event target part.
         summed: Those of the sites that train, and of those that do not.
         by_subgroup: The same by subgroup.
         lost: What scores lose with a part of the input changed, by role.
     """
 
     thresholds: Thresholds
+    cutoffs: Mapping[str, Sequence[float]]
     summed: tuple[Summaries, Summaries]
     by_subgroup: tuple[Arrays, Arrays]
     lost: Mapping[Role, Importance]
@@ -63,6 +65,7 @@ def target_results(
     target = task.targets[name]
     threshold, source = test.thresholds.get(name, (None, ""))
     cut = 0.5 if threshold is None else threshold
+    cutoffs = test.cutoffs.get(name, ())
     internal, external = (summaries[name] for summaries in test.summed)
     return TargetResults(
         threshold=threshold,
@@ -73,8 +76,8 @@ def target_results(
         pooled=rounded(pooled_metrics(total_summary([internal, external]), cut)),
         classes=list(getattr(target, "classes", ())),
         survival={
-            "internal": survival_section(target, internal, threshold),
-            "external": survival_section(target, external, threshold),
+            "internal": survival_section(target, internal, threshold, cutoffs),
+            "external": survival_section(target, external, threshold, cutoffs),
         },
         subgroups=subgroup_results(test.by_subgroup, task, config, name, cut),
         between_sites=between_sites(own, trained),

@@ -14,11 +14,12 @@ from server.study.exchange import StudyError
 from server.study.results.results_file import RESULTS, write_results
 from server.study.results.schema import Results
 from shared_models.targets import Binary, Regression
-from tests.server.report.test_page import Make, make, words  # noqa: F401
+from tests.server.report.made_study import make
+from tests.server.report.test_page import words
 
 
 @pytest.fixture
-def one(make: Make) -> Results:  # noqa: F811
+def one() -> Results:
     return make({"er": Binary()}, rounds=2)
 
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, name: str, results: Results) -> Path:
     return write_results(results, tmp_path / name)
 
 
-def test_a_page_holds_both_and_their_difference(one: Results, make: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_a_page_holds_both_and_their_difference(one: Results, tmp_path: Path) -> None:
     other = make({"er": Binary()}, rounds=3, strength=0.1, study="weaker", local_epochs=7)
     page = compare_reports(folder(tmp_path, "one", one), folder(tmp_path, "other", other))
     text, own, others = words(page.read_text()), one.targets["er"].external, other.targets["er"].external
@@ -48,7 +49,7 @@ def test_the_difference_of_two_equal_samples_has_the_bounds_of_independent_ones(
     assert difference((metrics, "auc"), ({"auc": 0.7}, "auc")) is None
 
 
-def test_studies_that_have_no_target_in_common_say_so(one: Results, make: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_studies_that_have_no_target_in_common_say_so(one: Results, tmp_path: Path) -> None:
     other = make({"ki67_percent": Regression()}, rounds=2, study="other")
     failed = other.model_copy(update={"failure": "too few sites answered", "targets": {}})
     text = words(compare_reports(folder(tmp_path, "one", one), folder(tmp_path, "other", failed)).read_text())

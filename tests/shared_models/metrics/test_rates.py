@@ -21,7 +21,18 @@ from shared_models.metrics.summary import pooled_metrics, summarise
 from shared_models.targets import Binary
 
 CONTINUOUS = ("brier", "calibration_slope", "calibration_intercept", "calibration_in_the_large")
-RATES = ("sensitivity", "specificity", "precision", "accuracy", "balanced_accuracy", "f1", "mcc", "average_precision")
+RATES = (
+    "sensitivity",
+    "specificity",
+    "precision",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "mcc",
+    "npv",
+    "flagged",
+    "average_precision",
+)
 WEIGHTED = ("auc", *RATES, *CONTINUOUS, "expected_observed_ratio")
 TWO_YEARS = 730.5
 COVERED = ("auc", "auc_within_sites", *RATES, *CONTINUOUS, "expected_observed_ratio")

@@ -126,7 +126,7 @@ ELSEWHERE = {
     *("backbone", "trained"),  # by themselves, below
     *("split", "split_seed", "folds", "repeats", "leave_out", "validation_fraction", "test_fraction"),
     "importance",  # of test patients
-    *("join_timeout_s", "round_timeout_s", "round_attempts", "resume", "overwrite", "results_dir"),
+    *("join_timeout_s", "round_timeout_s", "round_attempts", "resume", "overwrite", "results_dir", "tracking"),
 }
 without_a_deadline = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 

@@ -1,0 +1,1 @@
+"""A study in the programs with which people follow experiments: TensorBoard and MLflow, in files at the center."""
