@@ -107,7 +107,13 @@ def _predict(options: argparse.Namespace, site: SiteConfig) -> None:
     from client.verbs.predict import predict
 
     wanted = Wanted(
-        options.out, options.new_data, options.recalibrate, options.coverage, options.overwrite, options.maps
+        options.out,
+        options.new_data,
+        options.recalibrate,
+        options.coverage,
+        options.overwrite,
+        options.maps,
+        options.dicom_sr,
     )
     predict(site, options.checkpoint, wanted, Console())
 

@@ -45,6 +45,7 @@ class Wanted:
         coverage: Of conformal sets and intervals; None for none.
         overwrite: Whether files that are there are replaced.
         maps: Whether saliency maps of images are drawn.
+        dicom: Folder of DICOM structured reports; None for none.
     """
 
     out: Path
@@ -53,6 +54,11 @@ class Wanted:
     coverage: float | None = None
     overwrite: bool = False
     maps: bool = False
+    dicom: Path | None = None
+
+    def site(self, own: SiteConfig) -> SiteConfig:
+        """Whose patients are predicted: the site's own, or those of `new_data`."""
+        return own.model_copy(update={"data_root": self.new_data.resolve()}) if self.new_data else own
 
     @property
     def about(self) -> Path:
@@ -89,7 +95,8 @@ def require_free(wanted: Wanted) -> None:
         SiteError: If one is there and `overwrite` was not asked for, or the name is that of no CSV.
     """
     files = (wanted.out, wanted.about, *([wanted.page] if wanted.maps else []))
-    there = [path for path in files if path.exists()]
+    reports = sorted(wanted.dicom.glob("*.dcm"))[:1] if wanted.dicom else []
+    there = [*(path for path in files if path.exists()), *reports]
     bad = f"a file named {wanted.out.name}" if wanted.out.suffix != ".csv" else ""
     if bad or (there and not wanted.overwrite):
         raise SiteError(
@@ -110,8 +117,7 @@ def predict_patients(site: SiteConfig, model: TrainedModel, wanted: Wanted) -> P
     """
     if wanted.maps:
         require_images(model)
-    read = site.model_copy(update={"data_root": wanted.new_data.resolve()}) if wanted.new_data else site
-    scored = score(read, model, outcomes=False, home=site)
+    scored = score(wanted.site(site), model, outcomes=False, home=site)
     known = read_outcomes(site, model) if wanted.recalibrate or wanted.coverage else {}
     fits = {name: recalibrate(target, known[name]) for name, target in model.task.targets.items() if wanted.recalibrate}
     columns: Columns = {"patient": list(scored.cohort.patients)}

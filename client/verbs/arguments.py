@@ -192,6 +192,12 @@ def _add_predict(predict: CommandLine) -> None:
         help="also a page of 20 patients' images, with what moves the output most, where an attention looks, and the "
         "tumour's outline: FILE.maps.html",
     )
+    predict.add_argument(
+        "--dicom-sr",
+        type=Path,
+        metavar="DIR",
+        help="also a DICOM structured report of each patient whose exam is DICOM, in the exam's own study",
+    )
     predict.add_argument("--overwrite", action="store_true", help="replace the files, if there are any")
 
 

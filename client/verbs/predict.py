@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.config.site import SiteConfig
+from client.inference.dicom_report import require_dicom, write_reports
 from client.inference.predictions import Predictions, Wanted, predict_patients, require_free, write_predictions
 from client.inference.recalibration import Recalibrated
 from client.inference.remarks import FAR, NO_INPUT
@@ -28,17 +29,20 @@ def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console
         SiteError: If the data cannot be used, or a file is there already. Then nothing is written.
     """
     require_free(wanted)
+    if wanted.dicom:
+        require_dicom(wanted.site(site))
     model = read_model(checkpoint)
     with console.status("reading and scoring the patients"):
         predictions = predict_patients(site, model, wanted)
         write_predictions(predictions, wanted)
         if wanted.maps:
             write_page(predictions.maps, model, wanted.page)
-    for line in _summary(predictions, wanted):
+        reports = write_reports(wanted.site(site), model, predictions.columns, wanted.dicom) if wanted.dicom else 0
+    for line in _summary(predictions, wanted, reports):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
+def _summary(predictions: Predictions, wanted: Wanted, reports: int) -> list[str]:
     columns, about = predictions.columns, predictions.about
     # patients differ in how far a number lies: on the terminal they are one line
     texts = (_HOW_FAR.sub(f"{FAR:g} standard deviations or more", text) for text in columns["warnings"])
@@ -58,6 +62,10 @@ def _summary(predictions: Predictions, wanted: Wanted) -> list[str]:
         lines.append(
             f"wrote {wanted.page}: {len(predictions.maps)} maps of saliency and attention, which stay at the hospital"
         )
+    if wanted.dicom:
+        rest = about["patients"] - reports
+        without_exam = f"; {rest} patients have no DICOM exam, or no prediction" if rest else ""
+        lines.append(f"wrote {reports} DICOM structured reports to {wanted.dicom}{without_exam}")
     return [*lines, RESEARCH_ONLY]
 
 

@@ -1,4 +1,4 @@
-"""How many patients have which predicted risk, with and without the outcome, for a figure; never of a few patients.
+"""Histogram of predicted risks, with and without the outcome, in which no bar is of a few patients.
 
 Risks are counted in steps of two percent, halved into ever smaller ranges as long as a half holds enough patients. The
 patients of a half that does not are shared out among the others, so that a bar never ends at one patient's risk.

@@ -81,6 +81,17 @@ class DicomFiles:
         exam = Exam(folder, tuple(images), seconds, mask, self.lacks_mask, share, side, self.lacks_side)
         return dataclasses.replace(exam, choice=_choice(phases), remarks=remarks)
 
+    def images_in_use(self) -> tuple[Path, ...]:
+        """The files of the phases that are taken.
+
+        Raises:
+            SiteError: As of `load`.
+        """
+        folder = self.images[0].parent
+        dynamic = dynamic_phases(read_slices(self.images), self.wanted, folder)
+        phases, _ = self._in_use(dynamic.phases, dynamic.seconds, folder)
+        return tuple(dict.fromkeys(slice_.path for phase in phases for slice_ in phase))
+
     def _in_use(
         self, phases: tuple[Phase, ...], seconds: tuple[float, ...] | None, folder: Path
     ) -> tuple[tuple[Phase, ...], tuple[float, ...] | None]:

@@ -85,7 +85,7 @@ def make(
         validation[site] = {}
         for name, target in targets.items():
             others = summarise(target, *patients(target, count, seed + 50, strength, prevalence))
-            told = others if least == 1 else merge_small_cells(target, others, least)
+            part = others if least == 1 else merge_small_cells(target, others, least)
             validation[site] |= pack_summary(part, name)
         own = {name: site_metrics(target, *scored[name], 0.4) for name, target in targets.items()}
         merged: dict[str, np.ndarray] = {}
