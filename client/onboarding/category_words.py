@@ -1,8 +1,8 @@
 """Words for the categories that this release's tasks have, in the languages of `vocabulary`.
 
 A text names a category if it holds all words of its name or of another name; an ending may differ, as of `asymmetry`
-and `asymmetric`, or be cut off, as of `spic`. A text that names two, or denies one, names none: `init` then lists it as
-missing, to be checked.
+and `asymmetric`, or be cut off, as of `spic`, and initials will do, as `TN`. A text that names two, or denies one,
+names none: `init` then lists it as missing, to be checked.
 """
 
 from __future__ import annotations
@@ -62,12 +62,17 @@ def category_of(text: str, categories: Sequence[str]) -> str:
     spoken = words(text) + ("negative",) * text.rstrip().endswith("-")
     named = {name: held for name in categories if (held := _most_words(name, spoken))}
     if not named and len(spoken) == 1 and len(spoken[0]) > 1:
-        short = [name for name in categories if any(words(one)[0].startswith(spoken[0]) for one in _names(name))]
+        short = [name for name in categories if any(_short(words(one), spoken[0]) for one in _names(name))]
         return short[0] if len(short) == 1 else ""
     held = [one for one in named.values() if not any(one < other for other in named.values())]
     if len(held) != 1 or (set(spoken) - held[0]) & _DENIALS:
         return ""
     return next(name for name, one in named.items() if one == held[0])
+
+
+def _short(name: Sequence[str], text: str) -> bool:
+    """Whether a text is a name's beginning, or its initials."""
+    return name[0].startswith(text) or "".join(word[0] for word in name) == text
 
 
 def _most_words(category: str, spoken: Sequence[str]) -> frozenset[str]:

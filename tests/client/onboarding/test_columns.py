@@ -196,7 +196,7 @@ def test_codes_of_two_kinds(name, texts, codes):
     [
         ("subtype", "Luminal A, LumB, HER2-enriched, TNBC", "luminal_a, luminal_b, her2, triple_negative"),
         ("subtype", "Luminal B (HER2 negative), HER2 pos., HER2-, HER2 negative", "luminal_b, her2, -, -"),
-        ("subtype", "luminal, basal-like, luminal a or b", "-, -, -"),
+        ("subtype", "luminal, basal-like, luminal a or b, LA, TN", "-, -, -, luminal_a, triple_negative"),
         ("margin", "glatt, unscharf, ind, non-circumscribed", "circumscribed, ill_defined, ill_defined, -"),
         (
             "margin",
