@@ -15,19 +15,30 @@ from client.checks.frequent_values import frequent_values
 from client.checks.rescaled import rescaled
 from client.checks.suspicion import Suspicion, suspicion
 from client.checks.two_units import two_units
-from client.onboarding.vocabulary import known_feature
+from client.onboarding.vocabulary import KNOWN, known_feature
 
 SAME = 0.99  # an area under the curve, or a correlation of ranks, that no single measurement reaches honestly
 SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are examined first, of which less than this rules the rest out
 BY_CHANCE = 0.01
+MANY = 5  # features of one suspicion, from which it is one of the table
+STEPS, SAME_STEPS = 5, 0.97  # of a feature with so few different values: a class that was made of the outcome
+KNOWN_BECAUSE = 0.95  # area under the curve of whether a feature is known at all
+_COUNTS = (KNOWN["nodes_positive"], KNOWN["nodes_examined"])
 
 
 def column_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
-    """What looks wrong in a table's columns, each alone, with what to do about it."""
-    return [
-        warning
-        for one in columns
-        for warning in (*map(Suspicion, code_warnings(one.feature.name, one.column)), *_column_warnings(one))
+    """What looks wrong in a table's columns, each alone, with what to do about it; what many have is said once."""
+    of_codes = [Suspicion(text) for one in columns for text in code_warnings(one.feature.name, one.column)]
+    features: dict[str, list[str]] = {}
+    rows: dict[str, set[int]] = {}
+    for one in columns:
+        for warning in _column_warnings(one):
+            features.setdefault(warning.text, []).append(one.feature.name)
+            rows.setdefault(warning.text, set()).update(warning.rows)
+    return of_codes + [
+        Suspicion(f"{subject} {text}", tuple(sorted(rows[text])))
+        for text, names in features.items()
+        for subject in ([f"each of {', '.join(names[:3])} and {len(names) - 3} more"] if len(names) > MANY else names)
     ]
 
 
@@ -37,13 +48,14 @@ def _column_warnings(one: FeatureColumn) -> list[Suspicion]:
         warnings += [
             *map(Suspicion, (*_unit(one), *_rounded_to_tens(one))),
             *_implausible(one),
+            *_fractions(one),
             *frequent_values(one),
             *two_units(one),
             *rescaled(one),
         ]
     if len(one.known) >= FEW and not one.varies:
         warnings.append(Suspicion("is the same for every patient; check that it is the right column"))
-    return [warning.after(f"{one.feature.name} ") for warning in warnings]
+    return warnings
 
 
 def given_away(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -> list[str]:
@@ -59,7 +71,29 @@ def given_away(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -
         for name, label in labels.items()
         for one in _not_ruled_out(columns, label)
         if (what := _gives_away(one.values, label, len(columns)))
-    ]
+    ] + [text for name, label in labels.items() for text in _known_because(columns, name, label)]
+
+
+def _known_because(columns: Sequence[FeatureColumn], name: str, label: Values) -> Iterator[str]:
+    """Features that are known of those with the event, or of those without it, and hardly of others."""
+    known = ~np.isnan(label)
+    if not known.any() or not _is_binary(label[known]):
+        return
+    groups: dict[bytes, list[FeatureColumn]] = {}
+    for one in columns:
+        if FEW <= len(one.known) <= len(one.values) - FEW:
+            groups.setdefault(np.isnan(one.values).tobytes(), []).append(one)
+    for group in groups.values():
+        there = (~np.isnan(group[0].values[known])).astype(np.float64)
+        if min(there.sum(), (1 - there).sum()) < FEW or label[known].sum() in (0, known.sum()):
+            continue
+        apart = float(_apart_by(there[np.newaxis], label[known], binary=True)[0])
+        if apart > KNOWN_BECAUSE:
+            names = ", ".join(one.feature.name for one in group[:5]) + " and others" * (len(group) > 5)
+            yield (
+                f"whether {names} is known gives {name} away (AUC {apart:.3f}): was it recorded because of the "
+                "outcome? Then take it out"
+            )
 
 
 def _not_ruled_out(columns: Sequence[FeatureColumn], label: Values) -> list[FeatureColumn]:
@@ -90,7 +124,8 @@ def _gives_away(values: Values, label: Values, tried: int) -> str:
         if 2 * tried > BY_CHANCE * math.comb(len(label), rare):  # a perfect order may be chance
             return ""
     apart = float(_apart_by(values[np.newaxis], label, binary)[0])
-    return f"{'AUC' if binary else 'correlation of ranks'} {apart:.3f}" if apart > SAME else ""
+    limit = SAME_STEPS if binary and len(np.unique(values)) <= STEPS else SAME
+    return f"{'AUC' if binary else 'correlation of ranks'} {apart:.3f}" if apart > limit else ""
 
 
 def _is_binary(label: Values) -> bool:
@@ -145,6 +180,13 @@ def _implausible(one: FeatureColumn) -> Iterator[Suspicion]:
             where = f"outside {low:g} to {high:g} in {one.rows(outside)}"
             cure = f"correct the cells, or set `range: [{low:g}, {high:g}]` to take such values as missing"
             yield suspicion(f"lies {where}; {cure}", outside)
+
+
+def _fractions(one: FeatureColumn) -> Iterator[Suspicion]:
+    """Fractions among counts and steps: a share in place of a number, a mean of two readers, another column."""
+    thing = known_feature(one.feature.name)
+    if thing and (thing.ordinal or thing in _COUNTS) and (broken := one.values % 1 > 0).any():
+        yield suspicion(f"is no whole number in {one.rows(broken)}; check the column and its `scale`", broken)
 
 
 def _percentages(one: FeatureColumn) -> Iterator[str]:

@@ -171,7 +171,8 @@ def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Er
             counted.present[name] = cohort.present[:, index].astype(bool)
         elif read:
             counted.add(name, read, cohort_rows)
-    counted.warnings += [*relation_warnings(counted.columns), *row_order_warnings(counted.columns)]
+    owner = cohort_rows.owner
+    counted.warnings += [*relation_warnings(counted.columns, labels), *row_order_warnings(counted.columns, owner)]
     return counted
 
 

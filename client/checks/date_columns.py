@@ -7,41 +7,71 @@ from datetime import date
 
 import numpy as np
 
-from client.checks.feature_column import FEW, FeatureColumn
+from client.checks.feature_column import FEW, FeatureColumn, Values
+from client.checks.frequent_values import LEAST, SHARE, TIMES
 from client.checks.suspicion import Suspicion, suspicion
+from client.contract.cells import Cells
+from client.errors import named_rows
 from client.tables.dates import as_day, two_digit_years
 
 OTHER_CALENDAR_DAYS = 2 * 365.0  # from which an interval that hardly varies is an error of the year
 HARDLY = 0.1
 MANY_SAME = 0.2  # of the patients
+LATE = 0.9  # of all dates are before the days about an export
 
 
 def date_columns(one: FeatureColumn) -> Iterator[Suspicion]:
     """What looks wrong in the dates of a feature that counts days."""
     if one.cells.since is None:
         return
-    yield from map(Suspicion, _of_the_dates(one))
+    if two_digit_years(one.column.date):
+        yield Suspicion(
+            "has years of two digits: 69 to 99 are read as 1969 to 1999, 00 to 68 as 2000 to 2068; write four"
+        )
+    for cells in (one.cells, one.cells.since):
+        days = days_of(cells, one.column.date)
+        if len(days) >= FEW and (days == days[0]).all():
+            text = f"has one and the same date for every patient in {cells.where}; check that it is the right column"
+            yield Suspicion(text)
+        yield from dates_of(cells, one.column.date)
     counted = (one.known - one.column.offset) / one.column.scale
+    if len(counted) >= FEW and counted[0] > OTHER_CALENDAR_DAYS and np.ptp(counted) < HARDLY * counted[0]:
+        years = f"{counted.mean() / 365.25:.1f} years"
+        text = f"counts about {years} for every patient; check the years of both dates, and their calendar"
+        yield Suspicion(text)
     same = one.written == 0
     if len(counted) >= FEW and same.sum() >= max(3, MANY_SAME * len(counted)):
         text = f"counts no day in {one.rows(same)}: was one date copied to the other where it was not known?"
         yield suspicion(text, same)
 
 
-def _of_the_dates(one: FeatureColumn) -> Iterator[str]:
-    assert one.cells.since is not None
-    if two_digit_years(one.column.date):
-        yield "has years of two digits: 69 to 99 are read as 1969 to 1999, 00 to 68 as 2000 to 2068; write four"
-    for cells in (one.cells, one.cells.since):
-        days = [as_day(text, one.column.date) for text in cells.texts if text]
-        of_month = {date.fromordinal(int(day)).day for day in days}
-        if len(days) >= FEW and len(set(days)) == 1:
-            yield f"has one and the same date for every patient in {cells.where}; check that it is the right column"
-        if len(days) >= FEW and max(of_month) <= 12 and len(of_month) > 3:
-            yield f"has no date after the 12th of a month in {cells.where}; day and month may be swapped: check `date`"
-        if len(days) >= FEW and len(of_month) == 1 and len(set(days)) > 1:
-            yield f"has only dates of one day of the month in {cells.where}, as where the day is not known"
-    counted = (one.known - one.column.offset) / one.column.scale
-    if len(counted) >= FEW and counted[0] > OTHER_CALENDAR_DAYS and np.ptp(counted) < HARDLY * counted[0]:
-        years = f"{counted.mean() / 365.25:.1f} years"
-        yield f"counts about {years} for every patient; check the years of both dates, and their calendar"
+def days_of(cells: Cells, form: str) -> Values:
+    """The dates that there are as days since the year 1, ascending."""
+    return np.sort([as_day(text, form) for text in cells.texts if text])
+
+
+def dates_of(cells: Cells, form: str) -> Iterator[Suspicion]:
+    """What looks wrong in a column of dates alone: days and months swapped, days not known, one that means unknown."""
+    days = days_of(cells, form)
+    if len(days) < FEW:
+        return
+    values, counts = np.unique(days, return_counts=True)
+    of_month = {date.fromordinal(int(day)).day for day in values}
+    if max(of_month) <= 12 and len(of_month) > 3:
+        yield Suspicion(
+            f"has no date after the 12th of a month in {cells.where}; day and month may be swapped: check `date`"
+        )
+    if len(of_month) == 1 and len(values) > 1:
+        yield Suspicion(f"has only dates of one day of the month in {cells.where}, as where the day is not known")
+    at = int(counts.argmax())
+    # many are last seen on the day of an export, which is among the last ones
+    early = values[at] < np.quantile(days[days != values[at]], LATE) if len(values) > FEW else False
+    if early and counts[at] >= max(LEAST, SHARE * len(days)) and counts[at] > TIMES * np.sort(counts)[-2]:
+        text = date.fromordinal(int(values[at])).isoformat()
+        there = np.array([bool(cell) and as_day(cell, form) == values[at] for cell in cells.texts])
+        rows = named_rows([cells.rows[index] for index in np.flatnonzero(there)])
+        yield suspicion(
+            f"has the date {text} in {rows}, far more often than any other, in {cells.where}; if it means unknown, "
+            "list it under `missing`",
+            there,
+        )

@@ -15,6 +15,7 @@ from client.tables.read import Table
 NEARLY_ALL = 0.9  # of the identifiers, which have a digit
 MAX_NOTES = 5
 _TESTS = frozenset({"test", "dummy", "demo", "example", "muster", "prueba", "prova", "essai", "teste", "phantom"})
+_LAST_PART = re.compile(r"[-_.: ][^-_.: ]+$")
 MANY, LEAST = 0.1, 3  # of a table's rows, and of the patients
 
 
@@ -60,12 +61,19 @@ def _sums(patients: Sequence[str], rows: Sequence[int]) -> list[int]:
 def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:
     """A table of which many rows belong to no patient, and many patients have no row: usually two spellings."""
     there, patients, known = set(table.patients), cohort_rows.patients, cohort_rows.known
-    strangers = [row for patient, row in zip(table.patients, table.rows, strict=True) if patient not in known]
+    others = [(patient, row) for patient, row in zip(table.patients, table.rows, strict=True) if patient not in known]
+    strangers = [row for _, row in others]
     lacking = sum(patient not in there for patient in patients)
     if len(strangers) >= max(LEAST, MANY * len(table.rows)) and lacking >= max(LEAST, MANY * len(patients)):
+        samples = sum(_LAST_PART.sub("", patient) in known for patient, _ in others)
+        cure = (
+            "they go on behind a patient's identifier, as those of samples: choose one sample a patient by "
+            "`patient_extract`, as ^(TCGA-..-....)-01 for primary tumours"
+        )
         yield (
             f"{table.where}: {len(strangers)} of {len(table.rows)} identifiers are not in the patients table, as in "
-            f"{named_rows(strangers)}, and {lacking} patients have no row here; are they spelled alike?"
+            f"{named_rows(strangers)}, and {lacking} patients have no row here; "
+            f"{cure if samples > len(others) / 2 else 'are they spelled alike?'}"
         )
 
 

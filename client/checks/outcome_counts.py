@@ -18,6 +18,8 @@ from shared_models.task import Task
 if TYPE_CHECKING:
     from shared_models.targets import Target
 
+EVENT_OF = "the event of "  # begins the names of events
+
 
 def labels_by_name(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.float64]]:
     """`(R,)` of each outcome by a name for messages, also of each class; what cannot be read has none."""
@@ -33,7 +35,7 @@ def labels_by_name(cohort_rows: CohortRows, task: Task) -> dict[str, NDArray[np.
             known = np.isnan(truth)
             labels |= {f"{name} {c}": np.where(known, np.nan, truth == i) for i, c in enumerate(kind.classes)}
         elif isinstance(kind, TimeToEvent):
-            labels |= {f"the days of {name}": truth[:, 0], f"the event of {name}": truth[:, 1]}
+            labels |= {f"the days of {name}": truth[:, 0], f"{EVENT_OF}{name}": truth[:, 1]}
         else:
             labels[name] = truth
     return labels

@@ -8,21 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.checks.codes import code_warnings
+from client.checks.column_warnings import column_warnings
 from client.checks.event_times import event_time_warnings
-from client.checks.feature_column import FEW
+from client.checks.feature_column import FEW, FeatureColumn
 from client.checks.suspicion import Suspicion, suspicion
+from client.checks.time_columns import time_column_warnings
 from client.cohort.outcomes import read_days, read_truth
 from client.cohort.rows import CohortRows
 from client.contract.columns import Column
-from client.errors import named_rows
 from client.onboarding.outcome_words import TIMES_DAYS
 from client.onboarding.vocabulary import words
+from client.tables.values import mask_out_of_range, numbers
+from shared_models.features import Feature
 from shared_models.metrics.censoring import at_horizon
 from shared_models.targets import Binary, Regression, Target, TimeToEvent
 
 DAYS_A_MONTH, DAYS_A_YEAR = 30.44, 365.25
 SHORTEST_STUDY_DAYS = 730.0  # the longest follow-up of a cohort with outcomes is longer
-MONTHS_AT_MOST = 400.0  # of a follow-up in months; beyond, it may be in weeks
+MONTHS_AT_MOST, MANY_MONTHS = 200.0, 400.0  # of a follow-up in months; beyond, it may be in weeks, or is
 LONGEST_FOLLOW_UP_DAYS = 45 * DAYS_A_YEAR
 UNITS_APART = 15.0  # between the medians of two columns of times
 
@@ -47,7 +50,7 @@ def outcome_warnings(cohort_rows: CohortRows, name: str, target: Target) -> list
 def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:
     outcome = cohort_rows.site.targets.get(name)
     if outcome and outcome.label and isinstance(target, Regression):
-        return [Suspicion(text) for text in _two_numbers(name, cohort_rows)]
+        return [*map(Suspicion, _two_numbers(name, cohort_rows)), *_of_number(name, cohort_rows, outcome.label)]
     if outcome is None or outcome.label is not None or not isinstance(target, Binary | TimeToEvent):
         return []
     truth = read_truth(cohort_rows, name, TimeToEvent())
@@ -56,7 +59,7 @@ def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspic
         return []
     horizon = target.horizon_days if isinstance(target, Binary) else None
     columns = (*outcome.event_days, *outcome.followup_days)
-    warnings = [*map(Suspicion, _unit(days, horizon)), *_sentinels(cohort_rows, columns)]
+    warnings = [*map(Suspicion, _unit(days, horizon)), *time_column_warnings(cohort_rows, columns)]
     warnings += map(Suspicion, _two_units(cohort_rows, outcome.event_days, outcome.followup_days))
     warnings += map(Suspicion, _unit_in_name(columns))
     warnings += event_time_warnings(cohort_rows, outcome)
@@ -73,6 +76,18 @@ def _two_numbers(name: str, cohort_rows: CohortRows) -> list[str]:
     return [f"{name} has two values, {shown}, and no `codes`: of a class, give it some, to 0 and 1"]
 
 
+def _of_number(name: str, cohort_rows: CohortRows, column: Column) -> list[Suspicion]:
+    """What looks wrong in a continuous outcome's column, as in a feature's."""
+    cells = cohort_rows.cells(column)
+    values, outside = mask_out_of_range(numbers(cells, column), column)
+    warnings = column_warnings([FeatureColumn(Feature(name), column, cells, values)])
+    if outside:
+        there = np.isnan(values) & np.array([bool(text) for text in cells.texts])
+        text = f"{name}: {outside} values are out of range and count as unknown; correct them, or `scale` and `range`"
+        warnings.append(suspicion(text, there))
+    return warnings
+
+
 def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
     longest = float(days.max())
     if longest > LONGEST_FOLLOW_UP_DAYS:
@@ -80,9 +95,14 @@ def _unit(days: NDArray[np.floating], horizon_days: float | None) -> list[str]:
     if longest >= max(SHORTEST_STUDY_DAYS, horizon_days or 0.0):
         return []
     until = f", below the horizon of {horizon_days:g} days" if horizon_days and longest < horizon_days else ""
-    unit, scale = ("years", DAYS_A_YEAR) if longest < 30 and np.any(days % 1) else ("months", DAYS_A_MONTH)
-    unit, scale = ("weeks", 7.0) if longest > MONTHS_AT_MOST else (unit, scale)
-    ask = f"is it in {unit}? Then set `scale: {scale:g}`" if longest < SHORTEST_STUDY_DAYS else "check its unit"
+    unit, scale = (
+        ("years", f"{DAYS_A_YEAR:g}") if longest < 30 and np.any(days % 1) else ("months", f"{DAYS_A_MONTH:g}")
+    )
+    if longest > MONTHS_AT_MOST:
+        unit, scale = (
+            ("weeks", "7") if longest > MANY_MONTHS else ("months or weeks", f"{DAYS_A_MONTH:g}` or `scale: 7")
+        )
+    ask = f"is it in {unit}? Then set `scale: {scale}`" if longest < SHORTEST_STUDY_DAYS else "check its unit"
     return [f"the longest follow-up is {longest:,.0f} days{until}; {ask}"]
 
 
@@ -93,22 +113,6 @@ def _not_to_horizon(truth: NDArray[np.floating], target: TimeToEvent) -> list[st
         return []
     ends = f"all follow-up ends before the horizon of {target.horizon_days:g} days, after {days.max():g} at most"
     return [f"{ends}: there is no AUC at the horizon here, and a study with a smaller `horizon-days` has one"]
-
-
-def _sentinels(cohort_rows: CohortRows, columns: Sequence[Column]) -> list[Suspicion]:
-    warnings = []
-    for column in dict.fromkeys(columns) if len(columns) else ():
-        if column.since:
-            continue
-        values, cells = read_days(cohort_rows, column), cohort_rows.cells(column)
-        written = np.round(values / column.scale, 6)
-        highest = float(np.nanmax(written)) if not np.isnan(written).all() else 0.0
-        if highest >= 999 and set(f"{highest:g}") == {"9"}:
-            there = written == highest
-            rows = named_rows([cells.rows[index] for index in np.flatnonzero(there)])
-            text = f"{cells.where} is {highest:g} in {rows}; if that means unknown, add `missing: [{highest:g}]` to it"
-            warnings.append(suspicion(text, there))
-    return warnings
 
 
 def _unit_in_name(columns: Sequence[Column]) -> list[str]:

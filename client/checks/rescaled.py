@@ -20,7 +20,10 @@ _AMOUNTS = frozenset(
         *("mm", "mm2", "mm3", "cm", "cm2", "cm3"),
     }
 )
-_GENE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:[-.][A-Z0-9]+)*|ENSG\d{11}(?:\.\d+)?|(?:hsa-)?(?:mir|let)-.*", re.ASCII)
+_GENE = re.compile(
+    r"[A-Z][A-Z0-9]{2,}(?:[-.][A-Z0-9]+)*|ENSG\d{11}(?:\.\d+)?|(?:hsa-)?(?:mir|let)-.*|(?:expr|m?rna|mirna|gene)_\d+",
+    re.ASCII,
+)
 _ROUNDED = re.compile(r"\d(?:[.,]\d)?[eE][+-]?\d+")  # as spreadsheets show what does not fit its cell
 
 
@@ -78,7 +81,7 @@ def _rescaled_here(one: FeatureColumn) -> Iterator[str]:
     mean, deviation = known.mean(), known.std()
     if max(abs(mean), abs(deviation - 1)) <= STANDARD and abs(known.std(ddof=1) - 1) <= STANDARD:
         yield "has mean 0 and deviation 1, as if standardised at this site alone; give it as it was measured"
-    elif min(abs(mean), abs(one.median)) < CENTRED * deviation:
+    elif known[0] < 0 and min(abs(mean), abs(one.median)) < CENTRED * deviation:
         yield "has mean or median 0, as if centred at this site alone; give it as it was measured"
     elif (known[0], known[-1]) == (0, 1):
         yield "goes from 0 to 1 exactly, as if rescaled at this site alone; give it as it was measured"

@@ -25,7 +25,7 @@ CERTAIN = 6.0  # standard errors of a correlation a few rows apart, among thousa
 STRONG, WEAK = 0.4, 1 / 3  # that correlation, and the one in the same row as its share
 DRAGGED = 8  # steps of one size from row to row
 PART = 0.5  # of a file, beyond which a pattern is the column's own
-FILLED, BY_CHANCE = 0.4, 0.15  # neighbours with the same number, and how many there would be by chance
+FILLED, BY_CHANCE = 0.25, 0.08  # neighbours with the same number, and how many there would be by chance
 PASTED_BY_CHANCE = 1e-4
 LONGEST_PASTED = 20
 WIDEST = 60  # columns of a table of findings; a block that is pasted in a table of genes shows in whole rows
@@ -33,11 +33,12 @@ WIDEST = 60  # columns of a table of findings; a block that is pasted in a table
 Order = NDArray[np.int64]
 
 
-def row_order_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
+def row_order_warnings(columns: Sequence[FeatureColumn], owner: Order) -> list[Suspicion]:
     """What the rows' order gives away, each with what to do about it.
 
     Args:
         columns: The features of all of the site's tables, each of the cohort's R rows.
+        owner: `(R,)` the patient of each row: what is the patient's stands in each of her rows.
     """
     tables: dict[int, list[FeatureColumn]] = defaultdict(list)
     for one in columns:
@@ -50,7 +51,7 @@ def row_order_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
             continue
         for one in group:
             in_file = orders[key][~np.isnan(one.values[orders[key]])]
-            warnings += [*_dragged(one, in_file), *_filled_down(one, in_file)]
+            warnings += [*_dragged(one, in_file), *_filled_down(one, in_file, owner)]
         warnings += _pasted(group, orders[key]) if len(group) <= WIDEST else []
     return warnings
 
@@ -131,8 +132,9 @@ def _dragged(one: FeatureColumn, in_file: Order) -> Iterator[Suspicion]:
         yield suspicion(f"{text}: was a cell dragged? Compare them with their source", there.tolist())
 
 
-def _filled_down(one: FeatureColumn, in_file: Order) -> Iterator[Suspicion]:
+def _filled_down(one: FeatureColumn, in_file: Order, owner: Order) -> Iterator[Suspicion]:
     """Numbers that repeat that of the row above far more often than chance does, though the column is not sorted."""
+    in_file = in_file[np.diff(owner[in_file], prepend=-1) != 0]
     values = one.values[in_file]
     if one.feature.categories or len(values) < 2 * FEW:
         return

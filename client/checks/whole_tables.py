@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from client.checks.feature_column import FEW, FeatureColumn
+from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.suspicion import Suspicion, suspicion
 from client.onboarding.vocabulary import LENGTHS, meanings, words
 
 BY_CHANCE = 1e-3  # patients who are expected to have the values of another one by chance
 BEGIN = 100  # rows that are examined first: they rule most columns out
+MANY = 60  # columns, from which a table is a matrix
+DIGITS = 5e-6  # of a number that is written with six digits
+TRIED, LARGEST_LOGARITHM, WHOLE = 40, 30.0, 0.05  # values that are tried, and how near to whole numbers chance comes
 
 
 def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[Suspicion]:
@@ -23,8 +27,8 @@ def whole_table_warnings(columns: Sequence[FeatureColumn], patients: Sequence[st
         columns: The features.
         patients: Of the R rows.
     """
-    parts = (_same(columns), _other_things(columns), _sorted_alone(columns, patients))
-    return [Suspicion(text) for part in parts for text in part] + _patients_twice(columns, patients)
+    parts = (_same(columns), _other_things(columns), _sorted_alone(columns, patients), _logged_counts(columns))
+    return [Suspicion(text) for part in parts for text in part] + _rows_twice(columns, patients)
 
 
 def _same(columns: Sequence[FeatureColumn]) -> Iterator[str]:
@@ -54,6 +58,25 @@ def _other_things(columns: Sequence[FeatureColumn]) -> Iterator[str]:
             yield f"{name} is read from {column!r} without `scale`, though the names say {min(own)} and {min(units)}"
 
 
+def _logged_counts(columns: Sequence[FeatureColumn]) -> Iterator[str]:
+    """Findings that are the logarithms of whole numbers, as of a receptor's amount; a matrix of genes often is."""
+    for one in columns if len(columns) <= MANY else ():
+        values = one.distinct[0]
+        few = values[values % 1 != 0][:TRIED]
+        if one.feature.categories or len(few) < TRIED or values[0] < 0 or values[-1] > LARGEST_LOGARITHM:
+            continue
+        decimals = max((len(text.rpartition(one.cells.decimal)[2]) for text in one.cells.texts[:BEGIN]), default=0)
+        for name, base in (("natural", math.e), ("binary", 2.0), ("decimal", 10.0)):
+            counts = base**few
+            rounding = counts * math.log(base) * np.maximum(10.0**-decimals, DIGITS * few)
+            sharp = rounding < WHOLE
+            if sharp.sum() >= FEW and (np.abs(counts - np.round(counts)) < rounding + 1e-9)[sharp].all():
+                yield (
+                    f"{one.feature.name} is the {name} logarithm of whole numbers; if the study means these, give them"
+                )
+                break
+
+
 def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> Iterator[str]:
     """Values that rise, or fall, from row to row of a file that is sorted by its patients."""
     rows_of, in_file = None, np.zeros(0, dtype=np.int64)
@@ -75,8 +98,8 @@ def _sorted_alone(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> 
             yield f"{one.feature.name} {kind} from row to row, and so do the identifiers: was the column sorted alone?"
 
 
-def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[Suspicion]:
-    """Rows of different patients that hold the same values, more than chance explains."""
+def _rows_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -> list[Suspicion]:
+    """Rows that hold the same values: of different patients, more than chance explains, or all of the file's."""
     varied = [one.values for one in columns if one.varies]
     if len(varied) < 2:
         return []
@@ -87,9 +110,31 @@ def _patients_twice(columns: Sequence[FeatureColumn], patients: Sequence[str]) -
     _, group, count = np.unique(sums, return_inverse=True, return_counts=True)
     if (count == 1).all():
         return []
+    return [*_all_twice(columns, patients, group), *_patients_twice(columns, patients, varied, count[group] > 1)]
+
+
+def _all_twice(
+    columns: Sequence[FeatureColumn], patients: Sequence[str], group: NDArray[np.int64]
+) -> Iterator[Suspicion]:
+    """A table of lesions or views in which each row of a patient has a double, as of a file that was joined twice."""
+    rows = next((one.cells.rows for one in columns if len(set(one.cells.rows)) == len(one.cells.rows)), None)
+    if rows is None or len(rows) < 2 * FEW or len(set(patients)) == len(patients):
+        return
+    often = Counter(zip(patients, group.tolist(), strict=True))
+    if all(count % 2 == 0 for count in often.values()):
+        yield Suspicion(
+            "each row of each patient is there twice, or more often, with the same values: was a table joined, or a "
+            "file appended, twice? Then take one of each"
+        )
+
+
+def _patients_twice(
+    columns: Sequence[FeatureColumn], patients: Sequence[str], varied: Sequence[Values], again: NDArray[np.bool_]
+) -> list[Suspicion]:
+    """Different patients with the same values in all features."""
     values = np.stack(varied, axis=1)
     groups: dict[bytes, list[int]] = {}
-    for index in np.flatnonzero(count[group] > 1).tolist():
+    for index in np.flatnonzero(again).tolist():
         groups.setdefault(values[index].tobytes(), []).append(index)
     pairs, twins = [], []
     for rows in groups.values():

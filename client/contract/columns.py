@@ -79,7 +79,9 @@ class TableSource(Settings):
     sheet: str | int | None = Field(None, description="XLSX only: name or position; may be left out for the only one")
     header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
     separator: str = Field("", max_length=1, description='empty: a tab, "\\t", in .tsv, and a comma in .csv and .txt')
-    decimal: Literal[".", ","] = Field(".", description="decimal mark of a text file")
+    decimal: Literal[".", ","] = Field(
+        ".", description="decimal mark of a text file, and of texts among a workbook's cells"
+    )
     encoding: Encoding = Field("utf-8-sig", description="of a CSV without a byte order mark")
     missing: tuple[Code, ...] = Field((), description="codes for a missing value in any column, besides an empty cell")
     genes: Genes | None = Field(None, description="the table is a matrix of numbers by patient and gene")

@@ -109,14 +109,20 @@ def _summary(findings: Findings) -> Iterator[str]:
     images: Guesses = findings.images
     count = len(cohort.tables)
     patients = len(frozenset().union(*(table.patients for table in cohort.tables)))
-    yield f"{count} table{'s' if count > 1 else ''} with {patients} patients"
+    yield f"{count} {_plural('table', count)} with {patients} {_plural('patient', patients)}"
     for name, mapped in features.modalities.items():
-        yield f"{name}: {len(mapped)} feature{'s' if len(mapped) > 1 else ''}"
+        yield f"{name}: {len(mapped)} {_plural('feature', len(mapped))}"
     yield f"images: {', '.join(images) or 'none'}"
     yield f"targets: {', '.join(findings.targets) or 'none was recognised: the one in the file is only a column'}"
     for sentence in findings.without_outcome if "recurrence" not in findings.targets else ():
         yield f"no time to an event: {sentence}"
     left = sum(use.startswith("not used") for uses in features.uses.values() for use in uses.values())
     if left or findings.refused:
-        what = [f"{left} columns"] * bool(left) + [f"{len(findings.refused)} files or tables"] * bool(findings.refused)
+        counts = ((left, "column"), (len(findings.refused), "file or table"))
+        what = [f"{count} {_plural(thing, count)}" for count, thing in counts if count]
         yield f"not used: {' and '.join(what)}; the reasons are at the end of the file"
+
+
+def _plural(thing: str, count: int) -> str:
+    """`columns`, `files or tables`; one of them as it is."""
+    return thing if count == 1 else " or ".join(f"{word}s" for word in thing.split(" or "))

@@ -119,21 +119,19 @@ def _with_names(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
 def _tables(path: Path, place: str, form: Mapping[str, Any]) -> Iterator[DiscoveredTable]:
     """The table of a file, or of one sheet of it."""
     suffix = path.suffix.lower()
-    if suffix == ".xlsx":
-        yield from _table(_raw(path, place, form), {"file": place, **form}, ".")
-    elif suffix == ".parquet":
-        yield from _table(_raw(path, place, {}), {"file": place}, ".", header_rows=1)
-    else:
-        form = text_form(path)
-        raw = _raw(path, place, form)
-        cells = [cell for row in raw[1:200] for cell in row]
-        commas, points = (sum(bool(re.fullmatch(rf"-?\d+{mark}\d+", cell)) for cell in cells) for mark in (",", r"\."))
-        decimal = "," if commas > points else "."
-        yield from _table(raw, {"file": place, **form, **({"decimal": ","} if decimal == "," else {})}, decimal)
+    form = text_form(path) if suffix not in (".xlsx", ".parquet") else form
+    raw = _raw(path, place, form)
+    # a workbook's numbers have no decimal sign; some of its cells may be texts that have one
+    texts = [cell for row in raw[1:200] for cell in row if isinstance(cell, str)]
+    commas, points = (sum(bool(re.fullmatch(rf"-?\d+{mark}\d+", text)) for text in texts) for mark in (",", r"\."))
+    decimal = "," if commas > points and suffix != ".parquet" else "."
+    whole = {"file": place, **form, **({"decimal": ","} if decimal == "," else {})}
+    rows = [tuple(cell_text(cell, decimal) for cell in row) for row in raw]
+    yield from _table(rows, whole, decimal, header_rows=1 if suffix == ".parquet" else 0)
 
 
-def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
-    """The first rows with their headers, as texts; what a header spoils is tried with more header rows."""
+def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The first rows with their headers; what a header spoils is tried with more header rows."""
     for header_rows in (1, 2, 3, 4):
         settings = TableSource(file=Path(place), patient_id="?", header_rows=header_rows, **form)
         try:
@@ -141,7 +139,7 @@ def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[Texts]:
                 width = max(map(len, source.header), default=0)
                 count = max(50, min(LOOKED_AT, LOOKED_AT_CELLS // max(width, 1)))
                 rows = islice(source.rows(range(width)), count)
-                body = [tuple(cell_text(cell, ".") for cell in row) for _, row in rows]
+                body = [tuple(row) for _, row in rows]
                 return [(*row, *[""] * (width - len(row))) for row in source.header] + body
         except SiteError as error:
             if header_rows == 4 or "merged cells" not in str(error):

@@ -17,6 +17,7 @@ from client.tables.words import is_excel_error, is_total
 MAX_BYTES = 4 * 2**30
 MAX_ROWS = 2**20
 MAX_COLUMNS = 100_000
+_EXCEL_TEXT = re.compile(r'^="(.*)"$')  # what programs write so that Excel does not read an identifier as a number
 
 Row = tuple[int, Sequence[Any]]
 
@@ -65,7 +66,7 @@ def load_rows(settings: TableSource, source: Source, patient: int, positions: Se
     columns: list[list[str]] = [[] for _ in positions]
     nameless: dict[str, list[int]] = {}
     for number, cells in bounded(source.rows([patient, *positions]), where):
-        identifier = normal_identifier(cell_text(cells[0], settings.decimal))
+        identifier = normal_identifier(_EXCEL_TEXT.sub(r"\1", cell_text(cells[0], settings.decimal)))
         if not identifier or is_excel_error(identifier) or is_total(identifier):
             nameless.setdefault(identifier, []).append(number)
         elif chosen := extracted(identifier, settings.patient_extract):

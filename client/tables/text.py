@@ -17,6 +17,7 @@ from client.errors import SiteError
 from client.tables.source import Row, Source, cell_text, unreadable
 
 MAX_LINE = 2**24
+NARROW = 3  # columns, of which the text of one cell may have as many separators as a line
 _SEPARATOR_LINE = re.compile(r'(?i)"?sep=(.)"?\s*')  # written for Excel, which does not show it
 _MARKS = {  # the longer first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -47,7 +48,7 @@ def open_text(path: Path, settings: TableSource, where: str) -> Iterator[Source]
             _check_separator(delimiter, where, header)
             width = max(map(len, header), default=0)
             before = comments + (1 if announced else 0)
-            yield Source(header, lambda positions: _rows(reader, positions, width, where, before))
+            yield Source(header, lambda positions: _rows(reader, positions, (delimiter, width), where, before))
         except csv.Error as error:
             raise _not_csv(where, reader.line_num + comments, error) from None
         except UnicodeError:
@@ -91,14 +92,26 @@ def _lines(file: TextIO, where: str) -> Iterator[str]:
         raise unreadable(place, "a NUL character", "text", fix)
 
 
-def _rows(reader: Iterator[list[str]], positions: Sequence[int], width: int, where: str, before: int) -> Iterator[Row]:
+def _rows(
+    reader: Iterator[list[str]], positions: Sequence[int], form: tuple[str, int], where: str, before: int
+) -> Iterator[Row]:
+    (delimiter, width), last = form, reader.line_num + before  # type: ignore[attr-defined]
     for cells in reader:
         number: int = reader.line_num + before  # type: ignore[attr-defined]
+        lines, last = number - last, number
         if not any(cells):
             continue
         if len(cells) < width or any(cells[width:]):
             raise _ragged(where, number, len(cells), width)
+        if lines > 1 and width > NARROW and any(_holds_lines(cell, delimiter, width) for cell in cells):
+            raise _swallowed(where, number - lines + 1, number)
         yield number, [cells[position] for position in positions]
+
+
+def _holds_lines(cell: str, delimiter: str, width: int) -> bool:
+    """Whether a cell holds as many separators as whole lines of the table have: a quotation mark was left open."""
+    breaks = len(cell.strip().splitlines()) - 1
+    return breaks > 0 and cell.count(delimiter) == breaks * (width - 1)
 
 
 def _check_separator(delimiter: str, where: str, header: Sequence[Sequence[str]]) -> None:
@@ -124,6 +137,18 @@ def _ragged(where: str, number: int, cells: int, width: int) -> SiteError:
         found=f"{cells} cells",
         expected=f"{width} cells, as in the header",
         fix="check the row for a separator or a quotation mark inside a cell",
+        public="one of the site's tables cannot be read",
+    )
+
+
+def _swallowed(where: str, first: int, last: int) -> SiteError:
+    return SiteError(
+        what="a quotation mark swallows lines",
+        where=f"{where}, lines {first} to {last}",
+        found="one cell with the text of whole lines",
+        expected="a row a line",
+        fix="look for a quotation mark that is not closed in the first of them; if the cell is meant so, take its line "
+        "breaks out",
         public="one of the site's tables cannot be read",
     )
 

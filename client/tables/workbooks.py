@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from client.contract.columns import TableSource
 from client.errors import SiteError
+from client.tables.sheet_remarks import sheet_remarks
 from client.tables.source import MAX_ROWS, Row, Source, cell_text, library_errors, unreadable
 
 MAX_UNZIPPED = 64 * 2**20  # some 10 s of parsing
@@ -24,7 +25,6 @@ MAX_RATIO = 500  # a sheet of equal cells reaches 100
 MAX_CELLS = 50_000_000
 _EXPECTED = "an XLSX file as Excel writes it"
 _PITFALL = re.compile(rb"[<:](?:f[\s/>]|mergeCell\b)")
-_HIDDEN_ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*\bhidden=[\"'](?:1|true)")
 _OLD_OFFICE = bytes.fromhex("D0CF11E0A1B11AE1")
 
 
@@ -46,7 +46,7 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
         try:
             sheet = _sheet(book, settings, where)
             rows = _all_rows(sheet, where)
-            hidden = _hidden_rows(book, sheet, where)
+            remarks = sheet_remarks(book, sheet, where)
             header = tuple(
                 tuple(cell_text(cell, settings.decimal) for cell in cells)
                 for _, cells in islice(rows, settings.header_rows)
@@ -57,8 +57,7 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
                 _check_cells(book, sheet, settings, set(positions), where)
                 return _chosen(rows, positions, width, where)
 
-            remark = f"{hidden} hidden rows of the sheet {sheet.title!r} are read like the others"
-            yield Source(header, chosen, (remark,) if hidden else ())
+            yield Source(header, chosen, remarks)
         finally:
             book.close()
 
@@ -140,11 +139,6 @@ def _filled_sheets(book: Any, where: str) -> list[str]:
 def _holds_something(sheet: Any) -> bool:
     sheet.reset_dimensions()
     return any(cell not in (None, "") for row in sheet.iter_rows(values_only=True, max_row=20) for cell in row)
-
-
-def _hidden_rows(book: Any, sheet: Any, where: str) -> int:
-    with library_errors(where, _EXPECTED), book._archive.open(sheet._worksheet_path) as file:
-        return sum(len(_HIDDEN_ROW.findall(chunk)) for chunk in iter(lambda: file.read(2**20), b""))
 
 
 def _all_rows(sheet: Any, where: str) -> Iterator[Row]:

@@ -47,7 +47,7 @@ Change = Callable[[Tables], Any]
 
 def clean() -> Tables:
     """Patients whose findings hang together as they do in hospitals, in no order, the tables in two orders."""
-    draw = random.Random(11)
+    draw = random.Random(13)
     clinical, lab = [], []
     for index in range(PATIENTS):
         age, size = round(min(89, max(27, draw.gauss(59, 12))), 1), min(110, round(math.exp(draw.gauss(3, 0.5))))
@@ -57,7 +57,7 @@ def clean() -> Tables:
         pr, grade = er and draw.random() < 0.85, draw.choice("11222233" if er else "122333")
         ki67 = round(min(95, max(1, draw.gauss(15 * int(grade), 8))))
         height, weight = round(draw.gauss(163, 7)), round(max(42, draw.gauss(70, 13)), 1)
-        last, relapsed = draw.randrange(900, 3900), draw.random() < 0.3
+        last, relapsed = draw.randrange(900, 3900), draw.random() < (0.12 if nodes < 2 else 0.5)
         name, bmi = f"BC{1000 + 7 * index}", f"{weight / (height / 100) ** 2:.1f}"
         findings = (age, size, 1 + (size > 20) + (size > 50), nodes, examined, grade, ki67, height, weight, bmi)
         receptors = ("pos" if one else "neg" for one in (er, pr, her2))
@@ -133,7 +133,32 @@ def filled_down(cells: list[str]) -> list[str]:
     return [cells[index - index % 5] for index in range(len(cells))]
 
 
+def genes(change: Callable[[float], float], every: int = 1) -> Change:
+    """All genes of every n-th patient."""
+    return lambda site: [
+        row.__setitem__(slice(1, None), [f"{change(float(cell)):.3f}" for cell in row[1:]])
+        for row in site.lab[1::every]
+    ]
+
+
+def ranks(site: Tables) -> None:
+    for name in GENES:
+        at = site.lab[0].index(name)
+        for rank, row in enumerate(sorted(site.lab[1:], key=lambda row: float(row[at])), start=1):
+            row[at] = str(rank)
+
+
 CHANGES: dict[str, Change] = {
+    "patients with and without the event exchanged": column(
+        "Relapse", lambda cells: [{"yes": "no", "no": "yes"}[cell] for cell in cells]
+    ),
+    "grades turned over": column("Grade", lambda cells: [str(4 - int(cell)) for cell in cells]),
+    "a registry's codes among the nodes": column("Nodes", lambda cells: ["98", *cells[1:9], "95", *cells[10:]]),
+    "genes rounded": genes(lambda level: round(level)),
+    "genes logged twice": genes(lambda level: math.log2(1 + level)),
+    "genes not logged in few patients": genes(lambda level: 2**level, 40),
+    "genes of samples that failed": genes(lambda level: 0.0, 40),
+    "ranks of genes": ranks,
     "the lab's identifiers one row lower": of_lab(next_row),
     "the lab's identifiers shuffled": of_lab(shuffled),
     "sizes of the next row": column("Size", next_row),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import datetime
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ SETTINGS: dict[str, Any] = {
                 "age_years": {"column": "Diagnosed", "since": "Born", "date": "%d/%m/%Y", "scale": 0.00273791},
                 "delay": {"column": "Surgery", "since": "Diagnosed", "date": "%d/%m/%Y"},
                 "size_mm": "Size",
-                "volume": "Volume",
+                "volume_mm3": "Volume",
                 "er": {"column": "ER", "codes": {"neg": "negative", "pos": "positive"}},
                 "grade": "Grade",
             },
@@ -246,7 +247,28 @@ def unknown_as_negative(site: Tables) -> None:
     feature("clinical", "er", column="ER", codes={"neg": "negative", "pos": "positive", "n.d.": "negative"})(site)
 
 
+def known_of_relapses(site: Tables) -> None:
+    for row in site.clinical[1:]:
+        row[5] = row[5] if row[8] == "yes" else ""
+
+
 CHANGES = {
+    "a size of 99 for unknown": some("Size", lambda _: "99", 0.15),
+    "a ki67 of 88 for unknown, beside rounded ones": lambda site: (
+        site.change("Ki67", lambda text: str(5 * round(int(text) / 5))),
+        some("Ki67", lambda _: "88", 0.15)(site),
+    ),
+    "a grade of two readers": some("Grade", lambda text: str(int(text) - 0.5), 0.2),
+    "follow-up of 777 days for unknown": some("LastDays", lambda _: "777", 0.2),
+    "days in months of 30": lambda site: (
+        site.change("RelapseDays", lambda text: str(round(int(text) / 30) * 30) if text else ""),
+        site.change("LastDays", lambda text: str(round(int(text) / 30) * 30)),
+    ),
+    "a volume that is measured after a relapse": known_of_relapses,
+    "born on one day where it is not known": some("Born", lambda _: "15/06/1950", 0.15),
+    "identifiers as texts of Excel": to("ID", lambda text: f'="{text}"', 3, "lab"),
+    "a ki67 as logarithm": to("Ki67", lambda text: f"{math.log(int(text)):.5f}"),
+    "volume in ml": to("Volume", times(1e-3)),
     "a column of units of which there are two": units_in_a_column,
     "size in cm in a third of the rows, without a gap": some("Size", times(0.1), 0.35),
     "ki67 of 99 for unknown": some("Ki67", lambda _: "99", 0.1),

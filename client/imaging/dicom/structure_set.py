@@ -49,7 +49,8 @@ def read_structure(path: Path, name: str | int | None, image: Any, frame_of_refe
             contours = [_in_voxels(points, image) for points in _contours(file, number)]
             return _filled(path, contours, image)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        lacks = error.name if isinstance(error, AttributeError) else ""  # the keyword that pydicom was asked for
+        found = f"no {lacks}" if lacks else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise bad_file(path, "a mask cannot be read", found, "an RTSTRUCT with the points of each contour") from None
 
 

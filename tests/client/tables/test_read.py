@@ -491,3 +491,33 @@ def test_a_folder_of_parquet_files_is_a_table(hospital):
     pq.write_table(pa.table({"ID": ["p4"], "Years": [1]}), folder / "part-2.parquet")
     with pytest.raises(SiteError, match=r"other columns in part-2\.parquet"):
         read_table(hospital.site(), "clinical", ["Age"])
+
+
+def test_rows_that_are_hidden_or_struck_out_are_counted(hospital):
+    path = hospital.data / "marked.xlsx"
+    save_workbook(path, {"Data": [["ID", "Age"], *([f"P{index}", 40 + index] for index in range(20))]})
+    book = openpyxl.load_workbook(path)
+    sheet = book.active
+    sheet.row_dimensions[5].hidden = True
+    for row in (7, 9):
+        sheet.cell(row, 1).font = openpyxl.styles.Font(strike=True)
+        sheet.cell(row, 2).font = openpyxl.styles.Font(strike=True, bold=True)
+    sheet.cell(11, 2).font = openpyxl.styles.Font(bold=True)
+    book.save(path)
+    hospital.settings["tables"]["marked"] = {"file": "marked.xlsx", "patient_id": "ID"}
+    remarks = read_table(hospital.site(), "marked", ["Age"]).remarks
+    assert [remark.split(" of ")[0] for remark in remarks] == ["1 hidden rows", "2 struck-out rows"]
+
+
+def test_a_quotation_mark_that_swallows_lines_is_an_error_and_a_note_of_two_lines_is_not(hospital):
+    lines = [f"P{index},{40 + index},note,3" for index in range(9)]
+    lines[2] = 'P2,42,"first line\nsecond, line",3'
+    path = hospital.data / "notes.csv"
+    hospital.settings["tables"]["notes"] = {"file": "notes.csv", "patient_id": "ID"}
+    path.write_text("\n".join(["ID,Age,Note,Grade", *lines]), encoding="utf-8")
+    assert read_table(hospital.site(), "notes", ["Age"]).patients == tuple(f"P{index}" for index in range(9))
+    lines[4], lines[7] = 'P4,44,"note,3', 'P7,47,note",3'
+    path.write_text("\n".join(["ID,Age,Note,Grade", *lines]), encoding="utf-8")
+    with pytest.raises(SiteError, match="swallows lines") as error:
+        read_table(hospital.site(), "notes", ["Age"])
+    assert "lines 7 to 10" in str(error.value)

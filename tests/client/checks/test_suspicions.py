@@ -1,0 +1,118 @@
+"""Suspicions of columns that a whole site's check hardly reaches: rules that follow, rows twice, logarithms, codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from client.checks.arithmetic import arithmetic_warnings
+from client.checks.column_warnings import given_away
+from client.checks.feature_column import FeatureColumn
+from client.checks.frequent_values import frequent_values
+from client.checks.row_order import row_order_warnings
+from client.checks.whole_tables import whole_table_warnings
+from client.contract.cells import Cells
+from client.contract.columns import Column
+from shared_models.features import Feature
+
+PATIENTS = 200
+
+
+def columns_of(values: Mapping[str, np.ndarray]) -> list[FeatureColumn]:
+    made = []
+    for name, numbers in values.items():
+        texts = tuple("" if np.isnan(one) else f"{one:.6g}" for one in numbers)
+        cells = Cells(f"column {name!r}", texts, tuple(range(2, len(texts) + 2)))
+        read = np.array([float(text) if text else np.nan for text in texts])
+        made.append(FeatureColumn(Feature(name), Column(column=name), cells, read))
+    return made
+
+
+def texts_of(warnings: list) -> str:
+    return " / ".join(one if isinstance(one, str) else one.text for one in warnings)
+
+
+@pytest.fixture
+def shapes() -> dict[str, np.ndarray]:
+    """Ellipsoids as PyRadiomics measures them."""
+    rng = np.random.default_rng(1)
+    least, minor, major = np.sort(rng.uniform(4, 40, (3, PATIENTS)), axis=0)
+    volume, surface = np.pi / 6 * least * minor * major, 4 * np.pi * (least * major / 4)
+    names = ("LeastAxisLength", "MinorAxisLength", "MajorAxisLength", "Maximum3DDiameter", "MeshVolume", "SurfaceArea")
+    made = dict(zip(names, (least, minor, major, major, volume, surface), strict=True))
+    made |= {"Elongation": minor / major, "Flatness": least / major, "SurfaceVolumeRatio": surface / volume}
+    return {f"original_shape_{name}": numbers for name, numbers in made.items()}
+
+
+def test_what_pyradiomics_measures_agrees(shapes):
+    assert arithmetic_warnings({}, columns_of(shapes)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("MeshVolume", lambda one: 1000 * one, "above that of a ball"),
+        ("MeshVolume", lambda one: one / 1000, "SurfaceVolumeRatio is not that of"),
+        ("MinorAxisLength", lambda one: np.roll(one, 1), "Elongation is not that of"),
+        ("LeastAxisLength", lambda one: 10 * one, "LeastAxisLength is above"),
+    ],
+)
+def test_a_column_of_another_unit_or_row_contradicts_the_others(shapes, name, change, text):
+    shapes[f"original_shape_{name}"] = change(shapes[f"original_shape_{name}"])
+    assert text in texts_of(arithmetic_warnings({}, columns_of(shapes)))
+
+
+def test_rows_that_are_all_there_twice_are_named():
+    rng = np.random.default_rng(2)
+    once = {"size": rng.normal(20, 5, 50).round(1), "shape": rng.integers(0, 4, 50).astype(float)}
+    patients = [f"P{index // 2}" for index in range(50)]
+    assert "is there twice" not in texts_of(whole_table_warnings(columns_of(once), patients))
+    twice = {name: np.concatenate([numbers, numbers]) for name, numbers in once.items()}
+    assert "is there twice" in texts_of(whole_table_warnings(columns_of(twice), patients * 2))
+
+
+@pytest.mark.parametrize(("base", "name"), [(np.e, "natural"), (2, "binary"), (10, "decimal")])
+def test_logarithms_of_whole_numbers_are_named(base, name):
+    amounts = np.random.default_rng(3).integers(1, 900, PATIENTS)
+    patients = [str(index) for index in range(PATIENTS)]
+    logged = texts_of(whole_table_warnings(columns_of({"receptor": np.log(amounts) / np.log(base)}), patients))
+    assert f"the {name} logarithm of whole numbers" in logged
+    assert (
+        whole_table_warnings(columns_of({"receptor": np.random.default_rng(4).gamma(2, 2, PATIENTS)}), patients) == []
+    )
+
+
+@pytest.mark.parametrize(("value", "named"), [(99, True), (888, True), (29.33, True), (20, False)])
+def test_codes_and_filled_means_stand_out_and_round_numbers_do_not(value, named):
+    sizes = np.random.default_rng(5).gamma(4, 7, PATIENTS).round()
+    sizes[:24] = value
+    sizes[24:60] = 0  # a more frequent one does not hide it
+    warnings = texts_of(list(frequent_values(columns_of({"amount": sizes})[0])))
+    assert (f"is {value:g} in" in warnings) == named
+
+
+def test_a_limit_of_what_was_measured_stands_out_beside_many_zeros():
+    amounts = np.where(np.arange(PATIENTS) % 3, np.random.default_rng(6).gamma(1, 60, PATIENTS).round(), 0.0)
+    assert list(frequent_values(columns_of({"amount": amounts})[0])) == []
+    capped = texts_of(list(frequent_values(columns_of({"amount": np.minimum(amounts, 100)})[0])))
+    assert "is 100 in" in capped
+
+
+def test_a_feature_that_is_known_because_of_the_outcome_is_named():
+    rng = np.random.default_rng(7)
+    event, sizes = (rng.random(PATIENTS) < 0.4).astype(float), rng.normal(20, 5, PATIENTS)
+    at_random = np.where(rng.random(PATIENTS) < 0.4, sizes, np.nan)
+    assert given_away(columns_of({"size": at_random}), {"the event": event}) == []
+    recorded = np.where(event == 1, sizes, np.nan)
+    assert "whether size is known gives the event away" in texts_of(
+        given_away(columns_of({"size": recorded}), {"the event": event})
+    )
+
+
+def test_what_is_the_patients_may_stand_in_each_of_her_rows():
+    ages = np.repeat(np.random.default_rng(8).normal(60, 9, PATIENTS // 4).round(1), 4)
+    one_a_row, four_a_patient = np.arange(PATIENTS), np.arange(PATIENTS) // 4
+    assert "repeats the row above" in texts_of(row_order_warnings(columns_of({"age": ages}), one_a_row))
+    assert row_order_warnings(columns_of({"age": ages}), four_a_patient) == []
