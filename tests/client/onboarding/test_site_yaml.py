@@ -226,3 +226,27 @@ def test_a_matrix_of_all_genes_is_a_table_of_genes(hospital, first):
     assert made.modalities["genomic"].table == "rna"
     assert "and 14885 more" in text
     assert "secret" not in text
+
+
+def test_a_workbook_with_decimal_commas_in_texts_is_offered_and_read(hospital, first):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.append(["PatientID", "Tumor size (mm)", "Age"])
+    for index in range(40):
+        size = 8.5 + 1.3 * index
+        book.active.append([f"P{index:03d}", f"{size:.1f}".replace(".", ",") if index % 4 else size, 40.5 + index])
+    (hospital.data / "clinical.csv").unlink()
+    book.save(hospital.data / "sizes.xlsx")
+    made, _ = first(hospital.data)
+    assert made.tables["sizes"].decimal == ","
+    checked = readiness(made, None, None)
+    assert [problem for problem in checked.problems if problem.severity == "error"] == []
+    assert {"size_mm", "age_years"} <= {count.feature for count in checked.features if not count.missing}
+
+
+def test_one_column_is_one_column(hospital):
+    rows = [["PatientID", "Age", "Note"], *([f"P{index:03d}", 40 + index, "x"] for index in range(30))]
+    hospital.write(rows)
+    summary = " ".join(write_first_config(hospital.data, hospital.folder / "made.yaml"))
+    assert "not used: 1 column;" in summary

@@ -83,3 +83,15 @@ def test_a_structure_set_that_cannot_be_used(structure_set, regions, name, keys,
         region(path, name)
     for part in [*message, "rt.dcm", "to do"]:
         assert part in str(caught.value)
+
+
+def test_a_structure_set_without_its_list_of_regions_says_what_it_lacks(structure_set):
+    import pydicom
+
+    path = structure_set({"GTV": [at(1, SQUARE)]})
+    file = pydicom.dcmread(path)
+    del file.StructureSetROISequence
+    file.save_as(path)
+    with pytest.raises(SiteError, match="no StructureSetROISequence") as caught:
+        region(path)
+    assert "AttributeError" not in str(caught.value)
