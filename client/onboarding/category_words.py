@@ -64,10 +64,10 @@ def category_of(text: str, categories: Sequence[str]) -> str:
     if not named and len(spoken) == 1 and len(spoken[0]) > 1:
         short = [name for name in categories if any(_short(words(one), spoken[0]) for one in _names(name))]
         return short[0] if len(short) == 1 else ""
-    held = [one for one in named.values() if not any(one < other for other in named.values())]
-    if len(held) != 1 or (set(spoken) - held[0]) & _DENIALS:
+    most = [one for one in named.values() if not any(one < other for other in named.values())]
+    if len(most) != 1 or (set(spoken) - most[0]) & _DENIALS:
         return ""
-    return next(name for name, one in named.items() if one == held[0])
+    return next(name for name, one in named.items() if one == most[0])
 
 
 def _short(name: Sequence[str], text: str) -> bool:
