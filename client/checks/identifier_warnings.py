@@ -67,7 +67,7 @@ def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:
     if len(strangers) >= max(LEAST, MANY * len(table.rows)) and lacking >= max(LEAST, MANY * len(patients)):
         samples = sum(_LAST_PART.sub("", patient) in known for patient, _ in others)
         cure = (
-            "they go on behind a patient's identifier, as those of samples: choose one sample a patient by "
+            "they are a patient's with more behind, as those of samples: choose one sample a patient by "
             "`patient_extract`, as ^(TCGA-..-....)-01 for primary tumours"
         )
         yield (
