@@ -150,7 +150,7 @@ def hospitals(kind: str, skew: str, seed: int, folder: Path, config: StudySettin
 
 def table(lines: Sequence[Line]) -> str:
     """A row a rule: of FedAvg the AUC, of the others its difference from FedAvg's, paired by seed."""
-    cohorts = [f"{kind}, {skew}" for kind in PHANTOMS for skew in SKEWS]
+    cohorts = dict.fromkeys(line.table for line in lines)
     rows = ["| rule | " + " | ".join(cohorts) + " |", "|---" * (len(cohorts) + 1) + "|"]
     for rule in ROWS:
         cells = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,28 +61,55 @@ def each_from_the_others(sites: Mapping[str, Sums], task: Task) -> dict[str, lis
 
     Columns are compared with those of the hospital in the middle, so that one in another unit makes no other unlike.
     """
+    if len(sites) < 2:
+        return {}
+    first = next(iter(sites.values()))
+    tables = {name: SortedColumns.of([one.statistics[name] for one in sites.values()]) for name in first.statistics}
+    totals = {name: np.sum([one.counts[name] for one in sites.values()], axis=0) for name in first.counts}
     by_site = {}
-    for site, own in sites.items():
-        rest = [sums for other, sums in sites.items() if other != site]
-        if rest:
-            statistics = {n: _middle(mine, [one.statistics[n] for one in rest]) for n, mine in own.statistics.items()}
-            counts = {name: np.sum([one.counts[name] for one in rest], axis=0) for name in own.counts}
-            by_site[site] = differences(own, Sums(statistics, counts), task)
+    for row, (site, own) in enumerate(sites.items()):
+        statistics = {name: table.middle_of_others(row) for name, table in tables.items()}
+        counts = {name: total - own.counts[name] for name, total in totals.items()}
+        by_site[site] = differences(own, Sums(statistics, counts), task)
     return {site: sentences for site, sentences in by_site.items() if sentences}
 
 
-def _middle(own: FeatureStatistics, others: Sequence[FeatureStatistics]) -> FeatureStatistics:
-    """Of each column the sums of the hospital whose mean is in the middle; of two such the one that is nearer."""
-    enough = np.stack([one.known >= MIN_KNOWN for one in others])
-    means = np.where(enough, [one.mean for one in others], np.inf)
-    order, last, columns = np.argsort(means, axis=0), np.maximum(enough.sum(axis=0) - 1, 0), np.arange(len(own.known))
-    low, high = order[last // 2, columns], order[(last + 1) // 2, columns]
-    nearer = np.abs(means[high, columns] - own.mean) < np.abs(means[low, columns] - own.mean)
-    chosen = np.where(nearer, high, low)
-    known, sums, squares = (
-        np.stack([getattr(one, part) for one in others])[chosen, columns] for part in ("known", "total", "squares")
-    )
-    return FeatureStatistics(sum(one.patients for one in others), known, sums, squares)
+@dataclass(frozen=True)
+class SortedColumns:
+    """The columns of one table at S hospitals, sorted once for all of them.
+
+    Attributes:
+        patients: `(S,)`.
+        sums: `(3, S, C)` known, total, squares.
+        means: `(S, C)`; infinite where too few are known.
+        order: `(S, C)` the hospitals of each column by their means.
+        rank: `(S, C)` each hospital's place in that order.
+    """
+
+    patients: Vector
+    sums: Vector
+    means: Vector
+    order: NDArray[np.intp]
+    rank: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, sites: Sequence[FeatureStatistics]) -> Self:
+        """Sorts the hospitals of each column."""
+        sums = np.stack([[getattr(one, part) for one in sites] for part in ("known", "total", "squares")])
+        means = np.where(sums[0] >= MIN_KNOWN, sums[1] / np.maximum(sums[0], 1), np.inf)
+        order = np.argsort(means, axis=0, kind="stable")
+        return cls(np.array([one.patients for one in sites]), sums, means, order, np.argsort(order, axis=0))
+
+    def middle_of_others(self, row: int) -> FeatureStatistics:
+        """Of each column the sums of the hospital whose mean is in the middle without this one's; of two the nearer."""
+        enough = np.isfinite(self.means)
+        last, columns = np.maximum(enough.sum(axis=0) - enough[row] - 1, 0), np.arange(self.means.shape[1])
+        places = (last // 2, (last + 1) // 2)
+        low, high = (self.order[place + (place >= self.rank[row]), columns] for place in places)
+        own = self.sums[1, row] / np.maximum(self.sums[0, row], 1)
+        nearer = np.abs(self.means[high, columns] - own) < np.abs(self.means[low, columns] - own)
+        known, total, squares = self.sums[:, np.where(nearer, high, low), columns]
+        return FeatureStatistics(float(self.patients.sum() - self.patients[row]), known, total, squares)
 
 
 def without(all_sites: FeatureStatistics, own: FeatureStatistics) -> FeatureStatistics:

@@ -1,4 +1,4 @@
-"""What of a study a site's tables cannot serve, for the page on which the study is approved."""
+"""Gaps between a study and a site's tables, for the page on which the study is approved."""
 
 from __future__ import annotations
 

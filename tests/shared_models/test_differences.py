@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shared_models.differences import Sums, differences, each_from_the_others, without
+from shared_models.differences import MIN_KNOWN, SortedColumns, Sums, differences, each_from_the_others, without
 from shared_models.features import FeatureStatistics, expand, parse_features
 from shared_models.metrics.arrays import total
 from shared_models.targets import Binary, Categorical, Regression, TimeToEvent
@@ -94,3 +94,21 @@ def test_a_hospital_that_knows_the_sum_alone_finds_the_same_as_the_center() -> N
     sentences = differences(Sums({"clinical": own}, {}), Sums(rest, {}), TASK)
     assert sentences == differences(Sums({"clinical": own}, {}), Sums({"clinical": elsewhere}, {}), TASK)
     assert "size_mm" in sentences[0]
+
+
+def test_a_hospital_is_compared_with_the_middle_one_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    sites = [
+        FeatureStatistics.of(np.where(rng.random((30, 4)) < 0.3, np.nan, rng.normal(rng.normal(), 1, (30, 4))))
+        for _ in range(7)
+    ]
+    columns = SortedColumns.of(sites)
+    for row, own in enumerate(sites):
+        middle, others = columns.middle_of_others(row), [one for place, one in enumerate(sites) if place != row]
+        assert middle.patients == 180
+        for column in range(4):
+            there = sorted((one.mean[column], one.known[column]) for one in others if one.known[column] >= MIN_KNOWN)
+            near = min(
+                there[(len(there) - 1) // 2], there[len(there) // 2], key=lambda one: abs(one[0] - own.mean[column])
+            )
+            assert (middle.mean[column], middle.known[column]) == (pytest.approx(near[0]), near[1])

@@ -128,7 +128,7 @@ def test_patients_who_were_trained_on_are_marked_and_recalibrate_nothing(finishe
     [
         ({"package_version": "0.0.9"}, "of another release"),
         ({"task": "relapse_of_nothing"}, "settings or its task"),
-        ({"format": "3"}, "of another format"),
+        ({"format": "0"}, "of another format"),
         ({"weights": True}, "does not hold what its task needs"),
     ],
 )
