@@ -36,7 +36,7 @@ def _comparisons(target: str, rows: list[ModelComparison]) -> Table:
         table.add_column("McNemar\n(Holm)", justify="right", no_wrap=True)
     for row in rows:
         value = interval(row.value, row.value_low, row.value_high)
-        difference = interval(row.difference, row.difference_low, row.difference_high)
+        difference = interval(row.difference, row.difference_low, row.difference_high, digits=3)
         cells = [str(row.patients), value, difference, p_value(row.p_holm)]
         table.add_row(row.model, *cells, *([p_value(row.mcnemar_p_holm)] if tested else []))
     return table
@@ -71,19 +71,15 @@ def _table(title: str) -> Table:
     return Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
-def number(value: float | None) -> str:
-    """Two decimals; a dash where there is none."""
-    text = "-" if value is None else f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text
+def number(value: float | None, digits: int = 2) -> str:
+    """So many decimals; a dash where there is none."""
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.00
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
     """A value with its interval."""
-    return (
-        number(value)
-        if value is None or low is None or high is None
-        else f"{number(value)} ({number(low)},{number(high)})"
-    )
+    one, *ends = (number(each, digits) for each in (value, low, high))
+    return one if value is None or low is None or high is None else f"{one} ({','.join(ends)})"
 
 
 def p_value(value: float | None) -> str:
