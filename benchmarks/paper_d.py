@@ -100,7 +100,7 @@ def main() -> int:
 
 def write_importance(folder: Path, work: Path) -> None:
     """Each feature's drop of the AUC when it is shuffled, and its mean absolute Shapley value; the largest first."""
-    rows = [one for one in read_results(folder / RESULTS).targets[TARGET].importance if one.feature]
+    rows = [one for one in read_results(folder / RESULTS).targets[TARGET].importance["internal"] if one.feature]
     rows.sort(key=lambda one: -(one.drop or 0.0))
     columns = ("feature", "change", "patients", "drop", "drop_low", "drop_high", "mean_shap", "explained")
     write_csv(work / "importance.csv", columns, [[getattr(one, name) for name in columns] for one in rows])
