@@ -76,7 +76,10 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], source: str, c
         return model.model_validate(values, context=context)
     except ValidationError as error:
         place = f"{source}: " if source else ""
-        raise SettingsError("\n".join(f"{place}{_sentence(problem)}" for problem in error.errors())) from None
+        problems = error.errors()
+        inner = {problem["loc"][:-1] for problem in problems}  # without its invalid items, a list is also too short
+        problems = [one for one in problems if one["type"] != "too_short" or one["loc"] not in inner]
+        raise SettingsError("\n".join(f"{place}{_sentence(problem)}" for problem in problems)) from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -135,3 +135,10 @@ def test_many_rows_are_named_in_short():
     assert named_rows([4]) == "row 4"
     assert named_rows([4, 5]) == "rows 4, 5"
     assert named_rows(range(2, 20)) == "rows 2, 3, 4, 5, 6 and 13 more"
+
+
+def test_a_path_of_windows_is_one_problem_with_its_cure(hospital):
+    hospital.settings["modalities"]["mri"] = {"reader": "image_files", "phases": [r"mri\{patient}\pre.nii.gz"]}
+    with pytest.raises(SiteError, match=r"as 'mri/\{patient\}/pre.nii.gz'") as caught:
+        hospital.site()
+    assert "at least 1 item" not in str(caught.value)
