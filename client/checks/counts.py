@@ -17,6 +17,7 @@ from client.checks.exam_suspicions import exam_suspicions
 from client.checks.expression_scales import expression_warnings
 from client.checks.feature_column import FeatureColumn
 from client.checks.identifier_warnings import identifier_warnings
+from client.checks.mammogram_views import view_suspicions
 from client.checks.outcome_counts import count_classes, labels_by_name, target_of
 from client.checks.outcome_warnings import outcome_warnings
 from client.checks.problems import problems_of
@@ -173,6 +174,7 @@ def _count_modalities(readiness: Readiness, cohort_rows: CohortRows, errors: _Er
             counted.add(name, read, cohort_rows)
     owner = cohort_rows.owner
     counted.warnings += [*relation_warnings(counted.columns, labels), *row_order_warnings(counted.columns, owner)]
+    counted.warnings += view_suspicions(counted.exams, [key.patient for key in cohort_rows.keys])
     return counted
 
 

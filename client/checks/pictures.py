@@ -87,8 +87,12 @@ def _of_patient(readiness: Readiness, name: str, row: int, array: Floats, kind: 
 
 def _planes(readiness: Readiness, name: str, array: Floats, kind: Volume) -> list[Picture]:
     assert readiness.cohort_rows is not None
-    tiles = isinstance(readiness.cohort_rows.site.modalities[name], TilesReader)  # without a study no kind says so
-    return list(planes(array, dataclasses.replace(kind, tiles=tiles)))
+    return list(planes(array, dataclasses.replace(kind, tiles=_are_tiles(readiness.cohort_rows, name))))
+
+
+def _are_tiles(cohort_rows: CohortRows, name: str) -> bool:
+    """Whether a modality is of tiles; without a study its kind does not say so."""
+    return isinstance(cohort_rows.site.modalities[name], TilesReader)
 
 
 def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[int, Floats, Volume]]:
@@ -100,7 +104,7 @@ def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[int
     if cohort is not None:
         yield from ((row, np.asarray(cohort.inputs[name][row], dtype=np.float32), kind) for row in rows)
         return
-    depth = 1 if kind.shape[1] == 1 else SHOWN_SHAPE[0]
+    depth = kind.shape[1] if kind.shape[1] == 1 or _are_tiles(cohort_rows, name) else SHOWN_SHAPE[0]
     shape = (kind.shape[0], depth, *SHOWN_SHAPE[1:])
     kind = dataclasses.replace(kind, shape=shape, spacing_mm=SHOWN_SPACING_MM, field_of_view="tumour")
     with suppress(SiteError):  # what cannot be read is counted elsewhere

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.mask_reach import has_idle_part, reaches_beyond
 from client.imaging.phase_scales import local_remark
 from client.imaging.signal import signal_remark
+from client.imaging.slice_order import slice_remark
 
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
@@ -20,8 +22,9 @@ PLAUSIBLE_CHANGE = (0.85, 4.0)
 TISSUE = 0.2  # of the 99th percentile of the signal before contrast
 MIN_CORRELATION = 0.3  # between the voxels of a phase and those before contrast
 ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
+NO_SIGNAL = 0.1  # of a mask's voxels
 ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
-MOSTLY = 0.5
+MOSTLY, PART = 0.5, 0.15  # of a mask, and of a box about a tumour
 EDGE, MIN_EDGE = 1, 30  # voxels about a mask that are compared with it, and how many tell something
 AS_MUCH = 0.85  # of the tumour's rise, in three quarters of those voxels: no edge of a tumour is on all sides so high
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
@@ -46,7 +49,7 @@ def contrast_remarks(exam: Exam) -> list[str]:
         return []
     ratios = [phase[tissue] / sampled[0][tissue] for phase in sampled[1:]]
     medians = [float(np.median(ratio)) for ratio in ratios]
-    if remark := _of_phases(sampled, ratios, medians) or local_remark(phases, sampled, medians):
+    if remark := _of_phases(sampled, ratios, medians) or slice_remark(phases) or local_remark(phases, sampled, medians):
         return [remark]
     if exam.mask is None:
         return []
@@ -106,16 +109,22 @@ def _one_is_odd(phases: list[Signal]) -> bool:
 def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> str:
     """Signs in the tumour; `tissue_rise` is the highest median of the tissue's ratios."""
     signals = [phase[inside].astype(np.float64) for phase in phases]
+    if float((signals[0] <= 0).mean()) > NO_SIGNAL:
+        return "a part of the tumour has no signal; check that nothing was cut out of the images, and the mask"
     rises = [float(signal.mean() / max(signals[0].mean(), 1e-9)) for signal in signals[1:]]
     if max(rises) < 1 + TUMOUR_RISE:
         return "the tumour's signal does not rise after the first phase; check the order of phases, and the mask"
     if min(rises) < 1 - MIN_RISE:
         return "the tumour's signal falls below that of the first phase; check which phase is before contrast"
-    known = signals[0] > 0
+    known, is_box = signals[0] > 0, _is_box(inside)
     highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)
-    if not _is_box(inside) and float((highest > ABOVE_TISSUE * tissue_rise).mean()) < MOSTLY:
+    if float((highest > ABOVE_TISSUE * tissue_rise).mean()) < (PART if is_box else MOSTLY):
         return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
-    if not _is_box(inside) and _goes_on(phases, inside, max(rises)):
+    if has_idle_part(phases, inside, tissue_rise):
+        return "a part of the mask takes up no more contrast than the tissue; check that each part is of a tumour"
+    if reaches_beyond(phases, inside, tissue_rise):
+        return "what takes up contrast goes on beyond the mask; check that it covers the tumour, and was not moved"
+    if not is_box and _goes_on(phases, inside, max(rises)):
         return (
             "what surrounds the mask takes up as much contrast as what is in it; is the mask smaller than the tumour?"
         )

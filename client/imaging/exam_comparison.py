@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from client.contract.identifiers import loose_identifier
 from client.imaging.exam_facts import ExamFacts
@@ -17,8 +20,14 @@ MIXED = {
 }
 
 
+UNLIKE_HEADER = "voxels measure exactly 1 x 1 x 1 mm, unlike those of the site's other exams; was the header lost?"
+UNLIKE_SIZE = "the exam is far larger or smaller in mm than the site's others, which are alike; check its voxel size"
+MIN_OTHERS, ALIKE, FAR = 4, 1.3, 1.75  # exams; factors between the extents of the others, and to an odd one
+
+
 def compared_exams(facts: Mapping[int, ExamFacts], patients: Sequence[str]) -> dict[int, ExamFacts]:
-    """The facts of R rows, with a remark on the exams whose images, or whose headers, are another patient's."""
+    """The facts of R rows, with remarks on exams that are another patient's, or whose grid is unlike all others'."""
+    unlike = _unlike_grids(facts)
     owners: dict[str, set[str]] = defaultdict(set)
     for row, one in facts.items():
         owners[one.voxels_hash].add(patients[row])
@@ -26,14 +35,34 @@ def compared_exams(facts: Mapping[int, ExamFacts], patients: Sequence[str]) -> d
     compared = {}
     for row, one in facts.items():
         remarks = [COPIED] * (one.voxels_hash != "" and len(owners[one.voxels_hash]) > 1)
+        remarks += unlike.get(row, [])
         header = loose_identifier(one.choice.get("patient", ""))
         remarks += [ANOTHERS] * (header in identifiers - {loose_identifier(patients[row])})
         compared[row] = dataclasses.replace(one, remarks=(*one.remarks, *remarks))
     return compared
 
 
-def remark_warnings(place: str, facts: Iterable[ExamFacts]) -> list[str]:
-    """A sentence on each kind of remark, with how many exams have it, and on what is mixed."""
+def _unlike_grids(facts: Mapping[int, ExamFacts]) -> dict[int, list[str]]:
+    """Exams in three dimensions whose voxel size or extent is far from what all others have in common."""
+    grids = {row: (one.spacing_mm, one.size) for row, one in facts.items() if len(one.size) == 3 and one.size[2] > 1}
+    distinct = {(one.voxels_hash, *grids[row]): row for row, one in facts.items() if row in grids}  # lesions share one
+    extents = {row: np.log(np.multiply(*grids[row])) for row in distinct.values()}
+    unlike: dict[tuple[Any, ...], list[str]] = {}
+    for row, extent in extents.items():
+        others = np.array([other for its, other in extents.items() if its != row])
+        if len(others) < MIN_OTHERS:
+            break
+        if set(grids[row][0]) == {1.0} and not any(set(grids[its][0]) == {1.0} for its in extents if its != row):
+            unlike[grids[row]] = [UNLIKE_HEADER]
+        elif (np.ptp(others, axis=0) < np.log(ALIKE)).all() and (
+            np.abs(extent - others.mean(axis=0)).max() > np.log(FAR)
+        ):
+            unlike[grids[row]] = [UNLIKE_SIZE]
+    return {row: unlike[grid] for row, grid in grids.items() if grid in unlike}
+
+
+def remark_warnings(place: str, facts: Iterable[ExamFacts], what: str = "exam") -> list[str]:
+    """A sentence on each kind of remark, with how many exams, or what else, have it, and on what is mixed."""
     facts = list(facts)
     warnings = []
     for name, sentence in MIXED.items():
@@ -43,5 +72,5 @@ def remark_warnings(place: str, facts: Iterable[ExamFacts]) -> list[str]:
             warnings.append(f"{place}: {sentence.format(counts=counts)}")
     remarks = Counter(remark for one in facts for remark in one.remarks)
     return warnings + [
-        f"{place}: {'1 exam' if count == 1 else f'{count} exams'}: {remark}" for remark, count in remarks.most_common()
+        f"{place}: {count} {what}{'s' * (count > 1)}: {remark}" for remark, count in remarks.most_common()
     ]

@@ -20,11 +20,13 @@ from client.imaging.mask_shape import shape_remark
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 5  # raise it when the same exam has other facts
+VERSION = 6  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
 BREAST_MM = (40.0, 650.0)  # of an image's longer side, along its rows or columns
+MAMMOGRAM_MM = (40.0, 330.0)  # likewise; detectors and films measure up to 240 x 300 mm
+SQUARE = 1.2  # longer over shorter side of a voxel in its slice, of an MRI
 SHORTEST_EXAM_S, LONGEST_PAUSE_S = 20.0, 20 * 60.0
 HASHED = 1_000_000  # voxels, by which copies are recognised
 EVERY = 4  # of the rows and columns of a plane, which are examined
@@ -122,13 +124,16 @@ def _extent(first: Any) -> list[str]:
     import SimpleITK as sitk
 
     longer_mm = max(size * mm for size, mm in zip(first.GetSize()[:2], first.GetSpacing()[:2], strict=True))
-    low, high = BREAST_MM
+    low, high = MAMMOGRAM_MM if first.GetSize()[2] == 1 else BREAST_MM
     remarks = []
     if not low <= longer_mm <= high:
         remarks.append(f"the image measures less than {low:g} or more than {high:g} mm; check its unit: is it mm?")
     voxels = sitk.GetArrayViewFromImage(first)
     if len(voxels) == 1:  # a mammogram has much air
         return remarks
+    smaller, *_, larger = sorted(first.GetSpacing()[:2])
+    if larger > SQUARE * smaller:
+        remarks.append("voxels are not square in their slices, as scanners make them; check PixelSpacing")
     full = 1.0
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

@@ -1,4 +1,4 @@
-"""Shape of a tumour's mask: in one slice only, or an outline that was not filled."""
+"""Shape of a tumour's mask: in one slice only, in specks, or an outline that was not filled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 FLAT = 2.0  # times the distance of slices that a tumour of one slice may measure in it
 HOLLOW = 0.3  # of a mask with its holes filled
+SPECK, MANY = 3, 20  # voxels of a part, and such parts, that no outline leaves
 MIN_SLICES = 4  # of an image of which a mask may miss some
 
 
@@ -28,9 +29,19 @@ def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
     if len(inside) >= MIN_SLICES and last[0] - first[0] == 1 and max(extent_mm[1:]) > FLAT * extent_mm[0]:
         return "the mask is in one slice only; outline the tumour in every slice that shows it"
     box: Any = inside[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
+    if _specks(box) > MANY:
+        return "the mask has many specks of a few voxels; delete them, and check what it was made by"
     if _share_of_holes(box) > HOLLOW:
         return "the mask is hollow, as an outline that was not filled; fill it"
     return ""
+
+
+def _specks(inside: NDArray[np.bool_]) -> int:
+    """How many parts have a few voxels only."""
+    from scipy import ndimage
+
+    sizes = np.bincount(ndimage.label(inside)[0].ravel())[1:]
+    return int((sizes <= SPECK).sum())
 
 
 def _share_of_holes(inside: NDArray[np.bool_]) -> float:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEGATIVE_SHARE = 0.05  # of the voxels; interpolation makes a few at edges
+FAR_BELOW, FAR_SHARE = 0.1, 1e-3  # of the 99th percentile, below 0, and of the voxels: interpolation makes none
 CUT_OFF_SHARE, CUT_OFF_LEAST = 1e-3, 50  # of the voxels, and how many, that have the highest value
 FEW_VALUES = (8, 32)  # of a phase: fewer are a drawing, more an image
+NOISE, NOISE_SLICES = 0.8, 8  # of the difference of voxels half an image apart; and slices that are examined
 PERCENTILES = (50, 75, 90, 99, 99.9)
 SAME = 2e-3  # between those of two phases, as a share
 
@@ -22,8 +24,10 @@ def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.f
         phases: Arrays of all voxels.
         sampled: Some voxels of each, flat.
     """
-    if any((few < 0).mean() > NEGATIVE_SHARE for few in sampled):
+    if any(map(_is_negative, sampled)):
         return "signal is negative, as after a standardisation or a subtraction; give the images as they were measured"
+    if any(map(_is_noise, phases)):
+        return "a phase looks like noise; check the order of its bytes, and how many of its bits are stored"
     values = [len(np.unique(few)) for few in sampled]
     if any(FEW_VALUES[0] <= count < FEW_VALUES[1] for count in values):
         return f"a phase has fewer than {FEW_VALUES[1]} grey values; export the originals"
@@ -33,6 +37,19 @@ def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.f
     if len(levels) > 1 and np.allclose(levels, levels[0], rtol=SAME, atol=0) and levels[0, 0] > 0:
         return "all phases have the same share of each grey value, as after an equalisation; export the originals"
     return ""
+
+
+def _is_noise(phase: NDArray[Any]) -> bool:
+    """Whether neighbouring voxels of a row differ as much as voxels far apart."""
+    rows = phase[:: max(1, len(phase) // NOISE_SLICES)].astype(np.float32)
+    far = np.abs(rows - np.roll(rows, rows.shape[1] // 2, axis=1)).mean()
+    return bool(far > 0 and np.abs(np.diff(rows, axis=2)).mean() > NOISE * far)
+
+
+def _is_negative(few: NDArray[np.float64]) -> bool:
+    """Whether many voxels are below 0, or some are far below, as where numbers overflowed."""
+    below = few < -FAR_BELOW * float(np.percentile(few, 99))
+    return bool((few < 0).mean() > NEGATIVE_SHARE or below.mean() > FAR_SHARE)
 
 
 def _is_cut_off(phase: NDArray[Any], sampled: NDArray[np.float64]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import Counter
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from client.cache.store import Job, make_artefacts
+from client.cache.store import Job, Stored, make_artefacts
 from client.contract.paths import Instance, Pattern, inside_data_root, matching_files
 from client.errors import ExitCode, SiteError
+from client.imaging.exam_comparison import remark_warnings
+from client.imaging.exam_facts import ExamFacts
 from client.imaging.exams import PUBLIC
+from client.imaging.histology.tile_comparison import compared_tiles
 from client.imaging.histology.tile_features import (
     SEEDED,
     Stain,
     load_resnet50,
     seeded_network,
     tile_features,
-    tile_sizes,
     tile_volume,
 )
+from client.imaging.histology.tile_look import TileLook
 from client.readers.modality_data import ModalityData, rows_of
 from shared_models.settings import Settings
 from shared_models.task import Bag, Modality, Volume
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from client.contract.protocols import Rows, Site
 
 VERSION = 1  # raise it when the same tiles become another tensor
+LOOK_VERSION = 1  # raise it when the same tiles look otherwise
+LOOKED = 4  # tiles of a patient that are read without a study
+
+TensorAndLooks = tuple[NDArray[np.float16], NDArray[np.float64]]
 
 
 class TilesReader(Settings):
@@ -58,8 +65,8 @@ class TilesReader(Settings):
     )
 
     def preview_kind(self) -> Volume:
-        """One small tile: it is only read to see that it can be."""
-        return Volume((3, 1, 16, 16), (1.0, 1.0, 1.0))
+        """A few tiles, small: they are only read to see that they can be, and how they look."""
+        return Volume((3, LOOKED, 16, 16), (1.0, 1.0, 1.0))
 
     def columns(self, kind: Modality) -> list[tuple[str, str]]:
         """None."""
@@ -79,24 +86,28 @@ class TilesReader(Settings):
         tiles_of = matching_files(rows.site, self.tiles, "tiles")
         strangers = self._strangers(rows, tiles_of, name)
         make, digest = self._maker(rows.site, name, kind)
-        recipe, sizes = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}", f"tile sizes {VERSION}"
+        recipe = f"tiles {VERSION}\n{kind!r}\n{self.stain}\n{digest}"
+        looks = f"looks {LOOK_VERSION} of {recipe}"
         jobs = {}
         for row, key in enumerate(rows.keys):
             if tiles := tiles_of.get(self._key(key)):
                 chosen = _chosen(tiles, kind, key)
-                jobs[row] = Job(chosen, {recipe: make, sizes: tile_sizes})
+                parts = {recipe: operator.itemgetter(0), looks: operator.itemgetter(1)}
+                jobs[row] = Job(chosen, parts, functools.partial(_made, make, chosen))
         made = dict(make_artefacts(rows.site, jobs, f"reading {name}"))
         read = rows_of({row: one[recipe] for row, one in made.items()}, (len(rows), *kind.shape), strangers)
-        measured = {rows.keys[row].patient: one[sizes] for row, one in made.items() if read.present[row]}
-        return replace(read, warnings=[*read.warnings, *_odd_sizes(name, measured)])
+        looks_of = {row: file for row, one in made.items() if isinstance(file := one[looks], Path)}
+        facts = _facts(looks_of, [key.patient for key in rows.keys], _count(kind))
+        remarks = remark_warnings(f"modalities.{name}", facts.values(), "patient")
+        return replace(read, warnings=[*read.warnings, *remarks], facts=facts)
 
     def _key(self, key: Instance) -> Instance:
         return key if "{instance}" in self.tiles else Instance(key.patient)
 
     def _maker(
         self, site: Site, name: str, kind: Bag | Volume
-    ) -> tuple[Callable[[Sequence[Path]], NDArray[np.float16]], str]:
-        """What makes the tensor of a patient's tiles, and a digest of the weights that it needs."""
+    ) -> tuple[Callable[[Sequence[Path]], TensorAndLooks], str]:
+        """What makes the tensor of a patient's tiles and their looks, and a digest of the weights that it needs."""
         if isinstance(kind, Volume):
             return functools.partial(tile_volume, size=kind.shape[2:], stain=self.stain), ""
         if kind.network != "file":
@@ -135,31 +146,46 @@ class TilesReader(Settings):
         return [unused] if strangers else []
 
 
-def _odd_sizes(name: str, measured: Mapping[str, Path | SiteError]) -> list[str]:
-    """A warning of tiles whose size is not that of most: a network sees another magnification in them.
+def _made(make: Callable[[Sequence[Path]], TensorAndLooks], chosen: Sequence[Path], _: Stored) -> TensorAndLooks:
+    """The tensor of a patient's tiles and their looks, in one pass over the files."""
+    return make(chosen)
+
+
+def _facts(looks_of: Mapping[int, Path], patients: Sequence[str], wanted: int) -> dict[int, ExamFacts]:
+    """Of each row its tiles as an exam: how many there are of which size, and what looks wrong.
 
     Args:
-        name: The modality's.
-        measured: The file of each patient's tile sizes.
+        looks_of: The file of each row's looks.
+        patients: Of the R rows.
+        wanted: How many tiles of a patient the study takes.
     """
-    files = {patient: file for patient, file in measured.items() if isinstance(file, Path)}
-    sizes = {
-        patient: {tuple(size) for size in np.load(file, allow_pickle=False).tolist()} for patient, file in files.items()
+    looks = {
+        row: [TileLook(*look) for look in np.load(file, allow_pickle=False).tolist()] for row, file in looks_of.items()
     }
-    (usual, _), *others = Counter(size for own in sizes.values() for size in own).most_common() or [((), 0)]
-    odd = sum(own != {usual} for own in sizes.values())
-    if not others:
-        return []
-    height, width = usual
-    text = (
-        f"{name}: {odd} of {len(sizes)} patients have tiles of another size than {height} x {width} pixels, the usual"
-    )
-    return [f"{text}; check that they were cut at the same magnification"]
+    return {
+        row: ExamFacts(
+            choice={},
+            phases=1,
+            seconds=(),
+            size=(int(looks[row][0].columns), int(looks[row][0].rows), len(looks[row])),
+            spacing_mm=(),
+            orientation="",
+            mask_mm3=0.0,
+            mask_share=0.0,
+            remarks=tuple(remarks),
+        )
+        for row, remarks in compared_tiles(looks, patients, wanted).items()
+    }
+
+
+def _count(kind: Bag | Volume) -> int:
+    """How many tiles of a patient the study takes."""
+    return kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
 
 
 def _chosen(tiles: Sequence[Path], kind: Bag | Volume, key: Instance) -> tuple[Path, ...]:
     """As many of the tiles as the study wants: a seeded choice of more, or fewer over again."""
-    count = kind.shape[0] if isinstance(kind, Bag) else kind.shape[1]
+    count = _count(kind)
     if len(tiles) > count:
         chosen = np.random.default_rng(crc32("/".join(key).encode())).choice(len(tiles), count, replace=False)
         return tuple(tiles[index] for index in sorted(chosen))

@@ -19,6 +19,7 @@ from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary
 from shared_models.task import Task, Volume
 from tests.client.conftest import write_slice, write_volume
+from tests.client.imaging.histology.test_tile_look import brown, compressed, enlarged, tissue
 
 SHAPE, SPACING = (14, 44, 44), (3.0, 3.0, 6.0)  # as arrays, and along x, y, z in mm: 132 x 132 x 84
 PATIENTS = ("P1", "P2", "P3")
@@ -35,11 +36,13 @@ READERS: dict[str, dict[str, Any]] = {
     },
     "dicom": {"reader": "dicom", "folder": "dicom/{patient}", "mask": "nifti/{patient}/mask.nii.gz"},
     "mammogram": {"reader": "mammogram", "images": "mammo/{patient}.dcm", "mask": "mammo/{patient}.png"},
+    "tiles": {"reader": "tiles", "tiles": "tiles/{patient}/*.png"},
 }
 KINDS = {
     "nifti": Volume((4, 12, 16, 16), (4.0, 4.0, 4.0), tumour=True),
     "dicom": Volume((4, 12, 16, 16), (4.0, 4.0, 4.0), tumour=True),
     "mammogram": Volume((2, 1, 32, 32), (1.0, 1.0, 1.0), tumour=True),
+    "tiles": Volume((3, 4, 48, 48), (1.0, 1.0, 1.0), tiles=True),
 }
 
 
@@ -96,9 +99,17 @@ def write_mammogram(path: Path, seed: int) -> None:
     Image.fromarray((255 * finding).astype(np.uint8)).save(path.with_suffix(".png"))
 
 
+def write_tiles(folder: Path, seed: int) -> None:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number in range(4):
+        Image.fromarray(tissue(10 * seed + number)).save(folder / f"{number}.png")
+
+
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site whose exams are of all three kinds."""
+    """A site whose exams are of all kinds."""
     folder = tmp_path_factory.mktemp("clean")
     for number, patient in enumerate(PATIENTS):
         phases, tumour = breast(number)
@@ -108,6 +119,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_dicom(folder / f"dicom/{patient}", phases)
         (folder / "mammo").mkdir(exist_ok=True)
         write_mammogram(folder / f"mammo/{patient}.dcm", number)
+        write_tiles(folder / "tiles" / patient, number)
     rows = [f"{patient},{number % 2},L" for number, patient in enumerate(PATIENTS)]
     (folder / "clinical.csv").write_text("\n".join(["ID,Relapse,Side", *rows]))
     return folder
@@ -314,12 +326,93 @@ def written_on(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
+def turned(folder: Path) -> None:
+    """Mammograms turned by 90 degrees, and their masks."""
+    picture(np.rot90)(folder)
+    mammogram(PixelData=lambda file: np.ascontiguousarray(np.rot90(file.pixel_array)).tobytes())(folder)
+    mammogram(Rows=180, Columns=240)(folder)
+
+
+def cropped(folder: Path) -> None:
+    """Parts of mammograms about the finding, and of their masks."""
+    picture(lambda a: a[80:160, 20:120])(folder)
+    mammogram(PixelData=lambda file: file.pixel_array[80:160, 20:120].tobytes())(folder)
+    mammogram(Rows=80, Columns=100)(folder)
+
+
+def modified_view(file: Any) -> list[Any]:
+    view = pydicom.Dataset()
+    view.CodeValue, view.ViewModifierCodeSequence = "399162004", [pydicom.Dataset()]
+    return [view]
+
+
+def tiles(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def apply(folder: Path) -> None:
+        from PIL import Image
+
+        for patient in PATIENTS[:2]:
+            for path in sorted((folder / "tiles" / patient).glob("*.png")):
+                Image.fromarray(np.ascontiguousarray(change(np.asarray(Image.open(path))))).save(path)
+
+    return apply
+
+
 def eroded(mask: sitk.Image) -> sitk.Image:
     smaller = sitk.BinaryErode(sitk.Cast(mask, sitk.sitkUInt8), [1, 1, 0], sitk.sitkBall, 0, 1)
     return sitk.Cast(smaller, sitk.sitkFloat32)
 
 
+ALL_PHASES = ("phase0", "phase1", "phase2")
 CHANGES: dict[str, tuple[str, Change]] = {
+    "tiles: inverted": ("tiles", tiles(lambda a: 255 - a)),
+    "tiles: grey": ("tiles", tiles(lambda a: a.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2))),
+    "tiles: red and blue exchanged": ("tiles", tiles(lambda a: a[..., ::-1])),
+    "tiles: another stain": ("tiles", tiles(brown)),
+    "tiles: glass": ("tiles", tiles(lambda a: np.full_like(a, 245))),
+    "tiles: black": ("tiles", tiles(np.zeros_like)),
+    "tiles: enlarged four times": ("tiles", tiles(enlarged)),
+    "tiles: compressed to blocks": ("tiles", tiles(compressed)),
+    "tiles: another patient's": ("tiles", copied_to_another("tiles")),
+    "mammogram: turned by 90 degrees with its mask": ("mammogram", turned),
+    "mammogram: a part of one": ("mammogram", cropped),
+    "mammogram: a modified view": ("mammogram", mammogram(ViewCodeSequence=modified_view)),
+    "mammogram: another view": ("mammogram", mammogram(ViewPosition="MLO")),
+    "mammogram: computed from tomosynthesis": (
+        "mammogram",
+        mammogram(ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]),
+    ),
+    "mammogram: pixels twice as large": ("mammogram", mammogram(PixelSpacing=[1.6] * 2, ImagerPixelSpacing=[1.6] * 2)),
+    "DICOM: another flip angle in one phase": (
+        "dicom",
+        lambda folder: [tags(FlipAngle=10)(folder), tags(1, FlipAngle=30)(folder)],
+    ),
+    "DICOM: a phase of another day": (
+        "dicom",
+        lambda folder: [tags(AcquisitionDate="20200101")(folder), tags(2, AcquisitionDate="20200401")(folder)],
+    ),
+    "DICOM: positions half as far apart": ("dicom", tags(SpacingBetweenSlices=2 * SPACING[2])),
+    "DICOM: pixels that are not square": ("dicom", tags(PixelSpacing=[3.0, 4.2])),
+    "DICOM: the slope of some slices of a phase lost": (
+        "dicom",
+        lambda folder: [tags(RescaleSlope=0.5, RescaleIntercept=0.0)(folder), tags(1, 5, RescaleSlope=1.0)(folder)],
+    ),
+    "half of the mask": (
+        "nifti",
+        voxels(lambda a: a * (np.indices(a.shape)[2] > np.median(np.argwhere(a)[:, 2])), "mask"),
+    ),
+    "the mask with specks": (
+        "nifti",
+        voxels(lambda a: np.maximum(a, np.random.default_rng(0).random(a.shape) > 0.998), "mask"),
+    ),
+    "the mask with a part where no tumour is": (
+        "nifti",
+        voxels(lambda a: np.maximum(a, np.roll(a, 16, axis=1)), "mask"),
+    ),
+    "a part of the tumour cut out": (
+        "nifti",
+        voxels(lambda a: a * ~((np.indices(a.shape)[2] > 20) & (np.indices(a.shape)[1] > 20)), *ALL_PHASES),
+    ),
+    "slices in another order": ("nifti", voxels(lambda a: np.concatenate([a[7:], a[:7]]), *ALL_PHASES, "mask")),
     "the root of one phase": ("nifti", voxels(lambda a: np.sqrt(a / a.max()) * a.max(), "phase1")),
     "the brightness of one phase corrected": (
         "nifti",
@@ -433,6 +526,7 @@ QUICK = (
     "a patient under two identifiers",
     "a phase twice",
     "mammogram: the mask inverted",
+    "tiles: red and blue exchanged",
 )
 
 
@@ -458,7 +552,8 @@ def test_no_change_of_meaning_is_silent(
     kind, apply = CHANGES[change]
     right = clean_tensors(kind, clean, expected)
     folder = tmp_path / "site"
-    names = {"nifti": ("nifti",), "dicom": ("nifti", "dicom"), "mammogram": ("mammo",)}[kind]
+    parts = {"nifti": ("nifti",), "dicom": ("nifti", "dicom"), "mammogram": ("mammo",), "tiles": ("tiles",)}
+    names = parts[kind]
     for name in names:
         shutil.copytree(clean / name, folder / name)
     shutil.copy(clean / "clinical.csv", folder)

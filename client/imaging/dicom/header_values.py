@@ -90,6 +90,11 @@ def integer(value: Any) -> int | None:
     return None if value in (None, "") else int(value)
 
 
+def length_mm(value: Any) -> float | None:
+    """A length; None where nothing is said. Some scanners write it with a sign."""
+    return None if value in (None, "") else abs(float(value))
+
+
 def seconds_of_ms(value: Any) -> float | None:
     """Seconds; None where nothing is said."""
     return None if value in (None, "") else float(value) / 1000

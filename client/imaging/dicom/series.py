@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from client.errors import SiteError
 from client.imaging.dicom.exam_choice import Wanted, choose, without_copies
+from client.imaging.dicom.phase_headers import header_remarks
 from client.imaging.dicom.phase_times import Phase, in_time, past_midnight
 from client.imaging.dicom.slice_headers import Slice
 from client.imaging.files import SAME_GEOMETRY, bad_file
@@ -64,6 +65,7 @@ def dynamic_phases(slices: Sequence[Slice], wanted: Wanted, folder: Path) -> Dyn
     for phase in phases:
         _check_stack(phase)
     ordered, seconds, remarks = in_time(phases)
+    remarks += header_remarks(ordered)
     if copies:
         remarks += ("images that were exported twice are used once",)
     return DynamicSeries(ordered, seconds, remarks + _earlier_series(single, chosen, ordered[0]))

@@ -16,6 +16,7 @@ from client.imaging.dicom.header_values import (
     image_kind,
     integer,
     is_original,
+    length_mm,
     placement,
     pulse_sequence,
     seconds_of_ms,
@@ -33,7 +34,7 @@ TAGS = (
     *("PatientID", "BodyPartExamined", "StudyInstanceUID", "StudyDate", "AcquisitionDate"),
     *("ComplexImageComponent", "EchoTime", "EchoNumbers"),
     *("RepetitionTime", "FlipAngle", "ScanningSequence", "RescaleSlope"),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
+    *("SpacingBetweenSlices", "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "FrameOfReferenceUID"),
     *("NumberOfFrames", "InstanceNumber", "Laterality", "ImageLaterality"),
     *("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -69,6 +70,8 @@ class Slice:
         triggered_s: Since the trigger.
         acquired_s: Time of day when it was measured.
         created_s: Time of day when the image was made.
+        acquired_on: The day when it was measured, as `20200131`; empty where it is not said.
+        between_slices_mm: What the header says of the distance between slices' centres; None where nothing.
         slope: What a frame's values are multiplied by; a file that is one slice is scaled where it is read.
         intercept: What is then added.
         true_slope: What the values after slope and intercept are to be divided by; None where unknown.
@@ -99,6 +102,8 @@ class Slice:
     triggered_s: float | None
     acquired_s: float | None
     created_s: float | None
+    acquired_on: str = ""
+    between_slices_mm: float | None = None
     slope: float = 1.0
     intercept: float = 0.0
     true_slope: float | None = None
@@ -168,6 +173,8 @@ def _of_file(path: Path, header: Any, room: int) -> Slice:
         triggered_s=seconds_of_ms(header.get("TriggerTime")),
         acquired_s=time_of_day_s(header.get("AcquisitionTime")),
         created_s=time_of_day_s(header.get("ContentTime")),
+        acquired_on=str(header.get("AcquisitionDate") or ""),
+        between_slices_mm=length_mm(header.get("SpacingBetweenSlices")),
     )
 
 
@@ -180,11 +187,11 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any, room: int) -> Sl
 
     content, scale = group("FrameContentSequence"), group("PixelValueTransformationSequence")
     position, axes = group("PlanePositionSequence"), group("PlaneOrientationSequence")
+    measures = group("PixelMeasuresSequence")
     frame_type, echo = group("MRImageFrameTypeSequence"), group("MREchoSequence")
     types = frame_type.get("FrameType") or header.get("ImageType")
     private: Any = next((groups[PHILIPS_FRAME][0] for groups in (frame, shared) if PHILIPS_FRAME in groups), {})
-    # of a date and time, the eight digits of the date go
-    acquired = str(content.get("FrameAcquisitionDateTime") or "")[8:]
+    acquired = str(content.get("FrameAcquisitionDateTime") or "")
     return Slice(
         **_common(path, header),
         frame=number,
@@ -194,13 +201,15 @@ def _of_frame(path: Path, header: Any, number: int, frame: Any, room: int) -> Sl
         original=is_original(types),
         true_slope=true_slope(private, float(scale.get("RescaleSlope", 1.0))),
         pixel_bytes=room,
-        **placement(position, axes, group("PixelMeasuresSequence")),
+        **placement(position, axes, measures),
         instance=number + 1,
         temporal_position=integer(content.get("TemporalPositionIndex")),
         acquisition=integer(content.get("FrameAcquisitionNumber")),
         triggered_s=seconds_of_ms(group("CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime")),
-        acquired_s=time_of_day_s(acquired),
+        acquired_s=time_of_day_s(acquired[8:]),
         created_s=None,
+        acquired_on=acquired[:8],
+        between_slices_mm=length_mm(measures.get("SpacingBetweenSlices")),
         slope=float(scale.get("RescaleSlope", 1.0)),
         intercept=float(scale.get("RescaleIntercept", 0.0)),
     )

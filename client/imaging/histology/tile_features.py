@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from client.errors import SiteError
 from client.imaging.histology.stain import macenko
+from client.imaging.histology.tile_look import Pixels, tile_look
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,8 +36,8 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def tile_features(
     tiles: Sequence[Path], network: Callable[[], nn.Module], stain: Stain = "none"
-) -> NDArray[np.float16]:
-    """Features `(T, 2048)` of tiles; one that appears twice is computed once.
+) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
+    """Features `(T, 2048)` of tiles, and the look of each; one that appears twice is computed once.
 
     Args:
         tiles: T files, which may differ in size.
@@ -50,30 +51,37 @@ def tile_features(
 
     resnet = network()
     mean, deviation = (np.asarray(by_colour, np.float32)[:, None, None] for by_colour in (_MEAN, _DEVIATION))
-    features = {}
-    with torch.inference_mode():
-        for tile in dict.fromkeys(tiles):
-            pixels = (read_tile(tile, stain=stain) - mean) / deviation
-            features[tile] = resnet(torch.from_numpy(pixels)[None])[0].numpy()
-    return np.stack([features[tile] for tile in tiles]).astype(np.float16)
+
+    def features(pixels: Pixels) -> NDArray[np.float32]:
+        tile = (_prepared(pixels, None, stain) - mean) / deviation
+        with torch.inference_mode():
+            return np.asarray(resnet(torch.from_numpy(tile)[None])[0].numpy())
+
+    made, looks = _each(tiles, features)
+    return np.stack(made).astype(np.float16), looks
 
 
-def tile_volume(tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none") -> NDArray[np.float16]:
-    """The tiles themselves, `(3, T, H, W)`, each resized to `size` `(H, W)`."""
-    return np.stack([read_tile(tile, size, stain) for tile in tiles], axis=1).astype(np.float16)
-
-
-def tile_sizes(tiles: Sequence[Path]) -> NDArray[np.int64]:
-    """Rows and columns `(T, 2)` of each tile, from its header.
+def tile_volume(
+    tiles: Sequence[Path], size: Sequence[int], stain: Stain = "none"
+) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
+    """The tiles themselves, `(3, T, H, W)`, each resized to `size` `(H, W)`, and the look of each.
 
     Raises:
         SiteError: If a tile cannot be used.
     """
-    sizes = []
-    for tile in tiles:
-        with _opened(tile) as image:
-            sizes.append((image.height, image.width))
-    return np.asarray(sizes, dtype=np.int64)
+    made, looks = _each(tiles, functools.partial(_prepared, size=size, stain=stain))
+    return np.stack(made, axis=1).astype(np.float16), looks
+
+
+def _each(
+    tiles: Sequence[Path], make: Callable[[Pixels], NDArray[np.float32]]
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+    """What is made of each tile, and the looks `(D, L)` of the D different ones; each is read once."""
+    made, looks = {}, {}
+    for tile in dict.fromkeys(tiles):
+        pixels = tile_pixels(tile)
+        made[tile], looks[tile] = make(pixels), tile_look(pixels)
+    return [made[tile] for tile in tiles], np.array(list(looks.values()), dtype=np.float64)
 
 
 @functools.cache
@@ -135,10 +143,18 @@ def _bad_weights(path: Path, found: str) -> SiteError:
     )
 
 
-def read_tile(path: Path, size: Sequence[int] | None = None, stain: Stain = "none") -> NDArray[np.float32]:
-    """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then resized to `size` `(H, W)` if given."""
+def tile_pixels(path: Path) -> Pixels:
+    """A tile `(H, W, 3)`: red, green, blue.
+
+    Raises:
+        SiteError: If it cannot be used.
+    """
     with _opened(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert("RGB"))
+
+
+def _prepared(pixels: Pixels, size: Sequence[int] | None, stain: Stain) -> NDArray[np.float32]:
+    """A tile `(3, H, W)` in 0 to 1, normalised as a whole, then resized to `size` `(H, W)` if given."""
     tile: NDArray[np.float32] = np.moveaxis(pixels, 2, 0).astype(np.float32) / np.float32(255)
     if stain == "macenko":
         tile = macenko(tile)

@@ -15,6 +15,9 @@ TISSUE = 0.05  # of the range of grey values, above the background
 WRITTEN, ABOVE_TISSUE = 50, 1.3  # pixels of the highest value, and how far it lies above the tissue
 STROKES = 30.0  # times the square of its half width that a shape's area exceeds; a disc's is 3 times
 CUT_OFF_SHARE = 0.01  # of the breast, that has the highest value
+NO_AIR = 0.97  # of an image
+EDGE, CORNER = 0.02, 0.1  # of an image's height or width
+WIDE = 0.6  # of an edge or a corner that is tissue
 MIN_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
 RING_MM, MIN_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
 
@@ -30,7 +33,7 @@ def mammogram_remarks(exam: Exam) -> list[str]:
     low, high = float(pixels.min()), float(pixels.max())
     if float((pixels > low + BRIGHTEST * (high - low)).mean()) > BRIGHT_SHARE:
         return ["the background is as bright as the densest tissue; check whether the image is inverted"]
-    if remark := _highest_value(pixels, low, high):
+    if remark := _highest_value(pixels, low, high) or _place(pixels, low, high, exam.choice.get("view", "")):
         return [remark]
     if exam.mask is None:
         return []
@@ -47,6 +50,21 @@ def mammogram_remarks(exam: Exam) -> list[str]:
             "the finding is no brighter than its surroundings; check that the mask is of this image, and not turned"
         ]
     return []
+
+
+def _place(pixels: NDArray[Any], low: float, high: float, view: str) -> str:
+    """Whether the breast lies as in a mammogram, the chest wall on the left and air about it; empty where it does."""
+    tissue = pixels > low + TISSUE * (high - low)
+    if tissue.mean() > NO_AIR:
+        return "there is no air about the breast; is it a part of a mammogram, or magnified?"
+    height, width = (max(1, round(EDGE * size)) for size in tissue.shape)
+    top, bottom, wall = tissue[:height].mean(), tissue[-height:].mean(), tissue[:, :width].mean()
+    if max(top, bottom) > WIDE and wall < max(top, bottom) / 2:
+        return "the breast hangs from the upper or lower edge; turn the image by 90 degrees"
+    height, width = (max(1, round(CORNER * size)) for size in tissue.shape)
+    if view == "MLO" and tissue[:height, :width].mean() < 1 - WIDE < WIDE < tissue[-height:, :width].mean():
+        return "the chest muscle is at the lower edge of an MLO view; is the image upside down?"
+    return ""
 
 
 def _highest_value(pixels: NDArray[Any], low: float, high: float) -> str:

@@ -24,10 +24,10 @@ from client.imaging.mammography.view_headers import (
     stated_spacing,
     view_header,
 )
+from client.imaging.mammography.view_remarks import view_remarks
 from client.imaging.mask_values import check_share, tumour_voxels
 
 PLAUSIBLE_SPACING_MM = (0.01, 2.0)
-MAGNIFIED = "it is a magnified view, which shows a part of the breast; take the standard view"
 SAME_PROPORTIONS = 0.01
 FORMATS = ("PNG", "TIFF")
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")
@@ -82,9 +82,14 @@ class MammogramFiles:
             pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
         slices = tuple(None if picture is None else _slice(picture, spacing) for picture in (pixels, mask))
         header = view_header(self.image)
-        choice = {"intent": header.intent, "patient": header.patient}
+        choice = {
+            "intent": "computed from tomosynthesis" if header.computed else header.intent,
+            "patient": header.patient,
+            "study_date": header.study_date,
+            "view": header.view,
+        }
         exam = Exam(self.image, slices[:1], mask=slices[1], lacks_mask=self.lacks_mask, choice=choice)
-        return dataclasses.replace(exam, remarks=(MAGNIFIED,) * header.magnified)
+        return dataclasses.replace(exam, remarks=view_remarks(self.image, header))
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], Spacing | None]:

@@ -21,7 +21,15 @@ TAGS = (
     *("Modality", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "ViewPosition"),
     *("PixelSpacing", "PixelSpacingCalibrationType", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
     *("EstimatedRadiographicMagnificationFactor", "ModalityLUTSequence", "ViewCodeSequence", "ImageType"),
-    *("PatientID", "ImageLaterality", "Laterality", "PresentationIntentType", "PhotometricInterpretation"),
+    *(
+        "PatientID",
+        "StudyDate",
+        "AcquisitionDate",
+        "ImageLaterality",
+        "Laterality",
+        "PresentationIntentType",
+        "PhotometricInterpretation",
+    ),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelIntensityRelationshipSign"),
     *("RescaleSlope", "RescaleIntercept"),
 )
@@ -55,18 +63,27 @@ class ViewHeader:
     Attributes:
         view: As `CC`; empty where it does not say.
         side: left or right; empty where it does not say.
-        special: Whether it is a spot, magnified or otherwise modified view, or was computed from tomosynthesis.
+        modified: Whether it is a spot, magnified or otherwise modified view.
+        computed: Whether it was computed from tomosynthesis.
         intent: `FOR PRESENTATION` or `FOR PROCESSING`; empty where it does not say.
         patient: Who it is of; it is compared and never shown.
+        study_date: The day of the study, as `20200131`; empty where it does not say.
         magnified: Whether it was taken closer to the source than a whole breast is.
     """
 
     view: str
     side: str
-    special: bool
+    modified: bool
+    computed: bool
     intent: str
     patient: str = ""
+    study_date: str = ""
     magnified: bool = False
+
+    @property
+    def special(self) -> bool:
+        """Whether it is no plain view of the whole breast."""
+        return self.modified or self.computed
 
 
 def view_header(path: Path) -> ViewHeader:
@@ -76,19 +93,20 @@ def view_header(path: Path) -> ViewHeader:
         SiteError: If it is no mammogram.
     """
     if not is_dicom(path):
-        return ViewHeader("", "", False, "")
+        return ViewHeader("", "", modified=False, computed=False, intent="")
     header = read_header(path)
     codes = list(header.get("ViewCodeSequence") or ())
     coded = next((VIEW_CODES[code] for item in codes if (code := str(item.get("CodeValue"))) in VIEW_CODES), "")
     side = str(header.get("ImageLaterality") or header.get("Laterality") or "").upper()[:1]
     computed = {str(value).upper() for value in header.get("ImageType") or ()} & {"TOMOSYNTHESIS", "GENERATED_2D"}
-    modified = any(item.get("ViewModifierCodeSequence") for item in codes)
     return ViewHeader(
         view=str(header.get("ViewPosition") or "").strip().upper() or coded,
         side={"L": "left", "R": "right"}.get(side, ""),
-        special=bool(computed or modified),
+        modified=any(item.get("ViewModifierCodeSequence") for item in codes),
+        computed=bool(computed),
         intent=str(header.get("PresentationIntentType") or "").upper(),
         patient=str(header.get("PatientID") or "").strip(),
+        study_date=str(header.get("StudyDate") or header.get("AcquisitionDate") or ""),
         magnified=float(header.get("EstimatedRadiographicMagnificationFactor") or 1.0) > MAGNIFIED,
     )
 

@@ -1,0 +1,167 @@
+"""Look of histology tiles in a few numbers each, and what looks wrong in those of a patient."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+GLASS, INK_BLACK = 225, 25  # grey values above and below which a pixel is no tissue, in all colours
+COLOURLESS = 4.0  # mean distance of a tile's highest and lowest colour, of 255
+MOSTLY, MUCH = 0.9, 0.5  # of a tile's pixels, or of a patient's tiles
+GREENER, GREEN_SHARE = 15, 0.05  # than red and blue, which neither stain ever is; and of a tile's pixels
+SWAPPED = 3.0  # of 255, that light tissue is bluer than red and dark tissue redder: nuclei are dark and blue
+BLURRED = 0.3  # a straight slope has 0.25, noise 1
+BLOCKY = 1.6  # steps at every eighth row and column over the others; a JPEG file of quality 50 has about 1.1
+MIN_TISSUE, MIN_SIDE = 0.02, 32  # of a tile's pixels, and pixels along a side, below which nothing is said
+MAX_LOOKED = 65_536  # pixels that are examined for colours
+DIGEST_BYTES = 6  # a 64-bit float holds them
+
+Pixels = NDArray[np.uint8]
+
+
+class TileLook(NamedTuple):
+    """What is remembered of a tile; NaN where it is too small, or shows too little tissue.
+
+    Attributes:
+        rows: Its height.
+        columns: Its width.
+        digest: Of its pixels; 0 where all are the same, as of glass.
+        colour: Mean distance of the highest and the lowest of the three colours.
+        glass: Share of pixels that are nearly white.
+        black: Share of pixels that are nearly black.
+        green: Share of pixels in which green is the brightest.
+        red_absorbed: Mean absorbance of red in tissue.
+        green_absorbed: Of green.
+        blue_absorbed: Of blue.
+        exchanged: How much blue exceeds red in light tissue, or red blue in dark, whichever is less.
+        sharpness: Steps from pixel to pixel over those across four.
+        blocks: Steps at every eighth row and column over those at the others.
+    """
+
+    rows: float
+    columns: float
+    digest: float
+    colour: float = np.nan
+    glass: float = np.nan
+    black: float = np.nan
+    green: float = np.nan
+    red_absorbed: float = np.nan
+    green_absorbed: float = np.nan
+    blue_absorbed: float = np.nan
+    exchanged: float = np.nan
+    sharpness: float = np.nan
+    blocks: float = np.nan
+
+    @property
+    def absorbed(self) -> tuple[float, float, float]:
+        """Mean absorbance in tissue of red, green and blue."""
+        return self.red_absorbed, self.green_absorbed, self.blue_absorbed
+
+
+def tile_look(pixels: Pixels) -> TileLook:
+    """The look of a tile `(H, W, 3)`."""
+    rows, columns, _ = pixels.shape
+    flat = bool(pixels.min() == pixels.max())
+    hashed = hashlib.blake2b(pixels.tobytes(), digest_size=DIGEST_BYTES).digest()
+    look = TileLook(rows, columns, 0 if flat else int.from_bytes(hashed, "little"))
+    if min(rows, columns) < MIN_SIDE:
+        return look
+    few = pixels.reshape(-1, 3)[:: max(1, rows * columns // MAX_LOOKED)].astype(np.float32)
+    lowest, highest = few.min(axis=1), few.max(axis=1)
+    green = few[:, 1] > GREENER + np.maximum(few[:, 0], few[:, 2])
+    look = look._replace(
+        colour=float((highest - lowest).mean()),
+        glass=float((lowest > GLASS).mean()),
+        black=float((highest < INK_BLACK).mean()),
+        green=float(green.mean()),
+    )
+    tissue = few[(lowest <= GLASS) & (highest >= INK_BLACK)]
+    if len(tissue) < MIN_TISSUE * len(few):
+        return look
+    sharpness, blocks = _steps(pixels[..., 1])
+    return look._replace(**_absorbance(tissue), sharpness=sharpness, blocks=blocks)
+
+
+def _absorbance(tissue: NDArray[np.float32]) -> dict[str, float]:
+    absorbed = -np.log((tissue + 1) / 256)
+    red, green, blue = absorbed.mean(axis=0).tolist()
+    dark, redness = absorbed.sum(axis=1), tissue[:, 0] - tissue[:, 2]
+    middle, darkest = np.percentile(dark, [50, 90])
+    exchanged = min(-np.median(redness[dark <= middle]), np.median(redness[dark >= darkest]))
+    return {"red_absorbed": red, "green_absorbed": green, "blue_absorbed": blue, "exchanged": float(exchanged)}
+
+
+def _steps(green: NDArray[np.uint8]) -> tuple[float, float]:
+    """Sharpness and blocks, of a part in the middle that begins with a block of 8 by 8 pixels."""
+    side = int(MAX_LOOKED**0.5)
+    first = [max(0, (length - side) // 2) // 8 * 8 for length in green.shape]
+    part = green[first[0] : first[0] + side, first[1] : first[1] + side].astype(np.int16)
+    next_, far, edges, others = 0.0, 0.0, 0.0, 0.0
+    for lines in (part, part.T):
+        steps = np.abs(np.diff(lines, axis=0)).mean(axis=1)
+        at_edge = np.arange(1, len(steps) + 1) % 8 == 0
+        next_, far = next_ + steps.mean(), far + np.abs(lines[4:] - lines[:-4]).mean()
+        edges, others = edges + steps[at_edge].mean(), others + steps[~at_edge].mean()
+    return (float(next_ / far) if far else np.nan), (float(edges / others) if others else np.nan)
+
+
+def _share(looks: Sequence[TileLook], seems: Callable[[TileLook], Any]) -> float:
+    return float(np.mean([bool(seems(look)) for look in looks]))
+
+
+def tile_remarks(looks: Sequence[TileLook]) -> list[str]:
+    """What looks wrong in a patient's tiles, the first thing only: one fault has many signs."""
+    for remark, seems, least in _REMARKS:
+        share = _share(looks, seems)
+        if share > 0 and share >= least:
+            return [remark]
+    return []
+
+
+def _is_other_stain(look: TileLook) -> bool:
+    red, green, blue = look.absorbed
+    return green < max(red, blue)
+
+
+_REMARKS: tuple[tuple[str, Callable[[TileLook], Any], float], ...] = (
+    ("a tile is black; delete it, and check how the slide was cut", lambda look: look.black > MOSTLY, 0.0),
+    (
+        "most tiles show glass and no tissue; choose tiles with tissue",
+        lambda look: look.glass > MOSTLY,
+        MUCH,
+    ),
+    (
+        "a tile has no colours; check that it is of the stained slide, and no mask",
+        lambda look: look.colour < COLOURLESS and look.glass <= MOSTLY,
+        0.0,
+    ),
+    (
+        "a part of a tile is green, as no tissue is in haematoxylin and eosin; is it ink, or inverted?",
+        lambda look: look.green > GREEN_SHARE,
+        0.0,
+    ),
+    (
+        "green is not what the tiles absorb most, as haematoxylin and eosin do; is it another stain?",
+        _is_other_stain,
+        MUCH,
+    ),
+    (
+        "light tissue is blue and dark tissue red, as where red and blue were exchanged; check the order of colours",
+        lambda look: look.exchanged > SWAPPED,
+        MUCH,
+    ),
+    (
+        "tiles are blurred, or were enlarged; cut them at the slide's own resolution",
+        lambda look: look.sharpness < BLURRED,
+        MUCH,
+    ),
+    (
+        "tiles show the blocks of a strong JPEG compression; cut them again from the slide",
+        lambda look: look.blocks > BLOCKY,
+        MUCH,
+    ),
+)

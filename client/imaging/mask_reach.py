@@ -1,0 +1,68 @@
+"""Reach of a tumour's mask: whether what takes up contrast goes on beyond it, and whether each of its parts does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN = 0.5  # of the mask's extent, on each side, within which uptake counts
+MIN_VOXELS = 200  # of a mask; a vessel beside a smaller one may be as large
+LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
+BEYOND = 1.0  # of the uptake within the mask, that lies beyond it and hangs together with it
+
+
+def reaches_beyond(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
+    """Whether as much of the tumour lies beyond its mask as in it.
+
+    The tumour is what rises more than halfway from the tissue's rise to the mask's median one, in one piece with it.
+
+    Args:
+        phases: `(D, H, W)` each, the one before contrast first.
+        inside: `(D, H, W)` the mask.
+        tissue_rise: The highest median of the tissue's ratios to the signal before contrast.
+    """
+    from scipy import ndimage
+
+    if inside.sum() < MIN_VOXELS:
+        return False
+    box = _box(inside, MARGIN)
+    mask = inside[box]
+    before = ndimage.uniform_filter(phases[0][box].astype(np.float32), 3)
+    latest = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases[1:]]
+    rise = np.max(latest, axis=0) / np.maximum(before, max(1e-6, 0.05 * float(before[mask].mean())))
+    uptake = rise > (tissue_rise + float(np.median(rise[mask]))) / 2
+    pieces, _ = ndimage.label(uptake)
+    own = np.unique(pieces[mask & uptake])
+    tumour = np.isin(pieces, own[own > 0])
+    edge = ndimage.binary_dilation(mask)
+    return bool((tumour & ~edge).sum() > BEYOND * (tumour & mask).sum())
+
+
+def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
+    """Whether a large part of a mask of several rises no more than the tissue does, as where no tumour is.
+
+    The arguments are those of `reaches_beyond`.
+    """
+    from scipy import ndimage
+
+    box = _box(inside, 0.0)
+    parts, count = ndimage.label(inside[box])
+    if count < 2:
+        return False
+    before = phases[0][box].astype(np.float32)
+    latest = np.max([phase[box] for phase in phases[1:]], axis=0)
+    sizes = np.bincount(parts.ravel())[1:]
+    large = np.flatnonzero(sizes >= max(LARGE_PART * sizes.sum(), 1)) + 1
+    medians = [np.median(latest[parts == part] / np.maximum(before[parts == part], 1e-6)) for part in large]
+    return bool(len(medians) and min(medians) <= tissue_rise)
+
+
+def _box(inside: NDArray[np.bool_], margin: float) -> tuple[slice, ...]:
+    """Where a mask is, with a margin as a share of its extent."""
+    places = np.argwhere(inside)
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    room = np.ceil(margin * (high - low)).astype(int) + (margin > 0)
+    return tuple(slice(max(0, int(a)), int(b)) for a, b in zip(low - room, high + room, strict=True))
