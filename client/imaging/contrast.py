@@ -25,6 +25,7 @@ ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where 
 NO_SIGNAL = 0.1  # of a mask's voxels
 ABOVE_TISSUE = 1.1  # what most of a tumour rises above the tissue's own rise
 MOSTLY, PART = 0.5, 0.15  # of a mask, and of a box about a tumour
+IN_BOX = 75.0  # percentile of a box's ratios, which are the tumour's
 EDGE, MIN_EDGE = 1, 30  # voxels about a mask that are compared with it, and how many tell something
 AS_MUCH = 0.85  # of the tumour's rise, in three quarters of those voxels: no edge of a tumour is on all sides so high
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
@@ -122,8 +123,8 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
         return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
     if has_idle_part(phases, inside, tissue_rise):
         return "a part of the mask takes up no more contrast than the tissue; check that each part is of a tumour"
-    if reaches_beyond(phases, inside, tissue_rise):
-        return "what takes up contrast goes on beyond the mask; check that it covers the tumour, and was not moved"
+    if reaches_beyond(phases, inside, tissue_rise, IN_BOX if is_box else 50.0):
+        return "what takes up contrast continues beyond the mask; check that it covers the tumour, and was not moved"
     if not is_box and _goes_on(phases, inside, max(rises)):
         return (
             "what surrounds the mask takes up as much contrast as what is in it; is the mask smaller than the tumour?"

@@ -1,4 +1,4 @@
-"""Reach of a tumour's mask: whether what takes up contrast goes on beyond it, and whether each of its parts does."""
+"""Reach of a tumour's mask: whether what takes up contrast continues beyond it, and whether each of its parts does."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 MARGIN = 0.5  # of the mask's extent, on each side, within which uptake counts
 MIN_VOXELS = 200  # of a mask; a vessel beside a smaller one may be as large
+IDLE = 1.1  # times the tissue's rise, which a tumour's exceeds
 LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
 BEYOND = 1.0  # of the uptake within the mask, that lies beyond it and hangs together with it
 
 
-def reaches_beyond(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
+def reaches_beyond(
+    phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float, percentile: float = 50.0
+) -> bool:
     """Whether as much of the tumour lies beyond its mask as in it.
 
-    The tumour is what rises more than halfway from the tissue's rise to the mask's median one, in one piece with it.
+    The tumour is what rises more than halfway from the tissue's rise to that of the mask, in one piece with it.
 
     Args:
         phases: `(D, H, W)` each, the one before contrast first.
         inside: `(D, H, W)` the mask.
         tissue_rise: The highest median of the tissue's ratios to the signal before contrast.
+        percentile: Of the mask's ratios, which is a tumour's: a box about one is half tissue.
     """
     from scipy import ndimage
 
@@ -33,7 +37,7 @@ def reaches_beyond(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], ti
     before = ndimage.uniform_filter(phases[0][box].astype(np.float32), 3)
     latest = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases[1:]]
     rise = np.max(latest, axis=0) / np.maximum(before, max(1e-6, 0.05 * float(before[mask].mean())))
-    uptake = rise > (tissue_rise + float(np.median(rise[mask]))) / 2
+    uptake = rise > (tissue_rise + float(np.percentile(rise[mask], percentile))) / 2
     pieces, _ = ndimage.label(uptake)
     own = np.unique(pieces[mask & uptake])
     tumour = np.isin(pieces, own[own > 0])
@@ -57,7 +61,7 @@ def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tis
     sizes = np.bincount(parts.ravel())[1:]
     large = np.flatnonzero(sizes >= max(LARGE_PART * sizes.sum(), 1)) + 1
     medians = [np.median(latest[parts == part] / np.maximum(before[parts == part], 1e-6)) for part in large]
-    return bool(len(medians) and min(medians) <= tissue_rise)
+    return bool(len(medians) and min(medians) <= IDLE * tissue_rise)
 
 
 def _box(inside: NDArray[np.bool_], margin: float) -> tuple[slice, ...]:

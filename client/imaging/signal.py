@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEGATIVE_SHARE = 0.05  # of the voxels; interpolation makes a few at edges
-FAR_BELOW, FAR_SHARE = 0.1, 1e-3  # of the 99th percentile, below 0, and of the voxels: interpolation makes none
+FAR_BELOW, FAR_SHARE = 0.2, 1e-4  # of the 99th percentile, below 0, and of the voxels: interpolation makes none
 CUT_OFF_SHARE, CUT_OFF_LEAST = 1e-3, 50  # of the voxels, and how many, that have the highest value
 FEW_VALUES = (8, 32)  # of a phase: fewer are a drawing, more an image
 NOISE, NOISE_SLICES = 0.8, 8  # of the difference of voxels half an image apart; and slices that are examined

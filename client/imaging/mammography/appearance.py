@@ -17,7 +17,8 @@ STROKES = 30.0  # times the square of its half width that a shape's area exceeds
 CUT_OFF_SHARE = 0.01  # of the breast, that has the highest value
 NO_AIR = 0.97  # of an image
 EDGE, CORNER = 0.02, 0.1  # of an image's height or width
-WIDE = 0.6  # of an edge or a corner that is tissue
+WIDE = 0.6  # of an edge that is tissue
+MUSCLE = 1.5  # times the signal in the other corner at the chest wall: the muscle is bright, and above
 MIN_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
 RING_MM, MIN_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
 
@@ -62,7 +63,8 @@ def _place(pixels: NDArray[Any], low: float, high: float, view: str) -> str:
     if max(top, bottom) > WIDE and wall < max(top, bottom) / 2:
         return "the breast hangs from the upper or lower edge; turn the image by 90 degrees"
     height, width = (max(1, round(CORNER * size)) for size in tissue.shape)
-    if view == "MLO" and tissue[:height, :width].mean() < 1 - WIDE < WIDE < tissue[-height:, :width].mean():
+    upper, lower = (float((corner - low).mean()) for corner in (pixels[:height, :width], pixels[-height:, :width]))
+    if view == "MLO" and lower > MUSCLE * upper:
         return "the chest muscle is at the lower edge of an MLO view; is the image upside down?"
     return ""
 
