@@ -15,7 +15,7 @@ PARTS, MIN_PART = 4, 200  # parts along an axis, and voxels of tissue in one tha
 BENT, ALIKE = (0.7, 1.5), 0.9  # spread of logarithms over that before contrast, where both go together
 UNENHANCED = (2, 85)  # percentiles of the tissue's ratios, between which hardly anything is a tumour or a vessel
 MIN_SPREAD = 0.02  # of those logarithms, below which they are noise
-EVERY = 2  # of the voxels along each axis
+EVERY, MANY = 2, 64  # of the voxels along rows and columns; fewer of larger images, of which so many are enough
 
 Signal = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def _is_bent(before: Signal, after: Signal) -> bool:
 
 def _darkens_in_part(before: NDArray[Any], after: NDArray[Any]) -> bool:
     """Whether a quarter of the image, along one of its axes, is darker than before contrast, in its median."""
-    few = (slice(None),) + (slice(None, None, EVERY),) * 2
+    few = (slice(None), *(slice(None, None, max(EVERY, size // MANY)) for size in before.shape[1:]))
     first, second = before[few].astype(np.float64), after[few].astype(np.float64)
     tissue = first > max(TISSUE * float(np.percentile(first, 99)), 0.0)
     for axis in range(3):

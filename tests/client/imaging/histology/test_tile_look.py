@@ -33,7 +33,7 @@ def compressed(pixels):
 def enlarged(pixels):
     from PIL import Image
 
-    return np.asarray(Image.fromarray(pixels[:24, :24]).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(pixels[:16, :16]).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def brown(pixels):
