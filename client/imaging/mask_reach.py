@@ -12,13 +12,13 @@ MARGIN = 0.5  # of the mask's extent, on each side, within which uptake counts
 MIN_VOXELS = 200  # of a mask; a vessel beside a smaller one may be as large
 IDLE = 1.1  # times the tissue's rise, which a tumour's exceeds
 LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
-BEYOND = 1.0  # of the uptake within the mask, that lies beyond it and hangs together with it
+BEYOND = 0.4  # of the uptake within the mask, that lies beyond it and hangs together with it
 
 
 def reaches_beyond(
     phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float, percentile: float = 50.0
 ) -> bool:
-    """Whether as much of the tumour lies beyond its mask as in it.
+    """Whether much of the tumour lies beyond its mask, measured by what of it is within.
 
     The tumour is what rises more than halfway from the tissue's rise to that of the mask, in one piece with it.
 
