@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MARGIN = 0.5  # of the mask's extent, on each side, within which uptake counts
-MIN_VOXELS = 200  # of a mask; a vessel beside a smaller one may be as large
+MIN_VOXELS = 40  # of a mask; a vessel beside a smaller one may be as large
 IDLE = 1.1  # times the tissue's rise, which a tumour's exceeds
 LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
 BEYOND = 0.4  # of the uptake within the mask, that lies beyond it and hangs together with it
