@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROW_INCHES = 0.235
 LEFT, RIGHT = 0.46, 0.79  # of the axes, in widths of the figure
+CHANCE, LAST_SHARE = 0.5, 1.02  # of an AUC, and where its axis ends: a mark at 1 is whole
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def draw_forest(
     lines: Sequence[Line],
     headings: Sequence[str],
     axis: str,
-    chance: float | None = 0.5,
+    chance: float | None = CHANCE,
     right: str = "",
 ) -> Drawing:
     """Draws the rows from the top.
@@ -80,7 +81,8 @@ def _limits(lines: Sequence[Line], chance: float | None) -> tuple[float, float]:
     values = [x for line in lines for x in (line.value, *(line.ends or ())) if x is not None and math.isfinite(x)]
     values += [chance] if chance is not None else []
     low, high = min(values, default=0.0), max(values, default=1.0)
-    return math.floor(10 * low - 0.2) / 10, math.ceil(10 * high + 0.2) / 10
+    first, last = math.floor(10 * low - 0.2) / 10, math.ceil(10 * high + 0.2) / 10
+    return first, min(last, LAST_SHARE) if chance == CHANCE else last
 
 
 def _draw_line(axes: Axes, row: int, line: Line, low: float) -> None:

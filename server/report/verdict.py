@@ -38,7 +38,7 @@ def verdict(study: Study) -> Verdict:
     if study.results.failure:
         done = study.results.rounds_completed
         says = [
-            f"The study did not come to its end: it stopped after {in_words(done, 'round')}, and nothing was tested"
+            f"The study did not come to its end: it stopped after {in_words(done, 'round')}, and nothing was tested."
         ]
         return Verdict((*says, study.results.failure), ("anything about the network's predictions",), _counts(study))
     judged = [(outcome, judged_role(outcome)) for outcome in study.outcomes]

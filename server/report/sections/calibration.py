@@ -149,7 +149,8 @@ def plot_points(axes: Axes, lists: Lists, role: Role, joined: str = "-") -> None
     curve = Curve.of(lists, *CALIBRATION)
     line = "none" if is_coarse(lists) else joined
     curve.bars(axes, COLOUR[role])
-    axes.plot(*curve.points, MARKER[role], color=COLOUR[role], linestyle=line, linewidth=1, markersize=4.5)
+    (marks,) = axes.plot(*curve.points, MARKER[role], color=COLOUR[role], linestyle=line, linewidth=1, markersize=4.5)
+    marks.set_clip_on(False)  # a mark at 0 or 1 is whole
 
 
 def _benefit(lists: Lists) -> Curve:
