@@ -9,7 +9,7 @@ from server.report.drawing import NAVY, ORANGE, over_under
 from server.report.elements import Figure, Section, not_recorded
 from server.report.numbers import NBSP, YEAR_DAYS, count, names, number, p_value, percent
 from server.report.study import ROLES, Outcome, Role, Study, pairs
-from server.report.verdict import judged_role
+from server.report.verdict import is_coarse, judged_role
 from server.study.results.survival_section import RiskGroup, Survival
 
 if TYPE_CHECKING:
@@ -48,7 +48,16 @@ def _lead(outcome: Outcome) -> str:
         if group.survival[index] is not None
     ]
     where = f"{role} patients, {number(survival.times_days[index] / YEAR_DAYS, 1)} years after time zero"
-    return f"{outcome.label}, {where}: free of it were {names(shares) or 'too few to tell'}."
+    return f"{outcome.label}, {where}: free of it were {names(shares) or 'too few to tell'}.{_doubt(outcome, role)}"
+
+
+def _doubt(outcome: Outcome, role: Role) -> str:
+    if not is_coarse(outcome.metrics(role)):
+        return ""
+    return (
+        " Read it with care: cells of few patients, of risk and of time, were merged before they left the hospitals, "
+        "so groups and steps are coarse."
+    )
 
 
 def _risk(group: RiskGroup) -> str:
