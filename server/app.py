@@ -49,7 +49,7 @@ from server.study.weights.initial_weights import start_of
 from server.tracking.trackers import Trackers, tracked
 from shared_models.folds import Fold, fold_of, fold_settings, folds_of
 from shared_models.messages import Arrays
-from shared_models.patience import shorten_pulls
+from shared_models.patience import outlast_failed_heartbeats, shorten_pulls
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import load_task
 
@@ -63,6 +63,7 @@ def main(grid: Grid, context: Context) -> None:
     run_config = {key: value for key, value in context.run_config.items() if key != "simulated-sites"}
     if isinstance(grid, HttpGrid):  # a deployment's; a simulation's sites are in this process or in Ray's
         shorten_pulls()
+        outlast_failed_heartbeats()
         grid = NetworkGrid(grid)
     run_study(grid, parse_study_settings(run_config))
 

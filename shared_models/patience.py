@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+from flwr.supercore.heartbeat import HeartbeatFailure, HeartbeatSender
 from flwr.supercore.inflatable import inflatable_utils
 
 SHARE = 0.05
 FIRST_S, LONGEST_S = 0.1, 3.0
 FIRST_PULL_S, LONGEST_PULL_S = 0.05, 2.0
+FLOWERS_HEARTBEAT = HeartbeatSender._heartbeat
 
 
 def pause_s(waited_s: float, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> float:
@@ -38,7 +41,23 @@ def outlast_cut_connections(invoker: Any) -> None:
     Args:
         invoker: Flower's `RetryInvoker` for HTTP.
     """
-    import httpx
-
     gives_up = invoker.should_giveup
     invoker.should_giveup = lambda error: not isinstance(error, httpx.TransportError) and gives_up(error)
+
+
+def outlast_failed_heartbeats() -> None:
+    """From now on this process sends its next heartbeat after the center failed to note one, as on a full disk.
+
+    Flower 1.41 ends the thread of its heartbeats at HTTP status 500. A site then works on, counts as away, and is asked
+    nothing until somebody starts it again; a study counts as lost while its process runs.
+    """
+    HeartbeatSender._heartbeat = _patient_heartbeat  # type: ignore[method-assign]
+
+
+def _patient_heartbeat(sender: HeartbeatSender) -> None:
+    try:
+        FLOWERS_HEARTBEAT(sender)
+    except httpx.HTTPStatusError as error:
+        if error.response.is_server_error:
+            raise HeartbeatFailure from error  # which Flower tries again, ever later, up to every 20 s
+        raise

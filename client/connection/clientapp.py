@@ -15,7 +15,7 @@ from flwr.supernode.cli import flwr_clientapp
 import client.app  # noqa: F401
 from client.connection.bundle_guard import guard_installation
 from shared_models.messages.compact import COMPACT, compact, expand
-from shared_models.patience import shorten_pulls
+from shared_models.patience import outlast_failed_heartbeats, shorten_pulls
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
@@ -25,6 +25,7 @@ def main() -> None:
     """Answers the message that `sys.argv` names, as Flower's SuperNode hands it over, then exits."""
     sys.argv[0] = "flwr-clientapp"
     shorten_pulls()
+    outlast_failed_heartbeats()
     take_compact_messages()
     guard_installation()
     flwr_clientapp()

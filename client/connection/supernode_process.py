@@ -26,7 +26,7 @@ from flwr.supercore.servicer.runtime.runtime_handlers import acquire_task
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.nodestate.in_memory_nodestate import CLIENT_APP_CRASHED_ERROR
 
-from shared_models.patience import outlast_cut_connections, pause_s, shorten_pulls
+from shared_models.patience import outlast_cut_connections, outlast_failed_heartbeats, pause_s, shorten_pulls
 
 CONNECTION_LOST = 1
 FIRST_LOOK_FOR_REPLY_S, LONGEST_LOOK_FOR_REPLY_S = 0.01, 0.5  # it lies in this process
@@ -110,6 +110,7 @@ def main(address: str) -> None:
         return invoker
 
     shorten_pulls()
+    outlast_failed_heartbeats()
     connection.make_simple_http_retry_invoker = patient_retries
     loop.time, loop._push_messages = SimpleNamespace(sleep=looks.sleep), hand_over_and_push
     try:
