@@ -53,8 +53,10 @@ def _not_as_measured(genes: Sequence[FeatureColumn]) -> Iterator[str]:
             "logarithms? Check `transform`, and what the file holds"
         )
 
+    if len(genes) < MAX_GENES or low < 0 or high > MAX_LOGARITHM:
+        return
     skewed = sum(one.known.mean() > SKEWED * one.median for one in genes)
-    if len(genes) >= MAX_GENES and low >= 0 and high <= MAX_LOGARITHM and skewed > MOST * len(genes):
+    if skewed > MOST * len(genes):
         yield (
             f"{skewed} of {len(genes)} genes have many low and few high values, as before a logarithm is taken: if the "
             "study means logarithms, set `transform`"
@@ -82,7 +84,8 @@ def _apart(genes: Sequence[FeatureColumn]) -> list[Suspicion]:
     if enough.sum() < FEW:
         return []
     heights = np.full(len(relative), np.nan)
-    heights[enough] = np.nanmedian(relative[enough], axis=1)
+    middle = np.nanmedian if np.isnan(relative[enough]).any() else np.median  # five times as fast
+    heights[enough] = middle(relative[enough], axis=1)
     groups = two_groups(np.sort(heights[enough]))
     if groups is None:
         return _far_from_all(genes[0], heights)

@@ -15,6 +15,7 @@ from client.tables.read import Table
 NEARLY_ALL = 0.9  # of the identifiers, which have a digit
 MAX_NOTES = 5
 _TESTS = frozenset({"test", "dummy", "demo", "example", "muster", "prueba", "prova", "essai", "teste", "phantom"})
+_TEST = re.compile("|".join(_TESTS), re.IGNORECASE)  # most identifiers name none
 _LAST_PART = re.compile(r"[-_.: ][^-_.: ]+$")
 MANY, LEAST = 0.1, 3  # of a table's rows, and of the patients
 
@@ -46,10 +47,11 @@ def _of_cohort(rows: Sequence[int], table: Table, cohort_rows: CohortRows) -> li
 
 def _notes(patients: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[int]) -> list[int]:
     """Rows that hold nothing but an identifier of another form, as a line of notes below a table."""
-    filled = [any(texts) for texts in zip(*cells, strict=True)] if cells else []
-    forms = {_form(patient) for patient, there in zip(patients, filled, strict=False) if there}
-    triples = zip(patients, filled, rows, strict=False)
-    return [row for patient, there, row in triples if forms and not there and _form(patient) not in forms]
+    forms: dict[str, list[int]] = {}
+    for index, patient in enumerate(patients):
+        forms.setdefault(_form(patient), []).append(index)
+    empty = [same for same in forms.values() if cells and not any(texts[index] for index in same for texts in cells)]
+    return [rows[index] for same in empty for index in same] if len(empty) < len(forms) else []
 
 
 def _sums(patients: Sequence[str], rows: Sequence[int]) -> list[int]:
@@ -78,7 +80,9 @@ def _strangers(table: Table, cohort_rows: CohortRows) -> Iterator[str]:
 
 
 def _names_a_test(identifier: str) -> bool:
-    return bool(_TESTS & {word.strip("0123456789") for word in words(identifier)})
+    return _TEST.search(identifier) is not None and bool(
+        _TESTS & {word.strip("0123456789") for word in words(identifier)}
+    )
 
 
 def _form(identifier: str) -> str:

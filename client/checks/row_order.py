@@ -49,9 +49,11 @@ def row_order_warnings(columns: Sequence[FeatureColumn], owner: Order) -> list[S
     for key, group in tables.items():
         if len(orders[key]) < 2 * FEW:
             continue
+        order = orders[key]
+        first_of_patient = order[np.diff(owner[order], prepend=-1) != 0]
         for one in group:
-            in_file = orders[key][~np.isnan(one.values[orders[key]])]
-            warnings += [*_dragged(one, in_file), *_filled_down(one, in_file, owner)]
+            in_file, of_patients = (rows[~np.isnan(one.values[rows])] for rows in (order, first_of_patient))
+            warnings += [*_dragged(one, in_file), *_filled_down(one, of_patients)]
         warnings += _pasted(group, orders[key]) if len(group) <= WIDEST else []
     return warnings
 
@@ -132,9 +134,8 @@ def _dragged(one: FeatureColumn, in_file: Order) -> Iterator[Suspicion]:
         yield suspicion(f"{text}: was a cell dragged? Compare them with their source", there.tolist())
 
 
-def _filled_down(one: FeatureColumn, in_file: Order, owner: Order) -> Iterator[Suspicion]:
+def _filled_down(one: FeatureColumn, in_file: Order) -> Iterator[Suspicion]:
     """Numbers that repeat that of the row above far more often than chance does, though the column is not sorted."""
-    in_file = in_file[np.diff(owner[in_file], prepend=-1) != 0]
     values = one.values[in_file]
     if one.feature.categories or len(values) < 2 * FEW:
         return
