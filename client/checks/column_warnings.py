@@ -21,7 +21,7 @@ SAME = 0.99  # an area under the curve, or a correlation of ranks, that no singl
 SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are examined first, of which less than this rules the rest out
 BY_CHANCE = 0.01
 MANY = 5  # features of one suspicion, from which it is one of the table
-STEPS, SAME_STEPS = 5, 0.97  # of a feature with so few different values: a class that was made of the outcome
+STEPS, SAME_STEPS = 5, 0.98  # of a feature with so few different values: a class that was made of the outcome
 KNOWN_BECAUSE = 0.95  # area under the curve of whether a feature is known at all
 _COUNTS = (KNOWN["nodes_positive"], KNOWN["nodes_examined"])
 

@@ -44,8 +44,8 @@ def frequent_values(one: FeatureColumn) -> Iterator[Suspicion]:
 def spikes(values: Values, counts: NDArray[np.int64]) -> Iterator[float]:
     """Values that several times as many patients have as any value about them, and that no rounding explains.
 
-    Multiples of five are frequent where a person reads a scale; 99 and 777 are codes for unknown, 29.33 a mean that was
-    filled in, and a frequent highest value is a limit.
+    Multiples of five are frequent where a person reads a scale, and the lowest where most have little of
+    something; 99 and 777 are codes for unknown, 29.33 a mean that was filled in; a frequent highest value is a limit.
 
     Args:
         values: `(K,)`, different and ascending.
@@ -57,7 +57,7 @@ def spikes(values: Values, counts: NDArray[np.int64]) -> Iterator[float]:
         if counts[at] <= TIMES * around.max():
             continue
         text, often = f"{abs(values[at]):.10g}", counts[at] >= SHARE * total
-        if _CODE.fullmatch(text) or (often and (at == len(values) - 1 or text[-1] not in "05")):
+        if _CODE.fullmatch(text) or (often and at and (at == len(values) - 1 or text[-1] not in "05")):
             yield float(values[at])
 
 
