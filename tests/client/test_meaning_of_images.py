@@ -370,7 +370,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "tiles: another stain": ("tiles", tiles(brown)),
     "tiles: glass": ("tiles", tiles(lambda a: np.full_like(a, 245))),
     "tiles: black": ("tiles", tiles(np.zeros_like)),
-    "tiles: enlarged four times": ("tiles", tiles(enlarged)),
+    "tiles: enlarged six times": ("tiles", tiles(enlarged)),
     "tiles: compressed to blocks": ("tiles", tiles(compressed)),
     "tiles: another patient's": ("tiles", copied_to_another("tiles")),
     "mammogram: turned by 90 degrees with its mask": ("mammogram", turned),
