@@ -52,6 +52,8 @@ CONFIG = StudySettings(
     validation_fraction=0.2,
     test_fraction=0.2,
     join_timeout_s=60.0,
+    importance="off",  # the plain loop shuffles nothing either
+    overwrite=True,  # each repeat is the same study
 )
 
 

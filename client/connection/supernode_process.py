@@ -9,21 +9,26 @@ once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 from flwr.common.constant import SubStatus
+from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.servicer.runtime.runtime_handlers import acquire_task
 from flwr.supernode.cli.flower_supernode import flower_supernode
+from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.nodestate.in_memory_nodestate import CLIENT_APP_CRASHED_ERROR
 
 from shared_models.patience import outlast_cut_connections, outlast_failed_heartbeats, pause_s, shorten_pulls
@@ -86,6 +91,42 @@ class ClientApps:
         self.running = [(task, process) for task, process in self.running if process.returncode is None]
 
 
+def rejoin_after_a_cut_look(client: Any) -> None:
+    """From now on a site whose look for a message was cut, and that has none at the next, leaves and joins again.
+
+    The SuperLink gives a message away once. If its answer is cut on the way, as when a proxy is killed, the message is
+    lost and nobody is told; by the site's joining anew the center knows it (`server/study/network_grid.py`).
+
+    Args:
+        client: Flower's class of clients of the Fleet API.
+    """
+    activate, pull = client.ActivateNode, client.PullMessages
+    joined, cut = list[Any](), threading.Event()
+
+    def activate_and_remember(self: Any, request: Any) -> Any:
+        joined[:] = [request]
+        return activate(self, request)
+
+    def pull_or_rejoin(self: Any, request: Any) -> Any:
+        try:
+            response = pull(self, request)
+        except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError):
+            cut.set()
+            raise
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code in (httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT):
+                cut.set()  # between the proxy and the SuperLink
+            raise
+        if cut.is_set() and not response.messages_list:
+            with contextlib.suppress(httpx.HTTPStatusError):  # it has left: an earlier answer was cut, too
+                self.DeactivateNode(DeactivateNodeRequest(node_id=request.node.node_id))
+            activate(self, joined[0])
+        cut.clear()
+        return response
+
+    client.ActivateNode, client.PullMessages = activate_and_remember, pull_or_rejoin
+
+
 def main(address: str) -> None:
     """Runs the SuperNode with the command line's arguments, until a signal or the center ends it.
 
@@ -110,6 +151,7 @@ def main(address: str) -> None:
         return invoker
 
     shorten_pulls()
+    rejoin_after_a_cut_look(FleetHttpClient)
     outlast_failed_heartbeats()
     connection.make_simple_http_retry_invoker = patient_retries
     loop.time, loop._push_messages = SimpleNamespace(sleep=looks.sleep), hand_over_and_push

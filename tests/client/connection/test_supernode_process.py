@@ -5,10 +5,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from flwr.app import Message, RecordDict
+from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import TaskType
 from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.object_store import ObjectStoreFactory
@@ -17,7 +21,7 @@ from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
 
 from client.connection import supernode_process
-from client.connection.supernode_process import ClientApps, Looks
+from client.connection.supernode_process import ClientApps, Looks, rejoin_after_a_cut_look
 from shared_models.patience import FIRST_PULL_S, LONGEST_PULL_S, LONGEST_S, shorten_pulls
 
 
@@ -108,6 +112,54 @@ def test_parts_that_are_on_their_way_are_asked_for_again_soon(monkeypatch: pytes
     for pull in pulls:
         defaults = {name: one.default for name, one in inspect.signature(pull).parameters.items()}
         assert (defaults["initial_backoff"], defaults["backoff_cap"]) == (FIRST_PULL_S, LONGEST_PULL_S)
+
+
+class FleetClient:
+    """Stands where Flower's does; what it answers looks with is given."""
+
+    def __init__(self, *looks: Exception | list[str]) -> None:
+        self.looks, self.calls = list(looks), list[str]()
+
+    def ActivateNode(self, request: Any) -> None:
+        self.calls.append("joins")
+
+    def DeactivateNode(self, request: Any) -> None:
+        self.calls.append("leaves")
+
+    def PullMessages(self, request: Any) -> Any:
+        self.calls.append("looks")
+        if isinstance(answer := self.looks.pop(0), Exception):
+            raise answer
+        return SimpleNamespace(messages_list=answer)
+
+
+LOOK = PullMessagesRequest(node=Node(node_id=7))
+BAD_GATEWAY = httpx.HTTPStatusError("", request=httpx.Request("POST", "https://a"), response=httpx.Response(502))
+
+
+@pytest.mark.parametrize(
+    ("cut", "following", "rejoins"),
+    [
+        (httpx.RemoteProtocolError(""), [], True),
+        (httpx.ReadError(""), [], True),
+        (BAD_GATEWAY, [], True),
+        (httpx.ReadError(""), ["there after all"], False),
+        (httpx.ConnectError("nothing was asked"), [], False),
+    ],
+)
+def test_a_site_whose_look_was_cut_tells_the_center_so_by_joining_anew_unless_the_message_is_there(
+    cut: Exception, following: list[str], rejoins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("ActivateNode", "PullMessages"):
+        monkeypatch.setattr(FleetClient, method, getattr(FleetClient, method))
+    rejoin_after_a_cut_look(FleetClient)
+    client = FleetClient(cut, following, [])
+    client.ActivateNode(None)
+    with pytest.raises(type(cut)):
+        client.PullMessages(LOOK)
+    assert client.PullMessages(LOOK).messages_list == following
+    client.PullMessages(LOOK)
+    assert client.calls == ["joins", "looks", "looks", *["leaves", "joins"] * rejoins, "looks"]
 
 
 RETURNS = """
