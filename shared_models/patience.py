@@ -51,7 +51,7 @@ def outlast_failed_heartbeats() -> None:
     Flower 1.41 ends the thread of its heartbeats at HTTP status 500. A site then works on, counts as away, and is asked
     nothing until somebody starts it again; a study counts as lost while its process runs.
     """
-    HeartbeatSender._heartbeat = _patient_heartbeat  # type: ignore[method-assign]
+    HeartbeatSender._heartbeat = _patient_heartbeat
 
 
 def _patient_heartbeat(sender: HeartbeatSender) -> None:

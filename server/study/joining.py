@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from flwr.serverapp import Grid
 
-from server.study.exchange import NOT_CONNECTED, POLL_S, Answer, connected
+from server.study.exchange import FLOWER_ERROR, NOT_CONNECTED, POLL_S, Answer, connected
 from server.study.progress import progress_of
 from shared_models.agreed import NOT_APPROVED, OTHERWISE_APPROVED
 from shared_models.study_settings import StudySettings
@@ -53,14 +53,14 @@ def ask_until_answered(
     due = dict.fromkeys(sites, -math.inf)
     announced: list[str] = []
     while True:
-        waiting = _waited_for(answers, tries, config, awaited)
         here, now = connected(grid), time.monotonic()
         progress_of(grid).here(here, sites)
+        waiting = _waited_for(answers, tries, config, awaited, here)
         if asked := sorted(s for s in here if due.get(s, math.inf) <= now and (s in waiting or not tries[s])):
             tries.update(asked)
             answers |= {answer.site: answer for answer in ask_some(asked)}
             due |= {site: time.monotonic() + min(POLL_S * 2 ** tries[site], LONGEST_WAIT_S) for site in asked}
-            waiting = _waited_for(answers, tries, config, awaited)
+            waiting = _waited_for(answers, tries, config, awaited, here)
         if not waiting or time.monotonic() >= deadline:
             return list(answers.values())
         if waiting != announced:
@@ -70,13 +70,22 @@ def ask_until_answered(
 
 
 def _waited_for(
-    answers: dict[str, Answer[R]], tries: Counter[str], config: StudySettings, awaited: Collection[str]
+    answers: dict[str, Answer[R]],
+    tries: Counter[str],
+    config: StudySettings,
+    awaited: Collection[str],
+    here: Collection[str],
 ) -> list[str]:
-    """The sites that have not answered, should, and may yet."""
+    """The sites that have not answered, should, and may yet.
+
+    A question that was lost on its way to a site that is here is asked again, however many have answered.
+    """
     silent = {site: answer.problem for site, answer in answers.items() if answer.reply is None}
     least = max(config.min_sites, config.required_sites)
     if not awaited and len(answers) - len(silent) >= least:
-        return []
+        silent = {
+            site: problem for site, problem in silent.items() if site in here and problem.startswith(FLOWER_ERROR)
+        }
     return [
         site
         for site, problem in silent.items()

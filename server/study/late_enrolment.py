@@ -31,9 +31,10 @@ def enrol_late(grid: Grid, task: Task, config: StudySettings, state: Checkpoint)
 
     A site that was not connected is asked as soon as it is; one that had not approved the study, or did not answer, in
     rounds that are a power of two, so that it delays few of them. One that failed is not asked again, for each question
-    is spent of its approval. In secure aggregation it is settled before round 1 who takes part.
+    is spent of its approval. In secure aggregation it is settled before round 1 who takes part. Nobody is late for
+    round 1: the results would not tell that a site's patients are not in the statistics.
     """
-    if uses_secure_aggregation(config):
+    if uses_secure_aggregation(config) or state.round == 0:
         return state
     here, number = set(connected(grid)), state.round + 1
     asked_now = (NOT_CONNECTED, *(LATER if number & (number - 1) == 0 else ()))

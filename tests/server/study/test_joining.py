@@ -11,7 +11,9 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, Message
+from flwr.app.error import Error
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 
 from client.app import app as client_app
 from client.config.site import load_site
@@ -21,6 +23,7 @@ from client.governance.chained_log import read
 from server.app import run_study
 from server.study import joining
 from server.study.exchange import StudyError
+from server.study.weights.checkpoint import load_checkpoint
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -146,3 +149,28 @@ def test_a_hospital_whose_files_cannot_be_used_is_asked_as_often_as_an_attempt_a
     results = run_study(InProcessGrid(client_app, deployed, config.to_flat()), config)
     assert results["rounds"][0]["counted"] == ["a", "b", "c"]
     assert prepared(deployed, config) == {"a": 1, "b": 1, "c": 1, "d": 3}
+
+
+class LosingGrid(InProcessGrid):
+    """A grid where the first message to node 3 ends with its SuperNode."""
+
+    lost = False
+
+    def _handle(self, message: Message) -> Message:
+        if message.metadata.dst_node_id != 3 or self.lost:
+            return super()._handle(message)
+        self.lost = True
+        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "the site's SuperNode ended"), reply_to=message)
+
+
+def test_a_question_that_was_lost_on_its_way_is_asked_again_though_enough_sites_have_answered(
+    deployed: dict[str, Path], small_study: Study
+) -> None:
+    config = parse_study_settings({**small_study, **PLAIN, "rounds": 1, "join-timeout-s": 60.0, "sites": ""})
+    approving(deployed, config, *"abcd")
+    results = run_study(LosingGrid(client_app, deployed, config.to_flat()), config)
+    assert results["rounds"][0]["counted"] == ["a", "b", "c", "d"]
+    assert prepared(deployed, config) == dict.fromkeys("abcd", 1)
+    last = load_checkpoint(Path(config.results_dir) / config.study / "last.safetensors")
+    trained = sum(counted.patients["train"] for counted in last.enrolled.values())
+    assert last.statistics["features.clinical.patients"] == trained  # none of them is late
