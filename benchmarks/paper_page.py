@@ -16,7 +16,8 @@ target and seed. Networks are trained federated, with every setting at its defau
 classifiers learn from the pooled tables of all sites. Each figure is the mean over seeds, with the mean 95 % interval
 over test patients; each seed is another synthetic cohort, or another split of real patients. The papers' figures are
 not targets: they are of other patients, and some of them of splits by lesion or view. "-": the row does not predict
-this target or was not run, or the paper has no figure for it.
+this target or was not run, or the paper has no figure for it. System D's eight models with their tests, and what drives
+them, are in [paper_d.md](paper_d.md).
 """
 GAIN = 0.01  # of an AUC: less is nothing
 
