@@ -18,6 +18,7 @@ import csv
 import logging
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,10 @@ def explained(sites: Sites, task: Task, config: StudySettings) -> Patients:
             for place, shap in values_by_patient(trained.model, tested, task, split.config, split.config.seed):
                 patient = cohort.parts["test"][place]
                 own = values[cohort.first[patient] : cohort.first[patient + 1]]
-                rows.append((np.nanmean(own, axis=0), shap[:, 0], float(cohort.truths[TARGET][patient])))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is missing in all views stays so
+                    mean = np.nanmean(own, axis=0)
+                rows.append((mean, shap[:, 0], float(cohort.truths[TARGET][patient])))
     values, shaps, outcomes = (np.array(column) for column in zip(*rows, strict=True))
     return Patients(tuple(one.name for one in features), values, shaps, outcomes)
 
