@@ -40,7 +40,7 @@ def section(study: Study) -> Section:
     if out := _left_out(study):
         lead += f" Left out: {'; '.join(f'{number} {why}' for why, number in out.items())}."
     differ = [
-        Notice("Other endpoints", f"{sentence}.", "warning")
+        Notice("Other endpoints:", f"{sentence}.".replace("`", ""), "warning")
         for sentence in differing({s.site: s.endpoints for s in sites})
     ]
     differ += [
