@@ -9,22 +9,23 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.config.site import SiteConfig
-from client.contract.paths import Instance
 from client.errors import ExitCode, SiteError
 from client.imaging.dicom.exam_folder import DicomFiles
-from client.private_files import write_private
+from client.private_files import write_private, writing
 from client.readers.dicom import DicomReader
+from client.readers.extracted import ExtractedReader
 from shared_models.trained_model import RESEARCH_ONLY, TrainedModel
 
 if TYPE_CHECKING:
     from highdicom.sr import ComprehensiveSR
     from pydicom import Dataset
 
+MANUFACTURER = "breast-federation"
 SCHEME = "99BREASTFED"
 """Of codes that no published scheme has: they are this program's own."""
 _COPIED = (
@@ -33,50 +34,70 @@ _COPIED = (
 )
 
 
-def require_dicom(site: SiteConfig) -> None:
-    """Refuses a site none of whose exams are read from DICOM, before anything is scored.
+def require_dicom(site: SiteConfig, model: TrainedModel, folder: Path) -> None:
+    """Refuses a site of which the network reads no DICOM, and a folder of other DICOM files, before anything is scored.
 
     Raises:
         SiteError: If it is one.
     """
-    if not any(isinstance(files, DicomFiles) for _, files in _exams(site)):
+    if not _exams(site, model):
         raise SiteError(
             what="there are no DICOM exams to report in",
             where=f"site {site.site}, modalities",
-            found="no patient's exam that `reader: dicom` reads",
+            found="no patient's exam that `reader: dicom` reads for this network",
             expected="a structured report belongs to the DICOM study of an exam",
             fix="leave --dicom-sr out, or map the exams with `reader: dicom`",
             exit_code=ExitCode.USAGE,
         )
+    if others := [file.name for file in _dicom_in(folder) if not _is_report(file)]:
+        raise SiteError(
+            what="the structured reports cannot be written there",
+            where=f"--dicom-sr {folder}",
+            found=f"{len(others)} DICOM files that are no reports of this program, as {others[0]}",
+            expected="a new folder, or one of earlier reports",
+            fix="choose another folder: --overwrite replaces earlier reports only",
+            exit_code=ExitCode.USAGE,
+        )
 
 
-def write_reports(site: SiteConfig, model: TrainedModel, columns: Mapping[str, Sequence[str]], folder: Path) -> int:
-    """Writes `ROW.dcm` for each patient with a prediction and a DICOM exam; ROW is that of the CSV, from 1.
+def write_reports(
+    site: SiteConfig, model: TrainedModel, columns: Mapping[str, Sequence[str]], folder: Path
+) -> tuple[int, list[str]]:
+    """Writes `ROW.dcm` for each patient with a prediction and a DICOM exam, and deletes earlier reports.
 
     Args:
         site: Where the exams are.
         model: The network.
-        columns: Of the CSV, each with P texts.
+        columns: Of the CSV, each with P texts; ROW is that of the CSV, from 1.
         folder: Where to.
 
     Returns:
-        How many were written.
+        How many were written, and a sentence on each patient whose exam's headers make no report.
 
     Raises:
-        SiteError: If an exam's files cannot be read, or a report cannot be written.
+        SiteError: If the site's exams cannot be listed, or a report cannot be written.
     """
-    exams: dict[str, DicomFiles] = {}
-    for key, files in _exams(site):
-        if isinstance(files, DicomFiles):
-            exams.setdefault(key.patient, files)
-    written = 0
+    exams, earlier = _exams(site, model), _dicom_in(folder)
+    written: set[Path] = set()
+    problems = []
     for row, patient in enumerate(columns["patient"]):
         prediction = {name: texts[row] for name, texts in columns.items() if name not in ("patient", "use")}
-        if patient in exams and any(text for name, text in prediction.items() if name != "warnings"):
-            report = make_report(_headers(exams[patient].images_in_use()), model, prediction)
-            write_private(folder / f"{row + 1}.dcm", _file_of(report))
-            written += 1
-    return written
+        if patient not in exams or not any(text for name, text in prediction.items() if name != "warnings"):
+            continue
+        file = folder / f"{row + 1}.dcm"
+        try:
+            images = [image for files in exams[patient] for image in files.images_in_use()]
+            content = _file_of(make_report(_headers(list(dict.fromkeys(images))), model, prediction))
+        except (SiteError, AttributeError, KeyError, TypeError, ValueError) as error:  # the last four: odd headers
+            reason = error.what if isinstance(error, SiteError) else f"odd headers, {type(error).__name__}"
+            problems.append(f"row {row + 1} has no DICOM structured report: {reason}")
+            continue
+        write_private(file, content)
+        written.add(file)
+    with writing(folder):
+        for file in {*earlier} - written:
+            file.unlink()
+    return len(written), problems
 
 
 def make_report(images: Sequence[Dataset], model: TrainedModel, prediction: Mapping[str, str]) -> ComprehensiveSR:
@@ -105,7 +126,7 @@ def make_report(images: Sequence[Dataset], model: TrainedModel, prediction: Mapp
         series_number=9001,
         sop_instance_uid=generate_uid(),
         instance_number=1,
-        manufacturer="breast-federation",
+        manufacturer=MANUFACTURER,
         manufacturer_model_name=model.task.name,
         software_versions=model.package_version,
         device_serial_number=model.sha256[:16],
@@ -124,7 +145,6 @@ def _measurement_report(model: TrainedModel, prediction: Mapping[str, str]) -> A
         AlgorithmIdentification,
         CodedConcept,
         DeviceObserverIdentifyingAttributes,
-        FindingSite,
         Measurement,
         MeasurementReport,
         MeasurementsAndQualitativeEvaluations,
@@ -136,7 +156,7 @@ def _measurement_report(model: TrainedModel, prediction: Mapping[str, str]) -> A
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
-    device = DeviceObserverIdentifyingAttributes(uid=generate_uid(), name="breast-federation")
+    device = DeviceObserverIdentifyingAttributes(uid=generate_uid(), name=MANUFACTURER)
     given = {name: text for name, text in prediction.items() if text and name != "warnings"}
     numbers = {name: float(text) for name, text in given.items() if _is_number(text)}
     words = {name: text for name, text in given.items() if name not in numbers}
@@ -144,13 +164,12 @@ def _measurement_report(model: TrainedModel, prediction: Mapping[str, str]) -> A
         TrackingIdentifier(uid=generate_uid(), identifier="prediction"),
         algorithm_id=AlgorithmIdentification(model.config.study, f"round {model.round}, SHA-256 {model.sha256[:16]}"),
         finding_type=CodedConcept("225338004", "SCT", "Risk assessment"),
-        finding_sites=[FindingSite(CodedConcept("76752008", "SCT", "Breast structure"))],
         measurements=[Measurement(_code(name), value, codes.UCUM.NoUnits) for name, value in numbers.items()],
         qualitative_evaluations=[QualitativeEvaluation(_code(name), _code(text)) for name, text in words.items()],
     )
     return MeasurementReport(
         ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device)),
-        procedure_reported=CodedConcept("241615005", "SCT", "MRI of breast"),
+        procedure_reported=CodedConcept("113091000", "SCT", "Magnetic resonance imaging"),  # of whatever part
         imaging_measurements=[group],
     )
 
@@ -169,11 +188,31 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _exams(site: SiteConfig) -> Iterator[tuple[Instance, object]]:
-    """The exams of readers of DICOM, by patient or lesion."""
-    for reader in site.modalities.values():
-        if isinstance(reader, DicomReader):
-            yield from reader.exams(site).items()
+def _exams(site: SiteConfig, model: TrainedModel) -> dict[str, list[DicomFiles]]:
+    """Each patient's exams in DICOM that the network reads, itself or by features extracted from them."""
+    readers = [reader for name, reader in site.modalities.items() if name in model.task.modalities]
+    sources = [site.modalities[one.images] if isinstance(one, ExtractedReader) else one for one in readers]
+    exams: dict[str, list[DicomFiles]] = {}
+    for reader in dict.fromkeys(source for source in sources if isinstance(source, DicomReader)):
+        for key, files in reader.exams(site).items():
+            if isinstance(files, DicomFiles):
+                exams.setdefault(key.patient, []).append(files)
+    return exams
+
+
+def _dicom_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.dcm"))
+
+
+def _is_report(file: Path) -> bool:
+    """Whether this program wrote a DICOM file."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return bool(dcmread(file, specific_tags=["Manufacturer"]).get("Manufacturer") == MANUFACTURER)
+    except (InvalidDicomError, OSError, AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _headers(files: Sequence[Path]) -> list[Dataset]:

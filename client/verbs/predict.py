@@ -29,16 +29,18 @@ def predict(site: SiteConfig, checkpoint: Path, wanted: Wanted, console: Console
         SiteError: If the data cannot be used, or a file is there already. Then nothing is written.
     """
     require_free(wanted)
-    if wanted.dicom:
-        require_dicom(wanted.site(site))
     model = read_model(checkpoint)
+    if wanted.dicom:
+        require_dicom(wanted.site(site), model, wanted.dicom)
     with console.status("reading and scoring the patients"):
         predictions = predict_patients(site, model, wanted)
         write_predictions(predictions, wanted)
         if wanted.maps:
             write_page(predictions.maps, model, wanted.page)
-        reports = write_reports(wanted.site(site), model, predictions.columns, wanted.dicom) if wanted.dicom else 0
-    for line in _summary(predictions, wanted, reports):
+        reports, problems = 0, list[str]()
+        if wanted.dicom:
+            reports, problems = write_reports(wanted.site(site), model, predictions.columns, wanted.dicom)
+    for line in (*problems, *_summary(predictions, wanted, reports)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -64,7 +66,7 @@ def _summary(predictions: Predictions, wanted: Wanted, reports: int) -> list[str
         )
     if wanted.dicom:
         rest = about["patients"] - reports
-        without_exam = f"; {rest} patients have no DICOM exam, or no prediction" if rest else ""
+        without_exam = f"; {rest} patients have no DICOM exam, no prediction, or no report" if rest else ""
         lines.append(f"wrote {reports} DICOM structured reports to {wanted.dicom}{without_exam}")
     return [*lines, RESEARCH_ONLY]
 

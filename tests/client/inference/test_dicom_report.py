@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from highdicom.sr import srread
 from pydicom import Dataset, dcmread
 
 from client.__main__ import main
-from client.config.site import load_site
 from client.errors import SiteError
 from client.inference.dicom_report import require_dicom, write_reports
-from shared_models.trained_model import RESEARCH_ONLY, read_model
+from shared_models.task import Volume
+from shared_models.trained_model import RESEARCH_ONLY, TrainedModel, read_model
 
 COLUMNS = {
     "patient": ["secret-000", "secret-001", "secret-009"],
@@ -35,8 +36,15 @@ def reports(finished_study: Any, hospital: Any, slice_file: Any, tmp_path: Path)
         file = hospital.data / f"dicom/secret-{patient:03d}/{phase}-{place}"
         voxels, clock = (phase + 1) * (24 * place + np.arange(24).reshape(4, 6)), f"10{phase:02d}00"
         slice_file(file, voxels, (0, 0, 3 * place), AcquisitionTime=clock, PatientID=f"secret-{patient:03d}")
-    assert write_reports(hospital.site(), read_model(finished_study.best), COLUMNS, tmp_path / "sr") == 2
+    assert write_reports(hospital.site(), of_images(finished_study), COLUMNS, tmp_path / "sr") == (2, [])
     return tmp_path / "sr"
+
+
+def of_images(finished_study: Any) -> TrainedModel:
+    """The network as one that reads the exams, too."""
+    model = read_model(finished_study.best)
+    task = replace(model.task, modalities={**model.task.modalities, "mri": Volume((2, 8, 8, 8), (20.0, 20.0, 20.0))})
+    return replace(model, task=task)
 
 
 def comments(report: Dataset) -> list[str]:
@@ -76,10 +84,41 @@ def test_a_site_without_dicom_is_refused_before_anything_is_read(
     finished_study: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = finished_study.sites["elm"]
-    with pytest.raises(SiteError, match="there are no DICOM exams to report in"):
-        require_dicom(load_site(site))
     out = finished_study.folder / "p.csv"
     words = ["predict", str(finished_study.best), "--site", str(site), "--out", str(out), "--dicom-sr", str(out.parent)]
     assert main(words) == 2
     assert "leave --dicom-sr out" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_exams_that_the_network_does_not_read_are_no_evidence(
+    finished_study: Any, hospital: Any, reports: Path
+) -> None:
+    model = read_model(finished_study.best)  # of tables only
+    with pytest.raises(SiteError, match="there are no DICOM exams to report in"):
+        require_dicom(hospital.site(), model, reports)
+
+
+def test_reports_replace_earlier_ones_and_no_other_dicom_file(
+    finished_study: Any, hospital: Any, reports: Path, slice_file: Any
+) -> None:
+    model, site = of_images(finished_study), hospital.site()
+    require_dicom(site, model, reports)
+    fewer = {name: texts[:1] for name, texts in COLUMNS.items()}
+    assert write_reports(site, model, fewer, reports) == (1, [])
+    assert [file.name for file in reports.iterdir()] == ["1.dcm"]  # no patient's report of an earlier call is left
+    slice_file(reports / "2.dcm", np.ones((4, 6)), (0, 0, 0))
+    with pytest.raises(SiteError, match=r"no reports of this program, as 2\.dcm"):
+        require_dicom(site, model, reports)
+
+
+def test_an_exam_that_makes_no_report_keeps_no_other_from_its_own(
+    finished_study: Any, hospital: Any, reports: Path
+) -> None:
+    for file in (hospital.data / "dicom/secret-000").iterdir():
+        file.unlink()
+        file.write_bytes(b"no image")
+    written, (problem,) = write_reports(hospital.site(), of_images(finished_study), COLUMNS, reports)
+    assert written == 1
+    assert problem.startswith("row 1 has no DICOM structured report")
+    assert [file.name for file in reports.iterdir()] == ["2.dcm"]
