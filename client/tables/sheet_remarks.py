@@ -34,7 +34,10 @@ def sheet_remarks(book: Any, sheet: Any, where: str) -> tuple[str, ...]:
             end = mark + end
     counts = ((hidden, "hidden"), (len(struck), "struck-out"))
     return tuple(
-        f"{count} {kind} rows of the sheet {sheet.title!r} are read like the others" for count, kind in counts if count
+        f"{count} {kind} {'rows' if count > 1 else 'row'} of the sheet {sheet.title!r} "
+        f"{'are' if count > 1 else 'is'} read like the others"
+        for count, kind in counts
+        if count
     )
 
 

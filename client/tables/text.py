@@ -19,6 +19,7 @@ from client.tables.source import Row, Source, cell_text, unreadable
 MAX_LINE = 2**24
 NARROW = 3  # columns, of which the text of one cell may have as many separators as a line
 _SEPARATOR_LINE = re.compile(r'(?i)"?sep=(.)"?\s*')  # written for Excel, which does not show it
+_LINE_END = re.compile(r"\r\n?|\n")
 _MARKS = {  # the longer first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -95,7 +96,7 @@ def _lines(file: TextIO, where: str) -> Iterator[str]:
 def _rows(
     reader: Iterator[list[str]], positions: Sequence[int], form: tuple[str, int], where: str, before: int
 ) -> Iterator[Row]:
-    (delimiter, width), last = form, reader.line_num + before  # type: ignore[attr-defined]
+    width, last = form[1], reader.line_num + before  # type: ignore[attr-defined]
     for cells in reader:
         number: int = reader.line_num + before  # type: ignore[attr-defined]
         lines, last = number - last, number
@@ -103,15 +104,17 @@ def _rows(
             continue
         if len(cells) < width or any(cells[width:]):
             raise _ragged(where, number, len(cells), width)
-        if lines > 1 and width > NARROW and any(_holds_lines(cell, delimiter, width) for cell in cells):
+        if lines > 1 and width > NARROW and any(_holds_lines(cell, at, form) for at, cell in enumerate(cells)):
             raise _swallowed(where, number - lines + 1, number)
         yield number, [cells[position] for position in positions]
 
 
-def _holds_lines(cell: str, delimiter: str, width: int) -> bool:
-    """Whether a cell holds as many separators as whole lines of the table have: a quotation mark was left open."""
-    breaks = len(cell.strip().splitlines()) - 1
-    return breaks > 0 and cell.count(delimiter) == breaks * (width - 1)
+def _holds_lines(cell: str, position: int, form: tuple[str, int]) -> bool:
+    """Whether a cell holds the rest of a line, perhaps whole ones, and the next one up to itself: an open quotation."""
+    delimiter, width = form
+    first, *others = (line.count(delimiter) for line in _LINE_END.split(cell.rstrip("\r\n")))
+    expected = [width - 1] * (len(others) - 1) + [position]
+    return len(others) > 0 and first == width - 1 - position and others == expected
 
 
 def _check_separator(delimiter: str, where: str, header: Sequence[Sequence[str]]) -> None:

@@ -506,12 +506,13 @@ def test_rows_that_are_hidden_or_struck_out_are_counted(hospital):
     book.save(path)
     hospital.settings["tables"]["marked"] = {"file": "marked.xlsx", "patient_id": "ID"}
     remarks = read_table(hospital.site(), "marked", ["Age"]).remarks
-    assert [remark.split(" of ")[0] for remark in remarks] == ["1 hidden rows", "2 struck-out rows"]
+    assert [remark.split(" of ")[0] for remark in remarks] == ["1 hidden row", "2 struck-out rows"]
 
 
 def test_a_quotation_mark_that_swallows_lines_is_an_error_and_a_note_of_two_lines_is_not(hospital):
     lines = [f"P{index},{40 + index},note,3" for index in range(9)]
     lines[2] = 'P2,42,"first line\nsecond, line",3'
+    lines[3] = 'P3,43,"pain, fever, and cough,\nsince May",3'  # as many commas as a line has
     path = hospital.data / "notes.csv"
     hospital.settings["tables"]["notes"] = {"file": "notes.csv", "patient_id": "ID"}
     path.write_text("\n".join(["ID,Age,Note,Grade", *lines]), encoding="utf-8")
@@ -520,4 +521,4 @@ def test_a_quotation_mark_that_swallows_lines_is_an_error_and_a_note_of_two_line
     path.write_text("\n".join(["ID,Age,Note,Grade", *lines]), encoding="utf-8")
     with pytest.raises(SiteError, match="swallows lines") as error:
         read_table(hospital.site(), "notes", ["Age"])
-    assert "lines 7 to 10" in str(error.value)
+    assert "lines 8 to 11" in str(error.value)
