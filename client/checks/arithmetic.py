@@ -103,19 +103,31 @@ def _radiomics(by_name: Mapping[str, FeatureColumn]) -> Iterator[Suspicion]:
         for low, high in _AT_MOST:
             if {low, high} <= here.keys():
                 one, other = here[low], here[high]
-                above = one.values > other.values + NEARLY * np.abs(other.values)
+                above = one.values > other.values + NEARLY * np.abs(other.values) + one.rounding + other.rounding
                 yield from _where(above, one, f"{one.feature.name} is above {other.feature.name}")
         for name, first, second, rule in _OF_TWO:
             if {name, first, second} <= here.keys():
                 one, parts = here[name], (here[first], here[second])
-                expected = rule(parts[0].values, parts[1].values)
+                expected, rounding = _expected(rule, *parts)
                 names = " and ".join(part.feature.name for part in parts)
-                apart = np.abs(one.values - expected) > NEARLY * np.abs(expected)
+                apart = np.abs(one.values - expected) > NEARLY * np.abs(expected) + one.rounding + rounding
                 yield from _where(apart, one, f"{one.feature.name} is not that of {names}")
         if {"shape_MeshVolume", "shape_Maximum3DDiameter"} <= here.keys():
             one, other = here["shape_MeshVolume"], here["shape_Maximum3DDiameter"]
-            above = one.values > (1 + NEARLY) * math.pi / 6 * other.values**3
+            above = one.values - one.rounding > (1 + NEARLY) * math.pi / 6 * (other.values + other.rounding) ** 3
             yield from _where(above, one, f"{one.feature.name} is above that of a ball of {other.feature.name}")
+
+
+def _expected(
+    rule: Callable[[Values, Values], Values], first: FeatureColumn, second: FeatureColumn
+) -> tuple[Values, Values]:
+    """What follows from two features, and how far the digits that they are written with may move it."""
+    expected = rule(first.values, second.values)
+    moved = [
+        np.abs(rule(first.values + up * first.rounding, second.values + down * second.rounding) - expected)
+        for up, down in ((-1, 1), (1, -1), (1, 1), (-1, -1))
+    ]
+    return expected, np.max(moved, axis=0)
 
 
 def _where(broken: NDArray[np.bool_], one: FeatureColumn, what: str) -> Iterator[Suspicion]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from shared_models.features import Feature
 Values = NDArray[np.float64]
 
 FEW = 10  # values from which a column says something
+_NUMBER = re.compile(r"[+-]?\d+(?:\.(\d*))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ class FeatureColumn:
     def rows(self, chosen: NDArray[np.bool_]) -> str:
         """The rows of some values, for messages."""
         return named_rows([self.cells.rows[index] for index in np.flatnonzero(chosen)])
+
+    @functools.cached_property
+    def rounding(self) -> float:
+        """How far a value may lie from what was measured: half a unit of its last digit, as texts show it."""
+        numbers = (_NUMBER.fullmatch(text.replace(self.cells.decimal, ".")) for text in self.cells.texts)
+        digits = [len(one[1] or "") - int(one[2] or 0) for one in numbers if one]
+        return 0.5 * 10.0 ** -max(digits) * abs(self.column.scale) if digits else 0.0
 
     @functools.cached_property
     def distinct(self) -> tuple[Values, NDArray[np.int64]]:

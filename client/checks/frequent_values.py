@@ -21,6 +21,7 @@ CODE_SHARE = 0.01  # of all patients, who have a value that programs of statisti
 _CODE = re.compile(r"([789])\1+|99[0-9]")  # 77, 888, 9999, and a registry's 990 to 998
 _NODE_CODES = (90.0, 95.0, 96.0, 97.0, 98.0, 99.0)  # of American registries: not examined, not counted, unknown
 _NEGATIVE_SENTINELS = (-1.0, -7.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0, -99999.0)
+_SHARES = frozenset({"percent", "percentage", "pct", "prozent"})
 _NEVER_ZERO = frozenset({"volume", "size", "diameter", "area", "weight", "age", "mm", "mm2", "mm3", "cm", "cm2", "cm3"})
 
 
@@ -92,5 +93,5 @@ def _too_frequent(one: FeatureColumn) -> Iterator[float]:
     far += [len(values) - 1] * int(values[-1] - values[-2] > GAP * (values[-2] - values[0]))
     suspects = [int(most)] * int(counts[most] > TIMES * counts[next_most]) + far
     often = [float(values[at]) for at in dict.fromkeys(suspects) if frequent[at] and (values[at] != 0 or no_zero)]
-    whole = 100.0 if "percent" in named else math.nan  # all cells
+    whole = 100.0 if named & _SHARES or "%" in one.column.column else math.nan  # all cells
     yield from dict.fromkeys([*often, *(value for value in spikes(values, counts) if value not in (0, whole))])

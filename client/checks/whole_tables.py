@@ -70,7 +70,9 @@ def _logged_counts(columns: Sequence[FeatureColumn]) -> Iterator[str]:
             counts = base**few
             rounding = counts * math.log(base) * np.maximum(10.0**-decimals, DIGITS * few)
             sharp = rounding < WHOLE
-            if sharp.sum() >= FEW and (np.abs(counts - np.round(counts)) < rounding + 1e-9)[sharp].all():
+            whole = np.round(counts)
+            several = len(np.unique(whole[sharp])) >= FEW  # numbers near 0 are all nearly the logarithm of 1
+            if several and (np.abs(counts - whole) < rounding + 1e-9)[sharp].all():
                 yield (
                     f"{one.feature.name} is the {name} logarithm of whole numbers; if the study means these, give them"
                 )

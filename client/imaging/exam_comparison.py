@@ -46,16 +46,18 @@ def _unlike_grids(facts: Mapping[int, ExamFacts]) -> dict[int, list[str]]:
     """Exams in three dimensions whose voxel size or extent is far from what all others have in common."""
     grids = {row: (one.spacing_mm, one.size) for row, one in facts.items() if len(one.size) == 3 and one.size[2] > 1}
     distinct = {(one.voxels_hash, *grids[row]): row for row, one in facts.items() if row in grids}  # lesions share one
-    extents = {row: np.log(np.multiply(*grids[row])) for row in distinct.values()}
+    if len(distinct) <= MIN_OTHERS:
+        return {}
+    rows = list(distinct.values())
+    extents = np.log([np.multiply(*grids[row]) for row in rows])
+    of_1_mm = [set(grids[row][0]) == {1.0} for row in rows]
     unlike: dict[tuple[Any, ...], list[str]] = {}
-    for row, extent in extents.items():
-        others = np.array([other for its, other in extents.items() if its != row])
-        if len(others) < MIN_OTHERS:
-            break
-        if set(grids[row][0]) == {1.0} and not any(set(grids[its][0]) == {1.0} for its in extents if its != row):
+    for at, row in enumerate(rows):
+        others = np.delete(extents, at, axis=0)
+        if of_1_mm[at] and sum(of_1_mm) == 1:
             unlike[grids[row]] = [UNLIKE_HEADER]
         elif (np.ptp(others, axis=0) < np.log(ALIKE)).all() and (
-            np.abs(extent - others.mean(axis=0)).max() > np.log(FAR)
+            np.abs(extents[at] - others.mean(axis=0)).max() > np.log(FAR)
         ):
             unlike[grids[row]] = [UNLIKE_SIZE]
     return {row: unlike[grid] for row, grid in grids.items() if grid in unlike}

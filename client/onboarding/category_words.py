@@ -72,7 +72,7 @@ def category_of(text: str, categories: Sequence[str]) -> str:
 
 def _short(name: Sequence[str], text: str) -> bool:
     """Whether a text is a name's beginning, or its initials."""
-    return name[0].startswith(text) or "".join(word[0] for word in name) == text
+    return bool(name) and (name[0].startswith(text) or "".join(word[0] for word in name) == text)
 
 
 def _most_words(category: str, spoken: Sequence[str]) -> frozenset[str]:

@@ -48,6 +48,7 @@ def shapes() -> dict[str, np.ndarray]:
 
 def test_what_pyradiomics_measures_agrees(shapes):
     assert arithmetic_warnings({}, columns_of(shapes)) == []
+    assert arithmetic_warnings({}, columns_of({name: numbers.round(1) for name, numbers in shapes.items()})) == []
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,10 @@ def test_logarithms_of_whole_numbers_are_named(base, name):
     assert f"the {name} logarithm of whole numbers" in logged
     assert (
         whole_table_warnings(columns_of({"receptor": np.random.default_rng(4).gamma(2, 2, PATIENTS)}), patients) == []
+    )
+    tiny = np.random.default_rng(4).uniform(1, 9, PATIENTS).round(1) * 1e-6  # all are nearly the logarithm of 1
+    assert (
+        whole_table_warnings(columns_of({"diffusion": np.array([float(f"{one:.1e}") for one in tiny])}), patients) == []
     )
 
 
