@@ -21,7 +21,7 @@ from shared_models.metrics.censoring import at_horizon
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.interval import normal_quantile
-from shared_models.metrics.merged_cells import MergedHistogram, merge_concordance, merge_histogram
+from shared_models.metrics.merged_cells import MergedConcordance, MergedHistogram, merge_concordance, merge_histogram
 from shared_models.metrics.merged_horizon import merge_horizon
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
@@ -229,6 +229,9 @@ def pooled_metrics(summary: Summary, threshold: float) -> PooledMetrics:
     metrics: PooledMetrics = {}
     for statistic in summary.values():
         metrics |= statistic.metrics(threshold)
+    match summary:
+        case {"concordance": MergedConcordance() as table, "within_site": WithinSitePairs() as pairs}:
+            metrics |= table.righted(pairs.share())
     return metrics
 
 

@@ -56,8 +56,8 @@ class ConcordanceTable:
     METRICS: ClassVar[Mapping[str, str]] = {
         "patients": "patients whose time and event are known",
         "events": "those of them who had the event",
-        "c_index": "Harrell's C, of risks in 256 bins and times in months; none where merged cells hide more than 0.15 "
-        "of it",
+        "c_index": "Harrell's C, of risks in 256 bins and times in months; merged cells are righted by what "
+        "they are off among pairs of the same site",
         "c_index_low": "lower bound of its 95 % interval (jackknife on the logit scale, widened by what the bins hide)",
         "c_index_high": "upper bound",
         "c_index_bound": "the C-index of the rows lies within this of `c_index`",
@@ -124,9 +124,13 @@ class ConcordanceTable:
 
     def concordance(self) -> float:
         """Harrell's C of the binned times and risks; nan without comparable pairs."""
+        concordant, comparable = self.pairs()
+        return concordant / comparable if comparable > 0 else math.nan
+
+    def pairs(self) -> tuple[float, float]:
+        """Pairs in the right order, ties one half, and all comparable ones, of the binned times and risks."""
         below, same, above = pairs_by_risk(self.events, self._outliving())
-        comparable = below + same + above
-        return (below + same / 2) / comparable if comparable > 0 else math.nan
+        return below + same / 2, below + same + above
 
     def limits(self) -> tuple[float, float]:
         """The lowest and highest C that rows with these counts can have; nan without comparable pairs.
@@ -146,7 +150,10 @@ class ConcordanceTable:
 
     def bound(self) -> float:
         """The C-index of the rows lies within this of `concordance`; nan without comparable pairs."""
-        value, (low, high) = self.concordance(), self.limits()
+        return self._bound_of(self.concordance())
+
+    def _bound_of(self, value: float) -> float:
+        low, high = self.limits()
         return max(high - value, value - low)
 
     def interval(self, level: float = 0.95) -> Interval:
@@ -157,7 +164,9 @@ class ConcordanceTable:
         part of DeLong's structural components and needs the counts only. Bounds are nan with fewer than two events or
         without comparable pairs. If the variance vanishes they are Clopper-Pearson's, as in `concordance_interval`.
         """
-        value = self.concordance()
+        return self._interval_of(self.concordance(), level)
+
+    def _interval_of(self, value: float, level: float = 0.95) -> Interval:
         if math.isnan(value) or self.n_events < 2:
             return logit_interval(value, math.nan, 0, level)
         pairs = squares = 0.0
@@ -165,7 +174,7 @@ class ConcordanceTable:
             pairs += float((counts * comparable).sum()) / 2  # each pair is seen from both its ends
             squares += float((counts * (concordant - value * comparable) ** 2).sum())
         variance = squares / pairs**2 * self.n / (self.n - 1)
-        return logit_interval(value, variance, pairs / (self.n - 1), level).widened(self.bound())
+        return logit_interval(value, variance, pairs / (self.n - 1), level).widened(self._bound_of(value))
 
     def _outliving(self) -> Array:
         """Patients who outlive an event of each row, by their own risk, (rows, bins)."""
@@ -175,10 +184,14 @@ class ConcordanceTable:
     def metrics(self, threshold: float) -> PooledMetrics:
         """C with its interval; the threshold plays no part."""
         del threshold
-        interval = self.interval()
         counts: PooledMetrics = {"patients": self.n, "events": self.n_events}
+        return {**counts, **self.around(self.concordance())}
+
+    def around(self, value: float) -> PooledMetrics:
+        """A value of C with its interval and certificate."""
+        interval = self._interval_of(value)
         bounds: PooledMetrics = {"c_index_low": interval.low, "c_index_high": interval.high}
-        return {**counts, "c_index": interval.value, **bounds, "c_index_bound": self.bound()}
+        return {"c_index": interval.value, **bounds, "c_index_bound": self._bound_of(value)}
 
     def _placements(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Concordant and comparable pairs of one patient of each cell, (181, bins): for an event, for a censored."""

@@ -151,13 +151,7 @@ def _loose(target: TargetResults) -> Iterator[str]:
     for role, metrics in {"internal": target.internal, "external": target.external}.items():
         for metric in ("auc", "c_index"):
             bound = metrics.get(f"{metric}_bound")
-            if isinstance(bound, float) and metrics.get(metric) is None:
-                yield (
-                    f"The pooled {NAMES[metric]} of {role} patients is not shown: scores were merged into cells before "
-                    f"they left the sites, which leaves it unknown by {bound:.2f}. The value within sites is of exact "
-                    "scores; with secure aggregation, of three sites or more, the pooled one is, too."
-                )
-            elif isinstance(bound, float) and bound > LOOSE:
+            if isinstance(bound, float) and bound > LOOSE:
                 yield (
                     f"The pooled {NAMES[metric]} of {role} patients is known to within {bound:.2f} only: scores share "
                     f"bins{'' if bound < COARSE else ', or were merged into cells before they left the sites'}."

@@ -58,7 +58,7 @@ def test_nobody_is_the_zero_of_the_sum(target: Target) -> None:
     for name, array in pack_summary(both, "x").items():
         np.testing.assert_array_equal(array, pack_summary(summary, "x")[name])
     for name, value in pooled_metrics(empty_summary(target), 0.5).items():
-        assert name == "net_benefit_threshold" or np.isnan(value).all() or not np.any(value)
+        assert name in ("net_benefit_threshold", "by_threshold") or np.isnan(value).all() or not np.any(value)
 
 
 def test_a_statistic_of_other_bins_or_one_that_lacks_a_part_is_refused() -> None:

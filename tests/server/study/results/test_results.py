@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,11 @@ from server.study.exchange import Answer, StudyError
 from server.study.results.contents import make_results
 from server.study.results.results_file import RESULTS, read_results, write_results
 from server.study.results.schema import Results
-from server.study.results.table import _loose, print_table
-from server.study.results.targets_section import TargetResults
+from server.study.results.table import print_table
 from server.study.scoring import pack, pool
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import EvaluateTestReply
-from shared_models.metrics.merged_cells import merge_concordance
 from shared_models.metrics.summary import merge_small_cells, pack_summary, site_metrics, summarise
-from shared_models.metrics.survival import ConcordanceTable
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent
 from shared_models.task import Table, Task
@@ -291,15 +287,3 @@ def test_a_pooled_value_that_rewards_knowing_the_hospital_is_said_to() -> None:
     )
     metrics["auc_bound"] = 0.2  # merged cells leave open whether it is higher at all
     assert remark not in printed({**results})
-
-
-def test_a_c_index_that_coarse_cells_leave_unknown_is_not_told_and_the_reason_is() -> None:
-    rng = np.random.default_rng(0)
-    risk, days = rng.uniform(0, 1, (2, 200))
-    table = merge_concordance(
-        ConcordanceTable.of(risk, 4000 * days, np.ones(200), bins=128), TimeToEvent().edges_days, 10
-    )
-    internal = {name: None if math.isnan(value) else value for name, value in table.metrics(0.5).items()}
-    assert (internal["c_index"], internal["patients"]) == (None, 200.0)
-    [sentence] = _loose(TargetResults.model_construct(internal=internal, external={}))
-    assert f"unknown by {internal['c_index_bound']:.2f}" in sentence
