@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,11 +60,10 @@ class StoredRun:
         metrics = [Metric(prefix + name, value, now_ms, server_round) for name, value in values.items()]
         self._client.log_batch(self._run_id, metrics)
 
-    def end(self, results: Results | None, values: Mapping[str, float], report: Path | None) -> None:
-        """See `Writer`; the report and `results.json` are artefacts."""
+    def end(self, results: Results | None, values: Mapping[str, float], files: Sequence[Path]) -> None:
+        """See `Writer`; the files are artefacts."""
         self.write("", results.best_round if results else 0, values)
-        for file in (report, *sorted(report.parent.glob("*.json"))) if report else ():
-            if file.name in ("results.json", "unfinished.json") or file == report:
-                self._client.log_artifact(self._run_id, str(file))
+        for file in files:
+            self._client.log_artifact(self._run_id, str(file))
         ended = results is not None and not results.failure
         self._client.set_terminated(self._run_id, "FINISHED" if ended else "FAILED")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 def open_writer(config: StudySettings, folder: Path) -> EventFiles:
     """Begins the event files of a study in its folder, with its settings as text."""
-    files = EventFiles(folder / EVENTS, resumed=config.resume)
+    from torch.utils.tensorboard import SummaryWriter
+
     rows = "\n".join(f"| {key} | {_cell(value)} |" for key, value in sorted(config.to_flat().items()))
-    files.of("").add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
-    return files
+    with SummaryWriter(str(folder / EVENTS)) as settings:  # alone: what a later file hides begins with its first round
+        settings.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
+    return EventFiles(folder / EVENTS, resumed=config.resume)
 
 
 class EventFiles:
@@ -45,13 +47,14 @@ class EventFiles:
             writer.add_scalar(name, value, server_round)
         writer.flush()
 
-    def end(self, results: Results | None, values: Mapping[str, float], report: Path | None) -> None:
-        """See `Writer`; the report is a file beside these, since an event holds no page."""
+    def end(self, results: Results | None, values: Mapping[str, float], files: Sequence[Path]) -> None:
+        """See `Writer`; the files are named, since an event holds no page."""
         writer = self.of("")
         for name, value in values.items():
             writer.add_scalar(name, value, results.best_round if results else 0)
-        if report:
-            writer.add_text("report", f"`{report.name}` in the study's folder, one up from here")
+        if files:
+            names = " and ".join(f"`{file.name}`" for file in files)
+            writer.add_text("results", f"{names} in the study's folder, one up from here")
         if results and results.failure:
             writer.add_text("failure", results.failure)
         for one in self._writers.values():

@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from server.study.exchange import StudyError
 from server.study.results.results_file import read_results, results_of_folder
@@ -24,6 +25,7 @@ from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings
 
 log = logging.getLogger("server")
+T = TypeVar("T")
 
 
 class Writer(Protocol):
@@ -32,8 +34,8 @@ class Writer(Protocol):
     def write(self, fold: str, server_round: int, values: Mapping[str, float]) -> None:
         """Values of a round, of a fold where the study has any, by name."""
 
-    def end(self, results: Results | None, values: Mapping[str, float], report: Path | None) -> None:
-        """The study has ended; with results also where it failed, if a round was done."""
+    def end(self, results: Results | None, values: Mapping[str, float], files: Sequence[Path]) -> None:
+        """The study has ended; with results also where it failed, if a round was done, and the files of these."""
 
 
 WRITERS: Mapping[str, Callable[[StudySettings, Path], Writer]] = {
@@ -87,20 +89,23 @@ class Trackers:
         results = None
         with suppress(StudyError):
             results = read_results(results_of_folder(folder))
-        report = folder / REPORT if (folder / REPORT).exists() else None
+        files = [file for file in (folder / REPORT, results_of_folder(folder)) if file.exists()]
         for writer in self.writers:
-            self._try(lambda writer=writer: writer.end(results, test_values(results), report))  # type: ignore[misc]
+            _try(partial(writer.end, results, test_values(results), files))
 
     def _write(self, fold: str, server_round: int, values: Mapping[str, float]) -> None:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         for writer in self.writers:
-            self._try(lambda writer=writer: writer.write(fold, server_round, finite))  # type: ignore[misc]
+            _try(partial(writer.write, fold, server_round, finite))
 
-    def _try(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except Exception:  # whatever a library says of its files: the study's own are written
-            log.exception("a tracker could not write; the study continues, and its results do not depend on it")
+
+def _try(write: Callable[[], T]) -> T | None:
+    """What it gives; None where it fails, for whatever a library says of its files: the study's own are written."""
+    try:
+        return write()
+    except Exception:
+        log.exception("a tracker could not write; the study continues, and its results do not depend on it")
+        return None
 
 
 def test_values(results: Results | None) -> dict[str, float]:
@@ -123,7 +128,8 @@ def tracked(config: StudySettings, folder: Path) -> Iterator[Trackers]:
         SettingsError: If one is not installed.
     """
     require_installed(config)
-    trackers = Trackers([WRITERS[name](config, folder) for name in config.trackers])
+    opened = [_try(partial(WRITERS[name], config, folder)) for name in config.trackers]
+    trackers = Trackers([writer for writer in opened if writer])
     try:
         yield trackers
     finally:

@@ -12,7 +12,8 @@ import pytest
 
 from server.app import run_study
 from server.study import joining
-from server.tracking.trackers import require_installed
+from server.study.status import Scored
+from server.tracking.trackers import require_installed, tracked
 from shared_models.agreed import settings_hash
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -46,7 +47,9 @@ def test_both_hold_each_round_the_settings_and_the_test_and_reach_no_one(
     monkeypatch.setattr(socket.socket, "connect", lambda _, where: reached.append(where))
     parts = {"validation-fraction": 0.3, "test-fraction": 0.3}
     sites, study = hospitals({"a": 200, "b": 200}), {**small_study, **parts, "tracking": "tensorboard, mlflow"}
-    run(sites, {**study, "rounds": 1})
+    with monkeypatch.context() as first:
+        first.setattr("server.app.try_to_report", lambda *_: None)  # the report is looked at when the study has ended
+        run(sites, {**study, "rounds": 1})
     results = run(sites, {**study, "rounds": 2, "resume": True})
     assert not reached
 
@@ -67,6 +70,29 @@ def test_both_hold_each_round_the_settings_and_the_test_and_reach_no_one(
     assert rounds == [1, 2]
     files = {file.path for file in client.list_artifacts(stored.info.run_id)}
     assert files == {"report.html", "results.json", "settings.toml"}
+
+
+def test_a_study_that_resumes_replaces_what_was_written_of_the_round_that_it_repeats(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for first, value, resume in ((1, 0.5, False), (3, 0.7, True)):
+        with tracked(StudySettings(tracking="tensorboard", resume=resume), tmp_path) as trackers:
+            for number in range(first, 4):
+                trackers.scored("", [Scored(round=number, value=value)])
+    board = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    points = {point.step: point.value for point in board.Scalars("validation/value")}
+    assert points == pytest.approx({1: 0.5, 2: 0.5, 3: 0.7})
+    assert len(board.Scalars("validation/value")) == 3, "the round that was repeated is there once"
+    assert "settings/text_summary" in board.Tags()["tensors"]
+
+
+def test_a_tracker_whose_files_cannot_be_made_does_not_end_the_study(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorboard").write_text("a file where the folder should be")
+    with tracked(StudySettings(tracking="tensorboard"), tmp_path) as trackers:
+        trackers.scored("", [Scored(round=1, value=0.5)])
+    assert "the study continues" in caplog.text
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_the_study_starts(monkeypatch: pytest.MonkeyPatch) -> None:
