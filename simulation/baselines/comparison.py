@@ -108,13 +108,13 @@ def _federated(name: str, split: Split, task: Task) -> Scored:
     trained = from_checkpoint(load_checkpoint(folder / BEST), task, split.config)
     own = read_results(folder / RESULTS).targets.items()
     thresholds = {name: one.threshold for name, one in own if one.threshold is not None}
-    return replace(scored(name, trained, split.cohorts, task, split.config.threshold), thresholds=thresholds)
+    return replace(scored(name, trained, split, task), thresholds=thresholds)
 
 
 def compared(study: Model, other: Model, task: Task) -> list[ModelComparison]:
     """A row for each target that both score, over the patients whom both do.
 
-    A patient whom several splits test, those of repeats or of a site that only evaluates, counts in the first of them.
+    A patient whom several splits test, those of a site that only evaluates, counts in the first of them.
     """
     rows = []
     for name, target in task.targets.items():
@@ -177,8 +177,7 @@ def _others(
         for kind, place, name, fit in _fits(split, task, models):
             with console.status(f"{split.label}: training {name}".removeprefix(": ")):
                 if trained := fit():
-                    one = scored(name, trained, split.cohorts, task, config.threshold)
-                    made.setdefault((kind, place), {})[split.label] = one
+                    made.setdefault((kind, place), {})[split.label] = scored(name, trained, split, task)
     yield from ((kind, place, model) for (kind, place), model in made.items())
     for kind, name, ablated in (*ablations(task, config), *without_each_site(config)):
         if kind in models:

@@ -34,26 +34,6 @@ class Scored:
     thresholds: Mapping[str, float]
 
 
-def scored(name: str, trained: Trained | Tabular, cohorts: Sequence[Cohort], task: Task, rule: str) -> Scored:
-    """Scores every site's test patients, and finds thresholds on all validation patients."""
-    test: dict[str, dict[str, tuple[Sequence[str], Any, Any]]] = {}
-    validation: dict[str, list[tuple[Any, Any]]] = {}
-    for cohort in cohorts:
-        for part in ("validation", "test"):
-            patients = [cohort.patients[index] for index in cohort.parts[part]]
-            for target, (scores, truth) in score(trained, cohort, task, part).items() if patients else ():
-                if part == "test":
-                    test.setdefault(target, {})[cohort.site] = (patients, scores, truth)
-                elif isinstance(task.targets[target], Binary):
-                    validation.setdefault(target, []).append((scores, truth))
-    thresholds = {}
-    for target, parts in validation.items():
-        scores, truth = (np.concatenate(values) for values in zip(*parts, strict=True))
-        threshold = ScoreHistogram.of(scores, truth).threshold(rule)
-        thresholds[target] = 0.5 if np.isnan(threshold) else threshold
-    return Scored(name, test, thresholds)
-
-
 @dataclass(frozen=True)
 class Split:
     """One split of the sites' patients: a fold's, or the only one of a study.
@@ -68,12 +48,41 @@ class Split:
     config: StudySettings
     cohorts: Sequence[Cohort]
 
+    def tests(self, cohort: Cohort) -> bool:
+        """Whether a site's test patients are this split's: where a site is left out, not those of sites that train."""
+        fold = fold_of(self.config)
+        return not (fold and fold.left_out and len(cohort.parts["train"]))
+
+
+def scored(name: str, trained: Trained | Tabular, split: Split, task: Task) -> Scored:
+    """Scores every site's test patients, and finds thresholds on all validation patients."""
+    test: dict[str, dict[str, tuple[Sequence[str], Any, Any]]] = {}
+    validation: dict[str, list[tuple[Any, Any]]] = {}
+    for cohort in split.cohorts:
+        for part in ("validation", "test") if split.tests(cohort) else ("validation",):
+            patients = [cohort.patients[index] for index in cohort.parts[part]]
+            for target, (scores, truth) in score(trained, cohort, task, part).items() if patients else ():
+                if part == "test":
+                    test.setdefault(target, {})[cohort.site] = (patients, scores, truth)
+                elif isinstance(task.targets[target], Binary):
+                    validation.setdefault(target, []).append((scores, truth))
+    thresholds = {}
+    for target, parts in validation.items():
+        scores, truth = (np.concatenate(values) for values in zip(*parts, strict=True))
+        threshold = ScoreHistogram.of(scores, truth).threshold(split.config.threshold)
+        thresholds[target] = 0.5 if np.isnan(threshold) else threshold
+    return Scored(name, test, thresholds)
+
 
 Model = Mapping[str, Scored]
 """A model's scores by the label of the split, each of a network that was trained in it."""
 
 
 def splits_of(sites: Mapping[str, Path], task: Task, config: StudySettings) -> list[Split]:
-    """Each fold's patients, or those of the only split."""
-    folds = [(fold.label if (fold := fold_of(one)) else "", one) for one in each_fold(config)]
-    return [Split(label, one, study_cohorts(sites, task, one)) for label, one in folds]
+    """Each fold's patients, or those of the only split; of repeats the first, whose folds test every patient."""
+    folds = [(fold_of(one), one) for one in each_fold(config)]
+    return [
+        Split(fold.label if fold else "", one, study_cohorts(sites, task, one))
+        for fold, one in folds
+        if not fold or fold.repeat == 1
+    ]

@@ -107,7 +107,7 @@ def fit_classifiers(make: Callable[[], Any], cohort: Cohort, task: Task) -> Tabu
         task: Its tables and targets.
 
     Returns:
-        None if the task has no tables or no such targets, or the cohort lacks a class of each.
+        None if the task has no tables or no such targets, the cohort lacks a class of each, or nothing can be fitted.
     """
     targets = {name: target for name, target in task.targets.items() if isinstance(target, Binary)}
     return _fit(lambda _: [make()], cohort, task, targets)
@@ -121,13 +121,15 @@ def _fit(
     statistics = feature_statistics(cohort, task)
     train, validation = (select_patients(cohort, part, task, statistics) for part in ("train", "validation"))
     rows, owner = train.all_rows()
-    table, models = _table(train, rows), {}
+    table, models = _table(train, rows), dict[str, Any]()
     for name, target in targets.items():
         truth = train.known(name)[owner.numpy()]
         known = ~is_unknown(truth)
-        if len(np.unique(truth[known].reshape(known.sum(), -1)[:, -1])) == 2:  # both classes, or events and others
-            fitted = [one.fit(table[known], truth[known]) for one in tried(target)]
-            models[name] = max(fitted, key=partial(_validated, validation=validation, name=name, target=target))
+        if len(np.unique(np.atleast_2d(truth[known].T)[-1])) == 2:  # both classes, or events and others
+            fitted = [model for one in tried(target) if (model := one.fit(table[known], truth[known])) is not None]
+            best = max(fitted, key=partial(_validated, validation=validation, name=name, target=target), default=None)
+            if best is not None:
+                models[name] = best
     return Tabular(models, statistics) if models else None
 
 
@@ -179,17 +181,27 @@ class Cox:
         """
         self.penalty, self.horizon_days = penalty, horizon_days
 
-    def fit(self, table: Array, truth: Array) -> Cox:
-        """Fits it to `(R, W)` and days and events `(R, 2)`; a column that is the same in all rows tells nothing."""
+    def fit(self, table: Array, truth: Array) -> Cox | None:
+        """Fits it to `(R, W)` and days and events `(R, 2)`; a column that is the same in all rows tells nothing.
+
+        Returns:
+            None if no column tells anything, or the fit does not converge.
+        """
         import pandas as pd
         from lifelines import CoxPHFitter
+        from lifelines.exceptions import ConvergenceError
 
         self.columns = np.flatnonzero(np.ptp(table, axis=0) > 0)
         rows = pd.DataFrame(np.column_stack([table[:, self.columns], truth])).rename(columns=str)
         days, event = rows.columns[-2:]
+        if not len(self.columns):
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of columns that hardly vary, which the penalty bears
-            self.model = CoxPHFitter(penalizer=self.penalty).fit(rows, duration_col=days, event_col=event)
+            try:
+                self.model = CoxPHFitter(penalizer=self.penalty).fit(rows, duration_col=days, event_col=event)
+            except ConvergenceError:
+                return None
         return self
 
     def predict_proba(self, table: Array) -> Array:

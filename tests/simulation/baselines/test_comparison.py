@@ -21,7 +21,9 @@ from shared_models.task import load_task
 from simulation.__main__ import main
 from simulation.baselines.ablations import ablations, without_each_site
 from simulation.baselines.comparison import compared, matrix_of
-from simulation.baselines.scores import Scored
+from simulation.baselines.pooled_and_local import pool_cohorts
+from simulation.baselines.scores import Scored, scored, splits_of
+from simulation.baselines.tabular import fit_tabular
 
 Hospitals = Callable[..., dict[str, Path]]
 
@@ -85,6 +87,22 @@ def test_folds_are_compared_each_with_its_own_network_and_a_patient_counts_once(
     assert cells["oak"][0] == 80
     (later,) = compared(study, {"fold-2": other["fold-2"]}, task)
     assert later.patients == 70, "elm's patients count in the first fold that both models have"
+
+
+def test_where_each_hospital_is_left_out_its_patients_alone_are_compared(hospitals: Hospitals) -> None:
+    sites, patients = hospitals({"a": 60, "b": 50, "c": 40}), {"a": 60, "b": 50, "c": 40}
+    config = parse_study_settings({"sites": "a, b, c", "leave-out": "each", "min-sites": 1})
+    task, models = load_task(config), dict[str, dict[str, Scored]]()
+    for split in splits_of(sites, task, config):
+        pooled = pool_cohorts([cohort for cohort in split.cohorts if len(cohort.parts["train"])])
+        fitted = fit_tabular("cox", pooled, task, split.config)
+        assert fitted is not None
+        for name in ("study", "other"):
+            models.setdefault(name, {})[split.label] = scored(name, fitted, split, task)
+        assert [*models["study"][split.label].test["recurrence"]] == [split.label.removeprefix("without-")]
+    (row,) = compared(models["study"], models["other"], task)
+    assert row.patients == sum(patients.values())
+    assert {one.tested_on: one.patients for one in matrix_of(models["study"], "study", task)} == patients
 
 
 def test_cox_stands_beside_a_cross_validated_study_and_sites_are_left_out_of_it(

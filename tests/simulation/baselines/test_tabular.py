@@ -120,8 +120,9 @@ def test_no_baseline_without_tables_classes_or_binary_targets() -> None:
     assert fit_tabular("random-forest", made, images, StudySettings()) is None
     numbers = dataclasses.replace(TASK, targets={"relapse": Regression()})
     assert fit_tabular("random-forest", made, numbers, StudySettings()) is None
-    healthy = dataclasses.replace(made, truths={"relapse": np.zeros(300, np.float32)})
-    assert fit_tabular("random-forest", healthy, TASK, StudySettings()) is None
+    for outcome in (0.0, np.nan):  # of no patient, or known of none
+        one_class = dataclasses.replace(made, truths={"relapse": np.full(300, outcome, np.float32)})
+        assert fit_tabular("random-forest", one_class, TASK, StudySettings()) is None
 
 
 def test_a_library_that_is_not_installed_is_named_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
