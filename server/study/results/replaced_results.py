@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.study.exchange import StudyError
+from server.study.results.comparison_section import COMPARISONS, MATRIX
 from server.study.results.results_folder import EVENTS, FIGURES, REPORT, require_free, written_in
 from server.study.study_files import writing
 from server.study.weights.checkpoint import LAST, read_facts
@@ -84,7 +85,8 @@ def _move(source: Path, target: Path) -> None:
 
 def _all_in(folder: Path) -> list[Path]:
     """All that a run leaves and another replaces; logs are continued."""
-    further = [path for name in (REPORT, FIGURES, EVENTS) if (path := folder / name).exists()]
+    names = (COMPARISONS, MATRIX, REPORT, FIGURES, EVENTS)
+    further = [path for name in names if (path := folder / name).exists()]
     return [*written_in(folder), *further]
 
 

@@ -22,6 +22,7 @@ FILES = (
     "best.safetensors",
     "fold-1/last.safetensors",
     "results.csv",
+    "comparisons.csv",
     "report.html",
     "figures/a.svg",
 )
