@@ -96,12 +96,12 @@ def run(kind: str, skew: str, seed: int, work: Path, file: Path, console: Consol
     name = f"{kind}, {skew}"
     if (name, seed) in {(line.table, line.seed) for line in read(file)}:
         return
-    lines = []
+    lines, started = [], time.monotonic()
     for rule, network_of, cohorts, task in networks(kind, skew, seed, work):
-        started = time.monotonic()
         tested = [(task.targets[TARGET], *score(network_of(one), one, task)[TARGET]) for one in cohorts]
-        patients, seconds = sum(len(truth) for _, _, truth in tested), time.monotonic() - started
-        lines.append(Line(name, rule, seed, TARGET, "auc", *astuple(share(tested)), patients, seconds / 60))
+        patients, minutes = sum(len(truth) for _, _, truth in tested), (time.monotonic() - started) / 60
+        lines.append(Line(name, rule, seed, TARGET, "auc", *astuple(share(tested)), patients, minutes))
+        started = time.monotonic()
     append(file, lines)
     console.print(f"{name} {seed}: " + ", ".join(f"{line.row} {line.value:.3f}" for line in lines))
 

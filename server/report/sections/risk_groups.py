@@ -118,7 +118,8 @@ def _test(outcome: Outcome, role: Role) -> str:
 
 def _groups(outcome: Outcome) -> str:
     """Where the groups part, and who chose that."""
-    survival = next(survival for role in ROLES if (survival := _survival(outcome, role)))
+    each = [survival for role in ROLES if (survival := _survival(outcome, role))]
+    survival = max(each, key=lambda one: len(one.groups))  # the other role's may be joined, where few of it are in one
     if len(survival.groups) < 2:
         return "all patients together, since too few are in any group"
     if not survival.cutoffs:  # of an earlier release

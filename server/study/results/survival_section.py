@@ -55,7 +55,7 @@ class Survival(BaseModel):
     cutoffs: list[float] = Field(default=[], description="the risks at which the groups part, ascending")
     cutoffs_source: str = Field(default="the decision threshold", description="where these come from")
     groups: list[RiskGroup] = Field(
-        description="the groups, lowest risk first; one of fewer than 10 patients is joined with the next"
+        description="the groups, lowest risk first; one of fewer than 10 patients is joined with its neighbour"
     )
     log_rank_chi2: float | None = Field(description="chi-square of the log-rank test between the groups")
     log_rank_p: float | None = Field(description="its p-value; of cut-offs that no test patient chose")
@@ -100,7 +100,7 @@ def survival_section(
 
 
 def _enough_patients(groups: list[Counts], cutoffs: Sequence[float]) -> tuple[list[Counts], tuple[float, ...]]:
-    """Groups of fewer than ten patients joined with the next one, the last with the one before it."""
+    """Groups of fewer than ten patients joined with the one before them, the first with the next."""
     joined, at = [groups[0]], list[float]()
     for group, cutoff in zip(groups[1:], cutoffs, strict=True):
         if min(_patients(joined[-1]), _patients(group)) < MIN_PATIENTS:
