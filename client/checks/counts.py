@@ -186,7 +186,8 @@ def _table_warnings(
     # without a study, a feature may have a target's name: no study has both
     tried = [one for one in columns if readiness.cohort or one.feature.name not in readiness.task.targets]
     whole = [*whole_table_warnings(columns, owners), *expression_warnings(columns)]
-    return [*column_warnings(columns), *whole, *map(Suspicion, given_away(tried, labels))]
+    once = [one.once() for one in columns] if readiness.cohort_rows.site.instances else columns
+    return [*column_warnings(once), *whole, *map(Suspicion, given_away(tried, labels))]
 
 
 def _parts_of(task: Task) -> list[Task]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,15 @@ class FeatureColumn:
         """Of the values there are, of which there is at least one."""
         size = len(self.known)
         return float((self.known[(size - 1) // 2] + self.known[size // 2]) / 2)
+
+    def once(self) -> FeatureColumn:
+        """The same with each row of the file once, as where what is the patient's stands at each of her lesions."""
+        rows = np.array(self.cells.rows)
+        again = np.ones(len(rows), dtype=np.bool_)
+        again[np.unique(rows, return_index=True)[1]] = False
+        if not (again & (rows > 0)).any():
+            return self
+        return replace(self, cells=self.cells.without(again), values=np.where(again, np.nan, self.values))
 
     def rows(self, chosen: NDArray[np.bool_]) -> str:
         """The rows of some values, for messages."""

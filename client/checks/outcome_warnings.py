@@ -44,7 +44,9 @@ def outcome_warnings(cohort_rows: CohortRows, name: str, target: Target) -> list
     outcome = cohort_rows.site.targets.get(name)
     coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
     of_codes = [Suspicion(text) for column in coded for text in code_warnings(name, column)]
-    return of_codes + _of_times(cohort_rows, name, target)
+    patients, rows = cohort_rows.of_patients()  # an outcome that stands at each lesion or view counts once
+    of_times = _of_times(patients, name, target)
+    return of_codes + [Suspicion(one.text, tuple(rows[list(one.rows)].tolist())) for one in of_times]
 
 
 def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:

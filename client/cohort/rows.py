@@ -82,6 +82,13 @@ class CohortRows:
         lists = {name: table_rows.tolist() for name, table_rows in self.positions.items()}
         return {n: (at, tuple([self.tables[n].rows[i] if i >= 0 else 0 for i in at])) for n, at in lists.items()}
 
+    def of_patients(self) -> tuple[CohortRows, NDArray[np.int64]]:
+        """The first row of each patient, as what is the patient's stands in all of them, and which rows these are."""
+        first = np.flatnonzero(np.diff(self.owner, prepend=-1))
+        positions = {name: at[first] for name, at in self.positions.items()}
+        keys = tuple(self.keys[row] for row in first)
+        return replace(self, owner=self.owner[first], keys=keys, positions=positions), first
+
     @property
     def remarks(self) -> list[str]:
         """What a person should know of how the tables were read; no patient is named."""

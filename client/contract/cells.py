@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Decimal = Literal[".", ","]
 
@@ -26,6 +30,11 @@ class Cells:
     rows: tuple[int, ...]
     decimal: Decimal = "."
     since: Cells | None = None
+
+    def without(self, chosen: NDArray[np.bool_]) -> Cells:
+        """The same without the texts of some rows, a mask `(R,)`."""
+        texts = tuple("" if out else text for text, out in zip(self.texts, chosen.tolist(), strict=True))
+        return replace(self, texts=texts, since=self.since and self.since.without(chosen))
 
     @cached_property
     def letters(self) -> frozenset[str]:

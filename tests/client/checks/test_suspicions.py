@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from client.checks.arithmetic import arithmetic_warnings
 from client.checks.column_warnings import given_away
+from client.checks.counts import readiness
 from client.checks.feature_column import FeatureColumn
 from client.checks.frequent_values import frequent_values
 from client.checks.row_order import row_order_warnings
 from client.checks.whole_tables import whole_table_warnings
+from client.config.site import load_site
 from client.contract.cells import Cells
 from client.contract.columns import Column
 from shared_models.features import Feature
+from shared_models.study_settings import parse_study_settings
+from shared_models.task import load_task
+from simulation.cohorts.mammography.cohort import write_cohort
+from simulation.cohorts.sites import SITES
 
 PATIENTS = 200
 
@@ -121,3 +128,21 @@ def test_what_is_the_patients_may_stand_in_each_of_her_rows():
     one_a_row, four_a_patient = np.arange(PATIENTS), np.arange(PATIENTS) // 4
     assert "repeats the row above" in texts_of(row_order_warnings(columns_of({"age": ages}), one_a_row))
     assert row_order_warnings(columns_of({"age": ages}), four_a_patient) == []
+
+
+def test_what_is_the_patients_counts_once_however_many_lesions_she_has():
+    ages = np.random.default_rng(9).normal(60, 9, 60).round(1)
+    owner = np.repeat(np.arange(60), np.where(np.arange(60) == 7, 12, 1))  # one has twelve
+    (one,) = columns_of({"age": ages[owner]})
+    rows = replace(one, cells=replace(one.cells, rows=tuple((owner + 2).tolist())))
+    assert "far more often" in texts_of(list(frequent_values(rows)))
+    assert list(frequent_values(rows.once())) == []
+    assert one.once() is one
+
+
+def test_a_clean_cohort_of_two_views_a_patient_has_no_warning(tmp_path):
+    (site,) = (replace(one, patients=80) for one in SITES if one.name == "D")
+    (file,) = write_cohort(tmp_path, sites=[site])
+    config = parse_study_settings({"study": "s", "task": "relapse_mammogram"})
+    problems = readiness(load_site(file), config, load_task(config)).problems
+    assert [one.text for one in problems if one.severity != "note"] == []
