@@ -84,7 +84,8 @@ def require_equal_shapes(statistic: Any) -> None:
     Raises:
         ValueError: naming the fields and their shapes.
     """
-    shapes = {field.name: np.shape(getattr(statistic, field.name)) for field in counted_fields(type(statistic))}
+    arrays = [field.name for field in counted_fields(type(statistic)) if "ndim" in field.metadata]
+    shapes = {name: np.shape(getattr(statistic, name)) for name in arrays}
     if len(set(shapes.values())) > 1:
         message = f"{type(statistic).__name__}: the fields must have one shape, not {shapes}"
         raise ValueError(message)

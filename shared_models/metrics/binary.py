@@ -118,9 +118,19 @@ class ScoreHistogram:
         below = np.cumsum(self.negatives) - self.negatives / 2
         return share(float(self.positives @ below), self.n_positive * self.n_negative)
 
+    def limits(self) -> tuple[float, float]:
+        """The lowest and highest AUC that scores with these counts can have: pairs that share a bin are undecided."""
+        undecided = share(float(self.positives @ self.negatives) / 2, self.n_positive * self.n_negative)
+        return self.auc() - undecided, self.auc() + undecided
+
     def auc_bound(self) -> float:
-        """The AUC of the scores lies within this of `auc`: half the share of pairs that share a bin."""
-        return share(float(self.positives @ self.negatives) / 2, self.n_positive * self.n_negative)
+        """The AUC of the scores lies within this of `auc`."""
+        return self.bound_of(self.auc())
+
+    def bound_of(self, value: float) -> float:
+        """The AUC of the scores lies within this of a value."""
+        low, high = self.limits()
+        return max(high - value, value - low)
 
     def confusion(self, threshold: float) -> ConfusionCounts:
         """Exactly what `ConfusionCounts.of` counts on the scores.
@@ -167,11 +177,14 @@ class ScoreHistogram:
 
     def metrics(self, threshold: float) -> PooledMetrics:
         """AUC with its interval, and the counts and rates at the threshold, which must be an edge of a bin."""
-        interval = pooled_auc_interval(self)
         counts: PooledMetrics = {"patients": self.n, "positives": self.n_positive}
-        auc = {"auc": interval.value, "auc_low": interval.low, "auc_high": interval.high}
-        bound: PooledMetrics = {"auc_bound": self.auc_bound()}
-        return {**counts, **auc, **bound, **score_metrics.score_metrics(self, threshold)}
+        return {**counts, **self.around(self.auc()), **score_metrics.score_metrics(self, threshold)}
+
+    def around(self, value: float) -> PooledMetrics:
+        """A value of the AUC with its interval and certificate."""
+        interval = pooled_auc_interval(self, value=value)
+        bounds: PooledMetrics = {"auc_low": interval.low, "auc_high": interval.high}
+        return {"auc": interval.value, **bounds, "auc_bound": self.bound_of(value)}
 
     def roc(self) -> tuple[Array, Array]:
         """False and true positive rates from threshold 1 down to 0, (bins + 1,) each; nan where a class is empty."""
@@ -194,15 +207,15 @@ class ScoreHistogram:
         return share(float(gained @ precision), self.n_positive)
 
 
-def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Interval:
+def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95, value: float | None = None) -> Interval:
     """The AUC of all sites with its logit-transformed DeLong interval, widened on both sides by `auc_bound`.
 
     DeLong's structural components are the same for all patients of a class in a bin, so the counts give their variance.
     Bounds are nan when a class has fewer than two, and Clopper-Pearson's when the variance vanishes, as in
-    `auc_interval`.
+    `auc_interval`. Another `value` than that of the bins takes its place.
     """
     m, n = histogram.n_positive, histogram.n_negative
-    value = histogram.auc()
+    value = histogram.auc() if value is None else value
     if min(m, n) < 2:
         return logit_interval(value, math.nan, 0, level)
     below = (np.cumsum(histogram.negatives) - histogram.negatives / 2) / n
@@ -211,4 +224,4 @@ def pooled_auc_interval(histogram: ScoreHistogram, level: float = 0.95) -> Inter
     for counts, component, size in ((histogram.positives, below, m), (histogram.negatives, above, n)):
         variance += float(counts @ (component - value) ** 2) / (size - 1) / size
     variance = larger_variance(value, variance, m, n)
-    return logit_interval(value, variance, min(m, n), level).widened(histogram.auc_bound())
+    return logit_interval(value, variance, min(m, n), level).widened(histogram.bound_of(value))

@@ -193,14 +193,17 @@ class HorizonTable:
         share = np.divide(self.events_by_step, at_risk, out=np.zeros(STEPS), where=at_risk > 0)
         return float(1.0 - np.prod(1.0 - share)) if self.n > 0 else math.nan
 
-    def interval(self, level: float = 0.95) -> Interval:
+    def interval(self, level: float = 0.95, value: float | None = None) -> Interval:
         """The AUC with an interval on the logit scale, widened on both sides by the bound of its bins.
+
+        Another `value` than that of the bins takes its place.
 
         The variance is that of DeLong's structural components, weighted; the weights are taken as given, which is on
         the safe side (Blanche 2013). Bounds are nan with fewer than two events or two free of it.
         """
         histogram = self.histogram()
-        value, cases, controls = histogram.auc(), histogram.n_positive, histogram.n_negative
+        value = histogram.auc() if value is None else value
+        cases, controls = histogram.n_positive, histogram.n_negative
         n_events, n_free = float(self.events.sum()), float(self.free.sum())
         if math.isnan(value) or min(n_events, n_free) < 2:
             return logit_interval(value, math.nan, 0, level)
@@ -209,20 +212,23 @@ class HorizonTable:
         of_cases = float(self.weighted_events(2) @ (below - value) ** 2) / cases**2
         of_controls = float(self.free @ (above - value) ** 2) / n_free**2
         variance = of_cases * n_events / (n_events - 1) + of_controls * n_free / (n_free - 1)
-        return logit_interval(value, variance, min(n_events, n_free), level).widened(histogram.auc_bound())
+        return logit_interval(value, variance, min(n_events, n_free), level).widened(histogram.bound_of(value))
+
+    def around(self, value: float) -> PooledMetrics:
+        """A value of the AUC with its interval and certificate."""
+        interval = self.interval(value=value)
+        bounds: PooledMetrics = {"auc_low": interval.low, "auc_high": interval.high}
+        return {"auc": interval.value, **bounds, "auc_bound": self.histogram().bound_of(value)}
 
     def metrics(self, threshold: float) -> PooledMetrics:
         """Counts, the AUC with its interval, and the rates at the threshold, which must be an edge of a bin."""
-        histogram, interval = self.histogram(), self.interval()
+        histogram = self.histogram()
         return {
             "events_by_horizon": float(self.events.sum()),
             "free_at_horizon": float(self.free.sum()),
             "censored_before_horizon": float(self.censored_by_step.sum()),
             "event_probability": self.event_probability(),
-            "auc": interval.value,
-            "auc_low": interval.low,
-            "auc_high": interval.high,
-            "auc_bound": histogram.auc_bound(),
+            **self.around(histogram.auc()),
             **self.calibration().metrics(threshold),
             **score_metrics.score_metrics(histogram, threshold, squares := self.squares()),
             **self._expected_observed(histogram, squares),

@@ -6,13 +6,13 @@ each time, and the order of no two patients would be known.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shared_models.metrics.arrays import MATRIX, VECTOR, Array
+from shared_models.metrics.arrays import MATRIX, VECTOR, Array, PooledMetrics
 from shared_models.metrics.horizon import SLICES, STEPS, HorizonTable
-from shared_models.metrics.merged_cells import Cell, MergedHistogram, merged_cells, require_equal_totals
+from shared_models.metrics.merged_cells import Cell, MergedHistogram, merged_cells, require_equal_totals, righted
 
 RISK_CELLS_PER_TIME = 25
 """About how many times as many merged cells there are of risk as of time: the AUC depends on time by weights only."""
@@ -35,6 +35,9 @@ class MergedHorizon(HorizonTable):
         late_high: (12, bins) at the latest time and the highest risk.
         free_low: (bins,) patients free of the event at the lowest risk of their cells.
         free_high: (bins,) at the highest.
+        own_concordant: pairs of the same site that are in the right order by their cells, each with its site's weights;
+            ties count one half.
+        own_comparable: all pairs of the same site, likewise.
     """
 
     events_low: Array = field(metadata=MATRIX)
@@ -44,6 +47,8 @@ class MergedHorizon(HorizonTable):
     late_high: Array = field(metadata=MATRIX)
     free_low: Array = field(metadata=VECTOR)
     free_high: Array = field(metadata=VECTOR)
+    own_concordant: float = 0.0
+    own_comparable: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,9 +79,22 @@ class MergedHorizon(HorizonTable):
         least, more, extra = self._between(self.events_high, self.late_high)
         high = least + np.diff(np.minimum(np.cumsum(more[::-1]), extra), prepend=0.0)[::-1]
         _, of_free = self.weights()
-        free = (of_free * counts for counts in (self.free, self.free_low, self.free_high))
-        negatives, *others = free
-        return MergedHistogram(self.weighted_events(), negatives, low, high, *others, score_range=self.score_range)
+        free, free_low, free_high = (of_free * counts for counts in (self.free, self.free_low, self.free_high))
+        events = self.weighted_events()
+        return MergedHistogram(events, free, low, high, free_low, free_high, score_range=self.score_range)
+
+    def righted(self, within: float) -> PooledMetrics:
+        """The AUC and what belongs to it, as `merged_cells.righted` moves it; nothing where nobody tells pairs."""
+        histogram = self.histogram()
+        own = (self.own_concordant, self.own_comparable)
+        value = righted(histogram.auc(), within, own, histogram.limits())
+        return {} if math.isnan(value) else self.around(value)
+
+    def own_pairs(self) -> tuple[float, float]:
+        """Of one site, the concordant pairs and all, an event weighed relative to who is free of it at the horizon."""
+        histogram, (_, of_free) = self.histogram(), self.weights()
+        pairs = histogram.n_positive / of_free * float(self.free.sum()) if of_free else 0.0
+        return (histogram.auc() * pairs, pairs) if pairs else (0.0, 0.0)
 
 
 def merge_horizon(table: HorizonTable, least: float) -> MergedHorizon:
@@ -107,7 +125,9 @@ def merge_horizon(table: HorizonTable, least: float) -> MergedHorizon:
             for row, place in enumerate((cell.middle, cell.low, cell.high)):
                 free[row, place] += cell.patients
     early, late = placed[:3], placed[3:]
-    return MergedHorizon(early[0], free[0], *times, *early[1:], *late, *free[1:], score_range=table.score_range)
+    merged = MergedHorizon(early[0], free[0], *times, *early[1:], *late, *free[1:], score_range=table.score_range)
+    concordant, comparable = merged.own_pairs()
+    return replace(merged, own_concordant=concordant, own_comparable=comparable)
 
 
 def _longer_times(times: list[Cell], least: float) -> list[list[Cell]]:

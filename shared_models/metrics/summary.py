@@ -22,7 +22,7 @@ from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_me
 from shared_models.metrics.horizon import HorizonTable
 from shared_models.metrics.interval import normal_quantile
 from shared_models.metrics.merged_cells import MergedConcordance, MergedHistogram, merge_concordance, merge_histogram
-from shared_models.metrics.merged_horizon import merge_horizon
+from shared_models.metrics.merged_horizon import MergedHorizon, merge_horizon
 from shared_models.metrics.regression import RegressionSums
 from shared_models.metrics.survival import ConcordanceTable
 from shared_models.metrics.within_site import WithinSiteConcordance, WithinSiteHorizonAuc, WithinSitePairs
@@ -31,6 +31,8 @@ from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 Values = NDArray[np.floating[Any]]
 Metrics = dict[str, float]
 Arrays = dict[str, np.ndarray[Any, Any]]
+RIGHTED_BY = {"scores": "within_site", "concordance": "within_site", "horizon": "within_site_at_horizon"}
+"""Statistics of merged cells, by the pairs of the same site that show how far these are off."""
 JUDGING = ("auc", "c_index", "macro_f1", "r2")
 Summary = dict[str, TargetStatistic]
 """A target's statistics, by the names that it lists them under."""
@@ -229,9 +231,10 @@ def pooled_metrics(summary: Summary, threshold: float) -> PooledMetrics:
     metrics: PooledMetrics = {}
     for statistic in summary.values():
         metrics |= statistic.metrics(threshold)
-    match summary:
-        case {"concordance": MergedConcordance() as table, "within_site": WithinSitePairs() as pairs}:
-            metrics |= table.righted(pairs.share())
+    for cells, pairs in RIGHTED_BY.items():
+        match summary.get(cells), summary.get(pairs):
+            case ((MergedHistogram() | MergedConcordance() | MergedHorizon() as table), WithinSitePairs() as within):
+                metrics |= table.righted(within.share())
     return metrics
 
 
