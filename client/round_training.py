@@ -10,7 +10,7 @@ from torch import nn
 from client.errors import ExitCode, SiteError
 from client.governance.ledger import charge, spent_on
 from client.governance.policy_checks import ledger_of
-from client.secure_aggregation import last_opened
+from client.secure_aggregation import last_summed
 from client.session import StudySession
 from client.training.dataset import PatientDataset, make_loader
 from client.training.dp.mechanism import mechanism
@@ -75,5 +75,5 @@ def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> 
     if rule is None:
         return None
     local = own_names(model) if study.config.normalisation == "local" else ()
-    opened = last_opened(study, request.round) if uses_secure_aggregation(study.config) else None
-    return rule.begin(request.rule_state, model, OwnState(study.site.site, study.rule_folder, local, opened))
+    summed = last_summed(study, request.round) if uses_secure_aggregation(study.config) else None
+    return rule.begin(request.rule_state, model, OwnState(study.site.site, study.rule_folder, local, summed))

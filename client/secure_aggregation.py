@@ -17,6 +17,7 @@ from client.governance.audit import record_step
 from client.governance.budget import sums_of
 from client.governance.partners import node_key, partner_points, takes_no_others
 from client.governance.secure_aggregation import exchanges
+from client.governance.secure_aggregation.dealing import quorum_of
 from client.governance.secure_aggregation.record import Record
 from client.governance.secure_aggregation.sum_session import Session, Site
 from client.session import StudySession
@@ -46,6 +47,7 @@ from shared_models.secure_aggregation.groups import (
     RULE_CHANGE,
     TEST,
     TRAIN,
+    TRAINING,
     group_of_parameter,
     groups_of,
     learned,
@@ -110,17 +112,23 @@ def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: W
     return MaskedReply(shown, message).pack()
 
 
-def last_opened(study: StudySession, server_round: int) -> dict[str, int]:
-    """By modality, and for `""`, the last round before this one whose sum this site is in; 0 where there is none.
+def last_summed(study: StudySession, server_round: int) -> dict[str, tuple[int, ...]]:
+    """By modality, and for `""`, rounds before this one of which this site's part may be the last that is in a sum.
+
+    See `Record.last_summed`; of a modality that the site has not, that is 0, for none.
 
     Raises:
-        SiteError: If the site's record cannot be read.
+        SiteError: If the site's record cannot be read, or the center may have hidden the end of too many rounds.
     """
-    record = _site(study).record
+    site = _site(study)
+    blocks = (TRAIN, *site.facts.modalities)
     try:
-        return {name: record.last_opened(name or TRAIN, server_round) for name in ("", *study.task.modalities)}
+        quorum = quorum_of(site, site.record.roster() or (), TRAINING)
+        sets = site.terms.survivor_sets or quorum.sites
+        rounds = site.record.last_summed(TRAINING, blocks, server_round, sets)
     except ProtocolError as error:
         raise _refusal(str(error)) from None
+    return {name: rounds.get(name or TRAIN, (0,)) for name in ("", *study.task.modalities)}
 
 
 def show(study: StudySession, request: Request[Any], work: Work) -> RecordDict:

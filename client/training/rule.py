@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -35,14 +35,14 @@ class OwnState:
         site: The site's name, as the center's state has it.
         folder: Of the study, for its owner alone; may be missing.
         local: Names of weights that the study leaves to the site, and that are of no other.
-        opened: With secure aggregation, the last round whose sum this site is in, by its own record: by modality of an
-            encoder, `""` for what all sites share, 0 for none. None without.
+        summed: With secure aggregation, by the site's own record, rounds of which one is the last whose sum it is in:
+            by modality of an encoder, `""` for what all sites share, 0 for none. None without.
     """
 
     site: str
     folder: Path
     local: Sequence[str] = ()
-    opened: Mapping[str, int] | None = None
+    summed: Mapping[str, Collection[int]] | None = None
 
 
 class Half(Protocol):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from algebra import revealed, violations
-from federation import question, with_groups
+from federation import ALL, Federation, question, with_groups
 from network import Network, assert_exact, run_of, world_of
 
 from server.study.secure_aggregation.spooled_message import SpooledMessage
@@ -54,6 +55,32 @@ def test_masked_numbers_that_lie_on_the_disk_give_the_same_sum(
 
     assert_exact(run_of(world).add_up(value, list(world.facts), Network(world, tamper=stored).asking(value)), value)
     assert disk.file().seek(0, 2) >= sum(len(block) for one in answers for name, block in one.items() if "/" in name)
+
+
+def test_a_site_that_always_refuses_costs_few_rounds_a_target_that_too_few_know(
+    quick_disk: Path,
+) -> None:
+    known = replace(ALL, known=("train.her2",))
+    world = Federation(quick_disk, {"a": known, "b": known, "c": known, "d": ALL}, frozenset())
+    run, network = run_of(world), Network(world, lost=lambda exchange, name: (exchange, name) == ("answer", "c"))
+    tried = []
+    for round_ in range(1, 8):
+        opened = None
+        for attempt in (1, 2):
+            value = question(round_=round_, attempt=attempt, model=round_)
+            with suppress(NoSumError):
+                opened = run.add_up(value, list(world.facts), network.asking(value), "train")
+                tried.append(attempt)
+                break
+        assert opened is not None
+        assert_exact(opened, value)
+        assert opened.survivors.sites == ("a", "b", "d")
+        assert "train.her2" not in opened.groups
+        assert "c" in run.problems
+    assert tried == [2, 2, 1, 2, 1, 1, 1]
+    network.lost = lambda exchange, name: False
+    value = question(round_=8, model=8)
+    assert run.add_up(value, list(world.facts), network.asking(value)).survivors.sites == ("a", "b", "c", "d")
 
 
 @pytest.mark.parametrize(("sites", "colluders"), SIZES)

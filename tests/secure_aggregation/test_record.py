@@ -168,6 +168,25 @@ def test_only_so_many_sets_of_survivors_as_approved(tmp_path: Path) -> None:
             record.sign_once(number, over, asked, {"train": sites}, 2)
 
 
+def test_a_round_whose_end_a_site_has_not_seen_counts_as_a_set_of_survivors(tmp_path: Path) -> None:
+    """A center that shows it to one site alone, or to all but one, would have that site's part of the round."""
+    record, asked = Record(tmp_path / "record.sqlite", APPROVAL), [question(round_=n, model=n) for n in (1, 2, 3)]
+    for number, one in enumerate(asked, 1):
+        record.begin_sum(number)
+        record.mark_used(number, one, ["train"], 3)
+    record.sign_once(1, Survivors("00" * 32, ONE.sites, ("train",)), asked[0], {"train": ONE.sites}, 2)
+    kind = asked[0].kind
+    assert record.last_summed(kind, ["train"], 2, 2) == {"train": (0, 1)}, "that it has signed is no sum yet"
+    with pytest.raises(ProtocolError, match="more than the 1 that were approved"):
+        record.last_summed(kind, ["train"], 2, 1)
+    record.settle(asked[0])
+    assert record.last_summed(kind, ["train"], 2, 1) == {"train": (1,)}
+    with pytest.raises(ProtocolError, match="more than the 2 that were approved"):
+        record.last_summed(kind, ["train"], 4, 2)  # after two more without an end
+    record.settle(asked[2])
+    assert record.last_summed(kind, ["train", "genomic"], 4, 2) == {"train": (1,), "genomic": (0,)}
+
+
 def test_the_folds_of_a_study_share_their_sets_of_survivors(tmp_path: Path) -> None:
     """A center that loses another site in each fold would else see it in the difference of the folds' sums."""
     folds = [Record(tmp_path / "record.sqlite", fold * 32, "ef" * 32) for fold in ("01", "02", "03")]
@@ -211,7 +230,7 @@ def test_approvals_do_not_know_each_other(tmp_path: Path) -> None:
 def test_a_record_of_another_version_is_refused(tmp_path: Path) -> None:
     record = prepared(tmp_path, "deal")
     connection = sqlite3.connect(record.file)
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute("PRAGMA user_version = 4")
     connection.close()
     with pytest.raises(ProtocolError, match="cannot be read"):
         record.last_sum()

@@ -154,7 +154,7 @@ def test_beside_secure_sums_a_site_takes_its_variate_as_its_own_record_has_it(
     network, counted = nn.Linear(2, 1), {} if claim is None else {"counted/a/": np.array(claim)}
     for number in (1, 2):
         begin(GOOD, network, OwnState("a", tmp_path)).finish(number)
-    own = OwnState("a", tmp_path, opened={"": 2})
+    own = OwnState("a", tmp_path, summed={"": (2,)})
     with pytest.raises(SiteError, match="otherwise than the sums"):
         begin(GOOD | counted, network, own)
     begin(GOOD | {"counted/a/": np.array([2.0, 1.0])}, network, own)
@@ -203,3 +203,24 @@ def test_the_centers_mean_is_that_of_the_sites_also_after_an_answer_is_lost(
     if secure == "off":
         assert min(last.rule_state[f"counted/{site}/"][1] for site in sites) < 1, "clipping took a part of one"
         assert all(reply.rule_change.keys() == last.model.keys() for reply in sent)
+
+
+def test_beside_secure_sums_a_site_without_a_modality_or_that_missed_the_end_of_a_round_goes_on(
+    hospitals: Hospitals, small_study: dict[str, Any]
+) -> None:
+    sites = hospitals({"a": 60, "b": 50, "c": 70, "d": 40})
+    for name in "abc":
+        genes = "modalities:\n  genomic: {reader: table, features: {ESR1: size}}"
+        sites[name].write_text(sites[name].read_text().replace("modalities:", genes))
+    study = {**small_study, "strategy": "scaffold", "min-sites": 3, "secure-aggregation": "on"}
+    config = parse_study_settings({**study, "features": study["features"] + "\ngenomic: ESR1"})
+    confirmed = iter(range(100))
+
+    def misses_an_end(message: Message, context: Context) -> Message:
+        if (message.metadata.message_type, context.node_id) == ("query.confirm", 2) and next(confirmed) == 1:
+            msg = "the line is down"  # in round 1, of whose sum the site is
+            raise RuntimeError(msg)
+        return client_app(message, context)
+
+    results = run_study(InProcessGrid(misses_an_end, sites, config.to_flat()), config)
+    assert [record["counted"] for record in results["rounds"]] == [list("abcd")] * 3

@@ -138,6 +138,8 @@ def open_sum(site: Site, session: Session, request: Message) -> Reply:
         msg = "this site has not signed over which sites the sum is"
         raise ProtocolError(msg)
     signers = checks.check_signers(view, survivors, _signatures(asked["signatures"]), roster)
+    assert known.question is not None
+    site.record.settle(known.question)
     released = {
         name: {secret: share_to_json(held[secret]) for secret in sorted(released_secrets(view, survivors, name))}
         for name, held in known.shares.items()

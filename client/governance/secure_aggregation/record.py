@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from shared_models.secure_aggregation.question import Question
@@ -18,7 +19,9 @@ from shared_models.secure_aggregation.signing import Signed, digest, read_signed
 from shared_models.secure_aggregation.statements import Enrolment, Survivors
 from shared_models.secure_aggregation.wire import ProtocolError, canonical
 
-FORM = 2
+FORM = 3
+WITHOUT_SETTLED = 2
+"""An earlier form, without the last table."""
 WAIT_S = 30.0
 SYNCHRONOUS = "EXTRA"
 _TABLES = """
@@ -34,6 +37,7 @@ CREATE TABLE IF NOT EXISTS opened (approval TEXT, block TEXT, subject TEXT,
 CREATE TABLE IF NOT EXISTS survivor_sets (approval TEXT, block TEXT, members TEXT,
     PRIMARY KEY (approval, block, members));
 CREATE TABLE IF NOT EXISTS cheats (approval TEXT, name TEXT, PRIMARY KEY (approval, name));
+CREATE TABLE IF NOT EXISTS settled (approval TEXT, kind TEXT, round INTEGER, PRIMARY KEY (approval, kind, round));
 """
 
 
@@ -130,7 +134,7 @@ class Record:
         Numbers of sums, keys that were used and pins stay.
         """
         with self._transaction() as db:
-            for table in ("approvals", "asked", "opened", "cheats"):
+            for table in ("approvals", "asked", "opened", "cheats", "settled"):
                 db.execute(f"DELETE FROM {table} WHERE approval = ?", (self.approval,))
             db.execute("DELETE FROM survivor_sets WHERE approval = ?", (self.study or self.approval,))
             db.execute("UPDATE sums SET kind = NULL, round = NULL WHERE approval = ?", (self.approval,))
@@ -204,13 +208,44 @@ class Record:
                     self._open(db, (block, subject), question.inputs, survivors.sites, cheats)
                 self._count_set(db, block, members, sets)
 
-    def last_opened(self, block: str, before: int) -> int:
-        """The last round before another one in which this site agreed to a sum of a block; 0: none."""
-        query = "SELECT subject FROM opened WHERE approval = ? AND block = ? AND subject LIKE 'round/%'"
+    def settle(self, question: Question) -> None:
+        """Keeps that a quorum agreed to the sum of a question that this site is in: its numbers are in that sum."""
         with self._transaction() as db:
-            subjects = db.execute(query, (self.approval, block)).fetchall()
-        rounds = (int(subject.partition("/")[2]) for (subject,) in subjects)
-        return max((number for number in rounds if number < before), default=0)
+            values = (self.approval, question.kind, question.round)
+            db.execute("INSERT OR IGNORE INTO settled VALUES (?, ?, ?)", values)
+
+    def last_summed(self, kind: str, blocks: Collection[str], before: int, sets: int) -> dict[str, tuple[int, ...]]:
+        """By block, rounds before another one of which this site's part may be the last that is in a sum.
+
+        That is one, 0 for none, where the site has seen a quorum agree to the sum of each round that it has answered
+        since. A round whose end it has not seen may be in the sum or not, which the center knows and may deny: what the
+        site does next then shows its part of that round, as the difference of sums over other sites would. So each such
+        round counts as one of the sets over which its blocks may be opened.
+
+        Args:
+            kind: Of the questions.
+            blocks: To which the site adds.
+            before: The round that is asked now.
+            sets: Different members over which one group may be opened.
+
+        Raises:
+            ProtocolError: If they would be more.
+        """
+        asked = (self.approval, kind, before)
+        with self._transaction() as db:
+            query = "SELECT round FROM settled WHERE approval = ? AND kind = ? AND round < ?"
+            settled = {number for (number,) in db.execute(query, asked)}
+            query = "SELECT DISTINCT round FROM sums WHERE approval = ? AND kind = ? AND round < ? AND used IS NOT NULL"
+            answered = {number for (number,) in db.execute(query, asked)}
+            doubtful = tuple(sorted(number for number in answered if number > max(settled, default=0)))
+            for block, number in product(blocks, doubtful):
+                self._count_set(db, block, [f"{self.approval}/{kind}/{number}"], sets)
+            query = "SELECT subject FROM opened WHERE approval = ? AND block = ? AND subject LIKE 'round/%'"
+            opened = {
+                block: {int(subject.partition("/")[2]) for (subject,) in db.execute(query, (self.approval, block))}
+                for block in blocks
+            }
+        return {block: (max(settled & numbers, default=0), *doubtful) for block, numbers in opened.items()}
 
     def _open(
         self, db: sqlite3.Connection, what: tuple[str, str], inputs: str, sites: Sequence[str], cheats: set[str]
@@ -252,7 +287,7 @@ def _open(file: Path) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
         (form,) = connection.execute("PRAGMA user_version").fetchone()
-        if form == 0:
+        if form in (0, WITHOUT_SETTLED):
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
         elif form != FORM:
             msg = f"form {form}, expected {FORM}"

@@ -119,21 +119,19 @@ def _require_agreed(counted: Arrays, own: OwnState) -> None:
     """With secure aggregation, takes its own control variate to be what the sums had of it, and nothing else.
 
     A site takes its variate away from what it adds. A center that chose site by site whose variate is taken away would
-    have one site's by the difference of two sums.
+    have one site's by the difference of two sums. Where the site has not seen how a round ended, the center says it.
 
     Raises:
         SiteError: If the center says something else.
     """
-    if own.opened is None:
-        return
-    for modality, last in own.opened.items():
+    for modality, rounds in (own.summed or {}).items():
         centers = counted.get(f"{own.site}/{modality}", np.zeros(2))
-        if (int(centers[0]), float(centers[1])) != (last, float(last > 0)):
+        if int(centers[0]) not in rounds or centers[1] != (centers[0] > 0):
             raise SiteError(
                 what="the center counts this site's control variate otherwise than the sums that were opened",
                 where=f"SCAFFOLD, {modality or 'what all sites share'}",
                 found=f"round {centers[0]:g}, share {centers[1]:g}",
-                expected=f"round {last}, all of it" if last else "none",
+                expected=" or ".join(f"all of round {last}" if last else "none" for last in rounds),
                 fix="nothing: it could show this site's own part; ask the center",
                 public="the center counts the site's control variate otherwise than the sums that were opened",
                 exit_code=ExitCode.STUDY,

@@ -23,7 +23,7 @@ from server.study.secure_aggregation.replies import (
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.blame import Proof
 from shared_models.secure_aggregation.encoding import Block
-from shared_models.secure_aggregation.groups import participants
+from shared_models.secure_aggregation.groups import TRAINING, participants
 from shared_models.secure_aggregation.layout import Layout
 from shared_models.secure_aggregation.membership import make_view, require, require_learned, surviving
 from shared_models.secure_aggregation.parameters import Quorum, Terms
@@ -31,6 +31,8 @@ from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.signing import Signed, digest, verify
 from shared_models.secure_aggregation.statements import Deal, Survivors, View
 from shared_models.secure_aggregation.wire import ProtocolError
+
+SITS_OUT = "not asked: it did not answer when a target was trained for that too few others know"
 
 __all__ = ["ANSWER", "Ask", "NoSumError", "Opened", "SecureAggregation"]
 
@@ -74,6 +76,8 @@ class SecureAggregation:
     proofs: list[Proof] = field(default_factory=list)
     _ahead: Dealt | None = None
     _opened: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+    _costs: Counter[str] = field(default_factory=Counter)
+    _back_in: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.members = Members(self.terms, self.run)
@@ -96,8 +100,9 @@ class SecureAggregation:
         Raises:
             NoSumError: If there is no sum; another attempt may give one.
         """
-        self.members.problems = dict(self.members.excluded)
-        reachable, dealt = set(sites) - set(self.members.excluded), self._ahead
+        sit_out = {name for name, back in self._back_in.items() if question.kind == TRAINING and question.round < back}
+        self.members.problems = dict(self.members.excluded) | dict.fromkeys(sit_out, SITS_OUT)
+        reachable, dealt = set(sites) - set(self.members.problems), self._ahead
         self._ahead = None
         if dealt is None or not self._serves(dealt, question.kind, reachable):
             dealt = self.members.deal(question.kind, reachable, ask)
@@ -168,6 +173,7 @@ class SecureAggregation:
         try:
             require_learned(view, survivors.groups)
         except ProtocolError as error:
+            self._sit_out(view, masked)
             raise NoSumError(str(error)) from None
         ahead, number = Dealt(then, {}), dealt.number + 1
         if then:
@@ -191,6 +197,15 @@ class SecureAggregation:
         require_quorum(confirmed, self.members.quorum(dealt.kind))
         self._look_ahead(ahead, {name: deal for name, (_, deal) in confirmed.items() if deal is not None}, number)
         return survivors, {name: signature for name, (signature, _) in confirmed.items()}
+
+    def _sit_out(self, view: View, masked: Collection[str]) -> None:
+        """Does not ask sites again in this round whose silence has cost it; each time it happens, for twice as long.
+
+        A site that always refuses, as one whose privacy is spent, would else cost each round each of its attempts.
+        """
+        for name in set(view.present) - set(masked):
+            self._costs[name] += 1
+            self._back_in[name] = view.round + 2 ** (self._costs[name] - 1)
 
     def _look_ahead(self, ahead: Dealt, deals: Mapping[str, tuple[Signed[Deal], Envelopes]], number: int) -> None:
         """Keeps what was dealt for the next sum, if it is enough for one."""
