@@ -23,7 +23,7 @@ from client.governance.policy_checks import check_policy
 from client.governance.same_data import require_same_data
 from client.secure_aggregation import answer as answer_in_sum
 from client.secure_aggregation import show
-from client.session import Received, StudySession, fingerprint_of, open_session, receive
+from client.session import Received, StudySession, fingerprints_of, open_session, receive
 from shared_models.comparison import settings_compared
 from shared_models.errors import UserError
 from shared_models.messages import (
@@ -67,9 +67,7 @@ def answers(kind: type[Q]) -> Callable[[Handler[Q]], Callable[[Message, Context]
                     spend(study.site, study.config, request)  # counted, whether it will be answered or fail
                 session = open_session(study, received)  # from here on, patients are read
                 if of_patients:
-                    require_same_data(
-                        study.site, study.config, fingerprint_of(study)
-                    )  # no difference tells what is new
+                    require_same_data(study.site, study.config, *fingerprints_of(study))  # else differences tell
                 work = functools.partial(work_on, handler, request)
                 if joining:
                     answer = answer_in_sum(session, joining, request, work)  # with whom it may be added up, masked

@@ -207,13 +207,14 @@ def _facts(study: StudySession) -> Facts:
 
 
 def _known(study: StudySession) -> Iterator[str]:
-    """By part of the split the targets that are known of somebody, and the tables of those who are described."""
+    """By part of the split the targets that are known of somebody, and the tables that each described part has."""
     cohort, task = study.cohort, study.task
     for part, patients in cohort.parts.items():
         yield from (f"{part}.{name}" for name in task.targets if not is_unknown(cohort.truths[name][patients]).all())
-    described = np.concatenate([cohort.parts[part] for part in DESCRIBED_PARTS])
+    described = [cohort.parts[part] for part in DESCRIBED_PARTS if len(cohort.parts[part])]
     for index, name in enumerate(task.modalities):
-        if name in task.tables and cohort.count_with_modality(described, index):
+        # in each part: with zeros in one part, that part's sums would be those of whoever has it there
+        if name in task.tables and all(cohort.count_with_modality(patients, index) for patients in described):
             yield f"{TEST}.{name}"
 
 

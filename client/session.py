@@ -138,15 +138,18 @@ def least_told(study: AdmittedStudy) -> int:
     return 0 if uses_secure_aggregation(study.config) else study.site.policy.minimum_count
 
 
-def fingerprint_of(study: AdmittedStudy) -> str:
-    """A keyed hash of the data that the study is given, as `data_fingerprint` makes it, before any harmonisation."""
-    return _fingerprint(study.place, study.config)
+def fingerprints_of(study: AdmittedStudy) -> tuple[str, str]:
+    """Keyed hashes of the data that the study is given, before any harmonisation: as they are split, and without that.
+
+    See `data_fingerprint`.
+    """
+    return _fingerprints(study.place, study.config)
 
 
 def forget_cohorts() -> None:
     """Reads every cohort again, for a simulation that changes files or readers on the way."""
     _read_cohort.cache_clear()
-    _fingerprint.cache_clear()
+    _fingerprints.cache_clear()
 
 
 # A simulation opens all its sites in turn: more of them than the cache holds would be read again for every message.
@@ -156,5 +159,6 @@ def _read_cohort(place: Place, config: StudySettings) -> Cohort:
 
 
 @functools.lru_cache(maxsize=512)
-def _fingerprint(place: Place, config: StudySettings) -> str:
-    return data_fingerprint(_read_cohort(place, config), load_task(config), read_site(place).state_dir)
+def _fingerprints(place: Place, config: StudySettings) -> tuple[str, str]:
+    data = _read_cohort(place, config), load_task(config), read_site(place).state_dir
+    return data_fingerprint(*data), data_fingerprint(*data, parts=())

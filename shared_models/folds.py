@@ -66,6 +66,14 @@ def fold_settings(config: StudySettings, fold: Fold) -> FoldSettings:
     return FoldSettings.model_validate(values)
 
 
+def whole_study(config: StudySettings) -> StudySettings:
+    """The settings of the study of a fold whose sites are those of all its folds; else its own."""
+    if not isinstance(config, FoldSettings) or config.leave_out == "each":
+        return config
+    shared = config.model_dump(exclude={"fold"}) | {"study": config.study.rpartition("/")[0]}
+    return StudySettings.model_validate(shared)
+
+
 def each_fold(config: StudySettings) -> list[StudySettings]:
     """The settings of each of a study's folds; its own where it has none."""
     return [fold_settings(config, fold) for fold in folds_of(config)] or [config]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,19 +61,19 @@ def _left_out(cohort: Cohort) -> tuple[Array, Array]:
     return np.array([float((~known).sum())]), np.array([float(known.sum())])
 
 
-def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path) -> str:
-    """Sixteen digits that are the same where the site reads the same values, outcomes and files, split alike.
+def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path, parts: Sequence[str] = PARTS) -> str:
+    """Sixteen digits that are the same where the site reads the same values, outcomes and files, with the same parts.
 
     They are a keyed hash (HMAC-SHA256) with a secret of the site, which never leaves: two studies on the same data have
     the same fingerprint, and no one else can tell by trying whether a patient is among them.
     """
     digest = hmac.new(_key(state_dir / KEY_FILE), digestmod=hashlib.sha256)
-    for part in _contents(cohort, task):
+    for part in _contents(cohort, task, parts):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:SHOWN_DIGITS]
 
 
-def _contents(cohort: Cohort, task: Task) -> Iterator[bytes]:
+def _contents(cohort: Cohort, task: Task, parts: Sequence[str]) -> Iterator[bytes]:
     """Everything that a study is given of the site's patients; of images the hash of the files they were made of."""
     yield "\n".join(cohort.patients).encode()
     yield cohort.present.tobytes()
@@ -85,7 +85,7 @@ def _contents(cohort: Cohort, task: Task) -> Iterator[bytes]:
             yield np.ascontiguousarray(values).tobytes()
     for name in sorted(task.targets):
         yield np.ascontiguousarray(cohort.truths[name]).tobytes()
-    for part in PARTS:
+    for part in parts:
         yield cohort.parts[part].tobytes()
 
 

@@ -163,7 +163,7 @@ def renew(site: SiteConfig, settings: StudySettings) -> None:
         SiteError: If it cannot be written down.
     """
     sums = sums_of(site)
-    for one in each_fold(settings):
+    for one in dict.fromkeys([settings, *each_fold(settings)]):
         _renew(site, one, sums)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from client.errors import ExitCode, SiteError
 from client.governance.budget import Spent, budget_of, spent_line
 from client.governance.chained_log import locked
+from shared_models.folds import whole_study
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -20,17 +21,26 @@ if TYPE_CHECKING:
 FIXED = "data"
 
 
-def require_same_data(site: SiteConfig, settings: StudySettings, fingerprint: str) -> None:
+def require_same_data(site: SiteConfig, settings: StudySettings, split: str, unsplit: str) -> None:
     """Fixes the data of an approval with its first question, and refuses a later one if they have changed.
+
+    Of a study of folds they are those of its first fold: folds of the same patients, split anew, differ by who came.
 
     Args:
         site: The site.
-        settings: The study's, as they were approved.
-        fingerprint: Of patients, values, files, outcomes and split as they are now.
+        settings: The study's or the fold's, as they were approved.
+        split: Fingerprint of patients, values, files, outcomes and split as they are now.
+        unsplit: The same without the split.
 
     Raises:
         SiteError: If they have changed, or the record cannot be read or written.
     """
+    _require_same(site, settings, split)
+    if (study := whole_study(settings)) is not settings:
+        _require_same(site, study, unsplit)
+
+
+def _require_same(site: SiteConfig, settings: StudySettings, fingerprint: str) -> None:
     path = budget_of(site, settings)
     with locked(path) as log:
         before = Spent.so_far(log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared_models.agreed import settings_hash
-from shared_models.folds import FoldSettings
+from shared_models.folds import whole_study
 from shared_models.messages import EvaluateValidationRequest, Request
 from shared_models.messages.parts import Parts
 from shared_models.secure_aggregation.choice import named_training_sites
@@ -33,10 +33,7 @@ def study_hash(config: StudySettings) -> str:
 
     Where each site is left out in turn a fold counts by itself, since each has other sites.
     """
-    if not isinstance(config, FoldSettings) or config.leave_out == "each":
-        return settings_hash(config)
-    shared = config.model_dump(exclude={"fold"}) | {"study": config.study.rpartition("/")[0]}
-    return settings_hash(StudySettings.model_validate(shared))
+    return settings_hash(whole_study(config))
 
 
 def question_of(request: Request[Any], attempt: int) -> Question:

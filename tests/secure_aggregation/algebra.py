@@ -81,7 +81,12 @@ def revealed(world: Federation, name_input: Callable[[Event, str], Hashable]) ->
 
 def _true_groups(world: Federation, event: Event) -> set[str]:
     facts = world.facts[event.site]
-    return {*facts.modalities, *(part for part in ("validation", "test") if getattr(facts, part)), "train"}
+    return {
+        *facts.modalities,
+        *facts.known,
+        *(part for part in ("validation", "test") if getattr(facts, part)),
+        "train",
+    }
 
 
 def _minus(row: Row, other: Row, factor: int) -> Row:

@@ -31,7 +31,7 @@ from shared_models.secure_aggregation.signing import digest, read_signed
 from shared_models.secure_aggregation.statements import Deal, Facts, Keys, Survivors, View
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
-ALL = Facts(True, True, True, ("genomic",))
+ALL = Facts(True, True, True, ("genomic",), ("test.x", "validation.x"))
 EXCHANGES = {"enrol": enrol, "deal": deal, "confirm": confirm, "open": open_sum}
 _files = itertools.count()
 
@@ -232,9 +232,9 @@ def federation(folder: Path, sites: int, corrupt: int = 0, **terms: Any) -> Fede
 
 
 def with_groups(folder: Path, sites: int, corrupt: int, members: int, **terms: Any) -> Federation:
-    """The same, of which only the first honest sites and the corrupt ones have the group `genomic`."""
+    """The same, of which only the first honest sites and the corrupt ones have `genomic` and know the target `x`."""
     world = federation(folder, sites, corrupt, **terms)
-    bare = replace(ALL, modalities=())
+    bare = replace(ALL, modalities=(), known=())
     return replace(world, facts={n: bare if n in world.honest[members:] else ALL for n in world.facts})
 
 

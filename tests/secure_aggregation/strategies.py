@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from federation import Federation, node_key, pick, point, question
+from federation import ALL, Federation, node_key, pick, point, question
 from hostile_sum import Forged, Try, halves, same_round_of, start
 from strategies_over_sums import (
     asked_again,
@@ -28,7 +28,7 @@ from strategies_over_sums import (
 from shared_models.secure_aggregation import wire
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.signing import sign, signed
-from shared_models.secure_aggregation.statements import Enrolment, Facts
+from shared_models.secure_aggregation.statements import Enrolment
 
 
 def honest_sum(world: Federation) -> None:
@@ -141,7 +141,7 @@ def unequal(change: Callable[[Question], Question]) -> Callable[[Federation], No
 
 def invented_member(world: Federation) -> None:
     """8: a site that nobody has seen, in place of an honest one or beside it."""
-    ghost = Enrolment(world.terms.approval, "ghost", point("ghost"), Facts(True, True, True, ("genomic",)))
+    ghost = Enrolment(world.terms.approval, "ghost", point("ghost"), ALL)
     entry = signed(node_key("ghost"), ghost).to_json()
     for gone in ("", world.honest[-1]):
         roster = lambda name, honest, gone=gone: [*(e for n, e in honest.items() if n != gone), entry]  # noqa: E731

@@ -32,7 +32,7 @@ def test_a_sum_is_the_plain_one_in_five_exchanges_and_then_in_three(quick_disk: 
     for round_ in (1, 2, 3):
         value = question(round_=round_, model=round_)
         opened = run.add_up(value, list(world.facts), network.asking(value), "train")
-        assert set(opened.groups) == {"train", "genomic", "validation"}
+        assert set(opened.groups) == {"train", "genomic", "validation", "validation.x"}
         assert opened.groups["train"] == tuple(world.facts)
         assert_exact(opened, value)
     assert network.asked == [*EXCHANGES, *EXCHANGES[2:] * 2]
@@ -132,7 +132,7 @@ def test_a_group_that_shrinks_below_the_least_stays_closed(quick_disk: Path) -> 
     world = with_groups(quick_disk, 5, 0, 3)
     network = Network(world, lost=lambda exchange, name: (exchange, name) == ("answer", "s1"))
     opened = run_of(world).add_up(question(), list(world.facts), network.asking(question()))
-    assert set(opened.view.groups) == {"train", "genomic", "validation"}
+    assert set(opened.view.groups) == {"train", "genomic", "validation", "validation.x"}
     assert set(opened.blocks) == {"train", "validation"}
     assert_exact(opened, question())
 

@@ -32,6 +32,6 @@ def test_the_algebra_sees_the_sum_that_an_honest_center_opens(quick_disk: Path, 
     honest_sum(world)
     assert not world.refusals
     shown = revealed(world, lambda event, group: event.site)
-    assert set(shown) == {"train", "genomic", "validation"}
+    assert set(shown) == {"train", "genomic", "validation", "validation.x"}
     for basis in shown.values():
         assert [set(row) for row in basis] == [set(world.honest)]

@@ -49,7 +49,7 @@ def removed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     elif request.param == "shared seeds":
         _share_seeds(monkeypatch)
     else:
-        everything = groups.Facts(True, True, True, ("genomic",))
+        everything = groups.Facts(True, True, True, ("genomic",), ("test.x", "validation.x"))
         plain = groups.groups_of
         monkeypatch.setattr(groups, "groups_of", lambda kind, facts: plain(kind, everything))
     return str(request.param)

@@ -82,7 +82,7 @@ class Record:
                 text = canonical(own.to_json()).decode()
                 db.execute("INSERT INTO approvals (approval, enrolment) VALUES (?, ?)", (self.approval, text))
                 return own
-        known: Signed[Enrolment] = read_signed(json.loads(row[0]), Enrolment)
+        (known,) = _read([json.loads(row[0])])
         if known.statement != own.statement:
             msg = "this site has other patients or another key than when it enrolled: the study must be approved again"
             raise ProtocolError(msg)
@@ -94,7 +94,7 @@ class Record:
             row = db.execute("SELECT roster FROM approvals WHERE approval = ?", (self.approval,)).fetchone()
         if row is None or row[0] is None:
             return None
-        return tuple(read_signed(entry, Enrolment) for entry in json.loads(row[0]))
+        return _read(json.loads(row[0]))
 
     def roster(self) -> tuple[Enrolment, ...] | None:
         """The sites of this approval, once they are fixed."""
@@ -273,6 +273,15 @@ class Record:
         """Keeps that a site was proved to have dealt wrongly."""
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO cheats VALUES (?, ?)", (self.approval, name))
+
+
+def _read(entries: Sequence[object]) -> tuple[Signed[Enrolment], ...]:
+    """Enrolments as they were stored."""
+    try:
+        return tuple(read_signed(entry, Enrolment) for entry in entries)
+    except ProtocolError:
+        msg = "the study was begun with another release: it must be approved again at each site, and begins anew"
+        raise ProtocolError(msg) from None
 
 
 def _require(changed: sqlite3.Cursor, otherwise: str) -> None:
