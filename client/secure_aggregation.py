@@ -46,6 +46,7 @@ from shared_models.secure_aggregation.groups import (
     EVALUATE_TEST,
     RULE_CHANGE,
     TEST,
+    TESTED,
     TRAIN,
     TRAINING,
     group_of_parameter,
@@ -207,15 +208,16 @@ def _facts(study: StudySession) -> Facts:
 
 
 def _known(study: StudySession) -> Iterator[str]:
-    """By part of the split the targets that are known of somebody, and the tables that each described part has."""
+    """By part of the split the targets that are known of somebody, and the tables of those who are described."""
     cohort, task = study.cohort, study.task
     for part, patients in cohort.parts.items():
         yield from (f"{part}.{name}" for name in task.targets if not is_unknown(cohort.truths[name][patients]).all())
-    described = [cohort.parts[part] for part in DESCRIBED_PARTS if len(cohort.parts[part])]
+    described = np.concatenate([cohort.parts[part] for part in DESCRIBED_PARTS])
     for index, name in enumerate(task.modalities):
-        # in each part: with zeros in one part, that part's sums would be those of whoever has it there
-        if name in task.tables and all(cohort.count_with_modality(patients, index) for patients in described):
+        if name in task.tables and cohort.count_with_modality(described, index):
             yield f"{TEST}.{name}"
+        if name in task.tables and cohort.count_with_modality(cohort.parts["test"], index):
+            yield f"{TEST}.{TESTED}.{name}"
 
 
 def _patients(study: StudySession) -> dict[str, float]:

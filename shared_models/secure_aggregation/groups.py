@@ -17,6 +17,8 @@ EVALUATE_COMPARISON = "evaluate.comparison"
 KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST, EVALUATE_COMPARISON)
 
 TRAIN, VALIDATION, TEST, EXTERNAL, COMPARED = "train", "validation", "test", "external", "compared"
+TESTED = "tested"
+"""Test patients' own sums of a table: those of training patients are of all who have it, as they were before round 1."""
 RULE_CHANGE = "rule_change"
 """The field of a reply whose arrays are named as the network's are."""
 _ENCODER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
@@ -116,6 +118,8 @@ def _subject_of(first: str, *more: str) -> str:
     match first, more:
         case "patients", ("left_out" | "excluded", *_):
             return ""
+        case "patients", ("test", table, *_):
+            return f"{TESTED}.{table}"
         case ("patients", (_, subject, *_)) | ("subgroups", (_, "outcomes", subject) | (_, _, subject, *_)):
             return subject
         case "importance", (subject, *rest):

@@ -32,7 +32,7 @@ class Facts:
         test: It has test patients.
         modalities: That some of its training patients have.
         known: `PART.TARGET` of each target that is known of some patients of a part of its split, and `test.TABLE` of
-            each table that some of its training and some of its test patients have, if it has such patients.
+            each table that some of its training or test patients have, `test.tested.TABLE` of its test patients.
     """
 
     trains: bool

@@ -227,6 +227,7 @@ def test_a_parameter_belongs_to_its_encoders_modality(name: str, group: str) -> 
         ("test.patients.excluded.mri", "test"),
         ("test.patients.outcomes.er.train", "test.er"),
         ("test.patients.train.genomic.total", "test.genomic"),
+        ("test.patients.test.genomic.total", "test.tested.genomic"),
         ("test.subgroups.0.outcomes.er", "test.er"),
         ("test.subgroups.0.1.er.histogram.positives", "test.er"),
         ("test.importance.patients", "test"),
