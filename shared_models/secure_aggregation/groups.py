@@ -18,7 +18,7 @@ KINDS = (PREPARE, TRAINING, EVALUATE_VALIDATION, EVALUATE_TEST, EVALUATE_COMPARI
 
 TRAIN, VALIDATION, TEST, EXTERNAL, COMPARED = "train", "validation", "test", "external", "compared"
 TESTED = "tested"
-"""Test patients' own sums of a table: those of training patients are of all who have it, as they were before round 1."""
+"""Test patients' sums of a table; those of training patients are over all who have it, as before round 1."""
 RULE_CHANGE = "rule_change"
 """The field of a reply whose arrays are named as the network's are."""
 _ENCODER = re.compile(r"\bencoders\.(?P<modality>[^.]+)\.")
