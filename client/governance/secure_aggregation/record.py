@@ -19,9 +19,7 @@ from shared_models.secure_aggregation.signing import Signed, digest, read_signed
 from shared_models.secure_aggregation.statements import Enrolment, Survivors
 from shared_models.secure_aggregation.wire import ProtocolError, canonical
 
-FORM = 3
-WITHOUT_SETTLED = 2
-"""An earlier form, without the last table."""
+FORM, WITHOUT_SETTLED = 3, 2  # an earlier one has not the last table
 WAIT_S = 30.0
 SYNCHRONOUS = "EXTRA"
 _TABLES = """
@@ -220,13 +218,7 @@ class Record:
         That is one, 0 for none, where the site has seen a quorum agree to the sum of each round that it has answered
         since. A round whose end it has not seen may be in the sum or not, which the center knows and may deny: what the
         site does next then shows its part of that round, as the difference of sums over other sites would. So each such
-        round counts as one of the sets over which its blocks may be opened.
-
-        Args:
-            kind: Of the questions.
-            blocks: To which the site adds.
-            before: The round that is asked now.
-            sets: Different members over which one group may be opened.
+        round counts as one of the `sets` over which a block may be opened.
 
         Raises:
             ProtocolError: If they would be more.
@@ -280,7 +272,7 @@ def _read(entries: Sequence[object]) -> tuple[Signed[Enrolment], ...]:
     try:
         return tuple(read_signed(entry, Enrolment) for entry in entries)
     except ProtocolError:
-        msg = "the study was begun with another release: it must be approved again at each site, and begins anew"
+        msg = "the study was begun with another release: it must be approved again at each site"
         raise ProtocolError(msg) from None
 
 
