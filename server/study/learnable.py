@@ -13,22 +13,25 @@ from shared_models.messages import Arrays
 from shared_models.targets import Binary, Categorical, Target, TimeToEvent
 
 log = logging.getLogger("server")
+WITHHELD = ", or too few at each hospital to be told"
 
 
-def require_learnable(targets: Mapping[str, Target], counts: Arrays, *, exact: bool) -> None:
+def require_learnable(targets: Mapping[str, Target], counts: Arrays, *, exact: bool, least: int = 1) -> None:
     """Says of which targets nothing can be learned, before anything is trained.
 
     Args:
         targets: The task's.
         counts: Training patients of all sites, as `Target.counts` gives them.
         exact: Whether they are; else a site may have withheld an outcome of few patients.
+        least: How many sites must know a target for its patients to be counted, as with secure aggregation.
 
     Raises:
         StudyError: If that is so of all targets, and the counts are exact.
     """
     problems = {name: why for name, target in targets.items() if (why := _why_not(target, counts[name]))}
-    doubt = "" if exact else ", or too few at each hospital to be told"
-    sentences = [f"{name}: {why}{doubt}; nothing can be learned of it" for name, why in problems.items()]
+    few = f", or fewer than {least} hospitals know it, as secure aggregation needs" if least > 1 else ""
+    doubts = {name: (few if not counts[name].any() else "") if exact else WITHHELD for name in problems}
+    sentences = [f"{name}: {why}{doubts[name]}; nothing can be learned of it" for name, why in problems.items()]
     if exact and len(problems) == len(targets):
         raise StudyError("; ".join(sentences))
     for sentence in sentences:

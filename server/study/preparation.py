@@ -48,10 +48,11 @@ def prepare(
     progress_of(grid).stage("preparing")
     enrolled, sums, not_enrolled = ask_to_enrol(grid, task, config, deadline)
     counts = {name: np.sum([site.counts[name] for site in sums], axis=0) for name in task.targets}
-    require_learnable(task.targets, counts, exact=uses_secure_aggregation(config))
+    summed = uses_secure_aggregation(config)
+    require_learnable(task.targets, counts, exact=summed, least=terms_of(config).colluders + 2 if summed else 1)
     combat_references = references([site.statistics for site in sums], config)
     features = pooled_statistics(sums, task, combat_references)
-    shared_counts = counts if uses_secure_aggregation(config) else {}  # of few sites, one could tell another's
+    shared_counts = counts if summed else {}  # of few sites, one could tell another's
     statistics = StudyStatistics(features, combat_references, class_weights(task, config, counts), shared_counts).pack()
     model = initial_model(task, config, counts)
     return Checkpoint(config.to_flat(), 0, model, statistics, enrolled, not_enrolled, start=dict(start or {}))

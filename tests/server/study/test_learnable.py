@@ -25,7 +25,9 @@ def test_a_study_without_any_outcome_is_refused_and_one_of_several_targets_is_sa
     with caplog.at_level(logging.WARNING, "server"):
         require_learnable(ONE_CLASS, {**counts, "er": np.array([40.0, 5.0])}, exact=True)
         require_learnable(ONE_CLASS, counts, exact=False)
-    messages = [record.getMessage() for record in caplog.records]
+        require_learnable(ONE_CLASS, {"er": np.array([4.0, 5.0]), "pam50": np.zeros(3)}, exact=True, least=3)
+    *messages, few = [record.getMessage() for record in caplog.records]
+    assert few.startswith("pam50: no training patient has a label, or fewer than 3 hospitals know it")
     assert [text.partition(":")[0] for text in messages] == ["pam50", "er", "pam50"]
     assert "or too few at each hospital to be told" in messages[1]
 
