@@ -1,7 +1,8 @@
 """Histogram of predicted risks, with and without the outcome, in which no bar is of a few patients.
 
 Risks are counted in steps of two percent, halved into ever smaller ranges as long as a half holds enough patients. The
-patients of a half that does not are shared out among the others, so that a bar never ends at one patient's risk.
+patients of a half that does not are shared out over the other half, so that a bar never ends at one patient's risk: what
+is empty may hold a few.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ FEWEST = 10
 SHORT = 4
 """Steps that are spread evenly where few are in all and a half has too few: moved next door, they would look a comb."""
 METRICS: Final[Mapping[str, str]] = {
-    "risk_with_outcome": "patients with the outcome by predicted risk, 50 steps of 2 %; steps of fewer than 10 are "
-    "counted with their neighbours, over which they are spread evenly",
+    "risk_with_outcome": "patients with the outcome by predicted risk, 50 steps of 2 %; fewer than 10 of a range "
+    "are spread over the range beside it, so that an empty one may hold a few",
     "risk_without_outcome": "patients without it, likewise",
 }
 

@@ -71,8 +71,9 @@ def _calibration(outcome: Outcome) -> Figure:
         alt=f"Calibration curve of {outcome.full_label}",
         caption=f"Observed share of {outcome.full_label} against the mean predicted risk, in cells of risk with five "
         f"patients or more, with 95{NBSP}% intervals. {horizon_note(outcome)} Dashed: perfect. Below: patients "
-        f"in each 2{NBSP}% of predicted risk, with the outcome upwards and without it downwards; steps of fewer than "
-        "ten are drawn with their neighbours. No recalibration was done after testing.",
+        f"in each 2{NBSP}% of predicted risk, with the outcome upwards and without it downwards; fewer than ten of a "
+        "range are drawn in the one beside it, so that an empty one may hold a few. No recalibration was done after "
+        "testing.",
         columns=("role", "series", "predicted", "observed or patients", "low", "high"),
         values=[row for role in ROLES for row in _values(outcome.metrics(role), role)],
     )
@@ -124,9 +125,12 @@ def _write_estimates(axes: Axes, metrics: Mapping[str, Metric]) -> None:
 
 
 def _top(listed: Sequence[Lists]) -> float:
-    """Where the axes end: above all points, and above half of what their intervals reach beyond."""
+    """Where the axes end: above all points, half of what their intervals reach beyond, and all bars of risk."""
     rows = [row for lists in listed for row in Curve.of(lists, *CALIBRATION).rows]
-    highest = max((max(x, y, (y + high) / 2 if high is not None else 0.0) for x, y, _, high in rows), default=1.0)
+    ends = [max(x, y, (y + high) / 2 if high is not None else 0.0) for x, y, _, high in rows]
+    bars = [bars for lists in listed for name in RISKS if isinstance(bars := lists.get(name), list)]
+    ends += [(index + 0.5) / len(each) for each in bars for index, bar in enumerate(each) if bar]
+    highest = max(ends, default=1.0)
     return min(1.0, 0.1 * (int(10 * highest) + 1))
 
 
@@ -183,32 +187,39 @@ def _benefit_rows(lists: Lists) -> list[tuple[float | None, ...]]:
 
 def _draw_decision(outcome: Outcome) -> Drawing:
     roles = [role for role in ROLES if _benefit(outcome.metrics(role))]
+    top = _highest_benefit([outcome.metrics(role) for role in roles])
     drawing, all_axes = canvas(2.9, len(roles), share=len(roles) / 2, same_y=True)
     for axes, role in zip(all_axes, roles, strict=False):
-        _plot_benefit(axes, outcome.metrics(role), role)
+        _plot_benefit(axes, outcome.metrics(role), role, top)
         axes.set(xlabel="threshold of risk", title=f"{role}")
-        axes.legend(loc="best")
+        axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=1)  # over the line of 0
     all_axes[0].set_ylabel("net benefit per 1,000")
     return drawing
 
 
-def _plot_benefit(axes: Axes, lists: Lists, role: Role) -> None:
+def _highest_benefit(listed: Sequence[Lists]) -> float:
+    """Per 1,000, of all that is drawn on the same scale, bands included."""
+    rows = [row for lists in listed for curve in (_benefit(lists), _of_all(lists)) for row in curve.rows]
+    return max([10.0, *(1000 * (y if high is None else high) for _, y, _, high in rows)])
+
+
+def _plot_benefit(axes: Axes, lists: Lists, role: Role, top: float) -> None:
     model, everybody = _benefit(lists), _of_all(lists)
     model.draw(axes, COLOUR[role], scale=1000, marker=MARKER[role], markersize=3.5, label="this model")
     everybody.draw(axes, HOLLOW, scale=1000, linewidth=1, label="treat all")
     axes.axhline(0, color=INK, linewidth=0.9, label="treat none")
-    top = max(1000 * max(model.points[1] + everybody.points[1]), 10)
-    axes.set(ylim=(-0.25 * top, 1.15 * top))
+    axes.set(ylim=(-0.25 * top, 1.05 * top))
 
 
 def _draw_sites(study: Study, outcome: Outcome) -> Drawing:
     sites = sites_with_curves(study, outcome.name)[:MAX_SITES]
-    top = _top([lists for *_, lists in sites])
+    listed = [lists for *_, lists in sites]
+    top, highest = _top(listed), _highest_benefit(listed)
     drawing, (above, below) = grid(4.3, 2, len(sites), share=1.0 if len(sites) > 2 else 0.5)
     for axes, under, (site, role, lists) in zip(above, below, sites, strict=True):
         _plot(axes, lists, role, top)
         axes.set(xlabel="predicted risk", title=narrow_title(site))
-        _plot_benefit(under, lists, role)
+        _plot_benefit(under, lists, role, highest)
         under.set(xlabel="threshold of risk")
     above[0].set_ylabel("observed share")
     below[0].set_ylabel("net benefit per 1,000")
