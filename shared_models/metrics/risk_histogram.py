@@ -1,7 +1,7 @@
 """Histogram of predicted risks, with and without the outcome, in which no bar is of a few patients.
 
 Risks are counted in steps of two percent, halved into ever smaller ranges as long as a half holds enough patients. The
-patients of a half that does not are shared out over the other half, so that a bar never ends at one patient's risk: what
+patients of a half that does not are shared out over the other one, so that a bar never ends at one patient's risk: what
 is empty may hold a few.
 """
 
