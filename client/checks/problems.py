@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from client.checks.readiness import Problem, Readiness
 from client.checks.suspicion import Suspicion
+from client.checks.unmapped import advice
 from client.cohort.exclusions import FILE
 from client.cohort.rows import CohortRows
 from client.errors import SiteError
@@ -35,7 +36,7 @@ def problems_of(
     rows = readiness.cohort_rows if readiness else None
     problems += [Problem("warning", one.text, patients=patients_of(rows, one.rows)) for one in warnings]
     if readiness:
-        problems += [*_modalities(site, readiness), *_features(readiness), *_targets(readiness)]
+        problems += [*_modalities(site, readiness), *_features(site, readiness), *_targets(readiness)]
         problems += [*_parts(site, readiness), *_notes(readiness.task, readiness)]
     order = ("error", "warning", "note")
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
@@ -63,12 +64,12 @@ def _modalities(site: SiteConfig, readiness: Readiness) -> Iterator[Problem]:
             yield Problem("warning", text, fix, tuple(sorted(aside)))
 
 
-def _features(readiness: Readiness) -> Iterator[Problem]:
+def _features(site: SiteConfig, readiness: Readiness) -> Iterator[Problem]:
     for name in readiness.task.modalities:
         unmapped = [count.feature for count in readiness.features if count.modality == name and not count.mapped]
         if unmapped:
             text = f"{name}: {', '.join(unmapped)} not mapped: missing for every patient"
-            yield Problem("warning", text, f"if the hospital records them, name their columns in modalities.{name}")
+            yield Problem("warning", text, advice(site, readiness.task, name, unmapped))
     for feature in readiness.features:
         what = f"{feature.modality}: {feature.feature}"
         if feature.out_of_range:

@@ -100,14 +100,15 @@ def load_cohort(site: SiteConfig, task: Task, config: StudySettings, *, store_sp
     patients = tuple(entry.facts["patients"])
     truths = {name: np.array(entry.arrays[f"truth.{name}"]) for name in task.targets}
     first, present = np.array(entry.arrays["first"]), np.array(entry.arrays["present"])
-    known = has_known_outcome(truths) & np.logical_or.reduceat(present.any(axis=1), first[:-1])
+    outcome, modality = has_known_outcome(truths), np.logical_or.reduceat(present.any(axis=1), first[:-1])
+    known = outcome & modality
     strata = {patients[i]: str(label) for i, label in enumerate(_strata(task, truths)) if known[i]}
     published = entry.facts["published"]
     assigned_parts = split_patients(
         site, config, strata, published and dict(zip(patients, published, strict=True)), store=store_split
     )
     if site.role == "train" and site.site not in config.never_train and "train" not in assigned_parts.values():
-        raise _nobody_to_train_on(site, len(assigned_parts))
+        raise _nobody_to_train_on(site, outcome, modality)
     labels = np.asarray([assigned_parts.get(patient, "") for patient in patients])
     warnings = (SPLIT_UNUSED,) if published and config.folds else ()
     cohort = _cohort(site, task, entry, {part: np.flatnonzero(labels == part) for part in PARTS}, warnings)
@@ -164,12 +165,19 @@ def _strata(task: Task, truths: Mapping[str, NDArray[np.float32]]) -> NDArray[An
     return np.zeros(len(truth)) if isinstance(kind, Regression) else truth.reshape(len(truth), -1)[:, -1]
 
 
-def _nobody_to_train_on(site: SiteConfig, known: int) -> SiteError:
+def _nobody_to_train_on(site: SiteConfig, outcome: NDArray[np.bool_], modality: NDArray[np.bool_]) -> SiteError:
+    """The error; of `(N,)` patients, who has a known outcome and who a modality says what is to be done."""
+    fix = "set `role: evaluate`, or correct the split"
+    if not modality.any():
+        fix = "map what the study asks for under `modalities`: `check --study` names it; or set `role: evaluate`"
+    elif not outcome.any():
+        fix = "map the study's outcome under `targets`, or set `role: evaluate`"
     return SiteError(
         what="no training patients",
         where=f"site {site.site}",
-        found=f"{known} patients with a known outcome, none in the training part",
+        found=f"{outcome.sum()} patients with a known outcome, {modality.sum()} with a modality of the study, "
+        f"{(outcome & modality).sum()} with both, none of them in the training part",
         expected="patients to train on",
-        fix="set `role: evaluate`, or correct the split",
+        fix=fix,
         public="the site has no training patients",
     )

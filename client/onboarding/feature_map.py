@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from client.onboarding.box_columns import box_columns
+from client.onboarding.code_meanings import BINARY
 from client.onboarding.column_guesses import GENE, MANY_COLUMNS, Guess, guesses, likeness, under_own_name
 from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import KNOWN
@@ -41,11 +42,13 @@ class FeatureMap:
         modalities: Of each tabular modality its features by name.
         uses: Of each table by name: what became of a column.
         left_out: Modalities of which too little was found, in sentences.
+        by_hand: Columns under their own names, whose codes tell no category, and which feature of a task each may be.
     """
 
     modalities: dict[str, dict[str, MappedFeature]] = field(default_factory=dict)
     uses: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     left_out: list[str] = field(default_factory=list)
+    by_hand: list[str] = field(default_factory=list)
 
     def add(self, modality: str, name: str, table: DiscoveredTable, one: Guess) -> None:
         """Notes a feature and, beside it, what its columns are used for."""
@@ -152,15 +155,27 @@ def _add_others(feature_map: FeatureMap, table: DiscoveredTable, wanted: Mapping
         if twin := next((other for other in others if other == name or likeness(other, column) > 2), ""):
             uses[column] = f"not used: {modality}: {twin} is in another column"
         else:
-            feature_map.add(modality, name, table, _as_tasks_know_it(offer[1], column, wanted.get(modality, {})))
+            known = _known_by_tasks(column, wanted)
+            feature_map.add(modality, name, table, _as_tasks_know_it(offer[1], *known) if known else offer[1])
+            if known:
+                feature_map.by_hand.append(f"{column} as {known[1].name} of {known[0]}")
 
 
-def _as_tasks_know_it(offer: Guess, column: str, known: Mapping[str, Feature]) -> Guess:
-    """Beside a column under its own name, whose texts tell no task's categories: what these are."""
-    alike = (one for one in known.values() if one.categories and likeness(one.name, column) > 1)
-    if (feature := next(alike, None)) is None:
-        return offer
-    return replace(offer, why=f"the codes: in this release's tasks {feature.name} is {', '.join(feature.categories)}")
+def _known_by_tasks(column: str, wanted: Mapping[str, Mapping[str, Feature]]) -> tuple[str, Feature] | None:
+    """A feature of a task, with its modality, that a column under its own name may be: its texts tell no category."""
+    alike = (
+        (modality, feature)
+        for modality, features in wanted.items()
+        for feature in features.values()
+        if feature.categories and feature.categories != BINARY and likeness(feature.name, column) > 1
+    )
+    return next(alike, None)
+
+
+def _as_tasks_know_it(offer: Guess, modality: str, feature: Feature) -> Guess:
+    """The offer, and beside it the categories that tasks have."""
+    kinds = ", ".join(feature.categories)
+    return replace(offer, why=f"the codes: in this release's tasks {feature.name} of {modality} is {kinds}")
 
 
 def _modality_of(column: str, *, genes: bool) -> str:

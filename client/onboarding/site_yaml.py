@@ -116,6 +116,8 @@ def _summary(findings: Findings) -> Iterator[str]:
     yield f"targets: {', '.join(findings.targets) or 'none was recognised: the one in the file is only a column'}"
     for sentence in findings.without_outcome if "recurrence" not in findings.targets else ():
         yield f"no time to an event: {sentence}"
+    if features.by_hand:
+        yield f"to be named by hand, with `codes` to the studies' categories: {'; '.join(features.by_hand)}"
     left = sum(use.startswith("not used") for uses in features.uses.values() for use in uses.values())
     if left or findings.refused:
         counts = ((left, "column"), (len(findings.refused), "file or table"))

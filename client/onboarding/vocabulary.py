@@ -84,8 +84,9 @@ _GRADE = """grade, grad, grading, tumor grade, tumour grade, nottingham grade, h
 sbr, grade sbr, grade histologique, grade histo, grado, grado istologico, grado histologico, grado tumoral, graad,
 histologische graad, tumorgraad, gradering, differentiatiegraad, grau, grau histologico, grau tumoral, nhg, elston,
 elston ellis, bloom richardson, scarff bloom richardson, differenzierungsgrad, neoplasm histologic grade, malignancy"""
-_MENOPAUSE = """menopause, meno, menopausal, menopausenstatus, menostat, statut menopausique, menopausique, menopausia,
-estado menopausico, menopausa, stato menopausale, menopauze, menopauzale, estado menopausal, menopausal state"""
+_MENOPAUSE = """menopause, meno, menopausal, postmenopausal, menopausenstatus, menostat, statut menopausique,
+menopausique, menopausia, estado menopausico, menopausa,
+stato menopausale, menopauze, menopauzale, estado menopausal, menopausal state"""
 _SUBTYPE = """subtype, mol subtype, molecular subtype, subtyp, molekularer subtyp, intrinsic subtype,
 sous type, sous type moleculaire, subtipo, subtipo molecular, sottotipo, sottotipo molecolare, moleculair subtype"""
 _T = """t, pt, ct, t stage, pt stage, tumor stage t, staging tumor size t, ajcc pathologic t, ajcc t, path t stage,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from client.checks.unmapped import advice
 from client.cohort.outcomes import read_truth
 from client.errors import SiteError
 from client.readers.table import TableReader
@@ -32,7 +33,8 @@ def gaps(rows: CohortRows, task: Task) -> Iterator[str]:
             yield f"{name}: {_indented(error)}"
             continue
         if lacking := [one.name for one, mapped in zip(kind.features, read.mapped, strict=True) if not mapped]:
-            yield f"{name}: {', '.join(lacking)} not mapped: missing for every patient"
+            what = f"{name}: {', '.join(lacking)} not mapped: missing for every patient"
+            yield f"{what}; {advice(rows.site, task, name, lacking)}"
     for name, target in task.targets.items():
         try:
             unknown = bool(np.isnan(read_truth(rows, name, target)).all())

@@ -87,6 +87,19 @@ def test_warnings_for_a_study_that_asks_for_more(hospital, config, rows):
         assert part in texts
 
 
+def test_a_column_under_another_name_is_offered_for_a_feature_that_is_not_mapped(hospital, config, rows):
+    hospital.write(rows(40))
+    hospital.settings["modalities"]["clinical"]["features"]["shape_code"] = "Grade"
+    shape = Feature("shape", ("oval", "distorted"))
+    task = Task({"mammography": Table((shape, Feature("age_years")))}, {"recurrence": TimeToEvent()}, build_model=None)
+    hospital.settings["modalities"]["mammography"] = {"reader": "table", "features": {}}
+    result = readiness(hospital.site(), config, task)
+    text = "\n".join(f"{problem.text} {problem.fix}" for problem in result.problems)
+    assert "shape_code in modalities.clinical, which may be shape, with `codes` to oval, distorted" in text
+    assert "age_years in modalities.clinical, which may be age_years" in text
+    assert "40 patients with a known outcome, 0 with a modality of the study, 0 with both" in text
+
+
 def test_everything_that_is_wrong_is_said_and_not_only_the_first_thing(hospital, rows):
     header, *patients = rows(40)
     hospital.write([header, *([row[0], "old", row[2], "maybe", *row[4:]] for row in patients)])
