@@ -98,7 +98,7 @@ def _are_tiles(cohort_rows: CohortRows, name: str) -> bool:
 def _chosen(readiness: Readiness, name: str, kind: Volume) -> Iterator[tuple[int, Floats, Volume]]:
     """Rows of the cohort and their arrays `(C, D, H, W)`, of a few patients, on the study's grid or one to look at."""
     cohort_rows, cohort = readiness.cohort_rows, readiness.cohort
-    if cohort_rows is None or name not in readiness.present:
+    if cohort_rows is None or name not in readiness.present or name not in cohort_rows.site.modalities:
         return
     rows = _unusual_and_few(readiness, name, cohort_rows.owner)
     if cohort is not None:

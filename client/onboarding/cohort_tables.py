@@ -25,6 +25,7 @@ _LESIONS = {
     "laesionen",
     "herde",
 }
+_NAMED = {"segmentation", "roi", "instance", "target"}
 SAME_COHORT = 0.5  # of the smaller table's patients who are in the other one, too
 
 
@@ -36,13 +37,26 @@ class CohortTables:
         patients: The table that says who belongs to it.
         tables: All, that one first; a row is a patient, but in `instances`.
         instances: The table with a row a lesion or view, or None.
+        instance_column: Its column that names each once a patient; empty where none is known to.
         refused: A sentence on each of the others.
     """
 
     patients: DiscoveredTable
     tables: tuple[DiscoveredTable, ...]
     instances: DiscoveredTable | None
+    instance_column: str
     refused: tuple[str, ...]
+
+    @property
+    def instance_names(self) -> dict[str, frozenset[str]]:
+        """The names of each patient's lesions or views, by patient."""
+        if self.instances is None or not self.instance_column:
+            return {}
+        names: dict[str, set[str]] = {}
+        columns = self.instances.columns
+        for patient, name in zip(columns[self.instances.patient_id], columns[self.instance_column], strict=True):
+            names.setdefault(patient, set()).add(name)
+        return {patient: frozenset(each) for patient, each in names.items()}
 
 
 def same_cohort(candidates: Sequence[DiscoveredTable], tasks: Sequence[Task]) -> CohortTables:
@@ -61,7 +75,16 @@ def same_cohort(candidates: Sequence[DiscoveredTable], tasks: Sequence[Task]) ->
         if one is not instances
     ]
     tables = (*whole, *([instances] if instances else []))
-    return CohortTables(tables[0], tables, instances, tuple(refused))
+    column = _naming_column(instances) if instances else ""
+    return CohortTables(tables[0], tables, instances, column, tuple(refused))
+
+
+def _naming_column(table: DiscoveredTable) -> str:
+    """The column called as lesions or views are whose texts are there in each row, and once a patient."""
+    patients = table.columns[table.patient_id]
+    named = [name for name in table.columns if (_LESIONS | _NAMED) & set(words(name)) and all(table.columns[name])]
+    once = (name for name in named if len({*zip(patients, table.columns[name], strict=True)}) == len(patients))
+    return next((name for name in once if name != table.patient_id), "")
 
 
 def _groups(tables: Sequence[DiscoveredTable]) -> list[list[DiscoveredTable]]:

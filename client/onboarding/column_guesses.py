@@ -35,6 +35,7 @@ MANY_ROWS = 50  # among which a text of one patient is a rare category, and no n
 # From a hospital's unit to the study's: as it is, cm, a share, days of age, days from birth to the diagnosis below 0.
 FACTORS = (1.0, 10.0, 100.0, 0.1, 1 / 365.25, -1 / 365.25)
 _PARTS = frozenset(("train", "training", "test", "testing", "validation", "valid", "val", "dev", "holdout"))
+_MEASURES = frozenset(("log2", "tpm", "fpkm", "rpkm", "mrna", "expression", "expr"))  # after a gene's symbol
 GENE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:[-.][A-Z0-9]+)*", re.ASCII)
 
 Entry = dict[str, Any]
@@ -94,6 +95,8 @@ def likeness(wanted: str, column: str) -> int:
     """4: the same name, 3: a known other name, 2: a known name and more words, 0: nothing alike."""
     if words(wanted) == words(column):
         return 4
+    if GENE.fullmatch(wanted) and words(wanted) == tuple(word for word in words(column) if word not in _MEASURES):
+        return 3
     names = KNOWN[wanted].names if wanted in KNOWN else ()
     compact = plain(column).replace(" ", "")
     if compact in {name.replace(" ", "") for name in (*names, *((plain(wanted),) if not names else ()))}:

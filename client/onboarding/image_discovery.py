@@ -24,12 +24,15 @@ MASK = re.compile(r"(?i)mask|seg|roi|tumou?r|label")
 Guesses = dict[str, tuple[dict[str, Any], str]]
 
 
-def find_images(folder: Path, patients: frozenset[str]) -> tuple[Guesses, list[str]]:
+def find_images(
+    folder: Path, patients: frozenset[str], instances: Mapping[str, frozenset[str]]
+) -> tuple[Guesses, list[str]]:
     """The image modalities of a folder by a proposed name: an entry of the YAML each, and what to check of it.
 
     Args:
         folder: The data_root to be.
         patients: The patients in the tables; a file belongs to who is named in its path.
+        instances: By patient the names of lesions or views, which their files may have.
 
     Returns:
         The entries, and patterns of files that no reader was found for.
@@ -38,7 +41,7 @@ def find_images(folder: Path, patients: frozenset[str]) -> tuple[Guesses, list[s
     for path in _files(folder):
         if (matched := _pattern(path, patients)) is not None:
             pattern, patient = matched
-            patterns[pattern].add(patient)
+            patterns[_with_instance(pattern, instances.get(patient, frozenset()))].add(patient)
     images = {p: who for p, who in patterns.items() if p.lower().endswith(IMAGES)}
     guesses: Guesses = {}
     guesses |= _phases(images)
@@ -76,6 +79,16 @@ def _pattern(path: PurePosixPath, patients: frozenset[str]) -> tuple[str, str] |
     return None
 
 
+def _with_instance(pattern: str, names: frozenset[str]) -> str:
+    """The pattern with {instance} where a part of it is, or begins with, the name of one of the patient's lesions."""
+    parts = pattern.split("/")
+    for index, part in enumerate(parts):
+        name = next((part[:n] for n in _ends(re.split(r"[._ ]", part)) if part[:n] in names), "")
+        if name:
+            parts[index] = "{instance}" + part[len(name) :]
+    return "/".join(parts)
+
+
 def _ends(pieces: Sequence[str]) -> Iterator[int]:
     """Where a name may end: after each piece, the longest first."""
     lengths = [len(" ".join(pieces[:count])) for count in range(len(pieces), 0, -1)]
@@ -88,6 +101,8 @@ def _phases(images: Mapping[str, set[str]]) -> Guesses:
     phases = {p: who for p, who in images.items() if p not in masks}
     if not phases:
         return {}
+    if named := {p for p in phases if "{instance}" in p}:
+        return _of_lesions(max(named, key=lambda p: len(phases[p])), masks)
     most = max(map(len, phases.values()))
     chosen = sorted((p for p, who in phases.items() if len(who) >= most / 2), key=_in_time)
     entry: dict[str, Any] = {"reader": "image_files", "phases": chosen}
@@ -96,6 +111,13 @@ def _phases(images: Mapping[str, set[str]]) -> Guesses:
     entry["mask"] = max(masks, key=lambda p: len(masks[p]))
     why = "the order of the phases, and that the mask is the tumour's"
     return {"mri": (entry, why), "dce_mri": (dict(entry), why)}
+
+
+def _of_lesions(pattern: str, masks: Mapping[str, set[str]]) -> Guesses:
+    """An image of each lesion, as the task of brain metastases takes it, with the lesion's mask."""
+    likely = max((p for p in masks if "{instance}" in p), key=lambda p: len(masks[p]), default="")
+    entry = {"reader": "image_files", "phases": [pattern], **({"mask": likely} if likely else {})}
+    return {"brain_mri": (entry, "that the lesions are in the brain, and that the mask is the lesion's")}
 
 
 def _in_time(pattern: str) -> tuple[bool, list[tuple[int, str]]]:

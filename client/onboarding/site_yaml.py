@@ -86,9 +86,12 @@ def _findings(folder: Path, only: Path | None, tasks: list[Task]) -> Findings:
         raise _refused(what="no table names patients", where=folder, fix=fix, found=seen)
     cohort = same_cohort(with_patients_in_rows(candidates), tasks)
     targets, without = find_targets(cohort.tables, tasks)
-    features = map_features(cohort.tables, tasks, _target_uses(targets))
+    taken = _target_uses(targets)
+    if cohort.instances and cohort.instance_column:
+        taken[cohort.instances.name, cohort.instance_column] = "instances: names the lesion or view"
+    features = map_features(cohort.tables, tasks, taken)
     patients = frozenset().union(*(table.patients for table in cohort.tables))
-    images, unread = ({}, []) if only else find_images(folder, patients)
+    images, unread = ({}, []) if only else find_images(folder, patients, cohort.instance_names)
     images = with_boxes(images, cohort.tables)
     return Findings(folder, cohort, features, targets, images, [*refused, *cohort.refused, *unread], without)
 

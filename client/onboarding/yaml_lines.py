@@ -91,7 +91,11 @@ def _tables(cohort: CohortTables) -> Iterator[str]:
         yield f"  {table.name}: {_flow(entry)}  # check: the column of the patient, and the texts for a missing value"
     yield f"patients: {cohort.patients.name}"
     if cohort.instances:
-        yield f"instances: {{table: {cohort.instances.name}}}  # check: a row is a lesion or view; `column` names it"
+        entry = {
+            "table": cohort.instances.name,
+            **({"column": cohort.instance_column} if cohort.instance_column else {}),
+        }
+        yield f"instances: {_flow(entry)}  # check: a row is a lesion or view; `column` names it"
     yield ""
 
 

@@ -19,6 +19,7 @@ from client.checks.page import render, show, write_page
 from client.checks.pictures import pictures, planes
 from client.checks.readiness import FeatureCounts
 from shared_models.features import Feature
+from shared_models.targets import Binary
 from shared_models.task import Task, Volume
 
 EVIL = "<script>alert(1)</script>"
@@ -122,6 +123,14 @@ def test_a_site_whose_tables_cannot_be_read_has_a_page_too(hospital):
     text = Seen(render(readiness(hospital.site(), None, None))).text
     assert "Not ready" in text
     assert "a column is missing" in text
+
+
+def test_a_study_of_tiles_has_a_page_where_the_site_has_none_and_no_outcome_is_known(hospital, config, rows):
+    hospital.write(rows(12))
+    tiles = Volume(shape=(3, 8, 32, 32), spacing_mm=(1.0, 1.0, 1.0), tiles=True)
+    task = Task({"tiles": tiles}, {"pam50": Binary()}, build_model=None)
+    result = readiness(hospital.site(), config, task)
+    assert "modality tiles is not in the site's YAML" in Seen(render(result)).text
 
 
 def test_pictures_are_of_those_who_have_the_modality(imaged, config):

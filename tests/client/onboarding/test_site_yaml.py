@@ -121,6 +121,31 @@ def test_german_numbers_old_excel_and_lesions(hospital, first):
     assert made.patients == "patienten"
 
 
+def test_a_lesions_images_are_named_by_its_table_and_not_taken_for_phases(hospital, first):
+    rows = [[f"K{i // 2}", f"{'LR'[i % 2]}-frontal-{i % 3}", 1 + i] for i in range(20)]
+    hospital.write([["PatientID", "lesion", "volume"], *rows], "lesions.csv")
+    hospital.write([["PatientID", "ER"], *([f"K{i}", ("neg", "pos")[i % 2]] for i in range(10))], "clinical.csv")
+    for patient, lesion, _ in rows:
+        (hospital.data / "img" / patient).mkdir(parents=True, exist_ok=True)
+        for end in (".nii.gz", "_mask.nii.gz"):
+            (hospital.data / "img" / patient / f"{lesion}{end}").touch()
+    made, text = first(hospital.data)
+    images = made.modalities["brain_mri"]
+    assert (made.instances.table, made.instances.column) == ("lesions", "lesion")
+    assert images.phases == ("img/{patient}/{instance}.nii.gz",)
+    assert images.mask.file == "img/{patient}/{instance}_mask.nii.gz"
+    assert "frontal" not in text
+
+
+def test_genes_whose_columns_say_how_they_were_measured(hospital, first):
+    (hospital.data / "clinical.csv").unlink()
+    genes = ["BAG1", "BCL2", "ESR1", "FOXA1", "MYBL2"]
+    rows = [[f"p{i}", *(f"{5 + (i * 7 + g) % 11 / 10}" for g in range(5))] for i in range(20)]
+    hospital.write([["id", *(f"{gene}_log2" for gene in genes)], *rows], "expression.csv")
+    made, _ = first(hospital.data)
+    assert [made.modalities["expression"].features[gene].column for gene in genes] == [f"{gene}_log2" for gene in genes]
+
+
 def test_a_file_that_is_no_table_is_named_and_the_rest_is_used(hospital, first):
     (hospital.data / "scan.csv").write_bytes(bytes(range(256)) * 50)
     (hospital.data / "broken.xlsx").write_bytes(b"PK\x03\x04 no workbook")
