@@ -79,10 +79,10 @@ def _compared(
 ) -> tuple[float, ...]:
     fine, merged = total(summaries), total(map(merge, summaries))
     off = [abs(target_score({"": one}) - exact) for one in (fine, merged)]
-    told = merged.righted(total(one.without_small_cells(LEAST) for one in pairs).share())
-    name = next(iter(told), "")
-    as_told = (abs(told[name] - exact), told[f"{name}_bound"]) if told else (off[1], _bound(merged))
-    return exact, off[0], _bound(fine), merged.n / fine.n, off[1], *as_told
+    righted = merged.righted(total(one.without_small_cells(LEAST) for one in pairs).share())
+    name = next(iter(righted), "")
+    shown = (abs(righted[name] - exact), righted[f"{name}_bound"]) if righted else (off[1], _bound(merged))
+    return exact, off[0], _bound(fine), merged.n / fine.n, off[1], *shown
 
 
 def _within(sites: Sequence[WithinSitePairs]) -> tuple[float, ...]:
