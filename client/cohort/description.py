@@ -64,6 +64,8 @@ def _left_out(cohort: Cohort) -> tuple[Array, Array]:
 def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path, parts: Sequence[str] = PARTS) -> str:
     """Sixteen digits that are the same where the site reads the same values, outcomes and files, with the same parts.
 
+    In whatever order the tables list the patients: a database has none, and a person may sort a workbook.
+
     They are a keyed hash (HMAC-SHA256) with a secret of the site, which never leaves: two studies on the same data have
     the same fingerprint, and no one else can tell by trying whether a patient is among them.
     """
@@ -74,19 +76,23 @@ def data_fingerprint(cohort: Cohort, task: Task, state_dir: Path, parts: Sequenc
 
 
 def _contents(cohort: Cohort, task: Task, parts: Sequence[str]) -> Iterator[bytes]:
-    """Everything that a study is given of the site's patients; of images the hash of the files they were made of."""
-    yield "\n".join(cohort.patients).encode()
-    yield cohort.present.tobytes()
+    """Everything that a study is given of the site's patients, by identifier; of images the hash of their files."""
+    order = np.argsort(np.array(cohort.patients))
+    rows = cohort.rows(order)
+    yield "\n".join(cohort.patients[patient] for patient in order).encode()
+    yield np.diff(cohort.first)[order].tobytes()
+    yield cohort.present[rows].tobytes()
     for name in sorted(task.modalities):
         values = cohort.inputs[name]
         if isinstance(values, RowFiles):  # a file's name is a hash of what it was made of
-            yield "\n".join(file.stem if file else "" for file in values.files).encode()
+            files = (values.files[row] for row in rows)
+            yield "\n".join(file.stem if file else "" for file in files).encode()
         else:
-            yield np.ascontiguousarray(values).tobytes()
+            yield np.ascontiguousarray(values[rows]).tobytes()
     for name in sorted(task.targets):
-        yield np.ascontiguousarray(cohort.truths[name]).tobytes()
+        yield np.ascontiguousarray(cohort.truths[name][order]).tobytes()
     for part in parts:
-        yield cohort.parts[part].tobytes()
+        yield np.isin(order, cohort.parts[part]).tobytes()
 
 
 def _key(file: Path) -> bytes:
