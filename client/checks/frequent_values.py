@@ -75,7 +75,9 @@ def _placeholders(one: FeatureColumn) -> Iterator[float]:
         yield float(known[0])
     if known_feature(one.feature.name) in (KNOWN["nodes_positive"], KNOWN["nodes_examined"]):
         yield from (value for value in _NODE_CODES if value in known)
-    if known[0] == 0 and len(known) > FEW and known[1] > ZERO_APART * float(one.written[one.written > 0].std()):
+    if known[0] != 0 or known[1] == 0 or len(known) <= FEW:
+        return
+    if known[1] > ZERO_APART * float(one.written[one.written > 0].std()):
         yield 0.0
 
 
