@@ -73,8 +73,9 @@ def _init(folder: Path, name: str, study: Path | None) -> int:
         findings = write_first_config(folder, path, study)
     load_site(path)
     lines = [f"wrote {path}", *(f"  {one}" for one in findings), "review each `# check:` in it, then run"]
-    lines += [f"  python -m client check --site {name}{f' --study {study}' if study else ''}"]
-    if study:
+    written = study is not None and study.exists()  # none is where no task learns what the site has
+    lines += [f"  python -m client check --site {name}{f' --study {study}' if written else ''}"]
+    if written:
         lines += ["and for a first simulation", f"  python -m simulation --study {study} --split {path} --into 3"]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

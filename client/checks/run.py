@@ -238,12 +238,15 @@ def run_checks(
     Returns:
         OK, or the exit code of the first that failed.
     """
-    result = ExitCode.OK
+    failed: list[Check] = []
     data = check_data(site, study, console, page=not required)
     for check in chain(check_center(site.center, required), check_privacy(site, study), data):
         _print(check, console)
-        result = result or check.exit_code
-    return result
+        failed += [check] if check.exit_code else []
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        console.print(f"not passed: {names}; what to do is above, beside each", soft_wrap=True, highlight=False)
+    return failed[0].exit_code if failed else ExitCode.OK
 
 
 def _print(check: Check, console: Console) -> None:

@@ -13,6 +13,7 @@ from client.onboarding.column_guesses import GENE, MANY_COLUMNS, Guess, guesses,
 from client.onboarding.table_discovery import DiscoveredTable
 from client.onboarding.vocabulary import KNOWN
 from shared_models.features import Feature
+from shared_models.targets import Categorical
 from shared_models.task import Task
 
 OWN = "clinical"  # the modality of a column that no task asks for
@@ -83,8 +84,14 @@ def map_features(
             )
     for (table_name, column), use in taken.items():
         feature_map.uses[table_name][column] = use
+    classes = {
+        name: Feature(name, kind.classes)
+        for task in tasks
+        for name, kind in task.targets.items()
+        if isinstance(kind, Categorical)
+    }
     for table in tables:
-        _add_others(feature_map, table, wanted)
+        _add_others(feature_map, table, {**wanted, "targets": classes})
     return feature_map
 
 

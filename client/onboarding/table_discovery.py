@@ -24,6 +24,8 @@ from client.tables.workbooks import open_workbook, visible_sheets
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 50_000
 LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is read in its first rows only
+# A number with decimals, or a file's name.
+_NO_IDENTIFIER = re.compile(r"^-?\d+[.,]\d+$|(?i:\.(?:png|jpe?g|tiff?|dcm|nii|gz|nrrd|mh[ad]|np[yz]|svs)$)")
 FIRST_COLUMNS = 50  # where an identifier may have any name
 
 
@@ -79,10 +81,12 @@ def find_tables(folder: Path, only: Path | None = None) -> tuple[list[Discovered
             refused.append(f"{place} is outside the folder")
             continue
         for form in _sheets(path, place, refused):
+            sheet = f", sheet {form['sheet']!r}" if "sheet" in form else ""
             try:
-                unidentified += _tables(path, place, form)
+                tables = list(_tables(path, place, form))
+                unidentified += tables
+                refused += [] if tables else [f"{place}{sheet}: has no row below its header, or a single column"]
             except SiteError as error:
-                sheet = f", sheet {form['sheet']!r}" if "sheet" in form else ""
                 refused.append(f"{place}{sheet}: {error.what}{f' ({error.found})' if error.found else ''}")
     identified = _identified(unidentified)
     refused += [f"{one.place}: no column says who a row is" for one in identified if not one.patient_id]
@@ -210,4 +214,4 @@ def _possible_identifiers(table: DiscoveredTable) -> Iterator[tuple[str, Texts]]
 
 
 def _distinct(texts: Texts) -> bool:
-    return all(texts) and len(set(texts)) == len(texts) and not any(re.fullmatch(r"-?\d+[.,]\d+", t) for t in texts)
+    return all(texts) and len(set(texts)) == len(texts) and not any(_NO_IDENTIFIER.search(text) for text in texts)

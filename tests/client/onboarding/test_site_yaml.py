@@ -137,6 +137,15 @@ def test_a_lesions_images_are_named_by_its_table_and_not_taken_for_phases(hospit
     assert "frontal" not in text
 
 
+def test_a_row_an_image_is_its_patients_and_no_patient_is_a_file(hospital, first):
+    (hospital.data / "clinical.csv").unlink()
+    rows = [[f"K{i // 2}/slice_{i}.png", f"K{i // 2}", 1 + i % 3, 40 + i] for i in range(40)]
+    hospital.write([["filename", "pid", "pam50", "age"], *rows], "index.csv")
+    made, text = first(hospital.data)
+    assert made.tables["index"].patient_id == "pid"
+    assert "pam50 of targets is LumA, LumB" in text
+
+
 def test_genes_whose_columns_say_how_they_were_measured(hospital, first):
     (hospital.data / "clinical.csv").unlink()
     genes = ["BAG1", "BCL2", "ESR1", "FOXA1", "MYBL2"]
@@ -164,6 +173,9 @@ def test_what_cannot_be_done_is_said(hospital, tmp_path):
         write_first_config(tmp_path / "nowhere", tmp_path / "new.yaml")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SiteError, match="no table names patients"):
+        write_first_config(tmp_path / "empty", tmp_path / "new.yaml")
+    (tmp_path / "empty" / "a.csv").write_text("id,age\n")
+    with pytest.raises(SiteError, match=r"a\.csv: has no row below its header"):
         write_first_config(tmp_path / "empty", tmp_path / "new.yaml")
     assert not (tmp_path / "new.yaml").exists()
 
