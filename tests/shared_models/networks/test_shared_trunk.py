@@ -53,3 +53,21 @@ def test_a_time_to_event_has_one_risk_and_a_line_an_interval() -> None:
     assert output.shape == (6, 5)
     torch.testing.assert_close(output, output[:, :1].expand(6, 5))
     assert network.output_layers()["recurrence"].bias.shape == (5,)
+
+
+def test_products_say_what_two_modalities_show_together_and_neither_alone():
+    torch.manual_seed(0)
+    network = SharedTrunk({"a": nn.Identity(), "b": nn.Identity()}, 4, {"er": 1, "stage": 3})
+    for products in network.products:
+        nn.init.normal_(products.last.weight)
+    rows, other = torch.randn(2, 5, 4)
+    present = torch.ones(5, 2)
+
+    def scores(a, b):
+        return network({"a": a, "b": b}, present)
+
+    both, first, second, neither = scores(rows, rows), scores(rows, other), scores(other, rows), scores(other, other)
+    for name, count in {"er": 1, "stage": 3}.items():
+        together = both[name] - first[name] - second[name] + neither[name]  # nothing of what each says alone is left
+        assert together.shape == (5, count)
+        assert bool((together.abs() > 1e-3).all())
