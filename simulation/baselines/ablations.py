@@ -42,12 +42,13 @@ def ablations(task: Task, config: StudySettings) -> Iterator[tuple[str, str, Stu
 def without_each_site(config: StudySettings) -> Iterator[tuple[str, str, StudySettings]]:
     """The study without each of its sites in turn, which is then tested as a new hospital: what each contributes."""
     training = [site for site in config.expected_sites if site not in config.never_train]
+    left = max(len(training) - (2 if config.leave_out == "each" else 1), 1)  # of whom a fold leaves out one more
     for site in training:
         changes = {
             "results_dir": str(Path(config.results_dir) / config.study / "ablations"),
             "study": f"without-{site}",
             "evaluation_only_sites": ", ".join([*config.never_train, site]),
-            "min_sites": min(config.min_sites, max(len(training) - 1, 1)),
+            "min_sites": min(config.min_sites, left),
             "resume": False,
             "overwrite": True,
             "importance": "off",

@@ -143,6 +143,6 @@ def _matrix(target: str, cells: Sequence[MatrixCell]) -> Table:
     rows = []
     for model in dict.fromkeys(one.trained_on for one in cells):
         own = {one.tested_on: one for one in cells if one.trained_on == model}
-        estimates = (_estimate(own[site].value, own[site].value_low, own[site].value_high) for site in sites)
-        rows.append(Row(model, list(estimates)))
+        known = [own.get(site) for site in sites]  # where each hospital is left out in turn, none is tested by its own
+        rows.append(Row(model, [_estimate(one.value, one.value_low, one.value_high) if one else NONE for one in known]))
     return Table(["Trained at", *sites], rows, caption)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from server.report.numbers import NONE
-from server.report.sections.comparisons import _lead, _table
-from server.study.results.comparison_section import ModelComparison
+from server.report.sections.comparisons import _lead, _matrix, _table
+from server.study.results.comparison_section import MatrixCell, ModelComparison
 
 ROW = ModelComparison(
     target="er",
@@ -36,6 +36,24 @@ def test_mcnemars_counts_stand_beside_the_patients_whom_hospitals_tell_of() -> N
     place = table.headings.index("of patients") - 1
     assert [row.cells[place] for row in table.rows] == ["80", "120", NONE]
     assert {len(row.cells) for row in table.rows} == {len(table.headings) - 1}
+
+
+def test_a_model_that_was_not_tested_at_a_hospital_has_no_number_there() -> None:
+    """As a hospital's own where each is left out in turn."""
+    cells = [
+        MatrixCell(
+            target="er",
+            trained_on=one,
+            tested_on=other,
+            patients=90,
+            measure="auc",
+            value=0.7,
+            value_low=0.6,
+            value_high=0.8,
+        )
+        for one, other in (("oak", "elm"), ("elm", "oak"))
+    ]
+    assert [[NONE in cell for cell in row.cells] for row in _matrix("er", cells).rows] == [[False, True], [True, False]]
 
 
 def test_what_could_not_be_tested_is_counted() -> None:

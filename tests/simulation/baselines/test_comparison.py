@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from server.study.results.comparison_section import SiteScores, compare, corrected
 from server.study.results.results_file import read_results
+from shared_models.folds import folds_of
 from shared_models.metrics.delong import auc, delong_test
 from shared_models.study_settings import parse_study_settings
 from shared_models.targets import Binary
@@ -130,6 +131,11 @@ def test_a_study_without_a_site_tests_it_as_a_new_hospital() -> None:
         "federated, without b": ("c", "b"),
     }
     assert {one.min_sites for one in made.values()} == {1}
+    in_turn = parse_study_settings(
+        {"sites": "a, b, c", "leave-out": "each", "min-sites": 2, "secure-aggregation": "off"}
+    )
+    for _, _, one in without_each_site(in_turn):
+        assert len(folds_of(one)) == 2, "each of the two that are left is left out, and one trains"
 
 
 def test_every_model_is_a_row_of_the_results_of_the_csv_and_of_the_table(
