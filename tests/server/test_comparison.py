@@ -34,7 +34,7 @@ from shared_models.task import load_task
 from shared_models.trained_model import TrainedModel, read_model
 from simulation.baselines.comparison import compared
 from simulation.baselines.pooled_and_local import from_checkpoint, study_cohorts
-from simulation.baselines.scores import Scored, scored
+from simulation.baselines.scores import Scored, Split, scored
 from simulation.engines.in_process import run_in_process
 from simulation.engines.in_process_grid import InProcessGrid
 from tests.conftest import SMALL_STUDY, write_hospitals
@@ -77,8 +77,8 @@ def by_rows(runs: Path, sites: dict[str, Path]) -> ModelComparison:
         model = network(runs, study)
         task = load_task(model.config)
         trained = from_checkpoint(load_checkpoint(runs / study / "best.safetensors"), task, model.config)
-        cohorts = study_cohorts(sites, task, model.config)
-        one = scored(study, trained, cohorts, task, "f1")
+        split = Split("", model.config, study_cohorts(sites, task, model.config))
+        one = scored(study, trained, split, task)
         return Scored(study, one.test, model.thresholds)
 
     (row,) = corrected(compared({"": of("first")}, {"": of("second")}, load_task(network(runs, "first").config)))
