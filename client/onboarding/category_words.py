@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from client.onboarding.vocabulary import words
+from client.onboarding.vocabulary import category_name, words
 
 # Other names of a category, of any feature that has it, separated by commas.
 CATEGORY_WORDS = {
@@ -31,13 +31,13 @@ CATEGORY_WORDS = {
     "indistincto, mal definito, onscherp, onscherp begrensd, indistinta",
     "spiculated": "spikuliert, spicule, spiculaire, espiculado, espiculada, gespiculeerd, stellate, sternfoermig",
     # with the quarters of BI-RADS' fourth edition
-    "fatty": "a, 1, i, 25, 0 25, fat, fettreich, lipomatoes, graisseux, graisseuse, graso, grasa, adiposo, adiposa, "
-    "vettig, gordurosa",
+    "fatty": "a, 1, i, below 25, up to 25, 0 25, fat, fettreich, lipomatoes, graisseux, graisseuse, graso, grasa, "
+    "adiposo, adiposa, vettig, gordurosa",
     "scattered": "b, 2, ii, 25 50, 26 50, scattered fibroglandular, fibroglandular, fibroglandulaer, fibroglandulaire, "
     "dispersa, verspreid",
     "heterogeneous": "c, 3, iii, 50 75, 51 75, heterogeneously dense, heterogen dicht, heterogene, heterogenea, "
     "eterogeneo, eterogenea",
-    "extremely_dense": "d, 4, iv, 75, 75 100, 76 100, extrem dicht, sehr dicht, extremement dense, "
+    "extremely_dense": "d, 4, iv, above 75, from 75, 75 100, 76 100, extrem dicht, sehr dicht, extremement dense, "
     "extremadamente densa, estremamente densa, zeer dicht, extremamente densa",
     "luminal_a": "luma, lum a, luminal a like",
     "luminal_b": "lumb, lum b, luminal b like, luminal b her2 negative, luminal b her2 positive, luminal b her2 neg, "
@@ -59,7 +59,7 @@ def category_of(text: str, categories: Sequence[str]) -> str:
     >>> [category_of(text, shapes) for text in ("Asymmetrie", "round/irregular", "dist", "not oval", "oval, distorted")]
     ['asymmetric', 'round_or_irregular', 'distorted', '', '']
     """
-    spoken = words(text) + ("negative",) * text.rstrip().endswith("-")
+    spoken = words(category_name(text)) + ("negative",) * text.rstrip().endswith("-")
     named = {name: held for name in categories if (held := _most_words(name, spoken))}
     if not named and len(spoken) == 1 and len(spoken[0]) > 1:
         short = [name for name in categories if any(_short(words(one), spoken[0]) for one in _names(name))]

@@ -209,6 +209,7 @@ def test_codes_of_two_kinds(name, texts, codes):
             "fatty, heterogeneous, heterogeneous, extremely_dense",
         ),
         ("density", "<25%, 25-50 %, 51-75%, >75%", "fatty, scattered, heterogeneous, extremely_dense"),
+        ("density", "<75%, >25%", "-, -"),
         ("hemisphere", "L, rechts, droit, left and right", "left, right, right, -"),
         ("region", "lobo frontale, Kleinhirn, brain stem", "frontal, cerebellum, brainstem"),
     ],
