@@ -75,15 +75,29 @@ def refuse_canary(config: StudySettings) -> None:
 
 
 def require_folds(config: StudySettings, sites: Sites) -> None:
-    """Refuses folds that a site's patients cannot be divided into, before anything is trained.
+    """Refuses folds that a site's patients cannot be divided into, before anything is trained; names all such sites.
 
     Raises:
         SiteError: If a site that trains has fewer patients of a class than there are folds, or cannot be opened.
     """
-    if config.folds:
-        first, task = each_fold(config)[0], load_task(config)
-        for file in sites.values():
+    if not config.folds:
+        return
+    first, task, refusals = each_fold(config)[0], load_task(config), dict[str, SiteError]()
+    for name, file in sites.items():
+        try:
             load_cohort(load_site(file), task, first, store_split=False)
+        except SiteError as error:
+            refusals[name] = error
+    if len(refusals) > 1:
+        raise SiteError(
+            what=f"{len(refusals)} of {len(sites)} sites cannot take part in a study of {config.folds} folds",
+            where=f"study {config.study}",
+            found="\n".join(f"{name}: {one.what}: {one.found}" for name, one in refusals.items()),
+            fix=f"set fewer folds, or let them only evaluate: --set evaluation-only-sites={','.join(refusals)}",
+            exit_code=ExitCode.STUDY,
+        )
+    for refusal in refusals.values():
+        raise refusal
 
 
 def with_outcome(config: StudySettings, sites: Sites) -> StudySettings:

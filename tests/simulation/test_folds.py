@@ -207,9 +207,12 @@ def test_each_fold_is_charged_to_the_ledger(hospitals: Hospitals, small_study: S
 def test_a_class_rarer_than_the_folds_is_said_before_anything_is_trained(
     hospitals: Hospitals, small_study: Study
 ) -> None:
-    sites = hospitals({"a": 60, "b": 12})
+    everyone = hospitals({"a": 60, "b": 12, "c": 12})
+    sites = {name: everyone[name] for name in ("a", "b")}
     with pytest.raises(SiteError, match="site b, study small/fold-1, folds = 9"):
         require_folds(parse_study_settings({**small_study, "folds": 9}), sites)
+    with pytest.raises(SiteError, match=r"2 of 3 sites .* of 9 folds(.|\n)*b: .*(.|\n)*c: .*(.|\n)*sites=b,c"):
+        require_folds(parse_study_settings({**small_study, "folds": 9}), everyone)
     with pytest.raises(StudyError, match="b: a class of the site's patients is rarer than the study's 9 folds"):
         run(sites, small_study, folds=9)
     paths = json.dumps([str(path) for path in Path(small_study["results-dir"]).rglob("*.safetensors")])
