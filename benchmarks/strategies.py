@@ -17,21 +17,20 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 from paper_lines import Line, append, read
 from rich.console import Console
+from torch import nn
 
 from client.cohort.load import Cohort
 from client.config.site import load_site
 from client.training.dataset import select_patients
 from client.training.personal import learnable, train_own
 from server.study.results.comparison_section import share
-from server.study.weights.checkpoint import Checkpoint
 from shared_models.atomic_files import write_atomically
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
@@ -41,7 +40,6 @@ from simulation.phantoms.cohort import phantom_writer
 from simulation.skew import divide_unequally, parse_skew
 from simulation.splits import Sites, fitted_to
 from simulation.sweeps.table import t_interval, with_interval
-from simulation.sweeps.trial import as_at_site
 
 TASK, TARGET, HOSPITALS, PATIENTS = "relapse_mammogram", "relapse", 5, 800
 PHANTOMS, SKEWS = ("linear", "interaction"), ("dirichlet:0.3", "quantity:0.3")
@@ -97,8 +95,8 @@ def run(kind: str, skew: str, seed: int, work: Path, file: Path, console: Consol
     if (name, seed) in {(line.table, line.seed) for line in read(file)}:
         return
     lines, started = [], time.monotonic()
-    for rule, network_of, cohorts, task in networks(kind, skew, seed, work):
-        tested = [(task.targets[TARGET], *score(network_of(one), one, task)[TARGET]) for one in cohorts]
+    for rule, trained, cohorts, task in networks(kind, skew, seed, work):
+        tested = [(task.targets[TARGET], *score(trained, one, task)[TARGET]) for one in cohorts]
         patients, minutes = sum(len(truth) for _, _, truth in tested), (time.monotonic() - started) / 60
         lines.append(Line(name, rule, seed, TARGET, "auc", *astuple(share(tested)), patients, minutes))
         started = time.monotonic()
@@ -106,10 +104,8 @@ def run(kind: str, skew: str, seed: int, work: Path, file: Path, console: Consol
     console.print(f"{name} {seed}: " + ", ".join(f"{line.row} {line.value:.3f}" for line in lines))
 
 
-def networks(
-    kind: str, skew: str, seed: int, work: Path
-) -> Iterator[tuple[str, Callable[[Cohort], Trained], Sequence[Cohort], Task]]:
-    """Each rule, what gives the network by which a hospital's patients are scored, and the hospitals' patients."""
+def networks(kind: str, skew: str, seed: int, work: Path) -> Iterator[tuple[str, Trained, Sequence[Cohort], Task]]:
+    """Each rule, what it trained, and the hospitals' patients."""
     folder = work / kind / skew.replace(":", "-") / str(seed)
     for rule, changes in RULES.items():
         own = {**SETTINGS, **changes, "study": rule.replace(" ", "-"), "seed": seed, "split-seed": seed}
@@ -118,25 +114,23 @@ def networks(
         config = fitted_to(config, sites)
         task = load_task(config)
         chosen, cohorts = train_in_process(sites, config, lambda *_: None)[0], study_cohorts(sites, task, config)
-        yield rule, partial(at_site, chosen, task, sites, config), cohorts, task
+        trained = from_checkpoint(chosen, task, config, sites)
+        yield rule, trained, cohorts, task
         if rule == "FedAvg":
-            common = from_checkpoint(chosen, task, config)
-            yield DITTO, partial(own_network, common, task, sites, config), cohorts, task
+            yield DITTO, replace(trained, own=own_networks(trained, task, sites, config, cohorts)), cohorts, task
 
 
-def at_site(chosen: Checkpoint, task: Task, sites: Sites, config: StudySettings, cohort: Cohort) -> Trained:
-    """The study's network, with the hospital's own normalisation layers under FedBN."""
-    return as_at_site(chosen, task, sites[cohort.site], config)
-
-
-def own_network(common: Trained, task: Task, sites: Sites, config: StudySettings, cohort: Cohort) -> Trained:
-    """A hospital's own network as a study with `personal = "ditto"` has it; the common one where it has too few."""
-    own = config.model_copy(update={"personal": "ditto"})
-    known = {name: truth[cohort.parts["train"]] for name, truth in cohort.truths.items()}
-    if not learnable(known, task, load_site(sites[cohort.site]).policy.minimum_count):
-        return common
-    parts = {part: select_patients(cohort, part, task, common.statistics) for part in ("train", "validation")}
-    return Trained(train_own(common.model, parts, task, own, own.seed, {}), common.statistics)
+def own_networks(
+    common: Trained, task: Task, sites: Sites, config: StudySettings, cohorts: Sequence[Cohort]
+) -> dict[str, nn.Module]:
+    """By hospital its own network as a study with `personal = "ditto"` has it; none where it has too few patients."""
+    config, networks = config.model_copy(update={"personal": "ditto"}), {}
+    for cohort in cohorts:
+        known = {name: truth[cohort.parts["train"]] for name, truth in cohort.truths.items()}
+        if learnable(known, task, load_site(sites[cohort.site]).policy.minimum_count):
+            parts = {part: select_patients(cohort, part, task, common.statistics) for part in ("train", "validation")}
+            networks[cohort.site] = train_own(common.model, parts, task, config, config.seed, {})
+    return networks
 
 
 def hospitals(kind: str, skew: str, seed: int, folder: Path, config: StudySettings) -> Sites:

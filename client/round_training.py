@@ -16,7 +16,6 @@ from client.training.dataset import PatientDataset, make_loader
 from client.training.dp.mechanism import mechanism
 from client.training.dp.optimizer import PrivateOptimizer
 from client.training.dp.sampling import PoissonLoader
-from client.training.fedbn import own_names
 from client.training.loop import Optimizer, make_optimizer, wide_weights
 from client.training.optimizer_state import Moments
 from client.training.rule import Half, OwnState, site_rule
@@ -26,6 +25,7 @@ from shared_models.messages.fields import MAX_WEIGHT
 from shared_models.schedules import at_round
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
+from shared_models.trained_parts import normalisation_names
 
 
 def require_bounded(model: nn.Module, config: StudySettings, server_round: int) -> None:
@@ -74,6 +74,6 @@ def begin_rule(study: StudySession, model: nn.Module, request: TrainRequest) -> 
     rule = site_rule(study.config)
     if rule is None:
         return None
-    local = own_names(model) if study.config.normalisation == "local" else ()
+    local = normalisation_names(model) if study.config.normalisation == "local" else ()
     summed = last_summed(study, request.round) if uses_secure_aggregation(study.config) else None
     return rule.begin(request.rule_state, model, OwnState(study.site.site, study.rule_folder, local, summed))

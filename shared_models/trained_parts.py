@@ -27,14 +27,32 @@ def build_network(task: Task, config: StudySettings) -> nn.Module:
     """The study's network, with fresh weights; the frozen ones take no gradient.
 
     Raises:
-        SettingsError: If `trained` names nothing of it.
+        SettingsError: If `trained` names nothing of it, or `normalisation` is of layers that it does not have.
     """
     network = task.build_model(task, config)
+    if config.normalisation == "local" and not normalisation_names(network):
+        msg = (
+            f"normalisation: the network of {config.task} has no normalisation layers that could be local to a site; "
+            'leave it "shared"'
+        )
+        raise SettingsError(msg)
     frozen = frozen_names(network, config)
     network.frozen = frozen  # type: ignore[assignment]
     for name, weight in network.named_parameters():
         weight.requires_grad_(name not in frozen)
     return network
+
+
+def normalisation_names(network: nn.Module) -> list[str]:
+    """The parameters of a network's normalisation layers."""
+    from torch import nn
+
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in network.named_modules()
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm)
+        for name, _ in module.named_parameters()
+    ]
 
 
 def frozen_names(network: nn.Module, config: StudySettings) -> frozenset[str]:

@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 
 from shared_models.flower_environment import FLOWER_ENVIRONMENT
+from shared_models.study_settings import StudySettings
 
 # A busy machine is no bug: what takes long is measured in benchmarks/.
 hypothesis.settings.register_profile("here", deadline=None)
@@ -272,3 +273,27 @@ def finished_study(trained_once: FinishedStudy, tmp_path: Path) -> FinishedStudy
 def small_study(tmp_path: Path) -> dict[str, Any]:
     """The run config of a study that those hospitals finish in seconds."""
     return {**SMALL_STUDY, "results-dir": str(tmp_path / "runs")}
+
+
+@pytest.fixture
+def own_layers(tmp_path: Path) -> tuple[dict[str, Path], StudySettings]:
+    """Two hospitals with mammograms, after a study in which each has normalisation layers of its own (FedBN)."""
+    from client.app import app
+    from server.app import run_study
+    from shared_models.study_settings import parse_study_settings
+    from simulation.engines.in_process_grid import InProcessGrid
+    from simulation.phantoms.cohort import phantom_writer
+    from simulation.splits import find_sites
+
+    words = ["linear", "sites=2", "patients=60"]
+    sites = find_sites(phantom_writer("relapse_mammogram", words)(tmp_path / "phantom", workers=1))
+    own = {
+        "study": "own-layers",
+        "task": "relapse_mammogram",
+        "normalisation": "local",
+        "outcome": "binary",
+        "rounds": 2,
+    }
+    config = parse_study_settings({**own, "secure-aggregation": "off", "results-dir": str(tmp_path / "runs")})
+    run_study(InProcessGrid(app, sites, config.to_flat()), config)
+    return sites, config

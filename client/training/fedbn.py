@@ -14,16 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from client.private_files import write_private
-
-
-def own_names(model: nn.Module) -> list[str]:
-    """The parameters of the network's normalisation layers."""
-    return [
-        f"{path}.{name}" if path else name
-        for path, module in model.named_modules()
-        if isinstance(module, nn.GroupNorm | nn.LayerNorm)
-        for name, _ in module.named_parameters()
-    ]
+from shared_models.trained_parts import normalisation_names
 
 
 def store_local_layers(model: nn.Module, folder: Path, server_round: int) -> None:
@@ -31,7 +22,7 @@ def store_local_layers(model: nn.Module, folder: Path, server_round: int) -> Non
     if server_round == 1:
         shutil.rmtree(folder, ignore_errors=True)
     values = model.state_dict()
-    own = {name: values[name].detach().cpu().contiguous() for name in own_names(model)}
+    own = {name: values[name].detach().cpu().contiguous() for name in normalisation_names(model)}
     write_private(folder / f"{server_round:05d}.safetensors", save(own))
 
 

@@ -74,7 +74,7 @@ def run_ablation(sites: dict[str, Path], name: str, config: StudySettings, run: 
         made = {}
         for split in splits_of(there, task, config):
             best = load_checkpoint(Path(config.results_dir) / split.config.study / BEST)
-            trained = from_checkpoint(best, task, config)
+            trained = from_checkpoint(best, task, split.config, there)
             made[split.label] = scored(name, trained, split, task)
         return made
     except UserError as error:

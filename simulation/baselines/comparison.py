@@ -90,7 +90,7 @@ def add_comparisons(
     task, folder = load_task(config), Path(config.results_dir) / config.study
     results, splits = read_results(folder / RESULTS), splits_of(sites, task, config)
     name = f"federated ({config.strategy})"
-    study = {split.label: _federated(name, split, task) for split in splits}
+    study = {split.label: _federated(name, split, sites, task) for split in splits}
     rows, cells = list[ModelComparison](), matrix_of(study, name, task) if matrix else []
     wanted = {*models, *(["local"] if matrix else [])}
     for kind, place, other in _others(sites, splits, task, config, wanted, run, console):
@@ -102,10 +102,10 @@ def add_comparisons(
     return results
 
 
-def _federated(name: str, split: Split, task: Task) -> Scored:
-    """The study's own network of a split, with its own thresholds."""
+def _federated(name: str, split: Split, sites: dict[str, Path], task: Task) -> Scored:
+    """The study's own network of a split as each site scores with it, with its own thresholds."""
     folder = Path(split.config.results_dir) / split.config.study
-    trained = from_checkpoint(load_checkpoint(folder / BEST), task, split.config)
+    trained = from_checkpoint(load_checkpoint(folder / BEST), task, split.config, sites)
     own = read_results(folder / RESULTS).targets.items()
     thresholds = {name: one.threshold for name, one in own if one.threshold is not None}
     return replace(scored(name, trained, split, task), thresholds=thresholds)

@@ -6,7 +6,7 @@ Only a simulation can do this, where all rows are on one machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
 from client.training.combat import harmonise, own_statistics
 from client.training.dataset import PatientDataset, feature_statistics, make_loader, select_patients
+from client.training.fedbn import restore
 from client.training.loop import choose_device, fit, make_optimizer, predict, set_learning_rate, wide_weights
 from client.training.oversampling import oversample
 from server.study.enrolment import class_weights
@@ -42,10 +43,17 @@ Scores = tuple[Any, Any]  # (N,) or (N, K), and truths (N,) or (N, 2)
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights and the frozen statistics they were trained with."""
+    """Weights and the frozen statistics they were trained with.
+
+    Attributes:
+        model: The network that all share.
+        statistics: Of its features.
+        own: By site, the network with its own normalisation layers, where the study lets it have them (FedBN).
+    """
 
     model: nn.Module
     statistics: Statistics
+    own: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
 def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
@@ -122,9 +130,24 @@ def _validation_value(model: nn.Module, validation: PatientDataset, task: Task) 
     return selection_score(summaries), selection_error(summaries)
 
 
-def from_checkpoint(checkpoint: Checkpoint, task: Task, config: StudySettings) -> Trained:
-    """The weights of a federated study."""
-    return Trained(as_module(checkpoint.model, task, config), unpack_features(checkpoint.statistics, task))
+def from_checkpoint(
+    checkpoint: Checkpoint, task: Task, config: StudySettings, sites: Mapping[str, Path] | None = None
+) -> Trained:
+    """The weights of a federated study.
+
+    Args:
+        checkpoint: The study's.
+        task: Its task.
+        config: Its settings, or the fold's.
+        sites: Settings of sites that score with normalisation layers of their own, where the study has such.
+    """
+    own = {}
+    for file in (sites or {}).values() if config.normalisation == "local" else ():
+        site = load_site(file)
+        if site.role == "train" and site.site not in config.never_train:
+            own[site.site] = as_module(checkpoint.model, task, config)
+            restore(own[site.site], site.state_dir / "normalisation" / config.study, checkpoint.round)
+    return Trained(as_module(checkpoint.model, task, config), unpack_features(checkpoint.statistics, task), own)
 
 
 def as_module(weights: Arrays, task: Task, config: StudySettings) -> nn.Module:
@@ -139,7 +162,8 @@ def score(trained: Trained | Tabular, cohort: Cohort, task: Task, part: str = "t
     patients = select_patients(cohort, part, task, trained.statistics)
     if isinstance(trained, Tabular):
         return {name: (scores, patients.known(name)) for name, scores in trained.predict(patients).items()}
-    return {name: (scores, patients.known(name)) for name, scores in predict(trained.model, patients, task).items()}
+    model = trained.own.get(cohort.site, trained.model)
+    return {name: (scores, patients.known(name)) for name, scores in predict(model, patients, task).items()}
 
 
 def measure(

@@ -15,8 +15,7 @@ from typing import Any
 
 from client.cohort.load import Cohort
 from client.config.site import load_site
-from client.training.fedbn import restore
-from server.study.weights.checkpoint import LAST, Checkpoint
+from server.study.weights.checkpoint import LAST
 from shared_models.atomic_files import write_atomically
 from shared_models.errors import UserError
 from shared_models.metrics.summary import Summary, selection_score, summarise, target_score, total_summary
@@ -126,8 +125,8 @@ def _train_and_score(
         sites = _with_own_ledgers(sites, config)
         chosen, rounds = train_in_process(sites, config, show)
         cohorts = study_cohorts(sites, task, config)
-        pairs = [(as_at_site(chosen, task, sites[cohort.site], config), cohort) for cohort in cohorts]
-        return _scored(pairs, task), rounds
+        trained = from_checkpoint(chosen, task, config, sites)
+        return _scored([(trained, cohort) for cohort in cohorts], task), rounds
     cohorts = study_cohorts(sites, task, config)
     training = [cohort for cohort in cohorts if len(cohort.parts["train"])]
     if trial.point.training == "pooled":
@@ -149,14 +148,6 @@ def _scored(pairs: Sequence[tuple[Trained, Cohort]], task: Task) -> dict[str, Su
             for name, (scores, truth) in score(trained, cohort, task, "validation").items():
                 parts[name].append(summarise(task.targets[name], scores, truth))
     return {name: total_summary(summaries) for name, summaries in parts.items() if summaries}
-
-
-def as_at_site(chosen: Checkpoint, task: Task, file: Path, config: StudySettings) -> Trained:
-    """The network as a site scores with it: with its own normalisation layers where the study lets it have them."""
-    trained, site = from_checkpoint(chosen, task, config), load_site(file)
-    if config.normalisation == "local" and site.role == "train" and site.site not in config.never_train:
-        restore(trained.model, site.state_dir / "normalisation" / config.study, chosen.round)
-    return trained
 
 
 def _with_own_ledgers(sites: Sites, config: StudySettings) -> Sites:

@@ -13,13 +13,13 @@ from client.__main__ import main
 from client.app import app
 from client.config.site import load_site
 from server.app import run_study
-from shared_models.study_settings import parse_study_settings
+from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 STUDIES: list[dict[str, Any]] = [
     {"study": "private", "privacy": "patient", "noise-multiplier": 4.0},
-    {"study": "adapted", "normalisation": "local", "harmonisation": "combat", "harmonised": "clinical"},
+    {"study": "adapted", "harmonisation": "combat", "harmonised": "clinical"},
 ]
 
 
@@ -45,11 +45,11 @@ def run_studies(hospitals: Callable[..., dict[str, Path]], small_study: dict[str
 
 
 def test_the_files_of_a_site_and_of_a_study_are_those_of_the_page(
-    run_studies: dict[str, Path], small_study: dict[str, Any]
+    run_studies: dict[str, Path], own_layers: tuple[dict[str, Path], StudySettings], small_study: dict[str, Any]
 ) -> None:
     main(["check", "--site", str(run_studies["a"])])
     state = load_site(run_studies["a"]).state_dir
-    paths = left(state)
+    paths = left(state) | left(load_site(own_layers[0]["site_1"]).state_dir)
     assert paths <= listed("state_dir")
     assert {"splits", "cache", "harmonisation", "normalisation", "audit.jsonl", "readiness.html"} <= paths
     assert left(state.parent) == {"a", "ledger"}

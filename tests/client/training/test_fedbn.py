@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from client.training.fedbn import own_names, restore, store_local_layers
+from client.training.fedbn import restore, store_local_layers
+from shared_models.settings import SettingsError
+from shared_models.study_settings import parse_study_settings
+from shared_models.task import load_task
+from shared_models.trained_parts import build_network, normalisation_names
 
 
 class Net(nn.Module):
@@ -15,7 +20,7 @@ class Net(nn.Module):
 
 
 def test_the_names_are_those_of_normalisation_layers() -> None:
-    assert own_names(Net()) == ["stages.1.weight", "stages.1.bias", "norm.weight", "norm.bias"]
+    assert normalisation_names(Net()) == ["stages.1.weight", "stages.1.bias", "norm.weight", "norm.bias"]
 
 
 def filled(value: float) -> Net:
@@ -46,3 +51,9 @@ def test_a_site_that_never_trained_takes_the_global_values_and_a_new_run_forgets
     store_local_layers(filled(1.0), tmp_path, 1)
     restore(net, tmp_path, 4)
     assert net.norm.weight.tolist() == [1.0] * 3
+
+
+def test_a_network_without_such_layers_is_refused() -> None:
+    config = parse_study_settings({"task": "recurrence_clinical", "normalisation": "local"})
+    with pytest.raises(SettingsError, match=r"normalisation: .* has no normalisation layers"):
+        build_network(load_task(config), config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +13,21 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from client.config.site import load_site
+from client.inference import scored_cohort
 from server.study.results.comparison_section import SiteScores, compare, corrected
 from server.study.results.results_file import read_results
+from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.folds import folds_of
 from shared_models.metrics.delong import auc, delong_test
-from shared_models.study_settings import parse_study_settings
+from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.targets import Binary
 from shared_models.task import load_task
+from shared_models.trained_model import read_model
 from simulation.__main__ import main
 from simulation.baselines.ablations import ablations, without_each_site
 from simulation.baselines.comparison import compared, matrix_of
-from simulation.baselines.pooled_and_local import pool_cohorts
+from simulation.baselines.pooled_and_local import from_checkpoint, pool_cohorts, score, study_cohorts
 from simulation.baselines.scores import Scored, scored, splits_of
 from simulation.baselines.tabular import fit_tabular
 
@@ -121,6 +126,22 @@ def test_cox_stands_beside_a_cross_validated_study_and_sites_are_left_out_of_it(
     assert rows["pooled, cox on tables"].measure == "c_index"
     new, old = rows["federated, without b"], rows["federated, without a"]
     assert new.by_site["b"] != old.by_site["b"], "b is a new hospital in one, and trained in the other"
+
+
+def test_a_site_is_scored_by_the_network_with_its_own_normalisation_layers(
+    own_layers: tuple[dict[str, Path], StudySettings],
+) -> None:
+    sites, config = own_layers
+    best, task = Path(config.results_dir) / config.study / BEST, load_task(config)
+    trained = from_checkpoint(load_checkpoint(best), task, config, sites)
+    assert [*trained.own] == ["site_1", "site_2"]
+    for cohort in study_cohorts(sites, task, config):
+        own, _ = score(trained, cohort, task)["relapse"]
+        common, _ = score(replace(trained, own={}), cohort, task)["relapse"]
+        assert not np.allclose(own, common)
+        at_site = scored_cohort.score(load_site(sites[cohort.site]), read_model(best), outcomes=True).network
+        for name, value in at_site.state_dict().items():
+            assert value.equal(trained.own[cohort.site].state_dict()[name]), f"{cohort.site}: {name}"
 
 
 def test_a_study_without_a_site_tests_it_as_a_new_hospital() -> None:
