@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from flwr.serverapp import Grid
 
 from server.study import scoring
 from server.study.enrolment import Enrolment
-from server.study.exchange import POLL_S, UNREADABLE, Answer, StudyError, connected
+from server.study.exchange import UNREADABLE, Answer, StudyError
 from server.study.joining import ask_until_answered
 from server.study.secure_aggregation.secure_exchange import exchange
 from shared_models.messages import EvaluateTestReply, EvaluateValidationReply, Request
@@ -29,17 +29,16 @@ def ask_to_evaluate(
 ) -> tuple[list[Answer[R]], list[Answer[R]]]:
     """As `exchange`; who is away is waited for within `join-timeout-s`, and who fails is asked `round-attempts` times.
 
-    A secure sum is opened over the same sites each time, so that there all are waited for before the first attempt.
+    A secure sum is opened over the same sites each time, so that there all are waited for before each attempt.
     """
-    deadline = time.monotonic() + config.join_timeout_s
     if uses_secure_aggregation(config):
-        _wait_for(grid, sites, deadline)
         answers, parts = exchange(grid, sites, request, config, group)
         return answers, [_with_scores(part, task, config) for part in parts]
 
     def ask_some(some: Sequence[str]) -> list[Answer[R]]:
         return [_with_scores(one, task, config) for one in exchange(grid, some, request, config, group)[0]]
 
+    deadline = time.monotonic() + config.join_timeout_s
     answers = ask_until_answered(ask_some, grid, sites, config, deadline, awaited=sites)
     return answers, answers
 
@@ -69,16 +68,6 @@ def require_tested(
         f"min-sites = {config.min_sites}. All rounds are done and stay: `resume` asks for the test again. {reasons}"
     )
     raise StudyError(msg)
-
-
-def _wait_for(grid: Grid, sites: Collection[str], deadline: float) -> None:
-    """Waits until all sites are connected, or the deadline."""
-    announced: set[str] = set()
-    while (away := set(sites) - set(connected(grid))) and time.monotonic() < deadline:
-        if away != announced:
-            log.info("waiting for %s", ", ".join(sorted(away)))
-            announced = away
-        time.sleep(POLL_S)
 
 
 def _with_scores(answer: Answer[R], task: Task, config: StudySettings) -> Answer[R]:

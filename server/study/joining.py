@@ -69,6 +69,16 @@ def ask_until_answered(
         time.sleep(POLL_S)
 
 
+def wait_until_here(grid: Grid, sites: Collection[str], deadline: float) -> None:
+    """Waits until all sites are connected, or the deadline on the monotonic clock."""
+    announced: set[str] = set()
+    while (away := set(sites) - set(connected(grid))) and time.monotonic() < deadline:
+        if away != announced:
+            log.info("waiting for %s", ", ".join(sorted(away)))
+            announced = away
+        time.sleep(POLL_S)
+
+
 def _waited_for(
     answers: dict[str, Answer[R]],
     tries: Counter[str],

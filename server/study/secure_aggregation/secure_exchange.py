@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from server.study.exchange import Answer, ask, connected
-from server.study.joining import ask_until_answered
+from server.study.joining import ask_until_answered, wait_until_here
 from server.study.secure_aggregation.members import ENROL
 from server.study.secure_aggregation.spooled_message import SpooledMessage
 from server.study.secure_aggregation.summed_reply import reply_of
@@ -135,16 +136,21 @@ class StudySums:
     ) -> tuple[list[Answer[R]], list[Answer[R]]]:
         """See `exchange`; the study itself asks again in a round, and this for the others.
 
-        Where no sum of test patients can ever be, as of a site that alone was left out of training, each still shows
-        what it would beside one.
+        Who went away is waited for before each attempt, within `join-timeout-s` in all: a sum is over the same sites
+        each time. Where no sum of test patients can ever be, as of a site that alone was left out of training, each
+        still shows what it would beside one.
         """
         own: dict[str, Answer[R]] = {}
-        members = self.sums.members
+        members, deadline = self.sums.members, time.monotonic() + self.config.join_timeout_s
+        again = not isinstance(request, TrainRequest)
         if request.KIND == EVALUATE_TEST and members.roster and not members.can_be_summed(request.KIND):
+            wait_until_here(self.grid, sites, deadline)
             self._ask_question({}, sites, request, 1, group, own)
             log.info("%s: too few sites to be added up; each shows its own metrics", request.KIND)
             return self._answers(sites, own, ()), []
-        for _ in range(1 if isinstance(request, TrainRequest) else self.config.round_attempts):
+        for _ in range(self.config.round_attempts if again else 1):
+            if again and not isinstance(request, PrepareRequest):
+                wait_until_here(self.grid, sites, deadline)
             try:
                 total = self._sum(sites, request, group, own)
             except NoSumError as error:

@@ -1,0 +1,57 @@
+"""Evaluation in secure sums while a site goes away and comes back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Message
+from flwr.app.error import Error
+from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
+
+from client.app import app as client_app
+from server.app import run_study
+from server.study import joining
+from server.study.weights.checkpoint import LAST, load_checkpoint
+from shared_models.messages import EVALUATE_VALIDATION
+from shared_models.study_settings import parse_study_settings
+from simulation.engines.in_process_grid import InProcessGrid
+
+
+class LeavingGrid(InProcessGrid):
+    """A grid whose node 3 goes away with the first question to its validation patients, for long."""
+
+    asked: Counter[int]
+    looks = 0
+
+    def _handle(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        if message.metadata.message_type == EVALUATE_VALIDATION:
+            self.asked[node] += 1
+            if node == 3 and self.asked[node] == 1:
+                self.looks = 60
+                return Message(Error(ErrorCode.NODE_UNAVAILABLE, "the site's machine restarts"), reply_to=message)
+        return super()._handle(message)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        self.looks -= 1
+        return [node for node in super().get_nodes() if node.node_id != 3 or self.looks < 0]
+
+
+def test_a_site_that_leaves_while_the_last_round_is_scored_is_waited_for(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "POLL_S", 0.005)
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    secure = {"secure-aggregation": "on", "min-sites": 3, "rounds": 1, "sites": "a,b,c", "join-timeout-s": 60.0}
+    config = parse_study_settings({**small_study, **secure})
+    grid = LeavingGrid(client_app, sites, config.to_flat())
+    grid.asked = Counter()
+    run_study(grid, config)
+    assert grid.asked == {1: 2, 2: 2, 3: 2}, "asked again once it is there, and not before"
+    last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
+    assert last.scored_by[1] == ["a+b+c"]
