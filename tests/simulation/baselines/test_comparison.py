@@ -138,10 +138,11 @@ def test_a_site_is_scored_by_the_network_with_its_own_normalisation_layers(
     for cohort in study_cohorts(sites, task, config):
         own, _ = score(trained, cohort, task)["relapse"]
         common, _ = score(replace(trained, own={}), cohort, task)["relapse"]
-        assert not np.allclose(own, common)
+        assert np.allclose(own, common) == (cohort.site == "external")
         at_site = scored_cohort.score(load_site(sites[cohort.site]), read_model(best), outcomes=True).network
+        expected = trained.own.get(cohort.site, trained.model).state_dict()
         for name, value in at_site.state_dict().items():
-            assert value.equal(trained.own[cohort.site].state_dict()[name]), f"{cohort.site}: {name}"
+            assert value.equal(expected[name]), f"{cohort.site}: {name}"
 
 
 def test_a_study_without_a_site_tests_it_as_a_new_hospital() -> None:
