@@ -106,8 +106,7 @@ class Members:
         request = wire.pack({"run": self.run, "sum": self.number})
         enrolled = self.ask(ask, ENROL, dict.fromkeys(sites, request), lambda _, reply: Enrolled.read(reply))
         if not self.roster:
-            self._signed = self._first_roster(enrolled)
-            self.roster = [one.statement for one in self._signed]
+            self._set_roster(self._first_roster(enrolled))
         dealt = Dealt(kind, self.keys({name: one.keys for name, one in enrolled.items()}, kind, self.number))
         require_quorum(dealt.keys, self.quorum(kind))
         roster, keys = ([one.to_json() for one in part] for part in (self._signed, dealt.keys.values()))
@@ -121,6 +120,18 @@ class Members:
             dealt.deals[name], dealt.envelopes[name] = deal_and_envelopes
         require_quorum(dealt.deals, self.quorum(kind))
         return dealt
+
+    def _set_roster(self, signed: list[Signed[Enrolment]]) -> None:
+        """Settles for the run who takes part, if a sum of theirs can be; no site has seen a roster that is refused.
+
+        Raises:
+            NoSumError: If too few enrolled, as where others restart; the next attempt enrols anew.
+        """
+        if not self.terms.hides(len(signed)):
+            names = ", ".join(one.statement.name for one in signed) or "none"
+            msg = f"{len(signed)} sites enrolled ({names}), too few for a sum that hides each"
+            raise NoSumError(msg)
+        self._signed, self.roster = signed, [one.statement for one in signed]
 
     def _first_roster(self, enrolled: Mapping[str, Enrolled]) -> list[Signed[Enrolment]]:
         """The roster of a run before, if more than the colluders say so; else all who enrolled now."""

@@ -104,7 +104,8 @@ def continue_with(grid: Grid, config: StudySettings, enrolled: Collection[str]) 
     Where hospitals approved other settings than the run before had, they hold no roster of it.
     """
     if uses_secure_aggregation(config):
-        _sums_of(grid, config).enrolled = enrolled
+        sums = _sums_of(grid, config)
+        sums.enrolled, sums.deadline = enrolled, time.monotonic() + config.join_timeout_s
 
 
 @dataclass
@@ -178,14 +179,16 @@ class StudySums:
         """The sum as one answer; what each site shows of itself goes to `own`."""
         self._attempts[request.KIND, request.round] += 1
         question = question_of(request, self._attempts[request.KIND, request.round])
+        members = self.sums.members
 
         def ask_sites(step: str, messages: dict[str, Message]) -> dict[str, Message | str]:
             if step == ANSWER:
                 return self._ask_question(messages, sites, request, question.attempt, group, own)
-            return self._ask(step, messages, patient=step == ENROL and isinstance(request, PrepareRequest))
+            first = isinstance(request, PrepareRequest) or not members.roster
+            return self._ask(step, messages, patient=step == ENROL and first)
 
         least = self.config.min_sites if isinstance(request, PrepareRequest | TrainRequest) else 0
-        reachable = sites if self.sums.members.roster else {*sites, *self.enrolled}
+        reachable = sites if members.roster else {*sites, *self.enrolled}
         opened = self.sums.add_up(question, reachable, ask_sites, self._following(request), least)
         try:
             return reply_of(opened, request)

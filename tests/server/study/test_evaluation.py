@@ -1,4 +1,4 @@
-"""Evaluation in secure sums while a site goes away and comes back."""
+"""Evaluation in secure sums while sites go away and come back."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from client.app import app as client_app
 from server.app import run_study
 from server.study import joining
 from server.study.weights.checkpoint import LAST, load_checkpoint
-from shared_models.messages import EVALUATE_VALIDATION
+from shared_models.messages import EVALUATE_VALIDATION, EnrolRequest
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
+
+SECURE = {"secure-aggregation": "on", "min-sites": 3, "rounds": 1, "sites": "a,b,c", "join-timeout-s": 60.0}
 
 
 class LeavingGrid(InProcessGrid):
@@ -47,11 +49,41 @@ def test_a_site_that_leaves_while_the_last_round_is_scored_is_waited_for(
 ) -> None:
     monkeypatch.setattr(joining, "POLL_S", 0.005)
     sites = hospitals({"a": 60, "b": 60, "c": 60})
-    secure = {"secure-aggregation": "on", "min-sites": 3, "rounds": 1, "sites": "a,b,c", "join-timeout-s": 60.0}
-    config = parse_study_settings({**small_study, **secure})
+    config = parse_study_settings({**small_study, **SECURE})
     grid = LeavingGrid(client_app, sites, config.to_flat())
     grid.asked = Counter()
     run_study(grid, config)
     assert grid.asked == {1: 2, 2: 2, 3: 2}, "asked again once it is there, and not before"
+    last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
+    assert last.scored_by[1] == ["a+b+c"]
+
+
+class DeafGrid(InProcessGrid):
+    """A grid on which the first question to enrol reaches node 2 alone."""
+
+    lost = 0
+
+    def _handle(self, message: Message) -> Message:
+        if message.metadata.dst_node_id != 2 and message.metadata.message_type == EnrolRequest.KIND and self.lost < 2:
+            self.lost += 1
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "the site's machine restarts"), reply_to=message)
+        return super()._handle(message)
+
+
+def test_a_resumed_study_enrols_again_whom_its_first_question_did_not_reach(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "POLL_S", 0.005)
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    config = parse_study_settings({**small_study, **SECURE, "sites": ""})
+
+    def stop(site: str, kind: str, group: str) -> None:
+        if kind == EVALUATE_VALIDATION:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(InProcessGrid(client_app, sites, config.to_flat(), on_message=stop), config)
+    config = config.model_copy(update={"resume": True})
+    run_study(DeafGrid(client_app, sites, config.to_flat()), config)
     last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
     assert last.scored_by[1] == ["a+b+c"]
