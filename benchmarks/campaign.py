@@ -37,7 +37,8 @@ from campaign_verdicts import WRONG, Reference, verdict
 from rich.console import Console
 
 from server.errors import CenterError
-from server.operations.auto_resume import follow_to_end
+from server.operations.auto_resume import follow_to_end, is_lost
+from server.operations.superlink import Run, find_run
 from server.study.results.results_file import RESULTS, UNFINISHED
 from server.study.weights.checkpoint import describe
 from shared_models.errors import UserError
@@ -152,8 +153,8 @@ def run(
         with at_most(ENDS_WITHIN_S + A_FAULT_COSTS_S * len(faults)):
             run_id = running.begin(config)
             for phase, fault in faults:
-                wait_for(running, config, phase, chance)
-                struck.append(phase_now(running, config))
+                wait_for(running, config, run_id, phase, chance)
+                struck.append(phase_now(running, config, run_id))
                 if struck[-1] != OVER:
                     site = chance.choice(sorted(running.sites))
                     after_s = time.monotonic() - started
@@ -185,19 +186,26 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.alarm(0)
 
 
-def wait_for(running: Federation, config: StudySettings, phase: str, chance: random.Random) -> None:
+def wait_for(running: Federation, config: StudySettings, run_id: int, phase: str, chance: random.Random) -> None:
     """Waits for a random moment of a phase, or until the study is over."""
     wanted = {"before round 1": -1, "rounds": chance.randrange(0, config.rounds), "evaluation": config.rounds}[phase]
-    while phase_now(running, config) != OVER and rounds_of(running, config) < wanted:
-        time.sleep(0.2)
+    while phase_now(running, config, run_id) != OVER and rounds_of(running, config) < wanted:
+        time.sleep(0.5)
     time.sleep(chance.uniform(0, 1.5))
 
 
-def phase_now(running: Federation, config: StudySettings) -> str:
-    """The phase that a study is in; earlier faults may have held it up, or ended it."""
+def phase_now(running: Federation, config: StudySettings, run_id: int) -> str:
+    """The phase that a study is in; earlier faults may have held it up, or ended it.
+
+    Without a disk it ends and leaves no results; a run that resumes it has another number.
+    """
     folder = running.center.results / config.study
     if (folder / RESULTS).exists() or (folder / UNFINISHED).exists():
         return OVER
+    with contextlib.suppress(CenterError):  # the SuperLink may be away
+        run = find_run(running.center, run_id)
+        if run.state.startswith("finished") and not is_lost(run):
+            return OVER
     done = rounds_of(running, config)
     return PHASES[(done >= 0) + (done >= config.rounds)]
 
@@ -207,11 +215,11 @@ def rounds_of(running: Federation, config: StudySettings) -> int:
     return int((describe(running.center.results, config.study) or {"round": -1})["round"])
 
 
-def ended(running: Federation, run_id: int) -> str:
-    """The state in which a run, or the one that resumes it, ends; the SuperLink may be away meanwhile."""
+def ended(running: Federation, run_id: int) -> Run:
+    """A run, or the one that resumes it, as it ends; the SuperLink may be away meanwhile."""
     while True:
         try:
-            return follow_to_end(running.center, run_id, lambda text: None).state
+            return follow_to_end(running.center, run_id, lambda text: None)
         except CenterError:
             time.sleep(1.0)
 

@@ -14,6 +14,7 @@ from client.config.site import SiteConfig, load_site
 from client.governance.audit import audit_of as site_audit_of
 from client.governance.ledger import charges
 from client.governance.policy_checks import ledger_of
+from server.operations.superlink import Run
 from server.study.audit import audit_of
 from server.study.results.results_file import RESULTS, UNFINISHED, read_results
 from server.study.results.schema import Results
@@ -24,6 +25,7 @@ from simulation.engines.rehearsal import Federation
 
 WRONG = "WRONG: "
 SAME = "the same"
+REASON = "ServerApp failed with exception: "  # what Flower writes before a study's own sentence
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Reference:
         return cls(load_checkpoint(folder / LAST).model, read_results(folder / RESULTS))
 
 
-def verdict(running: Federation, config: StudySettings, state: str, reference: Reference) -> str:
+def verdict(running: Federation, config: StudySettings, run: Run, reference: Reference) -> str:
     """What became of a study that ended; begins with `WRONG` where it should not have.
 
     Weights and test are held against the reference's where every site counted in every round. With privacy they differ
@@ -53,8 +55,9 @@ def verdict(running: Federation, config: StudySettings, state: str, reference: R
     folder = running.center.results / config.study
     if wrong := next(wrong_records(running, config), None):
         return WRONG + wrong
-    if state != "finished:completed":
-        return "stopped, with the reason" if (folder / UNFINISHED).exists() else f"{WRONG}failed without a reason"
+    if run.state != "finished:completed":  # without a disk the reason is the SuperLink's to keep
+        has_reason = (folder / UNFINISHED).exists() or REASON in run.details
+        return "stopped, with the reason" if has_reason else f"{WRONG}failed without a reason"
     results = read_results(folder / RESULTS)
     final = {attempt.round: attempt for attempt in results.rounds}
     if sorted(final) != list(range(1, config.rounds + 1)):
