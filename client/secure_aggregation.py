@@ -6,7 +6,8 @@ it must never do twice is on its disk (`client/governance/secure_aggregation/rec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,18 @@ from shared_models.secure_aggregation.groups import (
     participants,
 )
 from shared_models.secure_aggregation.layout import LOSS, PATIENTS, STEPS, Contribution
-from shared_models.secure_aggregation.statements import Facts, View
+from shared_models.secure_aggregation.question import Question
+from shared_models.secure_aggregation.statements import Facts
 from shared_models.secure_aggregation.study import question_of, terms_of
 from shared_models.secure_aggregation.wire import CONTROL, Message, ProtocolError
 
 MEMORY, SHOWN, SESSION = "secure-aggregation", "secure-aggregation-shown", "session"
 Step = Callable[[Site, Session, Message], exchanges.Reply]
 Work = Callable[[StudySession], Reply]
+AnswerInSum = Callable[[Site, Session, Message, Question, exchanges.Contribute], exchanges.Reply]
+ANSWER_IN_SUM: ContextVar[AnswerInSum] = ContextVar("answer in a sum", default=exchanges.answer)
+"""How a site adds to a sum: masked. A simulation of many sites, which hides nothing from its own process, does without
+masks (`simulation/engines/clear_sums.py`); nothing that a site reads or is sent changes it."""
 
 
 def enrol(study: StudySession, request: EnrolRequest) -> EnrolReply:
@@ -99,14 +105,14 @@ def answer(study: StudySession, joining: JoinSum, request: Request[Any], work: W
     """
     question = question_of(request, joining.attempt)
 
-    def contribute(view: View) -> Contribution:
+    def contribute(groups: Collection[str]) -> Contribution:
         trains = isinstance(request, TrainRequest)
-        reply = work(study.learning(learned(view.groups)) if trains else study)
+        reply = work(study.learning(learned(groups)) if trains else study)
         study.memory.config_records[SHOWN] = reply.without_sums().pack().config_records[VALUES]
         return _contribution(study, request, reply)
 
     def step(site: Site, session: Session, message: Message) -> exchanges.Reply:
-        return exchanges.answer(site, session, message, question, contribute)
+        return ANSWER_IN_SUM.get()(site, session, message, question, contribute)
 
     message, _ = _take(study, step, joining.content)
     shown = request.reply_kind.unpack(_with_empty_arrays(study, request))

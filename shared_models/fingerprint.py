@@ -38,5 +38,12 @@ def _parts(content: RecordDict) -> list[tuple[str, bytes]]:
         if isinstance(record, ArrayRecord):
             parts += [(f"{name}/{key}", array.data) for key, array in record.items()]
         elif record:
-            parts.append((name, repr(sorted(record.items())).encode()))
+            parts.append((name, b"".join(_text(key, value) for key, value in sorted(record.items()))))
     return parts
+
+
+def _text(key: str, value: Any) -> bytes:
+    """An entry of a record; bytes stay as they are, since masked numbers of megabytes would be four times as long."""
+    if isinstance(value, bytes):
+        return f"{key!r}: {len(value)} bytes\n".encode() + value + b"\n"
+    return f"{key!r}: {value!r}\n".encode()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared_models.atomic_files import sync_folder, write_atomically
+from shared_models.atomic_files import must_last, sync_folder, write_atomically
 from shared_models.errors import UserError
 
 FIRST = "0" * 64
@@ -127,7 +127,8 @@ def write(path: Path, before: Head, text: bytes, after: Head) -> None:
             os.ftruncate(file, before.end)
             while text:
                 text = text[os.write(file, text) :]
-            os.fsync(file)
+            if must_last(path):
+                os.fsync(file)
         finally:
             os.close(file)
         if new:

@@ -124,7 +124,7 @@ def open_rows(site: SiteConfig, task: Task, *, may_lack: bool = False) -> Cohort
     several = site.instances.table if site.instances else ""
     first = {name: table.first_rows() if name == several else table.positions() for name, table in tables.items()}
     everybody = tuple(dict.fromkeys(tables[site.patients_table].patients))
-    patients = tuple(patient for patient in everybody if _included(patient, site, tables, first))
+    patients = _included(everybody, site, tables, first)
     if not patients:
         raise _empty(site, len(everybody))
     rows = _rows(tables[several], site, patients) if several else [(n, "", -1) for n in range(len(patients))]
@@ -205,14 +205,18 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
 
 
 def _included(
-    patient: str, site: SiteConfig, tables: Mapping[str, Table], positions: Mapping[str, Mapping[str, int]]
-) -> bool:
+    everybody: tuple[str, ...],
+    site: SiteConfig,
+    tables: Mapping[str, Table],
+    positions: Mapping[str, Mapping[str, int]],
+) -> tuple[str, ...]:
+    """Those whose row has one of the values of `include`; all of them without one."""
     if site.include is None:
-        return True
+        return everybody
     table = tables[site.include.table or site.patients_table]
-    row = positions[table.name].get(patient, -1)
+    decimal, row_of, cells = table.settings.decimal, positions[table.name], table.cells[site.include.column]
     wanted = {normal_code(value) for value in site.include.values}
-    return row >= 0 and normal_code(table.cells[site.include.column][row], table.settings.decimal) in wanted
+    return tuple(one for one in everybody if one in row_of and normal_code(cells[row_of[one]], decimal) in wanted)
 
 
 def _check_one_part(table: Table, split: PublishedSplit) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -43,4 +45,10 @@ def read_yaml(path: Path) -> Any:
         ValueError: If it is not UTF-8, or holds a number of thousands of digits.
         RecursionError: If it is nested as no settings are.
     """
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=SiteYaml)  # a SafeLoader
+    return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
+
+
+# Each message reads its site's settings; PyYAML takes 10 ms for them, and a simulation has hundreds of sites.
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> Any:
+    return yaml.load(text, Loader=SiteYaml)  # a SafeLoader

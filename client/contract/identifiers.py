@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -26,6 +27,7 @@ def normal_identifier(text: str) -> str:
     return "".join(seen).strip()
 
 
+@functools.lru_cache(maxsize=2**16)  # each site of a simulation that is a part of one table compares all of its rows
 def loose_identifier(text: str) -> str:
     """What is left of an identifier without capitals, blanks, accents, leading zeros, and signs between no two numbers.
 

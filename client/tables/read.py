@@ -6,8 +6,9 @@ Only the columns that the site's YAML names are read into memory, so that an exp
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,8 +94,32 @@ def read_table(site: Site, name: str, references: Iterable[str]) -> Table:
     Raises:
         SiteError: If the file or a column cannot be found, or a row cannot be read.
     """
-    settings = site.tables[name]
-    where, wanted = _where(name, settings), list(dict.fromkeys(references))
+    settings, wanted = site.tables[name], list(dict.fromkeys(references))
+    shared = _SHARED.get()
+    if shared is None or settings.sql:
+        return _read(site, name, settings, wanted)
+    stamps = [(path, path.stat().st_mtime_ns if path.exists() else 0) for path in table_files(site, name)]
+    key = repr((name, settings, wanted, stamps))
+    if key not in shared:
+        shared[key] = _read(site, name, settings, wanted)
+    return shared[key]
+
+
+_SHARED: ContextVar[dict[str, Table] | None] = ContextVar("tables that several sites share", default=None)
+
+
+@contextmanager
+def each_table_once() -> Iterator[None]:
+    """Meanwhile keeps the tables that are read in memory, for the sites of a simulation that are parts of one table."""
+    before = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(before)
+
+
+def _read(site: Site, name: str, settings: TableSource, wanted: list[str]) -> Table:
+    where = _where(name, settings)
     try:
         with _open(site, name, settings, where) as source:
             if any(len(cells) > MAX_COLUMNS for cells in source.header):
@@ -102,7 +127,7 @@ def read_table(site: Site, name: str, references: Iterable[str]) -> Table:
             if settings.genes:
                 read = read_genes(site, settings, settings.genes, source, wanted, where)
             else:
-                wanted.insert(0, settings.patient_id)
+                wanted = [settings.patient_id, *wanted]
                 read = _read_columns(settings, source, wanted, where)
     except OSError as error:
         raise unreadable(where, f"{type(error).__name__}: {error}", "a file that can be read") from None

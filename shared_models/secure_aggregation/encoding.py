@@ -53,13 +53,15 @@ class FixedPoint:
         rows, low = np.arange(len(scaled)), bit.astype(np.uint64)
         integers[rows, word] = mantissa << low
         integers[rows, word + 1] = (mantissa >> np.uint64(1)) >> (np.uint64(63) - low)
-        integers = integers[:, : self.words]
-        return np.where((scaled < 0)[:, None], _negative(integers), integers)
+        integers, negative = integers[:, : self.words].copy(), scaled < 0  # counts, which are most numbers, never are
+        integers[negative] = _negative(integers[negative])
+        return integers
 
     def decode(self, integers: Words) -> Reals:
         """The inverse of `encode`, for sums of it too."""
         negative = (integers[:, -1] >> np.uint64(63)).astype(bool)
-        sizes = np.where(negative[:, None], _negative(integers), integers).astype(np.float64)
+        sizes = integers.astype(np.float64)
+        sizes[negative] = _negative(integers[negative]).astype(np.float64)
         whole = np.ldexp(sizes, 64 * np.arange(self.words)).sum(axis=1)
         return np.ldexp(np.where(negative, -whole, whole), -self.fraction_bits)
 

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
+from client.tables.read import each_table_once
 from server.app import app as server_app
 from server.app import train_split
 from server.study.testing import chosen_round
 from server.study.weights.checkpoint import Checkpoint
+from shared_models.atomic_files import scratch
 from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings
 from simulation.engines.budgets import only_here
+from simulation.engines.clear_sums import clear_sums, uses_clear_sums
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import with_outcome
 
@@ -40,7 +43,9 @@ def run_in_process(sites: Sites, config: StudySettings, console: Console | None 
     config = with_outcome(config, sites)
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Progress(*columns, console=console, transient=True, disable=console is None)
-    with only_here(sites, config), each_error_once(), bars as progress:
+    if console and uses_clear_sums(config, sites):
+        console.print(f"secure aggregation of {len(sites)} sites: the same sums, without the protocol's masks")
+    with in_one_process(sites, config), bars as progress:
         labels = [fold.label for fold in folds_of(config)] or [""]
         bar = progress.add_task("starting", total=config.rounds * len(labels))
 
@@ -79,9 +84,27 @@ def train_in_process(sites: Sites, config: StudySettings, show: Callable[[str, i
         if kind == "train":
             show(f"round {group} at {site}", int(group) - 1)
 
-    with only_here(sites, config), each_error_once():
+    with in_one_process(sites, config):
         last = train_split(InProcessGrid(client_app, sites, config.to_flat(), on_message=at_message), config)
     return chosen_round(last, config, Path(config.results_dir) / config.study), last.round
+
+
+@contextlib.contextmanager
+def in_one_process(sites: Sites, config: StudySettings) -> Iterator[None]:
+    """What sites share that are all here: no other run, each error once, tables of which they are parts, and no masks.
+
+    Raises:
+        StudyError: If another process runs the study at one of them.
+    """
+    with contextlib.ExitStack() as meanwhile:
+        meanwhile.enter_context(scratch(Path(config.results_dir) / config.study / "sites"))
+        meanwhile.enter_context(only_here(sites, config))
+        meanwhile.enter_context(each_error_once())
+        if len({file.resolve().parent for file in sites.values()}) < len(sites):
+            meanwhile.enter_context(each_table_once())
+        if uses_clear_sums(config, sites):
+            meanwhile.enter_context(clear_sums())
+        yield
 
 
 @contextlib.contextmanager

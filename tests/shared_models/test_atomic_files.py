@@ -2,10 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from shared_models.atomic_files import DRAFT_PREFIX, atomic_path, write_atomically
+from shared_models import chained_log
+from shared_models.atomic_files import DRAFT_PREFIX, atomic_path, scratch, write_atomically
 
 
 def names(folder):
@@ -77,3 +79,25 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_old_file_and_a_draf
     assert ended.returncode == -signal.SIGKILL
     assert file.read_text() == "old"
     assert [name.startswith(DRAFT_PREFIX) for name in names(tmp_path) if name != "file"] == [True]
+
+
+def test_nothing_in_a_scratch_folder_is_synced_and_all_else_is(tmp_path, monkeypatch):
+    synced: list[str] = []
+    real = os.fsync
+
+    def seen(handle: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    with scratch(tmp_path / "made"):
+        write_atomically(tmp_path / "made" / "site" / "file", "x")
+        chained_log.append(tmp_path / "made" / "site" / "log.jsonl", {"event": "sent"})
+        assert synced == []
+        write_atomically(tmp_path / "mademoiselle" / "file", "x")
+        chained_log.append(tmp_path / "log.jsonl", {"event": "sent"})
+    assert {str(tmp_path / "mademoiselle"), str(tmp_path / "log.jsonl")} <= {*synced}
+    synced.clear()
+    write_atomically(tmp_path / "made" / "file", "x")
+    assert synced, "a hospital's own files always are"
+    assert [line["event"] for line in chained_log.read(tmp_path / "made" / "site" / "log.jsonl")] == ["sent"]

@@ -6,7 +6,7 @@ that must be written before the reply leaves. `ProtocolError` is a refusal: one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -33,6 +33,8 @@ from shared_models.secure_aggregation.statements import MAX_SUM, Deal, Enrolment
 from shared_models.secure_aggregation.wire import Message, ProtocolError
 
 Reply = tuple[Message, dict[str, Any]]
+Contribute = Callable[[Collection[str]], Contribution]
+"""The work of the handler that answers a question, given the groups that have enough members."""
 
 
 def enrol(site: Site, session: Session, request: Message) -> Reply:
@@ -66,9 +68,7 @@ def deal(site: Site, session: Session, request: Message) -> Reply:
     return _answer(known, "deal", request, dealt), audit | {"verified": checks.is_verified(site, roster)}
 
 
-def answer(
-    site: Site, session: Session, request: Message, question: Question, contribute: Callable[[View], Contribution]
-) -> Reply:
+def answer(site: Site, session: Session, request: Message, question: Question, contribute: Contribute) -> Reply:
     """3. Answers a question with masked numbers, once all checks are passed and the keys are marked as used.
 
     Args:
@@ -76,7 +76,7 @@ def answer(
         session: Of the run.
         request: The center's message.
         question: As it reached the handler that answers it.
-        contribute: The handler's work, from who is there; it is called once, after the checks.
+        contribute: See `Contribute`; it is called once, after the checks.
     """
     asked = wire.unpack(request, "sum", "deals", "envelopes")
     number = wire.whole(asked["sum"], 1, MAX_SUM)
@@ -94,7 +94,7 @@ def answer(
     require(bool(view.groups), "no group of this message has enough members")
     checks.mark_used(site, number, question, [group for group, sites in view.groups.items() if site.name in sites])
     session.forget_before(number)
-    contribution = contribute(view)
+    contribution = contribute(view.groups)
     known.question, known.view = question, replace(view, layout=contribution.layout.hash(site.terms))
     blocks = mask(site, known, known.view, contribution)
     reply = {

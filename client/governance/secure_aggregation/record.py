@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from shared_models.atomic_files import must_last
 from shared_models.secure_aggregation.question import Question
 from shared_models.secure_aggregation.signing import Signed, digest, read_signed
 from shared_models.secure_aggregation.statements import Enrolment, Survivors
@@ -286,7 +287,7 @@ def _open(file: Path) -> sqlite3.Connection:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)
     try:
-        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS if must_last(file) else 'OFF'}")
         (form,) = connection.execute("PRAGMA user_version").fetchone()
         if form in (0, WITHOUT_SETTLED):
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")

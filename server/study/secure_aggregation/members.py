@@ -96,17 +96,22 @@ class Members:
         self.excluded[name] = self.problems[name] = why
         return NoSumError(f"{name} is left out: {why}")
 
+    def enrol(self, sites: Collection[str], ask: Ask) -> dict[str, Enrolled]:
+        """Exchange 1: fresh keys; the first time it settles the roster."""
+        self.number = max(self.number + 1, time.time_ns() // 10**6)  # it rises over runs, too
+        request = wire.pack({"run": self.run, "sum": self.number})
+        enrolled = self.ask(ask, ENROL, dict.fromkeys(sites, request), lambda _, reply: Enrolled.read(reply))
+        if not self.roster:
+            self._set_roster(self._first_roster(enrolled))
+        return enrolled
+
     def deal(self, kind: str, sites: Collection[str], ask: Ask) -> Dealt:
         """Exchanges 1 and 2: fresh keys, and shares of the secrets behind them.
 
         Raises:
             NoSumError: If too few sites are left.
         """
-        self.number = max(self.number + 1, time.time_ns() // 10**6)  # it rises over runs, too
-        request = wire.pack({"run": self.run, "sum": self.number})
-        enrolled = self.ask(ask, ENROL, dict.fromkeys(sites, request), lambda _, reply: Enrolled.read(reply))
-        if not self.roster:
-            self._set_roster(self._first_roster(enrolled))
+        enrolled = self.enrol(sites, ask)
         dealt = Dealt(kind, self.keys({name: one.keys for name, one in enrolled.items()}, kind, self.number))
         require_quorum(dealt.keys, self.quorum(kind))
         roster, keys = ([one.to_json() for one in part] for part in (self._signed, dealt.keys.values()))

@@ -100,8 +100,7 @@ class SecureAggregation:
         Raises:
             NoSumError: If there is no sum; another attempt may give one.
         """
-        sit_out = {name for name, back in self._back_in.items() if question.kind == TRAINING and question.round < back}
-        self.members.problems = dict(self.members.excluded) | dict.fromkeys(sit_out, SITS_OUT)
+        self.begin(question)
         reachable, dealt = set(sites) - set(self.members.problems), self._ahead
         self._ahead = None
         if dealt is None or not self._serves(dealt, question.kind, reachable):
@@ -120,6 +119,11 @@ class SecureAggregation:
         except SharesError as error:
             raise NoSumError(str(error)) from None
         return Opened(view, survivors, layout, open_blocks(view, survivors, dealt.keys, masked, secrets))
+
+    def begin(self, question: Question) -> None:
+        """Forgets the problems of the sum before; excluded sites stay out, and those that sit out this round."""
+        sit_out = {name for name, back in self._back_in.items() if question.kind == TRAINING and question.round < back}
+        self.members.problems = dict(self.members.excluded) | dict.fromkeys(sit_out, SITS_OUT)
 
     def _serves(self, dealt: Dealt, kind: str, reachable: set[str]) -> bool:
         """Whether what was dealt ahead does for a question: no site can answer that is not in it."""
@@ -169,12 +173,7 @@ class SecureAggregation:
         self, dealt: Dealt, view: View, masked: Mapping[str, Masked], ask: Ask, then: str
     ) -> tuple[Survivors, dict[str, str]]:
         """Exchange 4."""
-        survivors = Survivors(digest(view), tuple(sorted(masked)), tuple(surviving(view, sorted(masked))))
-        try:
-            require_learned(view, survivors.groups)
-        except ProtocolError as error:
-            self._sit_out(view, masked)
-            raise NoSumError(str(error)) from None
+        survivors = self.survivors(view, masked)
         ahead, number = Dealt(then, {}), dealt.number + 1
         if then:
             ahead.keys = self.members.keys({name: one.keys for name, one in masked.items()}, then, number)
@@ -197,6 +196,20 @@ class SecureAggregation:
         require_quorum(confirmed, self.members.quorum(dealt.kind))
         self._look_ahead(ahead, {name: deal for name, (_, deal) in confirmed.items() if deal is not None}, number)
         return survivors, {name: signature for name, (signature, _) in confirmed.items()}
+
+    def survivors(self, view: View, masked: Collection[str]) -> Survivors:
+        """S: the sites whose answers are there, and the groups that enough of them are in.
+
+        Raises:
+            NoSumError: If too few of those are left who know a target that was trained for.
+        """
+        survivors = Survivors(digest(view), tuple(sorted(masked)), tuple(surviving(view, sorted(masked))))
+        try:
+            require_learned(view, survivors.groups)
+        except ProtocolError as error:
+            self._sit_out(view, masked)
+            raise NoSumError(str(error)) from None
+        return survivors
 
     def _sit_out(self, view: View, masked: Collection[str]) -> None:
         """Does not ask sites again in this round whose silence has cost it; each time it happens, for twice as long.
