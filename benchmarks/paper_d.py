@@ -34,11 +34,11 @@ from scipy.stats import kendalltau
 from client.cohort.load import Cohort
 from client.training.dataset import select_patients
 from client.training.shapley import values_by_patient
-from server.report.drawing import BLUE, ORANGE, canvas, styled
 from server.study.results.comparison_section import COMPARISONS
 from server.study.results.results_file import RESULTS, read_results
 from server.study.weights.checkpoint import BEST, load_checkpoint
 from shared_models.metrics.paired import holm
+from shared_models.pages.drawing import BLUE, ORANGE, canvas, styled
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task, load_task
 from simulation.baselines.comparison import add_comparisons

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.checks.pictures import planes
+from client.imaging.planes import planes
 from client.inference.saliency import SaliencyMap
 from client.private_files import write_private
 from shared_models.task import Volume

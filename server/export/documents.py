@@ -8,11 +8,12 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.report.elements import Facts, Panels, Section, Table
-from server.report.numbers import count, with_interval
 from server.report.sections import model_card
-from server.report.study import ROLES, Outcome, Study
+from server.report.study import Outcome, Study
 from shared_models.installation import FOLDER
+from shared_models.pages.drawing import ROLES
+from shared_models.pages.elements import Facts, Panels, Section, Table
+from shared_models.pages.numbers import count, with_interval
 from shared_models.report_answers import parse_answers
 from shared_models.targets import Target, TimeToEvent
 from shared_models.task import Modality, Volume

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from server.errors import CenterError, ExitCode
 from server.operations.bundle import recorded_runs
-from server.report.numbers import number
 from server.report.status_page import HEADINGS, awaited, clock, headline, site_row
 from server.study.missing_sites import require_named_sites
 from server.study.progress import PAGE
 from server.study.results.results_file import RESULTS
 from server.study.status import STATUS, StudyProgress, read_status
+from shared_models.pages.numbers import number
 
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from server.report.elements import Row, Table
-from server.report.numbers import NBSP, count, with_interval
-from server.report.study import ROLES, Outcome, Study
-from server.study.results.section import Metric
+from server.report.study import Outcome, Study
+from shared_models.metrics.arrays import Metric
 from shared_models.metrics.names import NAMES
+from shared_models.pages.drawing import ROLES
+from shared_models.pages.elements import Row, Table
+from shared_models.pages.numbers import NBSP, count, with_interval
 
 _MEASURES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "time-to-event": (

@@ -1,74 +1,29 @@
-"""Page of the report: sections laid out in one HTML file that loads and runs nothing, and its figures as files."""
+"""Page of a study's report, made of its results alone, and its figures as files."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from server.report.drawing import DrawnFigure, draw, share_styles
-from server.report.elements import Figure, Section, Table
-from server.report.numbers import in_words
 from server.report.sections import sections
 from server.report.study import Study
-from server.report.verdict import Verdict, listed, verdict
+from server.report.verdict import verdict
 from server.study.results.results_file import read_results
 from server.study.results.results_folder import FIGURES, REPORT
 from server.study.results.schema import Results
 from shared_models.atomic_files import write_atomically
+from shared_models.pages.drawing import DrawnFigure
+from shared_models.pages.layout import Head, drawn, lay_out
+from shared_models.pages.numbers import in_words
 from shared_models.report_answers import Answers, parse_answers
 from shared_models.study_file import read_study
 
 log = logging.getLogger("server")
-_HERE = Path(__file__).parent
-_SHADE = "rgba(31,95,158,{:.2f})"
-
-
-@dataclass(frozen=True)
-class Head:
-    """The head of a page.
-
-    Attributes:
-        title: Of the page.
-        line: Under it.
-        verdict: What is shown, what is not, and the figures.
-        failed: Whether a study did not come to its end.
-        made_from: What the footer names.
-    """
-
-    title: str
-    line: str
-    verdict: Verdict
-    failed: bool
-    made_from: str
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Numbers of sections, figures and tables, in the page's order."""
-
-    made: Mapping[str, Section]
-
-    @cached_property
-    def sections(self) -> dict[str, int]:
-        """Of each section, by its name."""
-        return {name: number for number, name in enumerate(self.made, start=1)}
-
-    @cached_property
-    def figures(self) -> dict[str, int]:
-        """Of each figure, by its name."""
-        elements = (element for section in self.made.values() for element in section.elements)
-        figures = (element for element in elements if isinstance(element, Figure))
-        return {figure.name: number for number, figure in enumerate(figures, start=1)}
-
-    @cached_property
-    def tables(self) -> dict[int, int]:
-        """Of each table with a caption, by its identity."""
-        elements = (element for section in self.made.values() for element in section.elements)
-        captioned = [element for element in elements if isinstance(element, Table) and element.caption]
-        return {id(table): number for number, table in enumerate(captioned, start=1)}
+BANNER = ("Research only.", "Sums and counts of hospitals; no patient's record is on this page.")
+FOOTER = (
+    "Made from {}. The page holds sums and counts that left the hospitals, no row and no identifier. Figures for print "
+    "are in the folder figures beside it."
+)
 
 
 def write_report(results: Results, folder: Path, answers: Answers | None = None) -> Path:
@@ -99,9 +54,8 @@ def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, li
     """
     study = Study(results, answers if answers is not None else parse_answers(str(results.config.get("report", ""))))
     made = sections(study)
-    elements = (element for section in made.values() for element in section.elements)
-    figures = [draw(element) for element in elements if isinstance(element, Figure)]
-    return lay_out(_head(study), made, {one.figure.name: one for one in figures}), figures
+    figures = drawn(made)
+    return lay_out(_head(study), made, figures), figures
 
 
 def report_again(results: Path, answers: Path | None = None) -> Path:
@@ -136,37 +90,12 @@ def try_to_report(results: Results, folder: Path) -> Path | None:
         return None
 
 
-def lay_out(head: Head, made: Mapping[str, Section], figures: Mapping[str, DrawnFigure]) -> str:
-    """The page; all that comes from settings, sites and authors is escaped.
-
-    Args:
-        head: Its head.
-        made: Its sections.
-        figures: Each figure, drawn, by its name.
-    """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string((_HERE / "page.html.jinja").read_text(encoding="utf-8")).render(
-        head=head,
-        style=Markup((_HERE / "style.css.jinja").read_text(encoding="utf-8")),
-        verdict=head.verdict,
-        not_shown=listed(head.verdict.not_shown),
-        sections=made,
-        figures=figures,
-        numbers=Numbers(made),
-        shade=_shade,
-        identity=id,
-    )
-    return share_styles(text)
-
-
 def _head(study: Study) -> Head:
     results = study.results
     made_from = f"results.json (schema {results.schema_version}) by breast-federation {results.package_version}"
     line = f"Study report · {results.study} · {_subtitle(study)}"
-    return Head(study.title, line, verdict(study), bool(results.failure), made_from)
+    footer = FOOTER.format(made_from)
+    return Head(study.title, "study report", line, verdict(study), bool(results.failure), BANNER, footer)
 
 
 def _subtitle(study: Study) -> str:
@@ -174,14 +103,3 @@ def _subtitle(study: Study) -> str:
     if not study.external:
         return trained
     return f"{trained}, {in_words(len(study.external), 'hospital')} only tested"
-
-
-def _shade(cell: str) -> str:
-    """A background the darker the larger the share is; nothing for a cell that is no share."""
-    from markupsafe import Markup
-
-    digits = cell.rstrip("%\N{NO-BREAK SPACE}")
-    if not digits.replace(".", "").isdigit():
-        return ""
-    share = min(float(digits) / 100, 1.0)
-    return Markup(f' style="background:{_SHADE.format(0.6 * share)}"') if share >= 0.02 else ""

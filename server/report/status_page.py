@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from server.report.numbers import NONE, elapsed, in_words, number
 from server.study.status import Scored, SiteProgress, StudyProgress
+from shared_models.pages.numbers import NONE, elapsed, in_words, number
 
 AGAIN_S = 5  # between two looks of the browser
 MAX_DONE = 12

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from server.report.numbers import duration
 from server.study.results.schema import Results
-from server.study.results.section import Metric
 from server.study.results.sites_section import SiteResults
 from server.study.results.targets_section import TargetResults
+from shared_models.metrics.arrays import Metric
 from shared_models.metrics.names import NAMES
+from shared_models.pages.drawing import Role
+from shared_models.pages.numbers import duration
 from shared_models.report_answers import Answers
 
-Role = Literal["internal", "external"]
 Kind = Literal["time-to-event", "binary", "classes", "number"]
-ROLES: tuple[Role, ...] = ("internal", "external")
 MIN_OUTCOMES = 10
 """Fewest patients with and without the outcome of whom anything is judged (docs/study_settings.md: `minimum_count`)."""
 
@@ -86,6 +85,14 @@ class Outcome:
         name = within if metrics.get(within) is not None else self.measure
         return name, metrics.get(name)
 
+    def share(self, metrics: Mapping[str, Metric]) -> float | None:
+        """The share of the patients who have the outcome, at the horizon where there is one."""
+        events, patients = self.events(metrics), metrics.get("patients")
+        share = metrics.get("event_probability")
+        if not isinstance(share, float) and isinstance(events, float) and isinstance(patients, float) and patients:
+            share = events / patients
+        return share if isinstance(share, float) else None
+
     def too_few(self, metrics: Mapping[str, Metric]) -> bool:
         """Whether too few patients have the outcome, or are free of it, to judge."""
         if not self.ranks:
@@ -150,10 +157,3 @@ def _outcome(name: str, target: TargetResults, external: Sequence[SiteResults]) 
     kinds = (kind for kind in _KINDS if kind[0] in target.pooled)
     _, kind, measure, measure_name = next(kinds, _KINDS[-1])
     return Outcome(name, target, kind, measure, measure_name, alone)
-
-
-def pairs(first: Metric, second: Metric) -> list[tuple[float, float]]:
-    """The points of a curve that have both numbers; none where the results hold no such lists."""
-    if not isinstance(first, list) or not isinstance(second, list):
-        return []
-    return [(a, b) for a, b in zip(first, second, strict=False) if a is not None and b is not None]

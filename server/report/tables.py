@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from server.report.elements import Row, Table
+from shared_models.pages.elements import Row, Table
 
 MAX_COLUMNS = 10
 MAX_LETTERS = 90

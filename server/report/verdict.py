@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from server.report.numbers import bounds, count, duration, in_words, names, number, span
-from server.report.study import ROLES, Outcome, Role, Study
+from server.report.study import Outcome, Study
 from server.study.results.importance_section import shuffled_modalities
-from server.study.results.section import Metric
+from shared_models.metrics.arrays import Metric
+from shared_models.pages.curves import is_coarse
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Card, Verdict
+from shared_models.pages.numbers import bounds, count, duration, in_words, names, number, span
 
 CHANCE = 0.5
 WIDEST = 0.5  # interval of a calibration slope, or of expected over observed, that still says something
-LIMIT = 0.02  # by which merged cells may hide an AUC before its curves are doubted
-
-
-@dataclass(frozen=True)
-class Card:
-    """A figure at the head of the page."""
-
-    value: str
-    what: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The head of the page: sentences of what is shown, clauses of what is not, and the figures."""
-
-    says: tuple[str, ...]
-    not_shown: tuple[str, ...]
-    cards: tuple[Card, ...]
 
 
 def verdict(study: Study) -> Verdict:
@@ -144,12 +127,6 @@ def _not_shown(study: Study, outcome: Outcome, role: Role, several: bool) -> Ite
         )
 
 
-def is_coarse(metrics: Mapping[str, Metric]) -> bool:
-    """Whether merged cells hide so much that curves and rates at a threshold are doubtful."""
-    bound = metrics.get("auc_bound")
-    return isinstance(bound, float) and bound > LIMIT
-
-
 def _doubts(metrics: Mapping[str, Metric]) -> Iterator[str]:
     """What of the calibration is off, too wide to tell, or has no interval."""
     for name, what in (("calibration_slope", "calibration slope"), ("expected_observed_ratio", "expected/observed")):
@@ -227,11 +204,6 @@ def horizon_note(outcome: Outcome) -> str:
     if outcome.kind != "time-to-event" or not days:
         return ""
     return f"At {duration(days)}, weighted by the inverse probability of censoring."
-
-
-def listed(clauses: tuple[str, ...]) -> str:
-    """Clauses as one sentence."""
-    return "; ".join(clauses) + "." if clauses else ""
 
 
 def site_names(study: Study, role: Role) -> str:

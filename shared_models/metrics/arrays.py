@@ -39,6 +39,9 @@ class Statistic(Protocol):
     def __add__(self, other: Self, /) -> Self: ...
 
 
+Number = float | None
+Metric = Number | list[Number]
+"""As results.json holds it: a number or the points of a curve, None where undefined or withheld."""
 PooledMetrics = dict[str, float | list[float]]
 """By name: a number, or the points of a curve; NaN where undefined."""
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.report.drawing import BLUE, HOLLOW, ORANGE, canvas, draw
-from server.report.elements import Figure
-from server.report.forest import Line, draw_forest
+from shared_models.pages.drawing import BLUE, HOLLOW, ORANGE, canvas, draw
+from shared_models.pages.elements import Figure
+from shared_models.pages.forest import Line, draw_forest
 from simulation.sweeps.table import Row, with_interval
 
 if TYPE_CHECKING:

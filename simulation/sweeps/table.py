@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from server.report.drawing import table_text
 from shared_models.atomic_files import write_atomically
+from shared_models.pages.drawing import table_text
 from simulation.sweeps.plan import BEST_IS_CHANCE, Point
 from simulation.sweeps.trial import Outcome
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from server.report.elements import Section
 from server.report.study import Study
+from shared_models.pages.elements import Section
 
 ORDER = (
     "design",

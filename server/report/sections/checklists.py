@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from server.report.elements import Checklist, Facts, Item, Section
 from server.report.study import Study
+from shared_models.pages.elements import Checklist, Facts, Item, Section
 from shared_models.report_answers import Answers
 
 Evidence = tuple[str, str, str]

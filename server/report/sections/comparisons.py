@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
-from server.report.forest import Line, draw_forest
-from server.report.numbers import NBSP, NONE, count, number, p_value, span
 from server.report.study import Study
 from server.study.results.comparison_section import MatrixCell, ModelComparison
 from shared_models.metrics.names import NAMES
+from shared_models.pages.elements import Element, Figure, Row, Section, Table, not_recorded
+from shared_models.pages.forest import Line, draw_forest
+from shared_models.pages.numbers import NBSP, NONE, count, number, p_value, span
 
 TITLE = "Comparisons"
 MAX_COLUMNS = 8

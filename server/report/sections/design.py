@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from server.report.elements import Facts, Section
-from server.report.numbers import duration, in_words, names
 from server.report.study import Outcome, Study
 from server.report.verdict import site_names
+from shared_models.pages.elements import Facts, Section
+from shared_models.pages.numbers import duration, in_words, names
 
 
 def section(study: Study) -> Section:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from server.report.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
-from server.report.forest import Line, draw_forest
 from server.report.measure_tables import class_table, further_measures
-from server.report.numbers import NBSP, NONE, bounds, count, names, number, percent, span, with_interval
-from server.report.study import ROLES, Outcome, Role, Study
+from server.report.study import Outcome, Study
 from server.report.verdict import horizon_note
-from server.study.results.section import Metric
 from server.study.results.sites_section import SiteResults
+from shared_models.metrics.arrays import Metric
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
+from shared_models.pages.forest import Line, draw_forest
+from shared_models.pages.numbers import NBSP, NONE, bounds, count, names, number, percent, span, with_interval
 
 TITLE = "Discrimination"
 MAX_SITES = 60  # in the figure; the CSV has all

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, count, with_interval
 from server.report.sections import calibration, discrimination, thresholds
 from server.report.study import Study
 from server.study.results.schema import ExternalValidation
-from server.study.results.section import Metric
+from shared_models.metrics.arrays import Metric
 from shared_models.metrics.names import NAMES
+from shared_models.pages.elements import Element, Figure, Row, Section, Table, not_recorded
+from shared_models.pages.numbers import NBSP, count, with_interval
 
 TITLE = "External validation"
 MEASURES = ("auc", "calibration_slope", "expected_observed_ratio", "sensitivity", "specificity")

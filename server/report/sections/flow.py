@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from server.report.drawing import BLUE, HOLLOW, INK, ORANGE, SOFT, WIDTH_INCHES
-from server.report.elements import Facts, Figure, Notice, Row, Section, Table, not_recorded
-from server.report.numbers import count, duration, in_words
 from server.report.study import Outcome, Study
 from server.report.tables import by_site
 from server.study.endpoints import differing
 from server.study.results.patients_section import Counted, CountedOutcomes, PatientFlow
+from shared_models.pages.drawing import BLUE, HOLLOW, INK, ORANGE, SOFT, WIDTH_INCHES
+from shared_models.pages.elements import Facts, Figure, Notice, Row, Section, Table, not_recorded
+from shared_models.pages.numbers import count, duration, in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
-from server.report.forest import Line, draw_forest
-from server.report.numbers import NBSP, count, names, number, span
-from server.report.study import ROLES, Outcome, Role, Study
+from server.report.study import Outcome, Study
 from server.study.results.importance_section import ImportanceResults, shuffled_modalities
 from shared_models.metrics.names import NAMES
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Element, Figure, Row, Section, Table, not_recorded
+from shared_models.pages.forest import Line, draw_forest
+from shared_models.pages.numbers import NBSP, count, names, number, span
 
 TITLE = "What the model uses"
 MAX_FEATURES = 25  # in the figure, those that lose most; the CSV has all

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from server.report.elements import Element, Facts, Panels, Section
-from server.report.numbers import NBSP, bounds, in_words, names, number, percent, span
 from server.report.sections.participation import MISSING, fates_of
 from server.report.study import Outcome, Study
 from server.report.verdict import judged_role
+from shared_models.pages.elements import Element, Facts, Panels, Section
+from shared_models.pages.numbers import NBSP, bounds, in_words, names, number, percent, span
 
 
 def section(study: Study) -> Section:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from server.report.drawing import BLUE, INK, ORANGE, canvas, whole_numbers
-from server.report.elements import Figure, Notice, Section
-from server.report.numbers import in_words, names
 from server.report.study import Study
 from server.study.results.rounds_section import RoundAttempt
+from shared_models.pages.drawing import BLUE, INK, ORANGE, canvas, whole_numbers
+from shared_models.pages.elements import Figure, Notice, Section
+from shared_models.pages.numbers import in_words, names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

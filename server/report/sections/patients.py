@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from server.report.elements import Element, Notice, Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, NONE, count, names, number, percent
-from server.report.study import ROLES, Study
+from server.report.study import Study
 from server.report.tables import by_site
 from server.study.results.patients_section import Characteristic, PatientFlow
+from shared_models.pages.drawing import ROLES
+from shared_models.pages.elements import Element, Notice, Row, Section, Table, not_recorded
+from shared_models.pages.numbers import NBSP, NONE, count, names, number, percent
 
 TITLE = "Patients and missing values"
 MAX_FEATURES = 25

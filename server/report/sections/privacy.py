@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from server.report.elements import Element, Facts, Notice, Panels, Row, Section, Table
-from server.report.numbers import names, number
 from server.report.study import Study
 from server.study.results.rounds_section import Spent
+from shared_models.pages.elements import Element, Facts, Notice, Panels, Row, Section, Table
+from shared_models.pages.numbers import names, number
 
 
 def section(study: Study) -> Section:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from server.report.elements import Facts, Row, Section, Table
 from server.report.study import Study
 from shared_models.agreed import CENTERS_OWN, settings_hash
+from shared_models.pages.elements import Facts, Row, Section, Table
 from shared_models.settings import SettingsError
 from shared_models.study_settings import StudySettings, parse_study_settings
 

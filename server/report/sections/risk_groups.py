@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from server.report.drawing import NAVY, ORANGE, over_under
-from server.report.elements import Figure, Section, not_recorded
-from server.report.numbers import NBSP, YEAR_DAYS, count, names, number, p_value, percent
-from server.report.study import ROLES, Outcome, Role, Study, pairs
-from server.report.verdict import is_coarse, judged_role
-from server.study.results.survival_section import RiskGroup, Survival
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawing
+from server.report.study import Outcome, Study
+from server.report.verdict import judged_role
+from shared_models.metrics.risk_groups import RiskGroup, Survival
+from shared_models.pages.curves import is_coarse
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Figure, Section, not_recorded
+from shared_models.pages.numbers import NBSP, YEAR_DAYS, count, names, number, p_value, percent
+from shared_models.pages.survival import draw_survival, survival_values
 
 TITLE = "Risk groups over time"
-COLOURS, DASHES = ("#4187c7", NAVY, ORANGE), ("-", (0, (5, 2)), "-")
-SHOWN_TIMES = 8
 
 
 def section(study: Study) -> Section:
@@ -31,6 +24,10 @@ def section(study: Study) -> Section:
 
 def _survival(outcome: Outcome, role: Role) -> Survival | None:
     return outcome.results.survival.get(role)
+
+
+def _shown(outcome: Outcome) -> dict[str, Survival]:
+    return {role: survival for role in ROLES if (survival := _survival(outcome, role))}
 
 
 def _roles(outcome: Outcome) -> list[Role]:
@@ -83,26 +80,13 @@ def _bounds(group: RiskGroup, index: int) -> str:
 def _figure(outcome: Outcome) -> Figure:
     return Figure(
         name=f"risk_groups_{outcome.name}",
-        draw=lambda: _draw(outcome),
+        draw=lambda: draw_survival(_shown(outcome)),
         alt=f"Kaplan-Meier curves of {outcome.label} by predicted risk",
         caption=f"Kaplan–Meier estimates by predicted risk; {_groups(outcome)}. Bands: 95{NBSP}% (Greenwood, log−log). "
         f"In the legend: events of patients. Below: patients still observed without {outcome.label} from then on. "
         f"Log-rank test of all groups: {'; '.join(_test(outcome, role) for role in _roles(outcome))}.",
         columns=("role", "group", "days", "at risk", "free", "low", "high"),
-        values=[
-            (role, group.name, *row)
-            for role in _roles(outcome)
-            if (survival := _survival(outcome, role))
-            for group in survival.groups
-            for row in zip(
-                survival.times_days,
-                group.at_risk,
-                group.survival,
-                group.survival_low,
-                group.survival_high,
-                strict=True,
-            )
-        ],
+        values=[*survival_values(_shown(outcome))],
     )
 
 
@@ -126,70 +110,3 @@ def _groups(outcome: Outcome) -> str:
         return "groups part at the decision threshold"
     at = names([number(cutoff, 3) for cutoff in survival.cutoffs])
     return f"groups part at {at}: {survival.cutoffs_source}, so that no test patient chose"
-
-
-def _draw(outcome: Outcome) -> Drawing:
-    roles = _roles(outcome)
-    rows = max(len(survival.groups) for role in roles if (survival := _survival(outcome, role)))
-    drawing, (above, below) = over_under(2.9, 0.2 + 0.17 * rows, len(roles), share=len(roles) / 2)
-    for curves, numbers, role in zip(above, below, roles, strict=True):
-        survival = _survival(outcome, role)
-        assert survival is not None
-        for group, colour, dash in zip(survival.groups, *looks(len(survival.groups)), strict=True):
-            _curve(curves, survival, group, colour, dash)
-        patients = count(sum(group.patients for group in survival.groups))
-        curves.set(ylim=(0, 1.02), title=f"{role}: {patients} patients", xlim=(0, _years(survival)[-1]))
-        curves.legend(loc="best")
-        curves.tick_params(labelbottom=True)
-        curves.set_xlabel("years")
-        _write_at_risk(numbers, survival)
-    above[0].set_ylabel("share without the event")
-    return drawing
-
-
-def looks(groups: int) -> tuple[Sequence[str], Sequence[Any]]:
-    """Colours and dashes of so many groups, lowest risk first; a single one is that of all patients."""
-    places = {1: (1,), 2: (1, 2)}.get(groups, (0, 1, 2))
-    return [COLOURS[place] for place in places], [DASHES[place] for place in places]
-
-
-def _years(survival: Survival) -> list[float]:
-    return [day / YEAR_DAYS for day in survival.times_days]
-
-
-def _curve(axes: Axes, survival: Survival, group: RiskGroup, colour: str, dash: object) -> None:
-    years: list[float | None] = [*_years(survival)]
-    if not (curve := pairs(years, group.survival)):
-        return
-    label = f"{group.name}: {count(group.events)} of {count(group.patients)}"
-    axes.step(*zip(*curve, strict=True), where="post", color=colour, linestyle=dash, label=label)
-    low, high = pairs(years, group.survival_low), pairs(years, group.survival_high)
-    if len(low) == len(high) and low:
-        xs = [x for x, _ in low]
-        axes.fill_between(
-            xs, [y for _, y in low], [y for _, y in high], step="post", color=colour, alpha=0.12, linewidth=0
-        )
-
-
-def _write_at_risk(axes: Axes, survival: Survival) -> None:
-    """A row of numbers for each group, each under its time on the curve's axis."""
-    years = _years(survival)
-    step = max(1, -(-len(years) // SHOWN_TIMES))
-    shown = [index for index, year in enumerate(years) if abs(year - round(year)) < 0.02] or [
-        *range(0, len(years), step)
-    ]
-    shown = shown[:: -(-len(shown) // SHOWN_TIMES)]
-    colours, _ = looks(len(survival.groups))
-    for row, (group, colour) in enumerate(zip(survival.groups, colours, strict=True)):
-        for index in shown:
-            edge = "left" if index == 0 else "right" if index == len(years) - 1 else "center"
-            axes.text(years[index], row, count(group.at_risk[index]), ha=edge, va="center", fontsize=9, color=colour)
-    axes.set_yticks(range(len(survival.groups)), labels=[group.name for group in survival.groups])
-    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
-        label.set_color(colour)
-    axes.set(ylim=(len(survival.groups) - 0.4, -0.6))
-    axes.set_title("at risk", fontsize=9, fontweight="normal", pad=2)
-    axes.tick_params(left=False, bottom=False, labelbottom=False)
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from server.report.elements import Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, NONE, count, with_interval
-from server.report.study import ROLES, Outcome, Role, Study
-from server.study.results.section import Metric
+from server.report.study import Outcome, Study
 from server.study.results.targets_section import SubgroupResults
+from shared_models.metrics.arrays import Metric
 from shared_models.metrics.names import NAMES
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Row, Section, Table, not_recorded
+from shared_models.pages.numbers import NBSP, NONE, count, with_interval
 
 TITLE = "Subgroups"
 _FURTHER = ("sensitivity", "specificity", "expected_observed_ratio")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from server.report.elements import Element, Panels, Row, Section, Table, not_recorded
-from server.report.numbers import NBSP, bounds, count, number, percent
-from server.report.study import ROLES, Outcome, Role, Study
-from server.report.verdict import is_coarse, judged_role
-from server.study.results.section import Metric
+from server.report.study import Outcome, Study
+from server.report.verdict import judged_role
+from shared_models.metrics.arrays import Metric
 from shared_models.metrics.names import NAMES
+from shared_models.pages.curves import is_coarse
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Element, Panels, Row, Section, Table, not_recorded
+from shared_models.pages.numbers import NBSP, bounds, count, number, percent
 
 TITLE = "Thresholds"
 MAX_SITES = 40

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.report.drawing import BLUE, ORANGE, canvas, whole_numbers
-from server.report.elements import Element, Facts, Figure, Section
-from server.report.numbers import elapsed, in_words, number
 from server.report.sections.design import epochs
 from server.report.study import Study
+from shared_models.pages.drawing import BLUE, ORANGE, canvas, whole_numbers
+from shared_models.pages.elements import Element, Facts, Figure, Section
+from shared_models.pages.numbers import elapsed, in_words, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from server.report.bands import Curve, Lists
-from server.report.drawing import HOLLOW, canvas, whole_numbers
-from server.report.elements import Figure, Section, not_recorded
-from server.report.numbers import NBSP, names
-from server.report.sections.calibration import CALIBRATION, plot_points
-from server.report.sections.curves import AXES, CURVES
 from server.report.side_by_side.pair import LOOKS, Pair
-from server.report.study import ROLES, Outcome, Role
-from server.report.verdict import is_coarse
+from server.report.study import Outcome
+from shared_models.pages.calibration import CALIBRATION, plot_points
+from shared_models.pages.curves import AXES, CURVES, Curve, Lists, is_coarse
+from shared_models.pages.drawing import HOLLOW, ROLES, Role, canvas, whole_numbers
+from shared_models.pages.elements import Figure, Section, not_recorded
+from shared_models.pages.numbers import NBSP, names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from server.report.elements import Row, Section, Table
-from server.report.numbers import NONE, count, number
 from server.report.sections.privacy import spent_by_site
 from server.report.side_by_side.pair import MAX_SITES, Pair, more
 from server.report.study import Study
+from shared_models.pages.elements import Row, Section, Table
+from shared_models.pages.numbers import NONE, count, number
 
 
 def settings(pair: Pair) -> Section:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.report.drawing import draw
-from server.report.elements import Figure
-from server.report.numbers import count, with_interval
-from server.report.page import Head, lay_out
+from server.report.page import BANNER, FOOTER
 from server.report.side_by_side import curves, hospitals, performance
 from server.report.side_by_side.pair import Pair, difference_of, told_difference
-from server.report.study import ROLES, Outcome, Study
-from server.report.verdict import Card, Verdict
+from server.report.study import Outcome, Study
 from server.study.results.results_file import read_results
 from server.study.results.results_folder import FIGURES
 from shared_models.atomic_files import write_atomically
+from shared_models.pages.drawing import ROLES
+from shared_models.pages.elements import Card, Verdict
+from shared_models.pages.layout import Head, drawn, lay_out
+from shared_models.pages.numbers import count, with_interval
 from shared_models.report_answers import parse_answers
 
 SECTIONS = {
@@ -43,9 +43,8 @@ def compare_reports(first: Path, second: Path) -> Path:
     studies = [Study(r, parse_answers(str(r.config.get("report", "")))) for r in map(read_results, (first, second))]
     pair = Pair(studies[0], studies[1])
     made = {name: make(pair) for name, make in SECTIONS.items()}
-    elements = (element for section in made.values() for element in section.elements)
-    figures = {element.name: draw(element) for element in elements if isinstance(element, Figure)}
-    for figure in figures.values():
+    figures = drawn(made)
+    for figure in figures:
         figure.save(first.parent / FIGURES)
     path = first.parent / f"compared_with_{pair.second.results.study}.html"
     write_atomically(path, lay_out(_head(pair), made, figures))
@@ -67,11 +66,13 @@ def _head(pair: Pair) -> Head:
     ]
     return Head(
         title=f"{one} beside {other}",
+        kind="study report",
         line=f"Two studies · {pair.first.results.task}"
         + ("" if pair.first.results.task == pair.second.results.task else f" and {pair.second.results.task}"),
         verdict=Verdict(tuple(says), tuple(not_shown), tuple(cards)),
         failed=any(study.results.failure for study in pair.both),
-        made_from="two results.json",
+        banner=BANNER,
+        footer=FOOTER.format("two results.json"),
     )
 
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.report.drawing import BLUE, ORANGE
-from server.report.numbers import NONE, bounds, number, span
-from server.report.study import Outcome, Role, Study
-from server.study.results.section import Metric
+from server.report.study import Outcome, Study
+from shared_models.metrics.arrays import Metric
+from shared_models.pages.drawing import BLUE, ORANGE, Role
+from shared_models.pages.numbers import NONE, bounds, number, span
 
 MAX_SITES = 25
 """Hospitals that are listed or drawn."""

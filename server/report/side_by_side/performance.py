@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from server.report.elements import Element, Figure, Row, Section, Table, not_recorded
-from server.report.forest import Line, draw_forest
-from server.report.numbers import NBSP, bounds, count, with_interval
 from server.report.side_by_side.pair import LOOKS, MAX_SITES, Pair, difference, more, told_difference
-from server.report.study import ROLES, Outcome, Role
+from server.report.study import Outcome
 from shared_models.metrics.names import NAMES
+from shared_models.pages.drawing import ROLES, Role
+from shared_models.pages.elements import Element, Figure, Row, Section, Table, not_recorded
+from shared_models.pages.forest import Line, draw_forest
+from shared_models.pages.numbers import NBSP, bounds, count, with_interval
 
 _MEASURES = (
     ("average_precision", 2),

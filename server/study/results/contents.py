@@ -15,7 +15,6 @@ from server.study.results.privacy_section import privacy_section
 from server.study.results.rounding import finite, rounded_numbers
 from server.study.results.rounds_section import RoundAttempt
 from server.study.results.schema import SCHEMA_VERSION, Results
-from server.study.results.section import Number
 from server.study.results.site_curves import site_curves
 from server.study.results.sites_section import SiteResults
 from server.study.results.start_section import start_section
@@ -29,6 +28,7 @@ from shared_models.description import Description
 from shared_models.importance import Importance
 from shared_models.installation import hardware, software
 from shared_models.messages import Arrays, EvaluateTestReply
+from shared_models.metrics.arrays import Number
 from shared_models.metrics.summary import score_within_sites, target_score
 from shared_models.pooled_scores import risk_cutoffs
 from shared_models.secure_aggregation.choice import uses_secure_aggregation

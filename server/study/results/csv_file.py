@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from server.study.results.schema import FoldResults, Results
-from server.study.results.section import Metric
 from server.study.study_files import writing
 from shared_models.atomic_files import write_atomically
+from shared_models.metrics.arrays import Metric
 
 CSV = "results.csv"
 COLUMNS = ("study", "fold", "target", "of", "metric", "value", "low", "high")

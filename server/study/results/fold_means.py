@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from server.study.results.section import Metric, Number
+from shared_models.metrics.arrays import Metric, Number
 
 Metrics = Mapping[str, Metric]
 

@@ -16,10 +16,10 @@ from server.study.results.fold_means import mean_number
 from server.study.results.fold_targets import target_over_folds
 from server.study.results.privacy_section import privacy_section
 from server.study.results.schema import SCHEMA_VERSION, FoldResults, Results
-from server.study.results.section import Number
 from server.study.results.sites_section import SiteResults
 from server.study.weights.checkpoint import BEST, now
 from shared_models.installation import hardware, software
+from shared_models.metrics.arrays import Number
 from shared_models.score_ranges import with_score_ranges
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from server.study.results.fold_means import Metrics, mean_metrics
-from server.study.results.section import Metric
 from server.study.results.subgroups_section import subgroup_results
 from server.study.results.targets_section import SubgroupResults
 from shared_models.messages import Arrays
+from shared_models.metrics.arrays import Metric
 from shared_models.metrics.by_subgroup import add_subgroups
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from server.study.results.schema import FoldResults
-from server.study.results.section import Metric
+from shared_models.metrics.arrays import Metric
 
 if TYPE_CHECKING:
     from rich.table import Table

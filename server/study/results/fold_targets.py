@@ -14,10 +14,10 @@ from server.study.results.fold_means import Metrics, mean_metrics
 from server.study.results.fold_subgroups import TestedSubgroups, subgroups_over_folds
 from server.study.results.importance_section import ImportanceResults, importance_section, mean_importance
 from server.study.results.rounding import rounded
-from server.study.results.section import Number
 from server.study.results.target_results import Role, between_sites
 from server.study.results.targets_section import TargetResults
 from shared_models.importance import Importance
+from shared_models.metrics.arrays import Number
 from shared_models.metrics.confusion_counts import ConfusionCounts, threshold_metrics
 from shared_models.metrics.rates import rate_bounds
 from shared_models.metrics.score_metrics import BESIDE_COUNTS

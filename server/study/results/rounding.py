@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from server.study.results.section import Metric, Number
+from shared_models.metrics.arrays import Metric, Number
 
 
 def rounded(metrics: Mapping[str, float | list[float]]) -> dict[str, Metric]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from server.study.results.section import Number, Section
+from server.study.results.section import Section
+from shared_models.metrics.arrays import Number
 
 
 class UpdateInfluence(Section):

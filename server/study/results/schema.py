@@ -14,10 +14,11 @@ from server.study.results.comparison_section import MatrixCell, ModelComparison
 from server.study.results.patients_section import PatientFlow
 from server.study.results.privacy_section import PrivacySection
 from server.study.results.rounds_section import RoundAttempt
-from server.study.results.section import Number, Section
+from server.study.results.section import Section
 from server.study.results.sites_section import SiteResults
 from server.study.results.start_section import StartSection
 from server.study.results.targets_section import TargetResults
+from shared_models.metrics.arrays import Number
 
 SCHEMA_VERSION = 3
 

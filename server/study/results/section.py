@@ -1,11 +1,8 @@
-"""Section of a study's results, and the types of its metrics."""
+"""Section of a study's results."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
-
-Number = float | None
-Metric = Number | list[Number]
 
 
 class Section(BaseModel):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from server.study.results.rounding import rounded
-from server.study.results.section import Number
 from server.study.scoring import unpack
 from shared_models.messages import EvaluateTestReply
+from shared_models.metrics.arrays import Number
 from shared_models.metrics.summary import pooled_metrics
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from server.study.results.patients_section import PatientFlow
-from server.study.results.section import Number, Section
+from server.study.results.section import Section
+from shared_models.metrics.arrays import Number
 
 
 class SubgroupOfSite(Section):

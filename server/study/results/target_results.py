@@ -8,15 +8,15 @@ from typing import Literal
 
 from server.study.results.importance_section import importance_section
 from server.study.results.rounding import finite, rounded
-from server.study.results.section import Number
 from server.study.results.subgroups_section import subgroup_results
-from server.study.results.survival_section import survival_section
 from server.study.results.targets_section import BetweenSites, TargetResults
 from server.study.scoring import Summaries
 from shared_models.importance import Importance
 from shared_models.messages import Arrays
+from shared_models.metrics.arrays import Number
 from shared_models.metrics.heterogeneity import MIN_SITES, random_effects_of_shares
 from shared_models.metrics.interval import Interval
+from shared_models.metrics.risk_groups import survival_by_risk
 from shared_models.metrics.summary import pooled_metrics, total_summary
 from shared_models.study_settings import StudySettings
 from shared_models.task import Task
@@ -76,8 +76,8 @@ def target_results(
         pooled=rounded(pooled_metrics(total_summary([internal, external]), cut)),
         classes=list(getattr(target, "classes", ())),
         survival={
-            "internal": survival_section(target, internal, threshold, cutoffs),
-            "external": survival_section(target, external, threshold, cutoffs),
+            "internal": survival_by_risk(target, internal, threshold, cutoffs),
+            "external": survival_by_risk(target, external, threshold, cutoffs),
         },
         subgroups=subgroup_results(test.by_subgroup, task, config, name, cut),
         between_sites=between_sites(own, trained),

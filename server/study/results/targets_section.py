@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from server.study.results.importance_section import ImportanceResults
-from server.study.results.section import Metric, Number, Section
-from server.study.results.survival_section import Survival
+from server.study.results.section import Section
+from shared_models.metrics.arrays import Metric, Number
+from shared_models.metrics.risk_groups import Survival
 
 
 class BetweenSites(Section):

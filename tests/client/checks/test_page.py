@@ -16,8 +16,9 @@ from PIL import Image
 
 from client.checks.counts import readiness
 from client.checks.page import render, show, write_page
-from client.checks.pictures import pictures, planes
+from client.checks.pictures import pictures
 from client.checks.readiness import FeatureCounts
+from client.imaging.planes import planes
 from shared_models.features import Feature
 from shared_models.targets import Binary
 from shared_models.task import Task, Volume

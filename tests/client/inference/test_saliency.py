@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.checks.pictures import planes
 from client.errors import SiteError
+from client.imaging.planes import planes
 from client.inference.saliency import SaliencyMap, require_images, saliency
 from client.training.dataset import PatientDataset
 from client.verbs.saliency_page import page_of

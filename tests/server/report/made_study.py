@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from server.report.drawing import DrawnFigure
 from server.report.page import draw_page
 from server.study.enrolment import Enrolment
 from server.study.exchange import Answer
@@ -18,6 +17,7 @@ from server.study.scoring import pack, pool, thresholds
 from server.study.weights.checkpoint import Checkpoint
 from shared_models.messages import EvaluateTestReply
 from shared_models.metrics.summary import merge_small_cells, pack_summary, site_metrics, summarise
+from shared_models.pages.drawing import DrawnFigure
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary, Categorical, Regression, Target, TimeToEvent

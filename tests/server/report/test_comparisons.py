@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from server.report.numbers import NONE
 from server.report.sections.comparisons import _lead, _matrix, _table
 from server.study.results.comparison_section import MatrixCell, ModelComparison
+from shared_models.pages.numbers import NONE
 
 ROW = ModelComparison(
     target="er",

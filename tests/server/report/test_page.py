@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from server.report.drawing import table_text
 from server.report.page import draw_page, report_again, write_report
 from server.report.study import Study
 from server.report.verdict import verdict
@@ -26,6 +25,7 @@ from server.study.results.results_folder import FIGURES, REPORT
 from server.study.results.rounds_section import Spent
 from server.study.results.schema import Results
 from server.study.weights.checkpoint import Checkpoint
+from shared_models.pages.drawing import table_text
 from shared_models.report_answers import Answers
 from shared_models.study_settings import StudySettings
 from shared_models.targets import Binary

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from server.report.elements import Row
 from server.report.tables import MAX_COLUMNS, by_site
+from shared_models.pages.elements import Row
 
 
 def table(sites: int, features: int) -> tuple[int, int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from server.study.results.section import Metric
+from shared_models.metrics.arrays import Metric
 
 NONE, MINUS, NBSP = "–", "−", "\N{NO-BREAK SPACE}"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

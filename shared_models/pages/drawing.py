@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared_models.atomic_files import write_atomically
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-    from server.report.elements import Figure
+    from shared_models.pages.elements import Figure
 
 INK, SOFT, LINE, BACK, NAVY = "#1b2733", "#55636f", "#d9e0e6", "#e9eef2", "#14324d"
 BLUE, ORANGE, HOLLOW, PALE = "#1f5f9e", "#b5440b", "#8a97a3", "#c5ced6"
+Role = Literal["internal", "external"]
+ROLES: tuple[Role, ...] = ("internal", "external")
+"""Whether patients are of hospitals that train, or of others."""
 COLOUR = {"internal": BLUE, "external": ORANGE}
 MARKER = {"internal": "s", "external": "o"}
 DASH = {"internal": "-", "external": (0, (5, 2))}

@@ -1,6 +1,7 @@
-"""Elements of a section of the report: tables, figures, notices, checklists.
+"""Elements of a page: its verdict, and the tables, figures, pictures, notices and checklists of its sections.
 
-A section is a file of `server/report/sections` that makes them of the results; the page's template lays them out.
+A study's report makes them in `server/report/sections`, a site's own result in `client/site_result`; `layout.py` lays
+them out.
 """
 
 from __future__ import annotations
@@ -12,9 +13,25 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-    from server.report.study import Study
-
 Cell = str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure at the head of the page."""
+
+    value: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The head of the page: sentences of what is shown, clauses of what is not, and the figures."""
+
+    says: tuple[str, ...]
+    not_shown: tuple[str, ...]
+    cards: tuple[Card, ...]
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,19 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Planes of a patient's image, which only a page that stays at the hospital has.
+
+    Attributes:
+        title: What is seen.
+        planes: The name of each, and its PNG as a `data:` URI.
+    """
+
+    title: str
+    planes: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Terms, each with what is to be said of it; None stands for what is not recorded or not filled."""
 
@@ -122,7 +152,7 @@ class Checklist:
     items: Sequence[Item]
 
 
-Element = Table | Figure | Facts | Notice | Panels | Checklist
+Element = Table | Figure | Pictures | Facts | Notice | Panels | Checklist
 
 
 @dataclass(frozen=True)
@@ -140,9 +170,6 @@ class Section:
     lead: str = ""
     elements: Sequence[Element] = field(default_factory=tuple)
     absent: bool = False
-
-
-SectionMaker = Callable[["Study"], Section]
 
 
 def not_recorded(title: str, what: str) -> Section:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from server.report.drawing import COLOUR, HOLLOW, INK, MARKER, NAVY, SOFT, WIDTH_INCHES
+from shared_models.pages.drawing import COLOUR, HOLLOW, INK, MARKER, NAVY, SOFT, WIDTH_INCHES, Role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
-
-    from server.report.study import Role
 
 ROW_INCHES = 0.235
 LEFT, RIGHT = 0.46, 0.79  # of the axes, in widths of the figure

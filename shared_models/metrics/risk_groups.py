@@ -61,7 +61,7 @@ class Survival(BaseModel):
     log_rank_p: float | None = Field(description="its p-value; of cut-offs that no test patient chose")
 
 
-def survival_section(
+def survival_by_risk(
     target: Target, summary: Summary, threshold: float | None, cutoffs: Sequence[float] = ()
 ) -> Survival | None:
     """The section of one role's patients; None for other targets, and without patients.
