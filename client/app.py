@@ -16,7 +16,7 @@ from client.governance.scorings import count_scoring
 from client.personal_network import test_own_network
 from client.round_training import begin_rule, charged_optimizer, epsilon_spent, require_bounded
 from client.session import StudySession, least_told, load_weights
-from client.site_result import store_result
+from client.site_result.files import store_result
 from client.subgroup_counts import count_tested, own_metrics, somebody_in_subgroups
 from client.too_few import tell_too_few
 from client.training.combat import store_sums

@@ -19,10 +19,10 @@ from shared_models.secure_aggregation.choice import uses_secure_aggregation
 log = logging.getLogger("client")
 
 
-def unlike_others(study: StudySession) -> list[str]:
-    """What differs in tables and outcomes, a sentence each; not in tables that the study harmonises.
+def own_and_others(study: StudySession) -> tuple[Sums, Sums]:
+    """Sums of this site's patients and of all the others', without tables that the study harmonises.
 
-    A site that trains compares its training patients with the others' training patients, any other site all of its own.
+    Of a site that trains its training patients beside the others' training patients, of any other site all of its own.
     """
     cohort, task, pooled = study.cohort, study.task, study.frozen.features
     patients = cohort.parts["train"] if study.trains else np.arange(len(cohort.patients))
@@ -32,7 +32,12 @@ def unlike_others(study: StudySession) -> list[str]:
     all_counts = study.frozen.counts
     counts = {name: task.targets[name].counts(cohort.truths[name][patients]) for name in all_counts}
     other_counts = {name: all_counts[name] - counts[name] * study.trains for name in all_counts}
-    return differences(Sums(compared, counts), Sums(others, other_counts), task)
+    return Sums(compared, counts), Sums(others, other_counts)
+
+
+def unlike_others(study: StudySession) -> list[str]:
+    """What differs in tables and outcomes, a sentence each."""
+    return differences(*own_and_others(study), study.task)
 
 
 def tell_differences(study: StudySession) -> None:

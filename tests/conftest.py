@@ -54,9 +54,13 @@ def _own_process_settings() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _only_reports_that_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A study that runs in this process draws its report, which costs a second, only in a test marked `report`."""
+    """A study that runs in this process draws its pages, which cost a second each, only in a test marked `report`."""
+    if request.node.get_closest_marker("report"):
+        return
+    if "client.app" in sys.modules:
+        monkeypatch.setattr("client.site_result.files.draw_page", lambda *args: "")
     app = sys.modules.get("server.app")
-    if app is not None and not request.node.get_closest_marker("report"):
+    if app is not None:
         monkeypatch.setattr(app, "try_to_report", lambda results, folder: None)
         monkeypatch.setattr("server.report.validation_results.try_to_report", lambda results, folder: None)
 
@@ -256,6 +260,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     settings = {**SMALL_STUDY, "results-dir": str(root / "runs"), "secure-aggregation": "off", "rounds": 2}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("server.app.try_to_report", lambda results, folder: None)
+        patched.setattr("client.site_result.files.draw_page", lambda *args: "")
         run_in_process({name: sites[name] for name in ("a", "b")}, parse_study_settings(settings))
     return FinishedStudy(sites, root / "runs" / "small")
 

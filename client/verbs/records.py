@@ -16,7 +16,7 @@ from client.governance.ledger import charges, spent
 from client.governance.partners import key_fingerprint
 from client.governance.policy_checks import check_policy, ledger_of
 from client.governance.secure_aggregation.record import Record
-from client.site_result import PAGE, STUDIES
+from client.site_result.files import PAGE, STUDIES
 from shared_models.agreed import settings_hash
 from shared_models.secure_aggregation.wire import ProtocolError
 

@@ -35,8 +35,6 @@ def test_a_hospital_with_sizes_and_days_of_another_unit_is_told_of(
     ]
     assert [text for text in messages if "clinical: size_mm is 2.4" in text]
     assert [text for text in messages if "outcome recurrence: the event comes in" in text]
-    page = (sites["b"].parent / "state/b/studies/small/result.html").read_text(encoding="utf-8")
-    assert "Unlike the other hospitals" in page
     if secure == "on":
         return  # the center cannot see whose sums differ
     assert messages[0].startswith("b is unlike the other hospitals: clinical: size_mm is 2.4")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from server.report.measure_tables import class_table, further_measures
+from server.report.measure_tables import further_measures
 from server.report.study import Outcome, Study
 from server.report.verdict import horizon_note
 from server.study.results.sites_section import SiteResults
 from shared_models.metrics.arrays import Metric
+from shared_models.pages.class_table import class_table
+from shared_models.pages.curves import Tested
 from shared_models.pages.drawing import ROLES, Role
 from shared_models.pages.elements import Element, Figure, Notice, Row, Section, Table, not_recorded
 from shared_models.pages.forest import Line, draw_forest
@@ -32,8 +34,12 @@ def section(study: Study) -> Section:
         elements.append(_forest(study, outcome))
         elements += _apart(outcome)
     elements += [*_folds(study), *further_measures(study)]
-    elements += [table for outcome in study.outcomes for table in class_table(outcome)]
+    elements += [table for one in study.outcomes for table in class_table(one.label, one.results.classes, _roles(one))]
     return Section(TITLE, " ".join(_lead(outcome) for outcome in study.outcomes), elements)
+
+
+def _roles(outcome: Outcome) -> list[Tested]:
+    return [Tested(role, role, outcome.metrics(role)) for role in ROLES]
 
 
 def _lead(outcome: Outcome) -> str:
