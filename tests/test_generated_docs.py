@@ -19,7 +19,9 @@ import pytest
 from client.config.site import SiteConfig
 from client.errors import ExitCode as SiteExitCode
 from server.errors import ExitCode as CenterExitCode
-from shared_models.report_answers import Answers
+from server.report.sections.checklists import TITLES
+from shared_models.report_answers import Answers, parse_answers
+from shared_models.study_file import read_study
 from shared_models.study_settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +120,21 @@ def test_a_generated_table_is_in_step_with_the_code(table: Callable[[], str]) ->
         path.write_text(now, encoding="utf-8")
     else:
         assert text == now, "run: make generate"
+
+
+def test_the_coverage_of_the_checklists_is_as_the_report_counts_it() -> None:
+    text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    answers = parse_answers(read_study(ROOT / "studies" / "demo.toml").report)
+    for title, items in TITLES.items():
+        row = re.search(rf"^\| {re.escape(title.partition(' (')[0])} \| (.*) \|$", text, re.MULTILINE)
+        assert row, title
+        sources = [source for _, _, source in items]
+        authors = [source[1:] for source in sources if source.startswith("=")]
+        paper = sources.count("")
+        all_of, *counts, demo, _, _ = (cell.strip() for cell in row[1].split("|"))
+        assert all_of.startswith(f"{len(items)} ")
+        assert counts == [str(len(items) - len(authors) - paper), str(len(authors)), str(paper)]
+        assert demo.split(", ")[1] == str(sum(bool(getattr(answers, name)) for name in authors))
 
 
 def test_every_key_has_a_meaning() -> None:

@@ -22,7 +22,7 @@ MEANING = (
     "Of each outcome the test patients with the highest and the lowest prediction. Blue: voxels of which a small "
     "change moves the output most (SmoothGrad); under attention, those that the network weighs most. Orange: the "
     "tumour's outline. A map shows what the network is sensitive to, which is not where the disease is. "
-    "`python -m client predict --maps` draws more of them."
+    "python -m client predict with --maps draws more of them."
 )
 Array = np.ndarray[Any, Any]
 

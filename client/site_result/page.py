@@ -20,6 +20,7 @@ from client.site_result.figures import TestedTarget
 from client.training.dataset import PatientDataset
 from shared_models.features import FeatureStatistics
 from shared_models.messages import EvaluateTestRequest
+from shared_models.pages.drawing import Role
 from shared_models.pages.elements import Card, Element, Facts, Figure, Notice, Row, Section, Table, Verdict
 from shared_models.pages.forest import Line, draw_forest
 from shared_models.pages.layout import Head, drawn, lay_out
@@ -112,17 +113,18 @@ def _place(study: StudySession) -> Section:
 def _column_lines(study: StudySession) -> list[Line]:
     """A row for each column of a table that is far from the others' mean, farthest first."""
     own, others = own_and_others(study)
+    role: Role = "internal" if study.trains else "external"
     compared = own.statistics.keys() & others.statistics.keys()
     lines = [
         line
         for name in study.task.tables
         if name in compared
-        for line in _of_table(study.task, name, own.statistics[name], others.statistics[name])
+        for line in _of_table(study.task, name, own.statistics[name], others.statistics[name], role)
     ]
     return sorted(lines, key=lambda line: -abs(line.value or 0.0))[:MAX_COLUMNS]
 
 
-def _of_table(task: Task, name: str, own: FeatureStatistics, others: FeatureStatistics) -> list[Line]:
+def _of_table(task: Task, name: str, own: FeatureStatistics, others: FeatureStatistics, role: Role) -> list[Line]:
     columns = [column for feature in task.tables[name].features for column in feature.columns]
     deviation = np.sqrt((own.variance + others.variance) / 2)
     enough = (np.minimum(own.known, others.known) >= MIN_KNOWN) & (deviation > 0)
@@ -133,7 +135,7 @@ def _of_table(task: Task, name: str, own: FeatureStatistics, others: FeatureStat
             [f"{own.mean[at]:.4g}", f"{others.mean[at]:.4g}"],
             float(apart[at]),
             estimate=number(float(apart[at]), 2, sign=True),
-            role="internal",
+            role=role,
         )
         for at in np.flatnonzero(enough)
     ]

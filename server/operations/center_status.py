@@ -73,6 +73,7 @@ def find_results(center: Center, study: str, unfinished: bool = False) -> Path:
     Raises:
         CenterError: If there are none.
     """
+    from server.study.results.replaced_results import being_replaced
     from server.study.results.results_file import RESULTS, UNFINISHED, read_results
 
     endings = (RESULTS, UNFINISHED) if unfinished else (RESULTS,)
@@ -95,6 +96,14 @@ def find_results(center: Center, study: str, unfinished: bool = False) -> Path:
             where=failed,
             found=read_results(failed).failure or "",
             fix=f"its report shows how far it came: python -m server report {study}",
+            exit_code=ExitCode.FILE,
+        )
+    if waiting := being_replaced(center.results / study):
+        raise CenterError(
+            what=f"the study {study} is being run again, and has no results of that run yet",
+            where=center.results / study,
+            found=waiting,
+            fix=f"`python -m server watch {study}` shows that run; if it was killed, the next `run` brings them back",
             exit_code=ExitCode.FILE,
         )
     others = ", ".join(path.parent.name for path in written) or "none yet"

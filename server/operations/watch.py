@@ -13,6 +13,7 @@ from server.operations.bundle import recorded_runs
 from server.report.status_page import HEADINGS, awaited, clock, headline, site_row
 from server.study.missing_sites import require_named_sites
 from server.study.progress import PAGE
+from server.study.results.replaced_results import being_replaced
 from server.study.results.results_file import RESULTS
 from server.study.status import STATUS, StudyProgress, read_status
 from shared_models.pages.numbers import number
@@ -51,9 +52,10 @@ def watch(center: Center, study: str, console: Console, tell: Notifier | None = 
         while True:
             state = read_status(file)
             gone = _silent_s(state) > SILENT_S and not _is_held(file.parent) and read_status(file).state == "running"
+            aside = being_replaced(file.parent)
             if console.is_terminal:
-                live.update(table(state), refresh=True)
-            elif (line := f"{headline(state)} {awaited(state)}".strip()) != shown:
+                live.update(table(state, aside), refresh=True)
+            elif (line := f"{headline(state)} {awaited(state)} {aside}".strip()) != shown:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
                 shown = line
             if tell and (problem := tell.look(state)):
@@ -68,8 +70,13 @@ def watch(center: Center, study: str, console: Console, tell: Notifier | None = 
     _require_good_end(last, file)
 
 
-def table(state: StudyProgress) -> Group:
-    """The state as a person reads it in a terminal."""
+def table(state: StudyProgress, aside: str = "") -> Group:
+    """The state as a person reads it in a terminal.
+
+    Args:
+        state: What `status.json` says.
+        aside: A sentence on earlier results that the run may replace.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text as Line
@@ -82,7 +89,13 @@ def table(state: StudyProgress) -> Group:
     colours = {"away": "yellow", "failed": "red", "answered": "green"}
     for row in rows:
         sites.add_row(*(Line(row[index]) for index in columns), style=colours.get(state.sites[row[0]].doing))
-    lines: list[RenderableType] = [Line(headline(state), style="bold"), Line(awaited(state)), sites, *_below(state)]
+    lines: list[RenderableType] = [
+        Line(headline(state), style="bold"),
+        Line(awaited(state)),
+        Line(aside, style="yellow"),
+        sites,
+        *_below(state),
+    ]
     return Group(*(line for line in lines if line))
 
 

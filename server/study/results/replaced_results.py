@@ -52,6 +52,16 @@ def replacing(folder: Path, config: StudySettings) -> Iterator[None]:
         _settle(folder)
 
 
+def being_replaced(folder: Path) -> str:
+    """A sentence on a study's earlier results while a run that may replace them has no counted round; else nothing."""
+    if not (folder / REPLACED).exists():
+        return ""
+    return (
+        f"The earlier results are set aside in {folder / REPLACED}: they are deleted once a round of the run that "
+        "began with --overwrite counts, and are back in their place if it ends without one."
+    )
+
+
 def _settle(folder: Path) -> None:
     """Deletes what was replaced, or puts it back where no round of the run that replaced it has counted."""
     replaced, moving = folder / REPLACED, folder / MOVING

@@ -17,6 +17,7 @@ from server.operations.center_status import read_study
 from server.operations.create import create_center
 from server.study import scoring
 from server.study.results.contents import make_results
+from server.study.results.replaced_results import REPLACED
 from server.study.results.results_file import write_results
 from server.study.results.schema import Results
 from server.study.weights.checkpoint import LAST, Checkpoint, save_checkpoint
@@ -137,6 +138,12 @@ def test_a_study_that_failed_or_that_there_is_not_is_named_with_what_to_do(
     text = capsys.readouterr().err
     assert "no site came" in text
     assert "python -m server report failed" in text
+    (Path(folder) / "results" / "again" / REPLACED).mkdir(parents=True)
+    for verb in ("results", "report"):
+        assert main([verb, "again", "--directory", folder]) == ExitCode.FILE
+        text = capsys.readouterr().err
+        assert "deleted once a round of the run that began with --overwrite counts" in text
+        assert "python -m server watch again" in text
     for words in (["export", "failed", "--format", "safetensors", "--out", "model"], ["compare", "absent", "failed"]):
         assert main([*words, "--directory", folder]) == ExitCode.FILE
         assert f"no network of a study '{words[1]}'" in capsys.readouterr().err

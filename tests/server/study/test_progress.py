@@ -22,6 +22,7 @@ from server.operations.notify import notifier
 from server.report.status_page import draw_status
 from server.study.exchange import StudyError
 from server.study.progress import PAGE, Progress
+from server.study.results.replaced_results import REPLACED
 from server.study.status import STATUS, Scored, SiteProgress, StudyProgress, now, read_status
 from server.study.study_log import LOG
 from shared_models.study_settings import parse_study_settings
@@ -110,7 +111,7 @@ def test_the_terminal_shows_the_same_and_ends_as_the_study_does(
     center = Center(tmp_path, "center.example.org:443", port=1)
     folder = center.results / "elms"
     states = [running(), running(state="failed", failure="round 4 failed", stage="ended")]
-    folder.mkdir(parents=True)
+    (folder / REPLACED).mkdir(parents=True)
     (folder / STATUS).write_text(states[0].model_dump_json())
     monkeypatch.setattr(watch.time, "sleep", lambda s: (folder / STATUS).write_text(states[1].model_dump_json()))
     console = Console(file=io.StringIO(), width=200)
@@ -120,6 +121,7 @@ def test_the_terminal_shows_the_same_and_ends_as_the_study_does(
     assert raised.value.exit_code == ExitCode.RUN_FAILED
     assert "Round 4 of 9" in output
     assert "about 1 min 15 s left" in output
+    assert f"The earlier results are set aside in {folder / REPLACED}" in output
     assert "Awaited: oak since" in output or "awaited: oak since" in output
     assert "not connected: elm since" in output.lower()
     with pytest.raises(CenterError, match="studies with a status: elms"):
