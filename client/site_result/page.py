@@ -23,7 +23,7 @@ from shared_models.messages import EvaluateTestRequest
 from shared_models.pages.drawing import Role
 from shared_models.pages.elements import Card, Element, Facts, Figure, Notice, Row, Section, Table, Verdict
 from shared_models.pages.forest import Line, draw_forest
-from shared_models.pages.layout import Head, drawn, lay_out
+from shared_models.pages.layout import Head, draw_figures, lay_out
 from shared_models.pages.numbers import count, number
 from shared_models.task import Task
 
@@ -58,7 +58,7 @@ def draw_page(
     if shown := cases(study.model(request.round), study.task, patients, scores):
         made["cases"] = shown
     made |= {"left": _left(study), "files": _files(study, request, files)}
-    return lay_out(_head(study, len(patients), targets), made, drawn(made))
+    return lay_out(_head(study, len(patients), targets), made, draw_figures(made))
 
 
 def _head(study: StudySession, patients: int, targets: Sequence[TestedTarget]) -> Head:

@@ -13,7 +13,7 @@ from server.study.results.results_folder import FIGURES, REPORT
 from server.study.results.schema import Results
 from shared_models.atomic_files import write_atomically
 from shared_models.pages.drawing import DrawnFigure
-from shared_models.pages.layout import Head, drawn, lay_out
+from shared_models.pages.layout import Head, draw_figures, lay_out
 from shared_models.pages.numbers import in_words
 from shared_models.report_answers import Answers, parse_answers
 from shared_models.study_file import read_study
@@ -54,7 +54,7 @@ def draw_page(results: Results, answers: Answers | None = None) -> tuple[str, li
     """
     study = Study(results, answers if answers is not None else parse_answers(str(results.config.get("report", ""))))
     made = sections(study)
-    figures = drawn(made)
+    figures = draw_figures(made)
     return lay_out(_head(study), made, figures), figures
 
 

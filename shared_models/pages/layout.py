@@ -63,7 +63,7 @@ class Numbers:
         return {id(table): number for number, table in enumerate(captioned, start=1)}
 
 
-def drawn(made: Mapping[str, Section]) -> list[DrawnFigure]:
+def draw_figures(made: Mapping[str, Section]) -> list[DrawnFigure]:
     """All figures of some sections, drawn."""
     elements = (element for section in made.values() for element in section.elements)
     return [draw(element) for element in elements if isinstance(element, Figure)]

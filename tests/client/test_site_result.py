@@ -55,8 +55,8 @@ def test_a_site_keeps_exact_figures_predictions_and_the_network_that_was_tested(
     had_it = (truth[:, 0] <= target.horizon_days) & (truth[:, 1] == 1)
     assert set(np.flatnonzero(curves["risk_with_outcome"])) == set((risk[had_it] * 50).astype(int))
     assert curves["c_index"] == exact["c_index"]
-    drawn = set(re.findall(r'<figure id="figure-([^"]+)"', page))
-    assert {f"{name}_recurrence" for name in ("curves", "calibration", "net_benefit", "risk_groups")} < drawn
+    shown = set(re.findall(r'<figure id="figure-([^"]+)"', page))
+    assert {f"{name}_recurrence" for name in ("curves", "calibration", "net_benefit", "risk_groups")} < shown
     assert "Unlike the other hospitals" in page  # b measures in cm
     sent = dict(re.findall(r'<th scope="row">([\w.]+)</th><td class="number">(\d+)</td>', page))
     assert sent["train"] == "1"

@@ -13,7 +13,7 @@ from server.study.results.results_folder import FIGURES
 from shared_models.atomic_files import write_atomically
 from shared_models.pages.drawing import ROLES
 from shared_models.pages.elements import Card, Verdict
-from shared_models.pages.layout import Head, drawn, lay_out
+from shared_models.pages.layout import Head, draw_figures, lay_out
 from shared_models.pages.numbers import count, with_interval
 from shared_models.report_answers import parse_answers
 
@@ -43,7 +43,7 @@ def compare_reports(first: Path, second: Path) -> Path:
     studies = [Study(r, parse_answers(str(r.config.get("report", "")))) for r in map(read_results, (first, second))]
     pair = Pair(studies[0], studies[1])
     made = {name: make(pair) for name, make in SECTIONS.items()}
-    figures = drawn(made)
+    figures = draw_figures(made)
     for figure in figures:
         figure.save(first.parent / FIGURES)
     path = first.parent / f"compared_with_{pair.second.results.study}.html"
