@@ -57,7 +57,7 @@ def being_replaced(folder: Path) -> str:
     if not (folder / REPLACED).exists():
         return ""
     return (
-        f"The earlier results are set aside in {folder / REPLACED}: they are deleted once a round of the run that "
+        f"The earlier results wait in {folder / REPLACED}: they are deleted once a round of the run that "
         "began with --overwrite counts, and are back in their place if it ends without one."
     )
 

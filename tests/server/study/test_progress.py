@@ -121,7 +121,7 @@ def test_the_terminal_shows_the_same_and_ends_as_the_study_does(
     assert raised.value.exit_code == ExitCode.RUN_FAILED
     assert "Round 4 of 9" in output
     assert "about 1 min 15 s left" in output
-    assert f"The earlier results are set aside in {folder / REPLACED}" in output
+    assert f"The earlier results wait in {folder / REPLACED}" in output
     assert "Awaited: oak since" in output or "awaited: oak since" in output
     assert "not connected: elm since" in output.lower()
     with pytest.raises(CenterError, match="studies with a status: elms"):
