@@ -32,7 +32,7 @@ from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
 # Raised with what a checkpoint holds, and so with the shapes of the counts of scores in it.
-CHECKPOINT, CHECKPOINT_VERSION = "breast-federation checkpoint", "3"
+CHECKPOINT, CHECKPOINT_VERSION = "breast-federation checkpoint", "4"
 MODEL, MODEL_VERSION = "breast-federation model", "1"
 RESEARCH_ONLY = "research only: not a medical device, not for decisions about a patient"
 FIX = "ask the center for the file again, written by the release that is used here"

@@ -19,7 +19,7 @@ from server.study.evaluation import ask_to_evaluate
 from server.study.exchange import Answer, StudyError, log_problems, wait_for_sites
 from server.study.progress import progress_of
 from server.study.secure_aggregation.secure_exchange import exchange
-from server.study.selection import newest_score, next_ranges, settle, store_best, validation_scores
+from server.study.selection import known_scores, newest_score, next_ranges, settle, store_best, validation_scores
 from server.study.unscored import unscored, unscored_so_far
 from server.study.weights.checkpoint import (
     LAST,
@@ -87,7 +87,8 @@ def train_round(
     model, rule_state = take_step(rule, this, state.rule_state)
     require_learning(before, model, loss, config, request.round)
     ranges, model = next_ranges(state, scores, task, config), advanced(state.model, before, model)
-    return replace(state, round=request.round, model=model, rule_state=rule_state, score_ranges=ranges)
+    state = replace(state, round=request.round, model=model, rule_state=rule_state)
+    return state if known_scores(state, config) else replace(state, score_ranges=ranges)  # theirs are of these ranges
 
 
 def _train_request(rule: Rule, config: StudySettings, state: Checkpoint) -> TrainRequest:
@@ -215,22 +216,29 @@ def require_learning(before: Arrays, after: Arrays, loss: float, config: StudySe
 
 def score_last(grid: Grid, task: Task, config: StudySettings, state: Checkpoint, folder: Path) -> Checkpoint:
     """Scores the last round's weights on validation patients too, as each round's reply did for the one before."""
-    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
     progress_of(grid).stage("scoring the last round")
-    state, model = deliver(grid, config, state), travelling(state, config)
-    task, frozen = with_score_ranges(task, state.score_ranges), frozen_hash(state, config)
-    request = EvaluateValidationRequest(
-        round=state.round,
-        model=model,
-        statistics=state.statistics,
-        score_ranges=state.score_ranges,
-        frozen=frozen,
-    )
-    answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
-    log_problems(answers, config)
-    scores = validation_scores(parts)
+    task = with_score_ranges(task, state.score_ranges)
+    if (scores := known_scores(state, config)) is None:
+        state, scores = _ask_for_scores(grid, task, config, state)
     state = settle(store_best(state, scores, task, config, folder), scores, task, config, folder)
     progress_of(grid).scored(newest_score(state, scores, task, config), best_round=state.best_round)
     if warning := unscored(state, config):
         log.warning("%s", warning)
     return state
+
+
+def _ask_for_scores(
+    grid: Grid, task: Task, config: StudySettings, state: Checkpoint
+) -> tuple[Checkpoint, dict[str, Arrays]]:
+    sites = sorted(site for site, counted in state.enrolled.items() if counted.trains)
+    state = deliver(grid, config, state)
+    request = EvaluateValidationRequest(
+        round=state.round,
+        model=travelling(state, config),
+        statistics=state.statistics,
+        score_ranges=state.score_ranges,
+        frozen=frozen_hash(state, config),
+    )
+    answers, parts = ask_to_evaluate(grid, task, sites, request, config, group="validation")
+    log_problems(answers, config)
+    return state, validation_scores(parts)

@@ -21,9 +21,10 @@ from server.study import scoring
 from server.study.exchange import Answer
 from server.study.status import Scored
 from server.study.weights.checkpoint import BEST, Checkpoint, save_checkpoint
-from server.study.weights.delivery import as_scored
+from server.study.weights.delivery import as_scored, travelling
 from shared_models.folds import fold_of
 from shared_models.messages import Arrays, EvaluateValidationReply, TrainReply
+from shared_models.messages.arrays import hash_arrays
 from shared_models.metrics.summary import selection_error, selection_interval, selection_score, selection_step
 from shared_models.score_ranges import ranges_from
 from shared_models.secure_aggregation.choice import uses_secure_aggregation
@@ -58,12 +59,28 @@ def store_best(
     value = selection_score(pooled.values())
     values = (*(entry for entry in state.values if entry[0] != state.round), (state.round, value))
     scored_by = {**state.scored_by, state.round: sorted(read)}
-    state = replace(state, values=values, scored_by=scored_by)
+    state = replace(
+        state,
+        values=values,
+        scored_by=scored_by,
+        newest_scores=_packed(scores),
+        newest_scored=hash_arrays(travelling(state, config)),
+    )
     if state.round == 0 or np.isnan(value) or len(_sites(read)) < config.min_sites:
         return state
     if state.best_value is not None and not _is_better(read, state, task, config):
         return state
     return _chosen(state, read, pooled, config, folder)
+
+
+def known_scores(state: Checkpoint, config: StudySettings) -> dict[str, Arrays] | None:
+    """The scores of a study's weights where they are those of the round before, to the last place that travels.
+
+    They are not asked for again: in secure sums a site gives the scores of the same weights for one kind of question.
+    """
+    if not state.newest_scores or state.newest_scored != hash_arrays(travelling(state, config)):
+        return None
+    return _unpacked(state.newest_scores)
 
 
 def next_ranges(state: Checkpoint, scores: Mapping[str, Arrays], task: Task, config: StudySettings) -> Arrays:
@@ -110,9 +127,9 @@ def _chosen(
     folder: Path,
 ) -> Checkpoint:
     """The study with its latest weights as the choice, which are then on disk."""
-    packed = {f"{part}/{name}": array for part, one in read.items() for name, array in scoring.pack(one).items()}
+    own = _packed({part: scoring.pack(one) for part, one in read.items()})
     value = selection_score(pooled.values())
-    state = replace(state, best_round=state.round, best_value=value, best_scores=packed)
+    state = replace(state, best_round=state.round, best_value=value, best_scores=own)
     save_checkpoint(replace(as_scored(state, config), validation=scoring.pack(pooled)), folder / BEST)
     return state
 
@@ -168,13 +185,22 @@ def _at_sites_in_common(
     read: Mapping[str, scoring.Summaries], state: Checkpoint, task: Task, config: StudySettings
 ) -> tuple[scoring.Summaries, scoring.Summaries]:
     """A round's statistics and the best one's, of those sites or sums that scored both."""
-    best: dict[str, Arrays] = {}
-    for key, array in state.best_scores.items():
-        part, _, name = key.partition("/")
-        best.setdefault(part, {})[name] = array
+    best = _unpacked(state.best_scores)
     before = scoring.readable({part: best[part] for part in read if part in best}, task, config)
     new, old = (scoring.total([one[part] for part in before], task, config) for one in (read, before))
     return new, old
+
+
+def _packed(scores: Mapping[str, Arrays]) -> Arrays:
+    return {f"{part}/{name}": array for part, one in scores.items() for name, array in one.items()}
+
+
+def _unpacked(scores: Arrays) -> dict[str, Arrays]:
+    parts: dict[str, Arrays] = {}
+    for key, array in scores.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = array
+    return parts
 
 
 def _sites(parts: Iterable[str]) -> set[str]:

@@ -52,6 +52,8 @@ class Checkpoint:
         best_round: The round whose weights are chosen so far (`selection.py`).
         best_value: Their pooled validation value, or None before any.
         best_scores: Validation statistics of that round's weights, by site or sum: `SITE/NAME`.
+        newest_scores: Those of the newest weights that were scored, as `best_scores`.
+        newest_scored: Hash of these weights, as they travelled.
         values: Pooled validation value of each round's weights; NaN where undefined.
         scored_by: The sites that scored each round's weights; of a secure sum all in one, joined by `+`.
         start: What the network started from (`server/study/weights/initial_weights.py`).
@@ -74,6 +76,8 @@ class Checkpoint:
     best_round: int = 0
     best_value: float | None = None
     best_scores: Arrays = field(default_factory=dict)
+    newest_scores: Arrays = field(default_factory=dict)
+    newest_scored: str = ""
     values: tuple[tuple[int, float], ...] = ()
     scored_by: dict[int, list[str]] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +92,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-_ARRAYS = ("model", "rule_state", "statistics", "validation", "score_ranges", "best_scores")
+_ARRAYS = ("model", "rule_state", "statistics", "validation", "score_ranges", "best_scores", "newest_scores")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -87,3 +87,22 @@ def test_a_resumed_study_enrols_again_whom_its_first_question_did_not_reach(
     run_study(DeafGrid(client_app, sites, config.to_flat()), config)
     last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
     assert last.scored_by[1] == ["a+b+c"]
+
+
+def test_weights_that_moved_less_than_travels_have_the_scores_of_the_round_before(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites = hospitals({"a": 60, "b": 60, "c": 60})
+    config = parse_study_settings({**small_study, **SECURE, "rounds": 3})
+    steps = {1: 0.05, 2: 0.05, 3: 3e-6}  # the end of a schedule, of a network with few weights
+    at_round = "client.round_training.at_round"
+    monkeypatch.setattr(at_round, lambda config, number: config.model_copy(update={"learning_rate": steps[number]}))
+    asked: list[str] = []
+    run_study(
+        InProcessGrid(client_app, sites, config.to_flat(), on_message=lambda _, kind, __: asked.append(kind)), config
+    )
+    last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
+    assert EVALUATE_VALIDATION not in asked
+    assert last.scored_by == {number: ["a+b+c"] for number in range(4)}
+    assert last.values[3][1] == last.values[2][1]
+    assert last.best_round == 3

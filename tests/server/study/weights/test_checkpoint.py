@@ -96,10 +96,10 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_never_unpickled(tmp_path: P
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"study": "{}"}, "written by an earlier release, or by another program, and this release reads format 3"),
+        ({"study": "{}"}, "written by an earlier release, or by another program, and this release reads format 4"),
         (None, "by an earlier release"),
-        ({"format": FORMAT, "format_version": "2"}, "written in format 2, and this release reads format 3 only"),
-        ({"format": FORMAT, "format_version": "4"}, "written in format 4, and this release reads format 3 only"),
+        ({"format": FORMAT, "format_version": "2"}, "written in format 2, and this release reads format 4 only"),
+        ({"format": FORMAT, "format_version": "5"}, "written in format 5, and this release reads format 4 only"),
     ],
 )
 def test_a_checkpoint_of_another_format_is_refused_and_stays_as_it_is(
@@ -135,7 +135,7 @@ SHAPES_OF_FORMAT_3 = {
 @pytest.mark.parametrize("target", SHAPES_OF_FORMAT_3)
 def test_counts_of_another_shape_are_another_format_of_checkpoint(target: Target) -> None:
     expected = {f"{of}.{name}": s for of, shapes in SHAPES_OF_FORMAT_3[target].items() for name, s in shapes.items()}
-    assert (FORMAT_VERSION, shape_of_counts(target)) == ("3", expected), "raise CHECKPOINT_VERSION with the shapes"
+    assert (FORMAT_VERSION, shape_of_counts(target)) == ("4", expected), "raise CHECKPOINT_VERSION with the shapes"
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
