@@ -1,8 +1,9 @@
 """Secure sums of a simulation of many sites, without masks: the sums of the protocol at a cost that is linear in sites.
 
 In the protocol each site checks every other one's keys, deals and signatures, which is right for a hospital, and takes
-one process that plays a hundred of them minutes a sum. Here sites enrol as ever, and answer with the same numbers in fixed point,
-of the same groups with as many members; they are not masked, so no keys are dealt and no sum has to be opened.
+one process that plays a hundred of them minutes a sum. Here sites enrol as ever, and answer with the same numbers in
+fixed point, of the same groups with as many members; they are not masked, so no keys are dealt and no sum has to be
+opened.
 """
 
 from __future__ import annotations
