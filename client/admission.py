@@ -16,6 +16,7 @@ from client.governance.policy_checks import check_policy
 from shared_models.folds import fold_settings, folds_of
 from shared_models.messages import Arrays
 from shared_models.score_ranges import with_score_ranges
+from shared_models.secure_aggregation.choice import uses_secure_aggregation
 from shared_models.study_settings import StudySettings, parse_study_settings
 from shared_models.task import Task, load_task
 
@@ -49,12 +50,12 @@ class AdmittedStudy:
     @property
     def normalisation_folder(self) -> Path:
         """Where this site keeps its own normalisation layers."""
-        return self.site.state_dir / "normalisation" / self.config.study
+        return folder_of_rounds(self.site.state_dir, "normalisation", self.config)
 
     @property
     def optimizer_folder(self) -> Path:
         """Where this site keeps its optimizer's moments."""
-        return self.site.state_dir / "optimizer" / self.config.study
+        return folder_of_rounds(self.site.state_dir, "optimizer", self.config)
 
     @property
     def own_network_file(self) -> Path:
@@ -74,7 +75,7 @@ class AdmittedStudy:
     @property
     def rule_folder(self) -> Path:
         """Where the aggregation rule's half at this site keeps its state."""
-        return self.site.state_dir / "rule" / self.config.study
+        return folder_of_rounds(self.site.state_dir, "rule", self.config)
 
     def in_fold(self, number: int) -> Self:
         """The study of one of its folds; itself where it has none.
@@ -102,6 +103,16 @@ class AdmittedStudy:
     def seed(self, server_round: int) -> int:
         """A seed of this site's own for one round, the same whenever that round is run again."""
         return zlib.crc32(f"{self.config.seed}/{server_round}/{self.site.site}".encode())
+
+
+def folder_of_rounds(state_dir: Path, kind: str, config: StudySettings) -> Path:
+    """Where a site keeps what one round leaves to the next, such as its optimizer's moments.
+
+    It is apart for each way in which a study is protected. Otherwise another approval of a study of the same name,
+    without sums over sites or without noise, could begin at a late round, and show in its updates what they hid.
+    """
+    protected = {"sums": uses_secure_aggregation(config), "private": config.privacy == "patient"}
+    return state_dir / kind / "+".join([config.study, *(name for name, is_on in protected.items() if is_on)])
 
 
 def locate_site(context: Context) -> tuple[Path, Path | None]:

@@ -178,7 +178,8 @@ def _share(own: float, known: float, others: float, others_known: float, factor:
     """`12%, elsewhere 80%`, where the odds differ by more than a factor, and more than chance explains."""
     if min(known, others_known) < MIN_KNOWN:
         return ""
-    cells = np.array([own, known - own, others, others_known - others]) + 0.5
+    # the others' counts are all sites' less this one's, and those of all may be coarser than its own
+    cells = np.maximum([own, known - own, others, others_known - others], 0) + 0.5
     ratio = np.log(cells[0] * cells[3] / (cells[1] * cells[2]))
     if abs(ratio) < max(np.log(factor), CERTAIN * float(np.sqrt((1 / cells).sum()))):
         return ""

@@ -66,12 +66,19 @@ def fold_settings(config: StudySettings, fold: Fold) -> FoldSettings:
     return FoldSettings.model_validate(values)
 
 
-def whole_study(config: StudySettings) -> StudySettings:
-    """The settings of the study of a fold whose sites are those of all its folds; else its own."""
-    if not isinstance(config, FoldSettings) or config.leave_out == "each":
+def study_of(config: StudySettings) -> StudySettings:
+    """The settings of the study that a fold is of; a study's own are its own."""
+    if not isinstance(config, FoldSettings):
         return config
     shared = config.model_dump(exclude={"fold"}) | {"study": config.study.rpartition("/")[0]}
+    if config.leave_out == "each":
+        shared["evaluation_only_sites"] = ", ".join(config.never_train[:-1])
     return StudySettings.model_validate(shared)
+
+
+def whole_study(config: StudySettings) -> StudySettings:
+    """The settings of the study of a fold whose sites are those of all its folds; else its own."""
+    return config if config.leave_out == "each" else study_of(config)
 
 
 def each_fold(config: StudySettings) -> list[StudySettings]:

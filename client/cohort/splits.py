@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.cohort.near_splits import require_apart
 from client.cohort.split_file import PARTS, Parts, columns_of, read_split, stored, write_split
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
@@ -97,7 +98,10 @@ def split_patients(
         assigned = _in_folds(site, config, strata, file.draw, known)
     else:
         single = {patient: parts[0] for patient, parts in known.items()}
-        assigned = {p: (part,) for p, part in _in_one(config, strata, published, file.draw, single).items()}
+        parts = _in_one(config, strata, published, file.draw, single)
+        if site.center and not before:  # a simulation has no center that could compare two studies' sums
+            require_apart(file.path, parts, config.split_seed, site.policy.minimum_count)
+        assigned = {patient: (part,) for patient, part in parts.items()}
     if moved := [patient for patient, parts in known.items() if assigned[patient] != parts]:
         first = known[moved[0]][file.column], assigned[moved[0]][file.column]
         raise _moved(file.path, len(moved), *first)

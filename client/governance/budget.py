@@ -28,7 +28,7 @@ from client.errors import ExitCode, SiteError
 from client.governance.chained_log import Log, locked, read
 from client.governance.secure_aggregation.record import Record
 from shared_models.agreed import settings_hash
-from shared_models.folds import each_fold
+from shared_models.folds import each_fold, study_of
 from shared_models.messages import (
     EVALUATE_COMPARISON,
     EVALUATE_EXTERNAL,
@@ -163,7 +163,8 @@ def renew(site: SiteConfig, settings: StudySettings) -> None:
         SiteError: If it cannot be written down.
     """
     sums = sums_of(site)
-    for one in dict.fromkeys([settings, *each_fold(settings)]):
+    folds = each_fold(settings)
+    for one in dict.fromkeys([settings, *folds, *map(study_of, folds)]):  # a name among its sites may be spaced anew
         _renew(site, one, sums)
 
 

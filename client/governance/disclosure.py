@@ -78,10 +78,10 @@ def disclose(reply: P, task: Task, config: StudySettings, policy: Policy, *, sum
         changed["validation"] = scores_without_small_cells(reply.validation, task, least)
     if not summed and isinstance(reply, PrepareReply):
         targets, tables = task.targets, task.tables
-        counts, features = reply.counts.items(), reply.features.items()
-        changed["counts"] = {name: counts_without_small_cells(targets[name], count, least) for name, count in counts}
+        counts, features, in_fold = reply.counts.items(), reply.features.items(), isinstance(config, FoldSettings)
+        changed["counts"] = {n: counts_without_small_cells(targets[n], c, least, in_fold=in_fold) for n, c in counts}
         changed["features"] = {n: features_without_small_cells(tables[n].features, f, least) for n, f in features}
-        if isinstance(config, FoldSettings):
+        if in_fold:
             changed["features"] = {
                 n: features_in_steps(tables[n].features, sums) for n, sums in changed["features"].items()
             }
@@ -127,16 +127,33 @@ def scores_without_small_cells(scores: Arrays, task: Task, least: int) -> Arrays
     return sent
 
 
-def counts_without_small_cells(target: Target, counts: Array, least: int) -> Array:
-    """Training patients by outcome, as `target.counts` gave them; the total stays exact, or nothing leaves."""
-    if isinstance(target, Regression):  # patients, and a sum over them
-        return counts if counts[0] >= least else np.zeros_like(counts)
+def counts_without_small_cells(target: Target, counts: Array, least: int, *, in_fold: bool = False) -> Array:
+    """Training patients by outcome, as `target.counts` gave them; the total stays exact, or nothing leaves.
+
+    Outcomes of a fold leave in steps of several patients, as its columns do (`features_in_steps`). The sum of a
+    continuous target always does: where all but one patient share a number, the exact sum would be that patient's.
+    """
+    if isinstance(target, Regression):
+        patients, total = counts
+        step = np.float64(STEP_PATIENTS * target.scale)
+        return np.array([patients, _in_steps(total, step)]) if patients >= least else np.zeros_like(counts)
     if isinstance(target, TimeToEvent):
-        return _intervals_without_small_cells(counts, least)
-    return group_small_classes(counts, least)
+        return _intervals_without_small_cells(counts, least, in_fold=in_fold)
+    grouped = group_small_classes(counts, least)
+    return _counts_in_steps(grouped) if in_fold else grouped
 
 
-def _intervals_without_small_cells(counts: Array, least: int) -> Array:
+def _counts_in_steps(counts: Array) -> Array:
+    """Counts in steps of several patients, whose total stays exact; none that is 0 becomes another number."""
+    order = np.argsort(counts, kind="stable")
+    edges = _in_steps(np.cumsum(counts[order]), np.float64(STEP_PATIENTS))
+    edges[-1] = counts.sum()
+    stepped = np.empty_like(counts)
+    stepped[order] = np.diff(edges, prepend=0.0)
+    return stepped
+
+
+def _intervals_without_small_cells(counts: Array, least: int, *, in_fold: bool) -> Array:
     """`(2, K)` who survived and who failed in each interval: neither failures nor those lost in one are few."""
     survived, failed = counts
     there = survived[0] + failed[0]
@@ -144,6 +161,8 @@ def _intervals_without_small_cells(counts: Array, least: int) -> Array:
     if any(0 < part.sum() < least for part in (failed, lost)):
         return np.zeros_like(counts)
     failed, lost = _merged(failed, least), _merged(lost, least)
+    if in_fold:
+        failed, lost = np.split(_counts_in_steps(np.concatenate([failed, lost])), 2)
     before = np.concatenate([[0.0], np.cumsum(lost)[:-1]])
     return np.stack([there - np.cumsum(failed) - before, failed])
 

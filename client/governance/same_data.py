@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from client.errors import ExitCode, SiteError
 from client.governance.budget import Spent, budget_of, spent_line
 from client.governance.chained_log import locked
-from shared_models.folds import whole_study
+from shared_models.folds import study_of
 
 if TYPE_CHECKING:
     from client.config.site import SiteConfig
@@ -36,7 +36,7 @@ def require_same_data(site: SiteConfig, settings: StudySettings, split: str, uns
         SiteError: If they have changed, or the record cannot be read or written.
     """
     _require_same(site, settings, split)
-    if (study := whole_study(settings)) is not settings:
+    if (study := study_of(settings)) is not settings:
         _require_same(site, study, unsplit)
 
 

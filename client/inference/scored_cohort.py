@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from client.admission import folder_of_rounds
 from client.cohort.load import EVERYONE, Cohort, load_everyone
 from client.cohort.split_file import read_split
 from client.cohort.splits import split_file
@@ -66,7 +67,7 @@ def score(site: SiteConfig, model: TrainedModel, *, outcomes: bool, home: SiteCo
     has_input = np.logical_or.reduceat(cohort.present.any(axis=1), cohort.first[:-1])
     network = load_weights(build_network(model.task, model.config), model.weights, model.task)
     if model.config.normalisation == "local" and trained_here(site, model):
-        restore(network, site.state_dir / "normalisation" / model.config.study, model.round)
+        restore(network, folder_of_rounds(site.state_dir, "normalisation", model.config), model.round)
     network = network.to(choose_device())
     return ScoredCohort(cohort, mean_outputs(network, patients, model.task), has_input, network)
 

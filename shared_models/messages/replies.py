@@ -61,7 +61,8 @@ class PrepareReply(Reply):
     counts: Arrays = leaves(
         Tensors(MAX_SUM),
         "how many training patients each class of an outcome has (for time to event, each interval; of a "
-        "continuous target, the known values and their sum)",
+        "continuous target, the known values and their sum); without secure aggregation the sum, and all counts of a "
+        "fold, in steps of five patients",
         "the network's outputs start at the base rates, and classes can be weighted",
         "summed",
     )

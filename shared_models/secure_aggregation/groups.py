@@ -34,7 +34,7 @@ def groups_of(kind: str, facts: Facts) -> frozenset[str]:
         msg = "a kind of message that has no sum in secure aggregation"
         raise ProtocolError(msg)
     if kind == EVALUATE_TEST:
-        return _with_known(TEST if facts.trains else EXTERNAL, facts, TEST) if facts.test else frozenset()
+        return _tested(TEST if facts.trains else EXTERNAL, facts) if facts.test else frozenset()
     if kind == EVALUATE_COMPARISON:
         return _with_known(COMPARED, facts, TEST) if facts.test else frozenset()
     validation = _with_known(VALIDATION, facts, VALIDATION) if facts.validation else frozenset()
@@ -53,6 +53,12 @@ def _with_known(group: str, facts: Facts, part: str) -> frozenset[str]:
     """
     known = (name.partition(".") for name in facts.known)
     return frozenset({group, *(f"{group}.{name}" for which, _, name in known if which == part)})
+
+
+def _tested(group: str, facts: Facts) -> frozenset[str]:
+    """The groups of the test, with which outcomes in the other parts of the split are told: by part, who knows any."""
+    others = frozenset(f"{group}.{known}" for known in facts.known if not known.startswith(f"{TEST}."))
+    return _with_known(group, facts, TEST) | others
 
 
 def all_groups(facts: Facts) -> frozenset[str]:
@@ -118,6 +124,8 @@ def _subject_of(first: str, *more: str) -> str:
     match first, more:
         case "patients", ("left_out" | "excluded", *_):
             return ""
+        case "patients", ("outcomes", target, part) if part != TEST:
+            return f"{part}.{target}"
         case "patients", ("test", table, *_):
             return f"{TESTED}.{table}"
         case ("patients", (_, subject, *_)) | ("subgroups", (_, "outcomes", subject) | (_, _, subject, *_)):

@@ -190,7 +190,8 @@ def test_groups_follow_from_facts_and_kind() -> None:
     assert all_groups(bare) == {"validation", "external", "compared"}
     assert groups_of("evaluate.test", Facts(True, True, True, ())) == {"test"}
     knows = Facts(False, True, True, (), ("test.er", "test.genomic", "train.her2", "validation.pr"))
-    assert groups_of("evaluate.test", knows) == {"external", "external.er", "external.genomic"}
+    expected = {"external", "external.er", "external.genomic", "external.train.her2", "external.validation.pr"}
+    assert groups_of("evaluate.test", knows) == expected
     assert groups_of("evaluate.validation", knows) == {"validation", "validation.pr"}
     assert groups_of("query.prepare", replace(knows, trains=True)) == {"train", "train.her2"}
     assert groups_of("train", replace(knows, trains=True)) == {"train", "train.her2", "validation", "validation.pr"}
@@ -225,7 +226,8 @@ def test_a_parameter_belongs_to_its_encoders_modality(name: str, group: str) -> 
         ("external.recurrence.within_site.cases", "external.recurrence"),
         ("test.patients.left_out.no_modality", "test"),
         ("test.patients.excluded.mri", "test"),
-        ("test.patients.outcomes.er.train", "test.er"),
+        ("test.patients.outcomes.er.train", "test.train.er"),
+        ("test.patients.outcomes.er.test", "test.er"),
         ("test.patients.train.genomic.total", "test.genomic"),
         ("test.patients.test.genomic.total", "test.tested.genomic"),
         ("test.subgroups.0.outcomes.er", "test.er"),

@@ -23,7 +23,7 @@ from server.study.aggregation.guard import Update
 from server.study.aggregation.rule import Round, load_rule, take_step
 from server.study.enrolment import Enrolment
 from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
-from shared_models.messages import TrainReply
+from shared_models.messages import TrainReply, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -166,7 +166,8 @@ def mean_of_the_sites(sites: dict[str, Path], last: Checkpoint) -> dict[str, np.
     patients = {site: last.enrolled[site].patients["train"] for site in sites}
     for site, file in sites.items():
         number, share = last.rule_state[f"counted/{site}/"]
-        stored = load_file(file.parent / "state" / site / "rule" / "small" / f"{int(number):05d}.safetensors")
+        (folder,) = (file.parent / "state" / site / "rule").iterdir()
+        stored = load_file(folder / f"{int(number):05d}.safetensors")
         for name in (name.removeprefix("change/") for name in stored if name.startswith("change/")):
             variate = stored[f"before/{name}"] + share * stored[f"change/{name}"].astype(np.float64)
             total[name] = total.get(name, 0.0) + patients[site] * variate
@@ -203,6 +204,12 @@ def test_the_centers_mean_is_that_of_the_sites_also_after_an_answer_is_lost(
     if secure == "off":
         assert min(last.rule_state[f"counted/{site}/"][1] for site in sites) < 1, "clipping took a part of one"
         assert all(reply.rule_change.keys() == last.model.keys() for reply in sent)
+    else:
+        unprotected = parse_study_settings({**study, "secure-aggregation": "off"})
+        asked = TrainRequest(round=3, model=last.model, statistics=last.statistics, rule_state=last.rule_state)
+        grid = InProcessGrid(client_app, sites, unprotected.to_flat())
+        (reply,) = grid.send_and_receive([Message(asked.pack(), 1, asked.KIND)])
+        assert "has lost its control variate" in reply.error.reason, "what sums hid would be in an update of its own"
 
 
 def test_beside_secure_sums_a_site_without_a_modality_or_that_missed_the_end_of_a_round_goes_on(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from client.cohort.split_file import PARTS
 from client.cohort.splits import draw_folds, draw_parts, name_of_tested, split_patients
+from client.config.site import Center
 from client.errors import SiteError
 from shared_models.folds import each_fold
 from shared_models.study_settings import StudySettings
@@ -288,3 +289,23 @@ def test_a_file_of_folds_that_was_tampered_with(site, text):
     file.write_text(text)
     with pytest.raises(SiteError, match="split"):
         split_patients(site, each_fold(StudySettings(folds=2))[1], STRATA)
+
+
+def test_a_split_that_is_nearly_an_earlier_one_is_refused_where_a_center_could_compare_both(hospital):
+    """One patient more in the test part: the difference of two studies' sums of training patients would be hers."""
+    strata = {f"p{number}": str(number % 2) for number in range(60)}
+    alone = hospital.site()
+    site = alone.model_copy(update={"center": Center.model_construct()})
+
+    def split(fraction, name="", site=site):
+        return split_patients(site, StudySettings(test_fraction=fraction, validation_fraction=0.1, split=name), strata)
+
+    drawn = split(0.2)
+    with pytest.raises(SiteError, match="the part train differs") as error:
+        split(0.22)
+    assert "test-fraction" in error.value.public
+    assert split(0.2) == drawn
+    assert Counter(split(0.5).values())["test"] == 30
+    assert Counter(split(0.22, "another").values())["test"] == 14
+    moved = {patient for patient, part in split(0.22, site=alone).items() if part != drawn[patient]}
+    assert 0 < len(moved) < 5, "what was refused would have told of them"

@@ -49,11 +49,33 @@ def test_counts_of_intervals_have_no_few_failures_and_nobody_lost_among_few(seed
         (Binary(), [4, 3], [0, 0]),
         (Categorical(("a", "b", "c")), [3, 40, 8], [0, 40, 11]),
         (Regression(), [9, 120.5], [0, 0]),
-        (Regression(), [10, 120.5], [10, 120.5]),
+        (Regression(), [10, 120.5], [10, 120]),
+        (Regression(scale=20.0), [60, 37], [60, 0]),  # 59 have 0: the sum is the number of the one who has another
     ],
 )
 def test_counts_of_outcomes(target, counts, sent):
     assert counts_without_small_cells(target, np.array(counts, dtype=float), LEAST).tolist() == sent
+
+
+@pytest.mark.parametrize("target", [Binary(), Categorical(("a", "b", "c")), Regression(), TimeToEvent(EDGES)])
+def test_counts_of_a_folds_outcomes_tell_nobody_by_their_differences(target):
+    """With each patient left out in turn, as in a fold of one: whose outcome it is must not follow."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3 if isinstance(target, Categorical) else 2, 80).astype(float)
+    if isinstance(target, TimeToEvent):
+        truth = np.stack([rng.uniform(1, 4000, 80), truth], axis=1)
+    exact = target.counts(truth)
+    sent = counts_without_small_cells(target, exact, LEAST, in_fold=True)
+    smaller = np.delete(sent, np.argmax(sent)) if sent.ndim == 1 else sent[1]
+    smaller = sent[1:] if isinstance(target, Regression) else smaller
+    assert smaller.any()
+    assert (smaller % 5 == 0).all()
+    if not isinstance(target, Regression | TimeToEvent):
+        assert sent.sum() == exact.sum()
+        assert np.abs(sent - exact).max() <= 5
+    if isinstance(target, TimeToEvent):
+        assert sent[0, 0] + sent[1, 0] == exact[:, 0].sum()
+        assert abs(sent[1].sum() - exact[1].sum()) <= 5
 
 
 def test_sums_of_a_feature_that_few_have_and_of_a_rare_category_are_not_told():

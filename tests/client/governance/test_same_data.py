@@ -30,3 +30,16 @@ def test_folds_of_a_study_are_of_the_same_patients(hospitals: Callable[..., dict
     require_same_data(site, each_fold(other)[0], "split", "one more")
     approve(site, study)
     require_same_data(site, folds[3], "split 3", "one more")
+
+
+def test_so_are_the_folds_without_each_hospital_in_turn(hospitals: Callable[..., dict[str, Path]]) -> None:
+    site = load_site(hospitals({"a": 20})["a"])
+    named = {"leave-out": "each", "sites": "a,b,c,d,elm,oak", "evaluation-only-sites": "elm,oak", "min-sites": 2}
+    study = parse_study_settings({"study": "small", **named})
+    first, second, *_ = each_fold(study)
+    approve(site, study)
+    require_same_data(site, first, "split", "patients")
+    with pytest.raises(SiteError, match="not those of the study's first question"):
+        require_same_data(site, second, "split", "one more")
+    approve(site, study)
+    require_same_data(site, second, "split", "one more")
