@@ -135,7 +135,7 @@ def counts_without_small_cells(target: Target, counts: Array, least: int, *, in_
     """
     if isinstance(target, Regression):
         patients, total = counts
-        step = np.float64(STEP_PATIENTS * target.scale)
+        step = STEP_PATIENTS * target.scale
         return np.array([patients, _in_steps(total, step)]) if patients >= least else np.zeros_like(counts)
     if isinstance(target, TimeToEvent):
         return _intervals_without_small_cells(counts, least, in_fold=in_fold)
@@ -146,7 +146,7 @@ def counts_without_small_cells(target: Target, counts: Array, least: int, *, in_
 def _counts_in_steps(counts: Array) -> Array:
     """Counts in steps of several patients, whose total stays exact; none that is 0 becomes another number."""
     order = np.argsort(counts, kind="stable")
-    edges = _in_steps(np.cumsum(counts[order]), np.float64(STEP_PATIENTS))
+    edges = _in_steps(np.cumsum(counts[order]), STEP_PATIENTS)
     edges[-1] = counts.sum()
     stepped = np.empty_like(counts)
     stepped[order] = np.diff(edges, prepend=0.0)
@@ -208,5 +208,5 @@ def features_in_steps(features: tuple[Feature, ...], statistics: FeatureStatisti
     return FeatureStatistics(statistics.patients, statistics.known, np.where(is_category, counted, total), squares)
 
 
-def _in_steps(values: Array, step: Array) -> Array:
+def _in_steps(values: Array | float, step: Array | float) -> Array:
     return np.where(step > 0, np.rint(values / np.where(step > 0, step, 1.0)) * step, values)

@@ -24,8 +24,8 @@ def protection_of_sums(site: SiteConfig, config: StudySettings) -> Iterator[str]
     yield f"secure aggregation holds against the center and {terms.colluders} of the hospitals together"
     if config.leave_out == "each":
         yield "each hospital is left out in turn: the sums of the folds with this one and without it show its own part"
-    if terms.survivor_sets:
-        yield f"at most {terms.survivor_sets} different sets of hospitals are added up; each difference shows some"
+    most = terms.survivor_sets or "as many as there are hospitals"
+    yield f"hospitals may drop out, so that different sets are added up, at most {most}: their difference shows who did"
     keys = partner_points(site)
     yield from (f"verified key of {name}: {key_fingerprint(key)}" for name, key in sorted(keys.items()))
     for name, key in sorted(Record(sums_of(site), terms.approval).pins().items()) if sums_of(site).exists() else ():

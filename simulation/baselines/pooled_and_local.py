@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from client.admission import folder_of_rounds
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
 from client.training.combat import harmonise, own_statistics
@@ -146,7 +147,7 @@ def from_checkpoint(
         site = load_site(file)
         if site.role == "train" and site.site not in config.never_train:
             own[site.site] = as_module(checkpoint.model, task, config)
-            restore(own[site.site], site.state_dir / "normalisation" / config.study, checkpoint.round)
+            restore(own[site.site], folder_of_rounds(site.state_dir, "normalisation", config), checkpoint.round)
     return Trained(as_module(checkpoint.model, task, config), unpack_features(checkpoint.statistics, task), own)
 
 

@@ -300,12 +300,12 @@ def test_a_split_that_is_nearly_an_earlier_one_is_refused_where_a_center_could_c
     def split(fraction, name="", site=site):
         return split_patients(site, StudySettings(test_fraction=fraction, validation_fraction=0.1, split=name), strata)
 
-    drawn = split(0.2)
+    first = split(0.2)
     with pytest.raises(SiteError, match="the part train differs") as error:
         split(0.22)
     assert "test-fraction" in error.value.public
-    assert split(0.2) == drawn
+    assert split(0.2) == first
     assert Counter(split(0.5).values())["test"] == 30
     assert Counter(split(0.22, "another").values())["test"] == 14
-    moved = {patient for patient, part in split(0.22, site=alone).items() if part != drawn[patient]}
+    moved = {patient for patient, part in split(0.22, site=alone).items() if part != first[patient]}
     assert 0 < len(moved) < 5, "what was refused would have told of them"
