@@ -39,7 +39,7 @@ def scratch(folder: Path) -> Iterator[None]:
 def must_last(path: Path) -> bool:
     """Whether a file must be on the disk before anything goes on: of all but those in a `scratch` folder."""
     folder = _SCRATCH.get()
-    return folder is None or not path.resolve().is_relative_to(folder)
+    return folder is None or folder not in path.absolute().parents
 
 
 def write_atomically(path: Path, content: bytes | str, mode: int = OWNER_ONLY) -> None:

@@ -100,12 +100,16 @@ def test_where_each_hospital_is_left_out_its_patients_alone_are_compared(hospita
     config = parse_study_settings({"sites": "a, b, c", "leave-out": "each", "min-sites": 1})
     task, models = load_task(config), dict[str, dict[str, Scored]]()
     for split in splits_of(sites, task, config):
-        pooled = pool_cohorts([cohort for cohort in split.cohorts if len(cohort.parts["train"])])
+        training = [cohort for cohort in split.cohorts if len(cohort.parts["train"])]
+        pooled = pool_cohorts(training)
         fitted = fit_tabular("cox", pooled, task, split.config)
         assert fitted is not None
         for name in ("study", "other"):
             models.setdefault(name, {})[split.label] = scored(name, fitted, split, task)
-        assert [*models["study"][split.label].test["recurrence"]] == [split.label.removeprefix("without-")]
+        tested = models["study"][split.label].test["recurrence"]
+        assert [*tested] == [split.label.removeprefix("without-")]
+        of_hospitals_that_train = {patient for cohort in training for patient in cohort.patients}
+        assert not of_hospitals_that_train & {one for identifiers, _, _ in tested.values() for one in identifiers}
     (row,) = compared(models["study"], models["other"], task)
     assert row.patients == sum(patients.values())
     assert {one.tested_on: one.patients for one in matrix_of(models["study"], "study", task)} == patients
