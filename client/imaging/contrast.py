@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.imaging.mask_reach import has_idle_part, reaches_beyond
+from client.imaging.mask_reach import has_idle_part, has_open_part, reaches_beyond
+from client.imaging.mask_shape import is_box
 from client.imaging.phase_scales import local_remark
 from client.imaging.signal import signal_remark
 from client.imaging.slice_order import slice_remark
@@ -19,6 +20,7 @@ MIN_RISE = 0.05  # of the signal before contrast, which a vessel exceeds after i
 TUMOUR_RISE = 0.2  # which a tumour's mean exceeds; Kuhl 1999 (10.1148/radiology.211.1.r99ap38101) counts from 50 %
 # Medians of a phase's tissue over that before contrast: beyond these, no contrast agent has made the difference
 PLAUSIBLE_CHANGE = (0.85, 4.0)
+EVERYWHERE, LOWEST = (1.4, 0.8), 5  # factors, the second of the median, that the ratios' 5th percentile never exceeds
 TISSUE = 0.2  # of the 99th percentile of the signal before contrast
 MIN_CORRELATION = 0.3  # between the voxels of a phase and those before contrast
 ALIKE = 0.5  # correlation in the tissue alone of two phases of one exam, where it has a grain
@@ -30,6 +32,9 @@ EDGE, MIN_EDGE = 1, 30  # voxels about a mask that are compared with it, and how
 AS_MUCH = 0.85  # of the tumour's rise, in three quarters of those voxels: no edge of a tumour is on all sides so high
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], dtype=bool)
 SAMPLE = 100_000  # voxels that are examined
+ROUNDING = 0.025  # of the tissue's mean: noise, vessels and the tumour make some voxels differ by more
+FALLEN, FALLEN_SHARE = 0.85, 0.25  # of a voxel's signal before contrast, and of a tumour's voxels
+DIP = 0.03  # of a tumour's signal, below the phases before and after it: contrast comes and goes once
 
 Signal = NDArray[np.float64]
 
@@ -79,15 +84,34 @@ def _copies(phases: list[NDArray[Any]]) -> str:
 
 def _of_phases(phases: list[Signal], ratios: list[Signal], medians: list[float]) -> str:
     low, high = PLAUSIBLE_CHANGE
-    if min(medians) < low or max(medians) > high:
+    if min(medians) < low or max(medians) > high or any(map(_rises_everywhere, ratios, medians)):
         return "phases seem to be on different scales; check their order, rescale slopes, and how they were exported"
     if any(_correlation(phases[0], phase) < MIN_CORRELATION for phase in phases[1:]):
         return "a phase does not show what the first one does; check that it is of the same exam, and not inverted"
+    if (pair := _nearly_the_same(phases)) is not None:
+        return f"phases {pair[0]} and {pair[1]} differ by no more than rounding does; are they the same image?"
     if _one_is_odd(phases):
         return "one phase shows other tissue than the rest; check that it is of the same patient, and not moved"
     if max(float(np.percentile(ratio, 99.9)) for ratio in ratios) < 1 + MIN_RISE:
         return "no signal rises after the first phase; check which phase is before contrast, and the order"
     return ""
+
+
+def _rises_everywhere(ratios: Signal, median: float) -> bool:
+    """Whether all tissue, fat too, rises by about one factor."""
+    factor, of_median = EVERYWHERE
+    return float(np.percentile(ratios, LOWEST)) > max(factor, of_median * median)
+
+
+def _nearly_the_same(phases: list[Signal]) -> tuple[int, int] | None:
+    """Two phases, counted from 1, of which no voxel differs by more than rounding does, as in copies in two formats."""
+    tissue = float(phases[0][_tissue(phases[0])].mean())
+    for number, phase in enumerate(phases):
+        for earlier in range(number):
+            most = float(np.abs(phase - phases[earlier]).max())
+            if np.ptp(phase) > 0 and most < ROUNDING * tissue:
+                return earlier + 1, number + 1
+    return None
 
 
 def _correlation(one: Signal, other: Signal) -> float:
@@ -117,15 +141,19 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
         return "the tumour's signal does not rise after the first phase; check the order of phases, and the mask"
     if min(rises) < 1 - MIN_RISE:
         return "the tumour's signal falls below that of the first phase; check which phase is before contrast"
-    known, is_box = signals[0] > 0, _is_box(inside)
+    if any(min(rises[at - 1], rises[at + 1]) > (1 + DIP) * rises[at] for at in range(1, len(rises) - 1)):
+        return "the tumour's signal falls and rises again; check the order of the phases after contrast"
+    if any(float((signal < FALLEN * signals[0]).mean()) > FALLEN_SHARE for signal in signals[1:]):
+        return "a part of the tumour falls below its signal before contrast; check the slices of each phase"
+    known, boxed = signals[0] > 0, is_box(inside)
     highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)
-    if float((highest > ABOVE_TISSUE * tissue_rise).mean()) < (PART if is_box else MOSTLY):
+    if float((highest > ABOVE_TISSUE * tissue_rise).mean()) < (PART if boxed else MOSTLY):
         return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
-    if has_idle_part(phases, inside, tissue_rise):
+    if has_idle_part(phases, inside, tissue_rise) or (not boxed and has_open_part(phases, inside, tissue_rise)):
         return "a part of the mask takes up no more contrast than the tissue; check that each part is of a tumour"
-    if reaches_beyond(phases, inside, tissue_rise, IN_BOX if is_box else 50.0):
+    if reaches_beyond(phases, inside, tissue_rise, IN_BOX if boxed else 50.0):
         return "what takes up contrast continues beyond the mask; check that it covers the tumour, and was not moved"
-    if not is_box and _goes_on(phases, inside, max(rises)):
+    if not boxed and _goes_on(phases, inside, max(rises)):
         return (
             "what surrounds the mask takes up as much contrast as what is in it; is the mask smaller than the tumour?"
         )
@@ -147,9 +175,3 @@ def _goes_on(phases: list[NDArray[Any]], inside: NDArray[np.bool_], rise: float)
         return False
     highest = np.max([phase[box][beside][known] / before[known] for phase in phases[1:]], axis=0)
     return float(np.percentile(highest, 25)) > 1 + AS_MUCH * (rise - 1)
-
-
-def _is_box(inside: NDArray[np.bool_]) -> bool:
-    """Whether a mask is a box about the tumour, half of which is other tissue."""
-    places = np.argwhere(inside)
-    return int(np.prod(np.ptp(places, axis=0) + 1)) == len(places)

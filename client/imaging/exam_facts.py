@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from client.imaging.contrast import contrast_remarks
 from client.imaging.mammography.appearance import mammogram_remarks
-from client.imaging.mask_shape import shape_remark
+from client.imaging.mask_shape import is_box, shape_remark
+from client.imaging.steps import steps
 
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 6  # raise it when the same exam has other facts
+VERSION = 7  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
@@ -31,6 +32,10 @@ SHORTEST_EXAM_S, LONGEST_PAUSE_S = 20.0, 20 * 60.0
 HASHED = 1_000_000  # voxels, by which copies are recognised
 EVERY = 4  # of the rows and columns of a plane, which are examined
 EMPTY_SHARE = 0.4  # of an image, in planes at its edges where all voxels are the same
+ACROSS = 2.0  # extent across slices over that along them, beyond which axes were exchanged
+BOX_VOXELS = 60  # of a mask; a smaller tumour may fill a box
+PLANES = 8  # whose sharpness is measured
+TISSUE, SPREAD = 0.2, (10, 50, 90)  # of the 99th percentile of the signal; and percentiles of the tissue's
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class ExamFacts:
         grid_filled: Share of the study's grid within the exam; None without a study.
         remarks: What looks wrong, each with what to do.
         voxels_hash: Of the first phase's voxels; empty where they are all the same.
+        mask_is_box: Whether the mask fills a box.
+        sharpness: Of the first phase, from voxel to voxel; 0 where it is unknown.
+        contrast: Spread of the first phase's tissue over its median; 0 where it is unknown.
     """
 
     choice: Mapping[str, str]
@@ -62,6 +70,9 @@ class ExamFacts:
     mask_share: float
     remarks: tuple[str, ...]
     voxels_hash: str = ""
+    mask_is_box: bool = False
+    sharpness: float = 0.0
+    contrast: float = 0.0
     tumour_shown: float | None = None
     grid_filled: float | None = None
 
@@ -87,6 +98,7 @@ def _facts(exam: Exam) -> ExamFacts:
     import SimpleITK as sitk
 
     first = exam.phases[0]
+    shown = sitk.GetArrayViewFromImage(first)
     voxels = 0 if exam.mask is None else int((sitk.GetArrayViewFromImage(exam.mask) != 0).sum())
     mm3, share = voxels * float(np.prod(first.GetSpacing())), voxels / float(np.prod(first.GetSize()))
     seen = [*_times(exam.seconds or ()), *_extent(first), *contrast_remarks(exam), *mammogram_remarks(exam)]
@@ -101,13 +113,26 @@ def _facts(exam: Exam) -> ExamFacts:
         mask_mm3=round(mm3, 1),
         mask_share=round(share, 6),
         remarks=tuple(remarks),
-        voxels_hash=_hash(sitk.GetArrayViewFromImage(first)),
+        voxels_hash=_hash(shown),
+        mask_is_box=voxels >= BOX_VOXELS and is_box(sitk.GetArrayViewFromImage(exam.mask) != 0),
+        sharpness=round(float(np.nan_to_num(steps(shown[:: max(1, len(shown) // PLANES)])[0])), 4),
+        contrast=round(_spread(shown), 4),
     )
 
 
 def _hash(voxels: NDArray[Any]) -> str:
     few = voxels.ravel()[:: max(1, voxels.size // HASHED)]
     return hashlib.blake2b(few.tobytes(), digest_size=16).hexdigest() if np.ptp(few) else ""
+
+
+def _spread(voxels: NDArray[Any]) -> float:
+    """Between the lowest and the highest tenth of the tissue, over its median; 0 where there is no signal."""
+    few = voxels.ravel()[:: max(1, voxels.size // HASHED)]
+    tissue = few[few > max(TISSUE * float(np.percentile(few, 99)), 0.0)]
+    if not len(tissue):
+        return 0.0
+    low, middle, high = np.percentile(tissue, SPREAD)
+    return float((high - low) / middle)
 
 
 def _times(seconds: Sequence[float]) -> list[str]:
@@ -134,6 +159,7 @@ def _extent(first: Any) -> list[str]:
     smaller, *_, larger = sorted(first.GetSpacing()[:2])
     if larger > SQUARE * smaller:
         remarks.append("voxels are not square in their slices, as scanners make them; check PixelSpacing")
+    remarks += _axes(first)
     full = 1.0
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -145,6 +171,19 @@ def _extent(first: Any) -> list[str]:
     if full < 1 - EMPTY_SHARE:
         remarks.append(f"more than {EMPTY_SHARE:.0%} of the image are empty planes at its edges; cut off such padding")
     return remarks
+
+
+def _axes(image: Any) -> list[str]:
+    """Signs that a header was lost, or that its axes are not the array's."""
+    columns, rows, slices = image.GetSize()
+    *within_mm, across_mm = image.GetSpacing()
+    turn = np.abs(image.GetDirection())
+    if set(image.GetSpacing()) == {1.0} and not any(image.GetOrigin()) and np.array_equal(turn, np.eye(3).ravel()):
+        return ["voxels measure exactly 1 mm and begin at 0, as where a header was lost; check the voxel size"]
+    shorter_mm = min(count * mm for count, mm in zip((columns, rows), within_mm, strict=True))
+    if across_mm > SQUARE * max(within_mm) and slices > min(columns, rows) and slices * across_mm > ACROSS * shorter_mm:
+        return ["there are more slices than rows or columns, and they are thicker; were the array's axes exchanged?"]
+    return []
 
 
 def _mask(exam: Exam, mm3: float, share: float) -> list[str]:

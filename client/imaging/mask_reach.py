@@ -13,6 +13,8 @@ MIN_VOXELS = 40  # of a mask; a vessel beside a smaller one may be as large
 IDLE = 1.1  # times the tissue's rise, which a tumour's exceeds
 LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
 BEYOND = 0.4  # of the uptake within the mask, that lies beyond it and hangs together with it
+OPEN_PART = 0.25  # of a mask, that takes up nothing and is not enclosed by what does, as a necrosis is
+DEPTH = 2  # voxels from what takes up contrast, at which its blurred edge ends
 
 
 def reaches_beyond(
@@ -34,15 +36,27 @@ def reaches_beyond(
         return False
     box = _box(inside, MARGIN)
     mask = inside[box]
-    before = ndimage.uniform_filter(phases[0][box].astype(np.float32), 3)
-    latest = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases[1:]]
-    rise = np.max(latest, axis=0) / np.maximum(before, max(1e-6, 0.05 * float(before[mask].mean())))
+    rise = _rise(phases, inside, box)
     uptake = rise > (tissue_rise + float(np.percentile(rise[mask], percentile))) / 2
     pieces, _ = ndimage.label(uptake)
     own = np.unique(pieces[mask & uptake])
     tumour = np.isin(pieces, own[own > 0])
     edge = ndimage.binary_dilation(mask)
     return bool((tumour & ~edge).sum() > BEYOND * (tumour & mask).sum())
+
+
+def has_open_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
+    """Whether a quarter of a mask lies outside of what takes up contrast, as where it was copied or drawn too large.
+
+    The arguments are those of `reaches_beyond`.
+    """
+    from scipy import ndimage
+
+    box = _box(inside, MARGIN)
+    mask, rise = inside[box], _rise(phases, inside, box)
+    idle = rise < (3 * tissue_rise + float(np.percentile(rise[mask], 75))) / 4
+    open_ = ndimage.binary_erosion(idle | ~mask, iterations=DEPTH) & mask
+    return bool(open_.sum() > OPEN_PART * mask.sum())
 
 
 def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
@@ -62,6 +76,15 @@ def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tis
     large = np.flatnonzero(sizes >= max(LARGE_PART * sizes.sum(), 1)) + 1
     medians = [np.median(latest[parts == part] / np.maximum(before[parts == part], 1e-6)) for part in large]
     return bool(len(medians) and min(medians) <= IDLE * tissue_rise)
+
+
+def _rise(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], box: tuple[slice, ...]) -> NDArray[np.float32]:
+    """The highest of the phases over that before contrast, of the means of 27 voxels in a box about a mask."""
+    from scipy import ndimage
+
+    before, *latest = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases]
+    least = max(1e-6, 0.05 * float(before[inside[box]].mean()))
+    return np.asarray(np.max(latest, axis=0) / np.maximum(before, least))
 
 
 def _box(inside: NDArray[np.bool_], margin: float) -> tuple[slice, ...]:

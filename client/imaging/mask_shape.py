@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 FLAT = 2.0  # times the distance of slices that a tumour of one slice may measure in it
 HOLLOW = 0.3  # of a mask with its holes filled
 SPECK, MANY = 3, 20  # voxels of a part, and such parts, that no outline leaves
+GAPS = 3  # slices without the tumour, or several together, between slices with it
 MIN_SLICES = 4  # of an image of which a mask may miss some
 
 
@@ -31,9 +32,17 @@ def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
     box: Any = inside[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
     if _specks(box) > MANY:
         return "the mask has many specks of a few voxels; delete them, and check what it was made by"
+    if int((np.diff(box.any(axis=(1, 2)).astype(int)) < 0).sum()) > GAPS:
+        return "the mask lacks slices between others; outline the tumour in every slice that shows it"
     if _share_of_holes(box) > HOLLOW:
         return "the mask is hollow, as an outline that was not filled; fill it"
     return ""
+
+
+def is_box(inside: NDArray[np.bool_]) -> bool:
+    """Whether a mask is a box about the tumour, half of which is other tissue."""
+    places = np.argwhere(inside)
+    return int(np.prod(np.ptp(places, axis=0) + 1)) == len(places)
 
 
 def _specks(inside: NDArray[np.bool_]) -> int:

@@ -12,6 +12,7 @@ TISSUE = 0.2  # of the 99th percentile of the signal before contrast
 JUMP = 1.8  # between the medians of two phases after contrast: tissue takes up and loses far less between them
 DARKER = 0.8  # median of a part's ratios to the signal before contrast; no contrast agent darkens a quarter of an image
 PARTS, MIN_PART = 4, 200  # parts along an axis, and voxels of tissue in one that tell something
+MIN_SHARE = 0.05  # of all tissue: fewer voxels are bright by their noise, and darker in the next phase
 BENT, ALIKE = (0.7, 1.5), 0.9  # spread of logarithms over that before contrast, where both go together
 UNENHANCED = (2, 85)  # percentiles of the tissue's ratios, between which hardly anything is a tumour or a vessel
 MIN_SPREAD = 0.02  # of those logarithms, below which they are noise
@@ -61,6 +62,6 @@ def _darkens_in_part(before: NDArray[Any], after: NDArray[Any]) -> bool:
         parts = [np.array_split(array, PARTS, axis) for array in (first, second, tissue)]
         for before_part, after_part, inside in zip(*parts, strict=True):
             ratios = after_part[inside] / before_part[inside]
-            if len(ratios) >= MIN_PART and float(np.median(ratios)) < DARKER:
+            if len(ratios) >= max(MIN_PART, MIN_SHARE * tissue.sum()) and float(np.median(ratios)) < DARKER:
                 return True
     return False

@@ -1,4 +1,4 @@
-"""Signal of an exam's phases, each by itself: cut off, coarse, negative, or with its grey values evened out."""
+"""Signal of an exam's phases: cut off, coarse, negative, of exchanged bytes, or with its grey values evened out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.steps import steps
+
 NEGATIVE_SHARE = 0.05  # of the voxels; interpolation makes a few at edges
 FAR_BELOW, FAR_SHARE = 0.2, 1e-4  # of the 99th percentile, below 0, and of the voxels: interpolation makes none
 CUT_OFF_SHARE, CUT_OFF_LEAST = 1e-3, 50  # of the voxels, and how many, that have the highest value
@@ -15,6 +17,9 @@ FEW_VALUES = (8, 32)  # of a phase: fewer are a drawing, more an image
 NOISE, NOISE_SLICES = 0.8, 8  # of the difference of voxels half an image apart; and slices that are examined
 PERCENTILES = (50, 75, 90, 99, 99.9)
 SAME = 2e-3  # between those of two phases, as a share
+SAME_MEAN = 1e-3  # likewise of the means: contrast changes them by 10 % and more
+BYTE, FEW_RESIDUES, WIDE = 256, 16, 4096  # remainders of whole numbers, and their range, that exchanged bytes leave
+BLOCKY, PLANES = 1.6, 3  # as of tiles; and slices in the middle that are examined
 
 
 def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.float64]]) -> str:
@@ -26,6 +31,10 @@ def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.f
     """
     if any(map(_is_negative, sampled)):
         return "signal is negative, as after a standardisation or a subtraction; give the images as they were measured"
+    if any(map(_has_exchanged_bytes, sampled)):
+        return (
+            "a phase's two bytes are exchanged, or its values lost some bits; export it with the header it belongs to"
+        )
     if any(map(_is_noise, phases)):
         return "a phase looks like noise; check the order of its bytes, and how many of its bits are stored"
     values = [len(np.unique(few)) for few in sampled]
@@ -36,7 +45,29 @@ def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.f
     levels = np.array([np.percentile(few, PERCENTILES) for few in sampled])
     if len(levels) > 1 and np.allclose(levels, levels[0], rtol=SAME, atol=0) and levels[0, 0] > 0:
         return "all phases have the same share of each grey value, as after an equalisation; export the originals"
+    means = [float(few.mean()) for few in sampled]
+    if len(means) > 1 and np.ptp(means) < SAME_MEAN * abs(means[0]):
+        return "all phases have the same mean, as after a standardisation of each; export the originals"
+    if any(map(_has_blocks, phases)):
+        return "slices consist of blocks of 8 by 8, as after a strong lossy compression; export the originals"
     return ""
+
+
+def _has_exchanged_bytes(few: NDArray[np.float64]) -> bool:
+    """Whether whole numbers, of some unit, have a second byte that varies and a first that hardly does."""
+    values = np.unique(few)
+    if len(values) < FEW_VALUES[1]:
+        return False
+    counts = values / np.diff(values).min()
+    whole = np.round(counts)
+    if whole[-1] - whole[0] < WIDE or np.abs(counts - whole).max() > 0.01:
+        return False
+    return 1 < len(np.unique(whole % BYTE)) < FEW_RESIDUES
+
+
+def _has_blocks(phase: NDArray[Any]) -> bool:
+    middle = max(0, len(phase) // 2 - PLANES // 2)
+    return steps(phase[middle : middle + PLANES])[1] > BLOCKY
 
 
 def _is_noise(phase: NDArray[Any]) -> bool:

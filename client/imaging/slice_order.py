@@ -1,8 +1,9 @@
-"""Slices of a stack beside their neighbours: one that jumps in what it shows, or in its scale."""
+"""Slices of a stack beside their neighbours: out of order, the same twice, or on another scale."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ JUMP = 2.5  # times the largest of the other changes within REACH slices
 REACH, MIN_SLICES = 4, 10
 LEAST_CHANGE = 0.3  # of the mean signal
 TISSUE, MIN_TISSUE = 0.2, 100  # of the 99th percentile of the first phase; and voxels that tell something
+CLOSER = 0.8  # of the change to the next slice: that to one farther off is larger in a stack that is in order
 OTHER_SCALE = 1.3  # of a slice's ratio to the signal before contrast, over its neighbours'
 
 
@@ -23,7 +25,9 @@ def slice_remark(phases: Sequence[NDArray[Any]]) -> str:
         phases: `(D, H, W)` each, the one before contrast first.
     """
     few = [phase[:, ::EVERY, ::EVERY].astype(np.float32) for phase in phases]
-    if _jumps(few[0]):
+    if any(np.array_equal(one, next_) and np.ptp(one) > 0 for one, next_ in pairwise(few[0])):
+        return "neighbouring slices are the same image; export the stack with its own slices"
+    if _jumps(few[0]) or _is_shuffled(few[0]):
         return "neighbouring slices do not fit together; check that they are in order, of one stack and of one scale"
     if any(_odd_scale(few[0], phase) for phase in few[1:]):
         return "some slices of a phase are on another scale than those beside them; check rescale slopes"
@@ -38,6 +42,19 @@ def _jumps(voxels: NDArray[np.float32]) -> bool:
     for at in range(1, len(changes) - 1):
         others = np.delete(changes, at)[max(0, at - REACH) : at + REACH]
         if changes[at] > LEAST_CHANGE and changes[at] > JUMP * others.max():
+            return True
+    return False
+
+
+def _is_shuffled(voxels: NDArray[np.float32]) -> bool:
+    """Whether slices are more like those some places on than like the next, as where even ones follow odd ones."""
+    count = len(voxels)
+    if count < MIN_SLICES:
+        return False
+    next_ = np.abs(np.diff(voxels, axis=0)).mean(axis=(1, 2))
+    for lag in range(2, count // 2 + 1):
+        change = np.abs(voxels[lag:] - voxels[:-lag]).mean()
+        if change < CLOSER * next_[: count - lag].mean():
             return True
     return False
 

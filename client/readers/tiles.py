@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from client.contract.protocols import Rows, Site
 
 VERSION = 1  # raise it when the same tiles become another tensor
-LOOK_VERSION = 1  # raise it when the same tiles look otherwise
+LOOK_VERSION = 2  # raise it when the same tiles look otherwise
 LOOKED = 4  # tiles of a patient that are read without a study
 
 TensorAndLooks = tuple[NDArray[np.float16], NDArray[np.float64]]

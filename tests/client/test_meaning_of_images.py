@@ -362,9 +362,71 @@ def eroded(mask: sitk.Image) -> sitk.Image:
     return sitk.Cast(smaller, sitk.sitkFloat32)
 
 
+def open_part(mask: np.ndarray) -> np.ndarray:
+    """A mask with as much again beside it."""
+    return np.maximum(mask, np.roll(mask, 7, axis=1))
+
+
+def normalised(phase: np.ndarray) -> np.ndarray:
+    return 200 * phase / phase.mean()
+
+
+def halves_exchanged(folder: Path) -> None:
+    """The first seven slices before contrast in place of those after it."""
+    for patient in PATIENTS[:2]:
+        paths = [folder / "nifti" / patient / f"phase{phase}.nii.gz" for phase in (0, 1)]
+        images = [image(path) for path in paths]
+        for path, one, other in zip(paths, images, images[::-1], strict=True):
+            one[:, :, :7] = other[:, :, :7]
+            sitk.WriteImage(one, str(path))
+
+
+def copied_with_rounding(folder: Path) -> None:
+    for patient in PATIENTS[:2]:
+        place = folder / "nifti" / patient
+        rounded = sitk.Cast(sitk.Round(image(place / "phase1.nii.gz")), sitk.sitkFloat32)
+        sitk.WriteImage(rounded, str(place / "phase2.nii.gz"))
+
+
+def blocks(phase: np.ndarray) -> np.ndarray:
+    """Each 8 by 8 voxels of a slice by their mean, for the most part."""
+    rows, columns = (np.arange(size) // 8 * 8 + 4 for size in phase.shape[1:])
+    from scipy.ndimage import uniform_filter
+
+    coarse = uniform_filter(phase, (0, 8, 8))[:, np.minimum(rows, 43)][:, :, np.minimum(columns, 43)]
+    return 0.1 * phase + 0.9 * coarse
+
+
+def exchanged_bytes(file: Any) -> bytes:
+    return file.pixel_array.astype("<i2").byteswap().tobytes()
+
+
+def one_dye(pixels: np.ndarray) -> np.ndarray:
+    """Haematoxylin alone, as separation of the stains leaves it."""
+    amount = -np.log((pixels.astype(float) + 1) / 256).mean(axis=2, keepdims=True)
+    return (255 * np.exp(-amount * np.array([1.2, 1.3, 0.5]))).astype(np.uint8)
+
+
 ALL_PHASES = ("phase0", "phase1", "phase2")
 CHANGES: dict[str, tuple[str, Change]] = {
     "tiles: inverted": ("tiles", tiles(lambda a: 255 - a)),
+    "tiles: one dye": ("tiles", tiles(one_dye)),
+    "tiles: four greys": ("tiles", tiles(lambda a: a // 64 * 64 + 32)),
+    "mammogram: dead columns": ("mammogram", mammogram_pixels(lambda a: a * (np.arange(a.shape[1]) % 9 > 0))),
+    "mammogram: a grey bar": (
+        "mammogram",
+        mammogram_pixels(lambda a: np.pad(a[9:], ((9, 0), (0, 0)), constant_values=500)),
+    ),
+    "DICOM: bytes exchanged": ("dicom", tags(PixelData=exchanged_bytes)),
+    "each phase divided by its mean": ("nifti", voxels(normalised, *ALL_PHASES)),
+    "a phase twice, rounded": ("nifti", copied_with_rounding),
+    "pre-contrast on another gain": ("nifti", voxels(lambda a: 0.6 * a, "phase0")),
+    "half of the slices before contrast exchanged": ("nifti", halves_exchanged),
+    "odd slices after even ones": ("nifti", voxels(lambda a: np.concatenate([a[::2], a[1::2]]), *ALL_PHASES, "mask")),
+    "each slice twice": ("nifti", voxels(lambda a: a[::2].repeat(2, axis=0), *ALL_PHASES)),
+    "blocks of lossy compression": ("nifti", voxels(blocks, *ALL_PHASES)),
+    "the mask and as much beside it": ("nifti", voxels(open_part, "mask")),
+    "every other slice of the mask": ("nifti", voxels(lambda a: a * (np.arange(len(a)) % 2)[:, None, None], "mask")),
     "tiles: grey": ("tiles", tiles(lambda a: a.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2))),
     "tiles: red and blue exchanged": ("tiles", tiles(lambda a: a[..., ::-1])),
     "tiles: another stain": ("tiles", tiles(brown)),

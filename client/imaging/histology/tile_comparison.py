@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from client.imaging.histology.tile_look import TileLook, tile_remarks
+from client.imaging.odd_one import odd_ones
 
 MIN_PATIENTS = 5  # of whom one can be told from the others
 PALE_OR_DARK = 0.7  # logarithm of how much more or less is absorbed: twice, or half
@@ -18,6 +19,8 @@ TWICE = "tiles are the same image; check how they were cut"
 ODD_SIZE = "tiles of another size than {} x {} pixels, the usual; check that they were cut at the same magnification"
 FEW_SHARE = 0.25
 FEW = "fewer tiles than a quarter of those that the study takes, which repeats them; cut more"
+SHARPER = 1.4  # factor
+UNLIKE_GRAIN = "tiles are far smoother or rougher than the site's others; check that their magnification is the same"
 UNLIKE = (
     "tiles absorb far more or less light than the site's others; check the stain, the scanner and how they were cut"
 )
@@ -39,10 +42,11 @@ def compared_tiles(
             owners[look.digest].add(patients[row])
     sizes = Counter((int(look.rows), int(look.columns)) for tiles in looks.values() for look in tiles)
     usual = max(sizes, key=lambda size: sizes[size], default=(0, 0))
-    unlike = _unlike_others(looks)
+    unlike, grains = _unlike_others(looks), {row: _sharpness(tiles) for row, tiles in looks.items()}
+    rough = odd_ones(grains, SHARPER)
     return {
         row: [
-            *(_first(tiles, owners) or [UNLIKE] * (row in unlike)),
+            *(_first(tiles, owners) or [UNLIKE] * (row in unlike) or [UNLIKE_GRAIN] * (row in rough)),
             *[ODD_SIZE.format(*usual)] * any((look.rows, look.columns) != usual for look in tiles),
             *[FEW] * (len(tiles) < FEW_SHARE * wanted),
         ]
@@ -55,6 +59,12 @@ def _first(tiles: Sequence[TileLook], owners: Mapping[float, set[str]]) -> list[
     if any(len(owners[digest]) > 1 for digest in digests):
         return [ANOTHERS]
     return [TWICE] if max(digests.values(), default=1) > 1 else tile_remarks(tiles)
+
+
+def _sharpness(tiles: Sequence[TileLook]) -> float:
+    """Of a patient's tiles, 0 where they are too small to tell."""
+    known = [look.sharpness for look in tiles if not np.isnan(look.sharpness)]
+    return float(np.median(known)) if known else 0.0
 
 
 def _unlike_others(looks: Mapping[int, Sequence[TileLook]]) -> set[int]:

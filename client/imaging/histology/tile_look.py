@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.steps import BLOCK, steps
+
 GLASS, INK_BLACK = 225, 25  # grey values above and below which a pixel is no tissue, in all colours
 COLOURLESS = 4.0  # mean distance of a tile's highest and lowest colour, of 255
 MOSTLY, MUCH = 0.9, 0.5  # of a tile's pixels, or of a patient's tiles
 GREENER, GREEN_SHARE = 15, 0.05  # than red and blue, which neither stain ever is; and of a tile's pixels
-SWAPPED = 3.0  # of 255, that light tissue is bluer than red and dark tissue redder: nuclei are dark and blue
-BLURRED = 0.285  # a straight slope has 0.25, noise 1
-BLOCKY = 1.6  # steps at every eighth row and column over the others; a JPEG file of quality 50 has about 1.1
+REDDER = (10.0, 5.0)  # of 255: red over blue in the darkest tissue, where nuclei are blue, and in light tissue at most
+ONE_DYE = 0.012  # of the second direction of the colours' absorbances over the first; two dyes have 0.1
+FEW_GREYS = 12  # different values of green
+BLURRED = 0.265  # a straight slope has 0.25
+BLOCKY = 1.6
 MIN_TISSUE, MIN_SIDE = 0.02, 32  # of a tile's pixels, and pixels along a side, below which nothing is said
 MAX_LOOKED = 65_536  # pixels that are examined for colours
 DIGEST_BYTES = 6  # a 64-bit float holds them
@@ -37,7 +41,10 @@ class TileLook(NamedTuple):
         red_absorbed: Mean absorbance of red in tissue.
         green_absorbed: Of green.
         blue_absorbed: Of blue.
-        exchanged: How much blue exceeds red in light tissue, or red blue in dark, whichever is less.
+        redness_dark: How much red exceeds blue in the darkest tenth of the tissue.
+        redness_light: And in the lighter half.
+        dyes: How much a second dye adds to a first in the colours, 0 where there is one only.
+        greys: How many different values of green there are.
         sharpness: Steps from pixel to pixel over those across four.
         blocks: Steps at every eighth row and column over those at the others.
     """
@@ -52,7 +59,10 @@ class TileLook(NamedTuple):
     red_absorbed: float = np.nan
     green_absorbed: float = np.nan
     blue_absorbed: float = np.nan
-    exchanged: float = np.nan
+    redness_dark: float = np.nan
+    redness_light: float = np.nan
+    dyes: float = np.nan
+    greys: float = np.nan
     sharpness: float = np.nan
     blocks: float = np.nan
 
@@ -82,7 +92,7 @@ def tile_look(pixels: Pixels) -> TileLook:
     tissue = few[(lowest <= GLASS) & (highest >= INK_BLACK)]
     if len(tissue) < MIN_TISSUE * len(few):
         return look
-    sharpness, blocks = _steps(pixels[..., 1])
+    sharpness, blocks = steps(_middle(pixels)[None, ..., 1])
     return look._replace(**_absorbance(tissue), sharpness=sharpness, blocks=blocks)
 
 
@@ -91,22 +101,21 @@ def _absorbance(tissue: NDArray[np.float32]) -> dict[str, float]:
     red, green, blue = absorbed.mean(axis=0).tolist()
     dark, redness = absorbed.sum(axis=1), tissue[:, 0] - tissue[:, 2]
     middle, darkest = np.percentile(dark, [50, 90])
-    exchanged = min(-np.median(redness[dark <= middle]), np.median(redness[dark >= darkest]))
-    return {"red_absorbed": red, "green_absorbed": green, "blue_absorbed": blue, "exchanged": float(exchanged)}
+    strengths = np.linalg.svd(absorbed.T @ absorbed, compute_uv=False)  # the squares of those of the colours
+    return {
+        **{"red_absorbed": red, "green_absorbed": green, "blue_absorbed": blue},
+        "redness_dark": float(np.median(redness[dark >= darkest])),
+        "redness_light": float(np.median(redness[dark <= middle])),
+        "dyes": float(np.sqrt(strengths[1] / strengths[0])) if strengths[0] else np.nan,
+        "greys": float(len(np.unique(tissue[:, 1]))),
+    }
 
 
-def _steps(green: NDArray[np.uint8]) -> tuple[float, float]:
-    """Sharpness and blocks, of a part in the middle that begins with a block of 8 by 8 pixels."""
+def _middle(pixels: Pixels) -> Pixels:
+    """A part in the middle that begins with a block of 8 by 8 pixels."""
     side = int(MAX_LOOKED**0.5)
-    first = [max(0, (length - side) // 2) // 8 * 8 for length in green.shape]
-    part = green[first[0] : first[0] + side, first[1] : first[1] + side].astype(np.int16)
-    next_, far, edges, others = 0.0, 0.0, 0.0, 0.0
-    for lines in (part, part.T):
-        steps = np.abs(np.diff(lines, axis=0)).mean(axis=1)
-        at_edge = np.arange(1, len(steps) + 1) % 8 == 0
-        next_, far = next_ + steps.mean(), far + np.abs(lines[4:] - lines[:-4]).mean()
-        edges, others = edges + steps[at_edge].mean(), others + steps[~at_edge].mean()
-    return (float(next_ / far) if far else np.nan), (float(edges / others) if others else np.nan)
+    first = [max(0, (length - side) // 2) // BLOCK * BLOCK for length in pixels.shape[:2]]
+    return pixels[first[0] : first[0] + side, first[1] : first[1] + side]
 
 
 def _share(looks: Sequence[TileLook], seems: Callable[[TileLook], Any]) -> float:
@@ -120,6 +129,11 @@ def tile_remarks(looks: Sequence[TileLook]) -> list[str]:
         if share > 0 and share >= least:
             return [remark]
     return []
+
+
+def _is_exchanged(look: TileLook) -> bool:
+    dark, light = REDDER
+    return look.redness_dark > dark and look.redness_light < light
 
 
 def _is_other_stain(look: TileLook) -> bool:
@@ -150,8 +164,18 @@ _REMARKS: tuple[tuple[str, Callable[[TileLook], Any], float], ...] = (
         MUCH,
     ),
     (
-        "light tissue is blue and dark tissue red, as where red and blue were exchanged; check the order of colours",
-        lambda look: look.exchanged > SWAPPED,
+        "the darkest tissue is red, as where red and blue were exchanged; check the order of colours",
+        _is_exchanged,
+        MUCH,
+    ),
+    (
+        "tiles show one dye alone, as where stains were separated; give the slide's own colours",
+        lambda look: look.dyes < ONE_DYE,
+        MUCH,
+    ),
+    (
+        f"tiles have fewer than {FEW_GREYS} grey values; cut them again from the slide",
+        lambda look: look.greys < FEW_GREYS,
         MUCH,
     ),
     (

@@ -19,6 +19,7 @@ NO_AIR = 0.97  # of an image
 EDGE, CORNER = 0.02, 0.1  # of an image's height or width
 WIDE = 0.6  # of an edge that is tissue
 MUSCLE = 1.5  # times the signal in the other corner at the chest wall: the muscle is bright, and above
+RICH = 0.2  # of a row or column, that is tissue: those from the first to the last such cross the breast
 MIN_CONTRAST = 0.1  # of a finding, in standard deviations of its surroundings
 RING_MM, MIN_RING = 5.0, 20  # how far the surroundings of a finding reach, and pixels that tell something
 
@@ -34,7 +35,11 @@ def mammogram_remarks(exam: Exam) -> list[str]:
     low, high = float(pixels.min()), float(pixels.max())
     if float((pixels > low + BRIGHTEST * (high - low)).mean()) > BRIGHT_SHARE:
         return ["the background is as bright as the densest tissue; check whether the image is inverted"]
-    if remark := _highest_value(pixels, low, high) or _place(pixels, low, high, exam.choice.get("view", "")):
+    if (
+        remark := _lines(pixels, low, high)
+        or _highest_value(pixels, low, high)
+        or _place(pixels, low, high, exam.choice.get("view", ""))
+    ):
         return [remark]
     if exam.mask is None:
         return []
@@ -51,6 +56,21 @@ def mammogram_remarks(exam: Exam) -> list[str]:
             "the finding is no brighter than its surroundings; check that the mask is of this image, and not turned"
         ]
     return []
+
+
+def _lines(pixels: NDArray[Any], low: float, high: float) -> str:
+    """Whether rows or columns have one value, which is not that of air, or that of those beside them."""
+    for axis in (0, 1):
+        first, last = pixels.min(axis=axis), pixels.max(axis=axis)
+        same = first == last
+        if (same & (first > low + TISSUE * (high - low))).any():
+            return (
+                "whole rows or columns have one grey value, as a frame or a bar has; cut it off, or export the original"
+            )
+        rich = np.flatnonzero((pixels > low + TISSUE * (high - low)).mean(axis=axis) > RICH)
+        if len(rich) and same[rich[0] : rich[-1]].any():
+            return "rows or columns between others are empty; export the original"
+    return ""
 
 
 def _place(pixels: NDArray[Any], low: float, high: float, view: str) -> str:
