@@ -15,6 +15,7 @@ REACH, MIN_SLICES = 4, 10
 LEAST_CHANGE = 0.3  # of the mean signal
 TISSUE, MIN_TISSUE = 0.2, 100  # of the 99th percentile of the first phase; and voxels that tell something
 CLOSER = 0.8  # of the change to the next slice: that to one farther off is larger in a stack that is in order
+GRAIN = 32  # grey values of a slice that is no drawing, which may repeat
 OTHER_SCALE = 1.3  # of a slice's ratio to the signal before contrast, over its neighbours'
 
 
@@ -25,7 +26,7 @@ def slice_remark(phases: Sequence[NDArray[Any]]) -> str:
         phases: `(D, H, W)` each, the one before contrast first.
     """
     few = [phase[:, ::EVERY, ::EVERY].astype(np.float32) for phase in phases]
-    if any(np.array_equal(one, next_) and np.ptp(one) > 0 for one, next_ in pairwise(few[0])):
+    if any(np.array_equal(one, next_) and len(np.unique(one)) > GRAIN for one, next_ in pairwise(few[0])):
         return "neighbouring slices are the same image; export the stack with its own slices"
     if _jumps(few[0]) or _is_shuffled(few[0]):
         return "neighbouring slices do not fit together; check that they are in order, of one stack and of one scale"

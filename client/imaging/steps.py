@@ -12,12 +12,16 @@ MANY = 256  # of the lines beside each other in which steps are measured
 
 
 def steps(planes: NDArray[Any]) -> tuple[float, float]:
-    """Sharpness, and blocks of 8 by 8 pixels as a JPEG file's, of planes `(N, H, W)`; NaN where nothing varies.
+    """Sharpness, and blocks of 8 by 8 pixels as a JPEG file's, of planes `(N, H, W)`.
+
+    NaN where nothing varies, or a plane is too small.
 
     Returns:
         Steps from pixel to pixel over those across four: a straight slope has 0.25, noise 1.
         Steps at every eighth row and column over the others: a JPEG file of quality 50 has about 1.1.
     """
+    if min(planes.shape[1:]) <= BLOCK:
+        return np.nan, np.nan
     next_, far, edges, others = 0.0, 0.0, 0.0, 0.0
     for lines in (np.moveaxis(planes, 0, 2), np.moveaxis(planes, 0, 2).swapaxes(0, 1)):
         few = lines[:, :: max(1, lines.shape[1] * lines.shape[2] // MANY)].astype(np.float32)
