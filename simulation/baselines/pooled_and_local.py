@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from client.admission import folder_of_rounds
-from client.admission import folder_of_rounds
 from client.cohort.load import Cohort, load_cohort
 from client.config.site import load_site
 from client.training.combat import harmonise, own_statistics
