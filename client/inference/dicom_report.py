@@ -1,4 +1,4 @@
-"""Predictions as DICOM structured reports: one for each patient whose exam is DICOM, in the exam's own study.
+"""Predictions as DICOM structured reports: one for each patient with MRI or mammograms in DICOM, in their study.
 
 A report refers to the images that the network read, takes the patient from their headers, and is a measurement report
 (TID 1500) with a measurement for each number. It says "research only", is preliminary and is not verified.
@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
 from client.imaging.dicom.exam_folder import DicomFiles
+from client.imaging.mammography.exam_files import MammogramFiles
+from client.imaging.mammography.view_headers import is_dicom
 from client.private_files import write_private, writing
 from client.readers.dicom import DicomReader
 from client.readers.extracted import ExtractedReader
+from client.readers.mammogram import MammogramReader
 from shared_models.trained_model import RESEARCH_ONLY, TrainedModel
 
 if TYPE_CHECKING:
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 MANUFACTURER = "breast-federation"
+PROCEDURES = {"MR": ("113091000", "Magnetic resonance imaging"), "MG": ("71651007", "Mammography")}
+IMAGING = ("363679005", "Imaging")
+"""SNOMED CT's code and name of the procedure by the images' modality, and of any other."""
+Exam = DicomFiles | MammogramFiles
 SCHEME = "99BREASTFED"
 """Of codes that no published scheme has: they are this program's own."""
 _COPIED = (
@@ -44,9 +51,9 @@ def require_dicom(site: SiteConfig, model: TrainedModel, folder: Path) -> None:
         raise SiteError(
             what="there are no DICOM exams to report in",
             where=f"site {site.site}, modalities",
-            found="no patient's exam that `reader: dicom` reads for this network",
-            expected="a structured report belongs to the DICOM study of an exam",
-            fix="leave --dicom-sr out, or map the exams with `reader: dicom`",
+            found="no patient's MRI or mammogram in DICOM that this network reads",
+            expected="a structured report belongs to an exam's DICOM study; tiles of slides are pictures without one",
+            fix="leave --dicom-sr out, or map DICOM files with `reader: dicom` or `reader: mammogram`",
             exit_code=ExitCode.USAGE,
         )
     if others := [file.name for file in _dicom_in(folder) if not _is_report(file)]:
@@ -86,7 +93,7 @@ def write_reports(
             continue
         file = folder / f"{row + 1}.dcm"
         try:
-            images = [image for files in exams[patient] for image in files.images_in_use()]
+            images = [image for files in exams[patient] for image in _images_of(files)]
             content = _file_of(make_report(_headers(list(dict.fromkeys(images))), model, prediction))
         except (SiteError, AttributeError, KeyError, TypeError, ValueError) as error:  # the last four: odd headers
             reason = error.what if isinstance(error, SiteError) else f"odd headers, {type(error).__name__}"
@@ -114,7 +121,7 @@ def make_report(images: Sequence[Dataset], model: TrainedModel, prediction: Mapp
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
-    content = _measurement_report(model, prediction)
+    content = _measurement_report(model, prediction, PROCEDURES.get(str(images[0].get("Modality")), IMAGING))
     remarks = [RESEARCH_ONLY, *filter(None, [prediction.get("warnings", "")])]
     contains = RelationshipTypeValues.CONTAINS
     for text in remarks:
@@ -139,7 +146,7 @@ def make_report(images: Sequence[Dataset], model: TrainedModel, prediction: Mapp
     )
 
 
-def _measurement_report(model: TrainedModel, prediction: Mapping[str, str]) -> Any:
+def _measurement_report(model: TrainedModel, prediction: Mapping[str, str], procedure: tuple[str, str]) -> Any:
     """TID 1500: who measured, and a group with the numbers and the words."""
     from highdicom.sr import (
         AlgorithmIdentification,
@@ -169,7 +176,7 @@ def _measurement_report(model: TrainedModel, prediction: Mapping[str, str]) -> A
     )
     return MeasurementReport(
         ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device)),
-        procedure_reported=CodedConcept("113091000", "SCT", "Magnetic resonance imaging"),  # of whatever part
+        procedure_reported=CodedConcept(procedure[0], "SCT", procedure[1]),  # of whatever part
         imaging_measurements=[group],
     )
 
@@ -188,16 +195,20 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _exams(site: SiteConfig, model: TrainedModel) -> dict[str, list[DicomFiles]]:
+def _exams(site: SiteConfig, model: TrainedModel) -> dict[str, list[Exam]]:
     """Each patient's exams in DICOM that the network reads, itself or by features extracted from them."""
     readers = [reader for name, reader in site.modalities.items() if name in model.task.modalities]
     sources = [site.modalities[one.images] if isinstance(one, ExtractedReader) else one for one in readers]
-    exams: dict[str, list[DicomFiles]] = {}
-    for reader in dict.fromkeys(source for source in sources if isinstance(source, DicomReader)):
+    exams: dict[str, list[Exam]] = {}
+    for reader in dict.fromkeys(source for source in sources if isinstance(source, DicomReader | MammogramReader)):
         for key, files in reader.exams(site).items():
-            if isinstance(files, DicomFiles):
+            if isinstance(files, DicomFiles) or (isinstance(files, MammogramFiles) and is_dicom(files.image)):
                 exams.setdefault(key.patient, []).append(files)
     return exams
+
+
+def _images_of(files: Exam) -> Sequence[Path]:
+    return files.images_in_use() if isinstance(files, DicomFiles) else [files.image]
 
 
 def _dicom_in(folder: Path) -> list[Path]:

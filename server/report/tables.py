@@ -9,6 +9,8 @@ from dataclasses import replace
 from shared_models.pages.elements import Row, Table
 
 MAX_COLUMNS = 10
+MAX_ROWS = 40
+"""Of sites in a table; results.json has all."""
 MAX_LETTERS = 90
 """Of all sites' names in one line."""
 _BREAK = "\u200b"
@@ -38,7 +40,9 @@ def by_site(
     together = [index for index, name in enumerate(columns) if name.startswith("all ") or index >= len(sites)]
     if len(shown) <= MAX_COLUMNS or not together:
         turned = [Row(name, [row.cells[index] for row in shown]) for index, name in enumerate(columns)]
-        return Table(["Site", *(row.head for row in shown)], turned, caption, shaded=shaded)
+        first = [row for index, row in enumerate(turned) if index < MAX_ROWS or index in together]
+        note = f" The first {MAX_ROWS} of {len(sites)} sites; results.json has all." if len(first) < len(turned) else ""
+        return Table(["Site", *(row.head for row in shown)], first, f"{caption}{note}", shaded=shaded)
     few = [replace(row, cells=[row.cells[index] for index in together] if row.cells else []) for row in rows]
     note = f"{caption} Each of the {len(sites)} columns is in results.json."
     return Table([head, *(columns[index] for index in together)], few, note, shaded=shaded)

@@ -122,7 +122,7 @@ def whole_numbers(axes: Axes) -> None:
     """Ticks at whole numbers, as of rounds."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def epochs(study: Study) -> str:
 def _model(study: Study) -> str:
     results = study.results
     private = "with differential privacy per patient" if results.privacy.unit else "without differential privacy"
-    rounds = f"{results.rounds_completed} rounds of {epochs(study)}"
+    rounds = f"{in_words(results.rounds_completed, 'round')} of {epochs(study)}"
     own = study.setting("fusion") in ("", "task")
     fusion = "" if own else f", fusion {study.setting('fusion')}"
     return f"task {results.task}{fusion}; {results.strategy}, {rounds}, {private}"

@@ -39,6 +39,8 @@ def _lead(outcome: Outcome) -> str:
     survival = _survival(outcome, role)
     assert survival is not None
     index = _judged_time(outcome, survival)
+    if not index:
+        return f"{outcome.label}, {role} patients: too few are told to compare groups at any time."
     shares = [
         f"{percent(group.survival[index])} ({_bounds(group, index)}) of {count(group.patients)} with {_risk(group)}"
         for group in survival.groups
@@ -62,7 +64,7 @@ def _risk(group: RiskGroup) -> str:
 
 
 def _judged_time(outcome: Outcome, survival: Survival) -> int:
-    """The horizon, or the last time before it at which each group still has patients."""
+    """The horizon, or the last time before it at which each group still has patients; 0 where there is none."""
     horizon = outcome.results.horizon_days or survival.times_days[-1]
     known = [
         index

@@ -132,9 +132,8 @@ def _facts(study: Study) -> list[tuple[str, str | None]]:
         f"weight decay {setting('weight-decay')}"
     )
     seconds = [attempt.seconds for attempt in results.rounds]
-    time = (
-        f"{elapsed(sum(seconds))} for {len(seconds)} rounds; the longest {elapsed(max(seconds))}" if seconds else None
-    )
+    rounds = in_words(len(seconds), "round")
+    time = f"{elapsed(sum(seconds))} for {rounds}; the longest {elapsed(max(seconds))}" if seconds else None
     return [
         ("Optimiser and schedule", steps),
         ("Aggregation", f"{results.strategy}. {results.aggregation.said}"),

@@ -122,3 +122,23 @@ def test_an_exam_that_makes_no_report_keeps_no_other_from_its_own(
     assert written == 1
     assert problem.startswith("row 1 has no DICOM structured report")
     assert [file.name for file in reports.iterdir()] == ["2.dcm"]
+
+
+def test_mammograms_have_reports_whose_procedure_is_theirs(
+    finished_study: Any, hospital: Any, slice_file: Any, tmp_path: Path
+) -> None:
+    hospital.settings["modalities"]["mri"] = {"reader": "mammogram", "images": "mammo/{patient}.*"}
+    tags = {"Modality": "MG", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2", "ImagePositionPatient": None}
+    for patient in ("secret-000", "secret-001"):
+        file = hospital.data / f"mammo/{patient}.dcm"
+        slice_file(file, np.ones((4, 6)), (0, 0, 0), ViewPosition="CC", PatientID=patient, **tags)
+    (hospital.data / "mammo/secret-009.png").write_bytes(b"a picture belongs to no study")
+    assert write_reports(hospital.site(), of_images(finished_study), COLUMNS, tmp_path / "sr") == (2, [])
+    report = srread(tmp_path / "sr" / "1.dcm")
+    names = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in report.ContentSequence}
+    assert names["Procedure reported"].ConceptCodeSequence[0].CodeMeaning == "Mammography"
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    assert sum(len(series.ReferencedSOPSequence) for series in study.ReferencedSeriesSequence) == 1
+    if validator := shutil.which("dciodvfy"):
+        done = subprocess.run([validator, tmp_path / "sr" / "1.dcm"], capture_output=True, text=True, check=False)
+        assert "Error" not in done.stderr

@@ -21,7 +21,10 @@ def test_up_to_ten_columns_of_sites_are_columns_and_their_long_names_may_break()
 
 
 def test_more_sites_are_rows_where_few_features_are_shown() -> None:
-    assert table(40, 6)[:2] == (7, 43)
+    assert table(38, 6)[:2] == (7, 41)
+    columns, rows, caption = table(200, 6)
+    assert (columns, rows) == (7, 43)  # with those of several sites together
+    assert "The first 40 of 202 sites" in caption
 
 
 def test_many_sites_with_many_features_are_told_together() -> None:
