@@ -11,7 +11,9 @@ import io
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,19 @@ USE = "research only: not a medical device, not for decisions about a patient"
 Array = np.ndarray[Any, Any]
 
 
+_PAGES: ContextVar[bool] = ContextVar("pages", default=True)
+
+
+@contextmanager
+def without_pages() -> Iterator[None]:
+    """Meanwhile no site draws the page of its result, as of the hundreds of a simulation, whose pages nobody reads."""
+    before = _PAGES.set(False)
+    try:
+        yield
+    finally:
+        _PAGES.reset(before)
+
+
 def store_result(
     study: StudySession,
     request: EvaluateTestRequest,
@@ -58,7 +73,7 @@ def store_result(
         own: The site's exact metrics by target.
 
     Returns:
-        The page, or None where it could not be written.
+        The page, or None where it is not written.
     """
     folder = folder_of(study.site.state_dir, study.config.study)
     try:
@@ -66,12 +81,14 @@ def store_result(
         write_private(folder / PREDICTIONS, _predictions(study, patients, scores))
         write_private(folder / NETWORK, _network(study, request))
         write_private(folder / METRICS, _metrics(targets))
-        write_private(folder / PAGE, draw_page(study, request, patients, targets, FILES))
+        if _PAGES.get():
+            write_private(folder / PAGE, draw_page(study, request, patients, targets, FILES))
     except Exception:  # a page is worth less than the study's test
         log.exception("the site's own result of %s was not written", study.config.study)
         return None
-    log.info("the site's own result: %s", folder / PAGE)
-    return folder / PAGE
+    page = folder / PAGE if _PAGES.get() else None
+    log.info("the site's own result: %s", page or folder)
+    return page
 
 
 def folder_of(state_dir: Path, study: str) -> Path:

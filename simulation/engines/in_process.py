@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context, RecordDict
 
 from client.app import app as client_app
+from client.site_result.files import without_pages
 from client.tables.read import each_table_once
 from server.app import app as server_app
 from server.app import train_split
@@ -20,7 +21,7 @@ from shared_models.atomic_files import scratch
 from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings
 from simulation.engines.budgets import only_here
-from simulation.engines.clear_sums import clear_sums, uses_clear_sums
+from simulation.engines.clear_sums import FEW, clear_sums, uses_clear_sums
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import with_outcome
 
@@ -102,6 +103,8 @@ def in_one_process(sites: Sites, config: StudySettings) -> Iterator[None]:
         meanwhile.enter_context(each_error_once())
         if len({file.resolve().parent for file in sites.values()}) < len(sites):
             meanwhile.enter_context(each_table_once())
+        if len(sites) > FEW:
+            meanwhile.enter_context(without_pages())
         if uses_clear_sums(config, sites):
             meanwhile.enter_context(clear_sums())
         yield
