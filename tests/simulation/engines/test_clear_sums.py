@@ -78,6 +78,8 @@ def test_a_simulation_of_many_sites_does_without_masks_and_one_of_few_does_not(
     run_in_process(sites, config)
     lines = [(load_site(file).state_dir / "audit.jsonl").read_text() for file in sites.values()]
     assert all('"masked": false' in text for text in lines), "each site's log says so"
+    own = [load_site(file).state_dir / "studies" / config.study for file in sites.values()]
+    assert all((folder / "metrics.json").exists() and not (folder / "result.html").exists() for folder in own)
 
 
 def test_a_site_answers_without_masks_for_nothing_that_a_center_sends(
