@@ -17,8 +17,10 @@ from client.onboarding.vocabulary import words
 
 LEAST, SHARE = 3, 0.02  # patients in whom a rule does not hold
 NEARLY = 0.01  # a share, by which numbers that were rounded differ
+RECEPTORS_APART = 100.0  # between the highest amounts of both, which are measured alike
 UNITS_APART = 20.0  # between a tumour's volume and that of a ball of its size, as the median of the patients
 _CUBIC = frozenset({"mm3", "cu", "cubic"})
+_GROUPS = ("shape", "firstorder", "glcm", "glrlm", "glszm")
 _WHOLE = _CUBIC | {"volume", "vol", "tumor", "tumour", "lesion", "mm"}  # a part's volume has more words
 
 # pyradiomics.readthedocs.io/en/latest/features.html; a body of a diameter has at most a ball's volume
@@ -33,6 +35,20 @@ _OF_TWO: tuple[tuple[str, str, str, Callable[[Values, Values], Values]], ...] = 
     ("shape_Elongation", "shape_MinorAxisLength", "shape_MajorAxisLength", np.divide),
     ("shape_Flatness", "shape_LeastAxisLength", "shape_MajorAxisLength", np.divide),
     ("firstorder_Range", "firstorder_Maximum", "firstorder_Minimum", np.subtract),
+    ("shape_Sphericity", "shape_MeshVolume", "shape_SurfaceArea", lambda v, a: (36 * math.pi * v**2) ** (1 / 3) / a),
+)
+# of any distribution: Pearson's inequality of its moments, that of the mean and the squared deviation, and Renyi's of
+# its entropies, in bits
+_AT_LEAST: tuple[tuple[str, str, Callable[[Values], Values]], ...] = (
+    ("firstorder_Kurtosis", "firstorder_Skewness", lambda skewness: 1 + skewness**2),
+    ("firstorder_Variance", "firstorder_MeanAbsoluteDeviation", np.square),
+    ("firstorder_Entropy", "firstorder_Uniformity", lambda uniformity: -np.log2(uniformity)),
+    ("glcm_JointEntropy", "glcm_JointEnergy", lambda energy: -np.log2(energy)),
+)
+_UP_TO_ONE = (
+    *("shape_Sphericity", "shape_Elongation", "shape_Flatness", "firstorder_Uniformity", "glcm_JointEnergy"),
+    *("glcm_Id", "glcm_Idm", "glcm_Idn", "glcm_Idmn", "glcm_Imc2", "glcm_MCC", "glcm_MaximumProbability"),
+    *("glcm_Correlation", "glrlm_RunPercentage", "glszm_ZonePercentage"),
 )
 
 
@@ -44,14 +60,12 @@ def arithmetic_warnings(by_thing: Mapping[str, FeatureColumn], columns: Sequence
         columns: All features, each of the cohort's R rows.
     """
     numbers = {name: one for name, one in by_thing.items() if not one.feature.categories}
-    radiomics = {
-        one.feature.name: one for one in columns if "_shape_" in one.feature.name or "_firstorder_" in one.feature.name
-    }
+    radiomics = {one.feature.name: one for one in columns if any(f"_{group}_" in one.feature.name for group in _GROUPS)}
     with np.errstate(all="ignore"):
         return [
             *_nodes(numbers),
             *_body_mass(numbers),
-            *map(Suspicion, _volume(numbers, columns)),
+            *map(Suspicion, (*_volume(numbers, columns), *_receptors(numbers))),
             *_radiomics(radiomics),
         ]
 
@@ -76,6 +90,17 @@ def _body_mass(by_thing: Mapping[str, FeatureColumn]) -> Iterator[Suspicion]:
                 f"{bmi.feature.name} is not that of {height.feature.name} and {weight.feature.name} in "
                 f"{bmi.rows(apart)}; check the three columns and their units",
                 apart,
+            )
+
+
+def _receptors(by_thing: Mapping[str, FeatureColumn]) -> Iterator[str]:
+    """Amounts of both receptors, one on the scale of a score and the other in fmol/mg."""
+    if {"er", "pr"} <= by_thing.keys() and min(len(by_thing[name].known) for name in ("er", "pr")) >= FEW:
+        low, high = sorted((by_thing["er"], by_thing["pr"]), key=lambda one: one.known[-1])
+        if high.known[-1] > RECEPTORS_APART * max(low.known[-1], 1.0):
+            yield (
+                f"{low.feature.name} reaches {low.known[-1]:g} and {high.feature.name} {high.known[-1]:g}: a score, a "
+                "logarithm or per cent beside amounts? Give both as the study means them"
             )
 
 
@@ -112,6 +137,14 @@ def _radiomics(by_name: Mapping[str, FeatureColumn]) -> Iterator[Suspicion]:
                 names = " and ".join(part.feature.name for part in parts)
                 apart = np.abs(one.values - expected) > NEARLY * np.abs(expected) + one.rounding + rounding
                 yield from _where(apart, one, f"{one.feature.name} is not that of {names}")
+        for name, of, least in _AT_LEAST:
+            if {name, of} <= here.keys():
+                one, other = here[name], here[of]
+                expected = least(other.values)
+                below = one.values < expected - NEARLY * np.abs(expected) - one.rounding
+                yield from _where(below, one, f"{one.feature.name} is below what {other.feature.name} allows")
+        for one in filter(None, map(here.get, _UP_TO_ONE)):
+            yield from _where(one.values > 1 + NEARLY, one, f"{one.feature.name} is above 1")
         if {"shape_MeshVolume", "shape_Maximum3DDiameter"} <= here.keys():
             one, other = here["shape_MeshVolume"], here["shape_Maximum3DDiameter"]
             above = one.values - one.rounding > (1 + NEARLY) * math.pi / 6 * (other.values + other.rounding) ** 3

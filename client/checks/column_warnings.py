@@ -13,6 +13,7 @@ from client.checks.date_columns import date_columns
 from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.frequent_values import frequent_values
 from client.checks.rescaled import rescaled
+from client.checks.rewritten import rewritten
 from client.checks.suspicion import Suspicion, suspicion
 from client.checks.two_units import two_units
 from client.onboarding.vocabulary import KNOWN, known_feature
@@ -22,6 +23,7 @@ SAMPLE, NEARLY_SAME = 400, 0.9  # rows that are examined first, of which less th
 BY_CHANCE = 0.01
 MANY = 5  # features of one suspicion, from which it is one of the table
 STEPS, SAME_STEPS = 5, 0.98  # of a feature with so few different values: a class that was made of the outcome
+MANY_NODES = 100  # patients
 KNOWN_BECAUSE = 0.95  # area under the curve of whether a feature is known at all
 _COUNTS = (KNOWN["nodes_positive"], KNOWN["nodes_examined"])
 
@@ -46,7 +48,7 @@ def _column_warnings(one: FeatureColumn) -> list[Suspicion]:
     warnings = [*date_columns(one), *map(Suspicion, _percentages(one))]
     if one.column.codes is None and not one.feature.categories:
         warnings += [
-            *map(Suspicion, (*_unit(one), *_rounded_to_tens(one))),
+            *map(Suspicion, (*_unit(one), *_rounded_to_tens(one), *_steps_for_counts(one), *rewritten(*one.distinct))),
             *_implausible(one),
             *_fractions(one),
             *frequent_values(one),
@@ -167,8 +169,16 @@ def _rounded_to_tens(one: FeatureColumn) -> Iterator[str]:
     thing = known_feature(one.feature.name)
     distinct, _ = one.distinct
     tens = len(one.known) >= 2 * FEW and len(distinct) > 3 and bool((distinct % 10 == 0).all())
-    if thing and thing.median and tens:
+    if thing and thing.is_amount and tens:
         yield "has only multiples of 10, as if it was rounded; give it as it was measured"
+
+
+def _steps_for_counts(one: FeatureColumn) -> Iterator[str]:
+    """The steps of a stage in place of a number of nodes: among so many patients some have more than three."""
+    steps = one.distinct[0].tolist()
+    counted = known_feature(one.feature.name) is KNOWN["nodes_positive"] and len(one.known) >= MANY_NODES
+    if counted and steps == [0, 1, 2, 3][-len(steps) :]:
+        yield "is nowhere above 3: steps of the N stage in place of numbers of nodes? Give the numbers"
 
 
 def _implausible(one: FeatureColumn) -> Iterator[Suspicion]:

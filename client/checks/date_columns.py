@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.checks.feature_column import FEW, FeatureColumn, Values
-from client.checks.frequent_values import LEAST, SHARE, TIMES
+from client.checks.frequent_values import CODE_SHARE, LEAST, TIMES
 from client.checks.suspicion import Suspicion, suspicion
 from client.contract.cells import Cells
 from client.errors import named_rows
@@ -18,6 +19,8 @@ OTHER_CALENDAR_DAYS = 2 * 365.0  # from which an interval that hardly varies is 
 HARDLY = 0.1
 MANY_SAME = 0.2  # of the patients
 LATE = 0.9  # of all dates are before the days about an export
+DAYS_A_YEAR = 365
+OF_MONTH, OF_YEAR = 0.15, 0.05  # of the dates, on one day of the month, or on one day of all years: by chance .03, .003
 
 
 def date_columns(one: FeatureColumn) -> Iterator[Suspicion]:
@@ -63,10 +66,12 @@ def dates_of(cells: Cells, form: str) -> Iterator[Suspicion]:
         )
     if len(of_month) == 1 and len(values) > 1:
         yield Suspicion(f"has only dates of one day of the month in {cells.where}, as where the day is not known")
+    yield from map(Suspicion, _same_day_of_many(values, counts, cells.where) if len(of_month) > 1 else ())
     at = int(counts.argmax())
     # many are last seen on the day of an export, which is among the last ones
     early = values[at] < np.quantile(days[days != values[at]], LATE) if len(values) > FEW else False
-    if early and counts[at] >= max(LEAST, SHARE * len(days)) and counts[at] > TIMES * np.sort(counts)[-2]:
+    alone = at == len(values) - 1 and len(values) > FEW and values[at] - values[at - 1] > DAYS_A_YEAR
+    if (early or alone) and _stands_out(counts, len(days), CODE_SHARE):
         text = date.fromordinal(int(values[at])).isoformat()
         there = np.array([bool(cell) and as_day(cell, form) == values[at] for cell in cells.texts])
         rows = named_rows([cells.rows[index] for index in np.flatnonzero(there)])
@@ -75,3 +80,26 @@ def dates_of(cells: Cells, form: str) -> Iterator[Suspicion]:
             "list it under `missing`",
             there,
         )
+
+
+def _same_day_of_many(values: Values, counts: NDArray[np.int64], where: str) -> Iterator[str]:
+    """Dates of different months or years on one day, which stands for a day that is not known, or for the month."""
+    dates = [date.fromordinal(int(day)) for day in values]
+    named = (
+        (OF_MONTH, [f"day {one.day} of a month" for one in dates]),
+        (OF_YEAR, [f"{one.day} {one:%B} of a year" for one in dates]),
+    )
+    for share, names in named:
+        name, group = np.unique(names, return_inverse=True)
+        often = np.bincount(group, weights=counts).astype(np.int64)
+        at = int(often.argmax())
+        several = np.count_nonzero(group == at) > 2  # of one date alone the date itself is named
+        if several and _stands_out(often, int(counts.sum()), share):
+            yield f"has {name[at]} in {often[at]} of {counts.sum()} dates in {where}, as where the day is not known"
+            return
+
+
+def _stands_out(counts: NDArray[np.int64], total: int, share: float) -> bool:
+    """Whether one of several is far more frequent than the next, and than a share of all."""
+    most, *others = np.sort(counts)[::-1].tolist()
+    return most >= max(LEAST, share * total) and most > TIMES * max(others, default=0)

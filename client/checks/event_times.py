@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from client.checks.feature_column import FEW
 from client.checks.suspicion import Suspicion, suspicion
-from client.checks.two_groups import two_groups
+from client.checks.two_groups import TwoGroups, two_groups
 from client.cohort.outcomes import read_days, read_event
 from client.cohort.rows import CohortRows
 from client.config.site import Outcome
@@ -20,6 +20,7 @@ LEAST = 3  # patients
 VALLEY = 0.8  # of the values about either group, between them; many patients who are lost early are no group
 CUT_SHARE = 0.2  # of the patients, whose follow-up ends on one and the same last day
 EARLY = 0.2  # of a patient's follow-up
+MOSTLY = 0.8  # of the patients, of whom most have an event only where the disease has spread already
 WEEKS_APART, YEARS_APART = 6.0, 400.0  # factors between times in other units and days
 MANY, HALF, NEARLY_ALL = 0.1, 0.5, 0.9  # of the patients concerned
 MANY_FIRST, FIRST_DAYS = 0.05, 31  # of the patients, whose follow-up ends on one and the same early day
@@ -49,6 +50,7 @@ def event_time_warnings(cohort_rows: CohortRows, outcome: Outcome) -> Iterator[S
         )
         yield suspicion(text, late)
     yield from map(Suspicion, _early_events(days, followed))
+    yield from map(Suspicion, _mostly_events(cohort_rows, outcome))
     yield from _months_among_days(cohort_rows, outcome)
     yield from _many_on_one_day(cohort_rows, outcome.followup_days)
 
@@ -83,14 +85,24 @@ def _early_events(days: NDArray[np.float64], followed: NDArray[np.float64]) -> I
         )
 
 
+def _mostly_events(cohort_rows: CohortRows, outcome: Outcome) -> Iterator[str]:
+    """An event that most patients have, as where it is coded 1 that a patient is alive."""
+    event = read_event(cohort_rows, outcome.event) if outcome.event else np.zeros(0)
+    known = event[~np.isnan(event)]
+    if len(known) >= 2 * FEW and MOSTLY * len(known) < known.sum() < len(known):
+        yield (
+            f"{known.sum():.0f} of {len(known)} patients have the event: is 1 the code of those who are alive, or free "
+            "of it? Then exchange the `codes`"
+        )
+
+
 def _months_among_days(cohort_rows: CohortRows, outcome: Outcome) -> Iterator[Suspicion]:
     """Times in two groups that are as far apart as months and days, or weeks and days."""
+    event = read_event(cohort_rows, outcome.event) if outcome.event else np.zeros(len(cohort_rows.keys))
     for column in dict.fromkeys((*outcome.event_days, *outcome.followup_days)):
         values, cells = read_days(cohort_rows, column), cohort_rows.cells(column)
         positive = values > 0
-        groups = two_groups(np.log10(np.sort(values[positive])))
-        apart = 10 ** (groups.high - groups.low) if groups else 1.0
-        if groups and groups.valley < VALLEY and WEEKS_APART < apart < YEARS_APART:
+        if groups := in_two_units(values[positive], event[positive] == 1):
             low = positive & (values < 10**groups.limit)
             few = values > 10**groups.limit if groups.few_are_high else low
             text = (
@@ -98,6 +110,22 @@ def _months_among_days(cohort_rows: CohortRows, outcome: Outcome) -> Iterator[Su
                 f"{_rows(few, cells.rows)} may be in another unit, as months among days; check them"
             )
             yield suspicion(text, few)
+
+
+def in_two_units(times: NDArray[np.float64], event: NDArray[np.bool_]) -> TwoGroups | None:
+    """Two groups of times as far apart as two units, with events in the earlier one.
+
+    Patients who are lost after days or weeks, of whom a cohort may have many, have no event; those whose times are in
+    months have as many as the others.
+
+    Args:
+        times: `(N,)` above 0.
+        event: `(N,)` whether each ends with the event.
+    """
+    groups = two_groups(np.log10(np.sort(times)))
+    if groups is None or groups.valley >= VALLEY or not event[times < 10**groups.limit].any():
+        return None
+    return groups if WEEKS_APART < 10 ** (groups.high - groups.low) < YEARS_APART else None
 
 
 def _many_on_one_day(cohort_rows: CohortRows, columns: Sequence[Column]) -> Iterator[Suspicion]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from client.checks.feature_column import FEW, FeatureColumn, Values
 from client.checks.rescaled import MAX_LOGARITHM, is_gene
@@ -16,6 +17,9 @@ HALF = 0.5  # of a patient's genes must be known
 COPIES = 5.0  # from the lowest to the highest: mutations are 0 and 1, copy numbers -2 to 2
 TWICE_LOGGED = 4.7  # log2(1 + x) of logarithms up to 25
 SKEWED, MOST = 1.1, 0.8  # mean by median of what is not logged, and the share of the genes
+MOST_PAIRS, TOGETHER = 0.9, 0.3  # of all pairs of genes, and their correlation; genes of one cluster are few of them
+HALF_BELL = (1.15, 1.55)  # mean by deviation: 1.32 of a bell's half, 1 of an exponential distribution
+LOW_TENTH = 0.3  # the lowest tenth by the median: .19 of a bell's half
 FAR, LEAST_FAR = 10.0, 0.4  # deviations of a patient's height, and of the genes' medians
 
 
@@ -33,9 +37,10 @@ def expression_warnings(columns: Sequence[FeatureColumn]) -> list[Suspicion]:
         for one in columns
         if is_gene(one) and not one.feature.categories and len(one.known) and one.known[len(one.known) // 10] > 0
     ]  # centred ones are below 0 in half of the patients: their median is no unit
+    few = genes[:: max(1, len(genes) // MAX_GENES)]
     if len(genes) < MIN_GENES:
         return []
-    return [*map(Suspicion, _not_as_measured(genes)), *_apart(genes[:: max(1, len(genes) // MAX_GENES)])]
+    return [*map(Suspicion, (*_not_as_measured(genes), *_rise_together(few), *_without_signs(genes))), *_apart(few)]
 
 
 def _not_as_measured(genes: Sequence[FeatureColumn]) -> Iterator[str]:
@@ -60,6 +65,35 @@ def _not_as_measured(genes: Sequence[FeatureColumn]) -> Iterator[str]:
         yield (
             f"{skewed} of {len(genes)} genes have many low and few high values, as before a logarithm is taken: if the "
             "study means logarithms, set `transform`"
+        )
+
+
+def _rise_together(genes: Sequence[FeatureColumn]) -> Iterator[str]:
+    """Genes all of which are high in the same patients, as where samples of more reads were not brought to one size."""
+    values = np.stack([one.values for one in genes], axis=1)
+    values = values[~np.isnan(values).any(axis=1)]
+    if len(genes) < MAX_GENES or len(values) < 2 * FEW or (np.ptp(values, axis=0) == 0).any():
+        return
+    pairs = np.corrcoef(rankdata(values, axis=0), rowvar=False)[np.triu_indices(len(genes), 1)]
+    if np.quantile(pairs, 1 - MOST_PAIRS) > TOGETHER:
+        yield (
+            f"nine in ten pairs of {len(genes)} genes rise together from patient to patient (correlations of ranks "
+            f"above {TOGETHER:g}): were samples with more reads brought to one size? Normalise before the logarithm"
+        )
+
+
+def _without_signs(genes: Sequence[FeatureColumn]) -> Iterator[str]:
+    """Genes that are dense just above 0 and never below, each as the half of a bell: minus signs were lost."""
+    halves = sum(
+        HALF_BELL[0] < one.known.mean() / max(float(one.known.std()), 1e-12) < HALF_BELL[1]
+        and one.known[0] > 0
+        and one.known[len(one.known) // 10] < LOW_TENTH * one.median
+        for one in genes
+    )
+    if len(genes) >= MAX_GENES and halves > MOST * len(genes):
+        yield (
+            f"{halves} of {len(genes)} genes are distributed as the half of a bell above 0, as log ratios without "
+            "their minus signs; check that the file has these"
         )
 
 

@@ -89,7 +89,7 @@ def _too_frequent(one: FeatureColumn) -> Iterator[float]:
     frequent = counts >= max(LEAST, SHARE * counts.sum())
     named = set(words(one.feature.name))
     thing = known_feature(one.feature.name)
-    no_zero = (thing and thing.median) or named & _NEVER_ZERO
+    no_zero = (thing and thing.is_amount) or named & _NEVER_ZERO
     most, next_most = np.argsort(counts)[[-1, -2]]
     far = [0] * int(values[1] - values[0] > GAP * (values[-1] - values[1]))
     far += [len(values) - 1] * int(values[-1] - values[-2] > GAP * (values[-2] - values[0]))

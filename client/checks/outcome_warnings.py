@@ -11,12 +11,14 @@ from client.checks.codes import code_warnings
 from client.checks.column_warnings import column_warnings
 from client.checks.event_times import event_time_warnings
 from client.checks.feature_column import FEW, FeatureColumn
+from client.checks.last_rows import last_rows
 from client.checks.suspicion import Suspicion, suspicion
 from client.checks.time_columns import time_column_warnings
 from client.cohort.outcomes import read_days, read_truth
 from client.cohort.rows import CohortRows
+from client.config.site import Outcome
 from client.contract.columns import Column
-from client.onboarding.outcome_words import TIMES_DAYS
+from client.onboarding.outcome_words import TIMES_DAYS, speaks_of_death, speaks_of_recurrence
 from client.onboarding.vocabulary import words
 from client.tables.values import mask_out_of_range, numbers
 from shared_models.features import Feature
@@ -28,6 +30,7 @@ SHORTEST_STUDY_DAYS = 730.0  # the longest follow-up of a cohort with outcomes i
 MONTHS_AT_MOST, MANY_MONTHS = 200.0, 400.0  # of a follow-up in months; beyond, it may be in weeks, or is
 LONGEST_FOLLOW_UP_DAYS = 45 * DAYS_A_YEAR
 UNITS_APART = 15.0  # between the medians of two columns of times
+_SURVIVAL = frozenset({"os", "overall", "survival", "dss", "bcss", "death"})  # endpoints whose event is a death
 
 
 def outcome_warnings(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:
@@ -45,8 +48,12 @@ def outcome_warnings(cohort_rows: CohortRows, name: str, target: Target) -> list
     coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
     of_codes = [Suspicion(text) for column in coded for text in code_warnings(name, column)]
     patients, rows = cohort_rows.of_patients()  # an outcome that stands at each lesion or view counts once
-    of_times = _of_times(patients, name, target)
-    return of_codes + [Suspicion(one.text, tuple(rows[list(one.rows)].tolist())) for one in of_times]
+    of_rows = _of_times(patients, name, target)
+    for column in coded:
+        cells = patients.cells(column)
+        texts, place = np.unique(cells.texts, return_inverse=True)
+        of_rows += last_rows(name, cells, np.where(texts[place] == "", np.nan, place))
+    return of_codes + [Suspicion(one.text, tuple(rows[list(one.rows)].tolist())) for one in of_rows]
 
 
 def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:
@@ -64,6 +71,7 @@ def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspic
     warnings = [*map(Suspicion, _unit(days, horizon)), *time_column_warnings(cohort_rows, columns)]
     warnings += map(Suspicion, _two_units(cohort_rows, outcome.event_days, outcome.followup_days))
     warnings += map(Suspicion, _unit_in_name(columns))
+    warnings += map(Suspicion, _of_death(name, outcome))
     warnings += event_time_warnings(cohort_rows, outcome)
     warnings += map(Suspicion, _not_to_horizon(truth, target)) if isinstance(target, TimeToEvent) else ()
     return [warning.after(f"{name}: ") for warning in warnings]
@@ -125,6 +133,20 @@ def _unit_in_name(columns: Sequence[Column]) -> list[str]:
         if len(days) == 1 and not column.since and days != {1.0} and column.scale == 1.0:
             remarks.append(f"column {column.column!r} is read as days; by its name, set `scale: {min(days):g}`")
     return remarks
+
+
+def _of_death(name: str, outcome: Outcome) -> list[str]:
+    """Columns of deaths for the event of another outcome, by their names."""
+    if not speaks_of_recurrence(name) or _SURVIVAL & set(words(outcome.endpoint)):
+        return []
+    event = [outcome.event.column] if outcome.event and speaks_of_death(outcome.event.column) else []
+    days = [column.column for column in outcome.event_days]
+    of_death = [*event, *(days if all(map(speaks_of_death, days)) else [])]
+    return [
+        f"the event is read from {column!r}, by its name a column of deaths; if deaths are the event, add "
+        "`endpoint: OS`"
+        for column in dict.fromkeys(of_death)
+    ]
 
 
 def _two_units(cohort_rows: CohortRows, first: Sequence[Column], second: Sequence[Column]) -> list[str]:

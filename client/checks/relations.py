@@ -66,6 +66,15 @@ PAIRS = (
 # Patients with the event have more positive nodes: areas of .67 in Rotterdam, .65 in GBSG, .60 of N in Duke.
 EVENT = "event"
 WITH_EVENT = (Pair(EVENT, "nodes_positive", 0.6), Pair(EVENT, "n_stage", 0.5), Pair(EVENT, "stage", 0.5))
+# PAM50's classes are those of these genes (Parker 2009, 10.1200/JCO.2008.18.1370).
+OF_CLASS = {
+    **dict.fromkeys(
+        ("basal", "basal like", "triple negative"),
+        (Pair("basal", "ESR1", 0.7, inverse=True), Pair("basal", "FOXA1", 0.7, inverse=True)),
+    ),
+    **dict.fromkeys(("her2", "her2 enriched"), (Pair("her2", "ERBB2", 0.7), Pair("her2", "GRB7", 0.7))),
+    **dict.fromkeys(("luma", "luminal a"), (Pair("luminal a", "ESR1", 0.6), Pair("luminal a", "FOXA1", 0.6))),
+}
 
 
 def relation_warnings(columns: Sequence[FeatureColumn], labels: Mapping[str, Values]) -> list[Suspicion]:
@@ -80,7 +89,10 @@ def relation_warnings(columns: Sequence[FeatureColumn], labels: Mapping[str, Val
         by_thing.setdefault(thing_of(one.feature.name), one)
     areas = [area for pair in PAIRS if (area := _of_features(pair, by_thing))]
     events = [name for name in labels if name.startswith(EVENT_OF)]
-    areas += [area for name in events for pair in WITH_EVENT if (area := _of_event(pair, by_thing, name, labels[name]))]
+    areas += [area for name in events for pair in WITH_EVENT if (area := _of_label(pair, by_thing, name, labels[name]))]
+    for name, label in labels.items():
+        pairs = _of_name(name, by_thing)
+        areas += [area for pair in pairs if (area := _of_label(pair, by_thing, name, label))]
     texts = [*_contrary(areas), *_unrelated(areas), *_exchanged_receptors(by_thing)]
     return [*map(Suspicion, texts), *arithmetic_warnings(by_thing, columns)]
 
@@ -128,12 +140,18 @@ def _of_features(pair: Pair, by_thing: Mapping[str, FeatureColumn]) -> _Area | N
     return _area(pair, (_ordered(one), _ordered(other)), f"{one.feature.name} and {other.feature.name}", where)
 
 
-def _of_event(pair: Pair, by_thing: Mapping[str, FeatureColumn], name: str, event: Values) -> _Area | None:
-    """Of an outcome's event and a feature."""
+def _of_name(label: str, by_thing: Mapping[str, FeatureColumn]) -> Sequence[Pair]:
+    """Genes of an outcome: of a receptor that is no feature, or of a class, as `pam50 Basal`."""
+    receptor = [pair for pair in PAIRS if pair.one == label not in by_thing and pair.other.isupper()]
+    return receptor or OF_CLASS.get(plain(label.partition(" ")[2]), ())
+
+
+def _of_label(pair: Pair, by_thing: Mapping[str, FeatureColumn], name: str, label: Values) -> _Area | None:
+    """Of an outcome and a feature."""
     if pair.other not in by_thing:
         return None
     other = by_thing[pair.other]
-    return _area(pair, (event, _ordered(other)), f"{name} and {other.feature.name}", other.cells.where)
+    return _area(pair, (label, _ordered(other)), f"{name} and {other.feature.name}", other.cells.where)
 
 
 def _area(pair: Pair, values: tuple[Values, Values], names: str, where: str) -> _Area | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from client.checks.feature_column import FEW, FeatureColumn, Values
+from client.checks.last_rows import last_rows
 from client.checks.suspicion import Suspicion, suspicion
 
 MAX_COLUMNS, MAX_ROWS = 40, 2000  # of a table, that are compared row by row
@@ -54,6 +55,7 @@ def row_order_warnings(columns: Sequence[FeatureColumn], owner: Order) -> list[S
         for one in group:
             in_file, of_patients = (rows[~np.isnan(one.values[rows])] for rows in (order, first_of_patient))
             warnings += [*_dragged(one, in_file), *_filled_down(one, of_patients)]
+            warnings += last_rows(one.feature.name, one.cells, one.values)
         warnings += _pasted(group, orders[key]) if len(group) <= WIDEST else []
     return warnings
 
@@ -162,7 +164,7 @@ def _pasted(columns: Sequence[FeatureColumn], order: Order) -> list[Suspicion]:
         values = one.values[order]
         length = _unlikely_length(values)
         rows = _repeated(values, length) if length else []
-        if 0 < len(rows) <= PART * len(order):
+        if 0 < len(rows) <= PART * len(order) or (rows and _recycled(values[~np.isnan(values)])):
             names.append(one.feature.name)
             there.update(order[rows].tolist())
     if not names:
@@ -174,6 +176,13 @@ def _pasted(columns: Sequence[FeatureColumn], order: Order) -> list[Suspicion]:
         "them with their source"
     )
     return [suspicion(text, rows)]
+
+
+def _recycled(values: Values) -> bool:
+    """Whether a column is its own beginning again, once or more often, as R fills a table from a shorter column."""
+    rest = len(values) // 2 + 1
+    again = (start for start in range(LONGEST_PASTED, rest) if values[start] == values[0])
+    return any(np.array_equal(values[start:], values[:-start]) for start in again)
 
 
 def _unlikely_length(values: Values) -> int:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.checks.date_columns import dates_of
 from client.checks.feature_column import FEW, Values
 from client.checks.frequent_values import spikes
+from client.checks.rewritten import cut_short, rewritten
 from client.checks.suspicion import Suspicion, suspicion
 from client.cohort.outcomes import read_days
 from client.cohort.rows import CohortRows
@@ -19,7 +21,8 @@ from client.errors import named_rows
 
 FIRST_DAYS = 31  # what is frequent by then is judged beside the other times
 _NINES = re.compile("999+")
-_ROUNDED = {7: "weeks", 30: "months", 365: "years"}
+_STEPS = {7: "weeks", 28: "months", 30: "months", 91: "quarters", 182: "half years", 365: "years"}
+LEAST_STEP_DAYS, CLOSE_PAIRS = 6, 20  # and pairs of times nearer to each other that there would be by chance
 
 
 def time_column_warnings(cohort_rows: CohortRows, columns: Sequence[Column]) -> Iterator[Suspicion]:
@@ -46,7 +49,9 @@ def time_column_warnings(cohort_rows: CohortRows, columns: Sequence[Column]) -> 
             text = f"{cells.where} is {value:g} in {rows}; if that means unknown, add `missing: [{value:g}]` to it"
             yield suspicion(text, there)
         if column.scale == 1.0:
-            yield from _rounded(values, cells)
+            yield from _rounded(values, counts, cells)
+        texts = filter(None, (*rewritten(values, counts), cut_short(values, counts)))
+        yield from (Suspicion(f"{cells.where} {text}") for text in texts)
 
 
 def _unknown(values: Values, often: Sequence[float]) -> Iterator[float]:
@@ -56,8 +61,14 @@ def _unknown(values: Values, often: Sequence[float]) -> Iterator[float]:
     yield from (value for value in often if FIRST_DAYS < value < values[-1])
 
 
-def _rounded(values: Values, cells: Cells) -> Iterator[Suspicion]:
-    """Days that are whole weeks, months of 30 days or years: another unit, turned to days."""
-    for days, unit in _ROUNDED.items():
-        if len(values) >= 2 * FEW and (values % days == 0).all():
-            yield Suspicion(f"{cells.where} holds whole {unit} of {days} days: give the days, if they are known")
+def _rounded(values: Values, counts: NDArray[np.int64], cells: Cells) -> Iterator[Suspicion]:
+    """Days that lie on steps, as those of weeks, months or years that were turned to days."""
+    patients = int(counts.sum())
+    if len(values) < 3 or patients < 2 * FEW:
+        return
+    step = float(np.diff(values).min())
+    close = patients * (patients - 1) * step / np.ptp(values)
+    if step >= LEAST_STEP_DAYS and ((values % step == 0).all() or close > CLOSE_PAIRS):
+        unit = next((f"whole {_STEPS[days]}, " for days in sorted(_STEPS, reverse=True) if 0 <= step - days <= 1), "")
+        where = f"{cells.where} holds {unit}times that lie {step:g} days apart or more, or on the same day"
+        yield Suspicion(f"{where}: another unit, turned to days? Give the days, if they are known")

@@ -66,7 +66,7 @@ def _two_ways_of_writing(one: FeatureColumn) -> Iterator[Suspicion]:
 def _tenfold(one: FeatureColumn) -> list[Suspicion]:
     """Two groups of a known amount, one ten times the other, as of sizes in mm and in cm, though no gap is between."""
     thing = known_feature(one.feature.name)
-    if not thing or not thing.median or "percent" in words(one.feature.name):  # 2 % among 20 % is an honest value
+    if not thing or not thing.is_amount or "percent" in words(one.feature.name):  # 2 % among 20 % is an honest value
         return []
     groups = two_groups(np.log10(one.known[one.known > 0]))
     if groups is None or not TENFOLD[0] < 10 ** (groups.high - groups.low) < TENFOLD[1]:

@@ -120,7 +120,7 @@ def _number(name: str, column: str, texts: Sequence[str], decimal: str) -> tuple
     _, words_there, percent = parsed
     entry: Entry = {}
     why = "the unit" if name in KNOWN and not (thing and thing.ordinal) else ""
-    if thing and thing.median:
+    if thing and thing.median and thing.is_amount:
         middle = statistics.median(values)
         factor = next((one for one in FACTORS if thing.median[0] <= one * middle <= thing.median[1]), 1.0)
         if factor != 1.0 and not percent:
@@ -158,7 +158,7 @@ def _age(name: str, column: str, table: DiscoveredTable) -> tuple[Entry, str] | 
 def _too_few(name: str, known: Sequence[float]) -> bool:
     """Whether the values are codes rather than what is measured: few different ones among many."""
     thing = KNOWN.get(name)
-    least = 1 if thing and thing.ordinal else 7 if thing and thing.median else 3
+    least = 1 if thing and thing.ordinal else 7 if thing and thing.is_amount else 3
     return len(set(known)) < min(least, len(known) / 2)
 
 

@@ -45,6 +45,11 @@ class Known:
     categories: tuple[str, ...] = ()
     ordinal: bool = False
 
+    @property
+    def is_amount(self) -> bool:
+        """Whether it is measured, and 0 in nobody."""
+        return self.median is not None and self.median[0] > 0
+
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """What it may be called."""
@@ -109,7 +114,7 @@ KNOWN = {
     "her2": Known("her2, her 2, her2neu, her 2 neu, her2 neu, erbb2, cerbb2, c erbb2, her2 fish", categories=_BINARY),
     "ki67_percent": Known(_KI67, (0, 100), (5, 60)),
     "grade": Known(_GRADE, (1, 3), ordinal=True),
-    "nodes_positive": Known(_NODES_POSITIVE, (0, 100)),
+    "nodes_positive": Known(_NODES_POSITIVE, (0, 100), (0, 6)),
     "nodes_examined": Known(_NODES_EXAMINED, (0, 100)),
     "menopause": Known(_MENOPAUSE, categories=("pre", "post")),
     "t_stage": Known(_T, (0, 4), ordinal=True),

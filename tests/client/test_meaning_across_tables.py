@@ -183,6 +183,20 @@ CHANGES: dict[str, Change] = {
         "RelapseDays", lambda cells: [times(1 / 30.44)([c])[0] if i % 5 < 2 else c for i, c in enumerate(cells)]
     ),
     "follow-up cut off at five years": column("LastDays", lambda cells: [str(min(int(c), 1826)) for c in cells]),
+    "the N stage in place of positive nodes": column(
+        "Nodes", lambda cells: [str((int(c) > 0) + (int(c) > 3) + (int(c) > 9)) for c in cells]
+    ),
+    "nodes examined in place of positive ones": column("Nodes", lambda cells: [str(int(c) + 9) for c in cells]),
+    "follow-up in whole years": column("LastDays", lambda cells: [str(round(int(c) / 365) * 365) for c in cells]),
+    "follow-up in half years": column("LastDays", lambda cells: [str(round(int(c) / 183) * 183) for c in cells]),
+    "each 0 of the days replaced by nothing": column(
+        "LastDays", lambda cells: [c.replace("0", "") or "1" for c in cells]
+    ),
+    "days cut to three digits": column("LastDays", lambda cells: [c[:3] for c in cells]),
+    "the last three digits of the days": column("LastDays", lambda cells: [str(int(c[-3:])) for c in cells]),
+    "ages that R recycled": column("Age", lambda cells: [*cells[:50]] * 3),
+    "nobody has relapsed in the last rows": column("Relapse", lambda cells: [*cells[:90], *["no"] * 60]),
+    "nodes not entered in the last rows": column("Nodes", lambda cells: [*cells[:110], *["0"] * 40]),
     "patients of a test": lambda site: site.clinical.append(["TEST1", *site.clinical[9][1:8], *site.clinical[4][8:]]),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -11,8 +12,13 @@ import pytest
 from client.checks.arithmetic import arithmetic_warnings
 from client.checks.column_warnings import given_away
 from client.checks.counts import readiness
+from client.checks.date_columns import dates_of
+from client.checks.event_times import in_two_units
+from client.checks.expression_scales import expression_warnings
 from client.checks.feature_column import FeatureColumn
 from client.checks.frequent_values import frequent_values
+from client.checks.relations import relation_warnings
+from client.checks.rewritten import rewritten
 from client.checks.row_order import row_order_warnings
 from client.checks.whole_tables import whole_table_warnings
 from client.config.site import load_site
@@ -70,6 +76,98 @@ def test_what_pyradiomics_measures_agrees(shapes):
 def test_a_column_of_another_unit_or_row_contradicts_the_others(shapes, name, change, text):
     shapes[f"original_shape_{name}"] = change(shapes[f"original_shape_{name}"])
     assert text in texts_of(arithmetic_warnings({}, columns_of(shapes)))
+
+
+@pytest.fixture
+def intensities() -> dict[str, np.ndarray]:
+    """First-order features of skewed samples, in bits and with the moments as PyRadiomics has them."""
+    samples = np.random.default_rng(4).gamma(2.0, 30.0, (PATIENTS, 300))
+    deviations = samples - samples.mean(axis=1, keepdims=True)
+    variance = (deviations**2).mean(axis=1)
+    shares = np.stack([np.bincount((row // 25).astype(int), minlength=40) for row in samples]) / samples.shape[1]
+    bits = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    made = {"Variance": variance, "MeanAbsoluteDeviation": np.abs(deviations).mean(axis=1)}
+    made |= {"Skewness": (deviations**3).mean(axis=1) / variance**1.5}
+    made |= {"Kurtosis": (deviations**4).mean(axis=1) / variance**2}
+    made |= {"Entropy": -(shares * bits).sum(axis=1), "Uniformity": (shares**2).sum(axis=1)}
+    return {f"original_firstorder_{name}": numbers for name, numbers in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("Kurtosis", lambda one: one - 3, "Kurtosis is below what original_firstorder_Skewness allows"),
+        ("Variance", np.sqrt, "Variance is below what"),
+        ("Entropy", lambda one: 0.5 * one, "Entropy is below what"),
+        ("Uniformity", lambda one: 100 * one, "Uniformity is above 1"),
+    ],
+)
+def test_moments_that_no_sample_has_are_named(intensities, name, change, text):
+    assert arithmetic_warnings({}, columns_of(intensities)) == []
+    intensities[f"original_firstorder_{name}"] = change(intensities[f"original_firstorder_{name}"])
+    assert text in texts_of(arithmetic_warnings({}, columns_of(intensities)))
+
+
+def test_levels_of_a_factor_are_named_and_counts_are_not():
+    measured = np.random.default_rng(5).gamma(0.6, 150.0, PATIENTS).round()
+    levels = np.unique(measured, return_inverse=True)[1] + 1.0
+    whole_numbers = columns_of({"pgr": measured + 1, "levels": levels, "age": np.arange(PATIENTS) % 60 + 25.0})
+    texts = [" ".join(rewritten(*one.distinct)) for one in whole_numbers]
+    assert ["from 1 to" in text for text in texts] == [False, True, False]
+
+
+def test_genes_contradict_the_classes_that_are_made_of_them():
+    rng = np.random.default_rng(6)
+    subtype = rng.integers(0, 3, PATIENTS)
+    low = np.where(subtype == 0, 5.0, 10.0)
+    columns = columns_of({name: rng.normal(low, 1) for name in ("ESR1", "FOXA1")})
+    labels = {f"pam50 {name}": (subtype == i).astype(float) for i, name in enumerate(("Basal", "LumA", "LumB"))}
+    assert relation_warnings(columns, labels) == []
+    labels["pam50 Basal"], labels["pam50 LumA"] = labels["pam50 LumA"], labels["pam50 Basal"]
+    assert "pam50 Basal and ESR1: go together the contrary way" in texts_of(relation_warnings(columns, labels))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda levels, rng: levels, ""),
+        (lambda levels, rng: levels + rng.uniform(-6, 6, (PATIENTS, 1)), "rise together"),
+        (lambda levels, rng: np.abs(levels - levels.mean(axis=0)), "half of a bell"),
+    ],
+)
+def test_genes_of_unequal_samples_and_without_signs_are_named(change, text):
+    rng = np.random.default_rng(7)
+    levels = change(rng.normal(rng.uniform(6, 12, 30), 1.2, (PATIENTS, 30)), rng)
+    genes = columns_of({f"GEN{index}": column for index, column in enumerate(levels.T)})
+    texts = texts_of(expression_warnings(genes))
+    assert text in texts
+    assert text or not texts
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda index, day: day, ""),
+        (lambda index, day: day.replace(day=15) if index % 3 == 0 else day, "day 15 of a month"),
+        (lambda index, day: day.replace(day=1, month=7) if index % 8 == 0 else day, "1 July of a year"),
+        (lambda index, day: date(1960, 1, 1) if index % 30 == 0 else day, "the date 1960-01-01"),
+        (lambda index, day: date(2024, 3, 5) if index % 9 == 0 else day, "the date 2024-03-05"),
+    ],
+)
+def test_dates_that_stand_for_others_are_named(change, text):
+    days = np.random.default_rng(8).integers(0, 6000, PATIENTS)
+    texts = [change(index, date(2003, 1, 1) + timedelta(int(day))).isoformat() for index, day in enumerate(days)]
+    named = texts_of(list(dates_of(Cells("column 'Seen'", tuple(texts), tuple(range(2, PATIENTS + 2))), "iso")))
+    assert text in named
+    assert text or not named
+
+
+def test_early_losses_are_no_months_among_days():
+    rng = np.random.default_rng(9)
+    days, event = rng.integers(900, 3500, PATIENTS).astype(float), rng.random(PATIENTS) < 0.3
+    few = np.arange(PATIENTS) < 30
+    assert in_two_units(np.where(few, np.round(days / 30.44), days), event)
+    assert in_two_units(np.where(few, np.round(days / 30.44), days), event & ~few) is None
 
 
 def test_rows_that_are_all_there_twice_are_named():
