@@ -21,7 +21,7 @@ VALLEY = 0.8  # of the values about either group, between them; many patients wh
 CUT_SHARE = 0.2  # of the patients, whose follow-up ends on one and the same last day
 EARLY = 0.2  # of a patient's follow-up
 MOSTLY = 0.8  # of the patients, of whom most have an event only where the disease has spread already
-WEEKS_APART, YEARS_APART = 6.0, 400.0  # factors between times in other units and days
+MONTHS_APART, YEARS_APART = 15.0, 400.0  # factors between times in other units and days; weeks are too near
 MANY, HALF, NEARLY_ALL = 0.1, 0.5, 0.9  # of the patients concerned
 MANY_FIRST, FIRST_DAYS = 0.05, 31  # of the patients, whose follow-up ends on one and the same early day
 
@@ -125,7 +125,7 @@ def in_two_units(times: NDArray[np.float64], event: NDArray[np.bool_]) -> TwoGro
     groups = two_groups(np.log10(np.sort(times)))
     if groups is None or groups.valley >= VALLEY or not event[times < 10**groups.limit].any():
         return None
-    return groups if WEEKS_APART < 10 ** (groups.high - groups.low) < YEARS_APART else None
+    return groups if MONTHS_APART < 10 ** (groups.high - groups.low) < YEARS_APART else None
 
 
 def _many_on_one_day(cohort_rows: CohortRows, columns: Sequence[Column]) -> Iterator[Suspicion]:

@@ -29,6 +29,7 @@ PART = 0.5  # of a file, beyond which a pattern is the column's own
 FILLED, BY_CHANCE = 0.25, 0.08  # neighbours with the same number, and how many there would be by chance
 PASTED_BY_CHANCE = 1e-4
 LONGEST_PASTED = 20
+EVEN = 1e-9  # between the steps of numbers that a program counted
 WIDEST = 60  # columns of a table of findings; a block that is pasted in a table of genes shows in whole rows
 
 Order = NDArray[np.int64]
@@ -180,9 +181,9 @@ def _pasted(columns: Sequence[FeatureColumn], order: Order) -> list[Suspicion]:
 
 def _recycled(values: Values) -> bool:
     """Whether a column is its own beginning again, once or more often, as R fills a table from a shorter column."""
-    rest = len(values) // 2 + 1
-    again = (start for start in range(LONGEST_PASTED, rest) if values[start] == values[0])
-    return any(np.array_equal(values[start:], values[:-start]) for start in again)
+    again = (start for start in range(LONGEST_PASTED, len(values) // 2 + 1) if values[start] == values[0])
+    start = next((start for start in again if np.array_equal(values[start:], values[:-start])), 0)
+    return start > 0 and float(np.ptp(np.diff(values[:start]))) > EVEN
 
 
 def _unlikely_length(values: Values) -> int:

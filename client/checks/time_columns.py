@@ -23,6 +23,7 @@ FIRST_DAYS = 31  # what is frequent by then is judged beside the other times
 _NINES = re.compile("999+")
 _STEPS = {7: "weeks", 28: "months", 30: "months", 91: "quarters", 182: "half years", 365: "years"}
 LEAST_STEP_DAYS, CLOSE_PAIRS = 6, 20  # and pairs of times nearer to each other that there would be by chance
+ALONE = 0.9  # of the patients, of whom so many have a time of their own where days are known
 
 
 def time_column_warnings(cohort_rows: CohortRows, columns: Sequence[Column]) -> Iterator[Suspicion]:
@@ -68,7 +69,8 @@ def _rounded(values: Values, counts: NDArray[np.int64], cells: Cells) -> Iterato
         return
     step = float(np.diff(values).min())
     close = patients * (patients - 1) * step / np.ptp(values)
-    if step >= LEAST_STEP_DAYS and ((values % step == 0).all() or close > CLOSE_PAIRS):
+    in_units = any((values % days == 0).all() for days in _STEPS)
+    if step >= LEAST_STEP_DAYS and (in_units or (close > CLOSE_PAIRS and len(values) < ALONE * patients)):
         unit = next((f"whole {_STEPS[days]}, " for days in sorted(_STEPS, reverse=True) if 0 <= step - days <= 1), "")
         where = f"{cells.where} holds {unit}times that lie {step:g} days apart or more, or on the same day"
         yield Suspicion(f"{where}: another unit, turned to days? Give the days, if they are known")
