@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.imaging.mask_reach import has_idle_part, has_open_part, reaches_beyond
+from client.imaging.mask_reach import has_idle_part, has_open_part, reaches_beyond, uptake_about
 from client.imaging.mask_shape import is_box
 from client.imaging.phase_scales import local_remark
 from client.imaging.signal import signal_remark
@@ -149,9 +149,10 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
     highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)
     if float((highest > ABOVE_TISSUE * tissue_rise).mean()) < (PART if boxed else MOSTLY):
         return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
-    if has_idle_part(phases, inside, tissue_rise) or (not boxed and has_open_part(phases, inside, tissue_rise)):
+    uptake = uptake_about(phases, inside)
+    if has_idle_part(phases, inside, tissue_rise) or (not boxed and has_open_part(uptake, tissue_rise)):
         return "a part of the mask takes up no more contrast than the tissue; check that each part is of a tumour"
-    if reaches_beyond(phases, inside, tissue_rise, IN_BOX if boxed else 50.0):
+    if reaches_beyond(uptake, tissue_rise, IN_BOX if boxed else 50.0):
         return "what takes up contrast continues beyond the mask; check that it covers the tumour, and was not moved"
     if not boxed and _goes_on(phases, inside, max(rises)):
         return (

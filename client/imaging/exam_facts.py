@@ -21,7 +21,7 @@ from client.imaging.steps import steps
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 7  # raise it when the same exam has other facts
+VERSION = 8  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3
@@ -34,7 +34,7 @@ EVERY = 4  # of the rows and columns of a plane, which are examined
 EMPTY_SHARE = 0.4  # of an image, in planes at its edges where all voxels are the same
 ACROSS = 2.0  # extent across slices over that along them, beyond which axes were exchanged
 BOX_VOXELS = 60  # of a mask; a smaller tumour may fill a box
-PLANES = 8  # whose sharpness is measured
+PLANES, SAMPLE = 8, 100_000  # whose sharpness is measured, and voxels whose spread is
 TISSUE, SPREAD = 0.2, (10, 50, 90)  # of the 99th percentile of the signal; and percentiles of the tissue's
 
 
@@ -54,7 +54,7 @@ class ExamFacts:
         tumour_shown: Share of the tumour's volume within the study's grid; None without a study or a mask.
         grid_filled: Share of the study's grid within the exam; None without a study.
         remarks: What looks wrong, each with what to do.
-        voxels_hash: Of the first phase's voxels; empty where they are all the same.
+        voxels_hash: Of the first phase, the same for a copy on another scale; empty where all voxels are the same.
         mask_is_box: Whether the mask fills a box.
         sharpness: Of the first phase, from voxel to voxel; 0 where it is unknown.
         contrast: Spread of the first phase's tissue over its median; 0 where it is unknown.
@@ -121,13 +121,15 @@ def _facts(exam: Exam) -> ExamFacts:
 
 
 def _hash(voxels: NDArray[Any]) -> str:
+    """Of where voxels are brighter than the one before: it stays where all are scaled, shifted or bent alike."""
     few = voxels.ravel()[:: max(1, voxels.size // HASHED)]
-    return hashlib.blake2b(few.tobytes(), digest_size=16).hexdigest() if np.ptp(few) else ""
+    brighter = np.packbits(np.diff(few) > 0)
+    return hashlib.blake2b(brighter.tobytes(), digest_size=16).hexdigest() if np.ptp(few) else ""
 
 
 def _spread(voxels: NDArray[Any]) -> float:
     """Between the lowest and the highest tenth of the tissue, over its median; 0 where there is no signal."""
-    few = voxels.ravel()[:: max(1, voxels.size // HASHED)]
+    few = voxels.ravel()[:: max(1, voxels.size // SAMPLE)]
     tissue = few[few > max(TISSUE * float(np.percentile(few, 99)), 0.0)]
     if not len(tissue):
         return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,47 +14,63 @@ IDLE = 1.1  # times the tissue's rise, which a tumour's exceeds
 LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
 BEYOND = 0.4  # of the uptake within the mask, that lies beyond it and hangs together with it
 OPEN_PART = 0.25  # of a mask, that takes up nothing and is not enclosed by what does, as a necrosis is
+HIGH = 75  # percentile of a mask's rises, which is the tumour's, as most of it is
 DEPTH = 2  # voxels from what takes up contrast, at which its blurred edge ends
 
 
-def reaches_beyond(
-    phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float, percentile: float = 50.0
-) -> bool:
+class Uptake(NamedTuple):
+    """What rises about a mask, in a box with a margin.
+
+    Attributes:
+        mask: Where the mask is.
+        rise: The highest later signal over that before contrast, of the means of 27 voxels.
+    """
+
+    mask: NDArray[np.bool_]
+    rise: NDArray[np.float32]
+
+
+def uptake_about(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_]) -> Uptake:
+    """What rises about a mask `(D, H, W)`, of phases likewise, the one before contrast first."""
+    from scipy import ndimage
+
+    box = _box(inside, MARGIN)
+    before, *later = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases]
+    least = max(1e-6, 0.05 * float(before[inside[box]].mean()))
+    return Uptake(inside[box], np.asarray(np.max(later, axis=0) / np.maximum(before, least)))
+
+
+def reaches_beyond(uptake: Uptake, tissue_rise: float, percentile: float = 50.0) -> bool:
     """Whether much of the tumour lies beyond its mask, measured by what of it is within.
 
     The tumour is what rises more than halfway from the tissue's rise to that of the mask, in one piece with it.
 
     Args:
-        phases: `(D, H, W)` each, the one before contrast first.
-        inside: `(D, H, W)` the mask.
+        uptake: About the mask.
         tissue_rise: The highest median of the tissue's ratios to the signal before contrast.
         percentile: Of the mask's ratios, which is a tumour's: a box about one is half tissue.
     """
     from scipy import ndimage
 
-    if inside.sum() < MIN_VOXELS:
+    mask, rise = uptake
+    if mask.sum() < MIN_VOXELS:
         return False
-    box = _box(inside, MARGIN)
-    mask = inside[box]
-    rise = _rise(phases, inside, box)
-    uptake = rise > (tissue_rise + float(np.percentile(rise[mask], percentile))) / 2
-    pieces, _ = ndimage.label(uptake)
-    own = np.unique(pieces[mask & uptake])
+    high = rise > (tissue_rise + float(np.percentile(rise[mask], percentile))) / 2
+    pieces, _ = ndimage.label(high)
+    own = np.unique(pieces[mask & high])
     tumour = np.isin(pieces, own[own > 0])
     edge = ndimage.binary_dilation(mask)
     return bool((tumour & ~edge).sum() > BEYOND * (tumour & mask).sum())
 
 
-def has_open_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
-    """Whether a quarter of a mask lies outside of what takes up contrast, as where it was copied or drawn too large.
-
-    The arguments are those of `reaches_beyond`.
-    """
+def has_open_part(uptake: Uptake, tissue_rise: float) -> bool:
+    """Whether a quarter of a mask lies outside of what takes up contrast, as where it was copied or drawn too large."""
     from scipy import ndimage
 
-    box = _box(inside, MARGIN)
-    mask, rise = inside[box], _rise(phases, inside, box)
-    idle = rise < (3 * tissue_rise + float(np.percentile(rise[mask], 75))) / 4
+    mask, rise = uptake
+    if mask.sum() < MIN_VOXELS:
+        return False
+    idle = rise < (3 * tissue_rise + float(np.percentile(rise[mask], HIGH))) / 4
     open_ = ndimage.binary_erosion(idle | ~mask, iterations=DEPTH) & mask
     return bool(open_.sum() > OPEN_PART * mask.sum())
 
@@ -62,7 +78,10 @@ def has_open_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tis
 def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> bool:
     """Whether a large part of a mask of several rises no more than the tissue does, as where no tumour is.
 
-    The arguments are those of `reaches_beyond`.
+    Args:
+        phases: `(D, H, W)` each, the one before contrast first.
+        inside: `(D, H, W)` the mask.
+        tissue_rise: As of `reaches_beyond`.
     """
     from scipy import ndimage
 
@@ -76,15 +95,6 @@ def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tis
     large = np.flatnonzero(sizes >= max(LARGE_PART * sizes.sum(), 1)) + 1
     medians = [np.median(latest[parts == part] / np.maximum(before[parts == part], 1e-6)) for part in large]
     return bool(len(medians) and min(medians) <= IDLE * tissue_rise)
-
-
-def _rise(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], box: tuple[slice, ...]) -> NDArray[np.float32]:
-    """The highest of the phases over that before contrast, of the means of 27 voxels in a box about a mask."""
-    from scipy import ndimage
-
-    before, *latest = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases]
-    least = max(1e-6, 0.05 * float(before[inside[box]].mean()))
-    return np.asarray(np.max(latest, axis=0) / np.maximum(before, least))
 
 
 def _box(inside: NDArray[np.bool_], margin: float) -> tuple[slice, ...]:

@@ -48,7 +48,7 @@ def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.f
     means = [float(few.mean()) for few in sampled]
     if len(means) > 1 and np.ptp(means) < SAME_MEAN * abs(means[0]):
         return "all phases have the same mean, as after a standardisation of each; export the originals"
-    if any(map(_has_blocks, phases)):
+    if _has_blocks(phases[0]):
         return "slices consist of blocks of 8 by 8, as after a strong lossy compression; export the originals"
     return ""
 

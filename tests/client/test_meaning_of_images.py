@@ -544,6 +544,10 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "a phase of the next patient": ("nifti", of_others("phase2")),
     "a patient under two identifiers": ("nifti", copied_to_another("nifti")),
     "DICOM: a patient under two identifiers": ("dicom", copied_to_another("dicom")),
+    "a patient under two identifiers, on another scale": (
+        "nifti",
+        lambda folder: [copied_to_another("nifti")(folder), voxels(lambda a: 3 * a, *ALL_PHASES)(folder)],
+    ),
     "mammogram: a patient under two identifiers": ("mammogram", copied_to_another("mammo", suffix=".dcm")),
     "a phase that overflowed": ("nifti", voxels(lambda a: np.where(a > 350, a - 700, a), "phase1")),
     "a phase moved by 9 mm": ("nifti", voxels(lambda a: np.roll(a, 3, axis=1), "phase2")),
