@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.imaging.mask_reach import has_idle_part, has_open_part, reaches_beyond, uptake_about
-from client.imaging.mask_shape import is_box
+from client.imaging.mask_reach import MARGIN, has_idle_part, has_open_part, reaches_beyond, uptake_about
+from client.imaging.mask_shape import bounds, is_box
 from client.imaging.phase_scales import local_remark
 from client.imaging.signal import signal_remark
 from client.imaging.slice_order import slice_remark
@@ -59,7 +59,9 @@ def contrast_remarks(exam: Exam) -> list[str]:
         return [remark]
     if exam.mask is None:
         return []
-    remark = _of_tumour(phases, _array(exam.mask) != 0, float(max(medians)))
+    inside = _array(exam.mask) != 0
+    about = bounds(inside, MARGIN)
+    remark = _of_tumour([phase[about] for phase in phases], inside[about], float(max(medians)))
     return [remark] if remark else []
 
 
@@ -132,7 +134,7 @@ def _one_is_odd(phases: list[Signal]) -> bool:
 
 
 def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_rise: float) -> str:
-    """Signs in the tumour; `tissue_rise` is the highest median of the tissue's ratios."""
+    """Signs in the tumour, of images cut to its surroundings; `tissue_rise` is the tissue's highest median ratio."""
     signals = [phase[inside].astype(np.float64) for phase in phases]
     if float((signals[0] <= 0).mean()) > NO_SIGNAL:
         return "a part of the tumour has no signal; check that nothing was cut out of the images, and the mask"
@@ -165,14 +167,10 @@ def _goes_on(phases: list[NDArray[Any]], inside: NDArray[np.bool_], rise: float)
     """Whether the tumour's rise is that of the voxels next to its mask in each slice, on all sides."""
     from scipy.ndimage import binary_dilation
 
-    places = np.argwhere(inside)
-    first = np.maximum(places.min(axis=0) - EDGE - 1, 0)
-    box = tuple(slice(int(a), int(b) + EDGE + 2) for a, b in zip(first, places.max(axis=0), strict=True))
-    mask = inside[box]
-    beside = binary_dilation(mask, iterations=EDGE, structure=IN_PLANE) & ~mask
-    before = phases[0][box][beside].astype(np.float64)
+    beside = binary_dilation(inside, iterations=EDGE, structure=IN_PLANE) & ~inside
+    before = phases[0][beside].astype(np.float64)
     known = before > 0
     if known.sum() < MIN_EDGE:
         return False
-    highest = np.max([phase[box][beside][known] / before[known] for phase in phases[1:]], axis=0)
+    highest = np.max([phase[beside][known] / before[known] for phase in phases[1:]], axis=0)
     return float(np.percentile(highest, 25)) > 1 + AS_MUCH * (rise - 1)

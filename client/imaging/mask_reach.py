@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.mask_shape import bounds
+
 MARGIN = 0.5  # of the mask's extent, on each side, within which uptake counts
 MIN_VOXELS = 40  # of a mask; a vessel beside a smaller one may be as large
 IDLE = 1.1  # times the tissue's rise, which a tumour's exceeds
 LARGE_PART = 0.1  # of a mask, that is another tumour and no speck
 BEYOND = 0.4  # of the uptake within the mask, that lies beyond it and hangs together with it
+AS_HIGH = 0.7  # of the way from the tissue's rise to the mask's
 OPEN_PART = 0.25  # of a mask, that takes up nothing and is not enclosed by what does, as a necrosis is
 HIGH = 75  # percentile of a mask's rises, which is the tumour's, as most of it is
 DEPTH = 2  # voxels from what takes up contrast, at which its blurred edge ends
@@ -34,7 +37,7 @@ def uptake_about(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_]) -> U
     """What rises about a mask `(D, H, W)`, of phases likewise, the one before contrast first."""
     from scipy import ndimage
 
-    box = _box(inside, MARGIN)
+    box = bounds(inside, MARGIN)
     before, *later = [ndimage.uniform_filter(phase[box].astype(np.float32), 3) for phase in phases]
     least = max(1e-6, 0.05 * float(before[inside[box]].mean()))
     return Uptake(inside[box], np.asarray(np.max(later, axis=0) / np.maximum(before, least)))
@@ -43,7 +46,8 @@ def uptake_about(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_]) -> U
 def reaches_beyond(uptake: Uptake, tissue_rise: float, percentile: float = 50.0) -> bool:
     """Whether much of the tumour lies beyond its mask, measured by what of it is within.
 
-    The tumour is what rises more than halfway from the tissue's rise to that of the mask, in one piece with it.
+    The tumour is what rises more than halfway from the tissue's rise to that of the mask, in one piece with it, and for
+    the most part about as much: the gland beside it rises, too, and less.
 
     Args:
         uptake: About the mask.
@@ -55,12 +59,15 @@ def reaches_beyond(uptake: Uptake, tissue_rise: float, percentile: float = 50.0)
     mask, rise = uptake
     if mask.sum() < MIN_VOXELS:
         return False
-    high = rise > (tissue_rise + float(np.percentile(rise[mask], percentile))) / 2
+    typical = float(np.percentile(rise[mask], percentile)) - tissue_rise
+    high = rise > tissue_rise + typical / 2
     pieces, _ = ndimage.label(high)
     own = np.unique(pieces[mask & high])
     tumour = np.isin(pieces, own[own > 0])
-    edge = ndimage.binary_dilation(mask)
-    return bool((tumour & ~edge).sum() > BEYOND * (tumour & mask).sum())
+    beyond = tumour & ~ndimage.binary_dilation(mask)
+    if beyond.sum() <= BEYOND * (tumour & mask).sum():
+        return False
+    return bool(np.median(rise[beyond]) > tissue_rise + AS_HIGH * typical)
 
 
 def has_open_part(uptake: Uptake, tissue_rise: float) -> bool:
@@ -85,7 +92,7 @@ def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tis
     """
     from scipy import ndimage
 
-    box = _box(inside, 0.0)
+    box = bounds(inside)
     parts, count = ndimage.label(inside[box])
     if count < 2:
         return False
@@ -95,11 +102,3 @@ def has_idle_part(phases: Sequence[NDArray[Any]], inside: NDArray[np.bool_], tis
     large = np.flatnonzero(sizes >= max(LARGE_PART * sizes.sum(), 1)) + 1
     medians = [np.median(latest[parts == part] / np.maximum(before[parts == part], 1e-6)) for part in large]
     return bool(len(medians) and min(medians) <= IDLE * tissue_rise)
-
-
-def _box(inside: NDArray[np.bool_], margin: float) -> tuple[slice, ...]:
-    """Where a mask is, with a margin as a share of its extent."""
-    places = np.argwhere(inside)
-    low, high = places.min(axis=0), places.max(axis=0) + 1
-    room = np.ceil(margin * (high - low)).astype(int) + (margin > 0)
-    return tuple(slice(max(0, int(a)), int(b)) for a, b in zip(low - room, high + room, strict=True))

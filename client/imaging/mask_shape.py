@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +21,12 @@ def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
         inside: `(D, H, W)`.
         spacing_mm: Along x, y and z.
     """
-    places = np.argwhere(inside)
-    if not len(places):
+    if not inside.any():
         return ""
-    first, last = places.min(axis=0), places.max(axis=0) + 1
-    extent_mm = (last - first) * np.asarray(spacing_mm)[::-1]
-    if len(inside) >= MIN_SLICES and last[0] - first[0] == 1 and max(extent_mm[1:]) > FLAT * extent_mm[0]:
+    box = inside[bounds(inside)]
+    extent_mm = box.shape * np.asarray(spacing_mm)[::-1]
+    if len(inside) >= MIN_SLICES and len(box) == 1 and max(extent_mm[1:]) > FLAT * extent_mm[0]:
         return "the mask is in one slice only; outline the tumour in every slice that shows it"
-    box: Any = inside[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
     if _specks(box) > MANY:
         return "the mask has many specks of a few voxels; delete them, and check what it was made by"
     if int((np.diff(box.any(axis=(1, 2)).astype(int)) < 0).sum()) > GAPS:
@@ -39,10 +36,17 @@ def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
     return ""
 
 
+def bounds(inside: NDArray[np.bool_], margin: float = 0.0) -> tuple[slice, ...]:
+    """Where a mask is, with a margin on each side as a share of its extent, and one voxel more; none without one."""
+    shown = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    ends = [(int(places[0]), int(places[-1]) + 1) for places in shown]
+    rooms = [int(np.ceil(margin * (last - first))) + (margin > 0) for first, last in ends]
+    return tuple(slice(max(0, first - room), last + room) for (first, last), room in zip(ends, rooms, strict=True))
+
+
 def is_box(inside: NDArray[np.bool_]) -> bool:
     """Whether a mask is a box about the tumour, half of which is other tissue."""
-    places = np.argwhere(inside)
-    return int(np.prod(np.ptp(places, axis=0) + 1)) == len(places)
+    return bool(inside.any() and inside[bounds(inside)].all())
 
 
 def _specks(inside: NDArray[np.bool_]) -> int:

@@ -16,6 +16,7 @@ MIN_SHARE = 0.05  # of all tissue: fewer voxels are bright by their noise, and d
 BENT, ALIKE = (0.7, 1.5), 0.9  # spread of logarithms over that before contrast, where both go together
 UNENHANCED = (2, 85)  # percentiles of the tissue's ratios, between which hardly anything is a tumour or a vessel
 MIN_SPREAD = 0.02  # of those logarithms, below which they are noise
+SLICES = 32  # that are enough
 EVERY, MANY = 2, 64  # of the voxels along rows and columns; fewer of larger images, of which so many are enough
 
 Signal = NDArray[np.float64]
@@ -55,7 +56,10 @@ def _is_bent(before: Signal, after: Signal) -> bool:
 
 def _darkens_in_part(before: NDArray[Any], after: NDArray[Any]) -> bool:
     """Whether a quarter of the image, along one of its axes, is darker than before contrast, in its median."""
-    few = (slice(None), *(slice(None, None, max(EVERY, size // MANY)) for size in before.shape[1:]))
+    few = (
+        slice(None, None, max(1, len(before) // SLICES)),
+        *(slice(None, None, max(EVERY, n // MANY)) for n in before.shape[1:]),
+    )
     first, second = before[few].astype(np.float64), after[few].astype(np.float64)
     tissue = first > max(TISSUE * float(np.percentile(first, 99)), 0.0)
     for axis in range(3):
