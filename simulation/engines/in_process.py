@@ -103,7 +103,7 @@ def in_one_process(sites: Sites, config: StudySettings) -> Iterator[None]:
         meanwhile.enter_context(each_error_once())
         if len({file.resolve().parent for file in sites.values()}) < len(sites):
             meanwhile.enter_context(each_table_once())
-        if are_many(sites):
+        if are_many(sites) or folds_of(config):
             meanwhile.enter_context(without_pages())
         if uses_clear_sums(config, sites):
             meanwhile.enter_context(clear_sums())

@@ -39,7 +39,9 @@ FOLDS = {"folds": 3, "rounds": 2, "sites": "a, b, c"}
 
 def run(where: dict[str, Path], study: Study, **changed: Any) -> tuple[StudySettings, Results]:
     config = parse_study_settings({**study, **changed})
-    return config, Results.model_validate(run_in_process(where, config))
+    results = Results.model_validate(run_in_process(where, config))
+    assert not [page for file in where.values() for page in file.parent.rglob("result.html")]  # of each site and fold
+    return config, results
 
 
 def pairs_of_rows(sites: dict[str, Path], config: StudySettings) -> dict[str, WithinSiteConcordance]:
