@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from server.app import run_study
 from server.study.aggregation.guard import Update
 from server.study.aggregation.rule import Round, load_rule, take_step
 from server.study.enrolment import Enrolment
+from server.study.exchange import StudyError
+from server.study.secure_aggregation import secure_exchange
 from server.study.weights.checkpoint import LAST, Checkpoint, load_checkpoint
 from shared_models.messages import TrainReply, TrainRequest
 from shared_models.study_settings import StudySettings, parse_study_settings
@@ -231,3 +235,58 @@ def test_beside_secure_sums_a_site_without_a_modality_or_that_missed_the_end_of_
 
     results = run_study(InProcessGrid(misses_an_end, sites, config.to_flat()), config)
     assert [record["counted"] for record in results["rounds"]] == [list("abcd")] * 3
+
+
+@pytest.mark.parametrize("sets", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_center_that_hides_a_rounds_end_gets_a_variate_within_survivor_sets_alone(
+    hospitals: Hospitals, small_study: dict[str, Any], monkeypatch: pytest.MonkeyPatch, sets: int
+) -> None:
+    """It denies that the round counted, and asks nearly the same weights: what is left of the sum is that variate."""
+    sites = hospitals({"a": 60, "b": 50, "c": 70, "d": 40})
+    one_step = {"optimizer": "sgd", "weight-decay": 0.0, "batch-size": 64, "local-epochs": 1, "modality-dropout": 0.0}
+    study = {**small_study, **one_step, "strategy": "scaffold", "min-sites": 3, "secure-aggregation": "on", "rounds": 2}
+    config = parse_study_settings({**study, "survivor-sets": sets, "clip-gradients": 0.0, "optimizer-state": "fresh"})
+    asked: list[TrainRequest] = []
+    sums: dict[int, dict[str, np.ndarray]] = {}
+    refused: list[str] = []
+    honest, plain = secure_exchange.StudySums.exchange, secure_exchange.reply_of
+
+    def denies(sums_of_study: Any, names: Any, request: Any, group: Any) -> Any:
+        if isinstance(request, TrainRequest):
+            asked.append(request)
+            if request.round == 2:
+                near = {name: array * np.float32(1 + 1e-6) for name, array in asked[0].model.items()}
+                state = {name: array for name, array in request.rule_state.items() if "counted/a/" not in name}
+                request = replace(request, model=near, rule_state=state)
+        return honest(sums_of_study, names, request, group)
+
+    def notes(opened: Any, request: Any) -> Any:
+        if isinstance(request, TrainRequest):
+            blocks = (opened.layout.named(group, block)[1] for group, block in opened.blocks.items())
+            sums[request.round] = {name: array for named in blocks for name, array in named.items()}
+        return plain(opened, request)
+
+    def hides(message: Message, context: Context) -> Message:
+        if message.metadata.message_type == "query.open" and context.node_id == 1 and asked:
+            msg = "the line is down"
+            raise RuntimeError(msg)
+        try:
+            return client_app(message, context)
+        except RuntimeError as error:
+            refused.append(f"{context.node_id} {message.metadata.message_type} {error}")
+            raise
+
+    monkeypatch.setattr(secure_exchange.StudySums, "exchange", denies)
+    monkeypatch.setattr(secure_exchange, "reply_of", notes)
+    ends = pytest.raises(StudyError, match="round 2 failed") if sets == 1 else contextlib.nullcontext()
+    with ends:
+        run_study(InProcessGrid(hides, sites, config.to_flat()), config)
+    if sets == 1:
+        assert refused[0].startswith("1 train secure aggregation refused"), "it refuses, and no sum is left to read"
+        assert sums.keys() == {1}
+        return
+    (file,) = (sites["a"].parent / "state" / "a" / "rule").glob("*/00001.safetensors")
+    own = {name.removeprefix("change/"): array for name, array in load_file(file).items() if "change/" in name}
+    for name, array in own.items():
+        shown = sums[2][f"rule_change.{name}"]  # times the hospital's patients
+        np.testing.assert_allclose(shown / np.linalg.norm(shown), array / np.linalg.norm(array), atol=0.01)
