@@ -48,7 +48,7 @@ _PAGES: ContextVar[bool] = ContextVar("pages", default=True)
 
 @contextmanager
 def without_pages() -> Iterator[None]:
-    """Meanwhile no site draws the page of its result, as of the hundreds of a simulation, whose pages nobody reads."""
+    """Meanwhile no site draws the page of its result, as in a simulation, which has the study's report."""
     before = _PAGES.set(False)
     try:
         yield

@@ -35,17 +35,12 @@ FEW = 20
 """So many sites still run the protocol itself in a simulation."""
 
 
-def are_many(sites: Collection[str]) -> bool:
-    """Whether a simulation has so many sites that what each has to itself in a deployment would be most of its work."""
-    return len(sites) > FEW
-
-
 def uses_clear_sums(config: StudySettings, sites: Collection[str]) -> bool:
     """Whether a simulation of these sites does without masks.
 
     SCAFFOLD goes by each site's own record of the sums that it is in, which only the protocol writes.
     """
-    return are_many(sites) and config.strategy != "scaffold" and uses_secure_aggregation(config)
+    return len(sites) > FEW and config.strategy != "scaffold" and uses_secure_aggregation(config)
 
 
 @contextlib.contextmanager

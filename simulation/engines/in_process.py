@@ -21,7 +21,7 @@ from shared_models.atomic_files import scratch
 from shared_models.folds import folds_of
 from shared_models.study_settings import StudySettings
 from simulation.engines.budgets import only_here
-from simulation.engines.clear_sums import are_many, clear_sums, uses_clear_sums
+from simulation.engines.clear_sums import clear_sums, uses_clear_sums
 from simulation.engines.in_process_grid import InProcessGrid
 from simulation.splits import with_outcome
 
@@ -103,8 +103,7 @@ def in_one_process(sites: Sites, config: StudySettings) -> Iterator[None]:
         meanwhile.enter_context(each_error_once())
         if len({file.resolve().parent for file in sites.values()}) < len(sites):
             meanwhile.enter_context(each_table_once())
-        if are_many(sites) or folds_of(config):
-            meanwhile.enter_context(without_pages())
+        meanwhile.enter_context(without_pages())
         if uses_clear_sums(config, sites):
             meanwhile.enter_context(clear_sums())
         yield
