@@ -78,7 +78,7 @@ def _rise_together(genes: Sequence[FeatureColumn]) -> Iterator[str]:
     if np.quantile(pairs, 1 - MOST_PAIRS) > TOGETHER:
         yield (
             f"nine in ten pairs of {len(genes)} genes rise together from patient to patient (correlations of ranks "
-            f"above {TOGETHER:g}): were samples with more reads brought to one size? Normalise before the logarithm"
+            f"above {TOGETHER:g}): were samples with more reads scaled to one size? Normalise before the logarithm"
         )
 
 
