@@ -250,9 +250,10 @@ def _on_grids(modalities: Mapping[str, Modality], config: StudySettings) -> dict
         image = on_grids.get(name)
         if not isinstance(image, Volume):
             images = [other for other, kind in on_grids.items() if isinstance(kind, Volume)]
+            there = ", ".join(images) or "none"
             msg = (
-                f"grids: {config.task} has no image {name!r} in this study; it has {', '.join(images) or 'none'}. Leave "
-                "its grid out, or name it among `modalities`"
+                f"grids: {config.task} has no image {name!r} in this study; it has {there}. Leave its grid out, or "
+                "name it among `modalities`"
             )
             raise SettingsError(msg)
         on_grids[name] = dataclasses.replace(image, shape=(image.shape[0], *size), spacing_mm=spacing_mm)
