@@ -48,7 +48,8 @@ def _columns(columns: Iterable[Column]) -> str:
 
 def _column(column: Column) -> str:
     codes = f" ({', '.join(f'{code}: {to}' for code, to in column.codes.items())})" if column.codes else ""
-    since = f" since {column.since}" if column.since else ""
+    start = f" of table {column.since_table}" if column.since_table else ""
+    since = f" since {column.since}{start}" if column.since else ""
     return f"{column.column}{since}{f' x {column.scale:g}' if column.scale != 1 else ''}{codes}"
 
 

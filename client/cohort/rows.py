@@ -61,8 +61,11 @@ class CohortRows:
         if not isinstance(column, Column):
             return self._cells(source, column.column, source.settings.missing)
         missing = (*source.settings.missing, *column.missing)
-        since = self._cells(source, column.since, missing) if column.since else None
-        return replace(self._cells(source, column.column, missing, column.extract), since=since)
+        own = self._cells(source, column.column, missing, column.extract)
+        if not column.since:
+            return own
+        start = self.tables[column.since_table] if column.since_table else source
+        return replace(own, since=self._cells(start, column.since, (*start.settings.missing, *column.missing)))
 
     def _cells(self, table: Table, name: str, missing: Sequence[Code], extract: str = "") -> Cells:
         decimal, column, (positions, rows) = table.settings.decimal, table.cells[name], self._places[table.name]
@@ -190,7 +193,8 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
     if site.instances is not None:
         volume = site.instances.volume
         needed[site.instances.table] += [site.instances.column] if site.instances.column else []
-        needed[site.instances.table] += volume.columns if volume else ()
+        for table, column in volume.places(site.instances.table) if volume else ():
+            needed[table].append(column)
     for name, kind in task.modalities.items():
         reader = site.modalities.get(name)
         if reader is not None and isinstance(kind, reader.supported_kinds):
@@ -200,7 +204,8 @@ def needed_columns(site: SiteConfig, task: Task) -> dict[str, list[str]]:
         needed[table or site.patients_table].append(column)
     for name in task.targets:
         for outcome in site.targets[name].columns if name in site.targets else ():
-            needed[outcome.table or site.patients_table] += outcome.columns
+            for table, column in outcome.places(site.patients_table):
+                needed[table].append(column)
     return needed
 
 

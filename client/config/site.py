@@ -238,11 +238,14 @@ def _named_tables(site: SiteConfig) -> Iterator[tuple[str, str]]:
     for name, reader in site.modalities.items():
         if isinstance(reader, TableReader):
             yield f"modalities.{name}.table", reader.table
-            yield from ((f"modalities.{name}.features.{key}", column.table) for key, column in reader.features.items())
+            for key, column in reader.features.items():
+                place = f"modalities.{name}.features.{key}"
+                yield from ((place, table) for table in (column.table, column.since_table))
         if isinstance(reader, ImageFilesReader | DicomReader) and reader.mask and reader.mask.box:
             yield f"modalities.{name}.mask.box.table", reader.mask.box.table
     for name, outcome in site.targets.items():
-        yield from ((f"targets.{name}", column.table) for column in outcome.columns)
+        for column in outcome.columns:
+            yield from ((f"targets.{name}", table) for table in (column.table, column.since_table))
 
 
 def _config_error(path: Path, found: str, what: str, hint: str = "") -> SiteError:

@@ -77,6 +77,12 @@ class TableSource(Settings):
         "", description="a regular expression; its first group is the identifier, rows without a match are left out"
     )
     sheet: str | int | None = Field(None, description="XLSX only: name or position; may be left out for the only one")
+    skip_rows: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="CSV, TSV and XLSX: rows above the header that are left out, as a title and a blank row",
+    )
     header_rows: int = Field(1, ge=1, le=5, description="with several, name a column by any row or as `Group / Name`")
     separator: str = Field("", max_length=1, description='empty: a tab, "\\t", in .tsv, and a comma in .csv and .txt')
     decimal: Literal[".", ","] = Field(
@@ -137,7 +143,8 @@ class Column(Settings):
     column: str = Field(description="the column's name; a text in place of this section is short for it")
     table: str = Field("", description="a name under `tables`; empty takes the modality's, or the patients table")
     extract: Extract = Field("", description="a regular expression; its first group is the value, missing if none fits")
-    since: str = Field("", description="the column, of the same table, of the date from which days are counted")
+    since: str = Field("", description="the column of the date from which days are counted")
+    since_table: str = Field("", description="the table of `since`; empty takes that of `column`")
     date: str = Field("iso", description="how dates are written, as %d.%m.%Y; a date cell and `iso` need nothing")
     scale: float = Field(1.0, ge=-1e6, le=1e6, description="multiplied first: from the site's unit to the study's")
     offset: float = Field(0.0, ge=-1e6, le=1e6, description="added after `scale`")
@@ -156,6 +163,9 @@ class Column(Settings):
         if self.codes is not None and self.since:
             msg = "a date has no `codes`: leave them or `since` out"
             raise ValueError(msg)
+        if self.since_table and not self.since:
+            msg = "`since_table` goes with `since`: the column of the date from which days are counted"
+            raise ValueError(msg)
         if self.date != "iso" and not (self.since and _is_date_form(self.date)):
             msg = (
                 "`date` is `iso` or a form such as %d.%m.%Y, and goes with `since`: the column of the date from which "
@@ -164,10 +174,10 @@ class Column(Settings):
             raise ValueError(msg)
         return self
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All columns that it reads."""
-        return (self.column, self.since) if self.since else (self.column,)
+    def places(self, table: str) -> tuple[tuple[str, str], ...]:
+        """The tables and names of all columns that it reads; `table` is the one that counts where it names none."""
+        own = self.table or table
+        return ((own, self.column), *([(self.since_table or own, self.since)] if self.since else []))
 
 
 def _is_date_form(form: str) -> bool:

@@ -23,8 +23,8 @@ CATEGORY_WORDS = {
     "round_or_irregular": "rund, rond, ronde, redondo, redonda, rotondo, rotonda, irregolare",
     "asymmetric": "asimetria, asimetrico, asimmetria, asimmetrico, assimetria, assimetrico",
     "distorted": "architekturstoerung, architectural distortion, distorsione architetturale, distorcao arquitetural",
-    "circumscribed": "well defined, well circumscribed, scharf, glatt, circonscrit, bien defini, circunscrito, "
-    "bien definido, circoscritto, ben definito, scherp, scherp begrensd, circunscrita, bem definido",
+    "circumscribed": "well defined, well circumscribed, scharf, glatt, umschrieben, circonscrit, bien defini, "
+    "circunscrito, bien definido, circoscritto, ben definito, scherp, scherp begrensd, circunscrita, bem definido",
     "obscured_or_microlobulated": "ueberlagert, verdeckt, mikrolobuliert, masque, microlobule, oscurecido, "
     "microlobulado, microlobulada, oscurato, microlobulato, obscuur, gemicrolobuleerd, obscurecido",
     "ill_defined": "ill defined, poorly defined, indistinct, unscharf, mal defini, flou, mal definido, indistinto, "

@@ -60,7 +60,8 @@ def binary_codes(name: str, distinct: Sequence[str]) -> tuple[dict[str, str], li
     codes: dict[str, str] = {}
     for text in distinct:
         code = normal_code(text)
-        meaning = _HER2.get(code.lower()) if scored else int(code) - 1 if one_two else _yes_no(text, counted)
+        meaning = int(code) - 1 if one_two else _yes_no(text, counted)
+        meaning = _HER2.get(code.lower(), meaning) if scored else meaning
         if meaning is not None:
             codes[text] = BINARY[meaning]
     return codes, [text for text in distinct if text not in codes]

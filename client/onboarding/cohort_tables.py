@@ -24,6 +24,11 @@ _LESIONS = {
     "laesion",
     "laesionen",
     "herde",
+    "ansicht",
+    "proyeccion",
+    "vista",
+    "incidence",
+    "proiezione",
 }
 _NAMED = {"segmentation", "roi", "instance", "target"}
 SAME_COHORT = 0.5  # of the smaller table's patients who are in the other one, too

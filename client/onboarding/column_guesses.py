@@ -19,6 +19,7 @@ from client.onboarding.vocabulary import (
     FOREIGN,
     IDENTIFIER,
     KNOWN,
+    REMARKS,
     SCANNER,
     category_name,
     feature_name,
@@ -193,6 +194,8 @@ def under_own_name(name: str, table: DiscoveredTable) -> tuple[str, Guess] | str
         return "has a name without letters"
     if set(words(name)) & SCANNER:
         return "is the scanner's, and not the patient's"
+    if set(words(name)) & REMARKS:
+        return "holds remarks in free text"
     if is_after_diagnosis(name):
         return "is known after the diagnosis, and would give the outcome away"
     if len(counts) == 1:

@@ -122,7 +122,8 @@ def _best(
     chosen: dict[str, MappedFeature] = {}
     taken = set(used)
     for _, _, _, name, one in sorted(offers, key=lambda offer: offer[:3]):
-        place = (one.table.name, one.guess.entry["column"])
+        # an age counts from the date of birth to that of the diagnosis, which an outcome may count from, too
+        place = (one.table.name, one.guess.entry.get("since") or one.guess.entry["column"])
         if name not in chosen and (place not in taken or _again(name, one)):
             chosen[name] = one
             taken.add(place)

@@ -99,10 +99,10 @@ def _findings(folder: Path, only: Path | None, tasks: list[Task]) -> Findings:
 def _target_uses(targets: dict[str, MappedTarget]) -> dict[tuple[str, str], str]:
     """Columns that no feature may be made of: those of outcomes, but for receptors, which other studies read."""
     return {
-        (target.table.name, column): f"targets: {name}"
+        place: f"targets: {name}"
         for name, target in reversed(targets.items())
         if name not in {"er", "pr", "her2", "ki67_percent"}
-        for column in target.columns
+        for place in target.places
     }
 
 

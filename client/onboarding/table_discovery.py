@@ -26,6 +26,7 @@ MAX_TABLES, MAX_SHEETS, LOOKED_AT = 30, 10, 50_000
 LOOKED_AT_CELLS = 2_000_000  # a matrix of all genes is read in its first rows only
 # A number with decimals, or a file's name.
 _NO_IDENTIFIER = re.compile(r"^-?\d+[.,]\d+$|(?i:\.(?:png|jpe?g|tiff?|dcm|nii|gz|nrrd|mh[ad]|np[yz]|svs)$)")
+MAX_TITLE_ROWS, TITLE_CELLS = 4, 2
 FIRST_COLUMNS = 50  # where an identifier may have any name
 
 
@@ -88,7 +89,7 @@ def find_tables(folder: Path, only: Path | None = None) -> tuple[list[Discovered
                 refused += [] if tables else [f"{place}{sheet}: has no row below its header, or a single column"]
             except SiteError as error:
                 refused.append(f"{place}{sheet}: {error.what}{f' ({error.found})' if error.found else ''}")
-    identified = _identified(unidentified)
+    identified = _under_the_same_name(_identified(unidentified))
     refused += [f"{one.place}: no column says who a row is" for one in identified if not one.patient_id]
     return _with_names([one for one in identified if one.patient_id]), refused
 
@@ -124,31 +125,41 @@ def _tables(path: Path, place: str, form: Mapping[str, Any]) -> Iterator[Discove
     """The table of a file, or of one sheet of it."""
     suffix = path.suffix.lower()
     form = text_form(path) if suffix not in (".xlsx", ".parquet") else form
-    raw = _raw(path, place, form)
+    raw, titles = _raw(path, place, form)
     # a workbook's numbers have no decimal sign; some of its cells may be texts that have one
     texts = [cell for row in raw[1:200] for cell in row if isinstance(cell, str)]
     commas, points = (sum(bool(re.fullmatch(rf"-?\d+{mark}\d+", text)) for text in texts) for mark in (",", r"\."))
     decimal = "," if commas > points and suffix != ".parquet" else "."
     whole = {"file": place, **form, **({"decimal": ","} if decimal == "," else {})}
+    whole |= {"skip_rows": titles} if titles else {}
     rows = [tuple(cell_text(cell, decimal) for cell in row) for row in raw]
     yield from _table(rows, whole, decimal, header_rows=1 if suffix == ".parquet" else 0)
 
 
-def _raw(path: Path, place: str, form: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The first rows with their headers; what a header spoils is tried with more header rows."""
+def _raw(path: Path, place: str, form: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], int]:
+    """The first rows with their headers, and the rows above; what a header spoils is tried with more header rows."""
+    titles = _count_title_rows(path, place, form)
     for header_rows in (1, 2, 3, 4):
-        settings = TableSource(file=Path(place), patient_id="?", header_rows=header_rows, **form)
+        settings = TableSource(file=Path(place), patient_id="?", skip_rows=titles, header_rows=header_rows, **form)
         try:
             with _open(path, settings, place) as source:
                 width = max(map(len, source.header), default=0)
                 count = max(50, min(LOOKED_AT, LOOKED_AT_CELLS // max(width, 1)))
                 rows = islice(source.rows(range(width)), count)
                 body = [tuple(row) for _, row in rows]
-                return [(*row, *[""] * (width - len(row))) for row in source.header] + body
+                return [(*row, *[""] * (width - len(row))) for row in source.header] + body, titles
         except SiteError as error:
             if header_rows == 4 or "merged cells" not in str(error):
                 raise
     raise AssertionError
+
+
+def _count_title_rows(path: Path, place: str, form: Mapping[str, Any]) -> int:
+    """How many rows from the top are blank, or hold a title or a date in their first two cells, above a wider row."""
+    settings = TableSource(file=Path(place), patient_id="?", header_rows=MAX_TITLE_ROWS + 1, **form)
+    with _open(path, settings, place) as source:
+        ends = [max((at for at, cell in enumerate(row, 1) if cell), default=0) for row in source.header]
+    return next((row for row, end in enumerate(ends) if end > TITLE_CELLS), 0)
 
 
 def _open(path: Path, settings: TableSource, place: str) -> AbstractContextManager[Source]:
@@ -205,6 +216,16 @@ def _identified(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
         else:
             identified.append(table)
     return identified
+
+
+def _under_the_same_name(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
+    """The tables, of which one that has an identifier of another's name, and in each row, has it too."""
+    known = {table.patient_id for table in tables} - {""}
+    named = {table: [name for name in table.columns if name in known and all(table.columns[name])] for table in tables}
+    return [
+        table if table.patient_id or not names else replace(table, patient_id=names[0], several=True)
+        for table, names in named.items()
+    ]
 
 
 def _possible_identifiers(table: DiscoveredTable) -> Iterator[tuple[str, Texts]]:

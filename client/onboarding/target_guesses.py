@@ -32,17 +32,18 @@ class MappedTarget:
     why: str
 
     @property
-    def columns(self) -> set[str]:
-        """The columns that it reads."""
+    def places(self) -> set[tuple[str, str]]:
+        """The tables and names of the columns that it reads."""
         entries = [one for entry in self.entry.values() for one in (entry if isinstance(entry, list) else [entry])]
         named = [{"column": one} if isinstance(one, str) else one for one in entries]
-        return {one[key] for one in named for key in ("column", "since") if key in one}
+        starts = {(one.get("since_table", self.table.name), one["since"]) for one in named if "since" in one}
+        return starts | {(self.table.name, one["column"]) for one in named}
 
 
 def find_targets(tables: Sequence[DiscoveredTable], tasks: Sequence[Task]) -> tuple[dict[str, MappedTarget], list[str]]:
     """The targets of all tasks that some table has, and why there is no time to an event."""
     targets: dict[str, MappedTarget] = {}
-    outcomes = [(table, find_outcome(table)) for table in tables]
+    outcomes = [(table, find_outcome(table, [one for one in tables if one is not table])) for table in tables]
     timed = [(table, one) for table, one in outcomes if isinstance(one, OutcomeGuess)]
     for name, kind in {name: kind for task in tasks for name, kind in task.targets.items()}.items():
         if isinstance(kind, TimeToEvent) and timed:

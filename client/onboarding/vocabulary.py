@@ -58,7 +58,8 @@ class Known:
 
 _BINARY = ("negative", "positive")
 _AGE = """age, alter, edad, eta, leeftijd, idade, patient age, patientenalter, age patient, date birth, age diag,
-alter ed, age index, age dx"""
+alter ed, age index, age dx, dob, birth, birthdate, geburtsdatum, naissance, fecha nacimiento, nacimiento, data nascita,
+data di nascita, geboortedatum, data nascimento"""
 _SIZE = """size, tumor size, tumour size, lesion size, diameter, max diameter, tumor diameter, tumour diameter, tsize,
 largest diameter, tumorgroesse, groesse, durchmesser, tumordurchmesser, taille, taille tumorale, taille tumeur, tamano,
 tamano tumor, tamano tumoral, dimensione, dimensioni, dimensione tumore, diametro, diametro tumor, grootte,
@@ -104,6 +105,8 @@ type histologique, tipo histologico, istologia, istotipo, tipo istologico, histo
 _LVI = """lvi, lymphovascular invasion, lymphovascular, lymphgefaessinvasion, lymphgefaesseinbruch, emboles,
 emboles vasculaires, invasion lymphovasculaire, invasion linfovascular, invasione linfovascolare,
 invasao linfovascular"""
+_MARGIN = """margin, margins, mass margin, mass margins, rand, begrenzung, herdbegrenzung, randbegrenzung, contours,
+contour, margen, margenes, marges, margine, margini, margem, margens"""
 
 KNOWN = {
     "age_years": Known(_AGE, (15, 110), (35, 80)),
@@ -126,7 +129,7 @@ KNOWN = {
     "weight_kg": Known(_WEIGHT, (25, 250), (50, 100)),
     "histology": Known(_HISTOLOGY),
     "shape": Known("shape, mass shape, form, herdform, forme, forma, vorm"),
-    "margin": Known("margin, margins, mass margin, mass margins, rand, begrenzung, contours, margenes, margini"),
+    "margin": Known(_MARGIN),
     "density": Known("density, breast density, acr, birads density, dichte, brustdichte, densite, densidad, densita"),
     "subtype": Known(_SUBTYPE),
     "pam50": Known("pam50, pam 50, pam50 subtype, pam50 mrna, pam50 call, claudin subtype"),
@@ -171,9 +174,15 @@ _RELATED = (
 SCANNER = _words(
     "manufacturer scanner fov tr te matrix slice flip tesla reconstruction contrast acquisition mri rows columns"
 )
+# Words of columns of free text, which may name anybody.
+REMARKS = _words(
+    """remark remarks comment comments note notes bemerkung bemerkungen anmerkung anmerkungen kommentar kommentare notiz
+    notizen freitext remarque remarques commentaire commentaires observacion observaciones comentario comentarios nota
+    notas osservazione osservazioni commento commenti opmerking opmerkingen toelichting observacao observacoes"""
+)
 IDENTIFIER = _words(
     """id pid patient patientid patientennummer nummer mrn subject case sample submitter barcode pseudonym pat patnr
-    fallnummer dossier nip paciente paziente patientnummer historia cartella"""
+    fallnummer dossier nip paciente paziente patientnummer historia cartella nhc ipp prontuario"""
 )
 
 

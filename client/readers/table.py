@@ -75,7 +75,7 @@ class TableReader(Settings):
     def columns(self, kind: Table) -> list[tuple[str, str]]:
         """The columns of those features that the study lists."""
         mapped = map(self.column, kind.features)
-        return [(column.table or self.table, name) for column in mapped if column for name in column.columns]
+        return [place for column in mapped if column for place in column.places(self.table)]
 
     def column(self, feature: Feature) -> Column | None:
         """Where a feature is, or None if this site does not have it."""

@@ -74,7 +74,7 @@ def column_position(reference: str, columns: Sequence[Column], named: Mapping[st
         found = f"nearest: {', '.join(map(repr, nearest_names(name, named)))}" if named else "no header"
         what = "a column is missing"
         cure = names_made_dates(named) or "correct the name in the site's YAML, or restore the column"
-        several = "if names are in several rows, set the table's `header_rows`"
+        several = "if names are in several rows, set the table's `header_rows`; if below a title, `skip_rows`"
         fix = f"{cure}; {several}; if the site does not have the column, take it out"
     raise SiteError(
         what,

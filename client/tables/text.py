@@ -44,7 +44,7 @@ def open_text(path: Path, settings: TableSource, where: str) -> Iterator[Source]
             announced = _SEPARATOR_LINE.fullmatch(first)
             delimiter = announced[1] if announced and not settings.separator else settings.delimiter
             reader = csv.reader(lines if announced else chain([first], lines), delimiter=delimiter, strict=True)
-            cells = islice(reader, settings.header_rows)
+            cells = islice(reader, settings.skip_rows, settings.skip_rows + settings.header_rows)
             header = tuple(tuple(cell_text(cell, settings.decimal) for cell in row) for row in cells)
             _check_separator(delimiter, where, header)
             width = max(map(len, header), default=0)
@@ -118,7 +118,7 @@ def _holds_lines(cell: str, position: int, form: tuple[str, int]) -> bool:
 
 
 def _check_separator(delimiter: str, where: str, header: Sequence[Sequence[str]]) -> None:
-    if any(len(cells) != 1 for cells in header[:1]):
+    if any(len(cells) != 1 for cells in header):
         return
     text = header[0][0] if header else ""
     mark = max(";,|\t", key=text.count)
@@ -139,7 +139,8 @@ def _ragged(where: str, number: int, cells: int, width: int) -> SiteError:
         where=f"{where}, row {number}",
         found=f"{cells} cells",
         expected=f"{width} cells, as in the header",
-        fix="check the row for a separator or a quotation mark inside a cell",
+        fix="check the row for a separator or a quotation mark inside a cell; if the header is below a title, set "
+        "`skip_rows`",
         public="one of the site's tables cannot be read",
     )
 

@@ -49,7 +49,7 @@ def open_workbook(path: Path, settings: TableSource, where: str) -> Iterator[Sou
             remarks = sheet_remarks(book, sheet, where)
             header = tuple(
                 tuple(cell_text(cell, settings.decimal) for cell in cells)
-                for _, cells in islice(rows, settings.header_rows)
+                for _, cells in islice(rows, settings.skip_rows, settings.skip_rows + settings.header_rows)
             )
             width = max(map(len, header), default=0)
 
@@ -181,7 +181,8 @@ def _chosen(rows: Iterator[Row], positions: Sequence[int], width: int, where: st
                 where=f"{where}, row {number}",
                 found=f"{len(cells)} cells",
                 expected=f"{width} cells, as in the header",
-                fix="give the last columns a header, or clear their cells",
+                fix="give the last columns a header, or clear their cells; if the header is below a title, set "
+                "`skip_rows`",
                 public="one of the site's tables cannot be read",
             )
         # a row ends with its last cell that holds something
@@ -192,10 +193,11 @@ def _check_cells(book: Any, sheet: Any, settings: TableSource, positions: set[in
     """Refuses what would silently be read as empty: formulas never calculated, and all but one of merged cells."""
     formulas: list[str] = []
     merged: list[str] = []
+    header_end = settings.skip_rows + settings.header_rows
     with library_errors(where, _EXPECTED):
         for row, column, reference, what in _pitfalls(book._archive, sheet._worksheet_path):
             last_row, first_column, last_column = row[1], column[0] - 1, column[1] - 1
-            if last_row > settings.header_rows and any(first_column <= at <= last_column for at in positions):
+            if last_row > header_end and any(first_column <= at <= last_column for at in positions):
                 (formulas if what == "formula" else merged).append(reference)
     if formulas:
         fix = "open the workbook in Excel and save it, so that the values are calculated, or export the sheet as CSV"

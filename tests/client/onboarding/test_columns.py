@@ -1,14 +1,22 @@
 """Columns of hospitals in seven languages, outcomes in many forms, and a first study that runs without an edit."""
 
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
 import pytest
 from openpyxl import Workbook
 
 from client.checks.counts import readiness
 from client.checks.run import load_study
+from client.cohort.rows import open_rows
 from client.config.site import load_site
 from client.onboarding.category_words import category_of
 from client.onboarding.code_meanings import binary_codes, step_codes
 from client.onboarding.site_yaml import _tasks, write_first_config
+from client.tables.values import numbers
+from shared_models.study_settings import StudySettings
+from shared_models.task import load_task
 
 COUNT = 30
 
@@ -109,7 +117,7 @@ def test_no_outcome_is_said_and_so_is_every_column(first):
         {"Age": AGES, "Notes": [f"a note {i}" for i in range(COUNT)], "Relapse date": ["", "2020-01-01"]}
     )
     assert any("no time to an event" in one for one in summary)
-    assert "not used: has 30 different texts" in text
+    assert "Notes        | not used: holds remarks in free text" in text
     assert "Relapse date | not used: is known after the diagnosis" in text
     assert "a note" not in text
     assert set(made.modalities["clinical"].features) == {"age_years"}
@@ -145,6 +153,39 @@ def test_a_workbook_is_read_for_its_good_sheets(hospital, tmp_path):
     assert "# not used: mamma.xlsx, sheet 'Legende'" in path.read_text(encoding="utf-8")
 
 
+def test_a_register_of_several_sheets_under_titles(hospital, tmp_path):
+    (hospital.data / "clinical.csv").unlink()
+    born, diagnosed = datetime(1950, 3, 1), [datetime(2010 + i % 5, 5, 1 + i % 28) for i in range(COUNT)]
+    recurs = [day + timedelta(days=400 + 10 * i) if i % 3 == 0 else None for i, day in enumerate(diagnosed)]
+    ids = [f"NK-{i:03d}" for i in range(COUNT)]
+    basis = [["Pat.-Nr.", "Geburtsdatum", "Diagnosedatum"]]
+    basis += [[one, born, at] for one, at in zip(ids, diagnosed, strict=True)]
+    after = [["Pat.-Nr.", "Rezidiv (j/n)", "Datum Rezidiv", "Letzter Kontakt"]]
+    dates = zip(ids, recurs, diagnosed, strict=True)
+    after += [[one, "j" if at else "n", at, day + timedelta(days=2000)] for one, at, day in dates]
+    views = [["NHC", "Ansicht", "Seite"], *([one, view, "L"] for one in ids for view in ("CC", "MLO"))]
+    book = Workbook()
+    for title, rows in (("Stammdaten", basis), ("Nachsorge", after)):
+        sheet = book.create_sheet(title)
+        for row in (["Export, Klinikum", "12.03.2024"], [], *rows):
+            sheet.append(row)
+    del book["Sheet"]
+    book.save(hospital.data / "register.xlsx")
+    hospital.write(views, "views.csv")
+    path = tmp_path / "site_configs/oak.yaml"
+    write_first_config(hospital.data, path)
+    made = load_site(path)
+    assert {name: one.skip_rows for name, one in made.tables.items()} == {"stammdaten": 2, "nachsorge": 2, "views": 0}
+    assert made.instances.table == "views"
+    assert made.modalities["clinical"].features["age_years"].since == "Geburtsdatum"
+    task = load_task(StudySettings(task="recurrence_clinical", features="clinical: age_years"))
+    opened = open_rows(made, task).of_patients()[0]
+    (column,) = made.targets["recurrence"].event_days
+    days = numbers(opened.cells(column), column)
+    expected = [400 + 10 * i if i % 3 == 0 else math.nan for i in range(COUNT)]
+    np.testing.assert_array_equal(days, expected)
+
+
 def test_the_patients_of_most_that_studies_ask_for_are_taken(hospital, tmp_path):
     hospital.write([["Code", "Region"], *([f"X{i}", "north"] for i in range(90))], "centers.csv")
     path = tmp_path / "site_configs/oak.yaml"
@@ -178,6 +219,7 @@ def test_one_table_alone_makes_a_site(hospital, tmp_path):
     ("name", "texts", "codes"),
     [
         ("her2", ["0", "1+", "2+", "3+"], {"0": "negative", "1+": "negative", "3+": "positive"}),
+        ("her2", ["negativ", "1+", "2+", "3+"], {"negativ": "negative", "1+": "negative", "3+": "positive"}),
         ("er", ["0", "5", "90"], {"0": "negative", "5": "positive", "90": "positive"}),
         ("pr", ["1", "2"], {"1": "negative", "2": "positive"}),
         ("er", ["0 = neg", "1 = pos"], {"0 = neg": "negative", "1 = pos": "positive"}),

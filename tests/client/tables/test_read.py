@@ -77,6 +77,19 @@ def test_a_workbook_with_groups_and_typed_cells(hospital):
     assert table.cells["Size"] == ("2.5", date.isoformat())
 
 
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_rows_above_the_header_are_left_out(hospital, suffix):
+    rows = [["Export of 12.03.2024"], [], ["ID", "Size"], ["1", "25"], ["2", "31"]]
+    save_workbook(hospital.data / "a.xlsx", {"Data": rows})
+    hospital.write(rows, "a.csv")
+    hospital.settings["tables"]["clinical"] = {"file": f"a.{suffix}", "patient_id": "ID"}
+    with pytest.raises(SiteError, match="skip_rows"):
+        read_table(hospital.site(), "clinical", ["Size"])
+    hospital.settings["tables"]["clinical"]["skip_rows"] = 2
+    table = read_table(hospital.site(), "clinical", ["Size"])
+    assert (table.cells["Size"], table.rows) == (("25", "31"), (4, 5))
+
+
 def test_workbook_numbers_do_not_depend_on_the_decimal_sign(hospital):
     save_workbook(hospital.data / "a.xlsx", {"Data": [["ID", "Size"], [1, 2.5]]})
     hospital.settings["tables"]["clinical"] = {"file": "a.xlsx", "patient_id": "ID", "decimal": ","}
