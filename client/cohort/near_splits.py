@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from client.cohort.split_file import PARTS, columns_of, read_split
+from client.cohort.split_file import PARTS, Parts, SplitFile, read_split
 from client.errors import ExitCode, SiteError
 
-FRACTIONS = re.compile(r"\.test-[^-]+\.validation-[^-]+\.csv$")
 
-
-def require_apart(path: Path, assigned: Mapping[str, str], seed: int, least: int) -> None:
-    """Refuses a new split of which a part differs by few patients from one that was drawn of the same name and seed.
+def require_apart(file: SplitFile, assigned: Mapping[str, Parts], seed: int, least: int) -> None:
+    """Refuses a new split of which a part differs by few patients from one that other fractions gave.
 
     Patients are in the same order in both, so that a slightly larger fraction adds the next ones. A center could move
     one patient of one hospital, whose row and outcome would be the difference of sums, also of sums over hospitals.
+    Patients who are in one of them only came or went at the hospital, and no fraction moved them.
 
     Args:
-        path: Where it will be stored.
-        assigned: The part of each patient.
+        file: Where it will be stored.
+        assigned: The parts of each patient.
         seed: The study's `split-seed`.
         least: Fewest patients by whom a part may differ; the site's `policy.minimum_count`.
 
     Raises:
         SiteError: If one differs by fewer.
     """
-    stem = FRACTIONS.sub("", path.name)
-    for other in sorted(path.parent.glob(f"{stem}.test-*.csv")):
-        before = {patient: parts[0] for patient, parts in read_split(other, columns_of(0), seed).items()}
-        for part in PARTS if other != path else ():
-            moved = len(_members(before, part) ^ _members(assigned, part))
-            if 0 < moved < least:
-                raise _too_near(path, other, part, moved, least)
-
-
-def _members(assigned: Mapping[str, str], part: str) -> set[str]:
-    return {patient for patient, own in assigned.items() if own == part}
+    for other in sorted(file.path.parent.glob(file.of_any_fractions)):
+        before = read_split(other, file.columns, seed)
+        pairs = [(before[patient], assigned[patient]) for patient in before.keys() & assigned.keys()]
+        for column, name in enumerate(file.columns):
+            for part in PARTS:
+                moved = sum((old[column] == part) != (new[column] == part) for old, new in pairs)
+                if 0 < moved < least:
+                    where = f"{part} of {name}" if len(file.columns) > 1 else part
+                    raise _too_near(file.path, other, where, moved, least)
 
 
 def _too_near(path: Path, other: Path, part: str, moved: int, least: int) -> SiteError:

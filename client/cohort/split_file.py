@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from client.errors import ExitCode, SiteError, named_rows
@@ -13,6 +14,25 @@ from client.private_files import write_private
 PARTS = ("train", "validation", "test")
 Parts = tuple[str, ...]
 """A patient's part in each fold; one where there are no folds."""
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """Where a site keeps the split of a study, and what it is drawn by.
+
+    Attributes:
+        path: The file.
+        of_any_fractions: Pattern of the names of files that are drawn alike, of whatever fractions.
+        columns: Its columns of parts, one a fold.
+        column: Which of them is the study's, from 0.
+        draw: What makes this draw differ from others.
+    """
+
+    path: Path
+    of_any_fractions: str
+    columns: tuple[str, ...]
+    column: int
+    draw: str
 
 
 def columns_of(folds: int) -> tuple[str, ...]:

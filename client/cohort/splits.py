@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from client.cohort.near_splits import require_apart
-from client.cohort.split_file import PARTS, Parts, columns_of, read_split, stored, write_split
+from client.cohort.split_file import PARTS, Parts, SplitFile, columns_of, read_split, stored, write_split
 from client.config.site import SiteConfig
 from client.errors import ExitCode, SiteError
 from shared_models.folds import fold_of
@@ -23,23 +22,6 @@ COHORT = "cohort"  # the name of the split that a study has which names none
 EVERYONE = "everyone"
 
 
-@dataclass(frozen=True)
-class SplitFile:
-    """Where a site keeps the split of a study, and what it is drawn by.
-
-    Attributes:
-        path: The file.
-        columns: Its columns of parts, one a fold.
-        column: Which of them is the study's, from 0.
-        draw: What makes this draw differ from others.
-    """
-
-    path: Path
-    columns: tuple[str, ...]
-    column: int
-    draw: str
-
-
 def split_file(site: SiteConfig, config: StudySettings) -> SplitFile:
     """The file of a study's split: of its name, seed and fractions, or its folds.
 
@@ -47,15 +29,18 @@ def split_file(site: SiteConfig, config: StudySettings) -> SplitFile:
     """
     folder, name, fold = site.state_dir / "splits", config.split or COHORT, fold_of(config)
     stem = f"{name}.seed-{config.split_seed}"
-    validation = f"validation-{config.validation_fraction:g}"
     if config.folds:
         repeat, part = (fold.repeat, fold.part) if fold else (1, 1)
-        path = folder / f"{stem}.folds-{config.folds}.{validation}.repeat-{repeat}.csv"
-        return SplitFile(path, columns_of(config.folds), part - 1, f"{name}/{config.split_seed}/repeat-{repeat}")
+        first, last = f"{stem}.folds-{config.folds}.validation-", f".repeat-{repeat}.csv"
+        path, draw = (
+            folder / f"{first}{config.validation_fraction:g}{last}",
+            f"{name}/{config.split_seed}/repeat-{repeat}",
+        )
+        return SplitFile(path, f"{first}*{last}", columns_of(config.folds), part - 1, draw)
     if not config.split and (own := folder / f"{config.study}.csv").exists():
-        return SplitFile(own, columns_of(0), 0, f"{config.study}/{config.split_seed}")
-    path = folder / f"{stem}.test-{config.test_fraction:g}.{validation}.csv"
-    return SplitFile(path, columns_of(0), 0, f"{name}/{config.split_seed}")
+        return SplitFile(own, own.name, columns_of(0), 0, f"{config.study}/{config.split_seed}")
+    path = folder / f"{stem}.test-{config.test_fraction:g}.validation-{config.validation_fraction:g}.csv"
+    return SplitFile(path, f"{stem}.test-*.csv", columns_of(0), 0, f"{name}/{config.split_seed}")
 
 
 def name_of_tested(site: SiteConfig, config: StudySettings) -> str:
@@ -86,8 +71,8 @@ def split_patients(
         store: Whether to write the split down.
 
     Raises:
-        SiteError: If the stored split cannot be read or contradicts the study's settings or the published split, or
-            the rarest stratum has fewer patients than there are folds.
+        SiteError: If the stored split cannot be read or contradicts the study's settings or the published split, the
+            rarest stratum has fewer patients than there are folds, or a new split is nearly an earlier one.
     """
     if _only_tests(site, config):
         return dict.fromkeys(strata, "test")
@@ -98,10 +83,9 @@ def split_patients(
         assigned = _in_folds(site, config, strata, file.draw, known)
     else:
         single = {patient: parts[0] for patient, parts in known.items()}
-        parts = _in_one(config, strata, published, file.draw, single)
-        if site.center and not before:  # a simulation has no center that could compare two studies' sums
-            require_apart(file.path, parts, config.split_seed, site.policy.minimum_count)
-        assigned = {patient: (part,) for patient, part in parts.items()}
+        assigned = {p: (part,) for p, part in _in_one(config, strata, published, file.draw, single).items()}
+    if site.center and not before:  # a simulation has no center that could compare two studies' sums
+        require_apart(file, assigned, config.split_seed, site.policy.minimum_count)
     if moved := [patient for patient, parts in known.items() if assigned[patient] != parts]:
         first = known[moved[0]][file.column], assigned[moved[0]][file.column]
         raise _moved(file.path, len(moved), *first)

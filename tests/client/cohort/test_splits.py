@@ -297,8 +297,9 @@ def test_a_split_that_is_nearly_an_earlier_one_is_refused_where_a_center_could_c
     alone = hospital.site()
     site = alone.model_copy(update={"center": Center.model_construct()})
 
-    def split(fraction, name="", site=site):
-        return split_patients(site, StudySettings(test_fraction=fraction, validation_fraction=0.1, split=name), strata)
+    def split(fraction, name="", site=site, strata=strata, validation=0.1):
+        config = StudySettings(test_fraction=fraction, validation_fraction=validation, split=name)
+        return split_patients(site, config, strata)
 
     first = split(0.2)
     with pytest.raises(SiteError, match="the part train differs") as error:
@@ -309,3 +310,25 @@ def test_a_split_that_is_nearly_an_earlier_one_is_refused_where_a_center_could_c
     assert Counter(split(0.22, "another").values())["test"] == 14
     moved = {patient for patient, part in split(0.22, site=alone).items() if part != first[patient]}
     assert 0 < len(moved) < 5, "what was refused would have told of them"
+    split(0.3, "small", validation=0.02)
+    with pytest.raises(SiteError, match="the part train differs"):
+        split(0.3, "small", validation=1e-5)
+    split(0.3, "grows")
+    more = strata | {f"q{number}": "new" for number in range(4)}  # in a stratum of their own they move nobody
+    assert split(0.3, "grows", strata=more, validation=0.4).keys() == more.keys()
+
+
+def test_nor_is_a_split_into_folds_nearly_one_of_an_earlier_study(hospital):
+    site = hospital.site().model_copy(update={"center": Center.model_construct()})
+    strata = {f"p{number}": str(number % 2) for number in range(60)}
+
+    def split(fraction, **folds):
+        config = StudySettings(folds=5, validation_fraction=fraction, **folds)
+        return [split_patients(site, fold, strata) for fold in each_fold(config)]
+
+    first = split(0.1)
+    with pytest.raises(SiteError, match="the part train of fold-1 differs"):
+        split(0.14)
+    assert split(0.1) == first
+    assert len(split(0.14, split="another")) == 5
+    assert split(0.3) != first
