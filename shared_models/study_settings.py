@@ -338,7 +338,9 @@ class StudySettings(Settings):
     )
 
     # When things go wrong
-    join_timeout_s: Positive = Field(600.0, description="time to wait for the sites before round 1")
+    join_timeout_s: Positive = Field(
+        600.0, description="time to wait for the sites before round 1, and before the last round is scored and tested"
+    )
     round_timeout_s: Positive = Field(3600.0, description="time a site may take for one message")
     round_attempts: int = Field(3, ge=1, description="attempts at a round with too few usable updates")
     auto_resume: int = Field(

@@ -88,16 +88,17 @@ def require_folds(config: StudySettings, sites: Sites) -> None:
             load_cohort(load_site(file), task, first, store_split=False)
         except SiteError as error:
             refusals[name] = error
-    if len(refusals) > 1:
+    if len(refusals) == 1:
+        raise next(iter(refusals.values()))
+    if refusals:
+        evaluating = ",".join([*config.never_train, *refusals])
         raise SiteError(
             what=f"{len(refusals)} of {len(sites)} sites cannot take part in a study of {config.folds} folds",
             where=f"study {config.study}",
             found="\n".join(f"{name}: {one.what}: {one.found}" for name, one in refusals.items()),
-            fix=f"set fewer folds, or let them only evaluate: --set evaluation-only-sites={','.join(refusals)}",
+            fix=f"set fewer folds, or let them only evaluate: --set evaluation-only-sites={evaluating}",
             exit_code=ExitCode.STUDY,
         )
-    for refusal in refusals.values():
-        raise refusal
 
 
 def with_outcome(config: StudySettings, sites: Sites) -> StudySettings:

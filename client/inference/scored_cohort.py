@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from shared_models.trained_parts import build_network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+log = logging.getLogger("client")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,11 @@ def score(site: SiteConfig, model: TrainedModel, *, outcomes: bool, home: SiteCo
     has_input = np.logical_or.reduceat(cohort.present.any(axis=1), cohort.first[:-1])
     network = load_weights(build_network(model.task, model.config), model.weights, model.task)
     if model.config.normalisation == "local" and trained_here(site, model):
-        restore(network, folder_of_rounds(site.state_dir, "normalisation", model.config), model.round)
+        folder = folder_of_rounds(site.state_dir, "normalisation", model.config)
+        if not restore(network, folder, model.round):
+            log.warning(
+                "no normalisation layers of the site's own in %s: the network scores with the common ones", folder
+            )
     network = network.to(choose_device())
     return ScoredCohort(cohort, mean_outputs(network, patients, model.task), has_input, network)
 

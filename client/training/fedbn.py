@@ -26,11 +26,17 @@ def store_local_layers(model: nn.Module, folder: Path, server_round: int) -> Non
     write_private(folder / f"{server_round:05d}.safetensors", save(own))
 
 
-def restore(model: nn.Module, folder: Path, server_round: int) -> None:
-    """Puts the site's own values of a round, or of its last one before, into the global weights of that round."""
+def restore(model: nn.Module, folder: Path, server_round: int) -> bool:
+    """Puts the site's own values of a round, or of its last one before, into the global weights of that round.
+
+    Returns:
+        Whether there were any.
+    """
     paths = [path for path in sorted(folder.glob("*.safetensors")) if int(path.stem) <= server_round]
-    if server_round > 0 and paths:
-        with torch.no_grad():
-            values = dict(model.named_parameters())
-            for name, value in load_file(paths[-1]).items():
-                values[name].copy_(value)
+    if server_round == 0 or not paths:
+        return False
+    with torch.no_grad():
+        values = dict(model.named_parameters())
+        for name, value in load_file(paths[-1]).items():
+            values[name].copy_(value)
+    return True

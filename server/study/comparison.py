@@ -55,7 +55,7 @@ def compare_at_sites(
     Raises:
         StudyError: If no site answered, or there is no sum.
     """
-    wait_for_sites(grid, config)
+    here = wait_for_sites(grid, config)
     request = EvaluateComparisonRequest(
         round=first.round,
         model=first.weights,
@@ -68,7 +68,7 @@ def compare_at_sites(
         second_thresholds=second.thresholds,
         second_score_ranges=second.score_ranges,
     )
-    answers, added = exchange(grid, list(config.expected_sites), request, config, group="compared")
+    answers, added = exchange(grid, here, request, config, group="compared")
     problems = log_problems(answers, config)
     counted = unpack(added, config)
     if not counted:

@@ -1,4 +1,4 @@
-"""Section of results.json on time to event: Kaplan-Meier curves of risk groups, their log-rank test, and follow-up."""
+"""Risk groups of a time to event: their Kaplan-Meier curves, the log-rank test between them, and follow-up."""
 
 from __future__ import annotations
 

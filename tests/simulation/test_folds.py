@@ -215,6 +215,8 @@ def test_a_class_rarer_than_the_folds_is_said_before_anything_is_trained(
         require_folds(parse_study_settings({**small_study, "folds": 9}), sites)
     with pytest.raises(SiteError, match=r"2 of 3 sites .* of 9 folds(.|\n)*b: .*(.|\n)*c: .*(.|\n)*sites=b,c"):
         require_folds(parse_study_settings({**small_study, "folds": 9}), everyone)
+    with pytest.raises(SiteError, match=r"2 of 3 sites .*(.|\n)*evaluation-only-sites=elm,b,c"):  # and those before
+        require_folds(parse_study_settings({**small_study, "folds": 9, "evaluation-only-sites": "elm"}), everyone)
     with pytest.raises(StudyError, match="b: a class of the site's patients is rarer than the study's 9 folds"):
         run(sites, small_study, folds=9)
     paths = json.dumps([str(path) for path in Path(small_study["results-dir"]).rglob("*.safetensors")])

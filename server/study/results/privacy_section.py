@@ -40,9 +40,9 @@ def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> Pr
 
     Class weights and feature statistics get no noise and no charge: they are sums over training patients, which
     secure aggregation hides and nothing else does. A site's metrics are coarse (the site's `minimum_count`), and not
-    noised.
+    noised. Sums that a simulation made without masks hid nothing.
     """
-    private, secure = config.privacy == "patient", uses_secure_aggregation(config)
+    private, secure = config.privacy == "patient", _hidden_in_sums(config)
     return PrivacySection(
         unit="patient" if private else None,
         mechanism=_mechanism(config) if private else None,
@@ -60,12 +60,23 @@ def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> Pr
     )
 
 
+def _hidden_in_sums(config: StudySettings) -> bool:
+    from server.study.secure_aggregation.secure_exchange import SUMS, SecureAggregation
+
+    return uses_secure_aggregation(config) and SUMS.get() is SecureAggregation
+
+
 _OF_A_SITE = ["numbers of patients of each site", "test metrics of each site, rounded"]
 
 
 def _keys_text(config: StudySettings, unverified: Sequence[str]) -> str:
     if not uses_secure_aggregation(config):
         return ""
+    if not _hidden_in_sums(config):
+        return (
+            "The sums are those of secure aggregation, which the study would use, without its masks: this is a "
+            "simulation of many sites in one process."
+        )
     strength = (
         f"Secure aggregation holds against the center and up to {terms_of(config).colluders} of the sites together"
     )
@@ -107,7 +118,7 @@ def _noise_text(config: StudySettings) -> str:
 def _sums_text(config: StudySettings) -> str:
     sums, own = "; ".join(_sums(config)), " and ".join(_OF_A_SITE)
     uncovered = "Not covered by noise" if config.privacy == "patient" else "Besides the weights, these left the sites"
-    if uses_secure_aggregation(config):
+    if _hidden_in_sums(config):
         return (
             f"{uncovered}, but with the weights seen by the center only as sums over three sites or more: "
             f"{sums}. {uncovered} and seen site by site: {own}."

@@ -138,21 +138,21 @@ class StudySums:
     ) -> tuple[list[Answer[R]], list[Answer[R]]]:
         """See `exchange`; the study itself asks again in a round, and this for the others.
 
-        Who went away is waited for before each attempt, within `join-timeout-s` in all: a sum is over the same sites
-        each time. Where no sum of test patients can ever be, as of a site that alone was left out of training, each
-        still shows what it would beside one.
+        Who took part and went away is waited for before each attempt, within `join-timeout-s` in all: a sum is over the
+        same sites each time. Where no sum of test patients can ever be, as of a site that alone was left out of
+        training, each still shows what it would beside one.
         """
         own: dict[str, Answer[R]] = {}
         members, deadline = self.sums.members, time.monotonic() + self.config.join_timeout_s
         again = not isinstance(request, TrainRequest)
         if request.KIND == EVALUATE_TEST and members.roster and not members.can_be_summed(request.KIND):
-            wait_until_here(self.grid, sites, deadline)
+            self._wait_for_members(sites, deadline)
             self._ask_question({}, sites, request, 1, group, own)
             log.info("%s: too few sites to be added up; each shows its own metrics", request.KIND)
             return self._answers(sites, own, ()), []
         for _ in range(self.config.round_attempts if again else 1):
             if again and not isinstance(request, PrepareRequest):
-                wait_until_here(self.grid, sites, deadline)
+                self._wait_for_members(sites, deadline)
             try:
                 total = self._sum(sites, request, group, own)
             except NoSumError as error:
@@ -161,6 +161,11 @@ class StudySums:
             else:
                 return self._answers(sites, own, total.members), [total]
         return self._answers(sites, own, (), why), []
+
+    def _wait_for_members(self, sites: Sequence[str], deadline: float) -> None:
+        """Waits for those of the sites that can be in a sum: once there is a roster, for nobody beside it."""
+        members = self.sums.members
+        wait_until_here(self.grid, set(sites) & set(members.node_keys or sites) - set(members.excluded), deadline)
 
     def _answers(
         self, sites: Sequence[str], own: Mapping[str, Answer[R]], members: Collection[str], why: str = "not asked"

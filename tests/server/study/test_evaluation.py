@@ -16,8 +16,9 @@ from flwr.proto.node_pb2 import NodeInfo
 from client.app import app as client_app
 from server.app import run_study
 from server.study import joining
+from server.study.secure_aggregation import secure_exchange
 from server.study.weights.checkpoint import LAST, load_checkpoint
-from shared_models.messages import EVALUATE_VALIDATION, EnrolRequest
+from shared_models.messages import EVALUATE_VALIDATION, EnrolRequest, EvaluateTestRequest
 from shared_models.study_settings import parse_study_settings
 from simulation.engines.in_process_grid import InProcessGrid
 
@@ -56,6 +57,24 @@ def test_a_site_that_leaves_while_the_last_round_is_scored_is_waited_for(
     assert grid.asked == {1: 2, 2: 2, 3: 2}, "asked again once it is there, and not before"
     last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
     assert last.scored_by[1] == ["a+b+c"]
+
+
+def test_who_is_not_in_the_roster_is_not_waited_for(
+    hospitals: Callable[..., dict[str, Path]], small_study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sum can be over a site that came after the others had enrolled, whether it is there or not."""
+    awaited: list[set[str]] = []
+    monkeypatch.setattr(secure_exchange, "wait_until_here", lambda grid, sites, deadline: awaited.append({*sites}))
+    config = parse_study_settings({**small_study, **SECURE})
+    grid = InProcessGrid(client_app, hospitals({"a": 60, "b": 60, "c": 60}), config.to_flat())
+    run_study(grid, config)
+    last = load_checkpoint(Path(config.results_dir) / config.study / LAST)
+    request = EvaluateTestRequest(
+        round=1, model=last.model, statistics=last.statistics, thresholds={}, score_ranges=last.score_ranges
+    )
+    secure_exchange.exchange(grid, ["a", "b", "c", "late"], request, config)
+    assert awaited
+    assert all(sites == {"a", "b", "c"} for sites in awaited)
 
 
 class DeafGrid(InProcessGrid):

@@ -134,6 +134,9 @@ def test_cox_stands_beside_a_cross_validated_study_and_sites_are_left_out_of_it(
 
 def test_a_site_is_scored_by_the_network_with_its_own_normalisation_layers(
     own_layers: tuple[dict[str, Path], StudySettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sites, config = own_layers
     best, task = Path(config.results_dir) / config.study / BEST, load_task(config)
@@ -147,6 +150,10 @@ def test_a_site_is_scored_by_the_network_with_its_own_normalisation_layers(
         expected = trained.own.get(cohort.site, trained.model).state_dict()
         for name, value in at_site.state_dict().items():
             assert value.equal(expected[name]), f"{cohort.site}: {name}"
+    assert not caplog.records
+    monkeypatch.setattr(scored_cohort, "folder_of_rounds", lambda *_: tmp_path)  # as where an update lost sight of them
+    scored_cohort.score(load_site(sites["site_1"]), read_model(best), outcomes=True)
+    assert f"own in {tmp_path}: the network scores with the common ones" in caplog.text
 
 
 def test_a_study_without_a_site_tests_it_as_a_new_hospital() -> None:

@@ -61,6 +61,10 @@ def test_a_study_without_masks_is_the_protocols_to_the_last_bit(
         np.testing.assert_array_equal(after.model[name], array, err_msg=name)
     for part in ("targets", "validation", "best_round"):
         assert untimed(other[part]) == untimed(one[part]), part
+    assert one["privacy"]["only_in_sums_of_three_sites_or_more"]
+    assert other["privacy"]["only_in_sums_of_three_sites_or_more"] == []
+    assert other["privacy"]["colluders"] is None
+    assert "without its masks" in other["privacy"]["said"]
     assert [site["patients"] for site in other["sites"]] == [site["patients"] for site in one["sites"]]
     assert SUMS.get() is SecureAggregation, "the protocol is in its place again"
 
