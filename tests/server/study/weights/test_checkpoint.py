@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_format_is_refused_and_stays_as_it_is(
 
 # Format 2 had 1,024 bins of risk: its counts cannot be added to today's, and a resumed study ended in a traceback.
 OF_PAIRS = dict.fromkeys(["cases", "others", "comparable", "concordant", "disjoint", "variance"], ())
-SHAPES_OF_FORMAT_3 = {
+SHAPES_OF_COUNTS = {
     Binary(): {
         "scores": dict.fromkeys(["positives", "negatives"], (1024,)),
         "calibration": dict.fromkeys(["counts", "predicted", "observed", "squared_error"], (16,)),
@@ -132,9 +132,9 @@ SHAPES_OF_FORMAT_3 = {
 }
 
 
-@pytest.mark.parametrize("target", SHAPES_OF_FORMAT_3)
+@pytest.mark.parametrize("target", SHAPES_OF_COUNTS)
 def test_counts_of_another_shape_are_another_format_of_checkpoint(target: Target) -> None:
-    expected = {f"{of}.{name}": s for of, shapes in SHAPES_OF_FORMAT_3[target].items() for name, s in shapes.items()}
+    expected = {f"{of}.{name}": s for of, shapes in SHAPES_OF_COUNTS[target].items() for name, s in shapes.items()}
     assert (FORMAT_VERSION, shape_of_counts(target)) == ("4", expected), "raise CHECKPOINT_VERSION with the shapes"
 
 
