@@ -61,7 +61,8 @@ def privacy_section(config: StudySettings, unverified: Sequence[str] = ()) -> Pr
 
 
 def _hidden_in_sums(config: StudySettings) -> bool:
-    from server.study.secure_aggregation.secure_exchange import SUMS, SecureAggregation
+    from server.study.secure_aggregation.secure_exchange import SUMS
+    from server.study.secure_aggregation.summing import SecureAggregation
 
     return uses_secure_aggregation(config) and SUMS.get() is SecureAggregation
 
