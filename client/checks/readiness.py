@@ -81,3 +81,11 @@ class Readiness:
     exams: Mapping[str, Mapping[int, ExamFacts]] = field(default_factory=dict, repr=False)
     cohort_rows: CohortRows | None = field(default=None, repr=False)
     cohort: Cohort | None = field(default=None, repr=False)
+
+    @property
+    def counted(self) -> str:
+        """What a table's values are counted of: patients, or their lesions or views at a site with `instances`."""
+        rows = self.cohort_rows
+        if rows is None or rows.site.instances is None:
+            return f"{self.patients} patients"
+        return f"{len(rows)} lesions or views"

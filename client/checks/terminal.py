@@ -34,7 +34,7 @@ def print_readiness(readiness: Readiness, console: Console) -> None:
         for count in readiness.features
         if count.missing
     ]
-    _print_table(console, "missing values", ("feature", "missing", "out of range"), gaps)
+    _print_table(console, f"missing values of {readiness.counted}", ("feature", "missing", "out of range"), gaps)
     _print_table(
         console, "exams, as they are used", ("modality", "what", "value", "exams"), exam_counts(readiness.exams)
     )

@@ -37,6 +37,19 @@ def test_counts_of_a_study(hospital, task, config, rows):
     assert "scale" in problem.fix
 
 
+def test_values_of_a_site_with_views_are_counted_of_its_views(hospital, task, config, rows):
+    table = rows(40)
+    table[1][1] = ""
+    hospital.write(table)
+    assert "missing values of 40 patients" in printed(readiness(hospital.site(), config, task))
+    views = [[patient, view] for patient, *_ in table[1:] for view in ("CC", "MLO")]
+    hospital.write([["ID", "View"], *views], "views.csv")
+    hospital.settings["tables"]["views"] = {"file": "views.csv", "patient_id": "ID"}
+    hospital.settings["instances"] = {"table": "views", "column": "View"}
+    result = readiness(hospital.site(), config, task)
+    assert (result.features[0].missing, result.counted) == (2, "80 lesions or views")
+
+
 def test_a_check_does_not_fix_the_split(hospital, task, config):
     readiness(hospital.site(), config, task)
     assert not (hospital.site().state_dir / "splits").exists()
