@@ -120,7 +120,7 @@ class TestedTarget:
         threshold = (
             ""
             if self.threshold is None
-            else f" The study's decision threshold, from all sites' validation patients, is {exact(self.threshold)}."
+            else f" The study's decision threshold, from all sites' validation patients, is {self.threshold:.3f}."
         )
         return f"{self.judging(metrics)} on this hospital's own test patients.{threshold}"
 

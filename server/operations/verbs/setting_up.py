@@ -103,4 +103,6 @@ At the center:
 At the hospital, with ca.crt beside its settings:
   ssh-keygen -t ecdsa -b 384 -N '' -f site_configs/duke.key       (send duke.key.pub to the center, never duke.key)
   in site_configs/duke.yaml:   center: {{address: "{center.address}", ca_certificate: ca.crt, private_key: duke.key}}
+  python -m client check --site duke
+  python -m client approve STUDY.toml --site duke                 (the study lead sends STUDY.toml)
   python -m client --site duke"""
