@@ -14,7 +14,7 @@ from client.checks.feature_column import FEW, FeatureColumn
 from client.checks.last_rows import last_rows
 from client.checks.suspicion import Suspicion, suspicion
 from client.checks.time_columns import time_column_warnings
-from client.cohort.outcomes import read_days, read_truth
+from client.cohort.outcomes import read_days, read_event, read_truth
 from client.cohort.rows import CohortRows
 from client.config.site import Outcome
 from client.contract.columns import Column
@@ -45,15 +45,29 @@ def outcome_warnings(cohort_rows: CohortRows, name: str, target: Target) -> list
         SiteError: If the outcome cannot be read.
     """
     outcome = cohort_rows.site.targets.get(name)
-    coded = [column for column in (outcome.label, outcome.event) if column] if outcome else []
+    if outcome is None:
+        return []
+    coded = [column for column in (outcome.label, outcome.event) if column]
     of_codes = [Suspicion(text) for column in coded for text in code_warnings(name, column)]
     patients, rows = cohort_rows.of_patients()  # an outcome that stands at each lesion or view counts once
     of_rows = _of_times(patients, name, target)
     for column in coded:
         cells = patients.cells(column)
         texts, place = np.unique(cells.texts, return_inverse=True)
-        of_rows += last_rows(name, cells, np.where(texts[place] == "", np.nan, place))
+        unknown = texts[place] == ""
+        if column is outcome.event:
+            unknown |= _followed_briefly(patients, column, outcome)
+        of_rows += last_rows(name, cells, np.where(unknown, np.nan, place))
     return of_codes + [Suspicion(one.text, tuple(rows[list(one.rows)].tolist())) for one in of_rows]
+
+
+def _followed_briefly(cohort_rows: CohortRows, event_column: Column, outcome: Outcome) -> NDArray[np.bool_]:
+    """Patients without the event who are followed for a shorter time than half of the events took, as the latest."""
+    event = read_event(cohort_rows, event_column) == 1
+    days = np.fmin.reduce([read_days(cohort_rows, column) for column in outcome.event_days])[event]
+    followed = np.fmax.reduce([read_days(cohort_rows, column) for column in outcome.followup_days])
+    known = days[~np.isnan(days)]
+    return ~event & (followed < np.median(known)) if len(known) else np.zeros(len(event), dtype=bool)
 
 
 def _of_times(cohort_rows: CohortRows, name: str, target: Target) -> list[Suspicion]:

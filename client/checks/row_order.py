@@ -180,10 +180,13 @@ def _pasted(columns: Sequence[FeatureColumn], order: Order) -> list[Suspicion]:
 
 
 def _recycled(values: Values) -> bool:
-    """Whether a column is its own beginning again, once or more often, as R fills a table from a shorter column."""
-    again = (start for start in range(LONGEST_PASTED, len(values) // 2 + 1) if values[start] == values[0])
+    """Whether a column is its own beginning again, once or more often, as R fills a table from a shorter column.
+
+    What begins again after a few rows is a design: left and right in turn, or the views of each patient.
+    """
+    again = (start for start in range(1, len(values) // 2 + 1) if values[start] == values[0])
     start = next((start for start in again if np.array_equal(values[start:], values[:-start])), 0)
-    return start > 0 and float(np.ptp(np.diff(values[:start]))) > EVEN
+    return start >= LONGEST_PASTED and float(np.ptp(np.diff(values[:start]))) > EVEN
 
 
 def _unlikely_length(values: Values) -> int:

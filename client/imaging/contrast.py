@@ -34,7 +34,7 @@ IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0,
 SAMPLE = 100_000  # voxels that are examined
 ROUNDING = 0.025  # of the tissue's mean: noise, vessels and the tumour make some voxels differ by more
 FALLEN, FALLEN_SHARE = 0.85, 0.25  # of a voxel's signal before contrast, and of a tumour's voxels
-DIP = 0.03  # of a tumour's signal, below the phases before and after it: contrast comes and goes once
+DIP, CERTAIN = 0.03, 3.0  # of a tumour's signal, and standard errors: contrast comes and goes once
 
 Signal = NDArray[np.float64]
 
@@ -143,11 +143,14 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
         return "the tumour's signal does not rise after the first phase; check the order of phases, and the mask"
     if min(rises) < 1 - MIN_RISE:
         return "the tumour's signal falls below that of the first phase; check which phase is before contrast"
-    if any(min(rises[at - 1], rises[at + 1]) > (1 + DIP) * rises[at] for at in range(1, len(rises) - 1)):
+    if any(
+        _exceeds(first, dip) and _exceeds(last, dip)
+        for first, dip, last in zip(signals[1:], signals[2:], signals[3:], strict=False)
+    ):
         return "the tumour's signal falls and rises again; check the order of the phases after contrast"
-    if any(float((signal < FALLEN * signals[0]).mean()) > FALLEN_SHARE for signal in signals[1:]):
+    known, boxed = signals[0] > 0, is_box(inside)  # in a box suppressed fat has noise alone, of which half falls
+    if not boxed and any(float((signal < FALLEN * signals[0]).mean()) > FALLEN_SHARE for signal in signals[1:]):
         return "a part of the tumour falls below its signal before contrast; check the slices of each phase"
-    known, boxed = signals[0] > 0, is_box(inside)
     highest = np.max([signal[known] / signals[0][known] for signal in signals[1:]], axis=0)
     if float((highest > ABOVE_TISSUE * tissue_rise).mean()) < (PART if boxed else MOSTLY):
         return "most of the mask takes up no more contrast than the tissue; check that it lies on the tumour"
@@ -161,6 +164,12 @@ def _of_tumour(phases: list[NDArray[Any]], inside: NDArray[np.bool_], tissue_ris
             "what surrounds the mask takes up as much contrast as what is in it; is the mask smaller than the tumour?"
         )
     return ""
+
+
+def _exceeds(one: Signal, other: Signal) -> bool:
+    """Whether the mean of the same voxels is higher in one phase, by more than noise makes it in so few of them."""
+    more = one - other
+    return bool(more.mean() > max(DIP * other.mean(), CERTAIN * more.std() / np.sqrt(len(more))))
 
 
 def _goes_on(phases: list[NDArray[Any]], inside: NDArray[np.bool_], rise: float) -> bool:

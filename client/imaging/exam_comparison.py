@@ -26,7 +26,7 @@ UNLIKE_SIZE = (
 )
 UNLIKE_GRAIN = "the image is far smoother or rougher than the site's others, which are alike; export the original"
 UNLIKE_CONTRAST = "grey values spread far more or less than in the site's others, which are alike; export the original"
-SIZE, LOOK = 1.15, 1.4  # factors by which an exam is unlike others
+SIZE, LOOK = 1.2, 1.4  # factors by which an exam is unlike others; one protocol adds a sixth for larger breasts
 
 
 def compared_exams(facts: Mapping[int, ExamFacts], patients: Sequence[str]) -> dict[int, ExamFacts]:
@@ -69,7 +69,8 @@ def _of_1_mm(exams: Mapping[Grid, ExamFacts]) -> list[Grid]:
 
 def _comparable(one: ExamFacts) -> tuple[tuple[str, float, float], ...]:
     """What exams of one protocol have in common: the remark on one that has not, by what factor, and the value."""
-    sides = [(UNLIKE_SIZE, SIZE, count * mm) for count, mm in zip(one.size, one.spacing_mm, strict=True)]
+    several = one.size[2] > 1  # mammograms are of two formats: detectors of 18 x 24 cm and of 24 x 30 cm
+    sides = [(UNLIKE_SIZE, SIZE, several * count * mm) for count, mm in zip(one.size, one.spacing_mm, strict=True)]
     return (*sides, (UNLIKE_GRAIN, LOOK, one.sharpness), (UNLIKE_CONTRAST, LOOK, one.contrast))
 
 

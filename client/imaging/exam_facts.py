@@ -21,7 +21,7 @@ from client.imaging.steps import steps
 if TYPE_CHECKING:
     from client.imaging.exams import Exam
 
-VERSION = 8  # raise it when the same exam has other facts
+VERSION = 9  # raise it when the same exam has other facts
 RECIPE = f"facts {VERSION}"
 
 TINY_MM3, LARGE_SHARE = 20.0, 0.3

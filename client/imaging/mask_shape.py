@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 FLAT = 2.0  # times the distance of slices that a tumour of one slice may measure in it
 HOLLOW = 0.3  # of a mask with its holes filled
 SPECK, MANY = 3, 20  # voxels of a part, and such parts, that no outline leaves
-GAPS = 3  # slices without the tumour, or several together, between slices with it
+GAPS = 3  # times that a part of the tumour ends and goes on some slices farther
 MIN_SLICES = 4  # of an image of which a mask may miss some
 
 
@@ -29,11 +29,18 @@ def shape_remark(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> str:
         return "the mask is in one slice only; outline the tumour in every slice that shows it"
     if _specks(box) > MANY:
         return "the mask has many specks of a few voxels; delete them, and check what it was made by"
-    if int((np.diff(box.any(axis=(1, 2)).astype(int)) < 0).sum()) > GAPS:
+    if _gaps(box) > GAPS:
         return "the mask lacks slices between others; outline the tumour in every slice that shows it"
     if _share_of_holes(box) > HOLLOW:
         return "the mask is hollow, as an outline that was not filled; fill it"
     return ""
+
+
+def _gaps(inside: NDArray[np.bool_]) -> int:
+    """How often slices without the mask lie between such as show it at the same place, as no two tumours are."""
+    change = np.diff(inside.any(axis=(1, 2)).astype(int))
+    ends, starts = np.flatnonzero(change < 0), np.flatnonzero(change > 0) + 1
+    return sum(bool((inside[end] & inside[start]).any()) for end, start in zip(ends, starts, strict=True))
 
 
 def bounds(inside: NDArray[np.bool_], margin: float = 0.0) -> tuple[slice, ...]:

@@ -17,7 +17,9 @@ FEW_VALUES = (8, 32)  # of a phase: fewer are a drawing, more an image
 NOISE, NOISE_SLICES = 0.8, 8  # of the difference of voxels half an image apart; and slices that are examined
 PERCENTILES = (50, 75, 90, 99, 99.9)
 SAME = 2e-3  # between those of two phases, as a share
-SAME_MEAN = 1e-3  # likewise of the means: contrast changes them by 10 % and more
+SAME_MEAN = (
+    1e-4  # likewise of the means of all voxels: a tumour of 6 mm that alone takes up contrast changes them by more
+)
 BYTE, FEW_RESIDUES, WIDE = 256, 16, 4096  # remainders of whole numbers, and their range, that exchanged bytes leave
 BLOCKY, PLANES = 1.6, 3  # as of tiles; and slices in the middle that are examined
 
@@ -45,7 +47,7 @@ def signal_remark(phases: Sequence[NDArray[Any]], sampled: Sequence[NDArray[np.f
     levels = np.array([np.percentile(few, PERCENTILES) for few in sampled])
     if len(levels) > 1 and np.allclose(levels, levels[0], rtol=SAME, atol=0) and levels[0, 0] > 0:
         return "all phases have the same share of each grey value, as after an equalisation; export the originals"
-    means = [float(few.mean()) for few in sampled]
+    means = [float(phase.mean(dtype=np.float64)) for phase in phases]
     if len(means) > 1 and np.ptp(means) < SAME_MEAN * abs(means[0]):
         return "all phases have the same mean, as after a standardisation of each; export the originals"
     if _has_blocks(phases[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-EVERY, MANY = 4, 48  # of the rows and columns; fewer of larger images, of which so many are enough
+MANY = 48  # rows and columns that are examined of a larger image
 JUMP = 2.5  # times the largest of the other changes within REACH slices
 REACH, MIN_SLICES = 4, 10
 LEAST_CHANGE = 0.3  # of the mean signal
@@ -25,7 +26,7 @@ def slice_remark(phases: Sequence[NDArray[Any]]) -> str:
     Args:
         phases: `(D, H, W)` each, the one before contrast first.
     """
-    down, right = (max(EVERY, size // MANY) for size in phases[0].shape[1:])
+    down, right = (math.ceil(size / MANY) for size in phases[0].shape[1:])
     few = [phase[:, ::down, ::right].astype(np.float32) for phase in phases]
     if any(np.array_equal(one, next_) and len(np.unique(one)) > GRAIN for one, next_ in pairwise(few[0])):
         return "neighbouring slices are the same image; export the stack with its own slices"

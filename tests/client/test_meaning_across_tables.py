@@ -212,6 +212,13 @@ def test_nothing_is_said_of_patients_as_they_are(expected: tuple[list[str], dict
     assert values["clinical"].shape[0] == PATIENTS
 
 
+def test_the_latest_patients_of_a_file_have_no_event_yet(tmp_path: Any) -> None:
+    site = clean()
+    for row in site.clinical[91:]:
+        row[-3:] = ["no", "", str(60 + int(row[-1]) % 300)]
+    assert not any("not entered yet" in text for text in said_and_read(site, tmp_path)[0])
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_change_across_columns_is_silent(change: str, tmp_path: Any) -> None:
     site = clean()

@@ -170,6 +170,13 @@ def test_early_losses_are_no_months_among_days():
     assert in_two_units(np.where(few, np.round(days / 30.44), days), event & ~few) is None
 
 
+def test_a_reader_in_turn_is_no_column_that_was_recycled():
+    in_turn = columns_of({"reader": np.tile([3.0, 1, 4, 2, 8, 5, 7, 6], PATIENTS // 8)})
+    assert row_order_warnings(in_turn, np.arange(len(in_turn[0].values))) == []
+    again = np.tile(np.random.default_rng(1).normal(50, 10, PATIENTS // 4), 4)
+    assert "follow each other twice" in texts_of(row_order_warnings(columns_of({"age": again}), np.arange(len(again))))
+
+
 def test_rows_that_are_all_there_twice_are_named():
     rng = np.random.default_rng(2)
     once = {"size": rng.normal(20, 5, 50).round(1), "shape": rng.integers(0, 4, 50).astype(float)}

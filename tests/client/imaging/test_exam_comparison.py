@@ -59,6 +59,13 @@ def test_what_varies_between_exams_says_nothing() -> None:
     assert [one.remarks for one in compared.values()] == [()] * 6
 
 
+def test_fields_of_view_and_detectors_of_usual_sizes_say_nothing() -> None:
+    assert remarks_of_last(spacing_mm=(2.35, 2.35, 3.0), size=(64, 64, 35)) == ()
+    detectors = {row: exam(row, size=(2294, 1914, 1), spacing_mm=(0.1, 0.1, 1.0)) for row in range(5)}
+    larger = exam(5, size=(3062, 2394, 1), spacing_mm=(0.1, 0.1, 1.0))
+    assert [one.remarks for one in compared_exams({**detectors, 5: larger}, PATIENTS).values()] == [()] * 6
+
+
 def test_four_exams_are_too_few_to_compare() -> None:
     facts = {row: exam(row, sharpness=0.3 + (row == 3)) for row in range(4)}
     assert [one.remarks for one in compared_exams(facts, PATIENTS).values()] == [()] * 4
